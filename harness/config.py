@@ -1,0 +1,484 @@
+"""The study file: its schema, the overrides of variants and of ``--set``, and one-line errors.
+
+Everything here is checked before torch is imported; what only a library can judge (a model's options, an optimizer's
+arguments, a transform's) is checked by :mod:`harness.plan`.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+
+from harness.errors import StudyError
+from harness.schema import Strict, one_line, suggest, validate
+
+NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
+MAX_FILE_BYTES = 1 << 20
+MAX_VARIANTS = 1_000
+MAX_SEEDS = 10_000
+# Tables that these keys tell apart are replaced whole when an override names another one: their other keys differ.
+DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
+
+
+def _rate_or(word: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if value == word:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f'expected a rate >= 0 or "{word}", got {value!r}')
+        if not math.isfinite(value) or not 0 <= value <= 1e6:
+            raise ValueError(f"expected a finite rate from 0 to 1e6, got {value!r}")
+        return float(value)
+
+    return BeforeValidator(check)
+
+
+def _finite(value: Any) -> Any:
+    """Refuse NaN and infinity anywhere in free-form values."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected finite numbers, got {value!r}")
+    if isinstance(value, Mapping):
+        for part in value.values():
+            _finite(part)
+    elif isinstance(value, list):
+        for part in value:
+            _finite(part)
+    elif not isinstance(value, str | int | float | bool):
+        raise ValueError(f"expected text, numbers, booleans, lists or tables, got {type(value).__name__}")
+    return value
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is named twice")
+    return values
+
+
+def _seeds(values: list[int]) -> list[int]:
+    if len(set(values)) != len(values):
+        _unique(values)
+    return values
+
+
+Rate = Annotated[float, Field(ge=0, le=1e6)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+FoundRate = Annotated[float | Literal["find"], _rate_or("find")]
+FinalRate = Annotated[float | Literal["lr_min"], _rate_or("lr_min")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
+class Target(Strict):
+    """What a run has to reach, on its last epoch."""
+
+    test_accuracy: Fraction
+
+
+class DataConfig(Strict):
+    """Where the images come from and how many of them are used."""
+
+    source: str = Field("digits", min_length=1, max_length=200)
+    path: str | None = Field(None, min_length=1, max_length=4096)
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
+    holdout: Count | None = None
+    train_limit: Count | None = None
+    test_limit: Count | None = None
+
+
+class Augment(Strict):
+    """Albumentations pipelines, by its own names and arguments; see :mod:`harness.data.augment`."""
+
+    train: Annotated[list[dict[str, Any]], AfterValidator(_finite), Field(max_length=50)] = []
+    test: Annotated[list[dict[str, Any]], AfterValidator(_finite), Field(max_length=50)] = []
+
+
+class Named(BaseModel):
+    """A table with a ``name`` from a registry or library and that entry's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, max_length=200)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything beside the name."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _options_are_plain(self) -> Self:
+        _finite(self.options)
+        return self
+
+
+class ModelConfig(Named):
+    """The network; its options are those of its own class in :mod:`harness.models`."""
+
+    name: str = Field("custom_resnet", min_length=1, max_length=200)
+
+
+class OptimizerConfig(Named):
+    """Any class of ``torch.optim`` with its own argument names; the rate comes from the schedule."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        options = self.options
+        if "lr" in options:
+            raise ValueError("lr is set by [schedule] (lr_max, lr_min); remove it here")
+        for key in ("momentum", "betas", "weight_decay"):
+            values = options.get(key, [])
+            for value in values if isinstance(values, list) else [values]:
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise ValueError(f"{key} must be a number, got {value!r}")
+                if key == "weight_decay" and value < 0:
+                    raise ValueError(f"weight_decay must be >= 0, got {value!r}")
+                if key != "weight_decay" and not 0 <= value < 1:
+                    raise ValueError(f"{key} must be in [0, 1), got {value!r}")
+        return self
+
+
+class Loss(Strict):
+    """Cross-entropy on logits, with what the recipes add to it."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    l1: Rate = 0.0
+
+
+class Triangle(Strict):
+    """One cycle with straight legs: lr_min up to lr_max at ``peak_epoch``, down to ``final`` on the last step."""
+
+    kind: Literal["triangle"] = "triangle"
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    peak_epoch: float
+    lr_max: FoundRate = "find"
+    lr_min: FoundRate = "find"
+    final: FinalRate = "lr_min"
+
+    @model_validator(mode="after")
+    def _peak_inside(self) -> Self:
+        if not 0 < self.peak_epoch < self.epochs:
+            raise ValueError(
+                f"peak_epoch must lie between 0 and epochs, got {self.peak_epoch:g} of {self.epochs}"
+            )
+        return self
+
+    @property
+    def finds(self) -> bool:
+        """Whether a rate is left to the range test."""
+        return "find" in (self.lr_max, self.lr_min)
+
+
+class OneCycle(Strict):
+    """The form of torch's ``OneCycleLR`` with linear annealing, in steps of a batch or of an epoch."""
+
+    kind: Literal["one_cycle_lr"]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    lr_max: FoundRate
+    pct_start: Annotated[float, Field(gt=0, lt=1)]
+    div_factor: Annotated[float, Field(gt=0, le=1e12)] = 25.0
+    final_div_factor: Annotated[float, Field(gt=0, le=1e12)] = 1e4
+    step: Literal["batch", "epoch", "batch_and_epoch"] = "batch"
+    total_steps: Count | None = None
+    cycle_momentum: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None = (
+        None
+    )
+
+    @property
+    def finds(self) -> bool:
+        """Whether the rate is left to the range test."""
+        return self.lr_max == "find"
+
+
+class Constant(Strict):
+    """The same rate at every step."""
+
+    kind: Literal["constant"]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    lr: FoundRate
+
+    @property
+    def finds(self) -> bool:
+        """Whether the rate is left to the range test."""
+        return self.lr == "find"
+
+
+class RangeTest(Strict):
+    """The learning-rate range test; see :mod:`harness.training.lr_range`."""
+
+    start_lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-4
+    end_lr: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    iterations: Annotated[int, Field(ge=5, le=100_000)] = 196
+    mode: Literal["exponential", "linear"] = "exponential"
+    criterion: Literal["accuracy", "steepest", "valley", "minimum"] = "accuracy"
+    lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not self.start_lr < self.end_lr:
+            raise ValueError(f"start_lr must be below end_lr, got {self.start_lr:g} and {self.end_lr:g}")
+        return self
+
+
+class Attribution(Strict):
+    """The layers that Grad-CAM looks at, and for how many images."""
+
+    layers: Annotated[list[str], Field(max_length=50), AfterValidator(_unique)] = []
+    images: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+class Reference(Strict):
+    """A number published elsewhere for the same recipe."""
+
+    test_accuracy: Fraction
+    runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    source: str = Field("", max_length=2000)
+
+
+class Recipe(Strict):
+    """What a variant is: everything that a run needs beside its seed."""
+
+    precision: Precision = "auto"
+    data: DataConfig = DataConfig()
+    augment: Augment = Augment()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig
+    loss: Loss = Loss()
+    schedule: Annotated[Triangle | OneCycle | Constant, Field(discriminator="kind")]
+    range_test: RangeTest | None = None
+    attribution: Attribution = Attribution()
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _default_kind(cls, value: Any) -> Any:
+        return {"kind": "triangle", **value} if isinstance(value, dict) else value
+
+    @property
+    def range_test_settings(self) -> RangeTest | None:
+        """The range test to run: the study's, the default one where a rate is to be found, else none."""
+        return self.range_test or (RangeTest() if self.schedule.finds else None)
+
+
+class Study(Recipe):
+    """One study file, validated; its :attr:`recipes` are the variants, fully resolved."""
+
+    name: Name
+    question: str = Field("", max_length=2000)
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(_seeds)]
+    target: Target
+    baseline: str = "base"
+    variants: dict[Name, dict[str, Any]] = {}
+    references: dict[Name, Reference] = {}
+    _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """Variant name -> its recipe, in the study's order; ``base`` is the file itself and comes first."""
+        return self._recipes
+
+    def to_toml(self) -> str:
+        """The study as resolved: reading it again gives the same study."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+RECIPE_KEYS = frozenset(Recipe.model_fields)
+
+
+def studies_folder() -> Path:
+    """Where the built-in study files lie, in an installed package or in a checkout."""
+    package = Path(__file__).parent
+    return package / "studies" if (package / "studies").is_dir() else package.parent / "studies"
+
+
+def builtin_studies() -> dict[str, Path]:
+    """Name -> file of every built-in study."""
+    return {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
+
+
+def find_study(name_or_path: str) -> Path:
+    """The file of a built-in study's name, or of a path.
+
+    Raises:
+        StudyError: neither is there.
+    """
+    builtin = builtin_studies()
+    if name_or_path in builtin:
+        return builtin[name_or_path]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or path.name != name_or_path:
+        raise StudyError(f"study file not found: {name_or_path}")
+    raise StudyError(
+        f"no study named {name_or_path!r}{suggest(name_or_path, builtin)}; --list shows the built-in ones"
+    )
+
+
+def load_study(
+    name_or_path: str,
+    *,
+    settings: Iterable[str] = (),
+    seeds: list[int] | None = None,
+    precision: str | None = None,
+) -> Study:
+    """Read, override and validate a study.
+
+    Args:
+        name_or_path: a built-in study's name or a path.
+        settings: ``KEY=VALUE`` overrides; they win over the file and its variants.
+        seeds: instead of the study's.
+        precision: instead of the study's and its variants'.
+
+    Raises:
+        StudyError: in one line, with the file and the path of the key.
+    """
+    path = find_study(name_or_path)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise StudyError(f"{path}: larger than {MAX_FILE_BYTES} bytes; a study is a small text file")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not valid TOML: {one_line(error)}") from None
+    except (RecursionError, ValueError) as error:
+        raise StudyError(f"{path}: not a study: {one_line(error)}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
+    overrides = [_parse_setting(setting) for setting in settings]
+    if seeds is not None:
+        overrides.append(("seeds", seeds))
+    if precision is not None:
+        overrides.append(("precision", precision))
+    return resolve(raw, overrides, where=str(name_or_path))
+
+
+def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, where: str = "study") -> Study:
+    """Apply overrides, expand the variants and validate each of them.
+
+    Raises:
+        StudyError: in one line.
+    """
+    overrides = list(overrides)
+    try:
+        raw = deepcopy(raw)
+    except RecursionError:
+        raise StudyError(f"{where}: tables nested too deep") from None
+    variants = raw.get("variants", {})
+    if not isinstance(variants, dict):
+        raise StudyError(f"{where}: variants: expected tables [variants.NAME]")
+    if len(variants) > MAX_VARIANTS:
+        raise StudyError(f"{where}: variants: {len(variants)} of them; {MAX_VARIANTS} is the most a study may have")
+    for key, value in overrides:
+        _set_path(raw, key, value, where="--set")
+    study = validate(Study, raw, where)
+    if "base" in study.variants:
+        raise StudyError(f"{where}: variants.base: `base` is the file itself; give the variant another name")
+    shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
+    recipes = {"base": validate(Recipe, shared, where)}
+    for name, changes in study.variants.items():
+        place = f"{where}: variants.{name}"
+        resolved = _override(shared, changes, place)
+        for key, value in overrides:
+            if key.split(".")[0] in RECIPE_KEYS:
+                _set_path(resolved, key, value, where="--set")
+        recipes[name] = validate(Recipe, resolved, place)
+    if study.baseline not in recipes:
+        raise StudyError(
+            f"{where}: baseline: no variant named {study.baseline!r}{suggest(study.baseline, recipes)}"
+        )
+    changes = {
+        name: _differences(recipes["base"], recipe) for name, recipe in recipes.items() if name != "base"
+    }
+    study = study.model_copy(update={"variants": changes})
+    study._recipes = recipes
+    return study
+
+
+def _parse_setting(setting: str) -> tuple[str, Any]:
+    key, separator, text = setting.partition("=")
+    key = key.strip()
+    if not separator or not key:
+        raise StudyError(f"--set {setting}: expected KEY=VALUE, such as schedule.epochs=2")
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        if any(char in text for char in "\n[]{}\"'="):
+            raise StudyError(f"--set {setting}: {text.strip()!r} is not a TOML value") from None
+        return key, text.strip()
+
+
+def _set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Replace the value at a dotted path whole, making tables on the way."""
+    *parents, last = key.split(".")
+    table = tables
+    for depth, parent in enumerate(parents):
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise StudyError(f"{where}: {key}: {'.'.join(parents[: depth + 1])} is not a table")
+    table[last] = deepcopy(value)
+
+
+def _override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
+    """A variant's tables: dotted keys, quoted or not, replace values; another ``kind`` or ``name`` a whole table."""
+    resolved = deepcopy(shared)
+
+    def merge(path: tuple[str, ...], value: Any) -> None:
+        current: Any = resolved
+        for part in path:
+            current = current.get(part, {}) if isinstance(current, dict) else {}
+        discriminator = DISCRIMINATORS.get(path[0]) if len(path) == 1 else None
+        default = "triangle" if discriminator == "kind" else "custom_resnet"
+        if isinstance(value, dict) and isinstance(current, dict):
+            renamed = discriminator in value and value[discriminator] != current.get(discriminator, default)
+            if not renamed:
+                for key, part in value.items():
+                    merge((*path, *key.split(".")), part)
+                return
+        _set_path(resolved, ".".join(path), value, where)
+
+    for key, value in changes.items():
+        top = key.split(".")[0]
+        if top not in RECIPE_KEYS:
+            hint = suggest(top, RECIPE_KEYS)
+            raise StudyError(f"{where}.{key}: a variant cannot change this{hint}")
+        merge(tuple(key.split(".")), value)
+    return resolved
+
+
+def _differences(base: Recipe, recipe: Recipe) -> dict[str, Any]:
+    """Dotted changes that make the recipe from the base; a table of another kind or name is given whole."""
+    ours, theirs = base.model_dump(exclude_none=True), recipe.model_dump(exclude_none=True)
+    changes: dict[str, Any] = {}
+    for table, value in theirs.items():
+        before = ours.get(table)
+        if value == before:
+            continue
+        discriminator = DISCRIMINATORS.get(table)
+        if not isinstance(value, dict) or not isinstance(before, dict):
+            changes[table] = value
+        elif discriminator and value[discriminator] != before[discriminator]:
+            changes[table] = value
+        else:
+            for key, part in value.items():
+                if part != before.get(key):
+                    changes[f"{table}.{key}"] = part
+    return changes

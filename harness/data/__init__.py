@@ -1,0 +1,126 @@
+"""The data sources by name, and the one door to them: ``load_data``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import platformdirs
+
+from harness.data.arrays import Data, Request, Split, hold_out, limit
+from harness.errors import DataError
+
+Source = Callable[[Request], Split]
+
+# Imported when asked for. An installed package adds its own under the entry point group "harness.sources".
+SOURCES: dict[str, str] = {
+    "digits": "harness.data.digits:load",
+    "cifar10": "harness.data.cifar10:load",
+    "image_folder": "harness.data.image_folder:load",
+    "parquet": "harness.data.parquet:load",
+}
+
+
+def sources() -> dict[str, str]:
+    """All data sources, the harness's own and those of installed packages: name to ``module:function``."""
+    return {point.name: point.value for point in entry_points(group="harness.sources")} | SOURCES
+
+
+def default_root() -> Path:
+    """``$HARNESS_DATA`` where set, else ``data`` in the user's cache folder; nothing is created here."""
+    named = os.environ.get("HARNESS_DATA")
+    return Path(named) if named else _cache_root()
+
+
+def load_data(
+    source: str,
+    root: Path,
+    *,
+    path: str | None = None,
+    image_size: int | None = None,
+    holdout: int | None = None,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+    download: bool = True,
+    progress: bool = True,
+) -> Data:
+    """Load the splits of a study.
+
+    Args:
+        source: a name in :func:`sources`.
+        root: the data folder; it must exist, unless it is the user's cache folder.
+        path: ``data.path``, for the sources that read a folder of the user's.
+        image_size: ``data.image_size``, pixels, for the same.
+        holdout: images of the train split to evaluate on; the test split is then not opened at all.
+        train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
+        test_limit: images to evaluate on, of the test split or the hold-out.
+        download: False forbids the network (a dry run).
+        progress: whether long work may show its progress on stderr.
+
+    Raises:
+        DataError: the data cannot be had, cannot be trusted, or is too small for what is asked.
+    """
+    if not root.is_dir() and root != _cache_root():
+        raise DataError(f"the data folder {root} does not exist: create it, or name another with --data")
+    load = _find(source)
+
+    def read(request: Request) -> Split:
+        split = load(request)
+        _check_classes(split, f"{source}, {request.which} split")
+        return split
+
+    request = Request(root, "train", path, image_size, download, progress)
+    train = read(request)
+    if holdout is not None:
+        train, evaluation = hold_out(train, holdout)
+    else:
+        evaluation = read(Request(root, "test", path, image_size, download, progress))
+        _check_agreement(train, evaluation, source)
+    if train_limit is not None:
+        train = limit(train, train_limit, "data.train_limit")
+    if test_limit is not None:
+        evaluation = limit(evaluation, test_limit, "data.test_limit")
+    return Data(train, evaluation, "test" if holdout is None else "holdout")
+
+
+def _cache_root() -> Path:
+    return platformdirs.user_cache_path("harness", appauthor=False) / "data"
+
+
+def _find(source: str) -> Source:
+    known = sources()
+    if source not in known:
+        near = difflib.get_close_matches(source, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+        raise DataError(f"data.source = {source!r} is not a data source; {hint}")
+    module, _, function = known[source].partition(":")
+    try:
+        return cast(Source, getattr(importlib.import_module(module), function))
+    except (ImportError, AttributeError) as error:
+        raise DataError(f"data.source = {source!r}: {known[source]} cannot be imported: {error}") from error
+
+
+def _check_classes(split: Split, where: str) -> None:
+    empty = np.flatnonzero(np.bincount(split.labels, minlength=len(split.classes)) == 0)
+    if len(empty):
+        raise DataError(
+            f"{where}: no image of class {split.classes[empty[0]]!r}; every class needs at least one"
+        )
+
+
+def _check_agreement(train: Split, test: Split, source: str) -> None:
+    if train.classes != test.classes:
+        differing = sorted(set(train.classes) ^ set(test.classes))
+        what = f"not in both: {', '.join(differing[:5])}" if differing else "the same names in another order"
+        raise DataError(f"{source}: train and test split have different classes ({what})")
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = [f"{width}x{height}" for height, width in (train.images.shape[1:3], test.images.shape[1:3])]
+        raise DataError(
+            f"{source}: train images are {sizes[0]} pixels, test images {sizes[1]}: set data.image_size"
+        )

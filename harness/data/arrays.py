@@ -1,0 +1,228 @@
+"""What every data source gives: a split of uint8 images with integer labels, checked, with a checksum.
+
+Cutting splits smaller (limits, hold-outs) and the per-channel statistics live here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from harness.errors import DataError
+from harness.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Which = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a data source is asked for; a source is a function from a request to a :class:`Split`.
+
+    Args:
+        root: the data folder (``--data``); read-only for a source, except for a download into it.
+        which: the split to read; a source must not open the other one's images.
+        path: ``data.path``, a folder below ``root`` or absolute; None where the study has none.
+        image_size: ``data.image_size``, pixels of the square images to make; None leaves images as they are.
+        download: whether the network may be used where the data is missing.
+        progress: whether long work may show its progress on stderr.
+    """
+
+    root: Path
+    which: Which
+    path: str | None = None
+    image_size: int | None = None
+    download: bool = True
+    progress: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and labels in file order; made by :func:`split_of`, which checks them.
+
+    Args:
+        images: uint8, ``(N, H, W, 3)``, RGB.
+        labels: int64, ``(N,)``, in ``[0, len(classes))``.
+        classes: the class names, by label.
+        sha256: hexadecimal, over shape, images, labels and class names.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The two splits of a study: the one trained on, and the one every ``test_*`` number is measured on."""
+
+    train: Split
+    evaluation: Split
+    evaluated_on: Literal["test", "holdout"]
+
+    @property
+    def sha256(self) -> str:
+        """Over both splits and their roles, so a limit or a hold-out changes it."""
+        key = f"train {self.train.sha256} {self.evaluated_on} {self.evaluation.sha256}"
+        return hashlib.sha256(key.encode()).hexdigest()
+
+
+def split_of(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str], *, where: str = "the data"
+) -> Split:
+    """Check images and labels and compute their checksum.
+
+    Args:
+        images: uint8, ``(N, H, W, 3)``.
+        labels: int64, ``(N,)``.
+        classes: distinct names; a label is an index into them.
+        where: the file or folder that an error names.
+
+    Raises:
+        DataError: wrong type or shape, no image, a label without a class, a class name twice.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise DataError(f"{where}: images are {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{where}: labels are {labels.dtype} {labels.shape}, expected int64, one for each of {len(images)} images"
+        )
+    if images.size == 0:
+        raise DataError(f"{where}: no images (shape {images.shape})")
+    names = tuple(classes)
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{where}: the class name {twice!r} stands twice")
+    wrong = (labels < 0) | (labels >= len(names))
+    if wrong.any():
+        index = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{where}: image {index} has label {labels[index]}, expected 0 to {len(names) - 1} "
+            "(is this split unlabelled? data.holdout evaluates on train images instead)"
+        )
+    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
+    return Split(images, labels, names, _checksum(images, labels, names))
+
+
+def _checksum(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(json.dumps([images.shape, classes]).encode())
+    digest.update(images.data)
+    digest.update(labels.astype("<i8", copy=False).data)
+    return digest.hexdigest()
+
+
+def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
+    """The first ``n`` images, as equal as possible over the classes, in file order.
+
+    A class with too few images gives all it has and the others make up for it; what cannot be divided goes to
+    the classes of the lowest labels.
+
+    Args:
+        key: the study file's key that asks for it; an error names it.
+
+    Raises:
+        DataError: ``n`` is not between 1 and the number of images.
+    """
+    if not 1 <= n <= len(split):
+        raise DataError(f"{key} = {n}: expected 1 to {len(split)}, the number of images in the split")
+    wanted = _equal_quotas(np.bincount(split.labels, minlength=len(split.classes)), n)
+    return _take(split, _first_of_each(split, np.arange(len(split)), wanted), key)
+
+
+def hold_out(
+    train: Split, n: int, key: str = "data.holdout", purpose: str = "holdout"
+) -> tuple[Split, Split]:
+    """Part the split in two: ``n`` images held out, drawn with the same shares of the classes, and the rest.
+
+    The draw depends on ``purpose``, the number of images and the labels alone, never on a run's seed. It
+    orders raw PCG64 words, whose stream NumPy guarantees (NEP 19): the same from version to version.
+
+    Returns:
+        ``(rest, held)``, each in file order.
+
+    Raises:
+        DataError: ``n`` is not between 1 and the number of images less one.
+    """
+    if not 1 <= n < len(train):
+        raise DataError(f"{key} = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
+    words = np.random.PCG64(derive_seed(0, purpose)).random_raw(len(train))
+    order = np.argsort(words, kind="stable")
+    quotas = _proportional_quotas(np.bincount(train.labels, minlength=len(train.classes)), n)
+    held = _first_of_each(train, order, quotas)
+    rest = np.ones(len(train), dtype=bool)
+    rest[held] = False
+    return _take(train, np.flatnonzero(rest), key), _take(train, held, key)
+
+
+def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and (population) standard deviation of each channel over all pixels, as fractions of 255.
+
+    Sums are exact integers from a histogram of each channel; only the last division and root round.
+    """
+    means, stds = [], []
+    for channel in range(3):
+        counts = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(split), 1024):  # bincount widens to 8 bytes a pixel: in pieces
+            counts += np.bincount(split.images[start : start + 1024, ..., channel].ravel(), minlength=256)
+        pixels = int(counts.sum())
+        total = sum(value * int(count) for value, count in enumerate(counts))
+        squares = sum(value * value * int(count) for value, count in enumerate(counts))
+        means.append(total / (255 * pixels))
+        stds.append(math.sqrt((pixels * squares - total * total) / (255 * pixels) ** 2))
+    return tuple(means), tuple(stds)
+
+
+def refuse_options(request: Request, source: str) -> None:
+    """For sources that know where and how large their images are.
+
+    Raises:
+        DataError: the study sets ``data.path`` or ``data.image_size``.
+    """
+    for key in ("path", "image_size"):
+        if getattr(request, key) is not None:
+            raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
+
+
+def _take(split: Split, indices: NDArray[np.intp], where: str) -> Split:
+    return split_of(split.images[indices], split.labels[indices], split.classes, where=where)
+
+
+def _first_of_each(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Indices, in file order, of each class's first ``quotas[class]`` images as ``order`` lists them."""
+    labels = split.labels[order]
+    chosen = [order[labels == label][:quota] for label, quota in enumerate(quotas)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _equal_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    quotas = np.zeros_like(sizes)
+    while (left := n - int(quotas.sum())) > 0:
+        open_classes = np.flatnonzero(quotas < sizes)
+        share = left // len(open_classes)
+        if share == 0:
+            quotas[open_classes[:left]] += 1
+        else:
+            quotas[open_classes] = np.minimum(quotas[open_classes] + share, sizes[open_classes])
+    return quotas
+
+
+def _proportional_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Largest remainders: floors of the exact shares, and one more to the largest fractions."""
+    total = int(sizes.sum())
+    quotas, remainders = np.divmod(sizes * n, total)
+    most = np.argsort(-remainders, kind="stable")
+    quotas[most[: n - int(quotas.sum())]] += 1
+    return quotas

@@ -1,0 +1,226 @@
+"""CIFAR-10 in whichever form is there (Parquet shards, torchvision's folder, the archive), else from its home."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import shutil
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.data.arrays import Request, Split, Which, refuse_options, split_of
+from harness.data.cache import cached
+from harness.data.parquet import columns_of, find_shards, read_shards
+from harness.errors import DataError
+
+ARCHIVE = "cifar-10-python.tar.gz"
+BATCHES_FOLDER = "cifar-10-batches-py"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the original files: where they are, their MD5s, and how many images a split has."""
+
+    url: str
+    archive_md5: str
+    batch_md5: Mapping[str, str]
+    images: Mapping[Which, int]
+
+
+# The archive's home publishes its MD5; those of the batch files are the ones torchvision checks.
+CIFAR10 = Facts(
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    archive_md5="c58f30108f718f92721af3b95e74349a",
+    batch_md5={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
+    images={"train": 50_000, "test": 10_000},
+)
+
+
+def load(request: Request, facts: Facts = CIFAR10) -> Split:
+    """50,000 train or 10,000 test images of 32x32 pixels, in the data set's own order.
+
+    Looked for in ``<root>/cifar10`` and ``<root>``: first Parquet shards (Hugging Face's layout), then the
+    folder ``cifar-10-batches-py``, then ``cifar-10-python.tar.gz``. Only where there is none of them is the
+    archive downloaded to ``<root>/cifar10``, from ``$HARNESS_CIFAR10_URL`` where that is set. The original
+    files are pickles: opened only when their MD5 is the known one, and then only as NumPy arrays.
+
+    Raises:
+        DataError: not there and not to be had, another MD5, or not CIFAR-10.
+    """
+    refuse_options(request, "cifar10")
+    files, build = _found(request, facts) or _downloaded(request, facts)
+    split = cached("cifar10", request.which, [files[0].parent.resolve(), files[0].suffix], files, build)
+    expected = (facts.images[request.which], 32, 32, 3)
+    if split.images.shape != expected or len(split.classes) != len(CLASSES):
+        raise DataError(
+            f"{files[0].parent}: {request.which} images {split.images.shape} in {len(split.classes)} classes are not "
+            f"CIFAR-10, which has {expected} in {len(CLASSES)}; data.source = 'parquet' reads other data"
+        )
+    return split
+
+
+Found = tuple[list[Path], Callable[[], Split]]
+
+
+def _found(request: Request, facts: Facts) -> Found | None:
+    """The files of the first form that is there, and how to read them."""
+    which = request.which
+    folders = (request.root / "cifar10", request.root)
+    for folder in folders:
+        if shards := find_shards(folder, which):
+            return shards, partial(_read_parquet, shards, request.progress)
+    names = [name for name in facts.batch_md5 if (name == "test_batch") == (which == "test")]
+    for folder in folders:
+        if (batches := folder / BATCHES_FOLDER).is_dir():
+            files = [batches / name for name in names]
+            return files, partial(_read_folder, files, facts)
+    for folder in folders:
+        if (archive := folder / ARCHIVE).is_file():
+            return [archive], partial(_read_archive, archive, names, facts)
+    return None
+
+
+def _downloaded(request: Request, facts: Facts) -> Found:
+    if not request.download:
+        raise DataError(f"CIFAR-10 is not in {request.root}, and a dry run downloads nothing")
+    _download(request.root / "cifar10", facts, request.progress)
+    found = _found(request, facts)
+    assert found is not None, "the archive was just put there"
+    return found
+
+
+def _read_parquet(shards: list[Path], progress: bool) -> Split:
+    columns = columns_of(shards[0])
+    names = columns.names or CLASSES
+    return read_shards(shards, replace(columns, names=names), names, None, progress)
+
+
+def _read_folder(files: list[Path], facts: Facts) -> Split:
+    return _from_batches(((file, file.read_bytes()) for file in files), facts)
+
+
+def _read_archive(archive: Path, names: list[str], facts: Facts) -> Split:
+    return _from_batches(_archive_members(archive, names, facts), facts)
+
+
+def _from_batches(batches: Iterator[tuple[Path, bytes]], facts: Facts) -> Split:
+    """Check, unpickle and join batches, given by name and content."""
+    images, labels = [], []
+    where = Path()
+    for where, content in batches:
+        _check_md5(
+            where, hashlib.md5(content, usedforsecurity=False).hexdigest(), facts.batch_md5[where.name]
+        )
+        batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        images.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        labels += batch["labels"]
+    return split_of(
+        np.concatenate(images), np.array(labels, dtype=np.int64), CLASSES, where=str(where.parent)
+    )
+
+
+def _archive_members(archive: Path, names: list[str], facts: Facts) -> Iterator[tuple[Path, bytes]]:
+    """The named batches, read from inside the archive: nothing is written to disk under a name from outside."""
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    _check_md5(archive, digest.hexdigest(), facts.archive_md5)
+    with tarfile.open(archive, "r:gz") as tar:
+        for name in names:
+            member = tar.extractfile(f"{BATCHES_FOLDER}/{name}")
+            assert member is not None, "the MD5 says that it is a file"
+            yield archive / name, member.read()
+
+
+def _check_md5(file: Path, actual: str, expected: str) -> None:
+    if actual != expected:
+        raise DataError(f"{file}: MD5 is {actual}, expected {expected}: delete it and fetch it anew")
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds what the batches hold, NumPy arrays in dicts and lists, and refuses every other name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return np.empty(0).__reduce__()[0]  # where NumPy keeps it differs between its versions
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise DataError(f"CIFAR-10 batch: the pickle asks for {module}.{name}, expected NumPy arrays only")
+
+
+def _download(folder: Path, facts: Facts, progress: bool) -> None:
+    """Put the archive into the folder, whole and with the right MD5, or not at all."""
+    import pooch
+    from filelock import FileLock
+
+    url = os.environ.get("HARNESS_CIFAR10_URL") or facts.url
+    target, unfinished = folder / ARCHIVE, folder / ".download"
+    pooch.get_logger().setLevel("WARNING")
+    bar: Any = False
+    if progress:
+        print(f"downloading CIFAR-10 (170 MB) from {url} to {target}", file=sys.stderr, flush=True)
+        bar = True if sys.stderr.isatty() else _Lines()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".download.lock"):
+            if target.is_file():  # another process was first
+                return
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
+            # identity: requests would unpack what a server declares as encoded, and the MD5 be another
+            headers = {"Accept-Encoding": "identity"}
+            fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, headers=headers, timeout=30)
+            try:
+                pooch.retrieve(
+                    url, f"md5:{facts.archive_md5}", fname=ARCHIVE, path=unfinished, downloader=fetch
+                )
+                os.replace(unfinished / ARCHIVE, target)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # requests' errors are OSErrors, pooch's checksum error a ValueError
+        cause = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"CIFAR-10 cannot be downloaded from {url} ({cause}): put {ARCHIVE} (MD5 {facts.archive_md5}) "
+            f"into {folder} by hand, or set HARNESS_CIFAR10_URL to another address"
+        ) from error
+
+
+class _Lines:
+    """pooch's progress where stderr is no terminal: a line every tenth of the way."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._done = 0
+        self._tenths = 0
+
+    def update(self, size: int) -> None:
+        self._done += size
+        tenths = 10 * self._done // self.total if self.total else 0
+        if tenths > self._tenths:
+            self._tenths = tenths
+            megabytes = f"{min(self._done, self.total) / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+            print(f"downloading CIFAR-10: {megabytes}", file=sys.stderr, flush=True)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass

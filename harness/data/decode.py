@@ -1,0 +1,161 @@
+"""Encoded images from outside (files, Parquet cells) to one array of RGB pixels, within limits."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+# Raise it when the same bytes give other pixels than before: cached arrays are then built anew.
+VERSION = 1
+# Pillow knows more; some of those start other programs (EPS) or are of no use here.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# A few kilobytes can claim to be gigabytes of pixels; 8,000 x 8,000 is more than any data set here needs.
+MAX_PIXELS = 64_000_000
+_BATCH = 256
+_THREADS = 2
+# Below this size the interpreter lock costs more than a second thread brings (a 32x32 PNG: 92 us against 62).
+_WORTH_THREADS = 16 * 1024
+
+Item = tuple[str, Path | bytes]
+
+
+def decode_all(
+    items: Iterable[Item], count: int, image_size: int | None, *, where: str, progress: bool
+) -> NDArray[np.uint8]:
+    """Decode ``count`` images into one array, in order.
+
+    Args:
+        items: a name for errors with each image's file or encoded bytes; consumed a few at a time.
+        image_size: see :func:`decode`; None demands that all images have one size.
+        where: the folder or file the images come from, for errors.
+        progress: whether to draw a bar, where stderr is a terminal.
+
+    Returns:
+        uint8, ``(count, H, W, 3)``.
+
+    Raises:
+        DataError: an image cannot be read, or sizes differ and ``image_size`` is None.
+    """
+    from tqdm import tqdm
+
+    images: NDArray[np.uint8] | None = None
+    first = ""
+    done = 0
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(
+            total=count, desc="decoding", unit="image", disable=not (progress and sys.stderr.isatty())
+        ) as bar,
+    ):
+        for batch in _batches(iter(items)):
+            threaded = _encoded_size(batch[0][1]) >= _WORTH_THREADS
+            for (name, _), image in zip(
+                batch,
+                (pool.map if threaded else map)(lambda item: decode(*item, image_size), batch),
+                strict=True,
+            ):
+                if images is None:
+                    first, images = name, _room_for(count, image.shape, where)
+                if image.shape != images.shape[1:]:
+                    raise DataError(
+                        f"{where}: images differ in size ({first} is {_size(images[0])}, "
+                        f"{name} is {_size(image)}): set data.image_size"
+                    )
+                images[done] = image
+                done += 1
+            bar.update(len(batch))
+    if images is None or done != count:
+        raise DataError(f"{where}: {done} images, expected {max(count, 1)}")
+    return images
+
+
+def decode(name: str, source: Path | bytes, image_size: int | None = None) -> NDArray[np.uint8]:
+    """One image as RGB pixels, upright as its EXIF orientation says.
+
+    Grayscale and palettes become RGB, 16 bits become 8, an alpha channel is dropped (as torchvision's loader
+    does), the first frame stands for an animation. With ``image_size`` the centre square is cut out and resized
+    to ``image_size`` x ``image_size``, bilinear with antialiasing: what resizing the shorter side and cropping
+    the centre gives.
+
+    Returns:
+        uint8, ``(H, W, 3)``.
+
+    Raises:
+        DataError: not an image of a known format, damaged, or more than ``MAX_PIXELS`` pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(
+            source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS
+        ) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise DataError(
+                    f"{name}: {_size(opened)} pixels; at most {MAX_PIXELS:,} are read, make it smaller"
+                )
+            image = _rgb(ImageOps.exif_transpose(opened), name)
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{name}: not an image of a known format ({', '.join(FORMATS)}) or damaged"
+        ) from error
+    except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
+        raise DataError(f"{name}: cannot be read as an image: {' '.join(str(error).split())}") from error
+    if image_size is not None:
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image)
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):  # convert() would clip at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DataError(f"{name}: 32-bit pixels have no fixed range: save it with 8 bits a channel")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(islice(items, _BATCH)):
+        yield batch
+
+
+def _encoded_size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else _WORTH_THREADS  # reading a file lets the lock go
+
+
+def _room_for(count: int, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
+    try:
+        return np.empty((count, *shape), dtype=np.uint8)
+    except MemoryError as error:
+        gigabytes = count * int(np.prod(shape)) / 1e9
+        raise DataError(
+            f"{where}: {count:,} images of {shape[1]}x{shape[0]} pixels need {gigabytes:,.0f} GB of memory: "
+            "set a smaller data.image_size"
+        ) from error
+
+
+def _size(image: NDArray[np.uint8] | Image.Image) -> str:
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
+    return f"{width}x{height}"

@@ -1,0 +1,242 @@
+"""Image classification data sets in the Hugging Face Hub's Parquet layout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.data.arrays import Request, Split, split_of
+from harness.data.cache import cached
+from harness.data.decode import Item, decode_all
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+EVALUATION_NAMES = ("test", "validation", "valid", "val")
+IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels")
+LABEL_NAMES = ("label", "labels", "class", "target", "fine_label", "category")
+_BATCH_ROWS = 512  # rows held encoded at a time
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a shard keeps images and labels, and the names its metadata gives to integer labels (or None)."""
+
+    image: str
+    label: str
+    names: tuple[str, ...] | None
+
+
+def load(request: Request) -> Split:
+    """Shards ``train*.parquet`` and ``test*.parquet`` below ``<root>/<data.path>`` (see :func:`find_shards`).
+
+    Where there is no test shard, ``validation``, ``valid`` or ``val`` takes its place, and a warning says so.
+    Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers named
+    in the metadata (``ClassLabel``), plain integers or strings; the last two are classes in the order of the
+    train split's sorted values.
+
+    Raises:
+        DataError: no or not all shards, no image or label column, a damaged shard or image, a label that is
+            missing, out of range or unknown to the train split.
+    """
+    folder = request.root / (request.path or "")
+    train_files = find_shards(folder, "train")
+    if not train_files:
+        raise DataError(
+            f"{folder}: no train*.parquet in it or in its data/ folder; data.path names another folder"
+        )
+    files = train_files if request.which == "train" else _evaluation_shards(folder)
+
+    def build() -> Split:
+        columns = columns_of(train_files[0])
+        classes = columns.names or _label_values(train_files, columns)
+        return read_shards(files, columns, classes, request.image_size, request.progress)
+
+    place = [folder.resolve(), request.image_size]
+    return cached("parquet", request.which, place, [*files, *train_files], build)
+
+
+def find_shards(folder: Path, split: str) -> list[Path]:
+    """The split's shards, in order.
+
+    They are ``<split>*.parquet`` in the folder, in its ``data/`` or ``plain_text/``, or all in its ``<split>/``.
+
+    Raises:
+        DataError: the shards' names (``-00000-of-00003``) tell of more than there are.
+    """
+    named = re.compile(rf"{split}(?![a-z]).*\.parquet", re.IGNORECASE)
+    for place in (folder, folder / "data", folder / "plain_text"):
+        if files := [file for file in sorted(place.glob("*.parquet")) if named.fullmatch(file.name)]:
+            break
+    else:
+        files = sorted((folder / split).glob("[!.]*.parquet"))
+    for file in files:
+        if (of := re.search(r"-\d{5}-of-(\d{5})", file.name)) and int(of[1]) != len(files):
+            raise DataError(f"{file.parent}: {len(files)} {split} shards, their names tell of {int(of[1])}")
+    return files
+
+
+def _evaluation_shards(folder: Path) -> list[Path]:
+    for name in EVALUATION_NAMES:
+        if files := find_shards(folder, name):
+            if name != EVALUATION_NAMES[0]:
+                _log.warning("%s: no test shard, evaluating on %s", folder, files[0].name)
+            return files
+    raise DataError(
+        f"{folder}: no test*.parquet (or validation); data.holdout evaluates on train images instead"
+    )
+
+
+def columns_of(file: Path) -> Columns:
+    """Find the image and the label column, by the metadata's features, else by usual names and types.
+
+    Raises:
+        DataError: the shard is damaged, or has no such column.
+    """
+    import pyarrow.parquet as pq
+
+    with _damage_named(file):
+        schema = pq.read_schema(file)
+    features = _features(schema)
+    image = _first(
+        features, "Image", IMAGE_NAMES, [field.name for field in schema if _holds_images(field.type)]
+    )
+    label = _first(features, "ClassLabel", LABEL_NAMES, [])
+    label = label or next((name for name in LABEL_NAMES if name in schema.names), None)
+    if image is None or label is None:
+        kind = f"image column (bytes; {', '.join(IMAGE_NAMES)})" if image is None else "label column"
+        hint = "" if image is None else f" ({', '.join(LABEL_NAMES)})"
+        raise DataError(f"{file}: no {kind}{hint} among {', '.join(schema.names)}")
+    names = features.get(label, {}).get("names")
+    return Columns(image, label, tuple(map(str, names)) if isinstance(names, list) and names else None)
+
+
+def read_shards(
+    files: Sequence[Path],
+    columns: Columns,
+    classes: Sequence[str],
+    image_size: int | None,
+    progress: bool,
+) -> Split:
+    """Decode shards, a few hundred rows at a time.
+
+    Args:
+        files: the split's shards, in order.
+        columns: where images and labels stand; with ``names``, integer labels are indices into ``classes``.
+        classes: the class names; without ``columns.names``, labels are looked up among them.
+        image_size: see :func:`harness.data.decode.decode`.
+        progress: whether to draw a bar.
+
+    Raises:
+        DataError: see :func:`load`.
+    """
+    import pyarrow.parquet as pq
+
+    count = 0
+    for file in files:
+        with _damage_named(file):
+            count += pq.read_metadata(file).num_rows
+    where = str(files[0].parent) if len(files) > 1 else str(files[0])
+    images = decode_all(_encoded(files, columns.image), count, image_size, where=where, progress=progress)
+    labels = [_indices(_column(file, columns.label), columns, classes, file) for file in files]
+    return split_of(images, np.concatenate(labels), classes, where=where)
+
+
+def _encoded(files: Sequence[Path], column: str) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+
+    for file in files:
+        row = 0
+        with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
+            for batch in shard.iter_batches(_BATCH_ROWS, columns=[column], use_threads=False):
+                values = batch.column(0)
+                if hasattr(values, "field"):  # Hugging Face's struct of bytes and path
+                    values = values.field("bytes")
+                for encoded in values.to_pylist():
+                    if not isinstance(encoded, bytes):
+                        raise DataError(f"{file}, row {row}: no image bytes in column {column!r}")
+                    yield f"{file}, row {row}", encoded
+                    row += 1
+
+
+def _column(file: Path, name: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
+        values = shard.read(columns=[name], use_threads=False).column(0)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kinds = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
+    if not any(kind(values.type) for kind in kinds):
+        raise DataError(f"{file}: labels in column {name!r} are {values.type}, expected integers or strings")
+    if values.null_count:
+        raise DataError(f"{file}: {values.null_count} rows have no label in column {name!r}")
+    return values
+
+
+def _label_values(files: Sequence[Path], columns: Columns) -> tuple[str, ...]:
+    values = {value for file in files for value in _column(file, columns.label).unique().to_pylist()}
+    if any(not isinstance(value, str) and value < 0 for value in values):
+        raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
+    return tuple(str(value) for value in sorted(values))
+
+
+def _indices(
+    values: pa.ChunkedArray, columns: Columns, classes: Sequence[str], file: Path
+) -> NDArray[np.int64]:
+    import pyarrow as pa
+
+    if columns.names is not None and pa.types.is_integer(values.type):
+        return values.to_numpy().astype(np.int64)
+    index = {name: label for label, name in enumerate(classes)}
+    try:
+        return np.array([index[str(value)] for value in values.to_pylist()], dtype=np.int64)
+    except KeyError as error:
+        raise DataError(f"{file}: label {error.args[0]!r} does not occur in the train split") from error
+
+
+def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
+    """The ``datasets`` library's features; none where the metadata is not its own."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _first(
+    features: dict[str, dict[str, object]], kind: str, usual: Sequence[str], others: Sequence[str]
+) -> str | None:
+    typed = [name for name, feature in features.items() if feature.get("_type") == kind] or others
+    return next((name for name in usual if name in typed), next(iter(typed), None))
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+@contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged or changed shard into an error that names it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError) as error:
+        raise DataError(f"{file}: damaged or no Parquet shard: {' '.join(str(error).split())}") from error

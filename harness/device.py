@@ -1,0 +1,118 @@
+"""Device, precision, memory format, threads: what a run computes with."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import StudyError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str) -> str:
+    """``"auto"`` or a device's name -> a device that is there, such as ``"cpu"`` or ``"cuda:1"``.
+
+    Raises:
+        StudyError: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if name == "cpu":
+        return name
+    if kind == "cuda" and (not index or index.isdecimal()):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) < count:
+            return name
+        raise StudyError(f"--device {name}: {count} CUDA devices are here; use --device cpu or auto")
+    if name == "mps":
+        if torch.backends.mps.is_available():
+            return name
+        raise StudyError("--device mps: no MPS device is here; use --device cpu or auto")
+    raise StudyError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
+
+
+def resolve_precision(name: str, device: str) -> str:
+    """``"auto"`` -> the fast precision that this device does well.
+
+    CUDA: bfloat16 where the GPU has it, else float16. CPU: bfloat16 where the CPU multiplies matrices in it (AMX or
+    AVX-512 BF16), else float32. MPS: float32.
+
+    Raises:
+        StudyError: float16 on a CPU, whose backward pass torch does not support well.
+    """
+    kind = torch.device(device).type
+    if name == "float16" and kind == "cpu":
+        raise StudyError("precision float16 needs a GPU; use bfloat16 or float32 on a CPU")
+    if name != "auto":
+        return name
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if kind == "cpu":
+        capabilities = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
+        return "bfloat16" if any(supported() for supported in capabilities) else "float32"
+    return "float32"
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Autocast to the precision; nothing for float32."""
+    return torch.autocast(torch.device(device).type, _DTYPES[precision], enabled=precision != "float32")
+
+
+def memory_format(device: str) -> torch.memory_format:
+    """channels_last, in which convolutions are fastest on CPUs and CUDA alike."""
+    return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
+
+
+def prepare(device: str, threads: int) -> None:
+    """Set up this process for bit-identical repeats and for speed.
+
+    CUDA gets deterministic algorithms and no autotuning; a CPU gets its threads, and an allocator that keeps what it
+    has: returning every large tensor to the system costs a page fault for each of its pages at every step.
+    """
+    torch.set_num_threads(threads)
+    if torch.device(device).type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    elif platform.libc_ver()[0] == "glibc":
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        with suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(m_mmap_max, 0)
+            libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def threads_for(runs_at_once: int) -> int:
+    """Threads a run computes with: ``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting) > 0:
+        return int(setting)
+    return max(1, usable_cores() // runs_at_once)
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device, so that a clock read next tells the truth."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def to_device(tensor: Tensor, device: str) -> Tensor:
+    """Move without waiting where the device allows it."""
+    return tensor.to(device, non_blocking=True)

@@ -1,0 +1,17 @@
+"""The few errors of the harness; each message is one line that says what is wrong, where, and what to do."""
+
+
+class HarnessError(Exception):
+    """Base of all errors that reach the user as one line."""
+
+
+class StudyError(HarnessError):
+    """The request is wrong: a study file, an option, a value in them."""
+
+
+class DataError(HarnessError):
+    """Data that cannot be had or cannot be trusted: a folder, a shard, an archive, a cache."""
+
+
+class RunError(HarnessError):
+    """A run cannot go on or a run folder cannot be trusted."""

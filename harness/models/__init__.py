@@ -1,0 +1,33 @@
+"""Networks by name: one file and one line here for each; all map images (N, 3, H, W) to logits (N, classes)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import StudyError
+from harness.schema import suggest, validate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# name -> "module:options"; the options are a strict schema with a `build(classes)` method.
+MODELS = {"custom_resnet": "harness.models.custom_resnet:CustomResNetOptions"}
+
+
+def model_options(name: str, options: dict[str, Any], where: str = "study") -> Any:
+    """The validated options of a model; ``.build(classes)`` makes the network.
+
+    Raises:
+        StudyError: unknown model or option, or an impossible value, in one line.
+    """
+    if name not in MODELS:
+        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, MODELS)}")
+    module, attribute = MODELS[name].split(":")
+    return validate(getattr(import_module(module), attribute), options, where, prefix="model")
+
+
+def build_model(name: str, options: dict[str, Any], classes: int) -> nn.Module:
+    """A network with weights freshly drawn from torch's global generator."""
+    model: nn.Module = model_options(name, options).build(classes)
+    return model

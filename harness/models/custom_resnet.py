@@ -1,0 +1,124 @@
+"""The assignment's custom ResNet, a small sibling of DavidNet: 6,573,120 parameters at width 64 and 10 classes.
+
+| stage  | layers                                                      | output at 32x32 |
+| ------ | ----------------------------------------------------------- | --------------- |
+| prep   | conv 3x3, BN, ReLU                                          | 64 x 32 x 32    |
+| layer1 | conv 3x3, max-pool 2, BN, ReLU                              | 128 x 16 x 16   |
+| res1   | conv, BN, ReLU, conv, BN, ReLU, added to layer1's output    | 128 x 16 x 16   |
+| layer2 | conv 3x3, max-pool 2, BN, ReLU                              | 256 x 8 x 8     |
+| layer3 | conv 3x3, max-pool 2, BN, ReLU                              | 512 x 4 x 4     |
+| res2   | conv, BN, ReLU, conv, BN, ReLU, added to layer3's output    | 512 x 4 x 4     |
+| head   | max-pool over the map (4 x 4), fully connected              | logits          |
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness.schema import Strict
+
+
+class CustomResNetOptions(Strict):
+    """What the published forms of this network differ in.
+
+    Attributes:
+        width: channels of the first stage; the later ones have 2, 4 and 8 times as many.
+        dropout: probability of dropping; 0 is none.
+        dropout_kind: ``"channel"``: whole maps, between BN and ReLU of all eight convolution blocks (Dropout2d);
+            ``"unit"``: single values, after the last ReLU of each of the six stages.
+        conv_bias: biases in the four convolutions outside the residual branches.
+        fc_bias: a bias in the fully connected layer.
+        residual: ``"add"``: x + branch(x), the branch ending in its ReLU; ``"inner"``: relu(x + branch(x)), the
+            branch ending in its BN; ``"double"``: x + relu(x + branch(x)).
+        head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map, 8/9 of which meets only padding.
+        logit_scale: factor on the logits (DavidNet: 0.125).
+        bn_momentum: weight of the newest batch in the running statistics.
+    """
+
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout_kind: Literal["channel", "unit"] = "channel"
+    conv_bias: bool = False
+    fc_bias: bool = False
+    residual: Literal["add", "inner", "double"] = "add"
+    head: Literal["linear", "conv3x3"] = "linear"
+    logit_scale: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    def build(self, classes: int) -> CustomResNet:
+        """The network, with weights drawn from torch's global generator (torch's default initialisation)."""
+        return CustomResNet(self, classes)
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution 3x3, optional max-pooling 2, batch norm, optional Dropout2d, optional ReLU; order as published."""
+
+    def __init__(
+        self, channels_in: int, channels: int, options: CustomResNetOptions, *, pool: bool = False, bias: bool = False,
+        relu: bool = True,
+    ) -> None:  # fmt: skip
+        layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, 3, padding=1, bias=bias)]
+        if pool:
+            layers.append(nn.MaxPool2d(2))
+        layers.append(nn.BatchNorm2d(channels, momentum=options.bn_momentum))
+        if options.dropout and options.dropout_kind == "channel":
+            layers.append(nn.Dropout2d(options.dropout))
+        if relu:
+            layers.append(nn.ReLU())
+        super().__init__(*layers)
+
+
+class Residual(nn.Module):
+    """Two convolution blocks and the skip around them, in one of the three published forms."""
+
+    def __init__(self, channels: int, options: CustomResNetOptions) -> None:
+        super().__init__()
+        self.form = options.residual
+        self.branch = nn.Sequential(
+            ConvBlock(channels, channels, options),
+            ConvBlock(channels, channels, options, relu=self.form == "add"),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        branch = self.branch(x)
+        if self.form == "add":
+            return x + branch
+        inner = F.relu(x + branch)
+        return x + inner if self.form == "double" else inner
+
+
+class CustomResNet(nn.Module):
+    """The network; its named stages are ``prep, layer1, res1, layer2, layer3, res2``."""
+
+    def __init__(self, options: CustomResNetOptions, classes: int) -> None:
+        super().__init__()
+        width, bias = options.width, options.conv_bias
+        self.prep = ConvBlock(3, width, options, bias=bias)
+        self.layer1 = ConvBlock(width, 2 * width, options, pool=True, bias=bias)
+        self.res1 = Residual(2 * width, options)
+        self.layer2 = ConvBlock(2 * width, 4 * width, options, pool=True, bias=bias)
+        self.layer3 = ConvBlock(4 * width, 8 * width, options, pool=True, bias=bias)
+        self.res2 = Residual(8 * width, options)
+        self.head: nn.Module
+        if options.head == "linear":
+            self.head = nn.Sequential(nn.Flatten(), nn.Linear(8 * width, classes, bias=options.fc_bias))
+        else:
+            self.head = nn.Sequential(
+                nn.Conv2d(8 * width, classes, 3, padding=1, bias=options.fc_bias), nn.Flatten()
+            )
+        self.unit_dropout = nn.Dropout(options.dropout if options.dropout_kind == "unit" else 0.0)
+        self.logit_scale = options.logit_scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) -> logits (N, classes); H and W at least 8."""
+        x = images
+        for stage in (self.prep, self.layer1, self.res1, self.layer2, self.layer3, self.res2):
+            x = self.unit_dropout(stage(x))
+        x = F.max_pool2d(x, x.shape[-2:])
+        logits: Tensor = self.head(x)
+        return logits if self.logit_scale == 1.0 else logits * self.logit_scale

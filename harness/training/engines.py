@@ -1,0 +1,159 @@
+"""Ignite engines: the training step, the evaluation, and the schedule's handlers; who listens is not their concern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from ignite.handlers import EpochOutputStore
+from ignite.handlers.param_scheduler import PiecewiseLinear
+from ignite.metrics import Accuracy, Loss
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from harness.config import Loss as LossConfig
+from harness.config import OptimizerConfig
+from harness.device import autocast
+from harness.errors import StudyError
+from harness.schema import one_line, suggest
+from harness.training.schedule import Milestones
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+# These do not fit the step below: one wants a closure, the other sparse gradients.
+_UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")
+
+
+def create_trainer(
+    model: nn.Module, optimizer: Optimizer, loss: LossFunction, *, device: str, precision: str
+) -> Engine:
+    """An engine whose step is forward, backward, optimizer step, and nothing else.
+
+    Its batches are (images (N, 3, H, W), labels (N,)) on the device; its output is a dict of the batch's mean
+    ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all detached and still on the device.
+    ``trainer.state.metrics`` has ``loss`` and ``accuracy`` of the epoch, over the batches as they were trained on.
+    """
+    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+
+    def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        images, labels = batch
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(device, precision):
+            logits = model(images).float()
+            value = loss(logits, labels)
+        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        scaler.step(optimizer)
+        scaler.update()
+        return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
+
+    trainer = Engine(step)
+    trainer.state.scaler = scaler  # type: ignore[attr-defined]
+    Accuracy(lambda output: (output["logits"], output["labels"]), device=device).attach(trainer, "accuracy")
+    # ignite's Loss weighs each batch by its size; the value itself is already there.
+    Loss(lambda value, labels: value, lambda output: (output["loss"], output["labels"]), device=device).attach(
+        trainer, "loss"
+    )
+    return trainer
+
+
+def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine:
+    """An engine that leaves all float32 logits (N, classes) and labels (N,) of a split in ``state.predictions``."""
+
+    def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        model.eval()
+        with torch.no_grad(), autocast(device, precision):
+            return model(images).float(), labels
+
+    evaluator = Engine(step)
+    store = EpochOutputStore()
+    store.attach(evaluator)
+
+    @evaluator.on(Events.COMPLETED)
+    def gather(engine: Engine) -> None:
+        logits, labels = zip(*store.data, strict=True)
+        engine.state.predictions = torch.cat(logits).cpu(), torch.cat(labels).cpu()  # type: ignore[attr-defined]
+        store.reset()
+
+    return evaluator
+
+
+def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
+    """Cross-entropy on logits, plus ``l1`` times the sum of all absolute parameter values where the recipe has it."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        value = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        if config.l1:
+            value = value + config.l1 * torch.stack([p.abs().sum() for p in model.parameters()]).sum()
+        return value
+
+    return loss
+
+
+def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "study") -> Optimizer:
+    """A ``torch.optim`` optimizer of all parameters; its rate is set by the schedule before the first step.
+
+    Raises:
+        StudyError: no such optimizer, or arguments that it refuses.
+    """
+    known = {
+        name: value
+        for name, value in vars(torch.optim).items()
+        if isinstance(value, type) and issubclass(value, Optimizer) and name not in _UNFIT_OPTIMIZERS
+    }
+    if config.name not in known:
+        raise StudyError(
+            f"{where}: optimizer.name: no usable torch.optim class {config.name!r}{suggest(config.name, known)}"
+        )
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()}
+    try:
+        # capturable, foreach and the like are left to torch; lr=0 shows at once where a schedule is missing.
+        return known[config.name](model.parameters(), lr=0.0, **options)
+    except Exception as error:  # whatever the optimizer's own checks raise
+        raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+
+
+class _Beta1:
+    """Shows Adam's beta1, the first of a tuple, as a parameter that ignite's schedulers can set."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.param_groups = [_Beta1Group(group) for group in optimizer.param_groups]
+
+
+class _Beta1Group(dict[str, Any]):
+    def __init__(self, group: dict[str, Any]) -> None:
+        super().__init__(beta1=group["betas"][0])
+        self.group = group
+
+    def __setitem__(self, key: str, value: float) -> None:
+        super().__setitem__(key, value)
+        self.group["betas"] = (value, self.group["betas"][1])
+
+
+def attach_schedule(
+    trainer: Engine, optimizer: Optimizer, rates: Milestones, momentum: Milestones | None
+) -> dict[str, PiecewiseLinear]:
+    """Set the rate (and momentum or beta1) before every step.
+
+    Returns:
+        The handlers by name, whose state belongs into a checkpoint.
+
+    Raises:
+        StudyError: momentum is to be cycled, and the optimizer has none.
+    """
+    handlers = {"schedule": PiecewiseLinear(optimizer, "lr", milestones_values=rates)}
+    if momentum is not None:
+        group = optimizer.param_groups[0]
+        if "betas" in group:
+            target: Any = _Beta1(optimizer)
+            handlers["momentum"] = PiecewiseLinear(target, "beta1", milestones_values=momentum)
+        elif "momentum" in group:
+            handlers["momentum"] = PiecewiseLinear(optimizer, "momentum", milestones_values=momentum)
+        else:
+            raise StudyError("schedule.cycle_momentum: this optimizer has neither momentum nor betas")
+    for handler in handlers.values():
+        trainer.add_event_handler(Events.ITERATION_STARTED, handler)
+    return handlers
