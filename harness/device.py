@@ -44,8 +44,8 @@ def resolve_device(name: str) -> str:
 def resolve_precision(name: str, device: str) -> str:
     """``"auto"`` -> the fast precision that this device does well.
 
-    CUDA: bfloat16 where the GPU has it, else float16. CPU: bfloat16 where the CPU multiplies matrices in it (AMX or
-    AVX-512 BF16), else float32. MPS: float32.
+    CUDA: bfloat16 where the GPU has it, else float16. CPU: bfloat16 where it multiplies matrices in it
+    (AMX or AVX-512 BF16), else float32. MPS: float32.
 
     Raises:
         StudyError: float16 on a CPU, whose backward pass torch does not support well.
@@ -76,8 +76,8 @@ def memory_format(device: str) -> torch.memory_format:
 def prepare(device: str, threads: int) -> None:
     """Set up this process for bit-identical repeats and for speed.
 
-    CUDA gets deterministic algorithms and no autotuning; a CPU gets its threads, and an allocator that keeps what it
-    has: returning every large tensor to the system costs a page fault for each of its pages at every step.
+    CUDA gets deterministic algorithms and no autotuning; a CPU gets an allocator that keeps
+    what it has: returning every large tensor to the system costs a page fault for each of its pages at every step.
     """
     torch.set_num_threads(threads)
     if torch.device(device).type == "cuda":
@@ -93,7 +93,7 @@ def prepare(device: str, threads: int) -> None:
 
 
 def threads_for(runs_at_once: int) -> int:
-    """Threads a run computes with: ``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once."""
+    """``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once."""
     setting = os.environ.get("OMP_NUM_THREADS", "")
     if setting.isdecimal() and int(setting) > 0:
         return int(setting)

@@ -15,3 +15,7 @@ class DataError(HarnessError):
 
 class RunError(HarnessError):
     """A run cannot go on or a run folder cannot be trusted."""
+
+
+class HeldError(RunError):
+    """Another process is at work on the same thing."""

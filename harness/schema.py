@@ -1,4 +1,4 @@
-"""What every schema of ours shares: strict pydantic models whose errors are one line with the nearest valid name."""
+"""What every schema of ours shares: strict pydantic models and errors of one line with the nearest name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> st
     place = ".".join(part for part in (prefix, path) if part)
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        return one_line(f"{place}: unknown key{suggest(key, {name for t in tables for name in t.model_fields})}")
+        return one_line(
+            f"{place}: unknown key{suggest(key, {name for t in tables for name in t.model_fields})}"
+        )
     if first["type"] == "missing":
         return f"{place}: missing"
     if first["type"] == "string_pattern_mismatch":
@@ -87,7 +89,9 @@ def _walk(schema: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str
             continue
         path += f".{one_line(part, 80)}"
         if at < len(location) - 1:
-            inner = [_tables(table.model_fields[part].annotation) for table in tables if part in table.model_fields]
+            inner = [
+                _tables(table.model_fields[part].annotation) for table in tables if part in table.model_fields
+            ]
             tables = [table for group in inner for table in group] or tables
     return path.lstrip("."), tables
 

@@ -25,7 +25,7 @@ def derive_seed(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> int:
 
 
 def generator(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> torch.Generator:
-    """A CPU generator seeded by :func:`derive_seed`; drawn on the CPU, so that every device sees the same numbers."""
+    """A CPU generator seeded by :func:`derive_seed`: every device sees the same numbers."""
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch, part))
@@ -33,7 +33,7 @@ def generator(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> torch.G
 
 @contextmanager
 def global_seed(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
-    """Seed torch's global generators for code that knows no other (initialisation), and restore them afterwards."""
+    """Seed torch's global generators for code that knows no other, and restore them afterwards."""
     import torch
 
     devices = list(range(torch.cuda.device_count()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import RunError, StudyError
+from harness.errors import HeldError, RunError, StudyError
 
 Status = Literal["missing", "partial", "finished", "failed"]
 # What a finished run consists of beside run.json, which holds the checksums of these.
@@ -66,7 +66,7 @@ def digest(identity: Mapping[str, Any]) -> str:
 
 
 def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
-    """The first key in which two identities differ, as ``key: 1 here, 2 there``; None where they are equal."""
+    """The first key in which two identities differ, with both values; None where they are equal."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for key in sorted({*ours, *theirs}):
             found = first_difference(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))
@@ -109,7 +109,9 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:
-        raise RunError(f"{path}: damaged (its checksum does not match); --force moves it aside and starts anew")
+        raise RunError(
+            f"{path}: damaged (its checksum does not match); --force moves it aside and starts anew"
+        )
     return dict(content)
 
 
@@ -122,7 +124,8 @@ def locked(path: Path, what: str, *, wait: bool = True) -> Iterator[None]:
         wait: until the holder is done; else a held lock is an error.
 
     Raises:
-        RunError: held by another process (which is named), or the folder cannot be written.
+        HeldError: held by another process, which is named.
+        RunError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -133,7 +136,7 @@ def locked(path: Path, what: str, *, wait: bool = True) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "another process"
-        raise RunError(f"{what} is held by {who}; wait for it, or stop it") from None
+        raise HeldError(f"{what} is held by {who}; wait for it, or stop it") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be locked: {error.strerror or error}") from error
     try:

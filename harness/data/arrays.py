@@ -97,9 +97,7 @@ def split_of(
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise DataError(f"{where}: images are {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"{where}: labels are {labels.dtype} {labels.shape}, expected int64, one for each of {len(images)} images"
-        )
+        raise DataError(f"{where}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},)")
     if images.size == 0:
         raise DataError(f"{where}: no images (shape {images.shape})")
     names = tuple(classes)

@@ -1,7 +1,8 @@
-"""CIFAR-10 in whichever form is there (Parquet shards, torchvision's folder, the archive), else from its home."""
+"""CIFAR-10: Parquet shards, torchvision's folder or the archive, whichever is there, else from its home."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -70,8 +71,8 @@ def load(request: Request, facts: Facts = CIFAR10) -> Split:
     expected = (facts.images[request.which], 32, 32, 3)
     if split.images.shape != expected or len(split.classes) != len(CLASSES):
         raise DataError(
-            f"{files[0].parent}: {request.which} images {split.images.shape} in {len(split.classes)} classes are not "
-            f"CIFAR-10, which has {expected} in {len(CLASSES)}; data.source = 'parquet' reads other data"
+            f"{files[0].parent}: not CIFAR-10, its {request.which} split is {split.images.shape} in "
+            f"{len(split.classes)} classes, expected {expected} in 10; data.source = 'parquet' reads others"
         )
     return split
 
@@ -137,7 +138,7 @@ def _from_batches(batches: Iterator[tuple[Path, bytes]], facts: Facts) -> Split:
 
 
 def _archive_members(archive: Path, names: list[str], facts: Facts) -> Iterator[tuple[Path, bytes]]:
-    """The named batches, read from inside the archive: nothing is written to disk under a name from outside."""
+    """The named batches, read inside the archive: no file is written under a name from outside."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     _check_md5(archive, digest.hexdigest(), facts.archive_md5)
@@ -170,37 +171,38 @@ def _download(folder: Path, facts: Facts, progress: bool) -> None:
     from filelock import FileLock
 
     url = os.environ.get("HARNESS_CIFAR10_URL") or facts.url
-    target, unfinished = folder / ARCHIVE, folder / ".download"
+    target, unfinished, lock = folder / ARCHIVE, folder / ".download", folder / ".download.lock"
     pooch.get_logger().setLevel("WARNING")
     bar: Any = False
     if progress:
         print(f"downloading CIFAR-10 (170 MB) from {url} to {target}", file=sys.stderr, flush=True)
         bar = True if sys.stderr.isatty() else _Lines()
+    # identity: requests would unpack what a server declares as encoded, and the MD5 be another
+    headers = {"Accept-Encoding": "identity"}
+    fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, headers=headers, timeout=30)
+    known = f"md5:{facts.archive_md5}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".download.lock"):
+        with FileLock(lock):
             if target.is_file():  # another process was first
                 return
             shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
-            # identity: requests would unpack what a server declares as encoded, and the MD5 be another
-            headers = {"Accept-Encoding": "identity"}
-            fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, headers=headers, timeout=30)
             try:
-                pooch.retrieve(
-                    url, f"md5:{facts.archive_md5}", fname=ARCHIVE, path=unfinished, downloader=fetch
-                )
+                pooch.retrieve(url, known, fname=ARCHIVE, path=unfinished, downloader=fetch)
                 os.replace(unfinished / ARCHIVE, target)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # requests' errors are OSErrors, pooch's checksum error a ValueError
+    # requests' errors are OSErrors, pooch's about the checksum is a ValueError
+    except (OSError, ValueError) as error:
         cause = " ".join(str(error).split())[:200]
         raise DataError(
             f"CIFAR-10 cannot be downloaded from {url} ({cause}): put {ARCHIVE} (MD5 {facts.archive_md5}) "
             f"into {folder} by hand, or set HARNESS_CIFAR10_URL to another address"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
+            folder.rmdir()  # succeeds where it is empty: after a failed download
 
 
 class _Lines:

@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,13 +60,13 @@ def decode_all(
             total=count, desc="decoding", unit="image", disable=not (progress and sys.stderr.isatty())
         ) as bar,
     ):
-        for batch in _batches(iter(items)):
-            threaded = _encoded_size(batch[0][1]) >= _WORTH_THREADS
-            for (name, _), image in zip(
-                batch,
-                (pool.map if threaded else map)(lambda item: decode(*item, image_size), batch),
-                strict=True,
-            ):
+        for batch in _batches(islice(items, count + 1)):
+            if done + len(batch) > count:
+                raise DataError(f"{where}: more images than the {count} it tells of")
+            names, sources = zip(*batch, strict=True)
+            threaded = _encoded_size(sources[0]) >= _WORTH_THREADS
+            decoded = (pool.map if threaded else map)(decode, names, sources, repeat(image_size))
+            for name, image in zip(names, decoded, strict=True):
                 if images is None:
                     first, images = name, _room_for(count, image.shape, where)
                 if image.shape != images.shape[1:]:
@@ -86,9 +86,8 @@ def decode(name: str, source: Path | bytes, image_size: int | None = None) -> ND
     """One image as RGB pixels, upright as its EXIF orientation says.
 
     Grayscale and palettes become RGB, 16 bits become 8, an alpha channel is dropped (as torchvision's loader
-    does), the first frame stands for an animation. With ``image_size`` the centre square is cut out and resized
-    to ``image_size`` x ``image_size``, bilinear with antialiasing: what resizing the shorter side and cropping
-    the centre gives.
+    does), the first frame stands for an animation. With ``image_size`` the shorter side is resized to
+    it, bilinear with antialiasing, and the centre square cropped, both in one step.
 
     Returns:
         uint8, ``(H, W, 3)``.
@@ -96,7 +95,7 @@ def decode(name: str, source: Path | bytes, image_size: int | None = None) -> ND
     Raises:
         DataError: not an image of a known format, damaged, or more than ``MAX_PIXELS`` pixels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(
@@ -106,7 +105,8 @@ def decode(name: str, source: Path | bytes, image_size: int | None = None) -> ND
                 raise DataError(
                     f"{name}: {_size(opened)} pixels; at most {MAX_PIXELS:,} are read, make it smaller"
                 )
-            image = _rgb(ImageOps.exif_transpose(opened), name)
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1  # else it costs a copy
+            image = _rgb(ImageOps.exif_transpose(opened) if turned else opened, name)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -116,7 +116,7 @@ def decode(name: str, source: Path | bytes, image_size: int | None = None) -> ND
     except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
         raise DataError(f"{name}: cannot be read as an image: {' '.join(str(error).split())}") from error
     if image_size is not None:
-        side = min(image.size)
+        side = min(image.size)  # Pillow's box says what to compute; pixels around it still count at its edges
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)

@@ -21,8 +21,8 @@ def load(request: Request) -> Split:
     """Images below ``<root>/<data.path>/<split>/<class>/``, classes and files sorted by name.
 
     Names that begin with a dot are passed over; files that are no images are, too, with a warning. Images of
-    one size stay as they are; otherwise ``data.image_size`` says how large to make them: the centre square,
-    resized (see :func:`harness.data.decode.decode`, which also says how colours and orientation are treated).
+    one size stay as they are; otherwise ``data.image_size`` is what their shorter side is resized to before
+    the centre square is cropped. :func:`harness.data.decode.decode` says how colours are treated.
 
     Raises:
         DataError: a folder is missing, a class is empty or in one split only, an image cannot be read, sizes
@@ -57,8 +57,8 @@ def load(request: Request) -> Split:
 def _class_names(split_folder: Path) -> list[str]:
     if not split_folder.is_dir():
         raise DataError(
-            f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder or "
-            "data.path (without test images, data.holdout takes some of train's)"
+            f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
+            "or data.path (without test images, data.holdout takes some of train's)"
         )
     names = sorted(
         entry.name for entry in split_folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
@@ -70,7 +70,8 @@ def _class_names(split_folder: Path) -> list[str]:
 
 def _files(class_folder: Path) -> tuple[list[Path], list[Path]]:
     """Images and other files below the folder, hidden ones left out, sorted by path."""
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for directory, folders, names in os.walk(class_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:

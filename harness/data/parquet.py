@@ -42,9 +42,9 @@ def load(request: Request) -> Split:
     """Shards ``train*.parquet`` and ``test*.parquet`` below ``<root>/<data.path>`` (see :func:`find_shards`).
 
     Where there is no test shard, ``validation``, ``valid`` or ``val`` takes its place, and a warning says so.
-    Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers named
-    in the metadata (``ClassLabel``), plain integers or strings; the last two are classes in the order of the
-    train split's sorted values.
+    Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers
+    named in the metadata (``ClassLabel``), plain integers or strings; the last two are classes in the order
+    of the train split's sorted values.
 
     Raises:
         DataError: no or not all shards, no image or label column, a damaged shard or image, a label that is
@@ -70,7 +70,7 @@ def load(request: Request) -> Split:
 def find_shards(folder: Path, split: str) -> list[Path]:
     """The split's shards, in order.
 
-    They are ``<split>*.parquet`` in the folder, in its ``data/`` or ``plain_text/``, or all in its ``<split>/``.
+    ``<split>*.parquet`` in the folder, its ``data/`` or its ``plain_text/``, or all of its ``<split>/``.
 
     Raises:
         DataError: the shards' names (``-00000-of-00003``) tell of more than there are.
@@ -199,7 +199,7 @@ def _indices(
     import pyarrow as pa
 
     if columns.names is not None and pa.types.is_integer(values.type):
-        return values.to_numpy().astype(np.int64)
+        return np.asarray(values.to_numpy(), dtype=np.int64)
     index = {name: label for label, name in enumerate(classes)}
     try:
         return np.array([index[str(value)] for value in values.to_pylist()], dtype=np.int64)
@@ -227,8 +227,8 @@ def _holds_images(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 @contextmanager

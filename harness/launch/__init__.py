@@ -1,0 +1,35 @@
+"""Launchers by name: who executes a plan's range tests and runs, and where."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from harness.errors import StudyError
+from harness.schema import suggest
+
+if TYPE_CHECKING:
+    from harness.launch.job import Job
+
+# name -> "module:function"
+LAUNCHERS = {"serial": "harness.launch.local:serial"}
+
+
+class Launcher(Protocol):
+    """Executes what is missing of a job's range tests and runs; failures are recorded in the run folders."""
+
+    def __call__(self, job: Job, workers: int) -> None:
+        """Return when nothing is left to do."""
+
+
+def get_launcher(name: str) -> Launcher:
+    """The launcher of that name.
+
+    Raises:
+        StudyError: there is none.
+    """
+    if name not in LAUNCHERS:
+        raise StudyError(f"--launcher {name}: not a launcher{suggest(name, LAUNCHERS)}")
+    module, function = LAUNCHERS[name].split(":")
+    launcher: Launcher = getattr(import_module(module), function)
+    return launcher

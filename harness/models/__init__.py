@@ -1,4 +1,4 @@
-"""Networks by name: one file and one line here for each; all map images (N, 3, H, W) to logits (N, classes)."""
+"""Networks by name: one file and one line here for each. Images (N, 3, H, W) in, logits (N, classes) out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 # name -> "module:options"; the options are a strict schema with a `build(classes)` method.
-MODELS = {"custom_resnet": "harness.models.custom_resnet:CustomResNetOptions"}
+MODELS = {
+    "custom_resnet": "harness.models.custom_resnet:CustomResNetOptions",
+    "resnet18": "harness.models.resnet18:ResNet18Options",
+}
 
 
 def model_options(name: str, options: dict[str, Any], where: str = "study") -> Any:

@@ -1,4 +1,4 @@
-"""The assignment's custom ResNet, a small sibling of DavidNet: 6,573,120 parameters at width 64 and 10 classes.
+"""The assignment's custom ResNet, also known as DavidNet: 6,573,120 parameters at width 64.
 
 | stage  | layers                                                      | output at 32x32 |
 | ------ | ----------------------------------------------------------- | --------------- |
@@ -28,13 +28,13 @@ class CustomResNetOptions(Strict):
     Attributes:
         width: channels of the first stage; the later ones have 2, 4 and 8 times as many.
         dropout: probability of dropping; 0 is none.
-        dropout_kind: ``"channel"``: whole maps, between BN and ReLU of all eight convolution blocks (Dropout2d);
+        dropout_kind: ``"channel"``: whole maps, between BN and ReLU of all eight blocks (Dropout2d);
             ``"unit"``: single values, after the last ReLU of each of the six stages.
         conv_bias: biases in the four convolutions outside the residual branches.
         fc_bias: a bias in the fully connected layer.
-        residual: ``"add"``: x + branch(x), the branch ending in its ReLU; ``"inner"``: relu(x + branch(x)), the
-            branch ending in its BN; ``"double"``: x + relu(x + branch(x)).
-        head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map, 8/9 of which meets only padding.
+        residual: ``"add"``: x + branch(x), the branch ending in its ReLU; ``"inner"``:
+            relu(x + branch(x)), the branch ending in its BN; ``"double"``: x + relu(x + branch(x)).
+        head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map (8/9 of it sees padding).
         logit_scale: factor on the logits (DavidNet: 0.125).
         bn_momentum: weight of the newest batch in the running statistics.
     """
@@ -55,12 +55,18 @@ class CustomResNetOptions(Strict):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution 3x3, optional max-pooling 2, batch norm, optional Dropout2d, optional ReLU; order as published."""
+    """Convolution 3x3, [max-pool 2], batch norm, [Dropout2d], [ReLU], in the published order."""
 
     def __init__(
-        self, channels_in: int, channels: int, options: CustomResNetOptions, *, pool: bool = False, bias: bool = False,
+        self,
+        channels_in: int,
+        channels: int,
+        options: CustomResNetOptions,
+        *,
+        pool: bool = False,
+        bias: bool = False,
         relu: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, 3, padding=1, bias=bias)]
         if pool:
             layers.append(nn.MaxPool2d(2))
@@ -85,7 +91,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
-        branch = self.branch(x)
+        branch: Tensor = self.branch(x)
         if self.form == "add":
             return x + branch
         inner = F.relu(x + branch)

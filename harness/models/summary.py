@@ -65,7 +65,7 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 
 
 def flops_per_image(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Forward and backward FLOPs of one image, two for each multiply-add, as torch's own counter sees them."""
+    """Forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter."""
     batch = 2  # batch norm in training mode wants more than one value a channel, even on a 1x1 map
     model = model.to("meta")
     images = torch.zeros(batch, *image_shape, device="meta")

@@ -1,0 +1,71 @@
+"""The report of a study: tables, figures and page, all of them pure functions of its run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.config import Study
+    from harness.data.arrays import Data
+    from harness.report.style import Picture
+    from harness.report.summary import Summary
+    from harness.store import StudyFolder
+
+
+def write_report(
+    study: Study,
+    folder: StudyFolder,
+    seeds: list[int],
+    variants: list[str],
+    load_data: Callable[[str], Data] | None,
+) -> Summary:
+    """Rebuild ``tables/``, ``figures/``, ``report.md`` and ``report.html`` from the runs on disk.
+
+    Args:
+        seeds, variants: what was asked for; each of their runs has a row, done or not.
+        load_data: the images of a variant, for galleries and Grad-CAM; None, or a DataError, leaves these out.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    # Imported here: this package's statistics are used where plots and pages are not.
+    from harness.report.content import compose
+    from harness.report.drawing import draw
+    from harness.report.page import html_page, markdown
+    from harness.report.provenance import warnings
+    from harness.report.results import read_results
+    from harness.report.summary import conclude, summarise
+    from harness.report.tables import build_tables
+    from harness.store import atomic_write
+
+    with folder.report_lock():
+        results = read_results(study, folder, seeds, variants)
+        summaries = summarise(results)
+        asked = {(variant, seed) for variant in variants for seed in seeds}
+        summary = conclude(results, summaries, warnings(results), asked)
+        for name, text in build_tables(results, summaries).items():
+            atomic_write(folder.tables / f"{name}.csv", text)
+        drawn, notes = draw(results, summaries, load_data)
+        pictures = {_file_name(picture, len(results.variants) > 1): picture for picture in drawn}
+        for file, picture in pictures.items():
+            atomic_write(folder.figures / file, picture.png)
+        _remove_stale(folder, set(pictures))
+        report = compose(results, summaries, summary, pictures, notes)
+        atomic_write(folder.path / "report.md", markdown(report))
+        atomic_write(folder.path / "report.html", html_page(report))
+    return summary
+
+
+def _file_name(picture: Picture, several: bool) -> str:
+    """``curves.png``; ``<variant>-confusion.png`` for a variant's own where the study has several."""
+    return f"{picture.variant}-{picture.name}.png" if several and picture.variant else f"{picture.name}.png"
+
+
+def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
+    """Figures that an earlier report drew and this one did not; a user's own files stay."""
+    from harness.report.style import is_ours
+
+    for path in folder.figures.glob("*.png"):
+        if path.name not in written and is_ours(path.read_bytes()):
+            path.unlink()

@@ -1,4 +1,4 @@
-"""Ignite engines: the training step, the evaluation, and the schedule's handlers; who listens is not their concern."""
+"""Ignite engines: the training step, the evaluation, the schedule's handlers; who listens is not their concern."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.config import Loss as LossConfig
-from harness.config import OptimizerConfig
 from harness.device import autocast
 from harness.errors import StudyError
-from harness.schema import one_line, suggest
 from harness.training.schedule import Milestones
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-# These do not fit the step below: one wants a closure, the other sparse gradients.
-_UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")
 
 
 def create_trainer(
-    model: nn.Module, optimizer: Optimizer, loss: LossFunction, *, device: str, precision: str
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss: LossFunction,
+    *,
+    device: str,
+    precision: str,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Engine:
     """An engine whose step is forward, backward, optimizer step, and nothing else.
 
     Its batches are (images (N, 3, H, W), labels (N,)) on the device; its output is a dict of the batch's mean
     ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all detached and still on the device.
-    ``trainer.state.metrics`` has ``loss`` and ``accuracy`` of the epoch, over the batches as they were trained on.
+    ``trainer.state.metrics`` has the epoch's ``loss`` and ``accuracy``, over the batches as trained on.
+    ``scaler`` keeps float16 gradients from vanishing; see :func:`create_scaler`.
     """
-    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+    scaler = scaler or create_scaler(device, precision)
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch
@@ -50,17 +53,21 @@ def create_trainer(
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
 
     trainer = Engine(step)
-    trainer.state.scaler = scaler  # type: ignore[attr-defined]
     Accuracy(lambda output: (output["logits"], output["labels"]), device=device).attach(trainer, "accuracy")
     # ignite's Loss weighs each batch by its size; the value itself is already there.
-    Loss(lambda value, labels: value, lambda output: (output["loss"], output["labels"]), device=device).attach(
-        trainer, "loss"
-    )
+    Loss(
+        lambda value, labels: value, lambda output: (output["loss"], output["labels"]), device=device
+    ).attach(trainer, "loss")
     return trainer
 
 
+def create_scaler(device: str, precision: str) -> torch.amp.GradScaler:
+    """Scales the loss in float16; does nothing in the other precisions."""
+    return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+
+
 def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine:
-    """An engine that leaves all float32 logits (N, classes) and labels (N,) of a split in ``state.predictions``."""
+    """An engine that leaves a split's float32 logits (N, classes) and labels (N,) in ``state.predictions``."""
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch
@@ -82,7 +89,7 @@ def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine
 
 
 def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
-    """Cross-entropy on logits, plus ``l1`` times the sum of all absolute parameter values where the recipe has it."""
+    """Cross-entropy on logits, plus ``l1`` times the sum of all absolute parameter values."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         value = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
@@ -91,29 +98,6 @@ def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
         return value
 
     return loss
-
-
-def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "study") -> Optimizer:
-    """A ``torch.optim`` optimizer of all parameters; its rate is set by the schedule before the first step.
-
-    Raises:
-        StudyError: no such optimizer, or arguments that it refuses.
-    """
-    known = {
-        name: value
-        for name, value in vars(torch.optim).items()
-        if isinstance(value, type) and issubclass(value, Optimizer) and name not in _UNFIT_OPTIMIZERS
-    }
-    if config.name not in known:
-        raise StudyError(
-            f"{where}: optimizer.name: no usable torch.optim class {config.name!r}{suggest(config.name, known)}"
-        )
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()}
-    try:
-        # capturable, foreach and the like are left to torch; lr=0 shows at once where a schedule is missing.
-        return known[config.name](model.parameters(), lr=0.0, **options)
-    except Exception as error:  # whatever the optimizer's own checks raise
-        raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
 
 
 class _Beta1:

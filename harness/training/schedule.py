@@ -69,7 +69,7 @@ def lr_milestones(schedule: Triangle | OneCycle | Constant, rates: Rates, steps_
 
 
 def momentum_milestones(schedule: Triangle | OneCycle | Constant, steps_per_epoch: int) -> Milestones | None:
-    """Corners of the momentum (SGD) or beta1 (Adam) where the schedule cycles it, high-low-high; else None."""
+    """Corners of the momentum (SGD) or beta1 (Adam) where the schedule cycles it; else None."""
     if not isinstance(schedule, OneCycle) or schedule.cycle_momentum is None:
         return None
     low, high = schedule.cycle_momentum
@@ -79,14 +79,15 @@ def momentum_milestones(schedule: Triangle | OneCycle | Constant, steps_per_epoc
 def rates_at(milestones: Milestones, steps: np.ndarray | list[int]) -> np.ndarray:
     """The rate at each of the steps, as ``PiecewiseLinear`` will set it."""
     corners = np.array(milestones, dtype=float)
-    return np.interp(np.asarray(steps, dtype=float), corners[:, 0], corners[:, 1])
+    rates: np.ndarray = np.interp(np.asarray(steps, dtype=float), corners[:, 0], corners[:, 1])
+    return rates
 
 
 def _one_cycle(schedule: OneCycle, steps_per_epoch: int, start: float, peak: float, end: float) -> Milestones:
     """The linear form of torch's ``OneCycleLR`` at our corners.
 
-    With schedule step s and T steps in all: start at s = 0, peak at s = pct_start * T - 1 (which may lie between two
-    steps), end at s = T - 1.
+    With schedule step s and T steps in all: start at s = 0, peak at s = pct_start * T - 1 (which may lie
+    between two steps), end at s = T - 1.
     """
     schedule_step, per_cycle = _stepping(schedule, steps_per_epoch)
     total = schedule.total_steps or per_cycle
@@ -94,10 +95,12 @@ def _one_cycle(schedule: OneCycle, steps_per_epoch: int, start: float, peak: flo
     last = schedule.epochs * steps_per_epoch - 1
     if up <= 0:
         raise StudyError(
-            f"schedule.pct_start: {schedule.pct_start:g} of {total} schedule steps leaves no rising leg; raise it"
+            f"schedule.pct_start: {schedule.pct_start:g} of {total} schedule steps leave no rising leg; raise it"
         )
     if schedule_step(last) > total - 1:
-        raise StudyError(f"schedule.total_steps: {total} are fewer than the {schedule_step(last) + 1} that are stepped")
+        raise StudyError(
+            f"schedule.total_steps: {total} are fewer than the {schedule_step(last) + 1} that are stepped"
+        )
 
     def value(step: int) -> float:
         at = schedule_step(step)

@@ -1,0 +1,367 @@
+"""The study's augmentation pipelines: Albumentations by its own names and arguments, checked before anything runs.
+
+A pipeline is a list of tables such as ``{"transform": "RandomCrop", "height": 32, "width": 32}``, as the study file
+has them. Names reach Albumentations' transforms and compositions and nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from harness.errors import StudyError
+from harness.schema import Strict, one_line, suggest, validate
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+# cv2's constants by lower-case name, in the arguments whose name holds the word.
+CONSTANTS = {
+    "border_mode": ("BORDER_", ("constant", "replicate", "reflect", "wrap", "reflect_101")),
+    "interpolation": (
+        "INTER_",
+        ("nearest", "nearest_exact", "linear", "linear_exact", "cubic", "area", "lanczos4"),
+    ),
+}
+COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
+_NEEDS_BOXES = "needs boxes or masks; a classification study has images only"
+_NEEDS_IMAGES = "needs other images or metadata beside the image"
+REFUSED = {
+    **dict.fromkeys(("AtLeastOneBBoxRandomCrop", "BBoxSafeRandomCrop", "RandomCropNearBBox"), _NEEDS_BOXES),
+    **dict.fromkeys(("RandomSizedBBoxSafeCrop", "ConstrainedCoarseDropout", "MaskDropout"), _NEEDS_BOXES),
+    "CropNonEmptyMaskIfExists": _NEEDS_BOXES,
+    **dict.fromkeys(("FDA", "HistogramMatching", "PixelDistributionAdaptation"), _NEEDS_IMAGES),
+    **dict.fromkeys(("Mosaic", "OverlayElements", "TextImage"), _NEEDS_IMAGES),
+    "Lambda": "runs code, which a study file cannot hold",
+    **dict.fromkeys(("ToTensorV2", "ToTensor3D"), "is not needed: batches are tensors in any case"),
+}
+
+
+class _Composition(Strict):
+    """The arguments of Albumentations' compositions, which it does not check itself."""
+
+    transforms: list[Any] = Field(min_length=1, max_length=50)
+    p: float = Field(default=0.5, ge=0, le=1)
+
+
+class _Selection(_Composition):
+    n: int = Field(default=1, ge=1)
+    replace: bool = False
+
+
+class _RandomDrawn(Exception):
+    """A transform asked for a random number."""
+
+
+class _NoRandom:
+    """Stands in for a random generator and refuses every draw."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise _RandomDrawn(name)
+
+
+def check_transforms(transforms: list[dict[str, Any]], where: str, *, deterministic: bool = False) -> None:
+    """Check names, arguments and their values.
+
+    Args:
+        transforms: a pipeline.
+        where: the key that holds it, such as ``"augment.train"``; an error's path begins with it.
+        deterministic: refuse whatever draws random numbers (``augment.test``).
+
+    Raises:
+        StudyError: the first mistake, in one line.
+    """
+    built = [_build(table, f"{where}[{index}]") for index, table in enumerate(transforms)]
+    places = [index for index, table in enumerate(transforms) if table["transform"] == "Normalize"]
+    if len(places) > 1:
+        raise StudyError(f"{where}[{places[1]}]: a second Normalize; an image is normalised once")
+    for index, (table, transform) in enumerate(zip(transforms, built, strict=True)):
+        place = f"{where}[{index}]"
+        if table["transform"] == "Normalize":
+            _check_normalize(transform, place)
+        elif any(inner["transform"] == "Normalize" for inner in _nested(table)):
+            raise StudyError(f"{place}: Normalize inside {table['transform']}; it must apply to every image")
+        if deterministic and _is_random(transform, _largest_number(table)):
+            raise StudyError(
+                f"{place}: {table['transform']} is random, and {where} must be deterministic: "
+                "remove it, or give it p = 1 and fixed values"
+            )
+
+
+def resolve(
+    train: list[dict[str, Any]], test: list[dict[str, Any]], mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The pipelines as they are run, each with its Normalize.
+
+    Without one, ``mean`` and ``std`` (fractions of 255, of the train split) are applied last; where only ``train``
+    has one, ``test`` takes the same, last.
+
+    Returns:
+        ``(train, test)`` as plain data.
+
+    Raises:
+        StudyError: only ``test`` has a Normalize, so the network would be tested on other units than it learnt.
+    """
+    in_train = [table for table in train if table["transform"] == "Normalize"]
+    in_test = [table for table in test if table["transform"] == "Normalize"]
+    if in_test and not in_train:
+        raise StudyError(
+            "augment.test has a Normalize and augment.train has none: move it there; test then takes the same"
+        )
+    default = {"transform": "Normalize", "mean": list(mean), "std": list(std), "max_pixel_value": 255.0}
+    shared = in_train or [default]
+    resolved = train if in_train else [*train, default], test if in_test else [*test, *shared]
+    return deepcopy(resolved[0]), deepcopy(resolved[1])
+
+
+def reference_pipeline(transforms: list[dict[str, Any]]) -> A.Compose:
+    """The pipeline as Albumentations runs it.
+
+    Seed it by :func:`seed_pipeline`, never by its own ``set_random_seed``.
+
+    Raises:
+        StudyError: as :func:`check_transforms`.
+    """
+    built = [_build(table, f"augment[{index}]") for index, table in enumerate(transforms)]
+    return _albumentations().Compose(built, strict=True)
+
+
+def seed_pipeline(pipeline: A.Compose, seed: int) -> None:
+    """Give all transforms one common stream of random numbers.
+
+    Albumentations' ``set_random_seed`` gives each transform a stream of its own from the same seed: two flips with
+    p = 0.5 then always fall together, and crops follow flips.
+    """
+    pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
+def output_shape(
+    transforms: list[dict[str, Any]], height: int, width: int, where: str = "augment"
+) -> tuple[int, int]:
+    """Height and width after the pipeline, in pixels, found by running it with and without its optional parts.
+
+    Raises:
+        StudyError: it cannot run on such an image, its size varies, or what comes out is not an image of 3 finite
+            channels.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    shapes: set[tuple[int, ...]] = set()
+    for probability in (None, 0.0, 1.0):
+        pipeline = reference_pipeline(transforms)
+        for transform in _leaves(pipeline):
+            if probability is not None and 0 < transform.p < 1:
+                transform.p = probability
+        for seed in range(5):
+            seed_pipeline(pipeline, seed)
+            try:
+                image = pipeline(image=noise)["image"]
+            except Exception as error:  # whatever a transform raises, the request is what is wrong
+                message = f"{where}: fails on an image of {width}x{height} pixels: {error}"
+                raise StudyError(one_line(message)) from None
+            if image.dtype not in (np.uint8, np.float32) or image.shape[2:] != (3,) or not np.isfinite(image).all():
+                raise StudyError(
+                    f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
+                    "expected uint8 or float32 images of 3 channels"
+                )
+            shapes.add(image.shape[:2])
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{w}x{h}" for h, w in sorted(shapes)[:4])
+        raise StudyError(f"{where}: the image size varies ({sizes}); end with a crop or Resize of one size")
+    found = shapes.pop()
+    return found[0], found[1]
+
+
+def _albumentations() -> Any:
+    """Albumentations, imported when needed and without its look for updates online."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+
+    return albumentations
+
+
+@cache
+def _classes() -> dict[str, type]:
+    """The classes that a name may reach."""
+    library = _albumentations()
+    bases = (library.BasicTransform, library.DualTransform, library.ImageOnlyTransform)
+    found: dict[str, type] = {name: getattr(library, name) for name in COMPOSITIONS}
+    for name, value in vars(library).items():
+        if not isinstance(value, type) or not issubclass(value, library.BasicTransform) or value in bases:
+            continue
+        if not issubclass(value, library.Transform3D) and name not in REFUSED:
+            found[name] = value
+    return found
+
+
+def _build(table: dict[str, Any], place: str) -> Any:
+    """Albumentations' object of one table, its arguments checked."""
+    name = table.get("transform")
+    if not isinstance(name, str):
+        raise StudyError(f'{place}: expected transform = "NAME", an Albumentations transform')
+    if name in REFUSED:
+        raise StudyError(f"{place}.transform: {name} {REFUSED[name]}")
+    if name not in _classes():
+        shown = one_line(repr(name), 80)
+        raise StudyError(
+            f"{place}.transform: {shown} is not an Albumentations transform{suggest(name, _classes())}"
+        )
+    arguments = {key: value for key, value in table.items() if key != "transform"}
+    if name in COMPOSITIONS:
+        return _compose(name, arguments, place)
+    cls = _classes()[name]
+    known = [parameter for parameter in inspect.signature(cls).parameters if parameter != "self"]
+    for key in arguments:
+        if key not in known:
+            raise StudyError(
+                one_line(f"{place}.{key}: not an argument of {name}{suggest(key, known)}", limit=600)
+            )
+    arguments = {key: _constants(key, value, f"{place}.{key}") for key, value in arguments.items()}
+    _check_types(cls, arguments, place)
+    return _construct(cls, {key: _tuples(value) for key, value in arguments.items()}, place)
+
+
+def _compose(name: str, arguments: dict[str, Any], place: str) -> Any:
+    schema = _Selection if name in ("SomeOf", "RandomOrder") else _Composition
+    checked = validate(schema, arguments, place)
+    children = [
+        _build(child if isinstance(child, dict) else {}, f"{place}.transforms[{index}]")
+        for index, child in enumerate(checked.transforms)
+    ]
+    if name == "OneOf" and not any(child.p > 0 for child in children):
+        raise StudyError(f"{place}: OneOf needs a transform with p > 0 to choose")
+    if isinstance(checked, _Selection) and not checked.replace and checked.n > len(children):
+        raise StudyError(f"{place}.n: {checked.n} of {len(children)} transforms cannot be chosen")
+    return _construct(_classes()[name], {**arguments, "transforms": children}, place)
+
+
+def _constants(key: str, value: Any, place: str) -> Any:
+    """cv2's number for a constant's name; other values as they are."""
+    word = next((word for word in CONSTANTS if word in key), None)
+    if word is None:
+        return value
+    if isinstance(value, dict):  # Downscale's interpolation_pair
+        return {inner: _constants(word, part, f"{place}.{inner}") for inner, part in value.items()}
+    import cv2
+
+    prefix, names = CONSTANTS[word]
+    if value not in names:
+        shown = one_line(repr(value), 80)
+        near = suggest(value, names) if isinstance(value, str) else f" (known: {', '.join(names)})"
+        raise StudyError(f"{place}: {shown} is not the name of a cv2 constant for it{near}")
+    return getattr(cv2, prefix + value.upper())
+
+
+def _check_types(cls: Any, arguments: dict[str, Any], place: str) -> None:
+    """Albumentations' own schema, strictly: it would take ``"0.5"`` for a number and ``true`` for 1."""
+    schema = cls.InitSchema
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    values = {key: value for key, value in (defaults | arguments).items() if key in schema.model_fields}
+    try:
+        # JSON, because there a list may stand for a tuple even strictly
+        schema.model_validate_json(json.dumps({**values, "strict": True}, default=str), strict=True)
+    except ValidationError as error:
+        found = [item for item in error.errors() if not item["loc"] or item["loc"][0] in arguments]
+        found += [item for item in error.errors() if item["type"] == "missing"]
+        if not found:
+            return
+        location = found[0]["loc"][:1]
+        same = [item for item in found if item["loc"][:1] == location]
+        path = f"{place}.{location[0]}" if location else place
+        if same[0]["type"] == "missing":
+            raise StudyError(f"{path}: missing") from None
+        wanted = [item["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for item in same]
+        message = f"{path}: expected {' or '.join(dict.fromkeys(wanted))}"
+        if not location or same[0]["type"] == "value_error":
+            message = f"{path}: {wanted[0]}"
+        if location:
+            message += f", got {arguments[str(location[0])]!r}"
+        raise StudyError(one_line(message)) from None
+
+
+def _construct(cls: Any, arguments: dict[str, Any], place: str) -> Any:
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if "InitSchema" in vars(owner):  # the others have no such argument
+        arguments = {**arguments, "strict": True}
+    try:
+        with warnings.catch_warnings():
+            # advice ("a special case of Affine"); what would be a mistake is an error by now
+            warnings.simplefilter("ignore")
+            transform = cls(**arguments)
+    except Exception as error:  # whatever the library raises, the request is what is wrong
+        raise StudyError(one_line(f"{place}: {error}")) from None
+    if set(getattr(transform, "targets_as_params", ())) - {"image"}:
+        raise StudyError(f"{place}: {cls.__name__} {_NEEDS_IMAGES}")
+    return transform
+
+
+def _check_normalize(transform: Any, place: str) -> None:
+    if transform.p != 1:
+        raise StudyError(f"{place}.p: Normalize must apply to every image: remove p")
+    for key in ("mean", "std", "max_pixel_value"):
+        values = np.atleast_1d(getattr(transform, key))
+        if len(values) not in ((1,) if key == "max_pixel_value" else (1, 3)) or not np.isfinite(values).all():
+            raise StudyError(f"{place}.{key}: expected a number or one for each of 3 channels")
+        if key != "mean" and not (values > 0).all():
+            raise StudyError(f"{place}.{key}: must be above 0, got {getattr(transform, key)}")
+
+
+def _is_random(transform: Any, side: int) -> bool:
+    """Whether it draws a number: tried on images of ``side`` pixels, with generators that refuse."""
+    if isinstance(transform, _albumentations().BaseCompose):
+        if type(transform).__name__ != "Sequential" or 0 < transform.p < 1:
+            return True
+        return any(_is_random(child, side) for child in transform.transforms)
+    if 0 < transform.p < 1:
+        return True
+    transform.set_random_state(_NoRandom(), _NoRandom())
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    for image in (noise, noise.astype(np.float32) / 255):
+        try:
+            transform(image=image)
+        except _RandomDrawn:
+            return True
+        except Exception:  # not for this kind of image: output_shape runs the whole pipeline and tells
+            continue
+    return False
+
+
+def _largest_number(value: Any) -> int:
+    """The largest integer in a table, 64 to 2048: an image of this side is large enough to crop."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return max([64, *map(_largest_number, parts)])
+    return min(value, 2048) if isinstance(value, int) and math.isfinite(value) else 64
+
+
+def _nested(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for child in table.get("transforms", []):
+        yield child
+        yield from _nested(child)
+
+
+def _leaves(composition: Any) -> Iterator[Any]:
+    for child in composition.transforms:
+        if isinstance(child, _albumentations().BaseCompose):
+            yield from _leaves(child)
+        else:
+            yield child
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, so that ``[8, 8]`` stays a pair of integers where Albumentations tells them from fractions."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,39 @@
+"""torchvision, also where its compiled operators do not fit a CPU-only torch."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import torch
+
+# Operators that torchvision registers fakes for while it is imported. Its registry wheel is a CUDA build: beside a
+# CPU-only torch its library does not load, the operators are unknown, and the import dies.
+_MISSING = ("nms", "qnms")
+_library: torch.library.Library | None = None
+
+
+def import_torchvision() -> ModuleType:
+    """The ``torchvision`` package; its models, datasets and transforms work, compiled operators may be missing.
+
+    Raises:
+        ImportError: torchvision is not installed, or broken in another way.
+    """
+    global _library
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::" not in str(error) or _library is not None:
+            raise ImportError(f"torchvision cannot be imported: {error}") from error
+        _forget_half_imported()
+        _library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in _MISSING:
+            _library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return import_torchvision()
+    module: ModuleType = torchvision
+    return module
+
+
+def _forget_half_imported() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]

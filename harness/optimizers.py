@@ -1,0 +1,42 @@
+"""Optimizers by name: any class of ``torch.optim`` with its own arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from harness.config import OptimizerConfig
+from harness.errors import StudyError
+from harness.schema import one_line, suggest
+
+# One wants a closure, the other sparse gradients: neither fits a step of one forward and one backward pass.
+_UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")
+
+
+def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "study") -> Optimizer:
+    """A ``torch.optim`` optimizer of all parameters; its rate is set by the schedule before the first step.
+
+    Raises:
+        StudyError: no such optimizer, or arguments that it refuses.
+    """
+    known: dict[str, Any] = {
+        name: value
+        for name, value in vars(torch.optim).items()
+        if isinstance(value, type) and issubclass(value, Optimizer) and name not in _UNFIT_OPTIMIZERS
+    }
+    if config.name not in known:
+        raise StudyError(
+            f"{where}: optimizer.name: torch.optim has no usable {config.name!r}{suggest(config.name, known)}"
+        )
+    options = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
+    }
+    try:
+        # capturable, foreach and the like are left to torch; lr=0 shows at once where a schedule is missing.
+        optimizer: Optimizer = known[config.name](model.parameters(), lr=0.0, **options)
+        return optimizer
+    except Exception as error:  # whatever the optimizer's own checks raise
+        raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None

@@ -1,0 +1,200 @@
+"""From a study to its runs: every variant resolved against data, device and libraries, with its digest."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from harness.config import Recipe, Study
+from harness.data.arrays import Data
+from harness.errors import StudyError
+from harness.store import RunFolder, StudyFolder, digest
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One fully resolved configuration in its surroundings: all a run needs beside seed and images.
+
+    Attributes:
+        recipe: as validated; its ``augment`` is replaced by the resolved pipelines below.
+        train_transforms, test_transforms: with their Normalize.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        precision: never ``"auto"``.
+        image_shape: (3, H, W) as the network sees it.
+        identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
+        flops_per_image: forward and backward, two for a multiply-add.
+    """
+
+    study: str
+    name: str
+    recipe: Recipe
+    target: float
+    train_transforms: list[dict[str, Any]]
+    test_transforms: list[dict[str, Any]]
+    device: str
+    precision: str
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    train_images: int
+    steps_per_epoch: int
+    identity: dict[str, Any]
+    digest: str
+    parameters: int
+    flops_per_image: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's variants and seeds, to be executed into a folder."""
+
+    study: Study
+    folder: StudyFolder
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+
+    def runs(self) -> list[tuple[Variant, RunFolder]]:
+        """Every planned run, in the order of variants, then seeds."""
+        return [(v, self.folder.run(v.name, seed)) for v in self.variants for seed in self.seeds]
+
+
+def make_plan(
+    study: Study,
+    folder: StudyFolder,
+    load_data: Callable[[Recipe], Data],
+    *,
+    variants: list[str] | None = None,
+    device: str = "auto",
+) -> Plan:
+    """Resolve every chosen variant.
+
+    Args:
+        load_data: the images of a recipe.
+        variants: names to keep, in the study's order; None keeps all.
+
+    Raises:
+        StudyError: anything in the study that a library refuses.
+        DataError: the data cannot be had.
+    """
+    for name in variants or []:
+        if name not in study.recipes:
+            raise StudyError(
+                f"--variants: {study.name} has no variant {name!r} (known: {', '.join(study.recipes)})"
+            )
+    chosen = [name for name in study.recipes if variants is None or name in variants]
+    resolved = tuple(
+        resolve_variant(study, name, load_data(study.recipes[name]), device=device) for name in chosen
+    )
+    return Plan(study, folder, resolved, tuple(study.seeds))
+
+
+def check_recipe(study: Study, name: str) -> None:
+    """Ask the libraries about a variant's names and arguments, without its data.
+
+    Raises:
+        StudyError: in one line.
+    """
+    from harness.data.augment import check_transforms
+    from harness.models import build_model
+    from harness.optimizers import create_optimizer
+
+    recipe = study.recipes[name]
+    where = study.name if name == "base" else f"{study.name}: variants.{name}"
+    check_transforms(recipe.augment.train, f"{where}: augment.train")
+    check_transforms(recipe.augment.test, f"{where}: augment.test")
+    model = build_model(recipe.model.name, recipe.model.options, classes=2)
+    create_optimizer(recipe.optimizer, model, where)
+
+
+def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto") -> Variant:
+    """A variant of a study, with its data's facts and its digest.
+
+    Raises:
+        StudyError: anything that a library refuses, such as an unknown optimizer argument.
+    """
+    from harness.data.arrays import mean_std
+    from harness.data.augment import output_shape, resolve
+    from harness.device import resolve_device, resolve_precision
+    from harness.models import model_options
+    from harness.models.summary import count_parameters, flops_per_image
+
+    check_recipe(study, name)
+    recipe = study.recipes[name]
+    where = study.name if name == "base" else f"{study.name}: variants.{name}"
+    mean, std = mean_std(data.train)
+    train_transforms, test_transforms = resolve(recipe.augment.train, recipe.augment.test, mean, std)
+    height, width = data.train.images.shape[1:3]
+    size = output_shape(train_transforms, height, width)
+    test_size = output_shape(test_transforms, *data.evaluation.images.shape[1:3])
+    if size != test_size:
+        raise StudyError(
+            f"{where}: augment: train images leave as {size}, test images as {test_size}; make them equal"
+        )
+    if min(size) < 8:
+        raise StudyError(
+            f"{where}: augment: images of {size} pixels are too small for the network; 8 is the least"
+        )
+    classes = data.train.classes
+    model = model_options(recipe.model.name, recipe.model.options, where).build(len(classes))
+    _check_layers(recipe, model, where)
+    device = resolve_device(device)
+    precision = resolve_precision(recipe.precision, device)
+    image_shape = (3, *size)
+    identity = {
+        "recipe": _deciding(recipe, train_transforms, test_transforms),
+        "data": data.sha256,
+        "precision": precision,
+        "device": device.split(":")[0],
+        "versions": _deciding_versions(train_transforms, test_transforms),
+    }
+    images = len(data.train.labels)
+    return Variant(
+        study=study.name,
+        name=name,
+        recipe=recipe,
+        target=study.target.test_accuracy,
+        train_transforms=train_transforms,
+        test_transforms=test_transforms,
+        device=device,
+        precision=precision,
+        image_shape=image_shape,
+        classes=classes,
+        train_images=images,
+        steps_per_epoch=-(-images // recipe.data.batch_size),
+        identity=identity,
+        digest=digest(identity),
+        parameters=count_parameters(model),
+        flops_per_image=flops_per_image(copy.deepcopy(model), image_shape),
+    )
+
+
+def _check_layers(recipe: Recipe, model: Any, where: str) -> None:
+    known = dict(model.named_modules())
+    for layer in recipe.attribution.layers:
+        if layer not in known or not layer:
+            stages = ", ".join(name for name, _ in model.named_children())
+            raise StudyError(
+                f"{where}: attribution.layers: the model has no layer {layer!r} (its stages: {stages})"
+            )
+
+
+def _deciding(recipe: Recipe, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, Any]:
+    """The part of a recipe that decides its runs; what only looks at them (attribution) is left out."""
+    whole = recipe.model_dump(mode="json", exclude={"attribution", "precision", "range_test", "augment"})
+    del whole["data"]["path"]  # where the images lie; what they are is in the data's checksum
+    whole["augment"] = {"train": train, "test": test}
+    if recipe.schedule.finds and recipe.range_test_settings:
+        whole["range_test"] = recipe.range_test_settings.model_dump(mode="json")
+    return whole
+
+
+def _deciding_versions(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, str]:
+    from harness.data.batched import tensor_pipeline
+
+    packages = ["torch", "pytorch-ignite"]
+    if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
+        packages += ["albumentations", "opencv-python-headless"]
+    # A local build's suffix (2.13.0+cpu) is the device's matter, which stands beside it.
+    return {package: version(package).split("+")[0] for package in packages}

@@ -1,0 +1,273 @@
+"""Figures of what the runs measured: curves over epochs, accuracy against target, classes, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
+
+from harness.report.results import Results
+from harness.report.statistics import mean_of, row_shares, std_of
+from harness.report.style import (
+    COLOURS,
+    TARGET_COLOUR,
+    Picture,
+    as_percent,
+    as_plain,
+    canvas,
+    house_style,
+    short,
+    to_png,
+)
+from harness.report.summary import VariantSummary, accuracy_text, percent_text
+from harness.report.tables import run_confusion
+
+MOST_CLASSES = 50  # per figure; more are no longer readable
+NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
+PANELS = (
+    ("train_loss", "Train loss", "nats per image"),
+    ("test_loss", "{} loss", "nats per image"),
+    ("train_accuracy", "Train accuracy", "percent"),
+    ("test_accuracy", "{} accuracy", "percent"),
+)
+
+
+def curves(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+    """Train and test loss and accuracy over the epochs: a line and a band a variant; None without a finished run."""
+    chosen = [summary for summary in summaries if summary.finished]
+    drawn = chosen[: len(COLOURS)]
+    if not drawn:
+        return None
+    split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
+    with house_style():
+        figure, axes = canvas(5.6, 2, 2, sharex=True, sharey="row")
+        for panel, (column, title, unit) in zip(axes, PANELS, strict=True):
+            for summary, colour in zip(drawn, COLOURS, strict=False):
+                _curve(panel, results, summary.variant, column, colour)
+            panel.set_title(title.format(split))
+            panel.set_ylabel(unit)
+            panel.tick_params(labelleft=True)
+            if unit == "percent":
+                as_percent("y", panel)
+                panel.set_xlabel("epoch")
+                panel.axhline(
+                    results.study.target.test_accuracy, color=TARGET_COLOUR, lw=1, ls="--", zorder=1
+                )
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        _log_where_needed(axes[:2])
+        if len(drawn) > 1:
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(drawn)))
+        png = to_png(figure)
+    counts = sorted({summary.finished for summary in drawn})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if counts[-1] == 1:
+        what = "One finished run: no band."
+    else:
+        what = f"Lines are means, bands ± 1 std over seeds (divisor n - 1), n = {n} finished runs a variant."
+    left_out = len(chosen) - len(drawn)
+    more = f" The first {len(drawn)} variants of {len(chosen)} are drawn." if left_out else ""
+    caption = (
+        f"{what} Train accuracy is the running one over augmented batches. Dashed: the target of "
+        f"{percent_text(results.study.target.test_accuracy)}, judged on the last epoch alone.{more}"
+    )
+    return Picture("curves", None, caption, png)
+
+
+def _curve(axes: Axes, results: Results, variant: str, column: str, colour: str) -> None:
+    by_epoch: dict[float, list[float]] = {}
+    for run in results.of(variant, "finished"):
+        for row in run.history:
+            if (
+                row["epoch"] is not None
+                and row[column] is not None
+                and np.isfinite(value := row[column] or 0.0)
+            ):
+                by_epoch.setdefault(row["epoch"], []).append(value)
+    epochs = sorted(by_epoch)
+    means = np.array([mean_of(by_epoch[epoch]) for epoch in epochs])
+    stds = np.array([std_of(by_epoch[epoch]) or 0.0 for epoch in epochs])
+    marker = "o" if len(epochs) <= 12 else ""
+    axes.plot(epochs, means, color=colour, marker=marker, ms=3, label=short(variant, 24))
+    axes.fill_between(epochs, means - stds, means + stds, color=colour, alpha=0.2, lw=0)
+
+
+def _log_where_needed(panels: Sequence[Axes]) -> None:
+    """A loss that begins far above where it ends would leave a flat line."""
+    values = np.concatenate([line.get_ydata() for panel in panels for line in panel.get_lines()])
+    if len(values) and values.min() > 0 and values.max() > 50 * np.median(values):
+        for panel in panels:
+            panel.set_yscale("log")
+            as_plain("y", panel)
+            panel.set_ylabel("nats per image (log)")
+
+
+def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+    """Each seed's last test accuracy, mean ± std, the target and the references; None without a finished run."""
+    drawn = [summary for summary in summaries if summary.test_accuracy is not None]
+    if not drawn:
+        return None
+    target, references = results.study.target.test_accuracy, list(results.study.references.items())[:6]
+    with house_style():
+        legend_rows = (2 + len(references) + 2) // 3
+        figure, (axes,) = canvas(1.1 + 0.5 * max(len(drawn), 2) + 0.22 * legend_rows)
+        for place, summary in enumerate(drawn):
+            values = [run.number("test_accuracy") for run in results.of(summary.variant, "finished")]
+            colour = COLOURS[place % len(COLOURS)]
+            spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
+            axes.plot(values, place + np.asarray(spread), "o", ms=4, color=colour, alpha=0.55, mec="none")
+            found = summary.test_accuracy
+            assert found is not None
+            if found.std is not None:
+                axes.errorbar(
+                    found.mean,
+                    place + 0.32,
+                    xerr=found.std,
+                    fmt="D",
+                    ms=4.5,
+                    capsize=3.5,
+                    color=colour,
+                    lw=1.4,
+                )
+            text = accuracy_text(found, target)
+            axes.annotate(
+                text,
+                (1.01, place),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize=8,
+                annotation_clip=False,
+            )
+        axes.axvline(target, color=TARGET_COLOUR, ls="--", lw=1.2, label=f"target {percent_text(target)}")
+        for number, (name, reference) in enumerate(references):
+            runs = f"{reference.runs} run{'s' if reference.runs > 1 else ''}"
+            text = f"{short(name, 24)}: {percent_text(reference.test_accuracy)} ({runs})"
+            colour = COLOURS[-1 - number % len(COLOURS)]
+            axes.axvline(reference.test_accuracy, color=colour, ls=":", lw=1.8, label=text)
+        axes.set_yticks(range(len(drawn)), [short(summary.variant, 24) for summary in drawn])
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.08)
+        split = "hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "test"
+        axes.set_xlabel(f"{split} accuracy of the last epoch, percent")
+        as_percent("x", axes)
+        figure.legend(loc="outside lower left", ncols=3)
+        png = to_png(figure)
+    caption = (
+        "A dot is one seed's run; the diamond below is their mean ± 1 std over seeds (divisor n - 1; n: "
+        + ", ".join(f"{summary.variant} {summary.finished}" for summary in drawn[:8])
+        + ("" if len(drawn) <= 8 else ", …")
+        + "; none from one run). Runs left of the dashed line missed the target."
+    )
+    if references:
+        caption += (
+            " Dotted: published numbers, each to be held against the dots rather than against their mean."
+        )
+    return Picture("accuracy", None, caption, png)
+
+
+def per_class(results: Results, variant: str) -> Picture:
+    """Accuracy of each class over the variant's finished runs (there is at least one)."""
+    runs = results.of(variant, "finished")
+    names = runs[0].classes
+    matrices = [run_confusion(run) for run in runs]
+    shares = np.array([row_shares(matrix).diagonal() for matrix in matrices])  # (runs, classes)
+    images = matrices[0].sum(axis=1)
+    means = shares.mean(axis=0)
+    chosen = np.flatnonzero(images)
+    if len(chosen) > MOST_CLASSES:
+        chosen = np.sort(chosen[np.argsort(means[chosen], kind="stable")[:MOST_CLASSES]])
+    with house_style():
+        figure, (axes,) = canvas(1.0 + 0.24 * len(chosen))
+        for place, index in enumerate(chosen):
+            values = shares[:, index]
+            axes.plot(values, np.full(len(values), place), "o", ms=4, color=COLOURS[5], alpha=0.5, mec="none")
+            axes.errorbar(
+                means[index],
+                place,
+                xerr=std_of(values.tolist()) or None,
+                fmt="D",
+                ms=4,
+                capsize=3,
+                color=COLOURS[0],
+            )
+        axes.axvline(
+            float(np.mean([run.number("test_accuracy") for run in runs])), color=TARGET_COLOUR, ls="--", lw=1
+        )
+        axes.set_yticks(range(len(chosen)), [f"{short(names[index])} ({images[index]})" for index in chosen])
+        axes.set_ylim(len(chosen) - 0.5, -0.5)
+        axes.margins(x=0.05)
+        axes.set_xlabel("accuracy, percent of the class's images")
+        as_percent("x", axes)
+        png = to_png(figure)
+    worst = chosen[np.argmin(means[chosen])]
+    spread = (
+        f"Diamonds: mean ± 1 std over {len(runs)} seeds (divisor n - 1); dots: single runs."
+        if len(runs) > 1
+        else f"One run (seed {runs[0].seed}): no ±."
+    )
+    limit = (
+        f" The {MOST_CLASSES} classes of lowest accuracy of {len(names)}."
+        if len(names) > MOST_CLASSES
+        else ""
+    )
+    caption = (
+        f"{spread} In brackets: images of the class. Dashed: all classes together. "
+        f"Lowest: {short(names[worst], 40)}, {100 * means[worst]:.1f} %.{limit}"
+    )
+    return Picture("per_class", variant, caption, png)
+
+
+def confusion(results: Results, variant: str) -> Picture:
+    """What each class was taken for, pooled over the variant's finished runs (there is at least one)."""
+    runs = results.of(variant, "finished")
+    names = runs[0].classes
+    counts = sum((run_confusion(run) for run in runs), np.zeros((len(names), len(names)), dtype=np.int64))
+    percent = 100 * row_shares(counts)
+    numbered = len(names) <= NUMBERED_CLASSES
+    texts = np.vectorize(lambda value: "" if value == 0 else f"{value:.1f}" if value < 99.95 else "100")(
+        percent
+    )
+    ticks = [short(name, 14) for name in names] if len(names) <= MOST_CLASSES else []
+    with house_style():
+        figure, (axes,) = canvas(6.6)
+        # The square root shows errors of one percent beside a diagonal of ninety.
+        sns.heatmap(
+            percent,
+            ax=axes,
+            cmap="Blues",
+            norm=PowerNorm(0.5, vmin=0, vmax=100),
+            square=True,
+            annot=texts if numbered else False,
+            fmt="",
+            annot_kws={"fontsize": 8 if len(names) <= 10 else 6.5},
+            linewidths=0.6 if numbered else 0,
+            linecolor="white",
+            cbar_kws={"label": "percent of the row's images (colour: square root)", "shrink": 0.8},
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if ticks:
+            size = 9 if numbered else 6
+            middle = np.arange(len(names)) + 0.5
+            axes.set_xticks(middle, ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+            axes.set_yticks(middle, ticks, rotation=0, fontsize=size)
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("actual class")
+        png = to_png(figure)
+    np.fill_diagonal(counts, 0)
+    actual, predicted = np.unravel_index(int(counts.argmax()), counts.shape)
+    most = ""
+    if counts.max():
+        most = (
+            f" Most frequent error: {short(names[actual], 40)} taken for {short(names[predicted], 40)}, "
+            f"{percent[actual, predicted]:.1f} % of its images."
+        )
+    pooled = f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
+    caption = f"{pooled}; each row adds up to 100 % of that class's images; empty cells are zero.{most}"
+    return Picture("confusion", variant, caption, png)

@@ -1,0 +1,269 @@
+"""Figures made of images: augmented samples, the most confident errors, and what Grad-CAM saw in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.data.arrays import Split, split_of
+from harness.report.results import Run
+from harness.report.style import COLOURS, FAINT, INK, WIDTH, Picture, house_style, short, to_png
+
+Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
+
+PREDICTED_COLOUR, ACTUAL_COLOUR = COLOURS[1], COLOURS[2]
+SIDE = 128  # pixels of a cell at most
+MOST_ROWS = 20  # classes in the gallery of augmented samples
+AUGMENTED = 7  # images beside each original
+GALLERY_COLUMNS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The images that a variant's galleries show, of its first finished run.
+
+    Attributes:
+        indices: places in the evaluation split.
+        wrong: False where the run made no error and these are its least confident images.
+    """
+
+    run: Run
+    indices: NDArray[np.intp]
+    wrong: bool
+
+    def words(self) -> str:
+        """For captions: which images, by which order, of which run."""
+        seed = f"of the run with seed {self.run.seed}"
+        if not self.wrong:
+            return f"No image {seed} is misclassified: these are its {len(self.indices)} least confident ones"
+        assert self.run.predictions is not None
+        errors = len(self.run.predictions.wrong)
+        if errors == len(self.indices):
+            return f"All {errors} errors {seed}, the most confident first"
+        return f"The {len(self.indices)} most confident of {errors:,} errors {seed}"
+
+
+def choose(run: Run, images: int) -> Choice:
+    """The most confident errors of a finished run; without any, its least confident images. Ties by index."""
+    found = run.predictions
+    assert found is not None
+    wrong = found.wrong
+    if len(wrong):
+        return Choice(run, wrong[np.argsort(-found.confidence[wrong], kind="stable")][:images], True)
+    return Choice(run, np.argsort(found.confidence, kind="stable")[:images], False)
+
+
+def augmented(run: Run, train: Split) -> Picture:
+    """For each class its first train image, as it is and as the run's train pipeline changes it."""
+    from harness.data.augment import augment_images
+
+    chosen = range(min(len(train.classes), MOST_ROWS))
+    first = [int(np.flatnonzero(train.labels == label)[0]) for label in chosen]
+    originals = train.images[first]
+    changed = augment_images(
+        np.repeat(originals, AUGMENTED, axis=0), run.recipe["augment"]["train"], run.seed, normalise=False
+    )
+    height, width = changed.shape[1:3]
+    cells = np.concatenate(
+        [_resized(originals, height, width)[:, None], changed.reshape(-1, AUGMENTED, height, width, 3)],
+        axis=1,
+    )
+    columns = AUGMENTED + 1
+    with house_style():
+        sheet = _Sheet(len(first), columns, left=1.4, top=0.4, gap=0.06)
+        for row, label in enumerate(chosen):
+            sheet.text(-0.1, row + 0.5, short(train.classes[label], 16), ha="right", va="center")
+            for column in range(columns):
+                sheet.image(column, row, cells[row, column])
+        sheet.text(0.5, -0.08, "original", ha="center", va="bottom", color=FAINT)
+        sheet.text(1 + AUGMENTED / 2, -0.08, "as trained on", ha="center", va="bottom", color=FAINT)
+        png = sheet.png()
+    steps = ", ".join(str(step.get("transform")) for step in run.recipe["augment"]["train"])
+    limit = (
+        f" The first {MOST_ROWS} of {len(train.classes)} classes." if len(train.classes) > MOST_ROWS else ""
+    )
+    caption = (
+        f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; shown in "
+        f"the images' own colours, undoing the normalisation. Every epoch draws anew.{limit}"
+    )
+    return Picture("augmented", run.variant, caption, png)
+
+
+def misclassified(choice: Choice, evaluation: Split) -> Picture:
+    """The chosen images, each with its predicted and actual class and the confidence."""
+    found = choice.run.predictions
+    assert found is not None
+    rows = -(-len(choice.indices) // GALLERY_COLUMNS)
+    with house_style():
+        sheet = _Sheet(rows, GALLERY_COLUMNS, row_extra=0.42, gap=0.16)
+        for place, index in enumerate(choice.indices):
+            row, column = divmod(place, GALLERY_COLUMNS)
+            top = row * 1.42
+            sheet.image(column, top, evaluation.images[index])
+            predicted = short(evaluation.classes[found.predicted[index]], 14)
+            text = f"{predicted}  {_percent(found.confidence[index])}"
+            sheet.text(
+                column + 0.5, top + 1.0, text, ha="center", va="top", color=PREDICTED_COLOUR, weight="bold"
+            )
+            actual = f"actual: {short(evaluation.classes[found.labels[index]], 14)}"
+            sheet.text(column + 0.5, top + 1.19, actual, ha="center", va="top", color=INK)
+        png = sheet.png()
+    caption = f"{choice.words()}. Coloured: the predicted class with its softmax probability; below it the actual class."
+    return Picture("misclassified", choice.run.variant, caption, png)
+
+
+def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture:
+    """Grad-CAM of the chosen images at every layer, for the predicted and for the actual class.
+
+    Args:
+        layers: names of the network's layers; empty takes its stages.
+
+    Raises:
+        RunError: the weights cannot be loaded, or a layer does not fit.
+    """
+    from harness.data.augment import augment_images
+    from harness.data.batches import Batches
+    from harness.models.weights import load_weights
+    from harness.report.attribution import layer_maps, stages
+
+    run, found = choice.run, choice.run.predictions
+    assert found is not None
+    model, metadata = load_weights(run.folder.path / "model.safetensors")
+    layers = list(layers) or stages(model, metadata["image_shape"])
+    pipeline = run.recipe["augment"]["test"]
+    subset = split_of(
+        evaluation.images[choice.indices], evaluation.labels[choice.indices], evaluation.classes
+    )
+    batches = Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")
+    inputs, _ = next(iter(batches))
+    shown = augment_images(subset.images, pipeline, run.seed, normalise=False)
+    predicted, actual = found.predicted[choice.indices], found.labels[choice.indices]
+    explained = [layer_maps(model, layers, inputs, predicted.tolist())]
+    if choice.wrong:
+        explained.append(layer_maps(model, layers, inputs, actual.tolist()))
+    with house_style():
+        png = _gradcam_sheet(
+            layers, shown, explained, evaluation.classes, predicted, actual, found.confidence[choice.indices]
+        )
+    rows = (
+        "upper row: evidence for the predicted class; lower row: for the actual one. " if choice.wrong else ""
+    )
+    caption = (
+        f"{choice.words()}; {rows}Grad-CAM of the last epoch's weights at each layer, positive evidence only, each map "
+        "scaled to its own maximum: bright is where the evidence lies, an unchanged image has none."
+    )
+    return Picture("gradcam", run.variant, caption, png)
+
+
+def _gradcam_sheet(
+    layers: Sequence[str],
+    shown: Images,
+    explained: list[NDArray[np.float32]],
+    classes: Sequence[str],
+    predicted: NDArray[np.int64],
+    actual: NDArray[np.int64],
+    confidence: NDArray[np.float64],
+) -> bytes:
+    """Two blocks side by side where the layers are few; a block: names, image, one map a layer."""
+    blocks = 2 if len(layers) <= 7 else 1
+    names_width, lines = 1.7, len(explained)
+    block_width = names_width + 1 + len(layers) + 0.5
+    per_block = -(-len(shown) // blocks)
+    sheet = _Sheet(
+        per_block * (lines + 0.25),
+        blocks * block_width - 0.5,
+        top=1.0,
+        gap=0.06,
+        width=max(WIDTH, 0.5 * block_width),
+    )
+    for number in range(len(shown)):
+        block, place = divmod(number, per_block)
+        left, top = block * block_width + names_width, place * (lines + 0.25)
+        if place == 0:
+            for at, name in enumerate(["image", *layers]):
+                sheet.text(
+                    left + at + 0.2, -0.12, short(name, 14), rotation=40, ha="left", va="bottom", size=7
+                )
+        predicted_name = short(classes[predicted[number]], 12)
+        texts = [(f"{predicted_name}\n{_percent(confidence[number])}", PREDICTED_COLOUR)]
+        if lines == 2:
+            texts.append((f"actual:\n{short(classes[actual[number]], 12)}", INK))
+        sheet.image(left, top, shown[number])
+        for line, (text, colour) in enumerate(texts):
+            sheet.text(left - 0.12, top + line + 0.5, text, ha="right", va="center", color=colour, size=7)
+            for at in range(len(layers)):
+                sheet.image(left + 1 + at, top + line, overlay(shown[number], explained[line][at, number]))
+    return sheet.png()
+
+
+def overlay(image: Images, heat: NDArray[np.float32]) -> Images:
+    """The image with the map over it: opaque where the evidence is strong, untouched where there is none.
+
+    Args:
+        image: (H, W, 3).
+        heat: (H, W), in [0, 1].
+    """
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    weight = 0.75 * np.asarray(heat, dtype=np.float64)[..., None]
+    return np.rint(image * (1 - weight) + colours * weight).astype(np.uint8)
+
+
+def _percent(fraction: float) -> str:
+    """Never 100 % for less than certainty."""
+    return f"{min(100 * fraction, 99.9):.1f} %" if fraction < 1 else "100 %"
+
+
+def _resized(images: Images, height: int, width: int) -> Images:
+    if images.shape[1:3] == (height, width):
+        return images
+    import cv2
+
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in images])
+
+
+class _Sheet:
+    """One axes whose unit is a cell, y downwards; hundreds of images on it are drawn fast."""
+
+    def __init__(
+        self,
+        rows: float,
+        columns: float,
+        *,
+        left: float = 0.0,
+        top: float = 0.0,
+        gap: float = 0.1,
+        row_extra: float = 0.0,
+        width: float = WIDTH,
+    ) -> None:
+        height = top + rows * (1 + row_extra)
+        unit = width / (left + columns)
+        self.gap = gap
+        self.figure = Figure(figsize=(width, max(height * unit, 0.8)))
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.axis("off")
+        self.limits = {"xlim": (-left, columns), "ylim": (height - top, -top)}
+
+    def image(self, x: float, y: float, image: Images) -> None:
+        """One cell's image, with half the gap around it; (x, y) is its upper left corner."""
+        longest = max(image.shape[:2])
+        if longest > SIDE:
+            height, width = (max(1, side * SIDE // longest) for side in image.shape[:2])
+            image = _resized(image[None], height, width)[0]
+        height, width = image.shape[:2]
+        half = (1 - self.gap) / 2 * np.array([width, height]) / max(width, height)
+        extent = (x + 0.5 - half[0], x + 0.5 + half[0], y + 0.5 + half[1], y + 0.5 - half[1])
+        self.axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
+
+    def text(self, x: float, y: float, text: str, **options: object) -> None:
+        """Text at a place in cells."""
+        self.axes.text(x, y, text, **{"size": 8.5, **options})  # type: ignore[arg-type]
+
+    def png(self) -> bytes:
+        """The finished figure."""
+        self.axes.set(**self.limits)  # each image had moved them
+        return to_png(self.figure)

@@ -1,0 +1,120 @@
+"""Where the numbers come from, and what is mixed in them that a reader has to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from harness.report.results import Results, Run
+
+# What runs of one group must share for their spread to be that of the seeds alone.
+DECISIVE = ("harness version", "code", "python", "torch", "device", "precision", "threads", "data", "batches")
+
+
+def origin(run: Run) -> dict[str, str]:
+    """What a run recorded about its making: property -> value, in the order of the report."""
+    made = run.record.get("provenance") or {}
+    data, versions, hardware = (made.get(key) or {} for key in ("data", "versions", "hardware"))
+    git = made.get("git")
+    facts = {
+        "harness version": made.get("harness"),
+        "code": None
+        if git is None
+        else f"{git['commit'][:12]}{' with local changes' if git.get('dirty') else ''}",
+        "device": made.get("device"),
+        "precision": made.get("precision"),
+        "threads": made.get("threads"),
+        "batches": made.get("batches"),
+        "processor": hardware.get("processor"),
+        "cores": hardware.get("cores"),
+        "memory": _gigabytes(hardware.get("memory_bytes")),
+        "accelerator": _accelerator(hardware.get("accelerator")),
+        "data source": data.get("source"),
+        "data": data.get("sha256") and f"SHA-256 {data['sha256'][:16]}…",
+        "evaluated on": data.get("evaluated_on"),
+        "train images": data.get("train_images"),
+        "evaluation images": data.get("evaluation_images"),
+        **versions,
+    }
+    return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def origins(results: Results) -> list[tuple[str, str]]:
+    """Each property with its value, or with every value and how many finished and failed runs have it."""
+    made = [origin(run) for run in results.runs if run.record.get("provenance")]
+    rows = []
+    for key in dict.fromkeys(key for facts in made for key in facts):
+        counts = Counter(facts.get(key, "not recorded") for facts in made)
+        if len(counts) == 1:
+            rows.append((key, next(iter(counts))))
+        else:
+            rows.append((key, "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(counts.items()))))
+    times = sorted(str(run.record["provenance"].get("started", "")) for run in results.finished)
+    ends = sorted(str(run.record["provenance"].get("finished", "")) for run in results.finished)
+    if times and times[0] and ends[-1]:
+        rows.append(("first run started, last run finished", f"{times[0]}, {ends[-1]}"))
+    return rows
+
+
+def warnings(results: Results) -> list[str]:
+    """Lines about mixed origins, recipes that differ inside a variant, and doubtful or damaged range tests."""
+    lines = _mixed_origins(results)
+    for variant in results.variants:
+        if variant not in results.study.recipes:
+            lines.append(f"{variant} lies on disk and is no variant of this study any more.")
+        recipes = {run.record.get("digest") for run in results.of(variant, "finished")}
+        if len(recipes) > 1:
+            lines.append(
+                f"{variant}: its runs come from {len(recipes)} different configurations; the ± mixes them with the seeds."
+            )
+    for variant, sweep in results.sweeps.items():
+        if sweep.error:
+            lines.append(f"{variant}: range test: {sweep.error}")
+        lines += [f"{variant}: range test: {text}" for text in sweep.record.get("warnings") or []]
+    return lines
+
+
+def _mixed_origins(results: Results) -> list[str]:
+    """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
+    lines = []
+    for key in DECISIVE:
+        values = _values(results.finished, lambda run, key=key: origin(run).get(key, "not recorded"))
+        mixed = [variant for variant, counts in values.items() if len(counts) > 1]
+        if mixed:
+            counts = "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(values[mixed[0]].items()))
+            more = f", and of {len(mixed) - 1} more variants" if len(mixed) > 1 else ""
+            lines.append(f"The runs of {mixed[0]}{more} mix different {_plural(key)}: {counts}.")
+        elif key not in ("data", "batches") and len({next(iter(counts)) for counts in values.values()}) > 1:
+            by_variant = "; ".join(f"{variant}: {next(iter(counts))}" for variant, counts in values.items())
+            lines.append(f"The variants were run with different {_plural(key)}: {by_variant}.")
+    return lines
+
+
+def _values(runs: list[Run], value: Callable[[Run], str]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        found.setdefault(run.variant, Counter())[value(run)] += 1
+    return found
+
+
+def _plural(key: str) -> str:
+    names = {
+        "code": "code states", "threads": "thread counts", "data": "data", "batches": "batch pipelines",
+        "python": "Python versions", "torch": "torch versions",
+    }  # fmt: skip
+    return names.get(key, f"{key}s")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
+
+
+def _gigabytes(size: Any) -> str | None:
+    return None if size is None else f"{size / 2**30:.1f} GiB"
+
+
+def _accelerator(accelerator: Any) -> str | None:
+    if isinstance(accelerator, dict):
+        return f"{accelerator.get('name')}, {_gigabytes(accelerator.get('memory_bytes'))}"
+    return accelerator

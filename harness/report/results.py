@@ -1,0 +1,237 @@
+"""What lies in a study's folder, read once and trusted only where every checksum holds."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness.config import NAME_PATTERN, Study
+from harness.errors import RunError
+from harness.report import statistics
+from harness.schema import one_line
+from harness.store import RunFolder, StudyFolder, read_record, sha256_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Outcome = Literal["finished", "failed", "missing"]
+Row = dict[str, float | None]
+
+HISTORY = (
+    "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_seconds", "eval_seconds",
+    "images_per_second",
+)  # fmt: skip
+RATES = ("iteration", "epoch", "lr")
+SWEEP = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
+WHOLE_NUMBERS = {"epoch", "iteration"}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the last epoch's logits said of the N evaluation images: all arrays (N,), in the split's order."""
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @property
+    def wrong(self) -> NDArray[np.intp]:
+        """Indices of the images whose predicted class is not their label."""
+        return np.flatnonzero(self.predicted != self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run, planned or found; ``record`` is there for finished and failed ones, predictions only for finished."""
+
+    folder: RunFolder
+    status: Outcome
+    error: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    history: tuple[Row, ...] = ()
+    predictions: Predictions | None = None
+
+    @property
+    def variant(self) -> str:
+        """The variant's name."""
+        return self.folder.variant
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.folder.seed
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, by label."""
+        return [str(name) for name in self.record.get("classes") or []]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The variant as it was resolved when this run was made."""
+        return dict(self.record.get("recipe") or {})
+
+    def number(self, key: str, table: str = "metrics") -> float | None:
+        """A metric or timing of the record; None where it is unknown."""
+        value = (self.record.get(table) or {}).get(key)
+        return value if isinstance(value, int | float) else None
+
+    @cached_property
+    def rates(self) -> tuple[Row, ...]:
+        """The learning rate of every step, from ``learning_rates.csv``; empty where the run has none to trust."""
+        if self.status != "finished":
+            return ()
+        return read_columns(self.folder.path / "learning_rates.csv", RATES)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A variant's range test: what it measured and what was chosen; ``error`` where it cannot be trusted."""
+
+    variant: str
+    rows: tuple[Row, ...] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A study's runs, by variant in its order and then by seed, and its range tests."""
+
+    study: Study
+    runs: tuple[Run, ...]
+    sweeps: dict[str, Sweep]
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """Variants that have a run, planned or on disk."""
+        return list(dict.fromkeys(run.variant for run in self.runs))
+
+    def of(self, variant: str, status: Outcome | None = None) -> list[Run]:
+        """The runs of a variant, all or those of one status."""
+        return [run for run in self.runs if run.variant == variant and status in (None, run.status)]
+
+    @property
+    def finished(self) -> list[Run]:
+        """All finished runs."""
+        return [run for run in self.runs if run.status == "finished"]
+
+
+def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], variants: Iterable[str]) -> Results:
+    """Everything a report is made of: the planned runs and every run folder on disk, each file read once.
+
+    A run whose files are not what was written counts as failed, with an error that begins with ``damaged:``.
+    """
+    planned = {(variant, seed) for variant in variants for seed in seeds}
+    found = {(run.variant, run.seed) for run in folder.runs() if re.fullmatch(NAME_PATTERN, run.variant)}
+    order = {name: place for place, name in enumerate(study.recipes)}
+    cells = sorted(planned | found, key=lambda cell: (order.get(cell[0], len(order)), *cell))
+    runs = tuple(_read_run(folder.run(variant, seed)) for variant, seed in cells)
+    names = dict.fromkeys([*study.recipes, *(run.variant for run in runs)])
+    sweeps = {name: sweep for name in names if (sweep := _read_sweep(folder, name)) is not None}
+    return Results(study, runs, sweeps)
+
+
+def _read_run(folder: RunFolder) -> Run:
+    try:
+        status = folder.status()
+        if status in ("missing", "partial"):
+            return Run(folder, "missing")
+        record = folder.verify() if status == "finished" else folder.record() or {}
+        if (record["variant"], record["seed"]) != (folder.variant, folder.seed):
+            raise RunError(f"run.json: the record of {record['variant']}/seed-{record['seed']}")
+        if status == "failed":
+            return Run(folder, "failed", _cause(record), record, _failed_history(folder))
+        _check_record(record)
+        history = read_columns(folder.path / "history.csv", HISTORY)
+        return Run(folder, "finished", "", record, history, _read_predictions(folder, len(record["classes"])))
+    except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return Run(folder, "failed", _damage(folder.path, error))
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    for table in ("metrics", "timings", "provenance", "recipe"):
+        if not isinstance(record[table], dict):
+            raise RunError(f"run.json: {table} is not a table")
+    for key in ("test_accuracy", "test_loss"):
+        if not isinstance(record["metrics"].get(key), int | float):
+            raise RunError(f"run.json: metrics.{key} is not a number")
+
+
+def _damage(path: Path, error: Exception) -> str:
+    text = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+    # The folder's own path would make the tables depend on where they are built.
+    text = one_line(text.replace(f"{path}/", "").replace(f"{path}: ", ""))
+    return "damaged: " + text.replace(": damaged (", " (", 1)
+
+
+def _cause(record: dict[str, Any]) -> str:
+    error = record.get("error") or {}
+    text = f"{error.get('kind', 'failed')}: {error.get('message', 'no cause recorded')}"
+    iteration = error.get("iteration")
+    if iteration is not None and f"iteration {iteration}" not in text:
+        text += f" (iteration {iteration})"
+    return one_line(text)
+
+
+def _failed_history(folder: RunFolder) -> tuple[Row, ...]:
+    """The epochs before the failure, where they can be read; a failed record vouches for no file."""
+    try:
+        return read_columns(folder.path / "history.csv", HISTORY)
+    except (RunError, OSError, ValueError):
+        return ()
+
+
+def _read_predictions(folder: RunFolder, classes: int) -> Predictions:
+    path = folder.path / "predictions.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        logits, labels = arrays["logits"], arrays["labels"]
+    if logits.ndim != 2 or logits.shape != (len(labels), classes) or len(labels) == 0:
+        raise RunError(
+            f"{path}: logits {logits.shape} and labels {labels.shape} of {classes} classes do not fit"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise RunError(f"{path}: labels outside 0 to {classes - 1}")
+    predicted, confidence = statistics.predictions(logits)
+    return Predictions(labels.astype(np.int64), predicted, confidence)
+
+
+def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:
+    path, table = folder.range_test_json(variant), folder.range_test_csv(variant)
+    try:
+        record = read_record(path)
+        if record is None:
+            return None
+        if sha256_file(table) != record["csv_sha256"]:
+            raise RunError(f"{table.name}: damaged (its checksum does not match)")
+        return Sweep(variant, read_columns(table, SWEEP), record)
+    except (RunError, OSError, KeyError, ValueError) as error:
+        return Sweep(variant, error=_damage(path.parent, error))
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
+    """Rows of numbers from a CSV file, by column name; an empty cell is None.
+
+    Raises:
+        RunError: a column is missing or a cell is no number.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise RunError(f"{path}: no column {missing[0]}")
+        places = [(name, header.index(name), int if name in WHOLE_NUMBERS else float) for name in columns]
+        try:
+            return tuple(
+                {name: kind(row[at]) if row[at] else None for name, at, kind in places} for row in reader
+            )
+        except (ValueError, IndexError):
+            raise RunError(f"{path}: line {reader.line_num}: not numbers") from None

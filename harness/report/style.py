@@ -1,0 +1,116 @@
+"""One look for every figure: colours, type, sizes, and PNG bytes that depend on nothing but what is drawn."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+WIDTH = 8.0  # inches; a report's column at 100 pixels an inch
+DPI = 200  # twice that, for screens of high density
+SIGNATURE = "ignite-harness report"  # in each PNG: what a later report may remove is what a report drew
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), told apart with every common colour blindness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+TARGET_COLOUR = "#555555"
+INK, FAINT = "#222222", "#666666"
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",  # matplotlib brings it along: the same everywhere
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "text.parse_math": False,  # a class called "a$b" is that, not a formula
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and the words it needs.
+
+    Attributes:
+        name: ``curves``, ``confusion``, ...
+        variant: whose own figure it is; None for one that compares all.
+        caption: what is drawn, with the n of every ±, and what to look for.
+    """
+
+    name: str
+    variant: str | None
+    caption: str
+    png: bytes
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's defaults and our settings, whatever the user's own are; draw and save inside."""
+    with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
+        # a class name in a script that the font lacks is drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure's bytes: no date, no library version."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": SIGNATURE})
+    return content.getvalue()
+
+
+def is_ours(png: bytes) -> bool:
+    """Whether a report drew this file."""
+    return png.startswith(b"\x89PNG") and SIGNATURE.encode() in png[:512]
+
+
+def canvas(height: float, rows: int = 1, columns: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
+    """A figure of the common width and its axes, row by row.
+
+    Args:
+        height: inches.
+    """
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)  # type: ignore[arg-type]
+    return figure, list(axes.ravel())
+
+
+def short(text: str, limit: int = 18) -> str:
+    """Text from outside that fits where it stands: one line, no control characters, an ellipsis where it was cut."""
+    clean = "".join(" " if char.isspace() else char for char in str(text))
+    clean = "".join(char for char in clean if unicodedata.category(char)[0] != "C").strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def as_percent(axis_values: str, axes: Axes) -> None:
+    """Label an axis of fractions in percent; ``axis_values`` is ``x`` or ``y``."""
+    axis = axes.xaxis if axis_values == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}"))
+
+
+def as_plain(axis_values: str, axes: Axes) -> None:
+    """Numbers such as 0.001 instead of powers of ten; minor ticks without labels."""
+    axis = axes.xaxis if axis_values == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

@@ -1,0 +1,313 @@
+"""The command: load studies, plan them, launch what is missing, report. ``python -m harness.study --help``"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import harness
+from harness.config import Recipe, Study
+from harness.errors import DataError, HarnessError, HeldError, StudyError
+from harness.schema import one_line, suggest
+from harness.store import StudyFolder, atomic_write
+from harness.study_file import builtin_studies, load_study
+
+if TYPE_CHECKING:
+    from harness.data.arrays import Data
+    from harness.plan import Plan
+    from harness.report import Summary
+
+EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
+TRACKERS: dict[str, str] = {}
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"0,1,5-7"`` -> ``[0, 1, 5, 6, 7]``.
+
+    Raises:
+        StudyError: not seeds, or one named twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise StudyError(f"--seeds {text}: expected seeds such as 0,1,2 or 0-4")
+        low, high = int(first), int(last or first)
+        if high < low or high - low >= 10_000:
+            raise StudyError(f"--seeds {text}: {part.strip()} is not a range of at most 10000 rising seeds")
+        seeds += range(low, high + 1)
+    if len(set(seeds)) != len(seeds):
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise StudyError(f"--seeds {text}: seed {twice} is named twice")
+    return seeds
+
+
+class Images:
+    """The data of recipes, each loaded once and kept while it is in use."""
+
+    def __init__(self, root: Path | None, *, download: bool, progress: bool) -> None:
+        self.root = root
+        self.options = {"download": download, "progress": progress}
+        self.loaded: dict[str, Data] = {}
+
+    def __call__(self, recipe: Recipe) -> Data:
+        """The train and evaluation images of a recipe."""
+        from harness.data import default_root, load_data
+
+        config = recipe.data
+        key = config.model_dump_json(exclude={"batch_size"})
+        if key not in self.loaded:
+            self.loaded[key] = load_data(
+                config.source,
+                self.root or default_root(),
+                path=config.path,
+                image_size=config.image_size,
+                holdout=config.holdout,
+                train_limit=config.train_limit,
+                test_limit=config.test_limit,
+                **self.options,
+            )
+        return self.loaded[key]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    metavar="DIR",
+    help="Where results go: DIR/<study>/.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where data lies. [default: $HARNESS_DATA, else the user's cache directory]",
+)
+@click.option("--seeds", metavar="LIST", help="The seeds themselves: 0,1,2 or 0-4. [default: the study's]")
+@click.option("--variants", metavar="A,B", help="Only these variants. [default: all]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a value of the study, such as schedule.epochs=2; VALUE is TOML. Repeatable.",
+)
+@click.option(
+    "--launcher", default="serial", show_default=True, metavar="NAME", help="Who executes the runs."
+)
+@click.option("--workers", type=int, default=1, show_default=True, metavar="N", help="Runs at once.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="Instead of the study's.",
+)
+@click.option("--tracker", metavar="NAME", help="Also show the runs in a tracker.")
+@click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
+@click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
+@click.option("--json", "json_", is_flag=True, help="--list and --dry-run for machines.")
+@click.option("--report-only", is_flag=True, help="Rebuild tables, figures and report from the runs on disk.")
+@click.option("--force", is_flag=True, help="Move runs of another configuration aside instead of refusing.")
+@click.option("--require-target", is_flag=True, help="Exit with 3 where a study misses its target.")
+@click.option("--quiet", is_flag=True, help="Only the verdict.")
+@click.version_option(harness.__version__, prog_name="harness")
+def command(studies: tuple[str, ...], **options: Any) -> None:
+    """Train every variant of a STUDY with every seed, and report mean ± std against its target.
+
+    A STUDY is a built-in study's name or the path of a study file; with none, the embedded quickstart.
+    The same command goes on where an earlier one ended.
+
+    \b
+    Examples:
+      python -m harness.study                                    the quickstart, on embedded data
+      python -m harness.study onecycle --data DIR --seeds 0-4    five seeds on CIFAR-10
+      python -m harness.study my.toml --set schedule.epochs=2    a trial of your own study
+      python -m harness.study onecycle --dry-run                 what it would do, and what it costs
+
+    \b
+    Exit status: 0 every run finished; 1 a run failed; 2 the request is wrong; 3 target missed
+    (with --require-target); 130 interrupted, the same command goes on.
+    """
+    sys.exit(_answer(studies or ("quickstart",), options))
+
+
+def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
+    """Do what was asked; the exit status."""
+    if options["list_"]:
+        _list(options["json_"])
+        return 0
+    _check(options)
+    seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else None
+    loaded = [
+        load_study(name, settings=options["settings"], seeds=seeds, precision=options["precision"])
+        for name in names
+    ]
+    for at, study in enumerate(loaded):
+        if study.name in [earlier.name for earlier in loaded[:at]]:
+            raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
+    if options["dry_run"]:
+        from harness.preview import preview
+
+        preview(loaded, Images(options["data"], download=False, progress=False), options)
+        return 0
+    return _work(loaded, options)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Options that click cannot judge.
+
+    Raises:
+        StudyError: in one line.
+    """
+    from harness.launch import get_launcher
+
+    if options["json_"] and not options["dry_run"]:
+        raise StudyError("--json: goes with --list or --dry-run")
+    if options["workers"] < 1:
+        raise StudyError(f"--workers {options['workers']}: expected at least 1")
+    if options["workers"] > 1 and options["launcher"] == "serial":
+        raise StudyError(f"--workers {options['workers']}: the serial launcher runs one at a time")
+    if options["tracker"] is not None and options["tracker"] not in TRACKERS:
+        raise StudyError(
+            f"--tracker {options['tracker']}: not a tracker{suggest(options['tracker'], TRACKERS)}"
+        )
+    data = options["data"]
+    if data is not None and not data.is_dir():
+        raise DataError(f"--data {data}: no such folder")
+    get_launcher(options["launcher"])
+
+
+def _work(studies: list[Study], options: dict[str, Any]) -> int:
+    """Plan all studies before the first begins, so that a mistake in the last one costs nothing."""
+    from harness.device import threads_for
+    from harness.launch import get_launcher
+    from harness.launch.job import Job, check_folders
+    from harness.training.progress import say, silent
+
+    speak = silent if options["quiet"] else say
+    images = Images(options["data"], download=not options["report_only"], progress=not options["quiet"])
+    folders = [StudyFolder(options["out"], study.name) for study in studies]
+    for folder in folders:
+        folder.check_writable()
+    chosen = [_chosen(study, options["variants"]) for study in studies]
+    status = 0
+    if options["report_only"]:
+        for study, folder, variants in zip(studies, folders, chosen, strict=True):
+            status = max(status, _report(study, folder, variants, images, options))
+        return status
+    plans = [_plan(study, folder, images, options) for study, folder in zip(studies, folders, strict=True)]
+    for plan in plans:
+        check_folders(plan, force=options["force"], say=speak)
+    launch = get_launcher(options["launcher"])
+    for plan in plans:
+        atomic_write(plan.folder.study_file, plan.study.to_toml())
+        speak(_opening(plan))
+        launch(Job(plan, images, threads_for(options["workers"]), speak), options["workers"])
+        names = [variant.name for variant in plan.variants]
+        status = max(status, _report(plan.study, plan.folder, names, images, options))
+    return status
+
+
+def _chosen(study: Study, variants: str | None) -> list[str]:
+    """The variants asked for, in the study's order.
+
+    Raises:
+        StudyError: the study has no such variant.
+    """
+    asked = [name.strip() for name in variants.split(",")] if variants is not None else list(study.recipes)
+    for name in asked:
+        if name not in study.recipes:
+            raise StudyError(
+                f"--variants: {study.name} has no variant {name!r}{suggest(name, study.recipes)}"
+            )
+    return [name for name in study.recipes if name in asked]
+
+
+def _plan(study: Study, folder: StudyFolder, images: Images, options: dict[str, Any]) -> Plan:
+    from harness.plan import make_plan
+
+    return make_plan(
+        study, folder, images, variants=_chosen(study, options["variants"]), device=options["device"]
+    )
+
+
+def _opening(plan: Plan) -> str:
+    first = plan.variants[0]
+    variants, seeds = len(plan.variants), len(plan.seeds)
+    statuses = [folder.status() for _, folder in plan.runs()]
+    return (
+        f"{plan.study.name}: {variants} variant{'s' * (variants > 1)} x {seeds} seed{'s' * (seeds > 1)} on "
+        f"{first.device} in {first.precision}; "
+        f"{statuses.count('finished')} of {len(statuses)} runs are already finished"
+    )
+
+
+def _report(
+    study: Study, folder: StudyFolder, variants: list[str], images: Images, options: dict[str, Any]
+) -> int:
+    """Rebuild tables, figures and page; print the verdict; the exit status."""
+    from harness.report import write_report
+
+    summary: Summary = write_report(
+        study, folder, study.seeds, variants, lambda name: images(study.recipes[name])
+    )
+    for line in summary.verdicts:
+        click.echo(line)
+    for failure in summary.failures:
+        click.echo(failure, err=True)
+    if not options["quiet"]:
+        click.echo(f"report: {folder.path / 'report.html'}")
+    if summary.failures:
+        return EXIT_RUN_FAILED
+    return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
+
+
+def _list(as_json: bool) -> None:
+    studies = [load_study(str(path)) for path in builtin_studies().values()]
+    if as_json:
+        rows = [{"name": s.name, "question": s.question, "target": s.target.test_accuracy} for s in studies]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(study.name) for study in studies), default=0)
+    for study in studies:
+        click.echo(f"{study.name:<{width}}  {study.target.test_accuracy:.1%}  {study.question}")
+
+
+def _as_interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command; every error of ours is one line on stderr."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        command.main(standalone_mode=False, prog_name="python -m harness.study")
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        click.echo(f"error: {one_line(error.format_message())}", err=True)
+        sys.exit(EXIT_WRONG_REQUEST)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: the same command goes on where this one ended", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except HarnessError as error:
+        click.echo(f"error: {one_line(error, 1000)}", err=True)
+        sys.exit(EXIT_RUN_FAILED if isinstance(error, HeldError) else EXIT_WRONG_REQUEST)
+    except BrokenPipeError:  # the reader (head, a pager) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_RUN_FAILED)
+
+
+if __name__ == "__main__":
+    main()

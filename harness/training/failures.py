@@ -1,0 +1,65 @@
+"""How runs fail: the non-finite stop, and the cause of a failure in words that say what to change."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from harness.errors import RunError
+from harness.plan import Variant
+from harness.schema import one_line
+
+
+class NonFiniteLoss(RunError):
+    """Training diverged; a result that is kept and not repeated."""
+
+    def __init__(self, iteration: int, epoch: int) -> None:
+        super().__init__(f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate")
+        self.iteration = iteration
+
+
+def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
+    """Raise :class:`NonFiniteLoss` with the first iteration whose loss is not finite.
+
+    On a CPU at that iteration; elsewhere looking at a loss waits for the device: at the end of its epoch.
+    """
+    first = torch.full((), torch.inf, device=device)
+    looked_at = Events.ITERATION_COMPLETED if device == "cpu" else Events.EPOCH_COMPLETED
+
+    def note(engine: Engine) -> None:
+        output: Any = engine.state.output
+        loss = output["loss"]
+        torch.minimum(first, torch.where(loss.isfinite(), torch.inf, engine.state.iteration), out=first)
+
+    def look(engine: Engine) -> None:
+        if bool(first.isfinite()):
+            iteration = int(first)
+            raise NonFiniteLoss(iteration, 1 + (iteration - 1) // (engine.state.epoch_length or 1))
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
+    trainer.add_event_handler(looked_at, look)
+
+
+def failure(error: Exception, variant: Variant) -> dict[str, Any]:
+    """run.json's ``error``: kind, one-line message, and the iteration where there is one."""
+    if isinstance(error, NonFiniteLoss):
+        return {"kind": "diverged", "message": str(error), "iteration": error.iteration}
+    text = one_line(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+        batch = variant.recipe.data.batch_size
+        advice = (
+            f"out of memory with batches of {batch} on {variant.device}; lower data.batch_size or model.width"
+        )
+        return {"kind": "out_of_memory", "message": f"{advice} ({text})" if text else advice}
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, OSError):
+        full = cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return {"kind": "disk_full" if full else "disk", "message": text}
+    kind = "damaged" if isinstance(error, RunError) else type(error).__name__
+    return {
+        "kind": kind,
+        "message": text if isinstance(error, RunError) else f"{type(error).__name__}: {text}",
+    }

@@ -1,0 +1,188 @@
+"""The learning-rate range test: ignite's ``FastaiLRFinder`` with its traps repaired, and the choice of LRMAX.
+
+Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3, in fastai's form: the
+rate rises at every step of a fresh network's training, and loss and accuracy are held against it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import FastaiLRFinder
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from torch import nn
+from torch.optim import Optimizer
+
+from harness.config import RangeTest
+from harness.errors import RunError
+from harness.training.schedule import Rates
+
+Floats = NDArray[np.float64]
+# The sweep ends when ignite's own smoothed loss exceeds this multiple of its best (ignite's default).
+DIVERGENCE = 5.0
+# A Gaussian over 1/40 of the sweep. Unlike a running average it does not shift a peak to higher rates.
+SMOOTHING_SHARE = 40
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was measured at each step, all of shape (steps,); the arrays end before the first non-finite loss.
+
+    Attributes:
+        lr: the rate that the step used.
+        loss: of the batch, before the step's update.
+        accuracy: of the batch, fraction.
+        diverged: whether the sweep ended early because the loss ran away.
+    """
+
+    lr: Floats
+    loss: Floats
+    accuracy: Floats
+    diverged: bool
+
+    @property
+    def smoothed_loss(self) -> Floats:
+        """Zero-lag Gaussian smoothing of ``loss``."""
+        return smooth(self.loss)
+
+    @property
+    def smoothed_accuracy(self) -> Floats:
+        """Zero-lag Gaussian smoothing of ``accuracy``."""
+        return smooth(self.accuracy)
+
+
+def smooth(values: Floats) -> Floats:
+    """Zero-lag Gaussian smoothing, mirrored at the ends."""
+    sigma = max(1.0, len(values) / SMOOTHING_SHARE)
+    smoothed: Floats = gaussian_filter1d(values, sigma, mode="reflect")
+    return smoothed
+
+
+def sweep(
+    trainer: Engine, model: nn.Module, optimizer: Optimizer, batches: Iterable[object], settings: RangeTest
+) -> Sweep:
+    """Run the range test; afterwards model, optimizer and random state are as they were.
+
+    Args:
+        trainer: a bare one, without a schedule, as :func:`~harness.training.engines.create_trainer` makes it.
+        batches: one epoch's; iterated anew when exhausted, after ``set_epoch(n)`` where it has that.
+
+    Raises:
+        RunError: the loss was not finite within the first steps.
+    """
+    space = np.geomspace if settings.mode == "exponential" else np.linspace
+    planned = space(settings.start_lr, settings.end_lr, settings.iterations)
+    rates: list[float] = []
+    losses: list[float] = []
+    accuracies: list[float] = []
+
+    def set_rate(engine: Engine) -> None:
+        # The finder's own first rates are off by one step; set here, after it, the sweep is exact at both ends.
+        rates.append(float(planned[len(rates)]))
+        for group in optimizer.param_groups:
+            group["lr"] = rates[-1]
+
+    def note_result(engine: Engine) -> None:
+        output: Any = engine.state.output
+        losses.append(float(output["loss"]))
+        accuracies.append(float((output["logits"].argmax(1) == output["labels"]).float().mean()))
+        if not math.isfinite(losses[-1]):
+            engine.terminate()
+
+    def next_epoch(engine: Engine) -> None:
+        if hasattr(batches, "set_epoch"):
+            batches.set_epoch(engine.state.epoch)
+        engine.set_data(batches)
+
+    model_state = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer_state = optimizer.state_dict()
+    optimizer_state = {**optimizer_state, "param_groups": [dict(g) for g in optimizer_state["param_groups"]]}
+    was_training = model.training
+    handlers = [
+        trainer.add_event_handler(Events.EPOCH_STARTED, next_epoch),
+        trainer.add_event_handler(Events.ITERATION_STARTED, set_rate),
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, note_result),
+    ]
+    finder = FastaiLRFinder()
+    steps_per_epoch = len(batches)  # type: ignore[arg-type]
+    try:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.start_lr  # the finder divides by it
+        with (
+            warnings.catch_warnings(),
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            finder.attach(
+                trainer,
+                to_save={"model": model, "optimizer": optimizer},
+                output_transform=lambda output: output["loss"],
+                num_iter=settings.iterations - 1,  # it runs one more than it is told
+                start_lr=float(settings.start_lr),
+                end_lr=float(settings.end_lr),
+                step_mode="exp" if settings.mode == "exponential" else "linear",
+                diverge_th=DIVERGENCE,
+            ) as sweeping,
+        ):
+            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": we judge that ourselves
+            epochs = math.ceil(settings.iterations / steps_per_epoch)
+            sweeping.run(batches, max_epochs=epochs, epoch_length=steps_per_epoch)
+    finally:
+        for handler in handlers:
+            handler.remove()
+        model.load_state_dict(model_state)
+        optimizer.load_state_dict(optimizer_state)
+        model.train(was_training)
+    finite = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    if finite < 5:
+        raise RunError(f"range test: the loss is not finite after {finite} steps; lower range_test.start_lr")
+    early = len(losses) < settings.iterations or finite < len(losses)
+    return Sweep(np.array(rates[:finite]), np.array(losses[:finite]), np.array(accuracies[:finite]), early)
+
+
+def choose(result: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
+    """LRMAX by the study's criterion, LRMIN = LRMAX / divisor, and what is doubtful about them.
+
+    Criteria: ``accuracy``: peak of the smoothed accuracy. ``minimum``: lowest smoothed loss. ``steepest``:
+    steepest fall of the smoothed loss over log(lr) (fastai's "slope"). ``valley``: the point two thirds along
+    the longest stretch over which the smoothed loss keeps falling (fastai's "valley").
+    """
+    loss, accuracy = result.smoothed_loss, result.smoothed_accuracy
+    if settings.criterion == "accuracy":
+        at = int(np.argmax(accuracy))
+    elif settings.criterion == "minimum":
+        at = int(np.argmin(loss))
+    elif settings.criterion == "steepest":
+        at = int(np.argmin(np.gradient(loss, np.log(result.lr))))
+    else:
+        first, last = _longest_fall(loss)
+        at = first + round((last - first) * 2 / 3)
+    doubts = []
+    steps = len(result.lr)
+    edge = max(1, steps // 50)
+    if at < edge or at >= steps - edge:
+        side = "start" if at < edge else "end"
+        doubts.append(
+            f"lr_max = {result.lr[at]:.4g} lies at the {side} of the sweep; move range_test.{side}_lr"
+        )
+    turned = result.diverged or int(np.argmin(loss)) < steps - edge
+    if not turned:
+        doubts.append("the loss still falls where the sweep ends; raise range_test.end_lr")
+    return Rates(float(result.lr[at]) / settings.lr_min_divisor, float(result.lr[at])), doubts
+
+
+def _longest_fall(values: Floats) -> tuple[int, int]:
+    """First and last index of the longest stretch without a rise."""
+    best, start = (0, 0), 0
+    for at in range(1, len(values)):
+        if values[at] > values[at - 1]:
+            start = at
+        if at - start > best[1] - best[0]:
+            best = (start, at)
+    return best

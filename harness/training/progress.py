@@ -1,0 +1,41 @@
+"""What a person sees of a run: a bar and a line an epoch on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
+
+Say = Callable[[str], None]
+
+
+def say(line: str) -> None:
+    """One line to stderr, above a bar where there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
+def attach_bar(engine: Engine, description: str) -> None:
+    """A bar over an epoch's batches with its running loss; only on a terminal."""
+    if sys.stderr.isatty():
+        bar = ProgressBar(desc=description, persist=False, ncols=100, file=sys.stderr)
+        # Reading the loss waits for the device: seldom enough not to slow it down.
+        bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
+
+
+def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
+    """An epoch's row of history as a sentence part a line."""
+    return (
+        f"{name}  epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  lr {row['lr']:.4g}  "
+        f"train {row['train_loss']:.4f} {row['train_accuracy']:.2%}  "
+        f"test {row['test_loss']:.4f} {row['test_accuracy']:.2%}  {row['images_per_second']:.0f} images/s"
+    )

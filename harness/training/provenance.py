@@ -1,0 +1,110 @@
+"""Where a run's numbers come from: code, versions, hardware, precision, data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import harness
+from harness.data.arrays import Data
+from harness.device import usable_cores
+from harness.plan import Variant
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-ignite",
+    "albumentations",
+    "captum",
+    "numpy",
+    "opencv-python-headless",
+)
+
+
+def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
+    """What run.json says of a run's origin."""
+    from harness.data.batched import tensor_pipeline
+
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "harness": harness.__version__,
+        "git": git_state(),
+        "versions": versions(),
+        "hardware": hardware(variant.device),
+        "device": variant.device,
+        "precision": variant.precision,
+        "threads": threads,
+        "batches": "albumentations" if tensor_pipeline(variant.train_transforms) is None else "tensor",
+        "data": {
+            "source": variant.recipe.data.source,
+            "sha256": data.sha256,
+            "evaluated_on": data.evaluated_on,
+            "train_images": len(data.train.labels),
+            "evaluation_images": len(data.evaluation.labels),
+        },
+    }
+
+
+@cache
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout the harness runs from, and whether tracked files differ; None outside one."""
+    folder = Path(harness.__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python's and the packages' that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Host, processor, cores, memory, and the accelerator where one is used."""
+    accelerator = None
+    if device.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(device)
+        accelerator = {"name": properties.name, "memory_bytes": properties.total_memory}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    return {
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "memory_bytes": memory,
+        "accelerator": accelerator,
+    }
+
+
+@cache
+def _processor() -> str:
+    """The processor's name; platform.processor() is often empty on Linux."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,172 @@
+"""A variant's range test on disk: run once, stored with its sweep, reused by every run of the variant."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+from harness.config import RangeTest
+from harness.data.arrays import Data
+from harness.data.batches import Batches
+from harness.device import memory_format, prepare
+from harness.errors import RunError
+from harness.models import build_model
+from harness.optimizers import create_optimizer
+from harness.plan import Variant
+from harness.seeding import global_seed
+from harness.store import (
+    RunFolder,
+    StudyFolder,
+    atomic_write,
+    digest,
+    read_record,
+    sha256_file,
+    write_record,
+)
+from harness.training.engines import create_loss, create_trainer
+from harness.training.failures import failure
+from harness.training.lr_range import Sweep, choose, sweep
+from harness.training.progress import Say, attach_bar
+from harness.training.schedule import Rates
+
+COLUMNS = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
+
+
+def ensure_range_test(
+    variant: Variant, folder: StudyFolder, load_data: Callable[[], Data], *, threads: int, say: Say
+) -> Rates | None:
+    """The stored result of a variant's range test, after running it where it is missing or out of date.
+
+    Returns:
+        None where the study asks for none.
+
+    Raises:
+        RunError: the sweep failed, or finds other rates than those its finished runs were trained with.
+    """
+    settings = variant.recipe.range_test_settings
+    if settings is None:
+        return None
+    with folder.range_test_lock(variant.name):
+        stored = stored_rates(variant, folder)
+        if stored is not None:
+            return stored
+        name = f"{variant.study}/{variant.name}"
+        say(
+            f"{name}  range test: {settings.iterations} steps, lr {settings.start_lr:g} to {settings.end_lr:g}"
+        )
+        result = run_range_test(variant, load_data(), settings, threads=threads)
+        rates, doubts = choose(result, settings)
+        if variant.recipe.schedule.finds:
+            _check_agreement(variant, folder, rates)
+        _write(variant, folder, settings, result, rates, doubts)
+        say(
+            f"{name}  range test: by {settings.criterion} lr_max {rates.lr_max:.4g}, lr_min {rates.lr_min:.4g}"
+        )
+        for doubt in doubts:
+            say(f"{name}  warning: {doubt}")
+        return rates
+
+
+def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
+    """What an earlier start found for this very configuration, if its files are intact."""
+    settings = variant.recipe.range_test_settings
+    csv_file = folder.range_test_csv(variant.name)
+    try:
+        record = read_record(folder.range_test_json(variant.name))
+        if settings is None or record is None or record["digest"] != _digest(variant, settings):
+            return None
+        if sha256_file(csv_file) != record["csv_sha256"]:
+            return None
+    except (RunError, OSError):
+        return None
+    return Rates(record["lr_min"], record["lr_max"])
+
+
+def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads: int) -> Sweep:
+    """Sweep a fresh network over the rates, with a seed of its own and augmented train batches."""
+    recipe, device = variant.recipe, variant.device
+    prepare(device, threads)
+    with global_seed(settings.seed, "range_test/initialisation"):
+        model = build_model(recipe.model.name, recipe.model.options, len(variant.classes))
+    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    optimizer = create_optimizer(recipe.optimizer, model)
+    loss = create_loss(recipe.loss, model)
+    trainer = create_trainer(model, optimizer, loss, device=device, precision=variant.precision)
+    attach_bar(trainer, f"{variant.study}/{variant.name} range test")
+    batches = Batches(
+        data.train,
+        variant.train_transforms,
+        recipe.data.batch_size,
+        seed=settings.seed,
+        purpose="range_test",
+        shuffle=True,
+        device=device,
+    )
+    with global_seed(settings.seed, "range_test/dropout"):
+        return sweep(trainer, model, optimizer, batches, settings)
+
+
+def record_without_rates(variant: Variant, folder: RunFolder, error: RunError) -> None:
+    """Record a run that could not begin because its range test failed; the next start tries again."""
+    record: dict[str, Any] = {
+        "study": variant.study,
+        "variant": variant.name,
+        "seed": folder.seed,
+        "status": "failed",
+        "digest": variant.digest,
+        "identity": variant.identity,
+        "error": {**failure(error, variant), "kind": "range_test"},
+        "metrics": {"epochs": 0, "parameters": variant.parameters},
+        "classes": list(variant.classes),
+        "image_shape": list(variant.image_shape),
+    }
+    write_record(folder.record_file, record)
+
+
+def _digest(variant: Variant, settings: RangeTest) -> str:
+    """What decides a sweep: everything of a run but its schedule."""
+    identity = {**variant.identity, "range_test": settings.model_dump(mode="json")}
+    identity["recipe"] = {key: part for key, part in identity["recipe"].items() if key != "schedule"}
+    return digest(identity)
+
+
+def _check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None:
+    """A range test that had to be repeated must not give one variant's runs two different rates."""
+    for run in folder.runs():
+        record = run.record() if run.variant == variant.name else None
+        used = record and record["metrics"].get("lr_max")
+        if used and record and record["digest"] == variant.digest and used != rates.lr_max:
+            raise RunError(
+                f"{folder.range_test_json(variant.name)}: now lr_max is {rates.lr_max!r}, but {run.name} was "
+                f"trained with {used!r}; set OMP_NUM_THREADS as it was then, or choose another --out"
+            )
+
+
+def _write(
+    variant: Variant, folder: StudyFolder, settings: RangeTest, result: Sweep, rates: Rates, doubts: list[str]
+) -> None:
+    columns = (
+        range(1, len(result.lr) + 1), result.lr, result.loss, result.smoothed_loss, result.accuracy,
+        result.smoothed_accuracy,
+    )  # fmt: skip
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([iteration, *map(float, values)] for iteration, *values in zip(*columns, strict=True))
+    content = text.getvalue()
+    atomic_write(folder.range_test_csv(variant.name), content)
+    record = {
+        **settings.model_dump(mode="json"),
+        "lr_min": rates.lr_min,
+        "lr_max": rates.lr_max,
+        "used": variant.recipe.schedule.finds,
+        "warnings": doubts,
+        "steps": len(result.lr),
+        "diverged": result.diverged,
+        "digest": _digest(variant, settings),
+        "csv_sha256": hashlib.sha256(content.encode()).hexdigest(),
+    }
+    write_record(folder.range_test_json(variant.name), record)

@@ -1,0 +1,294 @@
+"""One run: a variant and a seed in, a finished run folder out; a killed one goes on from its last epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+
+from harness.data.arrays import Data
+from harness.data.batches import Batches
+from harness.device import memory_format, prepare, synchronize
+from harness.models import build_model
+from harness.models.weights import weights_bytes
+from harness.optimizers import create_optimizer
+from harness.plan import Variant
+from harness.report.statistics import accuracy_from_logits, cross_entropy_from_logits
+from harness.seeding import derive_seed, global_seed
+from harness.store import RunFolder, atomic_write, write_record
+from harness.training.checkpoint import DamagedCheckpoint, attach_checkpoint, load_checkpoint
+from harness.training.engines import (
+    attach_schedule,
+    create_evaluator,
+    create_loss,
+    create_scaler,
+    create_trainer,
+)
+from harness.training.failures import NonFiniteLoss, failure, stop_on_non_finite_loss
+from harness.training.progress import Say, attach_bar, epoch_line
+from harness.training.provenance import provenance
+from harness.training.schedule import Rates, lr_milestones, momentum_milestones
+
+HISTORY_COLUMNS = (
+    "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+    "train_seconds", "eval_seconds", "images_per_second",
+)  # fmt: skip
+# Evaluation in batches of a fixed size: it does not depend on the recipe's, and fits every machine.
+EVALUATION_BATCH = 1000
+
+
+@dataclass
+class Log:
+    """What a run has measured so far; part of its checkpoint.
+
+    Attributes:
+        rows: one dict of ``HISTORY_COLUMNS`` an epoch.
+        rates: the learning rate of every step.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"rows": [dict(row) for row in self.rows], "rates": list(self.rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a checkpoint's."""
+        self.rows, self.rates = list(state["rows"]), list(state["rates"])
+
+
+def execute(
+    variant: Variant, folder: RunFolder, data: Data, rates: Rates, *, threads: int, say: Say
+) -> dict[str, Any]:
+    """Train one run to its end, or record why it failed.
+
+    The caller holds the folder's lock and has made sure that what is in it belongs to this variant.
+
+    Returns:
+        run.json's content; its ``status`` is ``finished`` or ``failed``.
+    """
+    folder.clean()
+    record: dict[str, Any] = {
+        "study": variant.study,
+        "variant": variant.name,
+        "seed": folder.seed,
+        "status": "running",
+        "digest": variant.digest,
+        "identity": variant.identity,
+        "error": None,
+        "earlier_errors": _earlier_errors(folder),
+        "metrics": {"parameters": variant.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
+        "classes": list(variant.classes),
+        "image_shape": list(variant.image_shape),
+        "recipe": {
+            **variant.recipe.model_dump(mode="json"),
+            "augment": {"train": variant.train_transforms, "test": variant.test_transforms},
+        },
+    }
+    log = Log()
+    try:
+        prepare(variant.device, threads)
+        record["provenance"] = provenance(variant, data, threads)
+        write_record(folder.record_file, record)
+        logits, labels, model = _train(variant, folder, data, rates, log, say)
+        _write_artefacts(variant, folder, log, logits, labels, model)
+        record["metrics"] |= _metrics(variant, log, logits, labels)
+        record["timings"] = _timings(log)
+        record["provenance"]["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        record["status"] = "finished"
+        folder.finish(record)
+    except Exception as error:
+        record["status"] = "failed"
+        record["error"] = failure(error, variant)
+        record["metrics"]["epochs"] = len(log.rows)
+        record["timings"] = _timings(log)
+        if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
+            atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
+            folder.checkpoint_file.unlink(missing_ok=True)
+        write_record(folder.record_file, record)
+    return record
+
+
+def _train(
+    variant: Variant, folder: RunFolder, data: Data, rates: Rates, log: Log, say: Say
+) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.nn.Module]:
+    """The training itself; returns the last epoch's test logits and labels, and the model."""
+    recipe, seed, device = variant.recipe, folder.seed, variant.device
+    epochs = recipe.schedule.epochs
+    with global_seed(seed, "initialisation"):
+        model = build_model(recipe.model.name, recipe.model.options, len(variant.classes))
+    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    optimizer = create_optimizer(recipe.optimizer, model)
+    scaler = create_scaler(device, variant.precision)
+    engine_options = {"device": device, "precision": variant.precision}
+    trainer = create_trainer(
+        model, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
+    )
+    evaluator = create_evaluator(model, **engine_options)
+    batch_options = {"seed": seed, "device": device}
+    train_batches = Batches(
+        data.train, variant.train_transforms, recipe.data.batch_size, shuffle=True, **batch_options
+    )
+    test_batches = Batches(
+        data.evaluation, variant.test_transforms, EVALUATION_BATCH, shuffle=False, **batch_options
+    )
+    schedules = attach_schedule(
+        trainer,
+        optimizer,
+        lr_milestones(recipe.schedule, rates, variant.steps_per_epoch),
+        momentum_milestones(recipe.schedule, variant.steps_per_epoch),
+    )
+    stop_on_non_finite_loss(trainer, device)
+    attach_bar(trainer, folder.name)
+    clock = {"started": 0.0}
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def begin_epoch(engine: Engine) -> None:
+        train_batches.set_epoch(engine.state.epoch)
+        engine.set_data(train_batches)
+        # Dropout knows only torch's global generators; run() restores them.
+        torch.manual_seed(derive_seed(seed, "dropout", engine.state.epoch))
+        clock["started"] = time.perf_counter()
+
+    @trainer.on(Events.ITERATION_STARTED)
+    def note_rate(engine: Engine) -> None:
+        log.rates.append(float(optimizer.param_groups[0]["lr"]))
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def end_epoch(engine: Engine) -> None:
+        synchronize(device)
+        trained = time.perf_counter()
+        evaluator.run(test_batches)
+        synchronize(device)
+        evaluated = time.perf_counter()
+        logits, labels = _predictions(evaluator)
+        row = {
+            "variant": variant.name,
+            "seed": seed,
+            "epoch": engine.state.epoch,
+            "lr": log.rates[(engine.state.epoch - 1) * variant.steps_per_epoch],
+            "train_loss": float(engine.state.metrics["loss"]),
+            "train_accuracy": float(engine.state.metrics["accuracy"]),
+            "test_loss": cross_entropy_from_logits(logits, labels),
+            "test_accuracy": accuracy_from_logits(logits, labels),
+            "train_seconds": trained - clock["started"],
+            "eval_seconds": evaluated - trained,
+            "images_per_second": variant.train_images / (trained - clock["started"]),
+        }
+        log.rows.append(row)
+        atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
+        say(epoch_line(folder.name, epochs, row))
+
+    state = {
+        "trainer": trainer,
+        "model": model,
+        "optimizer": optimizer,
+        "scaler": scaler,
+        "log": log,
+        **schedules,
+    }
+    attach_checkpoint(trainer, state, folder.checkpoint_file, variant.digest)
+    try:
+        if load_checkpoint(folder.checkpoint_file, state, variant.digest):
+            say(f"{folder.name}  goes on after epoch {len(log.rows)} of {epochs}")
+    except DamagedCheckpoint as error:
+        say(f"{error}: the run begins anew")
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        if len(log.rows) < epochs:
+            trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
+        else:  # killed between the last epoch and the end of the run
+            evaluator.run(test_batches)
+    return *_predictions(evaluator), model
+
+
+def _predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    logits, labels = evaluator.state.predictions  # type: ignore[attr-defined]
+    return logits.numpy(), labels.numpy()
+
+
+def _write_artefacts(
+    variant: Variant,
+    folder: RunFolder,
+    log: Log,
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    model: torch.nn.Module,
+) -> None:
+    archive = io.BytesIO()
+    np.savez(archive, logits=logits, labels=labels)
+    atomic_write(folder.path / "predictions.npz", archive.getvalue())
+    metadata = {
+        "model": {"name": variant.recipe.model.name, **variant.recipe.model.options},
+        "classes": list(variant.classes),
+        "image_shape": list(variant.image_shape),
+    }
+    atomic_write(folder.path / "model.safetensors", weights_bytes(model, metadata))
+    atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
+    steps = [
+        {
+            "variant": variant.name,
+            "iteration": step + 1,
+            "epoch": step // variant.steps_per_epoch + 1,
+            "lr": lr,
+        }
+        for step, lr in enumerate(log.rates)
+    ]
+    atomic_write(folder.path / "learning_rates.csv", _csv(("variant", "iteration", "epoch", "lr"), steps))
+
+
+def _metrics(
+    variant: Variant, log: Log, logits: NDArray[np.float32], labels: NDArray[np.int64]
+) -> dict[str, Any]:
+    """The run's numbers: those of the last epoch; the best one is only mentioned."""
+    accuracies = [row["test_accuracy"] for row in log.rows]
+    best = max(accuracies)
+    reached = next((at for at, accuracy in enumerate(accuracies, 1) if accuracy >= variant.target), None)
+    return {
+        "epochs": len(log.rows),
+        "test_accuracy": accuracy_from_logits(logits, labels),
+        "test_loss": cross_entropy_from_logits(logits, labels),
+        "train_accuracy": log.rows[-1]["train_accuracy"],
+        "best_test_accuracy": best,
+        "best_epoch": accuracies.index(best) + 1,
+        "epochs_to_target": reached,
+        "steps_to_target": reached and reached * variant.steps_per_epoch,
+        "seconds_to_target": reached and math.fsum(row["train_seconds"] for row in log.rows[:reached]),
+    }
+
+
+def _timings(log: Log) -> dict[str, float]:
+    """Seconds of training and evaluation, over all the processes that worked on the run."""
+    train = math.fsum(row["train_seconds"] for row in log.rows)
+    evaluation = math.fsum(row["eval_seconds"] for row in log.rows)
+    timings = {"seconds": train + evaluation, "train_seconds": train, "eval_seconds": evaluation}
+    if log.rows:
+        timings["images_per_second"] = float(np.median([row["images_per_second"] for row in log.rows]))
+    return timings
+
+
+def _earlier_errors(folder: RunFolder) -> list[dict[str, Any]]:
+    """Why earlier tries of this run failed."""
+    record = folder.record()
+    if record is None:
+        return []
+    return [*record.get("earlier_errors", []), *([record["error"]] if record["error"] else [])]
+
+
+def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    """CSV text with unrounded numbers."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,101 @@
+"""A study that trains in a second, and a way to run the command as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import Study
+from harness.study_file import resolve
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "question": "Does it run?",
+    "seeds": [0, 1],
+    "target": {"test_accuracy": 0.2},
+    "data": {"source": "digits", "batch_size": 32, "train_limit": 160, "test_limit": 60},
+    "augment": {
+        "train": [
+            {"transform": "PadIfNeeded", "min_height": 36, "min_width": 36, "border_mode": "constant"},
+            {"transform": "RandomCrop", "height": 32, "width": 32},
+        ]
+    },
+    "model": {"name": "custom_resnet", "width": 2},
+    "optimizer": {"name": "SGD", "momentum": 0.9},
+    "schedule": {"epochs": 3, "peak_epoch": 1, "lr_max": 0.05, "lr_min": 0.005},
+    "attribution": {"layers": ["layer1", "res2"], "images": 4},
+}
+
+TINY_TOML = """
+name = "tiny"
+question = "Does it run?"
+seeds = [0, 1]
+target = { test_accuracy = 0.2 }
+data = { source = "digits", batch_size = 32, train_limit = 160, test_limit = 60 }
+model = { name = "custom_resnet", width = 2 }
+optimizer = { name = "SGD", momentum = 0.9 }
+schedule = { epochs = 3, peak_epoch = 1, lr_max = 0.05, lr_min = 0.005 }
+attribution = { layers = ["layer1", "res2"], images = 4 }
+[augment]
+train = [
+  { transform = "PadIfNeeded", min_height = 36, min_width = 36, border_mode = "constant" },
+  { transform = "RandomCrop", height = 32, width = 32 },
+]
+"""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Study]:
+    """A tiny study with dotted changes, such as ``tiny(("schedule.epochs", 5))``."""
+    return lambda *changes: resolve(TINY, changes)
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    """The same study as a file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY_TOML)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run ``python -m harness.study`` with these arguments in an empty folder."""
+
+    def run(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "harness.study", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+def cifar10_root() -> Path | None:
+    """The folder that holds cifar10/, where this machine has it: $HARNESS_DATA, or shared/data beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    for root in (Path(os.environ.get("HARNESS_DATA", "")), beside):
+        if (root / "cifar10").is_dir():
+            return root
+    return None
+
+
+@pytest.fixture
+def cifar10() -> Path:
+    """The data root with CIFAR-10; the test is skipped where it is absent."""
+    root = cifar10_root()
+    if root is None:
+        pytest.skip("CIFAR-10 is not here: set HARNESS_DATA to a folder that holds cifar10/")
+    return root

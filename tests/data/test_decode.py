@@ -1,0 +1,121 @@
+"""Encoded images to RGB pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.data.decode import decode, decode_all
+from harness.errors import DataError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_rgb_png_keeps_its_pixels():
+    assert (decode("x", encoded(Image.fromarray(PIXELS))) == PIXELS).all()
+
+
+def test_grayscale_becomes_three_equal_channels():
+    gray = PIXELS[..., 0]
+    assert (decode("x", encoded(Image.fromarray(gray))) == gray[..., None]).all()
+
+
+def test_palette_becomes_its_colours():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putdata([0, 1])
+    for options in ({}, {"transparency": 0}):
+        assert decode("x", encoded(image, **options)).tolist() == [[[255, 0, 0], [0, 0, 255]]]
+
+
+def test_alpha_is_dropped():
+    alpha = np.dstack([PIXELS, np.full((6, 4), 3, np.uint8)])
+    assert (decode("x", encoded(Image.fromarray(alpha))) == PIXELS).all()
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    image = Image.fromarray(np.array([[0, 256, 32768, 65535]], dtype=np.uint16))
+    assert decode("x", encoded(image))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_exif_orientation_is_honoured():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: shown 90 degrees clockwise
+    turned = decode("x", encoded(Image.fromarray(PIXELS), exif=exif))
+    assert (turned == np.rot90(PIXELS, k=-1)).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 24, 3), (24, 8, 3)])
+def test_image_size_resizes_the_shorter_side_and_crops_the_centre(shape):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    whole = image.resize((image.width // 2, image.height // 2), Image.Resampling.BILINEAR)
+    left, top = (whole.width - 4) // 2, (whole.height - 4) // 2
+    expected = np.asarray(whole.crop((left, top, left + 4, top + 4)))
+    assert (decode("x", encoded(image), image_size=4) == expected).all()
+
+
+def test_extreme_shape_needs_no_more_memory_than_its_own_pixels():
+    ribbon = encoded(Image.new("L", (200_000, 2), 9))
+    assert (decode("x", ribbon, image_size=224) == 9).all()  # resized as a whole it would be 22,400,000 wide
+
+
+def test_damaged_image_is_refused_by_name():
+    content = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    for damaged in (content[: len(content) // 2], b"no image", b""):
+        with pytest.raises(DataError, match="^broken.png: ") as error:
+            decode("broken.png", damaged)
+        assert "\n" not in str(error.value)
+        assert "0x" not in str(error.value)
+
+
+def test_postscript_is_not_even_opened():
+    with pytest.raises(DataError, match="not an image of a known format"):
+        decode("x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+
+
+@pytest.mark.parametrize("side", [8001, 60_000])
+def test_image_that_claims_absurd_sizes_is_refused(side):
+    def chunk(kind, content):
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"0"))
+        + chunk(b"IEND", b"")
+    )
+    with pytest.raises(DataError, match="bomb.png: .*(at most 64,000,000|exceeds limit)"):
+        decode("bomb.png", bomb)
+
+
+def test_images_come_in_order_from_files_and_bytes_with_threads_and_without(tmp_path):
+    noise = np.random.default_rng(2).integers(0, 256, (300, 80, 80, 3), dtype=np.uint8)
+    contents = [encoded(Image.fromarray(image)) for image in noise]
+    files = [tmp_path / f"{index}.png" for index in range(len(noise))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    for sources in (files, contents):
+        items = ((str(index), source) for index, source in enumerate(sources))
+        assert (decode_all(items, len(noise), None, where="here", progress=False) == noise).all()
+
+
+def test_more_or_fewer_images_than_announced_are_refused():
+    item = ("x", encoded(Image.fromarray(PIXELS)))
+    for count in (1, 3):
+        with pytest.raises(DataError, match="^here: "):
+            decode_all([item, item], count, None, where="here", progress=False)
+    with pytest.raises(DataError, match="^here: 0 images"):
+        decode_all([], 0, None, where="here", progress=False)

@@ -1,0 +1,161 @@
+"""``load_data``: sources by name, hold-outs and limits, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.data import SOURCES, default_root, load_data, sources
+from harness.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+
+
+def put(path, size=(4, 4)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+def test_digits_load_with_both_splits(tmp_path):
+    data = load_data("digits", tmp_path)
+    assert (len(data.train), len(data.evaluation), data.evaluated_on) == (1437, 360, "test")
+
+
+def test_holdout_takes_the_place_of_a_test_split_that_is_not_opened(tmp_path):
+    for number in range(4):
+        put(tmp_path / "train" / "a" / f"{number}.png")
+        put(tmp_path / "train" / "b" / f"{number}.png")
+    (tmp_path / "test").write_text("opening this as a folder would fail")
+    data = load_data("image_folder", tmp_path, holdout=2)
+    assert data.evaluated_on == "holdout"
+    assert np.bincount(data.train.labels).tolist() == [3, 3]
+    assert np.bincount(data.evaluation.labels).tolist() == [1, 1]
+
+
+def test_limits_hold_for_train_and_test(tmp_path):
+    data = load_data("digits", tmp_path, train_limit=50, test_limit=20)
+    assert np.bincount(data.train.labels).tolist() == [5] * 10
+    assert np.bincount(data.evaluation.labels).tolist() == [2] * 10
+
+
+def test_train_limit_counts_what_the_holdout_left(tmp_path):
+    data = load_data("digits", tmp_path, holdout=1400, train_limit=37, test_limit=1400)
+    assert (len(data.train), len(data.evaluation)) == (37, 1400)
+    with pytest.raises(DataError, match="data.train_limit = 38: expected 1 to 37"):
+        load_data("digits", tmp_path, holdout=1400, train_limit=38)
+
+
+@pytest.mark.parametrize("key", ["holdout", "train_limit", "test_limit"])
+def test_more_images_than_there_are_is_one_line(tmp_path, key):
+    with pytest.raises(DataError, match=rf"data.{key} = 5000: expected 1 to \d+") as error:
+        load_data("digits", tmp_path, **{key: 5000})
+    assert "\n" not in str(error.value)
+
+
+def test_every_choice_changes_the_checksum(tmp_path):
+    choices = [{}, {"holdout": 100}, {"train_limit": 100}, {"test_limit": 100}, {"holdout": 360}]
+    assert len({load_data("digits", tmp_path, **choice).sha256 for choice in choices}) == len(choices)
+
+
+def test_unknown_source_is_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(DataError, match="'cifar-10' is not a data source; did you mean 'cifar10'"):
+        load_data("cifar-10", tmp_path)
+    with pytest.raises(DataError, match="known: cifar10, digits, image_folder, parquet"):
+        load_data("zzz", tmp_path)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_data_folder_that_does_not_exist_is_refused(tmp_path, source):
+    with pytest.raises(DataError, match="does not exist: create it, or name another with --data"):
+        load_data(source, tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_users_cache_folder_need_not_exist(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert len(load_data("digits", default_root()).train) == 1437
+    with pytest.raises(DataError, match="CIFAR-10 is not in"):
+        load_data("cifar10", default_root(), download=False)
+    assert not (tmp_path / "home").exists()
+
+
+def test_environment_names_the_default_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    assert default_root() == tmp_path
+    monkeypatch.setenv("HARNESS_DATA", "")
+    assert default_root().name == "data"
+
+
+def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
+    put(tmp_path / "train" / "a" / "0.png", (8, 4))
+    put(tmp_path / "test" / "a" / "0.png", (4, 4))
+    with pytest.raises(DataError, match="train images are 8x4 pixels, test images 4x4: set data.image_size"):
+        load_data("image_folder", tmp_path)
+    assert load_data("image_folder", tmp_path, image_size=4).train.images.shape == (1, 4, 4, 3)
+
+
+OWN_SOURCE = """
+import numpy as np
+from harness.data.arrays import split_of
+
+def load(request):
+    count = {"train": 6, "test": 4}[request.which]
+    labels = np.arange(count) % (3 if request.path == "empty" else 2)
+    classes = ["a", "b", "c", "d"] if request.path == "empty" else ["a", "b"]
+    if request.path == "differ":
+        classes = [f"{request.which} a", "b"]
+    return split_of(np.zeros((count, 4, 4, 3), np.uint8), labels, classes)
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A package of the user's that brings a source, as ``pip install`` would leave it."""
+    site = tmp_path / "site"
+    (site / "theirs-1.0.dist-info").mkdir(parents=True)
+    (site / "theirs-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n"
+    )
+    points = "[harness.sources]\ntheirs = their_source:load\nbroken = their_missing:load\n"
+    (site / "theirs-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (site / "their_source.py").write_text(OWN_SOURCE)
+    monkeypatch.syspath_prepend(site)
+    yield
+    sys.modules.pop("their_source", None)
+
+
+def test_installed_package_brings_its_own_source(tmp_path, installed):
+    assert sources()["theirs"] == "their_source:load"
+    data = load_data("theirs", tmp_path)
+    assert (len(data.train), len(data.evaluation)) == (6, 4)
+
+
+def test_source_that_cannot_be_imported_is_one_line(tmp_path, installed):
+    with pytest.raises(DataError, match="their_missing:load cannot be imported"):
+        load_data("broken", tmp_path)
+
+
+def test_class_without_an_image_is_refused(tmp_path, installed):
+    with pytest.raises(DataError, match="theirs, train split: no image of class 'd'"):
+        load_data("theirs", tmp_path, path="empty")
+
+
+def test_splits_with_different_classes_are_refused(tmp_path, installed):
+    with pytest.raises(DataError, match="different classes .*test a, train a"):
+        load_data("theirs", tmp_path, path="differ")
+
+
+def test_naming_the_sources_imports_none_of_them():
+    import subprocess
+
+    slow = ("pyarrow", "sklearn", "torch", "PIL")
+    code = f"import sys, harness.data as d; d.sources(); print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,265 @@
+"""Hugging Face's Parquet layout, as people really write it."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from harness.data import parquet
+from harness.data.arrays import Request
+from harness.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+def png(value, size=(5, 4)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, value, value)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write(file, labels, *, image="image", label="label", names=None, raw=False, images=None, features=None):
+    """A shard whose image ``i`` is gray ``i``, with the ``datasets`` library's metadata where asked for."""
+    images = [png(index) for index in range(len(labels))] if images is None else images
+    cells = images if raw else [{"bytes": content, "path": None} for content in images]
+    table = pa.table({"id": list(range(len(labels))), image: cells, label: labels})
+    if names:
+        features = {image: {"_type": "Image"}, label: {"_type": "ClassLabel", "names": names}}
+    if features:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, file, row_group_size=2)
+
+
+def load(root, which="train", **options):
+    return parquet.load(Request(root, which, progress=False, **options))
+
+
+def values(split):
+    return split.images[:, 0, 0, 0].tolist()
+
+
+def test_names_come_from_the_metadata(root):
+    write(root / "train.parquet", [1, 0, 1], image="photo_of_it", label="kind", names=["cat", "dog"])
+    split = load(root)
+    assert split.classes == ("cat", "dog")
+    assert split.labels.tolist() == [1, 0, 1]
+    assert split.images.shape == (3, 4, 5, 3)
+    assert values(split) == [0, 1, 2]
+
+
+def test_shards_are_joined_in_order(root):
+    write(root / "train-00001-of-00002.parquet", [1], names=["a", "b"], images=[png(9)])
+    write(root / "train-00000-of-00002.parquet", [0, 1], names=["a", "b"])
+    assert values(load(root)) == [0, 1, 9]
+    assert load(root).labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["data/train-00000-of-00001-0123456789abcdef.parquet", "train/0000.parquet", "plain_text/train.parquet"],
+)
+def test_shards_are_found_where_the_hub_puts_them(root, name):
+    write(root / name, [0, 1], names=["a", "b"])
+    assert len(load(root)) == 2
+
+
+def test_path_names_a_folder_below_the_root(root):
+    write(root / "mine" / "train.parquet", [0, 1], names=["a", "b"])
+    assert len(load(root, path="mine")) == 2
+
+
+def test_missing_shard_is_noticed(root):
+    write(root / "train-00000-of-00003.parquet", [0], names=["a"])
+    write(root / "train-00002-of-00003.parquet", [0], names=["a"])
+    with pytest.raises(DataError, match="2 train shards, their names tell of 3"):
+        load(root)
+
+
+def test_raw_bytes_and_plain_integers_are_understood(root):
+    write(root / "train.parquet", [3, 5, 3], image="img", label="target", raw=True)
+    split = load(root)
+    assert split.classes == ("3", "5")
+    assert split.labels.tolist() == [0, 1, 0]
+
+
+def test_plain_integers_sort_as_numbers(root):
+    write(root / "train.parquet", [10, 9, 2])
+    assert load(root).classes == ("2", "9", "10")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_strings_are_classes_in_alphabetical_order(root, kind):
+    write(root / "train.parquet", pa.array(["dog", "ant", "dog"]).cast(kind))
+    split = load(root)
+    assert split.classes == ("ant", "dog")
+    assert split.labels.tolist() == [1, 0, 1]
+
+
+def test_test_labels_are_read_with_the_classes_of_the_train_split(root):
+    write(root / "train.parquet", ["ant", "bee", "cow"])
+    write(root / "test.parquet", ["cow", "bee"])
+    split = load(root, "test")
+    assert split.classes == ("ant", "bee", "cow")
+    assert split.labels.tolist() == [2, 1]
+
+
+def test_test_label_that_train_does_not_know_is_refused(root):
+    write(root / "train.parquet", ["ant"])
+    write(root / "test.parquet", ["emu"])
+    with pytest.raises(DataError, match="'emu' does not occur in the train split"):
+        load(root, "test")
+
+
+def test_first_class_label_is_taken_unless_one_has_the_usual_name(root):
+    features = {
+        "pic": {"_type": "Image"},
+        "maker": {"_type": "ClassLabel", "names": ["x", "y"]},
+        "label": {"_type": "ClassLabel", "names": ["a", "b"]},
+    }
+    write(root / "train.parquet", [1, 0], image="pic", features=features)
+    assert load(root).classes == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_validation_takes_the_place_of_a_missing_test_split_and_says_so(root, name, caplog):
+    write(root / "train.parquet", [0, 1], names=["a", "b"])
+    write(root / f"{name}-00000-of-00001.parquet", [1], names=["a", "b"])
+    assert load(root, "test").labels.tolist() == [1]
+    assert f"evaluating on {name}-00000-of-00001.parquet" in caplog.text
+
+
+def test_test_split_comes_before_validation(root, caplog):
+    write(root / "train.parquet", [0, 1], names=["a", "b"])
+    write(root / "validation.parquet", [1], names=["a", "b"])
+    write(root / "test.parquet", [0, 0], names=["a", "b"])
+    assert load(root, "test").labels.tolist() == [0, 0]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["training.parquet", "trainer-0.parquet", "notes.parquet"])
+def test_other_names_are_no_train_shards(root, name):
+    write(root / name, [0, 1], names=["a", "b"])
+    with pytest.raises(DataError, match=r"no train\*.parquet"):
+        load(root)
+
+
+def test_missing_test_split_is_refused_and_holdout_named(root):
+    write(root / "train.parquet", [0, 1], names=["a", "b"])
+    with pytest.raises(DataError, match="data.holdout"):
+        load(root, "test")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[:-20], lambda c: c[: len(c) // 2], lambda c: b"", lambda c: b"x" * 99]
+)
+def test_truncated_shard_is_named(root, damage):
+    write(root / "train-00000-of-00002.parquet", [0, 1], names=["a", "b"])
+    broken = root / "train-00001-of-00002.parquet"
+    write(broken, [0, 1], names=["a", "b"])
+    broken.write_bytes(damage(broken.read_bytes()))
+    with pytest.raises(DataError, match="train-00001-of-00002.parquet: damaged or no Parquet") as error:
+        load(root)
+    assert "\n" not in str(error.value)
+
+
+def test_byte_changed_inside_a_shard_with_checksums_is_noticed(root):
+    bitmap = io.BytesIO()  # without a checksum of its own, unlike PNG
+    Image.new("RGB", (16, 16), (7, 7, 7)).save(bitmap, "BMP")
+    table = pa.table({"image": [bitmap.getvalue()], "label": ["a"]})
+    good, bad = root / "good" / "train.parquet", root / "bad" / "train.parquet"
+    good.parent.mkdir()
+    bad.parent.mkdir()
+    # no statistics: they would hold the pixels a second time, where no checksum covers them
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, good, write_page_checksum=True, **options)
+    content = good.read_bytes()
+    pixels = content.index(b"\x07" * 100)
+    bad.write_bytes(content[:pixels] + b"\x08" + content[pixels + 1 :])
+    assert values(load(root, path="good")) == [7]
+    with pytest.raises(DataError, match="train.parquet: damaged"):
+        load(root, path="bad")
+
+
+def test_damaged_image_is_named_by_shard_and_row(root):
+    write(root / "train.parquet", [0, 0, 0], names=["a"], images=[png(1), b"broken", png(2)])
+    with pytest.raises(DataError, match="train.parquet, row 1: not an image"):
+        load(root)
+
+
+def test_row_without_image_bytes_is_named(root):
+    write(root / "train.parquet", [0, 0], names=["a"], images=[png(1), None])
+    with pytest.raises(DataError, match="train.parquet, row 1: no image bytes"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, 2], ["a", "b"], "label 2, expected 0 to 1"),
+        ([0, -1], ["a", "b"], "label -1"),
+        ([0, -1], None, "negative labels"),
+        ([0, None], ["a", "b"], "1 rows have no label"),
+        ([0.5, 1.0], None, "labels in column 'label' are double"),
+    ],
+)
+def test_labels_that_are_none_are_refused(root, labels, names, message):
+    write(root / "train.parquet", labels, names=names)
+    with pytest.raises(DataError, match=message):
+        load(root)
+
+
+def test_missing_columns_are_refused_with_those_there_are(root):
+    write(root / "train.parquet", [0], label="number")
+    with pytest.raises(DataError, match="no label column .* among id, image, number"):
+        load(root)
+    pq.write_table(pa.table({"a": [1], "label": [0]}), root / "train.parquet")
+    with pytest.raises(DataError, match="no image column .* among a, label"):
+        load(root)
+
+
+def test_shard_without_rows_is_refused(root):
+    write(
+        root / "train.parquet",
+        pa.array([], pa.int64()),
+        names=["a"],
+        images=pa.array([], pa.binary()),
+        raw=True,
+    )
+    with pytest.raises(DataError, match="train.parquet: 0 images"):
+        load(root)
+
+
+def test_images_of_several_sizes_need_image_size(root):
+    write(root / "train.parquet", [0, 0], names=["a"], images=[png(1), png(2, (9, 9))])
+    with pytest.raises(DataError, match="set data.image_size"):
+        load(root)
+    assert load(root, image_size=3).images.shape == (2, 3, 3, 3)
+
+
+def test_more_rows_than_are_held_at_a_time_stay_in_order(root, monkeypatch):
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 3)
+    write(root / "train.parquet", [0] * 20, names=["a"])
+    assert values(load(root)) == list(range(20))
+
+
+def test_foreign_metadata_is_no_obstacle(root):
+    write(root / "train.parquet", [0, 1])
+    table = pq.read_table(root / "train.parquet").replace_schema_metadata({"huggingface": "[not json"})
+    pq.write_table(table, root / "train.parquet")
+    assert load(root).classes == ("0", "1")
