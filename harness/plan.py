@@ -11,6 +11,7 @@ from typing import Any
 from harness.config import Recipe, Study
 from harness.data.arrays import Data
 from harness.errors import StudyError
+from harness.seeding import global_seed
 from harness.store import RunFolder, StudyFolder, digest
 
 
@@ -97,14 +98,16 @@ def check_recipe(study: Study, name: str) -> None:
         StudyError: in one line.
     """
     from harness.data.augment import check_transforms
-    from harness.models import build_model
+    from harness.models import build_model, model_options
     from harness.optimizers import create_optimizer
 
     recipe = study.recipes[name]
     where = study.name if name == "base" else f"{study.name}: variants.{name}"
     check_transforms(recipe.augment.train, f"{where}: augment.train")
-    check_transforms(recipe.augment.test, f"{where}: augment.test")
-    model = build_model(recipe.model.name, recipe.model.options, classes=2)
+    check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
+    model_options(recipe.model.name, recipe.model.options, where)
+    with global_seed(0, "plan"):
+        model = build_model(recipe.model.name, recipe.model.options, classes=2)
     create_optimizer(recipe.optimizer, model, where)
 
 
@@ -117,7 +120,7 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
     from harness.data.arrays import mean_std
     from harness.data.augment import output_shape, resolve
     from harness.device import resolve_device, resolve_precision
-    from harness.models import model_options
+    from harness.models import build_model
     from harness.models.summary import count_parameters, flops_per_image
 
     check_recipe(study, name)
@@ -137,7 +140,8 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
             f"{where}: augment: images of {size} pixels are too small for the network; 8 is the least"
         )
     classes = data.train.classes
-    model = model_options(recipe.model.name, recipe.model.options, where).build(len(classes))
+    with global_seed(0, "plan"):
+        model = build_model(recipe.model.name, recipe.model.options, len(classes))
     _check_layers(recipe, model, where)
     device = resolve_device(device)
     precision = resolve_precision(recipe.precision, device)

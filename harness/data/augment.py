@@ -1,14 +1,13 @@
-"""The study's augmentation pipelines: Albumentations by its own names and arguments, checked before anything runs.
+"""The study's augmentation pipelines: Albumentations by its own names and arguments, checked before they run.
 
-A pipeline is a list of tables such as ``{"transform": "RandomCrop", "height": 32, "width": 32}``, as the study file
-has them. Names reach Albumentations' transforms and compositions and nothing else.
+A pipeline is a list of tables such as ``{"transform": "RandomCrop", "height": 32, "width": 32}``. Names reach
+Albumentations' transforms and compositions and nothing else.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 import random
 import warnings
@@ -29,23 +28,18 @@ if TYPE_CHECKING:
 # cv2's constants by lower-case name, in the arguments whose name holds the word.
 CONSTANTS = {
     "border_mode": ("BORDER_", ("constant", "replicate", "reflect", "wrap", "reflect_101")),
-    "interpolation": (
-        "INTER_",
-        ("nearest", "nearest_exact", "linear", "linear_exact", "cubic", "area", "lanczos4"),
-    ),
+    "interpolation": ("INTER_", ("nearest", "nearest_exact", "linear", "cubic", "area", "lanczos4")),
 }
 COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
-_NEEDS_BOXES = "needs boxes or masks; a classification study has images only"
-_NEEDS_IMAGES = "needs other images or metadata beside the image"
-REFUSED = {
-    **dict.fromkeys(("AtLeastOneBBoxRandomCrop", "BBoxSafeRandomCrop", "RandomCropNearBBox"), _NEEDS_BOXES),
-    **dict.fromkeys(("RandomSizedBBoxSafeCrop", "ConstrainedCoarseDropout", "MaskDropout"), _NEEDS_BOXES),
-    "CropNonEmptyMaskIfExists": _NEEDS_BOXES,
-    **dict.fromkeys(("FDA", "HistogramMatching", "PixelDistributionAdaptation"), _NEEDS_IMAGES),
-    **dict.fromkeys(("Mosaic", "OverlayElements", "TextImage"), _NEEDS_IMAGES),
-    "Lambda": "runs code, which a study file cannot hold",
-    **dict.fromkeys(("ToTensorV2", "ToTensor3D"), "is not needed: batches are tensors in any case"),
+_NEEDS_MORE = "needs more than the image: boxes, masks, other images or metadata"
+_REFUSALS = {
+    _NEEDS_MORE: "AtLeastOneBBoxRandomCrop BBoxSafeRandomCrop ConstrainedCoarseDropout CropNonEmptyMaskIfExists "
+    "FDA HistogramMatching MaskDropout Mosaic OverlayElements PixelDistributionAdaptation RandomCropNearBBox "
+    "RandomSizedBBoxSafeCrop TextImage",
+    "runs code, which a study file cannot hold": "Lambda",
+    "is not needed: batches are tensors in any case": "ToTensorV2 ToTensor3D",
 }
+REFUSED = {name: reason for reason, names in _REFUSALS.items() for name in names.split()}
 
 
 class _Composition(Strict):
@@ -92,7 +86,7 @@ def check_transforms(transforms: list[dict[str, Any]], where: str, *, determinis
             _check_normalize(transform, place)
         elif any(inner["transform"] == "Normalize" for inner in _nested(table)):
             raise StudyError(f"{place}: Normalize inside {table['transform']}; it must apply to every image")
-        if deterministic and _is_random(transform, _largest_number(table)):
+        if deterministic and _is_random(transform):
             raise StudyError(
                 f"{place}: {table['transform']} is random, and {where} must be deterministic: "
                 "remove it, or give it p = 1 and fixed values"
@@ -104,14 +98,14 @@ def resolve(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The pipelines as they are run, each with its Normalize.
 
-    Without one, ``mean`` and ``std`` (fractions of 255, of the train split) are applied last; where only ``train``
-    has one, ``test`` takes the same, last.
+    Without one, ``mean`` and ``std`` (of the train split, fractions of 255) are applied last; where only
+    ``train`` has one, ``test`` takes the same, last.
 
     Returns:
         ``(train, test)`` as plain data.
 
     Raises:
-        StudyError: only ``test`` has a Normalize, so the network would be tested on other units than it learnt.
+        StudyError: only ``test`` has a Normalize: the network would be tested in other units than it learnt.
     """
     in_train = [table for table in train if table["transform"] == "Normalize"]
     in_test = [table for table in test if table["transform"] == "Normalize"]
@@ -140,8 +134,8 @@ def reference_pipeline(transforms: list[dict[str, Any]]) -> A.Compose:
 def seed_pipeline(pipeline: A.Compose, seed: int) -> None:
     """Give all transforms one common stream of random numbers.
 
-    Albumentations' ``set_random_seed`` gives each transform a stream of its own from the same seed: two flips with
-    p = 0.5 then always fall together, and crops follow flips.
+    Albumentations' ``set_random_seed`` gives each transform a stream of its own from the same seed: two flips
+    with p = 0.5 then always fall together, and crops follow flips.
     """
     pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
@@ -149,11 +143,10 @@ def seed_pipeline(pipeline: A.Compose, seed: int) -> None:
 def output_shape(
     transforms: list[dict[str, Any]], height: int, width: int, where: str = "augment"
 ) -> tuple[int, int]:
-    """Height and width after the pipeline, in pixels, found by running it with and without its optional parts.
+    """Height and width after the pipeline, in pixels, found by running it with and without what is optional.
 
     Raises:
-        StudyError: it cannot run on such an image, its size varies, or what comes out is not an image of 3 finite
-            channels.
+        StudyError: it cannot run on such an image, its size varies, or no finite image of 3 channels results.
     """
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     shapes: set[tuple[int, ...]] = set()
@@ -169,7 +162,11 @@ def output_shape(
             except Exception as error:  # whatever a transform raises, the request is what is wrong
                 message = f"{where}: fails on an image of {width}x{height} pixels: {error}"
                 raise StudyError(one_line(message)) from None
-            if image.dtype not in (np.uint8, np.float32) or image.shape[2:] != (3,) or not np.isfinite(image).all():
+            if (
+                image.dtype not in (np.uint8, np.float32)
+                or image.shape[2:] != (3,)
+                or not np.isfinite(image).all()
+            ):
                 raise StudyError(
                     f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
                     "expected uint8 or float32 images of 3 channels"
@@ -305,7 +302,7 @@ def _construct(cls: Any, arguments: dict[str, Any], place: str) -> Any:
     except Exception as error:  # whatever the library raises, the request is what is wrong
         raise StudyError(one_line(f"{place}: {error}")) from None
     if set(getattr(transform, "targets_as_params", ())) - {"image"}:
-        raise StudyError(f"{place}: {cls.__name__} {_NEEDS_IMAGES}")
+        raise StudyError(f"{place}: {cls.__name__} {_NEEDS_MORE}")
     return transform
 
 
@@ -320,16 +317,16 @@ def _check_normalize(transform: Any, place: str) -> None:
             raise StudyError(f"{place}.{key}: must be above 0, got {getattr(transform, key)}")
 
 
-def _is_random(transform: Any, side: int) -> bool:
-    """Whether it draws a number: tried on images of ``side`` pixels, with generators that refuse."""
+def _is_random(transform: Any) -> bool:
+    """Whether it draws a number: tried on images as large as any, with generators that refuse."""
     if isinstance(transform, _albumentations().BaseCompose):
         if type(transform).__name__ != "Sequential" or 0 < transform.p < 1:
             return True
-        return any(_is_random(child, side) for child in transform.transforms)
+        return any(_is_random(child) for child in transform.transforms)
     if 0 < transform.p < 1:
         return True
     transform.set_random_state(_NoRandom(), _NoRandom())
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
     for image in (noise, noise.astype(np.float32) / 255):
         try:
             transform(image=image)
@@ -338,14 +335,6 @@ def _is_random(transform: Any, side: int) -> bool:
         except Exception:  # not for this kind of image: output_shape runs the whole pipeline and tells
             continue
     return False
-
-
-def _largest_number(value: Any) -> int:
-    """The largest integer in a table, 64 to 2048: an image of this side is large enough to crop."""
-    if isinstance(value, dict | list):
-        parts = value.values() if isinstance(value, dict) else value
-        return max([64, *map(_largest_number, parts)])
-    return min(value, 2048) if isinstance(value, int) and math.isfinite(value) else 64
 
 
 def _nested(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -363,5 +352,5 @@ def _leaves(composition: Any) -> Iterator[Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists as tuples, so that ``[8, 8]`` stays a pair of integers where Albumentations tells them from fractions."""
+    """Lists as tuples: Albumentations then keeps ``[8, 8]`` a pair of integers and no pair of fractions."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
 """The common transforms on a whole batch of tensors: the same pixels as Albumentations, many times faster.
 
-Parameters are drawn from the distributions that Albumentations 2.0.8 draws from, for all images of a batch at once
-and on the CPU, so that every device sees the same ones; a pure function then applies them. Neighbouring pads, crops
-and flips become one gather, and images stay uint8 until they are normalised.
+Parameters are drawn from the distributions that Albumentations 2.0.8 draws from, for a whole batch and on the
+CPU, so that every device sees the same ones; a pure function then applies them. Neighbouring pads, crops and flips
+become one gather, and images stay uint8 until they are normalised.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class Pad:
         length = sources.shape[1]
         extended = torch.nn.functional.pad(sources, (1, 0), value=-1)  # what lies outside comes first
         border = self.transform.border_mode
-        places = [cv2.borderInterpolate(place, length, border) + 1 for place in range(-before, length + after)]
+        places = [
+            cv2.borderInterpolate(place, length, border) + 1 for place in range(-before, length + after)
+        ]
         return extended[:, places]
 
 
@@ -149,7 +151,7 @@ class Crop:
     def draw(self, batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
         if self.height > height or self.width > width:
             raise StudyError(
-                f"RandomCrop of {self.width}x{self.height} pixels from images of {width}x{height}: pad them first"
+                f"RandomCrop of {self.width}x{self.height} pixels from {width}x{height}: pad the images first"
             )
         room = torch.tensor([height - self.height + 1, width - self.width + 1])
         return _below(room.expand(batch, 2), generator)
@@ -195,7 +197,7 @@ Move = Pad | Crop | Flip
 
 @dataclass(frozen=True)
 class Dropout:
-    """``CoarseDropout``; parameters are ``(B, most holes, 4)``: x_min, y_min, x_max, y_max; no area, no hole."""
+    """``CoarseDropout``; parameters ``(B, most holes, 4)``: x_min, y_min, x_max, y_max; no area, no hole."""
 
     number: tuple[int, int]
     heights: tuple[float, float]
@@ -239,10 +241,12 @@ class Dropout:
             crossed = ((y >= y_min) & (y < y_max)).long()
             kinds = (2 * torch.arange(batch)[:, None] + crossed).view(-1).to(device)
             keep = torch.stack([torch.ones_like(inside), 1 - inside], dim=1).view(2 * batch, -1)
-            out = out * keep.index_select(0, kinds)
+            keep = keep.index_select(0, kinds)
             if any(self.fill):
                 filled = torch.stack([torch.zeros_like(inside), inside * fill], dim=1).view(2 * batch, -1)
-                out += filled.index_select(0, kinds)
+                out = torch.addcmul(filled.index_select(0, kinds), out, keep)
+            else:
+                out = out * keep
         return out.view(images.shape)
 
 
@@ -259,7 +263,9 @@ class Normalize:
     def apply(self, images: Tensor, parameters: Tensor | None) -> Tensor:
         batch, height, width, _ = images.shape
         rows = (torch.tensor(row, device=images.device) for row in (self.mean, self.factor))
-        mean, factor = (row.repeat(height * width) for row in rows)  # long rows: short ones are not vectorised
+        mean, factor = (
+            row.repeat(height * width) for row in rows
+        )  # long rows: short ones are not vectorised
         return images.to(torch.float32).view(batch, -1).sub_(mean).mul_(factor).view(images.shape)
 
 
@@ -269,8 +275,8 @@ Step = Pad | Crop | Flip | Dropout | Normalize
 def tensor_pipeline(transforms: list[dict[str, Any]]) -> TensorPipeline | None:
     """The pipeline on tensors, or None where a transform or an argument has no exact counterpart here.
 
-    Covered: Pad and PadIfNeeded (not at random positions), RandomCrop, HorizontalFlip and VerticalFlip, alone or in
-    OneOf and Sequential, CoarseDropout with numbers to fill holes with, and Normalize by mean and std.
+    Covered: Pad and PadIfNeeded (not at random positions), RandomCrop, HorizontalFlip and VerticalFlip (alone,
+    in OneOf and in Sequential), CoarseDropout that fills with numbers, and Normalize by mean and std.
 
     Raises:
         StudyError: the transforms are wrong; see :func:`harness.data.augment.check_transforms`.
@@ -350,7 +356,8 @@ def _flip_probabilities(transform: Any, forced: bool = False) -> np.ndarray | No
         result = np.average(np.array(children), axis=0, weights=[child.p for child in transform.transforms])
     elif kind is not A.NoOp:
         return None
-    return (1 - p) * np.eye(4)[0] + p * result
+    mixed: np.ndarray = (1 - p) * np.eye(4)[0] + p * result
+    return mixed
 
 
 def _below(choices: Tensor, generator: torch.Generator) -> Tensor:

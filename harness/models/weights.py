@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors whose metadata says which network they belong to, so that a file alone can be loaded."""
+"""Weights on disk: safetensors whose metadata names their network, so that a file alone can be loaded."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def weights_bytes(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:
 
     Args:
         model: its ``state_dict`` is stored, moved to the CPU, in its own types.
-        metadata: ``{"model": {"name": ..., option: ...}, "classes": [...], "image_shape": [3, H, W]}``; other keys
-            are allowed, each value is stored as JSON.
+        metadata: ``{"model": {"name": ..., option: ...}, "classes": [...], "image_shape": [3, H, W]}``; other
+            keys are allowed, each value is stored as JSON.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     texts = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
@@ -34,7 +34,7 @@ def weights_bytes(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:
 
 
 def _ordered(content: bytes) -> bytes:
-    """The same file with its header's keys sorted: the library writes metadata in an order that varies by process."""
+    """The same file with its header's keys sorted: the library's order differs by process."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

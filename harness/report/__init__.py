@@ -24,7 +24,7 @@ def write_report(
 
     Args:
         seeds, variants: what was asked for; each of their runs has a row, done or not.
-        load_data: the images of a variant, for galleries and Grad-CAM; None, or a DataError, leaves these out.
+        load_data: the images of a variant, for galleries and Grad-CAM; None or a DataError leaves these out.
 
     Raises:
         RunError: the folder cannot be written.

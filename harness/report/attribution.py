@@ -19,12 +19,12 @@ def layer_maps(
 ) -> NDArray[np.float32]:
     """Grad-CAM heatmaps, positive evidence only.
 
-    Selvaraju et al., "Grad-CAM" (ICCV 2017): the layer's channels weighted by the mean gradient of the target's
-    logit, summed, ReLU; enlarged bilinearly to the image. Each map is divided by its own maximum, so maps compare
-    places in an image, not images; one without any positive evidence is all zeros.
+    Selvaraju et al., "Grad-CAM" (ICCV 2017): the layer's channels weighted by the mean gradient of the
+    target's logit, summed, ReLU; enlarged bilinearly to the image. Each map is divided by its own maximum, so
+    maps compare places in an image, not images; one without any positive evidence is all zeros.
 
     Args:
-        model: computes in float32 and eval mode here; its own mode, statistics and gradients are left as they were.
+        model: in eval mode here; its own mode, statistics and gradients are left as they were.
         layers: names of submodules whose output is (N, C, h, w).
         images: (N, 3, H, W), float32, normalised as in evaluation.
         targets: (N,), the class to explain, an image each.
@@ -79,7 +79,7 @@ def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
 
 
 def _find_layer(model: nn.Module, name: str) -> nn.Module:
-    found = dict(model.named_modules()).get(name)
+    found: nn.Module | None = dict(model.named_modules()).get(name)
     if found is None or not name:
         known = ", ".join(child for child, _ in model.named_children())
         raise RunError(f"Grad-CAM: the model has no layer {name!r}; its stages are {known}")

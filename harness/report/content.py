@@ -1,4 +1,4 @@
-"""What the report says: sections of paragraphs, tables and figures, which the page and the Markdown both render."""
+"""What the report says: paragraphs, tables and figures, which the page and the Markdown both render."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Block:
     """One piece of a section.
 
     Attributes:
-        kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure`` (``picture``,
-            ``file``) or ``code``.
+        kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure``
+            (``picture``, ``file``) or ``code``.
         title: of a table or code that the page shows only when it is opened; empty for what is always open.
         numeric: which columns of a table hold numbers.
     """
@@ -134,11 +134,12 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
     blocks.append(
         Block(
             "text",
-            f"Accuracy and loss are those of the last epoch on {split}; no epoch was picked by them. Every ± in this "
-            "report is the standard deviation over seeds (divisor n - 1, n = the finished runs beside it); one run has "
-            "none. The interval is the 95 % t interval of the mean over seeds on this one set of images: it says how "
-            "surely the recipe's mean is known, not where a single run falls. A failed run counts as one that did not "
-            f"reach the target of {percent_text(study.target.test_accuracy)}.",
+            f"Accuracy and loss are those of the last epoch on {split}; no epoch was picked by them. "
+            "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished "
+            "runs beside it); one run has none. The interval is the 95 % t interval of the mean over seeds "
+            "on this one set of images: it says how surely the recipe's mean is known, not where a single "
+            "run falls. A failed run counts as one that did not reach the target of "
+            f"{percent_text(study.target.test_accuracy)}.",
         )
     )
     if study.references:
@@ -147,8 +148,8 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
             for name, reference in study.references.items()
             for held in [_standing(reference.test_accuracy, summaries)]
         ]
-        header = ("published", "accuracy", "runs", "source", "our runs at or above it")
-        blocks.append(Block("table", header=header, rows=rows, numeric=frozenset({1, 2})))
+        columns = ("published", "accuracy", "runs", "source", "our runs at or above it")
+        blocks.append(Block("table", header=columns, rows=rows, numeric=frozenset({1, 2})))
     return blocks
 
 
@@ -179,7 +180,8 @@ def _figures(pictures: dict[str, Picture], names: Sequence[str]) -> list[Block]:
 
 def _runs(results: Results) -> list[Block]:
     header = (
-        "run", "status", "accuracy, %", "loss", "best accuracy, % (epoch)", "epochs to target", "minutes", "cause of failure",
+        "run", "status", "accuracy, %", "loss", "best accuracy, % (epoch)", "epochs to target", "minutes",
+        "cause of failure",
     )  # fmt: skip
     rows = []
     shown = sorted(results.runs, key=lambda run: run.status == "finished")[:MOST_ROWS]

@@ -37,7 +37,7 @@ PANELS = (
 
 
 def curves(results: Results, summaries: list[VariantSummary]) -> Picture | None:
-    """Train and test loss and accuracy over the epochs: a line and a band a variant; None without a finished run."""
+    """Train and test loss and accuracy over the epochs, a line a variant; None without a finished run."""
     chosen = [summary for summary in summaries if summary.finished]
     drawn = chosen[: len(COLOURS)]
     if not drawn:
@@ -107,7 +107,7 @@ def _log_where_needed(panels: Sequence[Axes]) -> None:
 
 
 def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | None:
-    """Each seed's last test accuracy, mean ± std, the target and the references; None without a finished run."""
+    """Each seed's last test accuracy, mean ± std, target and references; None without a finished run."""
     drawn = [summary for summary in summaries if summary.test_accuracy is not None]
     if not drawn:
         return None
@@ -116,7 +116,7 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
         legend_rows = (2 + len(references) + 2) // 3
         figure, (axes,) = canvas(1.1 + 0.5 * max(len(drawn), 2) + 0.22 * legend_rows)
         for place, summary in enumerate(drawn):
-            values = [run.number("test_accuracy") for run in results.of(summary.variant, "finished")]
+            values = summary.accuracies
             colour = COLOURS[place % len(COLOURS)]
             spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
             axes.plot(values, place + np.asarray(spread), "o", ms=4, color=colour, alpha=0.55, mec="none")

@@ -60,14 +60,13 @@ def choose(run: Run, images: int) -> Choice:
 
 def augmented(run: Run, train: Split) -> Picture:
     """For each class its first train image, as it is and as the run's train pipeline changes it."""
-    from harness.data.augment import augment_images
+    from harness.data.batches import augment_images
 
     chosen = range(min(len(train.classes), MOST_ROWS))
     first = [int(np.flatnonzero(train.labels == label)[0]) for label in chosen]
     originals = train.images[first]
-    changed = augment_images(
-        np.repeat(originals, AUGMENTED, axis=0), run.recipe["augment"]["train"], run.seed, normalise=False
-    )
+    pipeline = run.recipe["augment"]["train"]
+    changed = augment_images(np.repeat(originals, AUGMENTED, axis=0), pipeline, run.seed)
     height, width = changed.shape[1:3]
     cells = np.concatenate(
         [_resized(originals, height, width)[:, None], changed.reshape(-1, AUGMENTED, height, width, 3)],
@@ -83,13 +82,13 @@ def augmented(run: Run, train: Split) -> Picture:
         sheet.text(0.5, -0.08, "original", ha="center", va="bottom", color=FAINT)
         sheet.text(1 + AUGMENTED / 2, -0.08, "as trained on", ha="center", va="bottom", color=FAINT)
         png = sheet.png()
-    steps = ", ".join(str(step.get("transform")) for step in run.recipe["augment"]["train"])
+    steps = ", ".join(str(step.get("transform")) for step in pipeline)
     limit = (
         f" The first {MOST_ROWS} of {len(train.classes)} classes." if len(train.classes) > MOST_ROWS else ""
     )
     caption = (
-        f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; shown in "
-        f"the images' own colours, undoing the normalisation. Every epoch draws anew.{limit}"
+        f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "
+        f"shown in the images' own colours, the normalisation undone. Every epoch draws anew.{limit}"
     )
     return Picture("augmented", run.variant, caption, png)
 
@@ -113,7 +112,9 @@ def misclassified(choice: Choice, evaluation: Split) -> Picture:
             actual = f"actual: {short(evaluation.classes[found.labels[index]], 14)}"
             sheet.text(column + 0.5, top + 1.19, actual, ha="center", va="top", color=INK)
         png = sheet.png()
-    caption = f"{choice.words()}. Coloured: the predicted class with its softmax probability; below it the actual class."
+    caption = (
+        f"{choice.words()}. Coloured: the predicted class and its softmax probability; below: the actual one."
+    )
     return Picture("misclassified", choice.run.variant, caption, png)
 
 
@@ -126,8 +127,7 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
     Raises:
         RunError: the weights cannot be loaded, or a layer does not fit.
     """
-    from harness.data.augment import augment_images
-    from harness.data.batches import Batches
+    from harness.data.batches import Batches, denormalise
     from harness.models.weights import load_weights
     from harness.report.attribution import layer_maps, stages
 
@@ -141,7 +141,7 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
     )
     batches = Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")
     inputs, _ = next(iter(batches))
-    shown = augment_images(subset.images, pipeline, run.seed, normalise=False)
+    shown = denormalise(inputs, pipeline)
     predicted, actual = found.predicted[choice.indices], found.labels[choice.indices]
     explained = [layer_maps(model, layers, inputs, predicted.tolist())]
     if choice.wrong:
@@ -154,8 +154,9 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
         "upper row: evidence for the predicted class; lower row: for the actual one. " if choice.wrong else ""
     )
     caption = (
-        f"{choice.words()}; {rows}Grad-CAM of the last epoch's weights at each layer, positive evidence only, each map "
-        "scaled to its own maximum: bright is where the evidence lies, an unchanged image has none."
+        f"{choice.words()}; {rows}Grad-CAM of the last epoch's weights at each layer, positive "
+        "evidence only, each map scaled to its own maximum: bright is where the evidence lies; an unchanged "
+        "image has none."
     )
     return Picture("gradcam", run.variant, caption, png)
 

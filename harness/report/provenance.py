@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from harness.report.results import Results, Run
@@ -58,7 +57,7 @@ def origins(results: Results) -> list[tuple[str, str]]:
 
 
 def warnings(results: Results) -> list[str]:
-    """Lines about mixed origins, recipes that differ inside a variant, and doubtful or damaged range tests."""
+    """Lines about mixed origins, recipes that differ inside a variant, and doubtful range tests."""
     lines = _mixed_origins(results)
     for variant in results.variants:
         if variant not in results.study.recipes:
@@ -66,7 +65,8 @@ def warnings(results: Results) -> list[str]:
         recipes = {run.record.get("digest") for run in results.of(variant, "finished")}
         if len(recipes) > 1:
             lines.append(
-                f"{variant}: its runs come from {len(recipes)} different configurations; the ± mixes them with the seeds."
+                f"{variant}: its runs come from {len(recipes)} different configurations; "
+                "its ± mixes these with the seeds."
             )
     for variant, sweep in results.sweeps.items():
         if sweep.error:
@@ -79,7 +79,9 @@ def _mixed_origins(results: Results) -> list[str]:
     """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
     lines = []
     for key in DECISIVE:
-        values = _values(results.finished, lambda run, key=key: origin(run).get(key, "not recorded"))
+        values: dict[str, Counter[str]] = {}
+        for run in results.finished:
+            values.setdefault(run.variant, Counter())[origin(run).get(key, "not recorded")] += 1
         mixed = [variant for variant, counts in values.items() if len(counts) > 1]
         if mixed:
             counts = "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(values[mixed[0]].items()))
@@ -89,13 +91,6 @@ def _mixed_origins(results: Results) -> list[str]:
             by_variant = "; ".join(f"{variant}: {next(iter(counts))}" for variant, counts in values.items())
             lines.append(f"The variants were run with different {_plural(key)}: {by_variant}.")
     return lines
-
-
-def _values(runs: list[Run], value: Callable[[Run], str]) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for run in runs:
-        found.setdefault(run.variant, Counter())[value(run)] += 1
-    return found
 
 
 def _plural(key: str) -> str:
@@ -117,4 +112,4 @@ def _gigabytes(size: Any) -> str | None:
 def _accelerator(accelerator: Any) -> str | None:
     if isinstance(accelerator, dict):
         return f"{accelerator.get('name')}, {_gigabytes(accelerator.get('memory_bytes'))}"
-    return accelerator
+    return None if accelerator is None else str(accelerator)

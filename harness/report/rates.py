@@ -76,7 +76,7 @@ def _cut_explosion(axes: Axes, smoothed: np.ndarray) -> bool:
 
 
 def learning_rate(run: Run) -> Picture | None:
-    """The zig-zag cycle, the planned one and the rate of every step of a finished run; None without its rates."""
+    """The zig-zag cycle, the planned one and every step's rate of a finished run; None without its rates."""
     rates, planned = run.rates, planned_corners(run)
     lr_min, lr_max = run.number("lr_min"), run.number("lr_max")
     if not planned or lr_min is None or lr_max is None:
@@ -105,15 +105,16 @@ def learning_rate(run: Run) -> Picture | None:
         png = to_png(figure)
     peak = max(planned, key=lambda corner: corner[1])
     caption = (
-        f"Left, for comparison: {ZIGZAGS} cycles between LRMIN {lr_min:.4g} and LRMAX {lr_max:.4g} (dashed). Middle: the "
-        f"schedule that the study asks for, {values[0]:.4g} to {peak[1]:.4g} at epoch {peak[0]:.4g}, then {values[-1]:.4g}. "
+        f"Left, for comparison: {ZIGZAGS} cycles between LRMIN {lr_min:.4g} and LRMAX {lr_max:.4g} (dashed). "
+        f"Middle: the schedule that the study asks for, {values[0]:.4g} to {peak[1]:.4g} at epoch "
+        f"{peak[0]:.4g}, then {values[-1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed})."
     )
     return Picture("learning_rate", run.variant, caption, png)
 
 
 def planned_corners(run: Run) -> Corners:
-    """The schedule's corners as the recipe defines them, with the rates that the run was given; empty if unknown."""
+    """The schedule's corners as the recipe defines them, with the run's own rates; empty if unknown."""
     schedule: Mapping[str, Any] = run.recipe.get("schedule") or {}
     lr_min, lr_max = run.number("lr_min"), run.number("lr_max")
     if lr_min is None or lr_max is None or "epochs" not in schedule or not run.rates:

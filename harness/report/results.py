@@ -25,8 +25,8 @@ Outcome = Literal["finished", "failed", "missing"]
 Row = dict[str, float | None]
 
 HISTORY = (
-    "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_seconds", "eval_seconds",
-    "images_per_second",
+    "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_seconds",
+    "eval_seconds", "images_per_second",
 )  # fmt: skip
 RATES = ("iteration", "epoch", "lr")
 SWEEP = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
@@ -49,7 +49,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run, planned or found; ``record`` is there for finished and failed ones, predictions only for finished."""
+    """One run, planned or found; finished and failed ones have a record, finished ones predictions."""
 
     folder: RunFolder
     status: Outcome
@@ -85,7 +85,7 @@ class Run:
 
     @cached_property
     def rates(self) -> tuple[Row, ...]:
-        """The learning rate of every step, from ``learning_rates.csv``; empty where the run has none to trust."""
+        """Every step's learning rate, from ``learning_rates.csv``; empty where the run is not finished."""
         if self.status != "finished":
             return ()
         return read_columns(self.folder.path / "learning_rates.csv", RATES)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONFIDENCE_LEVEL = 0.95
 
 
-# ---- over seeds -----------------------------------------------------------------------------------------------------
+# ---- over seeds ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def describe(values: Sequence[float]) -> Distribution | None:
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Arithmetic mean, summed without rounding (Shewchuk 1997, Python's ``fsum``): no order of values changes it."""
+    """Arithmetic mean; the sum is exact (Shewchuk 1997, Python's ``fsum``), so the order does not matter."""
     return math.fsum(values) / len(values)
 
 
 def std_of(values: Sequence[float]) -> float | None:
-    """Sample standard deviation with Bessel's correction: sqrt(sum((x - mean)^2) / (n - 1)); None for one value."""
+    """Sample standard deviation (Bessel): sqrt(sum((x - mean)^2) / (n - 1)); None for one value."""
     if len(values) < 2:
         return None
     mean = mean_of(values)
@@ -67,7 +67,7 @@ def std_of(values: Sequence[float]) -> float | None:
 def t_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tuple[float, float] | None:
     """Two-sided confidence interval of the mean: mean ± t(n - 1, (1 + level) / 2) · std / sqrt(n).
 
-    Student, "The probable error of a mean" (Biometrika, 1908). It takes the values as independent draws from a
+    Student, "The probable error of a mean" (Biometrika, 1908). It takes the values as independent draws of a
     normal distribution, so it speaks of the recipe over seeds on this one test set, and is not cut at 0 or 1.
 
     Returns:
@@ -83,7 +83,7 @@ def t_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tupl
     return mean - half, mean + half
 
 
-# ---- of one run's logits --------------------------------------------------------------------------------------------
+# ---- of one run's logits --------------------------------------------------------------------------------
 
 
 def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
@@ -97,11 +97,12 @@ def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
     """
     values = np.asarray(logits, dtype=np.float64)
     shifted = values - values.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
 
 
 def predictions(logits: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The class of the largest logit (the first of equal ones), and its softmax probability in float64, both (N,)."""
+    """The class of the largest logit (the first of equals) and its softmax probability, both (N,)."""
     logits = np.asarray(logits)
     predicted = logits.argmax(axis=1).astype(np.int64)
     confidence = np.exp(log_softmax(logits)[np.arange(len(logits)), predicted])
@@ -130,7 +131,7 @@ def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """How many images of each class were taken for each class: (C, C), rows are labels, columns predictions."""
+    """How many images of a class were taken for each class: (C, C), rows are labels, columns predictions."""
     cells = np.asarray(labels, dtype=np.int64) * classes + np.asarray(predicted, dtype=np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
@@ -139,4 +140,5 @@ def row_shares(matrix: ArrayLike) -> NDArray[np.float64]:
     """Each row divided by its sum; a row without any image is zeros."""
     counts = np.asarray(matrix, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    return shares

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -85,19 +86,20 @@ def is_ours(png: bytes) -> bool:
     return png.startswith(b"\x89PNG") and SIGNATURE.encode() in png[:512]
 
 
-def canvas(height: float, rows: int = 1, columns: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
+def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     """A figure of the common width and its axes, row by row.
 
     Args:
         height: inches.
+        options: what the axes share, as ``Figure.subplots`` has it.
     """
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)  # type: ignore[arg-type]
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, list(axes.ravel())
 
 
 def short(text: str, limit: int = 18) -> str:
-    """Text from outside that fits where it stands: one line, no control characters, an ellipsis where it was cut."""
+    """Text from outside that fits: one line, no control characters, an ellipsis where it was cut."""
     clean = "".join(" " if char.isspace() else char for char in str(text))
     clean = "".join(char for char in clean if unicodedata.category(char)[0] != "C").strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -98,7 +98,7 @@ def _evaluated_on(results: Results, variant: str) -> str:
     return "holdout" if recipe is not None and recipe.data.holdout is not None else "test"
 
 
-# ---- the verdict ----------------------------------------------------------------------------------------------------
+# ---- the verdict ------------------------------------------------------------------------------------------
 
 
 def label(study: Study, variant: str) -> str:
@@ -154,8 +154,8 @@ def conclude(
     """The answer for the caller.
 
     Args:
-        asked: (variant, seed) of the runs that this call was about; others on disk are reported, and decide neither
-            ``target_met`` nor ``failures``.
+        asked: (variant, seed) of the runs that this call was about; others on disk are reported, and decide
+            neither ``target_met`` nor ``failures``.
     """
     target = results.study.target.test_accuracy
     met, failures = set(), []

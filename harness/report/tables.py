@@ -18,18 +18,20 @@ from harness.store import canonical
 Cells = Iterable[Sequence[Any]]
 
 RUNS = (
-    "variant", "seed", "status", "epochs", "test_accuracy", "test_loss", "train_accuracy", "best_test_accuracy",
-    "best_epoch", "epochs_to_target", "seconds_to_target", "parameters", "lr_min", "lr_max", "seconds", "error",
+    "variant", "seed", "status", "epochs", "test_accuracy", "test_loss", "train_accuracy",
+    "best_test_accuracy", "best_epoch", "epochs_to_target", "seconds_to_target", "parameters", "lr_min",
+    "lr_max", "seconds", "error",
 )  # fmt: skip
 SPREAD = ("mean", "std", "sem", "ci_low", "ci_high", "minimum", "maximum")
 SUMMARY = (
-    "variant", "evaluated_on", "runs", "failed", "test_accuracy_mean", "test_accuracy_std", "test_accuracy_sem",
-    "test_accuracy_ci_low", "test_accuracy_ci_high", "test_accuracy_min", "test_accuracy_max", "target", "reached",
-    "test_loss_mean", "test_loss_std", "train_accuracy_mean", "train_accuracy_std", "parameters", "seconds_mean",
-    "seconds_std",
+    "variant", "evaluated_on", "runs", "failed", "test_accuracy_mean", "test_accuracy_std",
+    "test_accuracy_sem", "test_accuracy_ci_low", "test_accuracy_ci_high", "test_accuracy_min",
+    "test_accuracy_max", "target", "reached", "test_loss_mean", "test_loss_std", "train_accuracy_mean",
+    "train_accuracy_std", "parameters", "seconds_mean", "seconds_std",
 )  # fmt: skip
 COMPARISONS = (
-    "variant", "baseline", "test", "n", "difference", "ci_low", "ci_high", "p", "p_holm", "effect_size", "verdict",
+    "variant", "baseline", "test", "n", "difference", "ci_low", "ci_high", "p", "p_holm", "effect_size",
+    "verdict",
 )  # fmt: skip
 PER_CLASS = ("variant", "seed", "class", "images", "correct", "accuracy")
 MISCLASSIFIED = ("variant", "seed", "index", "label", "predicted", "confidence")
@@ -37,7 +39,7 @@ MODEL = ("variant", "layer", "output_shape", "parameters", "bytes")
 
 
 def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str, str]:
-    """Every table of the study: its name -> its CSV text. Numbers are unrounded, unknown ones are empty cells."""
+    """Name -> CSV text of every table; numbers are unrounded, unknown ones are empty cells."""
     return {
         "runs": _csv(RUNS, _runs(results)),
         "history": _csv(("variant", "seed", *HISTORY), _history(results)),

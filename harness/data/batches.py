@@ -1,0 +1,214 @@
+"""The batches of an epoch: order and augmentation depend on seed, purpose, epoch and batch, on nothing else."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from harness.data.arrays import Split
+from harness.data.augment import reference_pipeline, seed_pipeline
+from harness.data.batched import TensorPipeline, tensor_pipeline
+from harness.seeding import derive_seed, generator
+
+if TYPE_CHECKING:
+    import albumentations as A
+    from numpy.typing import NDArray
+
+# Splits that lie on an accelerator, shared by all batches made of them and freed with the last of these.
+_resident: WeakValueDictionary[tuple[str, str, str], Tensor] = WeakValueDictionary()
+
+
+class Batches:
+    """Iterable over the batches of one epoch; the last, smaller batch is kept.
+
+    Batches are float32 ``(B, 3, H, W)`` in channels_last memory and int64 ``(B,)``, on the device. No global
+    random state is read or changed, and neither the device nor the number of workers changes a batch.
+
+    Args:
+        split: the images.
+        transforms: a pipeline, checked and resolved (:mod:`harness.data.augment`).
+        batch_size: images a batch.
+        seed: the run's.
+        purpose: keeps the draws of different uses of one seed apart.
+        shuffle: whether each epoch has an order of its own; else file order.
+        device: where the batches are wanted. On CUDA the split is moved there once and augmented there.
+        workers: processes for pipelines that only Albumentations can run.
+        reference: run Albumentations even where tensors would do.
+
+    Attributes:
+        path: ``"tensor"`` or ``"albumentations"``: what augments.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        transforms: list[dict[str, Any]],
+        batch_size: int,
+        *,
+        seed: int,
+        purpose: str = "train",
+        shuffle: bool,
+        device: str | torch.device = "cpu",
+        workers: int = 0,
+        reference: bool = False,
+    ) -> None:
+        self._split = split
+        self._transforms = transforms
+        self._batch_size = batch_size
+        self._seed = seed
+        self._purpose = purpose
+        self._shuffle = shuffle
+        self._device = torch.device(device)
+        self._workers = workers
+        self._epoch = 1
+        self._pipeline = None if reference else tensor_pipeline(transforms)
+        self.path = "albumentations" if self._pipeline is None else "tensor"
+        # Other accelerators than CUDA are handed finished batches: their gathers are slower than the CPU's.
+        home = self._device if self._device.type == "cuda" and self._pipeline else torch.device("cpu")
+        self._images = _resident_tensor(split, "images", home)
+        self._labels = _resident_tensor(split, "labels", home)
+
+    def __len__(self) -> int:
+        return -(-len(self._split) // self._batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration is of, counted from 1."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._shuffle:
+            draws = generator(self._seed, f"{self._purpose}/shuffle", self._epoch)
+            order = torch.randperm(len(self._split), generator=draws)
+        else:
+            order = torch.arange(len(self._split))
+        parts = torch.split(order, self._batch_size)
+        batches = self._on_tensors(parts) if self._pipeline else self._through_albumentations(parts)
+        for images, indices in batches:
+            labels = self._labels.index_select(0, indices.to(self._labels.device))
+            yield images.to(self._device), labels.to(self._device)
+
+    def _on_tensors(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        pipeline = cast(TensorPipeline, self._pipeline)
+        height, width = self._images.shape[1:3]
+        purpose, epoch = f"{self._purpose}/augment", self._epoch
+        for batch, indices in enumerate(parts):
+            draws = generator(self._seed, purpose, epoch, batch)
+            parameters = pipeline.draw(len(indices), height, width, draws)
+            images = self._images.index_select(0, indices.to(self._images.device))
+            yield pipeline.apply(images, parameters), indices
+
+    def _through_albumentations(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        purpose = f"{self._purpose}/augment"
+        seeds = [derive_seed(self._seed, purpose, self._epoch, batch) for batch in range(len(parts))]
+        jobs = [(part.numpy(), seed) for part, seed in zip(parts, seeds, strict=True)]
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            _Augmented(self._split.images, self._transforms, jobs),
+            batch_size=None,
+            num_workers=self._workers,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # else it draws a number from torch's global one
+        )
+        return iter(loader)
+
+
+class _Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """One item is one whole batch, so a worker's result depends on the batch and not on the worker."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        transforms: list[dict[str, Any]],
+        jobs: list[tuple[NDArray[np.int64], int]],
+    ) -> None:
+        self._images = images
+        self._jobs = jobs
+        self._pipeline = reference_pipeline(transforms)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
+        indices, seed = self._jobs[batch]
+        return _reference_batch(self._pipeline, self._images[indices], seed), torch.from_numpy(indices)
+
+
+def augment_images(
+    images: NDArray[np.uint8], transforms: list[dict[str, Any]], seed: int
+) -> NDArray[np.uint8]:
+    """Augmented samples to look at.
+
+    Args:
+        images: uint8, ``(N, H, W, 3)``.
+        transforms: a resolved pipeline; it runs whole, and its normalisation is then taken back.
+        seed: of the draws.
+
+    Returns:
+        uint8, ``(N, H', W', 3)``.
+    """
+    pipeline = tensor_pipeline(transforms)
+    if pipeline is None:
+        batch = _reference_batch(reference_pipeline(transforms), images, derive_seed(seed, "samples"))
+    else:
+        batch_size, height, width, _ = images.shape
+        parameters = pipeline.draw(batch_size, height, width, generator(seed, "samples"))
+        batch = pipeline.apply(torch.from_numpy(images.copy()), parameters)
+    return denormalise(batch, transforms)
+
+
+def denormalise(batch: Tensor, transforms: list[dict[str, Any]]) -> NDArray[np.uint8]:
+    """Images to look at from a batch, by the mean and std of the pipeline that made it.
+
+    What normalises each image by itself cannot be taken back: such images are stretched to 0 to 255.
+
+    Args:
+        batch: float, ``(B, 3, H, W)``.
+        transforms: the resolved pipeline.
+
+    Returns:
+        uint8, ``(B, H, W, 3)``.
+    """
+    pixels = batch.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
+    for transform in reference_pipeline([table for table in transforms if table["transform"] == "Normalize"]):
+        if transform.normalization == "standard":
+            pixels = 255 * (pixels * transform.std + transform.mean)
+        else:
+            low, high = pixels.min((1, 2, 3), keepdims=True), pixels.max((1, 2, 3), keepdims=True)
+            pixels = 255 * (pixels - low) / np.maximum(high - low, 1e-12)
+    return pixels.round().clip(0, 255).astype(np.uint8)
+
+
+def _reference_batch(pipeline: A.Compose, images: NDArray[np.uint8], seed: int) -> Tensor:
+    """float32 ``(B, 3, H, W)`` in channels_last memory, by Albumentations, image after image."""
+    seed_pipeline(pipeline, seed)
+    augmented = np.stack([pipeline(image=image)["image"] for image in images])
+    return torch.from_numpy(augmented.astype(np.float32, copy=False)).permute(0, 3, 1, 2)
+
+
+def _resident_tensor(split: Split, name: str, device: torch.device) -> Tensor:
+    """The split's array as a tensor: on the CPU the same memory, elsewhere one copy for all who ask."""
+    array = getattr(split, name)
+    if device.type == "cpu":
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
+            return torch.from_numpy(array)
+    key = (split.sha256, name, str(device))
+    tensor = _resident.get(key)
+    if tensor is None:
+        tensor = _resident_tensor(split, name, torch.device("cpu")).to(device)
+        _resident[key] = tensor
+    return tensor
+
+
+def _start_worker(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's, which then ends its workers
