@@ -33,9 +33,9 @@ CONSTANTS = {
 COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
 _NEEDS_MORE = "needs more than the image: boxes, masks, other images or metadata"
 _REFUSALS = {
-    _NEEDS_MORE: "AtLeastOneBBoxRandomCrop BBoxSafeRandomCrop ConstrainedCoarseDropout CropNonEmptyMaskIfExists "
-    "FDA HistogramMatching MaskDropout Mosaic OverlayElements PixelDistributionAdaptation RandomCropNearBBox "
-    "RandomSizedBBoxSafeCrop TextImage",
+    _NEEDS_MORE: "AtLeastOneBBoxRandomCrop BBoxSafeRandomCrop ConstrainedCoarseDropout FDA HistogramMatching "
+    "CropNonEmptyMaskIfExists MaskDropout Mosaic OverlayElements PixelDistributionAdaptation "
+    "RandomCropNearBBox RandomSizedBBoxSafeCrop TextImage",
     "runs code, which a study file cannot hold": "Lambda",
     "is not needed: batches are tensors in any case": "ToTensorV2 ToTensor3D",
 }
@@ -162,11 +162,8 @@ def output_shape(
             except Exception as error:  # whatever a transform raises, the request is what is wrong
                 message = f"{where}: fails on an image of {width}x{height} pixels: {error}"
                 raise StudyError(one_line(message)) from None
-            if (
-                image.dtype not in (np.uint8, np.float32)
-                or image.shape[2:] != (3,)
-                or not np.isfinite(image).all()
-            ):
+            usual = image.dtype in (np.uint8, np.float32) and image.shape[2:] == (3,)
+            if not usual or not np.isfinite(image).all():
                 raise StudyError(
                     f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
                     "expected uint8 or float32 images of 3 channels"

@@ -1,7 +1,7 @@
 """The common transforms on a whole batch of tensors: the same pixels as Albumentations, many times faster.
 
 Parameters are drawn from the distributions that Albumentations 2.0.8 draws from, for a whole batch and on the
-CPU, so that every device sees the same ones; a pure function then applies them. Neighbouring pads, crops and flips
+CPU, so that every device sees the same; a pure function then applies them. Neighbouring pads, crops and flips
 become one gather, and images stay uint8 until they are normalised.
 """
 
@@ -50,12 +50,13 @@ class TensorPipeline:
             float32, ``(B, 3, H', W')`` in channels_last memory, on the images' device.
         """
         images = images.contiguous()
-        places = None
+        places: Places | None = None
         for step, drawn in zip(self.steps, parameters, strict=True):
             if isinstance(step, Move):
                 if places is not None and None not in (places.fill, step.fill) and places.fill != step.fill:
                     images, places = places.gather(images), None
-                places = step.move(places or Places.of(images), drawn)
+                rows, columns = (torch.arange(length)[None] for length in images.shape[1:3])
+                places = step.move(places or Places(rows, columns), drawn)
             else:
                 if places is not None:
                     images, places = places.gather(images), None
@@ -78,11 +79,6 @@ class Places:
     rows: Tensor
     columns: Tensor
     fill: tuple[float, ...] | None = None
-
-    @classmethod
-    def of(cls, images: Tensor) -> Places:
-        """Every pixel of ``(B, H, W, 3)`` images where it is."""
-        return cls(torch.arange(images.shape[1])[None], torch.arange(images.shape[2])[None])
 
     def gather(self, images: Tensor) -> Tensor:
         """The moved ``(B, H', W', 3)`` images."""
@@ -262,10 +258,9 @@ class Normalize:
 
     def apply(self, images: Tensor, parameters: Tensor | None) -> Tensor:
         batch, height, width, _ = images.shape
-        rows = (torch.tensor(row, device=images.device) for row in (self.mean, self.factor))
-        mean, factor = (
-            row.repeat(height * width) for row in rows
-        )  # long rows: short ones are not vectorised
+        # Whole images as rows: arithmetic along 3 channels is not vectorised.
+        mean = torch.tensor(self.mean, device=images.device).repeat(height * width)
+        factor = torch.tensor(self.factor, device=images.device).repeat(height * width)
         return images.to(torch.float32).view(batch, -1).sub_(mean).mul_(factor).view(images.shape)
 
 
@@ -275,8 +270,8 @@ Step = Pad | Crop | Flip | Dropout | Normalize
 def tensor_pipeline(transforms: list[dict[str, Any]]) -> TensorPipeline | None:
     """The pipeline on tensors, or None where a transform or an argument has no exact counterpart here.
 
-    Covered: Pad and PadIfNeeded (not at random positions), RandomCrop, HorizontalFlip and VerticalFlip (alone,
-    in OneOf and in Sequential), CoarseDropout that fills with numbers, and Normalize by mean and std.
+    Covered: Pad and PadIfNeeded (not at random positions), RandomCrop, HorizontalFlip and VerticalFlip (alone
+    or in OneOf and Sequential), CoarseDropout that fills with numbers, and Normalize by mean and std.
 
     Raises:
         StudyError: the transforms are wrong; see :func:`harness.data.augment.check_transforms`.
@@ -305,23 +300,24 @@ def _step(transform: Any, normalised: bool) -> Step | None:
     flips = _flip_probabilities(transform)
     if flips is not None:
         return Flip(tuple(flips.tolist()))
-    if kind in (A.Pad, A.PadIfNeeded) and transform.p == 1 and getattr(transform, "position", "") != "random":
-        if transform.border_mode != cv2.BORDER_CONSTANT:
-            return Pad(transform, None)
-        fill = _fill(transform.fill, normalised)
-        return None if fill is None else Pad(transform, fill)
-    if kind is A.RandomCrop and transform.p == 1 and not transform.pad_if_needed:
-        return Crop(transform.height, transform.width)
     if kind is A.CoarseDropout:
         fill = _fill(transform.fill, normalised)
         heights, widths = transform.hole_height_range, transform.hole_width_range
         if fill is None or (heights[1] < 1 < widths[1]):
             return None
         return Dropout(transform.num_holes_range, heights, widths, fill, transform.p)
-    if kind is A.Normalize and transform.normalization == "standard" and transform.p == 1 and not normalised:
+    if transform.p != 1:  # the others change size or type: none of them is for some images only
+        return None
+    if kind in (A.Pad, A.PadIfNeeded) and getattr(transform, "position", "") != "random":
+        if transform.border_mode != cv2.BORDER_CONSTANT:
+            return Pad(transform, None)
+        fill = _fill(transform.fill, normalised)
+        return None if fill is None else Pad(transform, fill)
+    if kind is A.RandomCrop and not transform.pad_if_needed:
+        return Crop(transform.height, transform.width)
+    if kind is A.Normalize and transform.normalization == "standard" and not normalised:
         values = (transform.mean_np, transform.denominator)
-        mean, factor = (tuple(np.broadcast_to(value, 3).tolist()) for value in values)
-        return Normalize(mean, factor)
+        return Normalize(*(tuple(np.broadcast_to(value, 3).tolist()) for value in values))
     return None
 
 

@@ -1,4 +1,4 @@
-"""The batches of an epoch: order and augmentation depend on seed, purpose, epoch and batch, on nothing else."""
+"""The batches of an epoch: order and augmentation depend on (seed, purpose, epoch, batch) alone."""
 
 from __future__ import annotations
 

@@ -201,6 +201,8 @@ def per_class(results: Results, variant: str) -> Picture:
         axes.set_yticks(range(len(chosen)), [f"{short(names[index])} ({images[index]})" for index in chosen])
         axes.set_ylim(len(chosen) - 0.5, -0.5)
         axes.margins(x=0.05)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -0.02), min(high, 1.02))
         axes.set_xlabel("accuracy, percent of the class's images")
         as_percent("x", axes)
         png = to_png(figure)

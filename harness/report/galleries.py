@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from harness.data.arrays import Split, split_of
 from harness.report.results import Run
-from harness.report.style import COLOURS, FAINT, INK, WIDTH, Picture, house_style, short, to_png
+from harness.report.style import COLOURS, DPI, FAINT, INK, WIDTH, Picture, house_style, short, to_png
 
 Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
 
 PREDICTED_COLOUR, ACTUAL_COLOUR = COLOURS[1], COLOURS[2]
-SIDE = 128  # pixels of a cell at most
 MOST_ROWS = 20  # classes in the gallery of augmented samples
 AUGMENTED = 7  # images beside each original
 GALLERY_COLUMNS = 5
+ROW_EXTRA = 0.34  # of a cell, for two lines below an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,18 +99,18 @@ def misclassified(choice: Choice, evaluation: Split) -> Picture:
     assert found is not None
     rows = -(-len(choice.indices) // GALLERY_COLUMNS)
     with house_style():
-        sheet = _Sheet(rows, GALLERY_COLUMNS, row_extra=0.42, gap=0.16)
+        sheet = _Sheet(rows, GALLERY_COLUMNS, row_extra=ROW_EXTRA, gap=0.12, width=7.0)
         for place, index in enumerate(choice.indices):
             row, column = divmod(place, GALLERY_COLUMNS)
-            top = row * 1.42
+            top = row * (1 + ROW_EXTRA)
             sheet.image(column, top, evaluation.images[index])
             predicted = short(evaluation.classes[found.predicted[index]], 14)
             text = f"{predicted}  {_percent(found.confidence[index])}"
             sheet.text(
-                column + 0.5, top + 1.0, text, ha="center", va="top", color=PREDICTED_COLOUR, weight="bold"
+                column + 0.5, top + 0.98, text, ha="center", va="top", color=PREDICTED_COLOUR, weight="bold"
             )
             actual = f"actual: {short(evaluation.classes[found.labels[index]], 14)}"
-            sheet.text(column + 0.5, top + 1.19, actual, ha="center", va="top", color=INK)
+            sheet.text(column + 0.5, top + 1.13, actual, ha="center", va="top", color=INK)
         png = sheet.png()
     caption = (
         f"{choice.words()}. Coloured: the predicted class and its softmax probability; below: the actual one."
@@ -228,7 +228,7 @@ def _resized(images: Images, height: int, width: int) -> Images:
 
 
 class _Sheet:
-    """One axes whose unit is a cell, y downwards; hundreds of images on it are drawn fast."""
+    """A figure whose unit is a cell, y downwards; hundreds of images are laid into one array of its very pixels."""
 
     def __init__(
         self,
@@ -242,29 +242,30 @@ class _Sheet:
         width: float = WIDTH,
     ) -> None:
         height = top + rows * (1 + row_extra)
-        unit = width / (left + columns)
-        self.gap = gap
-        self.figure = Figure(figsize=(width, max(height * unit, 0.8)))
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.axis("off")
-        self.limits = {"xlim": (-left, columns), "ylim": (height - top, -top)}
+        self.cell = width * DPI / (left + columns)  # pixels
+        self.left, self.top, self.gap = left, top, gap
+        self.height, self.width = round(height * self.cell), round(width * DPI)
+        self.pixels = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
+        self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI)
 
     def image(self, x: float, y: float, image: Images) -> None:
-        """One cell's image, with half the gap around it; (x, y) is its upper left corner."""
-        longest = max(image.shape[:2])
-        if longest > SIDE:
-            height, width = (max(1, side * SIDE // longest) for side in image.shape[:2])
-            image = _resized(image[None], height, width)[0]
-        height, width = image.shape[:2]
-        half = (1 - self.gap) / 2 * np.array([width, height]) / max(width, height)
-        extent = (x + 0.5 - half[0], x + 0.5 + half[0], y + 0.5 + half[1], y + 0.5 - half[1])
-        self.axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
+        """One cell's image, with half the gap around it; (x, y) is the cell's upper left corner."""
+        import cv2
+
+        scale = (1 - self.gap) * self.cell / max(image.shape[:2])
+        height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+        method = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+        shown = cv2.resize(image, (width, height), interpolation=method)
+        row = int((self.top + y + 0.5) * self.cell - height / 2)
+        column = int((self.left + x + 0.5) * self.cell - width / 2)
+        self.pixels[row : row + height, column : column + width] = shown
 
     def text(self, x: float, y: float, text: str, **options: object) -> None:
         """Text at a place in cells."""
-        self.axes.text(x, y, text, **{"size": 8.5, **options})  # type: ignore[arg-type]
+        place = (self.left + x) * self.cell / self.width, 1 - (self.top + y) * self.cell / self.height
+        self.figure.text(*place, text, **{"size": 8.5, **options})
 
     def png(self) -> bytes:
         """The finished figure."""
-        self.axes.set(**self.limits)  # each image had moved them
+        self.figure.figimage(self.pixels)
         return to_png(self.figure)

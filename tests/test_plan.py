@@ -1,0 +1,137 @@
+"""From a study to its runs: what a digest covers, and what libraries refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.config import Recipe, Study
+from harness.data import load_data
+from harness.data.arrays import Data
+from harness.errors import StudyError
+from harness.plan import make_plan, resolve_variant
+from harness.store import StudyFolder
+
+
+def load(recipe: Recipe) -> Data:
+    config = recipe.data
+    return load_data("digits", Path(), train_limit=config.train_limit, test_limit=config.test_limit)
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return load_data("digits", Path(), train_limit=160, test_limit=60)
+
+
+def digest(study: Study, data: Data) -> str:
+    return resolve_variant(study, "base", data, device="cpu").digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("schedule.epochs", 4),
+        ("schedule.lr_max", 0.1),
+        ("optimizer.momentum", 0.8),
+        ("optimizer.name", "Adagrad"),
+        ("model.width", 3),
+        ("data.batch_size", 16),
+        ("loss.label_smoothing", 0.1),
+        ("augment.train", []),
+        ("augment.test", [{"transform": "CenterCrop", "height": 32, "width": 32}]),
+        ("precision", "float32"),
+    ],
+)
+def test_the_digest_covers_what_decides_a_result(
+    tiny: Callable[..., Study], data: Data, change: tuple[str, Any]
+) -> None:
+    study = tiny(("precision", "bfloat16"))
+    changes = [("precision", "bfloat16"), change]
+    if change == ("optimizer.name", "Adagrad"):
+        changes = [("precision", "bfloat16"), ("optimizer", {"name": "Adagrad"})]
+    assert digest(study, data) != digest(tiny(*changes), data)
+
+
+def test_the_digest_covers_the_data(tiny: Callable[..., Study], data: Data) -> None:
+    fewer = load_data("digits", Path(), train_limit=160, test_limit=50)
+    assert digest(tiny(), data) != digest(tiny(), fewer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("seeds", [7]),
+        ("question", "Another?"),
+        ("target.test_accuracy", 0.9),
+        ("attribution.images", 9),
+        ("range_test", {"iterations": 50}),  # its rates are numbers: the sweep is only looked at
+        ("references", {"x": {"test_accuracy": 0.5}}),
+    ],
+)
+def test_the_digest_leaves_out_what_does_not(
+    tiny: Callable[..., Study], data: Data, change: tuple[str, Any]
+) -> None:
+    assert digest(tiny(), data) == digest(tiny(change), data)
+
+
+def test_the_digest_covers_a_range_test_that_is_used(tiny: Callable[..., Study], data: Data) -> None:
+    found = ("schedule.lr_max", "find")
+    assert digest(tiny(found), data) != digest(tiny(found, ("range_test", {"iterations": 50})), data)
+
+
+def test_planning_leaves_the_global_random_state_as_it_was(tiny: Callable[..., Study], data: Data) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    resolve_variant(tiny(), "base", data, device="cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_runs_come_in_the_order_of_variants_then_seeds(tiny: Callable[..., Study], tmp_path: Path) -> None:
+    study = tiny(("variants", {"wide": {"model.width": 3}, "none": {"augment.train": []}}), ("seeds", [3, 1]))
+    plan = make_plan(study, StudyFolder(tmp_path, "tiny"), load, device="cpu")
+    named = [(variant.name, folder.seed) for variant, folder in plan.runs()]
+    assert named == [(v, s) for v in ("base", "wide", "none") for s in (3, 1)]
+    only = make_plan(study, StudyFolder(tmp_path, "tiny"), load, variants=["none", "base"], device="cpu")
+    assert [variant.name for variant in only.variants] == ["base", "none"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("model.name", "custom_resnt"), "did you mean 'custom_resnet'"),
+        (("model.widht", 3), "model.widht: unknown key, did you mean 'width'"),
+        (("optimizer.name", "SDG"), "did you mean 'SGD'"),
+        (("optimizer.momentun", 0.9), "optimizer: torch.optim.SGD says"),
+        (("augment.train", [{"transform": "RandomCorp"}]), "augment.train\\[0\\]"),
+        (("attribution.layers", ["layer9"]), "no layer 'layer9' \\(its stages: prep, layer1"),
+        (("augment.train", [{"transform": "CenterCrop", "height": 16, "width": 16}]), "make them equal"),
+        (("precision", "float16"), "needs a GPU"),
+    ],
+)
+def test_what_a_library_refuses_is_one_line(
+    tiny: Callable[..., Study], data: Data, change: tuple[str, Any], message: str
+) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        resolve_variant(tiny(change), "base", data, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_refused(tiny: Callable[..., Study], data: Data) -> None:
+    with pytest.raises(StudyError, match="--device cuda:99"):
+        resolve_variant(tiny(), "base", data, device="cuda:99")
+
+
+def test_facts_of_the_headline_variant(cifar10: Path) -> None:
+    from harness.study_file import load_study
+
+    study = load_study("onecycle")
+    variant = resolve_variant(study, "base", load_data("cifar10", cifar10, progress=False), device="cpu")
+    assert variant.parameters == 6_573_120 and variant.steps_per_epoch == 98
+    assert variant.flops_per_image * 24 * 50_000 == pytest.approx(2.73e15, rel=0.01)
+    normalise = variant.train_transforms[-1]
+    assert normalise["transform"] == "Normalize"
+    assert normalise["mean"] == pytest.approx([0.49139968, 0.48215841, 0.44653091], abs=1e-8)
