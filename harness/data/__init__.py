@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
@@ -25,6 +26,22 @@ SOURCES: dict[str, str] = {
     "image_folder": "harness.data.image_folder:load",
     "parquet": "harness.data.parquet:load",
 }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a data set without having it: its cost can be told, its checksum cannot.
+
+    Attributes:
+        size: (height, width) of its images.
+    """
+
+    train_images: int
+    size: tuple[int, int]
+    classes: int
+
+
+FACTS = {"cifar10": Facts(50_000, (32, 32), 10)}
 
 
 def sources() -> dict[str, str]:

@@ -49,7 +49,7 @@ class TensorPipeline:
         Returns:
             float32, ``(B, 3, H', W')`` in channels_last memory, on the images' device.
         """
-        images = images.contiguous()
+        given = images = images.contiguous()
         places: Places | None = None
         for step, drawn in zip(self.steps, parameters, strict=True):
             if isinstance(step, Move):
@@ -60,6 +60,8 @@ class TensorPipeline:
             else:
                 if places is not None:
                     images, places = places.gather(images), None
+                if images is given and isinstance(step, Dropout):
+                    images = images.clone()
                 images = step.apply(images, drawn)
         if places is not None:
             images = places.gather(images)
@@ -193,7 +195,10 @@ Move = Pad | Crop | Flip
 
 @dataclass(frozen=True)
 class Dropout:
-    """``CoarseDropout``; parameters ``(B, most holes, 4)``: x_min, y_min, x_max, y_max; no area, no hole."""
+    """``CoarseDropout``; parameters ``(B, most holes, 4)``: x_min, y_min, x_max, y_max; no area, no hole.
+
+    Cuts into the images that it is given.
+    """
 
     number: tuple[int, int]
     heights: tuple[float, float]
@@ -229,7 +234,7 @@ class Dropout:
         fill = torch.tensor(self.fill, dtype=dtype, device=device).repeat(width)
         x = torch.arange(width).repeat_interleave(channels)
         y = torch.arange(height)
-        out = images.view(batch * height, width * channels)
+        cut = images.view(batch * height, width * channels)
         for hole in parameters.unbind(1):
             x_min, y_min, x_max, y_max = hole[:, :, None].unbind(1)
             inside = ((x >= x_min) & (x < x_max)).to(device, dtype)
@@ -240,10 +245,10 @@ class Dropout:
             keep = keep.index_select(0, kinds)
             if any(self.fill):
                 filled = torch.stack([torch.zeros_like(inside), inside * fill], dim=1).view(2 * batch, -1)
-                out = torch.addcmul(filled.index_select(0, kinds), out, keep)
+                torch.addcmul(filled.index_select(0, kinds), cut, keep, out=cut)
             else:
-                out = out * keep
-        return out.view(images.shape)
+                cut.mul_(keep)
+        return images
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The study's pipelines: what is refused and how it is said, what is resolved, and the traps of Albumentations."""
+"""The study's pipelines: what is refused and how, what is resolved, and the traps of Albumentations."""
 
 from __future__ import annotations
 
@@ -222,6 +222,13 @@ def test_a_pipeline_that_gives_no_images_of_one_size_is_refused(transforms, cont
 def test_constants_are_given_by_name():
     pipeline = reference_pipeline([{"transform": "PadIfNeeded", "border_mode": "reflect_101"}])
     assert pipeline.transforms[0].border_mode == 4
+
+
+def test_pairs_of_integers_stay_integers():
+    cutout = {"transform": "CoarseDropout", "hole_height_range": [8, 8], "hole_width_range": [0.1, 0.2]}
+    (transform,) = reference_pipeline([cutout]).transforms
+    assert repr(transform.hole_height_range) == "(8, 8)", "fractions of the image would be (8.0, 8.0)"
+    assert repr(transform.hole_width_range) == "(0.1, 0.2)"
 
 
 def test_two_flips_of_a_seeded_pipeline_are_independent():

@@ -1,4 +1,4 @@
-"""Batches depend on seed, purpose, epoch and place in the epoch, on nothing else; figures see what was trained on."""
+"""Batches depend on seed, purpose, epoch and place in the epoch alone; figures see what was trained on."""
 
 from __future__ import annotations
 
@@ -123,6 +123,15 @@ def test_in_file_order_it_is_still_augmented_anew(options):
     assert not torch.equal(*halves)
 
 
+@pytest.mark.parametrize("other", [{"seed": 2}, {"purpose": "range_test"}])
+def test_each_epoch_seed_and_purpose_has_its_own_order(other):
+    first, second = epochs(2, transforms=TEST)
+    (third,) = epochs(1, transforms=TEST, **other)
+    assert not torch.equal(images_of(first), images_of(second))
+    assert not torch.equal(images_of(first), images_of(third))
+    assert not torch.equal(images_of(first), images_of(epochs(1, transforms=TEST, shuffle=False)[0]))
+
+
 def test_every_batch_draws_anew():
     same = split_of(np.repeat(SPLIT.images[:1], 32, axis=0), np.arange(32) % 10, SPLIT.classes)
     for options in PATHS[:3]:
@@ -210,6 +219,11 @@ def test_evaluation_is_the_normalised_split_in_file_order():
     expected = (SPLIT.images / 255 - np.array(mean)) / np.array(std)
     np.testing.assert_allclose(images_of(epoch).permute(0, 2, 3, 1), expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(denormalise(images_of(epoch), transforms), SPLIT.images)
+
+
+def test_samples_come_in_the_order_of_their_images():
+    samples = augment_images(SPLIT.images, [FLIP | {"p": 1.0}, NORMALIZE], seed=0)
+    np.testing.assert_array_equal(samples, SPLIT.images[:, :, ::-1])
 
 
 @pytest.mark.parametrize("middle", [[], [{"transform": "ToGray", "p": 0.0}]])
