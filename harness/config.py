@@ -33,7 +33,7 @@ def _rate_or(word: str) -> BeforeValidator:
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f'expected a rate >= 0 or "{word}", got {value!r}')
-        if not math.isfinite(value) or not 0 <= value <= 1e6:
+        if not 0 <= value <= 1e6:
             raise ValueError(f"expected a finite rate from 0 to 1e6, got {value!r}")
         return float(value)
 
@@ -56,15 +56,11 @@ def _finite(value: Any) -> Any:
 
 
 def _unique(values: list[Any]) -> list[Any]:
+    seen = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise ValueError(f"{value!r} is named twice")
-    return values
-
-
-def _seeds(values: list[int]) -> list[int]:
-    if len(set(values)) != len(values):
-        _unique(values)
+        seen.add(value)
     return values
 
 
@@ -185,8 +181,8 @@ class OneCycle(Strict):
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     lr_max: FoundRate
     pct_start: Annotated[float, Field(gt=0, lt=1)]
-    div_factor: Annotated[float, Field(gt=0, le=1e12)] = 25.0
-    final_div_factor: Annotated[float, Field(gt=0, le=1e12)] = 1e4
+    div_factor: Annotated[float, Field(ge=1e-6, le=1e12)] = 25.0
+    final_div_factor: Annotated[float, Field(ge=1e-6, le=1e12)] = 1e4
     step: Literal["batch", "epoch", "batch_and_epoch"] = "batch"
     total_steps: Count | None = None
     cycle_momentum: (
@@ -274,7 +270,7 @@ class Study(Recipe):
 
     name: Name
     question: str = Field("", max_length=2000)
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(_seeds)]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(_unique)]
     target: Target
     baseline: str = "base"
     variants: dict[Name, dict[str, Any]] = {}

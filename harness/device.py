@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -26,12 +27,11 @@ def resolve_device(name: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
     if name == "cpu":
         return name
-    if kind == "cuda" and (not index or index.isdecimal()):
+    if cuda := re.fullmatch(r"cuda(?::(0|[1-9][0-9]{0,2}))?", name):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(index or 0) < count:
+        if int(cuda[1] or 0) < count:
             return name
         raise StudyError(f"--device {name}: {count} CUDA devices are here; use --device cpu or auto")
     if name == "mps":
@@ -76,8 +76,8 @@ def memory_format(device: str) -> torch.memory_format:
 def prepare(device: str, threads: int) -> None:
     """Set up this process for bit-identical repeats and for speed.
 
-    CUDA gets deterministic algorithms and no autotuning; a CPU gets an allocator that keeps
-    what it has: returning every large tensor to the system costs a page fault for each of its pages at every step.
+    CUDA gets deterministic algorithms and no autotuning; a CPU gets an allocator that keeps what it has:
+    returning every large tensor to the system costs a page fault for each of its pages at every step.
     """
     torch.set_num_threads(threads)
     if torch.device(device).type == "cuda":
@@ -94,7 +94,7 @@ def prepare(device: str, threads: int) -> None:
 
 def threads_for(runs_at_once: int) -> int:
     """``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
+    setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested regions
     if setting.isdecimal() and int(setting) > 0:
         return int(setting)
     return max(1, usable_cores() // runs_at_once)

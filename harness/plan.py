@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.config import Recipe, Study
 from harness.data.arrays import Data
 from harness.errors import StudyError
+from harness.schema import suggest
 from harness.seeding import global_seed
 from harness.store import RunFolder, StudyFolder, digest
+
+if TYPE_CHECKING:
+    from harness.models.summary import LayerRow
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,7 @@ class Variant:
         train_transforms, test_transforms: with their Normalize.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         precision: never ``"auto"``.
-        image_shape: (3, H, W) as the network sees it.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
-        flops_per_image: forward and backward, two for a multiply-add.
     """
 
     study: str
@@ -37,14 +38,16 @@ class Variant:
     test_transforms: list[dict[str, Any]]
     device: str
     precision: str
-    image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     train_images: int
-    steps_per_epoch: int
     identity: dict[str, Any]
     digest: str
-    parameters: int
-    flops_per_image: int
+    outline: Outline
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch, the last, smaller one included."""
+        return self.outline.steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,25 @@ def make_plan(
         StudyError: anything in the study that a library refuses.
         DataError: the data cannot be had.
     """
-    for name in variants or []:
-        if name not in study.recipes:
-            raise StudyError(
-                f"--variants: {study.name} has no variant {name!r} (known: {', '.join(study.recipes)})"
-            )
-    chosen = [name for name in study.recipes if variants is None or name in variants]
+    chosen = choose_variants(study, variants)
     resolved = tuple(
         resolve_variant(study, name, load_data(study.recipes[name]), device=device) for name in chosen
     )
     return Plan(study, folder, resolved, tuple(study.seeds))
+
+
+def choose_variants(study: Study, asked: list[str] | None) -> list[str]:
+    """The variants asked for, in the study's order; all of them where none are named.
+
+    Raises:
+        StudyError: the study has no such variant.
+    """
+    for name in asked or []:
+        if name not in study.recipes:
+            raise StudyError(
+                f"--variants: {study.name} has no variant {name!r}{suggest(name, study.recipes)}"
+            )
+    return [name for name in study.recipes if asked is None or name in asked]
 
 
 def check_recipe(study: Study, name: str) -> None:
@@ -101,14 +113,63 @@ def check_recipe(study: Study, name: str) -> None:
     from harness.models import build_model, model_options
     from harness.optimizers import create_optimizer
 
-    recipe = study.recipes[name]
-    where = study.name if name == "base" else f"{study.name}: variants.{name}"
+    recipe, where = study.recipes[name], _where(study, name)
     check_transforms(recipe.augment.train, f"{where}: augment.train")
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
     with global_seed(0, "plan"):
         model = build_model(recipe.model.name, recipe.model.options, classes=2)
     create_optimizer(recipe.optimizer, model, where)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a variant costs: known from its recipe and the size of its data, without the images.
+
+    Attributes:
+        image_shape: (3, H, W) as the network sees it.
+        flops_per_image: forward and backward, two for a multiply-add.
+        layers: the network's parameter summary.
+    """
+
+    image_shape: tuple[int, int, int]
+    steps_per_epoch: int
+    parameters: int
+    flops_per_image: int
+    layers: tuple[LayerRow, ...]
+
+
+def outline(study: Study, name: str, images: int, size: tuple[int, int], classes: int) -> Outline:
+    """A variant's outline.
+
+    Args:
+        images: that are trained on.
+        size: (height, width) of an image before augmentation.
+
+    Raises:
+        StudyError: images leave the pipelines too small or in two sizes, or a layer is not the network's.
+    """
+    from harness.data.augment import output_shape, resolve
+    from harness.models import build_model
+    from harness.models.summary import count_parameters, flops_per_image, summarise
+
+    recipe, where = study.recipes[name], _where(study, name)
+    plain = (0.5, 0.5, 0.5)  # any mean and std: they change no size
+    pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
+    train, test = (output_shape(transforms, *size) for transforms in pipelines)
+    if train != test:
+        raise StudyError(
+            f"{where}: augment: train images leave as {train}, test images as {test}; make them equal"
+        )
+    if min(train) < 8:
+        raise StudyError(f"{where}: augment: images of {train} pixels leave nothing to pool; 8 is the least")
+    with global_seed(0, "plan"):
+        model = build_model(recipe.model.name, recipe.model.options, classes)
+    _check_layers(recipe, model, where)
+    image_shape = (3, *train)
+    layers = tuple(summarise(model, image_shape))
+    steps = -(-images // recipe.data.batch_size)
+    return Outline(image_shape, steps, count_parameters(model), flops_per_image(model, image_shape), layers)
 
 
 def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto") -> Variant:
@@ -118,34 +179,19 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
     from harness.data.arrays import mean_std
-    from harness.data.augment import output_shape, resolve
+    from harness.data.augment import resolve
     from harness.device import resolve_device, resolve_precision
-    from harness.models import build_model
-    from harness.models.summary import count_parameters, flops_per_image
 
     check_recipe(study, name)
     recipe = study.recipes[name]
-    where = study.name if name == "base" else f"{study.name}: variants.{name}"
-    mean, std = mean_std(data.train)
-    train_transforms, test_transforms = resolve(recipe.augment.train, recipe.augment.test, mean, std)
     height, width = data.train.images.shape[1:3]
-    size = output_shape(train_transforms, height, width)
-    test_size = output_shape(test_transforms, *data.evaluation.images.shape[1:3])
-    if size != test_size:
-        raise StudyError(
-            f"{where}: augment: train images leave as {size}, test images as {test_size}; make them equal"
-        )
-    if min(size) < 8:
-        raise StudyError(
-            f"{where}: augment: images of {size} pixels are too small for the network; 8 is the least"
-        )
-    classes = data.train.classes
-    with global_seed(0, "plan"):
-        model = build_model(recipe.model.name, recipe.model.options, len(classes))
-    _check_layers(recipe, model, where)
+    images = len(data.train.labels)
+    facts = outline(study, name, images, (height, width), len(data.train.classes))
+    train_transforms, test_transforms = resolve(
+        recipe.augment.train, recipe.augment.test, *mean_std(data.train)
+    )
     device = resolve_device(device)
     precision = resolve_precision(recipe.precision, device)
-    image_shape = (3, *size)
     identity = {
         "recipe": _deciding(recipe, train_transforms, test_transforms),
         "data": data.sha256,
@@ -153,7 +199,6 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
         "device": device.split(":")[0],
         "versions": _deciding_versions(train_transforms, test_transforms),
     }
-    images = len(data.train.labels)
     return Variant(
         study=study.name,
         name=name,
@@ -163,15 +208,16 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
         test_transforms=test_transforms,
         device=device,
         precision=precision,
-        image_shape=image_shape,
-        classes=classes,
+        classes=data.train.classes,
         train_images=images,
-        steps_per_epoch=-(-images // recipe.data.batch_size),
         identity=identity,
         digest=digest(identity),
-        parameters=count_parameters(model),
-        flops_per_image=flops_per_image(copy.deepcopy(model), image_shape),
+        outline=facts,
     )
+
+
+def _where(study: Study, name: str) -> str:
+    return study.name if name == "base" else f"{study.name}: variants.{name}"
 
 
 def _check_layers(recipe: Recipe, model: Any, where: str) -> None:

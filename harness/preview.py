@@ -4,114 +4,175 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import click
 import numpy as np
 
 from harness.config import Recipe, Study
+from harness.data import FACTS
 from harness.data.arrays import Data
 from harness.errors import DataError, RunError
-from harness.plan import Variant, check_recipe, resolve_variant
+from harness.plan import Outline, Variant, check_recipe, choose_variants, outline, resolve_variant
 from harness.store import StudyFolder
 from harness.training.range_test import stored_rates
 from harness.training.schedule import lr_milestones, rates_at, resolve_rates
 
 
-def preview(studies: list[Study], load_data: Callable[[Recipe], Data], options: dict[str, Any]) -> None:
-    """Print every study's plan, as text or as JSON.
+@dataclass(frozen=True)
+class Preview:
+    """A study and where it would go.
+
+    Attributes:
+        variants: the names asked for; None for all.
+    """
+
+    study: Study
+    folder: StudyFolder
+    load_data: Callable[[Recipe], Data]
+    variants: list[str] | None
+    device: str
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a variant: without its data no digest, and of an unknown data set no cost."""
+
+    name: str
+    recipe: Recipe
+    variant: Variant | None
+    outline: Outline | None
+    learning_rates: list[float | None]
+    seeds: list[tuple[int, str]]
+
+
+def as_json(previews: list[Preview]) -> str:
+    """The array that scripts read: one object a study.
 
     Raises:
-        StudyError: the study is wrong. Missing data is no error here.
+        StudyError: a study is wrong. Missing data is no error here.
     """
-    found = [describe(study, load_data, options) for study in studies]
-    if options["json_"]:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for study in found:
-        _print(study)
+    return json.dumps([_study_object(preview) for preview in previews], indent=2)
 
 
-def describe(study: Study, load_data: Callable[[Recipe], Data], options: dict[str, Any]) -> dict[str, Any]:
-    """One study's object of ``--dry-run --json``."""
-    folder = StudyFolder(options["out"], study.name)
-    asked = options["variants"].split(",") if options["variants"] else list(study.recipes)
-    return {
-        "name": study.name,
-        "target": study.target.test_accuracy,
-        "variants": [
-            _describe_variant(study, name, folder, load_data, options["device"])
-            for name in study.recipes
-            if name in asked
-        ],
-    }
+def as_text(previews: list[Preview]) -> str:
+    """The same for people, with each network's parameter summary.
+
+    Raises:
+        StudyError: a study is wrong.
+    """
+    return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _describe_variant(
-    study: Study, name: str, folder: StudyFolder, load_data: Callable[[Recipe], Data], device: str
-) -> dict[str, Any]:
-    recipe = study.recipes[name]
+def _look(preview: Preview, name: str) -> _Known:
+    study, recipe = preview.study, preview.study.recipes[name]
+    variant: Variant | None = None
+    facts: Outline | None = None
     check_recipe(study, name)
     try:
-        data = load_data(recipe)
+        variant = resolve_variant(study, name, preview.load_data(recipe), device=preview.device)
+        facts = variant.outline
     except DataError:
-        variant = None
-    else:
-        variant = resolve_variant(study, name, data, device=device)
-    return {
-        "variant": name,
-        "digest": variant and variant.digest,
-        "parameters": variant and variant.parameters,
-        "flops_per_image": variant and variant.flops_per_image,
-        "steps_per_epoch": variant and variant.steps_per_epoch,
-        "epochs": recipe.schedule.epochs,
-        "learning_rates": _learning_rates(recipe, variant, folder),
-        "seeds": [{"seed": seed, "status": _status(folder, name, seed)} for seed in study.seeds],
-    }
+        known = FACTS.get(recipe.data.source)
+        if known is not None:
+            images = known.train_images - (recipe.data.holdout or 0)
+            images = min(images, recipe.data.train_limit or images)
+            facts = outline(study, name, images, known.size, known.classes)
+    rates = _learning_rates(recipe, variant, facts, preview.folder)
+    return _Known(
+        name, recipe, variant, facts, rates, [(seed, _status(preview, name, seed)) for seed in study.seeds]
+    )
 
 
-def _learning_rates(recipe: Recipe, variant: Variant | None, folder: StudyFolder) -> list[float | None]:
-    """The rate at each epoch's first step, as far as it is known."""
+def _learning_rates(
+    recipe: Recipe, variant: Variant | None, facts: Outline | None, folder: StudyFolder
+) -> list[float | None]:
+    """The rate at each epoch's first step; None where it has yet to be found, or the steps are not known."""
     epochs = recipe.schedule.epochs
     found = stored_rates(variant, folder) if variant else None
-    if variant is None or (recipe.schedule.finds and found is None):
+    if facts is None or (recipe.schedule.finds and found is None):
         return [None] * epochs
-    milestones = lr_milestones(
-        recipe.schedule, resolve_rates(recipe.schedule, found), variant.steps_per_epoch
-    )
-    return [float(lr) for lr in rates_at(milestones, np.arange(epochs) * variant.steps_per_epoch)]
+    milestones = lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, found), facts.steps_per_epoch)
+    return [float(lr) for lr in rates_at(milestones, np.arange(epochs) * facts.steps_per_epoch)]
 
 
-def _status(folder: StudyFolder, variant: str, seed: int) -> str:
+def _status(preview: Preview, variant: str, seed: int) -> str:
     try:
-        return folder.run(variant, seed).status()
-    except RunError:
+        return preview.folder.run(variant, seed).status()
+    except RunError:  # a damaged record
         return "failed"
 
 
-def _print(study: dict[str, Any]) -> None:
-    click.echo(f"{study['name']}: target {study['target']:.1%}")
-    for variant in study["variants"]:
-        click.echo(f"  {variant['variant']}")
-        if variant["digest"] is None:
-            click.echo("    the data is not here: a real start downloads it, or says how to get it")
-        else:
-            click.echo(f"    digest {variant['digest'][:16]}, {variant['parameters']:,} parameters")
-        click.echo(f"    {variant['epochs']} epochs" + _cost(variant))
-        rates = [rate for rate in variant["learning_rates"] if rate is not None]
-        click.echo(
-            f"    learning rate {min(rates):.4g} to {max(rates):.4g}"
-            if rates
-            else "    learning rate to be found"
+def _study_object(preview: Preview) -> dict[str, Any]:
+    variants = []
+    for name in choose_variants(preview.study, preview.variants):
+        known = _look(preview, name)
+        facts = known.outline
+        variants.append(
+            {
+                "variant": name,
+                "digest": known.variant and known.variant.digest,
+                "parameters": facts and facts.parameters,
+                "flops_per_image": facts and facts.flops_per_image,
+                "steps_per_epoch": facts and facts.steps_per_epoch,
+                "epochs": known.recipe.schedule.epochs,
+                "learning_rates": known.learning_rates,
+                "seeds": [{"seed": seed, "status": status} for seed, status in known.seeds],
+            }
         )
-        states: dict[str, list[str]] = {}
-        for seed in variant["seeds"]:
-            states.setdefault(seed["status"], []).append(str(seed["seed"]))
-        for status, seeds in states.items():
-            click.echo(f"    {status}: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+    return {"name": preview.study.name, "target": preview.study.target.test_accuracy, "variants": variants}
 
 
-def _cost(variant: dict[str, Any]) -> str:
-    if variant["flops_per_image"] is None:
-        return ""
-    return f" of {variant['steps_per_epoch']} steps, {variant['flops_per_image'] / 1e9:.3g} GFLOP an image"
+def _study_lines(preview: Preview) -> list[str]:
+    study = preview.study
+    lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
+    shown: list[tuple[Any, ...]] = []
+    for name in choose_variants(study, preview.variants):
+        known = _look(preview, name)
+        lines.append(f"  {name}")
+        if known.variant is None:
+            lines.append("    the data is not here: a real start downloads it, or says how to get it")
+        else:
+            lines.append(
+                f"    digest {known.variant.digest[:16]}, {known.variant.device}, {known.variant.precision}"
+            )
+        lines += _cost_lines(known)
+        if known.outline and known.outline.layers not in shown:
+            shown.append(known.outline.layers)
+            lines += _layer_lines(known.outline)
+    return lines
+
+
+def _cost_lines(known: _Known) -> list[str]:
+    epochs, facts = known.recipe.schedule.epochs, known.outline
+    lines = [f"    {epochs} epochs"]
+    if facts:
+        flops = facts.flops_per_image * epochs * facts.steps_per_epoch * known.recipe.data.batch_size
+        lines[0] += f" of {facts.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
+    rates = [rate for rate in known.learning_rates if rate is not None]
+    lines.append(
+        f"    learning rate {min(rates):.4g} to {max(rates):.4g}"
+        if rates
+        else "    learning rate: to be found"
+    )
+    states: dict[str, list[str]] = {}
+    for seed, status in known.seeds:
+        states.setdefault(status, []).append(str(seed))
+    for status, seeds in states.items():
+        lines.append(f"    {status}: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+    return lines
+
+
+def _layer_lines(facts: Outline) -> list[str]:
+    """The parameter summary as a table."""
+    rows = [
+        (row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes) for row in facts.layers
+    ]
+    width = max(len(layer) for layer, *_ in rows)
+    lines = [f"    {'layer':<{width}}  {'output':>11}  {'parameters':>10}  {'MB':>7}"]
+    lines += [
+        f"    {layer:<{width}}  {shape:>11}  {n:>10,}  {size / 1e6:>7.3f}" for layer, shape, n, size in rows
+    ]
+    total = sum(size for *_, size in rows)
+    lines.append(f"    {'total':<{width}}  {'':>11}  {facts.parameters:>10,}  {total / 1e6:>7.3f}")
+    return lines

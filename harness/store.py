@@ -5,26 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import HeldError, RunError, StudyError
+from harness.errors import RunError, StudyError
+from harness.locks import locked
 
 Status = Literal["missing", "partial", "finished", "failed"]
 # What a finished run consists of beside run.json, which holds the checksums of these.
 ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", "model.safetensors")
+_ABSENT = object()
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader or a kill sees the old one or the new one, never a part."""
     if isinstance(content, str):
         content = content.encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes of two containers may have the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -34,9 +39,10 @@ def atomic_write(path: Path, content: bytes | str) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:  # also where a signal came in between
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -69,25 +75,34 @@ def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
     """The first key in which two identities differ, with both values; None where they are equal."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for key in sorted({*ours, *theirs}):
-            found = first_difference(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))
-            if found:
+            inner = ours.get(key, _ABSENT), theirs.get(key, _ABSENT)
+            if found := first_difference(*inner, f"{path}.{key}".lstrip(".")):
                 return found
         return None
-    if ours == theirs:
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
+        for at, inner in enumerate(zip_longest(ours, theirs, fillvalue=_ABSENT)):
+            if found := first_difference(*inner, f"{path}[{at}]"):
+                return found
+        return None
+    if _short(ours, None) == _short(theirs, None):  # as the digest sees them: 0 is not 0.0
         return None
     return f"{path}: {_short(ours)} planned, {_short(theirs)} on disk"
 
 
-def _short(value: Any) -> str:
-    text = canonical(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+def _short(value: Any, limit: int | None = 60) -> str:
+    text = "nothing" if value is _ABSENT else canonical(value)
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON file that carries its own checksum."""
+    atomic_write(path, _sealed(record))
+
+
+def _sealed(record: Mapping[str, Any]) -> str:
     content = {key: value for key, value in record.items() if key != "checksum"}
     content["checksum"] = digest(content)
-    atomic_write(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -97,56 +112,29 @@ def read_record(path: Path) -> dict[str, Any] | None:
         RunError: it is not what was written.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         content = json.loads(text)
-        expected = content.pop("checksum")
-        intact = digest(content) == expected
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        intact = text == _sealed(content).encode()  # byte for byte, not only in what it means
+    except (ValueError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise RunError(
             f"{path}: damaged (its checksum does not match); --force moves it aside and starts anew"
         )
-    return dict(content)
+    return {key: value for key, value in content.items() if key != "checksum"}
 
 
-@contextmanager
-def locked(path: Path, what: str, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file; it dies with its process on a local disk.
-
-    Args:
-        what: named in the message.
-        wait: until the holder is done; else a held lock is an error.
-
-    Raises:
-        HeldError: held by another process, which is named.
-        RunError: the folder cannot be written.
-    """
-    from filelock import FileLock, Timeout
-
-    holder = path.with_suffix(".holder")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout:
-        who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "another process"
-        raise HeldError(f"{what} is held by {who}; wait for it, or stop it") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be locked: {error.strerror or error}") from error
-    try:
-        with suppress(OSError):
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
-        yield
-    finally:
-        with suppress(OSError):
-            holder.unlink(missing_ok=True)
-        lock.release()
+def _remove_temporaries(folder: Path, names: str = ".*") -> None:
+    """Remove what killed writers left behind; only under the lock that those files are written under."""
+    for leftover in folder.glob(".*.tmp"):
+        if re.fullmatch(rf"\.{names}\.\d+-[0-9a-f]+\.tmp", leftover.name):
+            with suppress(OSError):
+                leftover.unlink()
 
 
 @dataclass(frozen=True)
@@ -177,20 +165,41 @@ class RunFolder:
         """There only while the run is under way."""
         return self.path / "checkpoint.pt"
 
-    def lock(self, *, wait: bool = True) -> Any:
+    def lock(self, *, wait: bool = True, say: Callable[[str], None] | None = None) -> Any:
         """The lock that whoever executes this run holds."""
-        return locked(self.study.locks / f"run-{self.variant}-{self.seed}.lock", self.name, wait=wait)
+        path = self.study.locks / f"run-{self.variant}-{self.seed}.lock"
+        return locked(path, self.name, wait=wait, say=say)
 
     def record(self) -> dict[str, Any] | None:
-        """run.json, or None; see :func:`read_record` for errors."""
-        return read_record(self.record_file)
+        """run.json, or None.
+
+        Raises:
+            RunError: damaged, or the record of something else, such as of a run that was copied here.
+        """
+        record = read_record(self.record_file)
+        if record is None:
+            return None
+        if not self._owns(record):
+            raise RunError(f"{self.record_file}: not the record of this run; --force moves it aside")
+        return record
+
+    def _owns(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record has what every record of this run has."""
+        errors = {"running": type(None), "finished": type(None), "failed": dict}
+        return (
+            (record.get("variant"), record.get("seed")) == (self.variant, self.seed)
+            and isinstance(record.get("error", ""), errors.get(str(record.get("status")), ()))
+            and isinstance(record.get("digest"), str)
+            and isinstance(record.get("identity"), dict)
+            and isinstance(record.get("metrics"), dict)
+        )
 
     def status(self) -> Status:
         """What run.json says; a run that was begun and not ended is partial."""
         record = self.record()
         if record is None:
             return "partial" if self.checkpoint_file.exists() else "missing"
-        status: Status = record["status"] if record["status"] in ("finished", "failed") else "partial"
+        status: Status = record["status"] if record["status"] != "running" else "partial"
         return status
 
     def verify(self) -> dict[str, Any]:
@@ -205,7 +214,7 @@ class RunFolder:
         for name in ARTEFACTS:
             file = self.path / name
             try:
-                intact = sha256_file(file) == record["files"].get(name)
+                intact = sha256_file(file) == (record.get("files") or {}).get(name)
             except OSError as error:
                 raise RunError(f"{file}: cannot be read: {error.strerror}") from None
             if not intact:
@@ -216,22 +225,20 @@ class RunFolder:
         """Write the record of a run whose artefacts are all on disk, then drop its checkpoint."""
         files = {name: sha256_file(self.path / name) for name in ARTEFACTS}
         write_record(self.record_file, {**record, "files": files})
-        self.checkpoint_file.unlink(missing_ok=True)
+        self.drop_checkpoint()
+
+    def drop_checkpoint(self) -> None:
+        """Remove the checkpoint of a run that is done; a kill may have come before."""
+        with suppress(OSError):
+            self.checkpoint_file.unlink(missing_ok=True)
 
     def clean(self) -> None:
         """Remove temporary files that a killed process left behind; call it under the lock."""
-        for leftover in self.path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        _remove_temporaries(self.path)
 
     def set_aside(self) -> Path:
         """Move the folder away, keeping it, so that the run can begin anew."""
-        kept = self.study.path / "superseded"
-        number = 1
-        while (target := kept / f"{self.variant}-seed-{self.seed}-{number}").exists():
-            number += 1
-        kept.mkdir(parents=True, exist_ok=True)
-        shutil.move(self.path, target)
-        return target
+        return self.study.set_aside(f"{self.variant}-seed-{self.seed}", self.path)
 
 
 @dataclass(frozen=True)
@@ -278,20 +285,54 @@ class StudyFolder:
         """What was chosen from it."""
         return self.path / "range_test" / f"{variant}.json"
 
-    def range_test_lock(self, variant: str) -> Any:
+    @contextmanager
+    def range_test_lock(self, variant: str, *, wait: bool = True) -> Iterator[None]:
         """Held while the sweep is under way."""
-        return locked(self.locks / f"range-test-{variant}.lock", f"{self.name}/range_test/{variant}")
+        path = self.locks / f"range-test-{variant}.lock"
+        with locked(path, f"{self.name}/range_test/{variant}", wait=wait):
+            _remove_temporaries(self.path / "range_test", rf"{re.escape(variant)}\.(csv|json)")
+            yield
 
-    def report_lock(self) -> Any:
+    @contextmanager
+    def report_lock(self) -> Iterator[None]:
         """Held while tables and figures are rebuilt."""
-        return locked(self.locks / "report.lock", f"{self.name}/report")
+        with locked(self.locks / "report.lock", f"{self.name}/report"):
+            _remove_temporaries(self.tables)
+            _remove_temporaries(self.figures)
+            _remove_temporaries(self.path, r"report\.(md|html)")
+            yield
+
+    def write_study(self, text: str) -> None:
+        """Write the study as resolved."""
+        with locked(self.locks / "study.lock", f"{self.name}/study.toml"):
+            _remove_temporaries(self.path, r"study\.toml")
+            atomic_write(self.study_file, text)
+
+    def set_aside(self, name: str, *paths: Path) -> Path:
+        """Move files or a folder to ``superseded/<name>-<n>``, keeping them.
+
+        Returns:
+            Where the first of them lies now.
+        """
+        kept, number = self.path / "superseded", 1
+        while list(kept.glob(f"{name}-{number}")) or list(kept.glob(f"{name}-{number}.*")):
+            number += 1
+        targets = [kept / f"{name}-{number}{'' if path.is_dir() else path.suffix}" for path in paths]
+        for path, target in zip(paths, targets, strict=True):
+            try:
+                kept.mkdir(parents=True, exist_ok=True)
+                if path.exists():
+                    shutil.move(path, target)
+            except OSError as error:
+                raise RunError(f"{path}: cannot be moved to {target}: {error.strerror or error}") from error
+        return targets[0]
 
     def runs(self) -> list[RunFolder]:
         """Every run folder on disk, sorted by variant name and seed."""
         found = []
         for path in (self.path / "runs").glob("*/seed-*"):
             number = path.name.removeprefix("seed-")
-            if number.isdecimal() and path.is_dir():
+            if re.fullmatch("0|[1-9][0-9]*", number) and path.is_dir():
                 found.append(RunFolder(self, path.parent.name, int(number)))
         return sorted(found, key=lambda run: (run.variant, run.seed))
 
@@ -302,7 +343,7 @@ class StudyFolder:
             StudyError: naming the folder.
         """
         existing = self.path
-        while not existing.exists() and existing != existing.parent:
+        while not os.path.exists(existing) and existing != existing.parent:
             existing = existing.parent
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise StudyError(f"--out: {existing} is not a folder that can be written to")

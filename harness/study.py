@@ -21,7 +21,7 @@ from harness.study_file import builtin_studies, load_study
 if TYPE_CHECKING:
     from harness.data.arrays import Data
     from harness.plan import Plan
-    from harness.report import Summary
+    from harness.report.summary import Summary
 
 EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 TRACKERS: dict[str, str] = {}
@@ -148,6 +148,8 @@ def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
         _list(options["json_"])
         return 0
     _check(options)
+    if options["variants"] is not None:
+        options["variants"] = [name.strip() for name in options["variants"].split(",")]
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else None
     loaded = [
         load_study(name, settings=options["settings"], seeds=seeds, precision=options["precision"])
@@ -157,9 +159,16 @@ def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
         if study.name in [earlier.name for earlier in loaded[:at]]:
             raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
     if options["dry_run"]:
-        from harness.preview import preview
+        from harness.preview import Preview, as_json, as_text
 
-        preview(loaded, Images(options["data"], download=False, progress=False), options)
+        images = Images(options["data"], download=False, progress=False)
+        previews = [
+            Preview(
+                study, StudyFolder(options["out"], study.name), images, options["variants"], options["device"]
+            )
+            for study in loaded
+        ]
+        click.echo(as_json(previews) if options["json_"] else as_text(previews))
         return 0
     return _work(loaded, options)
 
@@ -193,6 +202,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     from harness.device import threads_for
     from harness.launch import get_launcher
     from harness.launch.job import Job, check_folders
+    from harness.plan import choose_variants
     from harness.training.progress import say, silent
 
     speak = silent if options["quiet"] else say
@@ -200,7 +210,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     folders = [StudyFolder(options["out"], study.name) for study in studies]
     for folder in folders:
         folder.check_writable()
-    chosen = [_chosen(study, options["variants"]) for study in studies]
+    chosen = [choose_variants(study, options["variants"]) for study in studies]
     status = 0
     if options["report_only"]:
         for study, folder, variants in zip(studies, folders, chosen, strict=True):
@@ -219,27 +229,10 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     return status
 
 
-def _chosen(study: Study, variants: str | None) -> list[str]:
-    """The variants asked for, in the study's order.
-
-    Raises:
-        StudyError: the study has no such variant.
-    """
-    asked = [name.strip() for name in variants.split(",")] if variants is not None else list(study.recipes)
-    for name in asked:
-        if name not in study.recipes:
-            raise StudyError(
-                f"--variants: {study.name} has no variant {name!r}{suggest(name, study.recipes)}"
-            )
-    return [name for name in study.recipes if name in asked]
-
-
 def _plan(study: Study, folder: StudyFolder, images: Images, options: dict[str, Any]) -> Plan:
     from harness.plan import make_plan
 
-    return make_plan(
-        study, folder, images, variants=_chosen(study, options["variants"]), device=options["device"]
-    )
+    return make_plan(study, folder, images, variants=options["variants"], device=options["device"])
 
 
 def _opening(plan: Plan) -> str:

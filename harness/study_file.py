@@ -14,6 +14,7 @@ from harness.schema import one_line, suggest, validate
 
 MAX_FILE_BYTES = 1 << 20
 MAX_VARIANTS = 1_000
+MAX_DEPTH = 32
 # Tables that these keys tell apart are replaced whole when an override names another one: their keys differ.
 DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
 RECIPE_KEYS = frozenset(Recipe.model_fields)
@@ -40,12 +41,16 @@ def find_study(name_or_path: str) -> Path:
     if name_or_path in builtin:
         return builtin[name_or_path]
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that no file can have, a folder that may not be entered
+        raise StudyError(f"study file not found: {one_line(name_or_path)}: {error.strerror}") from None
     if path.suffix == ".toml" or path.name != name_or_path:
-        raise StudyError(f"study file not found: {name_or_path}")
+        raise StudyError(f"study file not found: {one_line(name_or_path)}")
     raise StudyError(
-        f"no study named {name_or_path!r}{suggest(name_or_path, builtin)}; --list shows the built-in ones"
+        f"no study named {one_line(name_or_path)!r}{suggest(name_or_path, builtin)}; "
+        "--list shows the built-in ones"
     )
 
 
@@ -93,28 +98,20 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         StudyError: in one line.
     """
     overrides = list(overrides)
-    try:
-        raw = deepcopy(raw)
-    except RecursionError:
-        raise StudyError(f"{where}: tables nested too deep") from None
-    variants = raw.get("variants", {})
-    if not isinstance(variants, dict):
-        raise StudyError(f"{where}: variants: expected tables [variants.NAME]")
-    if len(variants) > MAX_VARIANTS:
-        raise StudyError(
-            f"{where}: variants: {len(variants)} of them; {MAX_VARIANTS} is the most a study may have"
-        )
+    _check_toml(raw, where)
+    raw = deepcopy(raw)
     for key, value in overrides:
+        _check_toml({key: value}, "--set")
         _set_path(raw, key, value, where="--set")
+    _check_variants(raw.get("variants", {}), where)
     study = validate(Study, raw, where)
-    if "base" in study.variants:
-        raise StudyError(f"{where}: variants.base: `base` is the file itself; give the variant another name")
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
     recipes = {"base": validate(Recipe, shared, where)}
     for name, changes in study.variants.items():
         place = f"{where}: variants.{name}"
         resolved = _override(shared, changes, place)
         for key, value in overrides:
+            key = key.removeprefix(f"variants.{name}.")
             if key.split(".")[0] in RECIPE_KEYS:
                 _set_path(resolved, key, value, where="--set")
         recipes[name] = validate(Recipe, resolved, place)
@@ -122,35 +119,87 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         raise StudyError(
             f"{where}: baseline: no variant named {study.baseline!r}{suggest(study.baseline, recipes)}"
         )
-    changes = {
-        name: _differences(recipes["base"], recipe) for name, recipe in recipes.items() if name != "base"
-    }
+    changes = {}
+    for name in study.variants:
+        changes[name] = _differences(recipes["base"], recipes[name])
+        _check_written(recipes["base"], changes[name], recipes[name], f"{where}: variants.{name}")
     study = study.model_copy(update={"variants": changes})
     study._recipes = recipes
     return study
+
+
+def _check_toml(raw: dict[str, Any], where: str) -> None:
+    """What TOML cannot say, or no study has, is refused before anything recursive or numeric meets it."""
+    level: list[tuple[str, Any]] = list(raw.items())
+    for _ in range(MAX_DEPTH):
+        inner: list[tuple[str, Any]] = []
+        for path, value in level:
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise StudyError(f"{where}: {one_line(path)}: expected an integer of 64 bits")
+            if isinstance(value, dict):
+                inner += [(f"{path}.{key}", part) for key, part in value.items()]
+            elif isinstance(value, list):
+                inner += [(path, part) for part in value]
+            for text in (path, value):
+                if isinstance(text, str) and not _is_unicode(text):
+                    raise StudyError(f"{where}: {one_line(ascii(path)[1:-1])}: not valid UTF-8")
+        level = inner
+    if level:
+        raise StudyError(f"{where}: {one_line(level[0][0])}: tables nested too deep")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, in which the command line shows bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_variants(variants: Any, where: str) -> None:
+    if not isinstance(variants, dict):
+        raise StudyError(f"{where}: variants: expected tables [variants.NAME]")
+    if len(variants) > MAX_VARIANTS:
+        raise StudyError(
+            f"{where}: variants: {len(variants)} of them; {MAX_VARIANTS} is the most a study may have"
+        )
+    if "base" in variants:
+        raise StudyError(f"{where}: variants.base: `base` is the file itself; give the variant another name")
+    folded: dict[str, str] = {"base": "base"}
+    for name in variants:
+        other = folded.setdefault(name.lower(), name)
+        if other != name:  # macOS and Windows would give both the same folder
+            place = f"{where}: variants.{one_line(name, 80)}"
+            raise StudyError(one_line(f"{place}: differs from {other!r} only in case; rename it"))
 
 
 def _parse_setting(setting: str) -> tuple[str, Any]:
     key, separator, text = setting.partition("=")
     key = key.strip()
     if not separator or not key:
-        raise StudyError(f"--set {setting}: expected KEY=VALUE, such as schedule.epochs=2")
+        raise StudyError(f"--set {one_line(setting)}: expected KEY=VALUE, such as schedule.epochs=2")
     try:
-        return key, tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
+        if len(parsed) == 1:
+            return key, parsed["value"]
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        if any(char in text for char in "\n[]{}\"'="):
-            raise StudyError(f"--set {setting}: {text.strip()!r} is not a TOML value") from None
-        return key, text.strip()
+        if not any(char in text for char in "\n[]{}\"'="):
+            return key, text.strip()
+    raise StudyError(f"--set {one_line(setting)}: {one_line(text)!r} is not a TOML value")
 
 
 def _set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
     """Replace the value at a dotted path whole, making tables on the way."""
     *parents, last = key.split(".")
+    if len(parents) >= MAX_DEPTH:
+        raise StudyError(f"{where}: {one_line(key, 80)}: tables nested too deep")
     table = tables
     for depth, parent in enumerate(parents):
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
-            raise StudyError(f"{where}: {key}: {'.'.join(parents[: depth + 1])} is not a table")
+            parent = ".".join(parents[: depth + 1])
+            raise StudyError(one_line(f"{where}: {key}: {parent} is not a table"))
     table[last] = deepcopy(value)
 
 
@@ -176,7 +225,7 @@ def _override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> di
         top = key.split(".")[0]
         if top not in RECIPE_KEYS:
             hint = suggest(top, RECIPE_KEYS)
-            raise StudyError(f"{where}.{key}: a variant cannot change this{hint}")
+            raise StudyError(f"{where}.{one_line(key, 80)}: a variant cannot change this{hint}")
         merge(tuple(key.split(".")), value)
     return resolved
 
@@ -202,3 +251,15 @@ def _differences(base: Recipe, recipe: Recipe) -> dict[str, Any]:
                 if part != before.get(key):
                     changes[f"{table}.{key}"] = part
     return changes
+
+
+def _check_written(base: Recipe, changes: dict[str, Any], recipe: Recipe, where: str) -> None:
+    """study.toml can say what a variant changes and adds, not what it leaves out of the file's table."""
+    again = _override(base.model_dump(exclude_none=True), changes, where)
+    written = validate(Recipe, again, where)
+    for table in Recipe.model_fields:
+        if getattr(written, table) != getattr(recipe, table):
+            raise StudyError(
+                f"{where}: {table}: lacks what the file's own [{table}] has; "
+                f"with --set, replace the table whole: --set '{table}={{...}}'"
+            )

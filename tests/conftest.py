@@ -84,7 +84,7 @@ def command(tmp_path: Path) -> Command:
 
 
 def cifar10_root() -> Path | None:
-    """The folder that holds cifar10/, where this machine has it: $HARNESS_DATA, or shared/data beside the checkout."""
+    """The folder that holds cifar10/: $HARNESS_DATA, or shared/data beside the checkout; None without it."""
     beside = Path(__file__).parents[2] / "shared" / "data"
     for root in (Path(os.environ.get("HARNESS_DATA", "")), beside):
         if (root / "cifar10").is_dir():

@@ -130,8 +130,8 @@ def test_facts_of_the_headline_variant(cifar10: Path) -> None:
 
     study = load_study("onecycle")
     variant = resolve_variant(study, "base", load_data("cifar10", cifar10, progress=False), device="cpu")
-    assert variant.parameters == 6_573_120 and variant.steps_per_epoch == 98
-    assert variant.flops_per_image * 24 * 50_000 == pytest.approx(2.73e15, rel=0.01)
+    assert variant.outline.parameters == 6_573_120 and variant.steps_per_epoch == 98
+    assert variant.outline.flops_per_image * 24 * 50_000 == pytest.approx(2.73e15, rel=0.01)
     normalise = variant.train_transforms[-1]
     assert normalise["transform"] == "Normalize"
     assert normalise["mean"] == pytest.approx([0.49139968, 0.48215841, 0.44653091], abs=1e-8)

@@ -12,7 +12,7 @@ from harness.errors import RunError, StudyError
 from harness.plan import Plan, Variant
 from harness.store import RunFolder, first_difference
 from harness.training.progress import Say
-from harness.training.schedule import Rates
+from harness.training.schedule import Rates, lr_milestones
 
 
 @dataclass(frozen=True)
@@ -30,68 +30,123 @@ class Job:
     say: Say
 
 
-def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
-    """Before any work: every planned run's folder is empty or belongs to this very configuration.
+def check_plan(plan: Plan) -> None:
+    """Refuse before any work what would otherwise show at a run's first step.
 
-    A folder whose record is damaged is moved aside and kept; so is another configuration's with ``force``.
+    Raises:
+        StudyError: a schedule that cannot be stepped.
+    """
+    for variant in plan.variants:
+        try:
+            lr_milestones(variant.recipe.schedule, Rates(1.0, 1.0), variant.steps_per_epoch)
+        except StudyError as error:
+            raise StudyError(f"{plan.study.name}: {variant.name}: {error}") from None
+
+
+def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
+    """Before any work: every run on disk of the planned variants belongs to this very configuration.
+
+    Runs of seeds that are not planned count: the tables take them together. A planned folder whose record is
+    damaged is moved aside and kept; so is another configuration's with ``force``.
 
     Raises:
         StudyError: a folder holds another configuration's run (the first difference is named); nothing is moved.
         HeldError: another process is at work on a folder that would have to be moved.
     """
-    to_move: list[tuple[RunFolder, str]] = []
-    for variant, folder in plan.runs():
+    variants = {variant.name: variant for variant in plan.variants}
+    planned = [(variant, folder) for variant, folder in plan.runs()]
+    names = {folder.name for _, folder in planned}
+    others = [
+        (variants[folder.variant], folder)
+        for folder in plan.folder.runs()
+        if folder.variant in variants and folder.name not in names
+    ]
+    to_move: list[tuple[Variant, RunFolder]] = []
+    for variant, folder in [*planned, *others]:
         try:
-            record = folder.record()
-        except RunError as error:
-            to_move.append((folder, _reason(error)))
+            difference = difference_on_disk(variant, folder)
+        except RunError:
+            if folder.name in names:
+                to_move.append((variant, folder))
             continue
-        if record is None or record["digest"] == variant.digest:
+        if difference is None:
             continue
-        difference = first_difference(variant.identity, record["identity"])
         if not force:
-            raise StudyError(
-                f"{folder.path}: holds another configuration's run ({difference}); "
-                "choose another --out, or --force to move it aside"
-            )
-        to_move.append((folder, f"{folder.path}: another configuration's run ({difference})"))
-    for folder, reason in to_move:
+            raise StudyError(f"{difference}; choose another --out, or --force to move it aside")
+        to_move.append((variant, folder))
+    for variant, folder in to_move:
         with folder.lock(wait=False):
-            say(f"{reason}: moved to {folder.set_aside()}")
+            try:
+                reason = difference_on_disk(variant, folder)
+            except RunError as error:
+                reason = _reason(error)
+            if reason is not None:  # else another process has done it meanwhile
+                say(f"{reason}: moved to {folder.set_aside()}")
 
 
-def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates, *, wait: bool) -> None:
+def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
+    """Why what lies in a run's folder is not this variant's; None where it is, or nothing is there.
+
+    Raises:
+        RunError: damaged.
+    """
+    record = folder.record()
+    if record is None:
+        if folder.checkpoint_file.exists():
+            raise RunError(f"{folder.checkpoint_file}: there is no run.json beside it")
+        return None
+    if record["digest"] == variant.digest:
+        return None
+    difference = first_difference(variant.identity, record["identity"])
+    return f"{folder.path}: holds another configuration's run ({difference})"
+
+
+def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunError, *, wait: bool) -> None:
     """Execute one run if it needs work, and record what became of it.
+
+    Args:
+        rates: or why there are none: the run then fails with this cause.
 
     Raises:
         HeldError: another process is at work on it, and we do not wait.
+        RunError: what became of it cannot be recorded.
     """
+    from harness.training.range_test import record_without_rates
     from harness.training.run import execute
 
-    with folder.lock(wait=wait):
-        if not needs_work(folder, job.say):
+    with folder.lock(wait=wait, say=job.say):
+        if not needs_work(variant, folder, job.say):
+            return
+        if isinstance(rates, RunError):
+            record_without_rates(variant, folder, rates)
             return
         data = job.load_data(variant.recipe)
         record = execute(variant, folder, data, rates, threads=job.threads, say=job.say)
         job.say(_outcome(folder, record))
 
 
-def needs_work(folder: RunFolder, say: Say) -> bool:
+def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
     """Whether a run is missing, partial, or failed in a way that can pass; call it under the run's lock.
 
-    A finished run with damaged files is moved aside, kept, and needs work again.
+    A run with damaged files is moved aside, kept, and needs work again.
+
+    Raises:
+        RunError: another process has put another configuration's run there since the start.
     """
     try:
+        difference = difference_on_disk(variant, folder)
         record = folder.record()
-        if record is None:
-            return True
-        if record["status"] == "finished":
+        if record is not None and record["status"] == "finished" and difference is None:
             folder.verify()
-            return False
+            folder.drop_checkpoint()
     except RunError as error:
         say(f"{_reason(error)}: moved to {folder.set_aside()}, and begun anew")
         return True
-    return not (record["status"] == "failed" and record["error"]["kind"] == "diverged")
+    if difference is not None:
+        raise RunError(f"{difference}; choose another --out")
+    if record is None or record["status"] == "running":
+        return True
+    return record["status"] == "failed" and record["error"].get("kind") != "diverged"
 
 
 def _reason(error: RunError) -> str:

@@ -34,7 +34,7 @@ class CustomResNetOptions(Strict):
         fc_bias: a bias in the fully connected layer.
         residual: ``"add"``: x + branch(x), the branch ending in its ReLU; ``"inner"``:
             relu(x + branch(x)), the branch ending in its BN; ``"double"``: x + relu(x + branch(x)).
-        head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map (8/9 of it sees padding).
+        head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map.
         logit_scale: factor on the logits (DavidNet: 0.125).
         bn_momentum: weight of the newest batch in the running statistics.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,7 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 def flops_per_image(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter."""
     batch = 2  # batch norm in training mode wants more than one value a channel, even on a 1x1 map
-    model = model.to("meta")
+    model = copy.deepcopy(model).to("meta")
     images = torch.zeros(batch, *image_shape, device="meta")
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()

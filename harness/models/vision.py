@@ -7,14 +7,14 @@ from types import ModuleType
 
 import torch
 
-# Operators that torchvision registers fakes for while it is imported. Its registry wheel is a CUDA build: beside a
+# torchvision registers fakes for these while it is imported. Its registry wheel is a CUDA build: beside a
 # CPU-only torch its library does not load, the operators are unknown, and the import dies.
 _MISSING = ("nms", "qnms")
 _library: torch.library.Library | None = None
 
 
 def import_torchvision() -> ModuleType:
-    """The ``torchvision`` package; its models, datasets and transforms work, compiled operators may be missing.
+    """The ``torchvision`` package; its models and datasets work, compiled operators may be missing.
 
     Raises:
         ImportError: torchvision is not installed, or broken in another way.
@@ -26,9 +26,10 @@ def import_torchvision() -> ModuleType:
         if "torchvision::" not in str(error) or _library is not None:
             raise ImportError(f"torchvision cannot be imported: {error}") from error
         _forget_half_imported()
-        _library = torch.library.Library("torchvision", "FRAGMENT")
+        _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in _MISSING:
-            _library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            _library.define(schema)  # type: ignore[no-untyped-call]
         return import_torchvision()
     module: ModuleType = torchvision
     return module

@@ -38,10 +38,10 @@ def layer_maps(
     from captum.attr import LayerAttribution, LayerGradCam
 
     modules = [_find_layer(model, name) for name in layers]
-    classes = torch.as_tensor(targets, dtype=torch.int64, device=images.device)
     maps = []
     with _frozen(model), torch.inference_mode(False), torch.enable_grad():
         inputs = images.detach().clone().float().requires_grad_()
+        classes = torch.as_tensor(targets, dtype=torch.int64, device=images.device).clone()
         for name, module in zip(layers, modules, strict=True):
             try:
                 coarse = LayerGradCam(model, module).attribute(inputs, classes, relu_attributions=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.data.arrays import Split, split_of
 from harness.report.results import Run
-from harness.report.style import COLOURS, DPI, FAINT, INK, WIDTH, Picture, house_style, short, to_png
+from harness.report.style import COLOURS, DPI, FAINT, INK, WIDTH, Picture, house_style, pixels_to_png, short
 
 Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
 
@@ -228,7 +230,7 @@ def _resized(images: Images, height: int, width: int) -> Images:
 
 
 class _Sheet:
-    """A figure whose unit is a cell, y downwards; hundreds of images are laid into one array of its very pixels."""
+    """A figure in units of a cell, y downwards; its hundreds of images are laid into one array of pixels."""
 
     def __init__(
         self,
@@ -260,12 +262,14 @@ class _Sheet:
         column = int((self.left + x + 0.5) * self.cell - width / 2)
         self.pixels[row : row + height, column : column + width] = shown
 
-    def text(self, x: float, y: float, text: str, **options: object) -> None:
+    def text(self, x: float, y: float, text: str, **options: Any) -> None:
         """Text at a place in cells."""
         place = (self.left + x) * self.cell / self.width, 1 - (self.top + y) * self.cell / self.height
         self.figure.text(*place, text, **{"size": 8.5, **options})
 
     def png(self) -> bytes:
-        """The finished figure."""
-        self.figure.figimage(self.pixels)
-        return to_png(self.figure)
+        """The finished figure: the text is drawn on white paper, of which the images take the white parts."""
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        text = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        return pixels_to_png(np.minimum(self.pixels, text))

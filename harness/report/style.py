@@ -8,12 +8,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WIDTH = 8.0  # inches; a report's column at 100 pixels an inch
 DPI = 200  # twice that, for screens of high density
@@ -78,6 +82,16 @@ def to_png(figure: Figure) -> bytes:
     """The figure's bytes: no date, no library version."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI, metadata={"Software": SIGNATURE})
+    return content.getvalue()
+
+
+def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The same for a finished picture, (H, W, 3)."""
+    from PIL import Image, PngImagePlugin
+
+    content, notes = io.BytesIO(), PngImagePlugin.PngInfo()
+    notes.add_text("Software", SIGNATURE)
+    Image.fromarray(pixels).save(content, format="png", dpi=(DPI, DPI), pnginfo=notes)
     return content.getvalue()
 
 

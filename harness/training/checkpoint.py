@@ -67,8 +67,12 @@ def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
         return False
     if hashlib.sha256(content).hexdigest().encode() != checksum:
         raise DamagedCheckpoint(f"{path}: damaged, its checksum does not match")
-    saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if saved["digest"] != digest:
+    try:
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        owner, saved_state = saved["digest"], saved["state"]
+    except Exception:  # whatever unpickling meets in bytes that are not ours
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of ours") from None
+    if owner != digest:
         raise RunError(f"{path}: belongs to another configuration; --force moves the run aside")
-    Checkpoint.load_objects(to_load=dict(state), checkpoint=saved["state"])
+    Checkpoint.load_objects(to_load=dict(state), checkpoint=saved_state)
     return True

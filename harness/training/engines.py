@@ -1,4 +1,4 @@
-"""Ignite engines: the training step, the evaluation, the schedule's handlers; who listens is not their concern."""
+"""Ignite engines: the training step, the evaluation, the schedule's handlers; who listens is not known."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def create_scaler(device: str, precision: str) -> torch.amp.GradScaler:
 
 
 def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine:
-    """An engine that leaves a split's float32 logits (N, classes) and labels (N,) in ``state.predictions``."""
+    """An engine that leaves a split's float32 logits (N, C) and labels (N,) in ``state.predictions``."""
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch
@@ -104,7 +104,12 @@ class _Beta1:
     """Shows Adam's beta1, the first of a tuple, as a parameter that ignite's schedulers can set."""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.param_groups = [_Beta1Group(group) for group in optimizer.param_groups]
+        self.optimizer = optimizer
+
+    @property
+    def param_groups(self) -> list[_Beta1Group]:
+        """Made anew each time: loading a checkpoint gives the optimizer other groups."""
+        return [_Beta1Group(group) for group in self.optimizer.param_groups]
 
 
 class _Beta1Group(dict[str, Any]):

@@ -6,6 +6,7 @@ rate rises at every step of a fresh network's training, and loss and accuracy ar
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterable
@@ -85,7 +86,7 @@ def sweep(
     accuracies: list[float] = []
 
     def set_rate(engine: Engine) -> None:
-        # The finder's own first rates are off by one step; set here, after it, the sweep is exact at both ends.
+        # The finder's own first rates are off by one step; set here, the sweep is exact at both ends.
         rates.append(float(planned[len(rates)]))
         for group in optimizer.param_groups:
             group["lr"] = rates[-1]
@@ -103,14 +104,13 @@ def sweep(
         engine.set_data(batches)
 
     model_state = {key: value.clone() for key, value in model.state_dict().items()}
-    optimizer_state = optimizer.state_dict()
-    optimizer_state = {**optimizer_state, "param_groups": [dict(g) for g in optimizer_state["param_groups"]]}
+    optimizer_state = copy.deepcopy(optimizer.state_dict())
     was_training = model.training
-    handlers = [
-        trainer.add_event_handler(Events.EPOCH_STARTED, next_epoch),
-        trainer.add_event_handler(Events.ITERATION_STARTED, set_rate),
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, note_result),
-    ]
+    # The finder leaves its own handlers behind where a batch or a step raises.
+    handlers = {event: list(attached) for event, attached in trainer._event_handlers.items()}
+    trainer.add_event_handler(Events.EPOCH_STARTED, next_epoch)
+    trainer.add_event_handler(Events.ITERATION_STARTED, set_rate)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note_result)
     finder = FastaiLRFinder()
     steps_per_epoch = len(batches)  # type: ignore[arg-type]
     try:
@@ -134,8 +134,8 @@ def sweep(
             epochs = math.ceil(settings.iterations / steps_per_epoch)
             sweeping.run(batches, max_epochs=epochs, epoch_length=steps_per_epoch)
     finally:
-        for handler in handlers:
-            handler.remove()
+        trainer._event_handlers.clear()
+        trainer._event_handlers.update(handlers)
         model.load_state_dict(model_state)
         optimizer.load_state_dict(optimizer_state)
         model.train(was_training)

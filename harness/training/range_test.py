@@ -54,17 +54,13 @@ def ensure_range_test(
         if stored is not None:
             return stored
         name = f"{variant.study}/{variant.name}"
-        say(
-            f"{name}  range test: {settings.iterations} steps, lr {settings.start_lr:g} to {settings.end_lr:g}"
-        )
+        say(f"{name}  range test: {settings.iterations} steps, {settings.start_lr:g} to {settings.end_lr:g}")
         result = run_range_test(variant, load_data(), settings, threads=threads)
         rates, doubts = choose(result, settings)
         if variant.recipe.schedule.finds:
             _check_agreement(variant, folder, rates)
         _write(variant, folder, settings, result, rates, doubts)
-        say(
-            f"{name}  range test: by {settings.criterion} lr_max {rates.lr_max:.4g}, lr_min {rates.lr_min:.4g}"
-        )
+        say(f"{name}  by {settings.criterion}: lr_max {rates.lr_max:.4g}, lr_min {rates.lr_min:.4g}")
         for doubt in doubts:
             say(f"{name}  warning: {doubt}")
         return rates
@@ -119,9 +115,9 @@ def record_without_rates(variant: Variant, folder: RunFolder, error: RunError) -
         "digest": variant.digest,
         "identity": variant.identity,
         "error": {**failure(error, variant), "kind": "range_test"},
-        "metrics": {"epochs": 0, "parameters": variant.parameters},
+        "metrics": {"epochs": 0, "parameters": variant.outline.parameters},
         "classes": list(variant.classes),
-        "image_shape": list(variant.image_shape),
+        "image_shape": list(variant.outline.image_shape),
     }
     write_record(folder.record_file, record)
 

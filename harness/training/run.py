@@ -88,9 +88,9 @@ def execute(
         "identity": variant.identity,
         "error": None,
         "earlier_errors": _earlier_errors(folder),
-        "metrics": {"parameters": variant.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
+        "metrics": {"parameters": variant.outline.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
         "classes": list(variant.classes),
-        "image_shape": list(variant.image_shape),
+        "image_shape": list(variant.outline.image_shape),
         "recipe": {
             **variant.recipe.model_dump(mode="json"),
             "augment": {"train": variant.train_transforms, "test": variant.test_transforms},
@@ -136,12 +136,11 @@ def _train(
         model, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
     )
     evaluator = create_evaluator(model, **engine_options)
-    batch_options = {"seed": seed, "device": device}
     train_batches = Batches(
-        data.train, variant.train_transforms, recipe.data.batch_size, shuffle=True, **batch_options
+        data.train, variant.train_transforms, recipe.data.batch_size, seed=seed, shuffle=True, device=device
     )
     test_batches = Batches(
-        data.evaluation, variant.test_transforms, EVALUATION_BATCH, shuffle=False, **batch_options
+        data.evaluation, variant.test_transforms, EVALUATION_BATCH, seed=seed, shuffle=False, device=device
     )
     schedules = attach_schedule(
         trainer,
@@ -231,7 +230,7 @@ def _write_artefacts(
     metadata = {
         "model": {"name": variant.recipe.model.name, **variant.recipe.model.options},
         "classes": list(variant.classes),
-        "image_shape": list(variant.image_shape),
+        "image_shape": list(variant.outline.image_shape),
     }
     atomic_write(folder.path / "model.safetensors", weights_bytes(model, metadata))
     atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))

@@ -95,7 +95,7 @@ def _one_cycle(schedule: OneCycle, steps_per_epoch: int, start: float, peak: flo
     last = schedule.epochs * steps_per_epoch - 1
     if up <= 0:
         raise StudyError(
-            f"schedule.pct_start: {schedule.pct_start:g} of {total} schedule steps leave no rising leg; raise it"
+            f"schedule.pct_start: {schedule.pct_start:g} of {total} steps leave no rising leg; raise it"
         )
     if schedule_step(last) > total - 1:
         raise StudyError(

@@ -241,6 +241,12 @@ class Lab:
             return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="module")
+def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Lab]:
+    """The same, for what all tests of a file look at and none changes."""
+    return lambda **changes: Lab(tmp_path_factory.mktemp("shared"), changes)
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Callable[..., Lab]:
     """``lab(target={"test_accuracy": 0.9})``: a study with changed top-level keys, and its empty folder."""

@@ -44,7 +44,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)]
 
 
-def test_a_finished_run_has_every_artefact_and_no_checkpoint(tiny: Callable[..., Study], tmp_path: Path) -> None:
+def test_a_finished_run_has_every_artefact_and_no_checkpoint(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
     record, folder, _ = run(tiny(), tmp_path / "out")
     assert record["status"] == "finished"
     names = {path.name for path in folder.path.iterdir()}
@@ -54,7 +56,9 @@ def test_a_finished_run_has_every_artefact_and_no_checkpoint(tiny: Callable[...,
         assert tuple(file.readline().strip().split(",")) == HISTORY_COLUMNS
 
 
-def test_the_last_epochs_numbers_are_those_of_the_predictions(tiny: Callable[..., Study], tmp_path: Path) -> None:
+def test_the_last_epochs_numbers_are_those_of_the_predictions(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
     record, folder, _ = run(tiny(), tmp_path / "out")
     archive = np.load(folder.path / "predictions.npz")
     logits, labels = archive["logits"], archive["labels"]
@@ -143,7 +147,9 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
         assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(tiny: Callable[..., Study], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
     study = tiny()
     _, whole, _ = run(study, tmp_path / "whole")
     folder = StudyFolder(tmp_path / "damaged", "tiny").run("base", 0)

@@ -1,0 +1,239 @@
+"""The custom ResNet: exact sizes, published forms, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.errors import StudyError
+from harness.models import build_model
+from harness.models.custom_resnet import CustomResNet, CustomResNetOptions
+from harness.models.summary import count_parameters
+from harness.seeding import global_seed
+
+STAGES = ["prep", "layer1", "res1", "layer2", "layer3", "res2"]
+
+
+def build(classes: int = 10, **options: Any) -> CustomResNet:
+    with global_seed(0, "test"):
+        return CustomResNetOptions(**{"width": 2, **options}).build(classes)
+
+
+def images(n: int = 3, size: tuple[int, int] = (32, 32)) -> Tensor:
+    return torch.randn(n, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+# The five published recipes, by the names of their studies
+PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
+    "chapter11": ({}, 6_573_120),
+    "s11_l2": ({"residual": "add"}, 6_573_120),
+    "assignment8": ({"fc_bias": True, "dropout": 0.1}, 6_573_130),
+    "s11_l1": ({"fc_bias": True, "conv_bias": True, "residual": "double"}, 6_574_090),
+    "assignment10_adam": (
+        {"head": "conv3x3", "residual": "inner", "dropout": 0.1, "dropout_kind": "unit"},
+        6_614_080,
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "parameters"), PUBLISHED.values(), ids=PUBLISHED.keys())
+def test_the_published_forms_have_exactly_their_parameters(options: dict[str, Any], parameters: int) -> None:
+    assert count_parameters(build_model("custom_resnet", options, 10)) == parameters
+
+
+def test_the_parameters_are_those_of_convolutions_batch_norms_and_one_linear_layer() -> None:
+    model = build(width=64)
+    counts = {
+        kind: sum(p.numel() for m in model.modules() if isinstance(m, kind) for p in m.parameters())
+        for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+    }
+    assert counts == {nn.Conv2d: 6_563_520, nn.BatchNorm2d: 4_480, nn.Linear: 5_120}
+
+
+def test_the_stages_have_the_assignments_names_and_shapes() -> None:
+    model, shapes = build(width=64).eval(), {}
+    for name in STAGES:
+        model.get_submodule(name).register_forward_hook(
+            lambda module, _, output, name=name: shapes.__setitem__(name, tuple(output.shape[1:]))
+        )
+    with torch.no_grad():
+        logits = model(images(1))
+    assert list(shapes) == STAGES
+    assert list(shapes.values()) == [
+        (64, 32, 32), (128, 16, 16), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 4, 4),
+    ]  # fmt: skip
+    assert logits.shape == (1, 10)
+
+
+def test_a_block_is_convolution_pool_batch_norm_relu_in_the_published_order() -> None:
+    model = build(conv_bias=True, dropout=0.1)
+    kinds = [type(layer).__name__ for layer in model.layer1]
+    assert kinds == ["Conv2d", "MaxPool2d", "BatchNorm2d", "Dropout2d", "ReLU"]
+    assert [type(layer).__name__ for layer in build().prep] == ["Conv2d", "BatchNorm2d", "ReLU"]
+
+
+def test_biases_are_where_the_options_put_them() -> None:
+    def biased(model: nn.Module) -> set[str]:
+        kinds = (nn.Conv2d, nn.Linear)
+        return {name for name, m in model.named_modules() if isinstance(m, kinds) and m.bias is not None}
+
+    assert biased(build()) == set()
+    assert biased(build(conv_bias=True)) == {"prep.0", "layer1.0", "layer2.0", "layer3.0"}
+    assert biased(build(fc_bias=True)) == {"head.1"}
+    assert biased(build(fc_bias=True, head="conv3x3")) == {"head.0"}
+
+
+def by_hand(model: CustomResNet, x: Tensor, form: str, scale: float) -> Tensor:
+    """The network from its layers, in the assignment's words."""
+
+    def block(layers: Any, x: Tensor, relu: bool = True) -> Tensor:
+        x = F.conv2d(x, layers[0].weight, layers[0].bias, padding=1)
+        if isinstance(layers[1], nn.MaxPool2d):
+            x = F.max_pool2d(x, 2)
+        norm = next(layer for layer in layers if isinstance(layer, nn.BatchNorm2d))
+        x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-5)
+        return x.clamp(min=0) if relu else x
+
+    def residual(stage: Any, x: Tensor) -> Tensor:
+        first, second = stage.branch
+        branch = block(second, block(first, x), relu=form == "add")
+        if form == "add":
+            return x + branch
+        inner = (x + branch).clamp(min=0)
+        return inner if form == "inner" else x + inner
+
+    x = residual(model.res1, block(model.layer1, block(model.prep, x)))
+    x = residual(model.res2, block(model.layer3, block(model.layer2, x)))
+    x = x.amax((2, 3))
+    head = model.head
+    assert isinstance(head, nn.Sequential)
+    if isinstance(head[0], nn.Conv2d):
+        weight = head[0].weight[:, :, 1, 1]  # on a 1x1 map the other eight ninths see padding
+    else:
+        weight = head[1].weight
+    return scale * (x @ weight.T)
+
+
+@pytest.mark.parametrize("form", ["add", "inner", "double"])
+@pytest.mark.parametrize("head", ["linear", "conv3x3"])
+def test_the_outputs_are_those_of_the_layers_composed_by_hand(form: str, head: str) -> None:
+    model = build(residual=form, head=head, width=4)
+    with torch.no_grad():
+        for _ in range(3):  # so that the running statistics are not trivial
+            model.train()(images(8))
+        model.eval()
+        torch.testing.assert_close(model(images()), by_hand(model, images(), form, 1.0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_three_residual_forms_differ() -> None:
+    with torch.no_grad():
+        outputs = [build(residual=form).eval()(images()) for form in ("add", "inner", "double")]
+    assert not any(torch.allclose(a, b) for a, b in ((outputs[0], outputs[1]), (outputs[1], outputs[2])))
+
+
+def test_the_branch_of_add_ends_in_its_relu_and_the_others_in_batch_norm() -> None:
+    for form, last in (("add", nn.ReLU), ("inner", nn.BatchNorm2d), ("double", nn.BatchNorm2d)):
+        assert isinstance(build(residual=form).res1.branch[1][-1], last)
+
+
+def test_logits_are_scaled() -> None:
+    with torch.no_grad():
+        plain, scaled = build().eval()(images()), build(logit_scale=0.125).eval()(images())
+    assert torch.equal(plain * 0.125, scaled)
+
+
+def test_channel_dropout_is_in_all_eight_blocks_between_batch_norm_and_relu() -> None:
+    model = build(dropout=0.25)
+    blocks = [m for m in model.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]
+    assert len(blocks) == 8
+    for block in blocks:
+        dropout = block[-2]
+        assert isinstance(dropout, nn.Dropout2d) and dropout.p == 0.25
+        assert isinstance(block[-3], nn.BatchNorm2d) and isinstance(block[-1], nn.ReLU)
+    assert model.unit_dropout.p == 0
+
+
+def test_channel_dropout_drops_whole_maps() -> None:
+    model = build(dropout=0.5, width=64)
+    maps = model.prep.train()(images(4)).detach().flatten(2)
+    dropped = (maps == 0).all(2).float().mean()
+    assert 0.4 < dropped < 0.6
+
+
+def test_unit_dropout_is_applied_after_each_of_the_six_stages() -> None:
+    model, seen = build(dropout=0.3, dropout_kind="unit").train(), []
+    assert not [m for m in model.modules() if isinstance(m, nn.Dropout2d)]
+    for name in STAGES:
+        model.get_submodule(name).register_forward_hook(lambda m, _, out: seen.append(out))
+    dropped: list[Tensor] = []
+    model.unit_dropout.register_forward_hook(lambda m, given, out: dropped.extend([given[0], out]))
+    model(images())
+    assert len(dropped) == 12 and model.unit_dropout.p == 0.3
+    for stage, (given, out) in zip(seen, zip(dropped[::2], dropped[1::2], strict=True), strict=True):
+        assert given is stage
+        kept = out != 0
+        torch.testing.assert_close(out[kept], stage[kept] / 0.7)
+
+
+@pytest.mark.parametrize("kind", ["channel", "unit"])
+def test_dropout_is_for_training_only(kind: str) -> None:
+    model = build(dropout=0.5, dropout_kind=kind).eval()
+    plain = build().eval()
+    plain.load_state_dict(
+        {k: v for k, v in zip(plain.state_dict(), model.state_dict().values(), strict=True)}
+    )
+    assert torch.equal(model(images()), plain(images()))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (32, 32), (33, 47), (64, 64)])
+@pytest.mark.parametrize("head", ["linear", "conv3x3"])
+def test_it_takes_images_of_any_size_from_8_pixels(size: tuple[int, int], head: str) -> None:
+    model = build(classes=7, head=head).train()
+    logits = model(images(3, size))
+    assert logits.shape == (3, 7)
+    logits.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_batch_norms_take_the_momentum_asked_for() -> None:
+    norms = [m for m in build(bn_momentum=0.4).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) == 8 and {norm.momentum for norm in norms} == {0.4}
+
+
+def test_every_weight_is_drawn_from_torchs_global_generator() -> None:
+    with global_seed(3, "x"):
+        first = build_model("custom_resnet", {"width": 2}, 10).state_dict()
+    with global_seed(3, "x"):
+        again = build_model("custom_resnet", {"width": 2}, 10).state_dict()
+    with global_seed(4, "x"):
+        other = build_model("custom_resnet", {"width": 2}, 10).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["prep.0.weight"], other["prep.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"widht": 3}, "model.widht: unknown key, did you mean 'width'?"),
+        ({"width": 0}, "model.width: input should be greater than or equal to 1, got 0"),
+        ({"width": 10**9}, "model.width: input should be less than or equal to 1024, got 1000000000"),
+        ({"width": 64.0}, "model.width: input should be a valid integer, got 64.0"),
+        ({"width": True}, "model.width: input should be a valid integer, got True"),
+        ({"dropout": 1}, "model.dropout: input should be less than 1, got 1"),
+        ({"dropout": float("nan")}, "model.dropout: input should be a finite number, got nan"),
+        ({"dropout_kind": "pixel"}, "model.dropout_kind: input should be 'channel' or 'unit', got 'pixel'"),
+        ({"residual": "none"}, "model.residual: input should be 'add', 'inner' or 'double', got 'none'"),
+        ({"head": "conv"}, "model.head: input should be 'linear' or 'conv3x3', got 'conv'"),
+        ({"conv_bias": 1}, "model.conv_bias: input should be a valid boolean, got 1"),
+        ({"logit_scale": 0}, "model.logit_scale: input should be greater than 0, got 0"),
+        ({"bn_momentum": 1.1}, "model.bn_momentum: input should be less than or equal to 1, got 1.1"),
+    ],
+)
+def test_a_wrong_option_is_one_line(options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        build_model("custom_resnet", options, 10)
+    assert str(caught.value) == f"study: {expected}"

@@ -1,0 +1,103 @@
+"""Which figures a study gets, and the note where one is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.data.arrays import Data, limit
+from harness.errors import DataError
+from harness.report.drawing import MOST_VARIANTS, draw
+from harness.report.results import read_results
+from harness.report.summary import summarise
+
+Lab = Callable[..., Any]
+OWN = ["range_test", "learning_rate", "per_class", "confusion"]
+GALLERIES = ["augmented", "misclassified", "gradcam"]
+
+
+def names(lab: Any, load_data: Callable[[str], Data] | None) -> tuple[list[str], list[str]]:
+    results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+    pictures, notes = draw(results, summarise(results), load_data)
+    return [picture.name for picture in pictures], notes
+
+
+@pytest.fixture
+def place(lab: Lab) -> Any:
+    """One finished run and a range test."""
+    made = lab(seeds=[0], attribution={"layers": ["res2"], "images": 2})
+    made.finish()
+    made.sweep()
+    return made
+
+
+def test_a_finished_run_with_its_data_gets_every_figure(place: Any) -> None:
+    assert names(place, place.load_data) == (["accuracy", "curves", *OWN, *GALLERIES], [])
+
+
+def test_without_data_galleries_are_left_out_with_a_note(place: Any) -> None:
+    found, (note,) = names(place, None)
+    assert found == ["accuracy", "curves", *OWN]
+    assert note == "base: no image galleries or Grad-CAM: the report was made without the data"
+
+
+def test_data_that_cannot_be_had_is_a_note(place: Any) -> None:
+    def load(variant: str) -> Data:
+        raise DataError("cifar10: not in the data folder")
+
+    found, (note,) = names(place, load)
+    assert found == ["accuracy", "curves", *OWN]
+    assert note.endswith("cifar10: not in the data folder")
+
+
+def test_images_that_are_not_the_runs_are_never_shown(place: Any) -> None:
+    other = replace(place.data, train=limit(place.data.train, 100))
+    found, (note,) = names(place, lambda variant: other)
+    assert found == ["accuracy", "curves", *OWN]
+    assert "its checksum differs" in note
+
+
+def test_a_layer_that_is_not_there_leaves_out_gradcam_alone(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution={"layers": ["no_such"], "images": 2})
+    place.finish()
+    found, (note,) = names(place, place.load_data)
+    assert found[-2:] == ["augmented", "misclassified"]
+    assert "no layer 'no_such'" in note
+
+
+def test_a_failed_run_alone_gets_only_its_range_test(lab: Lab) -> None:
+    place = lab(seeds=[0])
+    place.fail("base", 0)
+    place.sweep()
+    assert names(place, place.load_data) == (["range_test"], [])
+
+
+def test_variants_with_the_same_data_share_one_reading_of_it(lab: Lab) -> None:
+    place = lab(
+        seeds=[0], variants={"other": {"loss.l1": 1e-5}}, attribution={"layers": ["res2"], "images": 2}
+    )
+    place.finish("base", 0)
+    place.finish("other", 0)
+    asked = []
+    names(place, lambda variant: asked.append(variant) or place.data)  # type: ignore[func-returns-value]
+    assert asked == ["base"]
+
+
+def test_many_variants_do_not_all_get_their_own_figures(lab: Lab) -> None:
+    variants = {f"v{number}": {"loss.l1": 1e-6 * (number + 1)} for number in range(MOST_VARIANTS)}
+    place = lab(seeds=[0], variants=variants)
+    for variant in place.study.recipes:
+        place.sweep(variant)
+    found, notes = names(place, None)
+    assert found == ["range_test"] * MOST_VARIANTS
+    assert notes == [f"Own figures are drawn for the first {MOST_VARIANTS} of {MOST_VARIANTS + 1} variants."]
+
+
+def test_logits_without_an_error_can_be_drawn(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution={"layers": ["res2"], "images": 2})
+    place.finish(logits=np.eye(10)[place.data.evaluation.labels] * 9)
+    assert names(place, place.load_data)[0][-3:] == GALLERIES

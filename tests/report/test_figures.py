@@ -1,0 +1,96 @@
+"""Figures of what was measured: drawn from real runs, the same bytes twice, captions that name every n."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.report import figures
+from harness.report.results import Results, read_results
+from harness.report.style import Picture
+from harness.report.summary import VariantSummary, summarise
+
+Lab = Callable[..., Any]
+
+
+def read(lab: Any) -> tuple[Results, list[VariantSummary]]:
+    results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+    return results, summarise(results)
+
+
+@pytest.fixture
+def two(lab: Lab) -> tuple[Results, list[VariantSummary]]:
+    """Two variants, of three runs and of one."""
+    place = lab(
+        variants={"no_cutout": {"augment.train": []}},
+        references={"published": {"test_accuracy": 0.8, "runs": 2}},
+    )
+    for seed in range(3):
+        place.finish("base", seed)
+    place.finish("no_cutout", 1)
+    return read(place)
+
+
+def size(picture: Picture | None) -> tuple[int, int]:
+    assert picture is not None
+    return Image.open(io.BytesIO(picture.png)).size
+
+
+def test_figures_are_the_same_bytes_twice(two: tuple[Results, list[VariantSummary]]) -> None:
+    results, summaries = two
+    for draw in (
+        lambda: figures.curves(results, summaries),
+        lambda: figures.accuracy(results, summaries),
+        lambda: figures.per_class(results, "base"),
+        lambda: figures.confusion(results, "base"),
+    ):
+        first = draw()
+        assert first is not None and first == draw()
+        assert size(first)[0] == 1600
+
+
+def test_captions_name_the_spread_and_its_n(two: tuple[Results, list[VariantSummary]]) -> None:
+    results, summaries = two
+    curves, accuracy = figures.curves(results, summaries), figures.accuracy(results, summaries)
+    assert curves is not None and accuracy is not None
+    assert "± 1 std over seeds (divisor n - 1), n = 1 to 3 finished runs a variant" in curves.caption
+    assert "n: base 3, no_cutout 1" in accuracy.caption
+    assert "± 1 std over 3 seeds" in figures.per_class(results, "base").caption
+    assert "One run (seed 1): no ±" in figures.per_class(results, "no_cutout").caption
+    assert figures.confusion(results, "base").caption.startswith("Pooled over 3 seeds;")
+
+
+def test_captions_name_the_weakest_class_and_the_most_frequent_error(lab: Lab) -> None:
+    place = lab(seeds=[0])
+    labels = place.data.evaluation.labels
+    predicted = np.where((labels == 3) & (np.arange(360) % 2 == 0), 8, labels)
+    place.finish("base", 0, logits=np.eye(10)[predicted] * 4)
+    results, _ = read(place)
+    share = 100 * np.mean(predicted[labels == 3] == 8)
+    assert f"Lowest: 3, {100 - share:.1f} %" in figures.per_class(results, "base").caption
+    assert f"3 taken for 8, {share:.1f} % of its images" in figures.confusion(results, "base").caption
+
+
+def test_nothing_is_drawn_of_a_study_without_a_finished_run(lab: Lab) -> None:
+    place = lab()
+    place.fail("base", 0)
+    results, summaries = read(place)
+    assert figures.curves(results, summaries) is None
+    assert figures.accuracy(results, summaries) is None
+
+
+def test_a_hundred_oddly_named_classes_can_be_drawn(lab: Lab) -> None:
+    place = lab(seeds=[0])
+    names = ["$\\frac{", "<b>", "犬", "a\nb", "x" * 300] + [f"class {number}" for number in range(95)]
+    rng = np.random.default_rng(0)
+    place.finish("base", 0, logits=rng.normal(size=(360, 100)), classes=names)
+    results, _ = read(place)
+    per_class = figures.per_class(results, "base")
+    assert len(names) == 100 and "empty cells are zero" in figures.confusion(results, "base").caption
+    # of the 10 classes that have images none is left out
+    assert size(per_class)[1] == round(200 * (1.0 + 0.24 * 10))

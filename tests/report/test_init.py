@@ -1,0 +1,96 @@
+"""A whole report: what it writes, that it writes the same twice, and what it leaves alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from harness.report import write_report
+
+Lab = Callable[..., Any]
+WISH = {"layers": ["layer1", "res2"], "images": 5}
+
+
+def report(lab: Any, load_data: Any = None) -> Any:
+    return write_report(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes), load_data)
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    files = [*folder.glob("tables/*"), *folder.glob("figures/*"), *folder.glob("report.*")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def place(lab: Lab) -> Any:
+    made = lab(variants={"no_cutout": {"augment.train": []}}, seeds=[0, 1], attribution=WISH)
+    made.finish("base", 0)
+    made.finish("base", 1)
+    made.finish("no_cutout", 0)
+    made.fail("no_cutout", 1)
+    made.sweep("base")
+    return made
+
+
+def test_every_file_is_the_same_bytes_on_a_rebuild(place: Any) -> None:
+    report(place, place.load_data)
+    first = written(place.folder.path)
+    report(place, place.load_data)
+    assert written(place.folder.path) == first
+    assert {"tables/runs.csv", "report.md", "report.html", "figures/curves.png"} <= set(first)
+    assert {"figures/base-gradcam.png", "figures/no_cutout-confusion.png"} <= set(first)
+
+
+def test_a_study_of_one_variant_has_plain_figure_names(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution=WISH)
+    place.finish()
+    place.sweep()
+    report(place, place.load_data)
+    assert sorted(path.name for path in place.folder.figures.iterdir()) == [
+        "accuracy.png", "augmented.png", "confusion.png", "curves.png", "gradcam.png", "learning_rate.png",
+        "misclassified.png", "per_class.png", "range_test.png",
+    ]  # fmt: skip
+
+
+def test_stale_figures_go_and_a_users_own_files_stay(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution=WISH)
+    place.finish()
+    report(place, place.load_data)
+    own = place.folder.figures / "my-confusion.png"
+    Image.new("RGB", (2, 2)).save(own)
+    report(place)
+    assert own.is_file()
+    assert not (place.folder.figures / "gradcam.png").exists()
+    assert (place.folder.figures / "confusion.png").exists()
+
+
+def test_a_damaged_run_is_failed_everywhere_and_counted_nowhere(place: Any) -> None:
+    path = place.folder.run("base", 1).path / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    summary = report(place)
+    row = place.table("runs")[1]
+    assert (row["status"], row["test_accuracy"]) == ("failed", "")
+    assert row["error"].startswith("damaged: predictions.npz")
+    assert summary.failures[0].startswith("digits/base/seed-1: damaged: predictions.npz")
+    assert "1 of 2 failed" in summary.verdicts[0]
+    assert not any(row["seed"] == "1" for row in place.table("misclassified"))
+
+
+def test_a_study_before_its_first_run_can_be_reported(lab: Lab) -> None:
+    place = lab()
+    assert report(place, place.load_data).verdicts == ["digits: no run finished (3 not finished yet)"]
+    assert "no run finished" in (place.folder.path / "report.html").read_text()
+
+
+def test_the_statistics_come_without_plots_pages_and_torch() -> None:
+    code = (
+        "import sys, harness.report.statistics; "
+        "heavy = {'torch', 'matplotlib', 'seaborn', 'captum', 'jinja2'}; print(heavy & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

@@ -1,0 +1,134 @@
+"""The page and the Markdown: the same words, nothing from elsewhere, and no markup from a study's strings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from harness.report import write_report
+
+Lab = Callable[..., Any]
+HOSTILE = '<script>alert(1)</script> "quoted" & | `x` [y](http://z) *b* _i_ \\ # {{ 7 * 7 }}'
+
+
+class Page(HTMLParser):
+    """Tags, the addresses in them, and the text, tables and alternative texts included."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def place(shared_lab: Lab) -> Any:
+    """A study of hostile strings with a finished, a failed and a missing run, reported without its data."""
+    made = shared_lab(question=HOSTILE, references={"paper": {"test_accuracy": 0.8, "source": HOSTILE}})
+    classes = [HOSTILE, *(str(digit) for digit in range(1, 10))]
+    made.finish("base", 0, classes=classes)
+    made.fail("base", 1, message=HOSTILE)
+    made.sweep()
+    write_report(made.study, made.folder, made.study.seeds, ["base"], None)
+    return made
+
+
+def html(lab: Any) -> str:
+    return str((lab.folder.path / "report.html").read_text(encoding="utf-8"))
+
+
+def markdown(lab: Any) -> str:
+    return str((lab.folder.path / "report.md").read_text(encoding="utf-8"))
+
+
+def rendered(text: str) -> Page:
+    return Page(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+
+
+def test_the_page_needs_nothing_from_elsewhere(place: Any) -> None:
+    page = Page(html(place))
+    assert "script" not in page.tags and "link" not in page.tags
+    assert all(address.startswith(("data:image/png;base64,", "#section-")) for address in page.addresses)
+    assert sum(address.startswith("data:") for address in page.addresses) == 6
+
+
+def test_strings_of_a_study_are_shown_and_never_become_markup(place: Any) -> None:
+    for page in (Page(html(place)), rendered(markdown(place))):
+        assert not {"script", "em", "b", "i"} & set(page.tags)
+        assert page.text.count(HOSTILE) >= 3  # question, source of the reference, cause of the failure
+        assert not any(address.startswith("http") for address in page.addresses)
+
+
+def test_both_say_the_verdict_before_anything_else(place: Any) -> None:
+    verdict = "digits: 72.2 % (1 seed, no ± from one run); 70 % reached by 1 of 2, 1 of 2 failed"
+    for page in (Page(html(place)), rendered(markdown(place))):
+        assert verdict in page.text
+        assert page.text.index(verdict) < page.text.index("Accuracy and loss are those")
+
+
+def test_both_show_the_same_tables_and_captions(place: Any) -> None:
+    page, same = Page(html(place)), rendered(markdown(place))
+    assert page.tags.count("table") == same.tags.count("table")
+    assert page.tags.count("td") == same.tags.count("td")
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html(place))
+    assert len(captions) == 6
+    for caption in captions:
+        assert Page(caption).text in same.text
+
+
+def test_a_cell_with_a_bar_stays_one_cell(place: Any) -> None:
+    lines = [line for line in markdown(place).splitlines() if line.startswith("| base/seed-1")]
+    assert len(re.findall(r"(?<!\\)\|", lines[0])) == 9
+
+
+def test_figures_of_the_markdown_lie_beside_it(place: Any) -> None:
+    files = re.findall(r"!\[[^\]]*\]\((figures/[^)]+)\)", markdown(place))
+    assert len(files) == 6
+    assert all((place.folder.path / file).is_file() for file in files)
+
+
+def test_every_spread_is_explained(place: Any) -> None:
+    text = Page(html(place)).text
+    assert "Every ± in this report is the standard deviation over seeds (divisor n - 1" in text
+    assert "95 % t interval of the mean over seeds" in text
+
+
+def test_the_study_can_be_repeated_from_the_page(place: Any) -> None:
+    text = Page(html(place)).text
+    assert " ".join(place.study.to_toml().split()) in text
+    assert "python -m harness.study study.toml --out DIR --report-only" in text
+
+
+@pytest.mark.parametrize(
+    "start", ["- list", "+ list", "1. list", "12) list", "# head", "> quote", "=== line"]
+)
+def test_no_text_begins_a_list_a_heading_or_a_quotation(lab: Lab, start: str) -> None:
+    place = lab(question=start)
+    write_report(place.study, place.folder, [0], ["base"], None)
+    lines = markdown(place).splitlines()
+    page = rendered("\n".join(lines[: lines.index("## Result")]))
+    assert page.tags == ["h1", "p", "ul", "li", "strong"]
+    assert start in page.text.replace("\u200b", "")
+
+
+def test_backticks_in_a_study_cannot_end_its_code_block(lab: Lab) -> None:
+    place = lab(question="```\n<script>````")
+    write_report(place.study, place.folder, [0], ["base"], None)
+    assert "script" not in rendered(markdown(place)).tags

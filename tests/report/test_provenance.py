@@ -1,0 +1,75 @@
+"""Origins: what is mixed in a group of runs is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.report.provenance import origins, warnings
+from harness.report.results import Results, read_results
+
+Lab = Callable[..., Any]
+
+
+def read(lab: Any) -> Results:
+    return read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+
+
+def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0)
+    place.finish("base", 1)
+    results = read(place)
+    assert warnings(results) == []
+    found = dict(origins(results))
+    assert (found["precision"], found["threads"], found["code"]) == ("float32", "1", "0123456789ab")
+    assert "bench" not in found.values()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"threads": 2}, "thread counts: 1 (1 run); 2 (1 run)"),
+        ({"precision": "bfloat16"}, "precisions: bfloat16 (1 run); float32 (1 run)"),
+        ({"device": "cuda"}, "devices: cpu (1 run); cuda (1 run)"),
+        ({"git": {"commit": "f" * 40, "dirty": True}}, "ffffffffffff with local changes (1 run)"),
+        (
+            {"versions": {"python": "3.11.2", "torch": "2.14.0"}},
+            "torch versions: 2.13.0 (1 run); 2.14.0 (1 run)",
+        ),
+    ],
+)
+def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], words: str) -> None:
+    place = lab()
+    place.finish("base", 0)
+    place.finish("base", 1, provenance=change)
+    (line,) = warnings(read(place))
+    assert line.startswith("The runs of base mix different ") and words in line
+
+
+def test_a_difference_between_variants_is_said(lab: Lab) -> None:
+    place = lab(variants={"other": {"precision": "bfloat16"}})
+    place.finish("base", 0)
+    place.finish("other", 0, provenance={"precision": "bfloat16"})
+    expected = "The variants were run with different precisions: base: float32; other: bfloat16."
+    assert warnings(read(place)) == [expected]
+
+
+def test_runs_of_different_configurations_in_one_variant_are_said(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0)
+    place.finish("base", 1, digest="another")
+    assert warnings(read(place))[0].startswith("base: its runs come from 2 different configurations")
+
+
+def test_doubtful_and_damaged_range_tests_are_said(lab: Lab) -> None:
+    place = lab(variants={"other": {}})
+    place.sweep("base", warnings=["the choice lies at the edge of the sweep"])
+    place.sweep("other")
+    place.folder.range_test_csv("other").write_text("damaged")
+    assert warnings(read(place)) == [
+        "base: range test: the choice lies at the edge of the sweep",
+        "other: range test: damaged: other.csv (its checksum does not match)",
+    ]

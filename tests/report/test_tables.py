@@ -1,0 +1,143 @@
+"""Tables: their columns, their numbers to the last bit, and the same bytes on every rebuild."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.report.results import read_results
+from harness.report.summary import summarise
+from harness.report.tables import build_tables
+
+Lab = Callable[..., Any]
+
+COLUMNS = {
+    "runs": "variant,seed,status,epochs,test_accuracy,test_loss,train_accuracy,best_test_accuracy,best_epoch,"
+    "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error",
+    "history": "variant,seed,epoch,lr,train_loss,train_accuracy,test_loss,test_accuracy,"
+    "train_seconds,eval_seconds,images_per_second",
+    "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
+    "test_accuracy_ci_low,test_accuracy_ci_high,test_accuracy_min,test_accuracy_max,target,reached",
+    "comparisons": "variant,baseline,test,n,difference,ci_low,ci_high,p,p_holm,effect_size,verdict",
+    "per_class": "variant,seed,class,images,correct,accuracy",
+    "misclassified": "variant,seed,index,label,predicted,confidence",
+    "range_test": "variant,iteration,lr,loss,smoothed_loss,accuracy,smoothed_accuracy",
+    "learning_rates": "variant,iteration,epoch,lr",
+    "model": "variant,layer,output_shape,parameters,bytes",
+}  # fmt: skip
+
+
+def build(lab: Any) -> dict[str, str]:
+    results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+    return build_tables(results, summarise(results))
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture
+def full(lab: Lab) -> Any:
+    """Two variants: one with two finished runs and a failed one, one with a finished run."""
+    place = lab(variants={"no_cutout": {"augment.train": []}})
+    place.finish("base", 0)
+    place.finish("base", 1)
+    place.fail("base", 2)
+    place.finish("no_cutout", 0)
+    place.sweep("base")
+    return place
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_are_the_promised_ones(full: Any, name: str) -> None:
+    header = build(full)[name].split("\n")[0]
+    assert header == COLUMNS[name] or (name == "summary" and header.startswith(COLUMNS[name] + ","))
+
+
+def test_tables_are_the_same_bytes_on_every_rebuild(full: Any) -> None:
+    tables = build(full)
+    assert build(full) == tables
+    assert not any("\r" in text for text in tables.values())
+
+
+def test_every_planned_run_has_a_row(full: Any) -> None:
+    found = [(row["variant"], row["seed"], row["status"]) for row in rows(build(full)["runs"])]
+    assert found == [
+        ("base", "0", "finished"),
+        ("base", "1", "finished"),
+        ("base", "2", "failed"),
+        ("no_cutout", "0", "finished"),
+        ("no_cutout", "1", "missing"),
+        ("no_cutout", "2", "missing"),
+    ]
+
+
+def test_numbers_are_unrounded_and_unknown_ones_empty(full: Any) -> None:
+    finished, _, failed = rows(build(full)["runs"])[:3]
+    metrics = full.folder.run("base", 0).record()["metrics"]
+    assert float(finished["test_loss"]) == metrics["test_loss"]
+    assert finished["test_accuracy"] == repr(metrics["test_accuracy"])
+    assert (failed["test_accuracy"], failed["epochs"]) == ("", "1")
+    assert failed["error"] == "diverged: loss not finite (iteration 12)"
+
+
+def test_the_summary_counts_failed_runs_and_describes_finished_ones(full: Any) -> None:
+    base, other = rows(build(full)["summary"])
+    values = [full.folder.run("base", seed).record()["metrics"]["test_accuracy"] for seed in (0, 1)]
+    assert (base["runs"], base["failed"], base["evaluated_on"]) == ("3", "1", "test")
+    assert float(base["test_accuracy_mean"]) == pytest.approx(np.mean(values), rel=1e-15)
+    assert float(base["test_accuracy_std"]) == pytest.approx(np.std(values, ddof=1), rel=1e-12)
+    assert int(base["reached"]) == sum(value >= 0.7 for value in values)
+    assert (other["runs"], other["test_accuracy_std"], other["test_accuracy_ci_low"]) == ("1", "", "")
+
+
+def test_per_class_counts_add_up_to_the_accuracy(full: Any) -> None:
+    of_run = [row for row in rows(build(full)["per_class"]) if (row["variant"], row["seed"]) == ("base", "1")]
+    assert [row["class"] for row in of_run] == [str(digit) for digit in range(10)]
+    assert sum(int(row["images"]) for row in of_run) == 360
+    accuracy = full.folder.run("base", 1).record()["metrics"]["test_accuracy"]
+    assert sum(int(row["correct"]) for row in of_run) / 360 == accuracy
+
+
+def test_every_error_of_every_finished_run_is_listed(full: Any) -> None:
+    found = rows(build(full)["misclassified"])
+    for seed in (0, 1):
+        with np.load(full.folder.run("base", seed).path / "predictions.npz") as arrays:
+            logits, labels = arrays["logits"].astype(np.float64), arrays["labels"]
+        wrong = np.flatnonzero(logits.argmax(1) != labels)
+        mine = [row for row in found if (row["variant"], row["seed"]) == ("base", str(seed))]
+        assert [int(row["index"]) for row in mine] == wrong.tolist()
+        assert [int(row["label"]) for row in mine] == labels[wrong].tolist()
+        softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        assert [float(row["confidence"]) for row in mine] == pytest.approx(softmax.max(1)[wrong], rel=1e-12)
+
+
+def test_parameters_add_up_to_the_networks(full: Any) -> None:
+    found = [row for row in rows(build(full)["model"]) if row["variant"] == "base"]
+    assert found[0] == {
+        "variant": "base", "layer": "prep.0", "output_shape": "4x32x32", "parameters": "108", "bytes": "432"
+    }  # fmt: skip
+    from harness.models import build_model
+    from harness.models.summary import count_parameters
+
+    assert sum(int(row["parameters"]) for row in found) == count_parameters(
+        build_model("custom_resnet", {"width": 4}, 10)
+    )
+
+
+def test_rates_are_those_of_a_variants_first_finished_run(full: Any) -> None:
+    found = rows(build(full)["learning_rates"])
+    assert [row["variant"] for row in found] == ["base"] * 36 + ["no_cutout"] * 36
+    assert (found[0]["iteration"], found[35]["epoch"], float(found[9]["lr"])) == ("1", "4", 0.1)
+
+
+def test_an_empty_study_has_every_table_with_its_header(lab: Lab) -> None:
+    tables = build(lab())
+    assert set(tables) == set(COLUMNS)
+    assert tables["per_class"] == COLUMNS["per_class"] + "\n"
+    assert [row["status"] for row in rows(tables["runs"])] == ["missing"] * 3

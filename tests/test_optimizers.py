@@ -1,0 +1,106 @@
+"""Optimizers by name: those of torch.optim, with their own arguments and their own refusals in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness.config import OptimizerConfig
+from harness.errors import StudyError
+from harness.optimizers import create_optimizer
+
+UNFIT = ("LBFGS", "SparseAdam", "Optimizer")
+ALL = sorted(
+    name
+    for name, value in vars(torch.optim).items()
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in UNFIT
+)
+
+
+def create(name: str, model: nn.Module | None = None, **options: Any) -> torch.optim.Optimizer:
+    return create_optimizer(OptimizerConfig(name=name, **options), model or nn.Linear(3, 2, bias=False))
+
+
+def refusal(name: str, **options: Any) -> str:
+    with pytest.raises(StudyError) as caught:
+        create(name, **options)
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 500, "one line"
+    return message
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_optimizer_of_torch_takes_a_step_once_a_schedule_gives_it_a_rate(name: str) -> None:
+    model = nn.Linear(3, 2, bias=False)
+    optimizer = create(name, model)
+    assert isinstance(optimizer, getattr(torch.optim, name))
+    before = model.weight.detach().clone()
+    for rate in (0.0, 0.1, 0.1):  # ASGD uses the rate of the step before
+        optimizer.param_groups[0]["lr"] = rate
+        model(torch.ones(4, 3)).sum().backward()
+        optimizer.step()
+    assert not torch.equal(before, model.weight)
+
+
+def test_there_are_optimizers_to_choose_from() -> None:
+    assert {"SGD", "Adam", "AdamW", "RMSprop"} <= set(ALL)
+
+
+def test_without_a_schedule_nothing_moves() -> None:
+    model = nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    optimizer = create("SGD", model, momentum=0.9)
+    model(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    assert torch.equal(before, model.weight) and optimizer.param_groups[0]["lr"] == 0.0
+
+
+def test_arguments_are_handed_on_by_their_own_names() -> None:
+    group = create("SGD", momentum=0.9, nesterov=True, weight_decay=5e-4).param_groups[0]
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
+
+
+def test_a_list_becomes_the_tuple_that_torch_wants() -> None:
+    assert create("Adam", betas=[0.8, 0.99]).param_groups[0]["betas"] == (0.8, 0.99)
+
+
+def test_all_parameters_are_optimized() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    parameters = create("SGD", model).param_groups[0]["params"]
+    assert [id(p) for p in parameters] == [id(p) for p in model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("SDG", "did you mean 'SGD'"), ("adam", "did you mean 'Adam'"), ("LBFGS", ""), ("SparseAdam", ""),
+     ("Optimizer", ""), ("lr_scheduler", ""), ("__name__", ""), ("x" * 200, "")],
+)  # fmt: skip
+def test_a_name_that_is_no_usable_optimizer_is_refused(name: str, hint: str) -> None:
+    message = refusal(name)
+    assert message.startswith(f"study: optimizer.name: torch.optim has no usable {name!r}") and hint in message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("SGD", {"momentun": 0.9}, "momentun"),
+        ("SGD", {"nesterov": True}, "Nesterov momentum requires a momentum"),
+        ("Adam", {"betas": [0.9]}, "out of range"),
+        ("Adam", {"momentum": 0.9}, "momentum"),
+        ("Adam", {"eps": -1.0}, "Invalid epsilon"),
+        ("Adam", {"eps": "small"}, "'<=' not supported"),
+        ("SGD", {"params": [1]}, "params"),
+        ("SGD", {"weight_decay": [0.1, 0.2]}, "not supported"),
+    ],
+)
+def test_what_torch_refuses_is_said_in_its_words_on_one_line(name: str, options: dict[str, Any], says: str) -> None:
+    message = refusal(name, **options)
+    assert message.startswith(f"study: optimizer: torch.optim.{name} says: ") and says in message
+
+
+def test_the_place_of_the_mistake_is_named() -> None:
+    with pytest.raises(StudyError, match="^tiny: variants.x: optimizer.name: "):
+        create_optimizer(OptimizerConfig(name="SDG"), nn.Linear(1, 1), "tiny: variants.x")

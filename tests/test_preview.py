@@ -1,0 +1,65 @@
+"""``--dry-run``: what would be done, without doing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Command = Any
+
+
+def test_json_is_one_object_a_study_with_everything_that_scripts_need(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    done = command(tiny_file, "quickstart", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    tiny, quickstart = json.loads(done.stdout)
+    assert tiny["name"] == "tiny" and tiny["target"] == 0.2
+    (variant,) = tiny["variants"]
+    assert set(variant) == {
+        *("variant", "digest", "parameters", "flops_per_image", "steps_per_epoch", "epochs"),
+        *("learning_rates", "seeds"),
+    }
+    assert variant["steps_per_epoch"] == 5 and variant["epochs"] == 3
+    assert variant["learning_rates"][:2] == [0.005, 0.05]
+    assert variant["seeds"] == [{"seed": 0, "status": "missing"}, {"seed": 1, "status": "missing"}]
+    assert quickstart["variants"][0]["learning_rates"] == [None] * 8
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_digest_and_states_are_those_of_the_real_runs(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    assert command(tiny_file, "--seeds", "1", "--quiet").returncode == 0
+    done = command(tiny_file, "--dry-run", "--json")
+    (variant,) = json.loads(done.stdout)[0]["variants"]
+    record = json.loads((tmp_path / "results/tiny/runs/base/seed-1/run.json").read_text())
+    assert variant["digest"] == record["digest"] and variant["parameters"] == record["metrics"]["parameters"]
+    assert [seed["status"] for seed in variant["seeds"]] == ["missing", "finished"]
+
+
+def test_without_the_data_the_digest_is_null_and_nothing_is_downloaded(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = command("onecycle", "--dry-run", "--json", "--data", empty)
+    assert done.returncode == 0, done.stderr
+    (variant,) = json.loads(done.stdout)[0]["variants"]
+    assert variant["digest"] is None and variant["epochs"] == 24
+    assert variant["parameters"] == 6_573_120 and variant["steps_per_epoch"] == 98
+    assert variant["flops_per_image"] == 2_272_032_768 and variant["learning_rates"] == [None] * 24
+    assert list(empty.iterdir()) == []
+
+
+def test_the_text_names_cost_and_state(command: Command, tiny_file: Path) -> None:
+    done = command(tiny_file, "--dry-run")
+    assert "FLOP a run" in done.stdout and "missing: seeds 0, 1" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["prep.0", "2x32x32", "54", "0.000"] in lines and ["layer", "output", "parameters", "MB"] in lines
+
+
+def test_a_study_that_could_not_run_is_refused(command: Command, tiny_file: Path) -> None:
+    done = command(tiny_file, "--dry-run", "--set", "optimizer.momentun=0.9")
+    assert done.returncode == 2 and "SGD says" in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,128 @@
+"""Strict schemas, and errors of one line that name the place and the nearest name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from harness.errors import StudyError
+from harness.schema import Strict, one_line, suggest, validate
+
+
+class Inner(Strict):
+    """A table in a table."""
+
+    height: int = 1
+    width: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Box(Strict):
+    """A table of a union, told apart by its kind."""
+
+    kind: Literal["box"]
+    edges: int
+
+
+class Ball(Strict):
+    """The other one."""
+
+    kind: Literal["ball"]
+    radius: float
+
+
+class Outer(Strict):
+    """A file."""
+
+    name: str
+    inner: Inner = Inner()
+    many: list[Inner] = []
+    named: dict[str, Inner] = {}
+    shape: Annotated[Box | Ball, Field(discriminator="kind")] = Box(kind="box", edges=12)
+
+
+def refusal(**raw: Any) -> str:
+    with pytest.raises(StudyError) as caught:
+        validate(Outer, {"name": "x", **raw}, "file.toml")
+    return str(caught.value)
+
+
+def test_a_valid_table_becomes_an_instance() -> None:
+    assert validate(Outer, {"name": "x", "inner": {"height": 3}}, "file").inner.height == 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "place", "nearest"),
+    [
+        ({"nane": "y"}, "nane", "name"),
+        ({"inner": {"heigth": 1}}, "inner.heigth", "height"),
+        ({"many": [{}, {"widht": 1.0}]}, "many[1].widht", "width"),
+        ({"named": {"a": {"widht": 1.0}}}, "named.a.widht", "width"),
+        ({"shape": {"kind": "box", "edges": 1, "edge": 2}}, "shape.edge", "edges"),
+        ({"shape": {"kind": "ball", "radius": 1, "raduis": 2}}, "shape.raduis", "radius"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_path_and_the_nearest_name(
+    raw: dict[str, Any], place: str, nearest: str
+) -> None:
+    assert refusal(**raw) == f"file.toml: {place}: unknown key, did you mean {nearest!r}?"
+
+
+def test_an_unknown_key_near_nothing_lists_the_few_that_are_known() -> None:
+    assert refusal(inner={"zzz": 1}) == "file.toml: inner.zzz: unknown key (known: height, width)"
+
+
+def test_a_missing_key_is_named_with_its_path() -> None:
+    assert refusal(shape={"kind": "box"}) == "file.toml: shape.edges: missing"
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"inner": {"height": 1.0}}, "inner.height: input should be a valid integer, got 1.0"),
+        ({"inner": {"height": True}}, "inner.height: input should be a valid integer, got True"),
+        ({"inner": {"width": "1"}}, "inner.width: input should be a valid number, got '1'"),
+        ({"inner": {"width": True}}, "inner.width: input should be a valid number, got True"),
+        ({"inner": {"width": -1}}, "inner.width: input should be greater than or equal to 0, got -1"),
+        ({"inner": {"width": float("nan")}}, "inner.width: input should be a finite number, got nan"),
+        ({"inner": {"width": float("inf")}}, "inner.width: input should be a finite number, got inf"),
+        ({"many": {}}, "many: input should be a valid list, got {}"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path_and_what_was_expected(raw: dict[str, Any], expected: str) -> None:
+    assert refusal(**raw) == f"file.toml: {expected}"
+
+
+def test_an_integer_is_good_enough_for_a_float() -> None:
+    width = validate(Outer, {"name": "x", "inner": {"width": 2}}, "file").inner.width
+    assert width == 2.0 and isinstance(width, float)
+
+
+def test_a_prefix_stands_before_the_path_of_a_table_inside_a_file() -> None:
+    with pytest.raises(StudyError, match=r"^study: model\.heigth: unknown key, did you mean 'height'\?$"):
+        validate(Inner, {"heigth": 1}, "study", prefix="model")
+
+
+def test_instances_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Inner().height = 3  # type: ignore[misc]
+
+
+def test_a_key_or_value_of_a_megabyte_makes_no_message_of_a_megabyte() -> None:
+    assert len(refusal(**{"k" * 1_000_000: 1})) < 500
+    assert len(refusal(inner={"height": "v" * 1_000_000})) < 500
+
+
+@given(st.text(max_size=400))
+def test_one_line_is_one_bounded_line_of_printable_characters(text: str) -> None:
+    line = one_line(text, 100)
+    assert len(line) <= 100 and (line.isprintable() or not line)
+
+
+def test_suggest_says_nothing_where_there_is_nothing_near_and_too_much_to_list() -> None:
+    assert suggest("zzz", [f"name{n}" for n in range(25)]) == ""
+    assert suggest("zzz", ["b", "a"]) == " (known: a, b)"
+    assert suggest("epoch", ["epochs", "seeds"]) == ", did you mean 'epochs'?"

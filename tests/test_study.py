@@ -1,0 +1,196 @@
+"""The command as people use it: options, exit status, one-line errors, and what lies on disk afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.errors import StudyError
+from harness.study import parse_seeds
+
+Command = Any
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0", [0]), ("0,1,2", [0, 1, 2]), ("0-4", [0, 1, 2, 3, 4]), ("7, 0-1", [7, 0, 1]), ("3-3", [3])],
+)
+def test_seeds_are_named_themselves(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,", "-1", "1-", "4-0", "0-999999999", "0,0", "0-3,2", "1.5", "0x1", "²"]
+)
+def test_what_is_not_seeds_is_refused(text: str) -> None:
+    with pytest.raises(StudyError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_help_and_list_answer_within_a_second(command: Command) -> None:
+    for option in ("--help", "--list"):
+        started = time.perf_counter()
+        done = command(option)
+        assert done.returncode == 0 and "onecycle" in done.stdout
+        assert time.perf_counter() - started < 3, "a second on an idle machine"
+
+
+def test_help_and_list_do_not_import_torch(command: Command) -> None:
+    import subprocess
+    import sys
+
+    for option in ("--help", "--list"):
+        program = (
+            "import sys; sys.argv = ['study', sys.argv[1]]\n"
+            "from harness.study import main\n"
+            "try: main()\n"
+            "except SystemExit: print(sorted({'torch', 'pandas', 'albumentations'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_study_leaves_everything_that_the_design_names(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    done = command(tiny_file)
+    assert done.returncode == 0, done.stderr
+    verdict, place = done.stdout.splitlines()
+    assert (
+        verdict.startswith("tiny: ") and "± " in verdict and "over 2 seeds" in verdict and "of 2" in verdict
+    )
+    assert place == "report: results/tiny/report.html"
+    out = tmp_path / "results" / "tiny"
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    tables = ("runs", "history", "summary", "comparisons", "per_class", "misclassified", "range_test",
+              "learning_rates", "model")  # fmt: skip
+    figures = ("learning_rate", "curves", "accuracy", "per_class", "confusion", "augmented", "misclassified",
+               "gradcam")  # fmt: skip
+    expected = {"study.toml", "report.html", "report.md"}
+    expected |= {f"tables/{name}.csv" for name in tables} | {f"figures/{name}.png" for name in figures}
+    for seed in (0, 1):
+        run = ("run.json", "history.csv", "learning_rates.csv", "predictions.npz", "model.safetensors")
+        expected |= {f"runs/base/seed-{seed}/{name}" for name in run}
+    assert expected <= files
+    leftover = {name for name in files - expected if not name.startswith(("figures/", ".locks/"))}
+    assert leftover == set()
+    runs = pd.read_csv(out / "tables" / "runs.csv")
+    assert list(runs.status) == ["finished", "finished"]
+    epochs = [line for line in done.stderr.splitlines() if " epoch " in line]
+    assert len(epochs) == 6 and "images/s" in epochs[0]
+
+
+def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_path: Path) -> None:
+    command(tiny_file)
+    tables = {path: path.read_bytes() for path in (tmp_path / "results/tiny/tables").iterdir()}
+    done = command(tiny_file)
+    assert done.returncode == 0 and " epoch " not in done.stderr
+    assert {path: path.read_bytes() for path in tables} == tables
+    done = command(tiny_file, "--report-only")
+    assert done.returncode == 0 and {path: path.read_bytes() for path in tables} == tables
+
+
+def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:
+    done = command(tiny_file, "--quiet", "--seeds", "5")
+    assert done.returncode == 0 and done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1 and "1 seed" in done.stdout
+
+
+def test_a_diverged_run_gives_exit_status_1_and_is_counted(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    variants = '{ hot = { "schedule.lr_max" = 1e6, "schedule.lr_min" = 1e5 } }'
+    done = command(tiny_file, "--set", f"variants={variants}")
+    assert done.returncode == 1
+    assert "not finite at iteration" in done.stderr
+    runs = pd.read_csv(tmp_path / "results/tiny/tables/runs.csv")
+    assert list(runs.status) == ["finished", "finished", "failed", "failed"]
+    assert "not finite at iteration" in runs.error[2]
+    summary = pd.read_csv(tmp_path / "results/tiny/tables/summary.csv")
+    assert list(summary.failed) == [0, 2] and list(summary.runs) == [2, 2] and summary.reached[1] == 0
+
+
+def test_a_missed_target_is_a_result_unless_it_is_required(command: Command, tiny_file: Path) -> None:
+    high = ("--set", "target.test_accuracy=1.0", "--seeds", "0")
+    assert command(tiny_file, *high).returncode == 0
+    assert command(tiny_file, *high, "--require-target").returncode == 3
+
+
+WRONG = [
+    (["nonsense"], "no study named 'nonsense'"),
+    (["quickstrat"], "did you mean 'quickstart'"),
+    (["missing/file.toml"], "study file not found"),
+    (["--seeds", "0,0"], "seed 0 is named twice"),
+    (["--seeds", "3x"], "--seeds 3x"),
+    (["--variants", "bse"], "did you mean 'base'"),
+    (["--set", "schedule.epochs"], "expected KEY=VALUE"),
+    (["--set", "schedule.epoch=3"], "did you mean 'epochs'"),
+    (["--set", "schedule.epochs=1000000000"], "schedule.epochs"),
+    (["--set", "schedule.epochs=2.0"], "schedule.epochs"),
+    (["--set", "name=../../escape"], "is not a name"),
+    (["--set", "target.test_accuracy=97"], "less than or equal to 1"),
+    (["--set", "model.width=-4"], "model.width"),
+    (["--set", "data.train_limit=100000"], "train_limit"),
+    (["--launcher", "slurm"], "--launcher slurm"),
+    (["--tracker", "wandb"], "--tracker wandb"),
+    (["--workers", "0"], "--workers 0"),
+    (["--device", "cuda:7"], "--device cuda:7"),
+    (["--device", "tpu"], "--device tpu"),
+    (["--precision", "float8"], "float8"),
+    (["--data", "nowhere"], "--data nowhere"),
+    (["--json"], "--json"),
+    (["--no-such-option"], "--no-such-option"),
+    (["quickstart", "quickstart"], "two of the studies"),
+    (["--out", "/proc/none"], "--out"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(a) for a, _ in WRONG])
+def test_a_wrong_request_is_one_line_with_status_2_and_writes_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import sys
+
+    from harness.study import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study", *arguments])
+    with pytest.raises(SystemExit) as done:
+        main()
+    captured = capsys.readouterr()
+    assert done.value.code == 2
+    assert captured.err.count("\n") == 1 and message in captured.err, captured.err
+    assert captured.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_the_last_study_stops_before_the_first_begins(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(tiny_file.read_text().replace('"tiny"', '"other"').replace("width = 2", "width = 0"))
+    done = command(tiny_file, other)
+    assert done.returncode == 2 and "model.width" in done.stderr and not (tmp_path / "results").exists()
+
+
+def test_a_batch_of_studies_each_gets_its_folder(command: Command, tiny_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(tiny_file.read_text().replace('"tiny"', '"other"'))
+    done = command(tiny_file, other, "--seeds", "0", "--quiet")
+    assert done.returncode == 0
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["tiny", "other"]
+    assert {path.name for path in (tmp_path / "results").iterdir() if path.is_dir()} == {"tiny", "other"}
+
+
+def test_it_runs_from_any_directory_by_the_studys_name(command: Command) -> None:
+    done = command("quickstart", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["name"] == "quickstart"

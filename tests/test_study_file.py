@@ -1,0 +1,517 @@
+"""From a study file to a validated study: what wins, what round-trips, and that nothing else ever happens."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.config import Recipe, Study
+from harness.errors import StudyError
+from harness.study_file import (
+    MAX_FILE_BYTES,
+    MAX_VARIANTS,
+    builtin_studies,
+    find_study,
+    load_study,
+    resolve,
+    studies_folder,
+)
+
+BASE: dict[str, Any] = {
+    "name": "tiny",
+    "question": 'Does "it" \\ run?\n',
+    "seeds": [3, 1],
+    "target": {"test_accuracy": 1},
+    "data": {"batch_size": 32},
+    "augment": {"train": [{"transform": "HorizontalFlip", "p": 0.5}]},
+    "model": {"name": "custom_resnet", "width": 2},
+    "optimizer": {"name": "SGD", "momentum": 0.9, "nesterov": True},
+    "schedule": {"epochs": 3, "peak_epoch": 1, "lr_max": 0.05, "lr_min": 0.005},
+}
+
+
+def with_variants(**variants: Any) -> Study:
+    return resolve({**BASE, "variants": variants})
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "study.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def base_file(folder: Path, extra: str = "") -> Path:
+    return write(folder, resolve(BASE).to_toml() + extra)
+
+
+def refusal(attempt: Callable[[], object]) -> str:
+    with pytest.raises(StudyError) as caught:
+        attempt()
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 1000, "one line"
+    return message
+
+
+# Variants
+
+
+def test_base_is_the_file_itself_and_comes_before_the_variants_in_their_order() -> None:
+    study = with_variants(zebra={"data.batch_size": 16}, ant={})
+    assert list(study.recipes) == ["base", "zebra", "ant"]
+    assert study.recipes["base"].data.batch_size == 32 == study.recipes["ant"].data.batch_size
+    assert study.recipes["zebra"].data.batch_size == 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.momentum": 0.5},
+        {"optimizer": {"momentum": 0.5}},
+        {"optimizer": {"name": "SGD", "momentum": 0.5}},
+    ],
+)
+def test_a_dotted_key_and_a_table_of_the_same_name_change_one_value(changes: dict[str, Any]) -> None:
+    recipe = with_variants(x=changes).recipes["x"]
+    assert recipe.optimizer.options == {"momentum": 0.5, "nesterov": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"optimizer": {"name": "Adam", "eps": 1e-7}}, {"eps": 1e-7}),
+        ({"model": {"name": "resnet18"}}, {}),
+        ({"schedule": {"kind": "constant", "epochs": 3, "lr": 0.1}}, {"kind": "constant", "epochs": 3, "lr": 0.1}),
+    ],
+)
+def test_a_table_of_another_name_or_kind_begins_anew(changes: dict[str, Any], options: dict[str, Any]) -> None:
+    table = next(iter(changes))
+    config = getattr(with_variants(x=changes).recipes["x"], table)
+    assert (config.model_dump() if table == "schedule" else config.options) == options
+
+
+def test_a_table_that_names_the_default_kind_or_model_is_the_same_table() -> None:
+    raw = {**BASE, "model": {"width": 2}}
+    raw["variants"] = {"x": {"schedule": {"kind": "triangle", "epochs": 9}, "model": {"name": "custom_resnet"}}}
+    recipe = resolve(raw).recipes["x"]
+    assert recipe.schedule.model_dump()["lr_max"] == 0.05 and recipe.schedule.epochs == 9
+    assert recipe.model.options == {"width": 2}
+
+
+def test_a_list_is_replaced_whole() -> None:
+    recipe = with_variants(x={"augment.train": []}).recipes["x"]
+    assert recipe.augment.train == []
+
+
+def test_a_nested_table_of_options_merges() -> None:
+    raw = {**BASE, "model": {"name": "m", "head": {"kind": "linear", "bias": True}}}
+    raw["variants"] = {"x": {"model": {"head": {"bias": False}}}}
+    assert resolve(raw).recipes["x"].model.options == {"head": {"kind": "linear", "bias": False}}
+
+
+def test_a_variant_may_ask_for_a_range_test_of_its_own() -> None:
+    study = with_variants(x={"range_test.iterations": 7})
+    assert study.recipes["base"].range_test is None
+    settings_ = study.recipes["x"].range_test
+    assert settings_ is not None and settings_.iterations == 7
+
+
+@pytest.mark.parametrize(
+    ("variants", "expected"),
+    [
+        ({"x": {"data.batchsize": 8}}, "study: variants.x: data.batchsize: unknown key, did you mean 'batch_size'?"),
+        ({"x": {"data.batch_size": 8.0}}, "study: variants.x: data.batch_size: input should be a valid integer, got 8.0"),
+        ({"x": {"optimiser.name": "Adam"}}, "study: variants.x.optimiser.name: a variant cannot change this, "
+         "did you mean 'optimizer'?"),
+        ({"x": {"seeds": [1]}}, "study: variants.x.seeds: a variant cannot change this"),
+        ({"x": {"target": {"test_accuracy": 0.1}}}, "study: variants.x.target: a variant cannot change this"),
+        ({"x": {"augment.train.p": 1}}, "study: variants.x: augment.train.p: augment.train is not a table"),
+        ({"x": {"optimizer.momentum": float("nan")}}, "study: variants.x: optimizer: expected finite numbers, got nan"),
+        ({"x": {"schedule.peak_epoch": 3}}, "study: variants.x: schedule: peak_epoch must lie between 0 and epochs"),
+        ({"x": {"": 1}}, "study: variants.x.: a variant cannot change this"),
+        ({"x": 3}, "study: variants.x: input should be a valid dictionary, got 3"),
+        ({"base": {}}, "study: variants.base: `base` is the file itself"),
+        ({"Base": {}}, "study: variants.Base: differs from 'base' only in case"),
+        ({"a": {}, "A": {}}, "study: variants.A: differs from 'a' only in case"),
+        ([1], "study: variants: expected tables [variants.NAME]"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_variant_is_named_with_the_variant_and_the_key(variants: Any, expected: str) -> None:
+    assert refusal(lambda: resolve({**BASE, "variants": variants})).startswith(expected)
+
+
+def test_the_baseline_must_be_a_variant() -> None:
+    raw = {**BASE, "variants": {"wide": {}}}
+    assert resolve({**raw, "baseline": "wide"}).baseline == "wide"
+    message = refusal(lambda: resolve({**raw, "baseline": "wied"}))
+    assert message == "study: baseline: no variant named 'wied', did you mean 'wide'?"
+
+
+# Sizes
+
+
+def test_a_thousand_variants_are_fine_and_more_are_refused() -> None:
+    many = {f"v{n}": {"data.batch_size": n + 2} for n in range(MAX_VARIANTS)}
+    assert len(resolve({**BASE, "variants": many}).recipes) == MAX_VARIANTS + 1
+    too_many: dict[str, Any] = dict.fromkeys(map(str, range(100_000)), {})
+    assert "100000 of them; 1000 is the most" in refusal(lambda: resolve({**BASE, "variants": too_many}))
+    assert "1001 of them" in refusal(lambda: resolve(BASE, [("variants", dict.fromkeys(map(str, range(1001)), {}))]))
+
+
+def test_a_file_of_more_than_a_mebibyte_is_no_study(tmp_path: Path) -> None:
+    text = base_file(tmp_path).read_text()
+    write(tmp_path, text + "#" * (MAX_FILE_BYTES - len(text)))
+    assert load_study(str(tmp_path / "study.toml")).name == "tiny"
+    path = write(tmp_path, text + "#" * (MAX_FILE_BYTES + 1 - len(text)))
+    assert "larger than 1048576 bytes" in refusal(lambda: load_study(str(path)))
+
+
+@pytest.mark.parametrize("depth", [40, 300, 20_000])
+def test_tables_and_lists_nested_too_deep_are_refused(tmp_path: Path, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    for line in (f"model.a = {deep}", f"seeds = {deep}", f"variants.x.model.a = {deep}", f"augment.train = {deep}"):
+        path = write(tmp_path, line)
+        message = refusal(lambda path=path: load_study(str(path)))
+        assert "nested too deep" in message or "recursion" in message
+    message = refusal(lambda: load_study("quickstart", settings=[f"model.a={deep}"]))
+    assert "nested too deep" in message or "not a TOML value" in message
+    key = ".".join(["model", *["a"] * depth])
+    assert "nested too deep" in refusal(lambda: load_study("quickstart", settings=[f"{key}=1"]))
+    assert "nested too deep" in refusal(lambda: with_variants(x={key: 1}))
+    nested: Any = 1
+    for _ in range(depth):
+        nested = {"a": nested}
+    assert "nested too deep" in refusal(lambda: resolve({**BASE, "model": nested}))
+    while isinstance(nested, dict):  # freed a level at a time: all at once is as deep a recursion
+        nested = nested["a"]
+
+
+def test_augmentations_may_nest_as_deep_as_anyone_writes_them() -> None:
+    transform: dict[str, Any] = {"transform": "HorizontalFlip"}
+    for _ in range(8):
+        transform = {"transform": "OneOf", "transforms": [transform]}
+    assert with_variants(x={"augment.train": [transform]}).recipes["x"].augment.train == [transform]
+
+
+@pytest.mark.parametrize("path", ["schedule.epochs", "schedule.lr_max", "schedule.peak_epoch", "optimizer.eps", "seeds"])
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**400, 1 << 20_000], ids=["high", "low", "large", "huge"])
+def test_an_integer_that_toml_has_not_is_refused(path: str, value: int) -> None:
+    given_ = [value] if path == "seeds" else value
+    assert refusal(lambda: resolve(BASE, [(path, given_)])) == f"--set: {path}: expected an integer of 64 bits"
+    raw = copy.deepcopy(BASE)
+    *tables, last = path.split(".")
+    (raw[tables[0]] if tables else raw)[last] = given_
+    assert refusal(lambda: resolve(raw)) == f"study: {path}: expected an integer of 64 bits"
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"name = ", "not valid TOML: "),
+        (b'name = "\xff"', "not valid TOML: "),
+        ('name = "x"'.encode("utf-16"), "not valid TOML: "),
+        (b"\xef\xbb\xbfname = 1", "not valid TOML: "),
+        (b'name = "\\ud800"', "not valid TOML: "),
+        (b"a = 1\na = 2", "not valid TOML: "),
+        (b"\x00", "not valid TOML: "),
+        (b"seeds = [" + b"9" * 5000 + b"]", "not a study: "),
+        (b"seeds = [0x" + b"f" * 5000 + b"]", "seeds: expected an integer of 64 bits"),
+        (b"", ": missing"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused_by_its_name(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = write(tmp_path, content)
+    message = refusal(lambda: load_study(str(path)))
+    assert message.startswith(str(path)) and expected in message
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("quikstart", "no study named 'quikstart', did you mean 'quickstart'?; --list shows"),
+        ("nowhere/study.toml", "study file not found: nowhere/study.toml"),
+        ("study.toml", "study file not found: study.toml"),
+        ("a\nb.toml", "study file not found: a b.toml"),
+        ("x" * 5000, "study file not found: xxx"),
+        ("x" * 300 + "/y", "study file not found: xxx"),
+        ("a\0b", "no study named"),
+        ("", "no study named"),
+        ("..", "no study named"),
+    ],
+)
+def test_a_study_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refusal(lambda: load_study(name)).startswith(expected)
+
+
+def test_a_folder_is_no_study(tmp_path: Path) -> None:
+    assert "study file not found" in refusal(lambda: load_study(str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", sorted(builtin_studies()))
+def test_every_built_in_study_loads_and_is_named_as_its_file(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name and study.question.endswith("?")
+    assert find_study(name) == studies_folder() / f"{name}.toml"
+
+
+def test_the_built_in_studies_are_there() -> None:
+    assert {"quickstart", "onecycle"} <= set(builtin_studies())
+
+
+# --set
+
+
+def test_a_setting_wins_over_the_file_and_its_variants(tmp_path: Path) -> None:
+    path = base_file(tmp_path, '[variants.x]\n"data.batch_size" = 16\nprecision = "float32"\n')
+    study = load_study(str(path), settings=["data.batch_size=8", "precision=bfloat16"])
+    assert [recipe.data.batch_size for recipe in study.recipes.values()] == [8, 8]
+    assert [recipe.precision for recipe in study.recipes.values()] == ["bfloat16"] * 2
+
+
+def test_a_setting_replaces_the_value_at_its_path_whole(tmp_path: Path) -> None:
+    path = base_file(tmp_path, "[variants.x]\n'optimizer.momentum' = 0.5\n")
+    study = load_study(str(path), settings=['optimizer={name="Adam", eps=1e-7}'])
+    for recipe in study.recipes.values():
+        assert recipe.optimizer.name == "Adam" and recipe.optimizer.options == {"eps": 1e-7}
+
+
+def test_a_later_setting_wins_over_an_earlier_one(tmp_path: Path) -> None:
+    study = load_study(str(base_file(tmp_path)), settings=["data.batch_size=8", "data.batch_size=4"])
+    assert study.data.batch_size == 4
+
+
+@pytest.mark.parametrize("file", ['"data.batch_size" = 16', "data = {batch_size = 16}",
+                                  'data = {batch_size = 3}\n"data.batch_size" = 16'])  # fmt: skip
+def test_a_setting_for_one_variant_wins_over_that_variant_alone(tmp_path: Path, file: str) -> None:
+    path = base_file(tmp_path, f"[variants.x]\n{file}\n[variants.y]\n{file}\n")
+    study = load_study(str(path), settings=["variants.x.data.batch_size=8"])
+    assert [recipe.data.batch_size for recipe in study.recipes.values()] == [32, 8, 16]
+
+
+def test_a_setting_can_add_a_variant(tmp_path: Path) -> None:
+    study = load_study(str(base_file(tmp_path)), settings=["variants.wide.model.width=4"])
+    assert study.recipes["wide"].model.options == {"width": 4}
+
+
+def test_seeds_and_precision_are_settings_of_their_own(tmp_path: Path) -> None:
+    path = base_file(tmp_path, '[variants.x]\nprecision = "float32"\n')
+    study = load_study(str(path), settings=["seeds=[5]"], seeds=[7, 8], precision="bfloat16")
+    assert study.seeds == [7, 8] and study.recipes["x"].precision == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2", 2), (" 2 ", 2), ("bare", "bare"), ("two words", "two words"), ('"2"', "2"), ("2 # why", 2),
+     ("", ""), ("1_0", 10), ("true", True), ("[1, 2]", [1, 2]), ("{b = 1}", {"b": 1}), ("0-4", "0-4")],
+)  # fmt: skip
+def test_a_setting_is_toml_and_a_bare_word_is_text(tmp_path: Path, text: str, value: Any) -> None:
+    study = load_study(str(base_file(tmp_path)), settings=[f"model.option={text}"])
+    assert study.model.options["option"] == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("epochs", "--set epochs: expected KEY=VALUE"),
+        ("=3", "--set =3: expected KEY=VALUE"),
+        ("model.a=[1", "--set model.a=[1: '[1' is not a TOML value"),
+        ('model.a="x', "--set model.a=\"x: '\"x' is not a TOML value"),
+        ("model.a=1\nname='y'", "--set model.a=1 name='y': "),
+        ("model.a=\n", "--set model.a=: "),
+        ("a\nb", "--set a b: expected KEY=VALUE"),
+        ("schedule.epoch=3", "schedule.epoch: unknown key, did you mean 'epochs'?"),
+        ("schedul.epochs=3", "schedul: unknown key, did you mean 'schedule'?"),
+        ("schedule.epochs=3.0", "schedule.epochs: input should be a valid integer, got 3.0"),
+        ("schedule.lr_max=nan", 'schedule.lr_max: expected a finite rate from 0 to 1e6, got nan'),
+        ("model.a=inf", "model: expected finite numbers, got inf"),
+        ("seeds.a=1", "--set: seeds.a: seeds is not a table"),
+        ("seeds=0-4", "seeds: input should be a valid list, got '0-4'"),
+        ("name=../x", "name: '../x' is not a name"),
+        ("variants=3", "variants: expected tables"),
+        ("variants.base.data.batch_size=3", "variants.base: `base` is the file itself"),
+        ("variants.x=3", "variants.x: input should be a valid dictionary, got 3"),
+        ("_recipes.base=3", "_recipes: unknown key"),
+        ("schedule..epochs=3", "schedule.: unknown key"),
+        ("model.a=\udcff", r"--set: model.a: not valid UTF-8"),
+        ("model.\udcff=1", r"--set: model.\udcff: not valid UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_setting_is_one_line(tmp_path: Path, setting: str, expected: str) -> None:
+    path = base_file(tmp_path)
+    assert expected in refusal(lambda: load_study(str(path), settings=[setting]))
+
+
+def test_a_setting_that_cannot_be_written_down_is_refused_with_the_way_out() -> None:
+    raw = {**BASE, "variants": {"adam": {"optimizer": {"name": "Adam"}}}}
+    message = refusal(lambda: resolve(raw, [("optimizer.name", "SGD")]))
+    assert message.startswith("study: variants.adam: optimizer: lacks what the file's own [optimizer] has")
+    assert "--set 'optimizer={...}'" in message
+    whole = resolve(raw, [("optimizer", {"name": "SGD"})])
+    assert whole.recipes["adam"].optimizer == whole.optimizer
+
+
+# Round trip
+
+SETTINGS: list[list[tuple[str, Any]]] = [
+    [],
+    [("data.batch_size", 8)],
+    [("optimizer", {"name": "AdamW", "betas": [0.9, 0.99]})],
+    [("schedule", {"kind": "constant", "epochs": 2, "lr": "find"})],
+    [("precision", "float32"), ("augment.train", [])],
+    [("variants.more.model.width", 7)],
+]
+VARIANTS: dict[str, Any] = {
+    "a": {},
+    "b": {"schedule": {"kind": "one_cycle_lr", "epochs": 3, "lr_max": 1, "pct_start": 0.5}},
+    "c": {"optimizer": {"name": "Adam"}, "model.width": 9, "range_test": {"iterations": 10}},
+    "d": {"augment.test": [{"transform": "OneOf", "transforms": [{"transform": "X"}, {"transform": "Y", "p": 1}]}]},
+    "e.1": {"model": {"name": "other", "a": {"b": [1, {"c": 2.5}]}}, "loss.l1": 1e-5},
+    "f": {"data.path": 'a "quoted" \\ \t path', "precision": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("overrides", SETTINGS)
+def test_a_resolved_study_reads_back_as_the_same_study(overrides: list[tuple[str, Any]]) -> None:
+    study = resolve({**BASE, "variants": VARIANTS, "baseline": "c"}, overrides)
+    again = resolve(tomllib.loads(study.to_toml()))
+    assert again == study and again.recipes == study.recipes and list(again.recipes) == list(study.recipes)
+    assert again.to_toml() == study.to_toml()
+
+
+plain = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+)
+keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+values = st.recursive(
+    plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=6,
+)
+options = st.dictionaries(keys.filter(lambda key: key not in ("name", "lr", "kind")), values, max_size=3)
+words = st.sampled_from(["a", "b"])
+variants = st.dictionaries(
+    st.sampled_from(["v", "w.1", "x-y"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "model": st.fixed_dictionaries({}, optional={"name": words, "a": values, "b.c": values}),
+            "model.a": values,
+            "model.name": words,
+            "optimizer": st.fixed_dictionaries({"name": words}),
+            "optimizer.eps": plain,
+            "augment.train": st.lists(options, max_size=2),
+            "data": st.fixed_dictionaries({}, optional={"batch_size": st.integers(2, 9), "path": st.just("p")}),
+            "schedule": st.just({"kind": "constant", "epochs": 1, "lr": 0.5}),
+            "schedule.epochs": st.integers(2, 9),
+        },
+    ),
+    max_size=3,
+)
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(options, variants, st.lists(st.tuples(st.sampled_from(["model", "model.a", "optimizer.eps"]), values), max_size=2))
+def test_whatever_resolves_reads_back_as_the_same_recipes(
+    extra: dict[str, Any], changes: dict[str, Any], overrides: list[tuple[str, Any]]
+) -> None:
+    raw = {**BASE, "model": {"name": "a", **extra}, "variants": changes}
+    try:
+        study = resolve(raw, overrides)
+    except StudyError:
+        return
+    again = resolve(tomllib.loads(study.to_toml()))
+    assert again.recipes == study.recipes and again == study
+
+
+# Anything at all
+
+hostile = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([2**63, 10**400, -1, 0]),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from(["find", "lr_min", "triangle", "constant", "one_cycle_lr", "\ud800", "a.b", "..", "base"]),
+    st.dates(),
+    st.binary(max_size=3),
+)
+NAMES = sorted({*Study.model_fields, *Recipe.model_fields, "kind", "lr", "epochs", "x", "data.path", "a.b.c", "", "_recipes"})
+any_key = st.sampled_from(NAMES) | st.text(max_size=5)
+anything = st.recursive(
+    hostile,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_key, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def study_or_one_line(raw: dict[str, Any], overrides: list[tuple[str, Any]]) -> None:
+    before = copy.deepcopy(raw)
+    try:
+        study = resolve(raw, overrides)
+        assert isinstance(study, Study) and study.to_toml()
+    except StudyError as error:
+        assert str(error).isprintable()
+    assert repr(raw) == repr(before), "resolving changes nothing that it is given"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(st.dictionaries(any_key, anything, max_size=8))
+def test_any_tables_give_a_study_or_one_line(raw: dict[str, Any]) -> None:
+    study_or_one_line(raw, [])
+
+
+def paths(tables: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in tables.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            found += [*paths(value, f"{prefix}{key}."), f"{prefix}{key}.new"]
+    return found
+
+
+VALID = {**BASE, "variants": {"v": {"schedule.epochs": 5, "model": {"width": 3}}}, "references": {}, "range_test": {}}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(st.lists(st.tuples(st.sampled_from(paths(VALID)), anything), min_size=1, max_size=3))
+def test_a_valid_study_with_anything_in_any_place_gives_a_study_or_one_line(changes: list[tuple[str, Any]]) -> None:
+    study_or_one_line(VALID, changes)
+    raw = copy.deepcopy(VALID)
+    for path, value in changes:
+        table: Any = raw
+        *parents, last = path.split(".")
+        for parent in parents:
+            table = table.get(parent) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table[last] = copy.deepcopy(value)
+    study_or_one_line(raw, [])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[*SLOW, HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 400), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_file_gives_a_study_or_one_line(tmp_path: Path, at: int, byte: int, cut: bool) -> None:
+    content = bytearray(resolve(BASE).to_toml().encode())
+    at %= len(content)
+    content[at] = byte
+    path = write(tmp_path, bytes(content[:at] if cut else content))
+    try:
+        assert isinstance(load_study(str(path)), Study)
+    except StudyError as error:
+        assert str(error).isprintable()

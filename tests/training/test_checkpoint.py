@@ -1,0 +1,215 @@
+"""Epoch checkpoints: resumed to the bit, damage noticed, nothing executed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from torch import nn
+
+from harness.config import Loss, OneCycle
+from harness.errors import RunError
+from harness.seeding import derive_seed, global_seed
+from harness.training.checkpoint import DamagedCheckpoint, attach_checkpoint, load_checkpoint
+from harness.training.engines import attach_schedule, create_loss, create_trainer
+from harness.training.schedule import lr_milestones, momentum_milestones, resolve_rates
+
+EPOCHS, STEPS = 4, 3
+CYCLE = OneCycle(
+    kind="one_cycle_lr", epochs=EPOCHS, lr_max=0.1, pct_start=0.4, div_factor=10, cycle_momentum=[0.8, 0.9]
+)
+DRAWS = torch.Generator().manual_seed(0)
+BATCHES = [(torch.randn(6, 4, generator=DRAWS), torch.randint(3, (6,), generator=DRAWS)) for _ in range(STEPS)]
+
+
+class Killed(BaseException):
+    """As a signal ends it."""
+
+
+class Bench:
+    """A tiny training with everything that a checkpoint holds."""
+
+    def __init__(self, path: Path, optimizer: str = "SGD", digest: str = "ours") -> None:
+        self.path, self.digest = path, digest
+        with global_seed(0, "test"):
+            self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+        options = {"momentum": 0.9} if optimizer == "SGD" else {}
+        self.optimizer = getattr(torch.optim, optimizer)(self.model.parameters(), lr=0.0, **options)
+        self.trainer = create_trainer(
+            self.model, self.optimizer, create_loss(Loss(), self.model), device="cpu", precision="float32"
+        )
+        handlers = attach_schedule(
+            self.trainer,
+            self.optimizer,
+            lr_milestones(CYCLE, resolve_rates(CYCLE, None), STEPS),
+            momentum_milestones(CYCLE, STEPS),
+        )
+        self.used: list[tuple[float, float]] = []
+        self.trainer.add_event_handler(
+            Events.EPOCH_STARTED, lambda: torch.manual_seed(derive_seed(0, "dropout", self.trainer.state.epoch))
+        )
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self.note)
+        self.state = {"trainer": self.trainer, "model": self.model, "optimizer": self.optimizer, **handlers}
+        attach_checkpoint(self.trainer, self.state, path, digest)
+
+    def note(self) -> None:
+        group = self.optimizer.param_groups[0]
+        self.used.append((group["lr"], group["momentum"] if "momentum" in group else group["betas"][0]))
+
+    def run(self, *, kill_in: int | None = None) -> Bench:
+        if kill_in:
+
+            def kill() -> None:
+                if self.trainer.state.iteration == (kill_in - 1) * STEPS + 2:
+                    raise Killed
+
+            self.trainer.add_event_handler(Events.ITERATION_COMPLETED, kill)
+        with torch.random.fork_rng(devices=[]):
+            self.trainer.run(BATCHES, max_epochs=EPOCHS)
+        return self
+
+    def load(self) -> bool:
+        return load_checkpoint(self.path, self.state, self.digest)
+
+    def bytes(self) -> bytes:
+        buffer = io.BytesIO()
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer)
+        return buffer.getvalue()
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Callable[..., Path]:
+    """The checkpoint that a training killed in its third epoch leaves behind."""
+
+    def make(optimizer: str = "SGD") -> Path:
+        path = tmp_path / "checkpoint.pt"
+        with pytest.raises(Killed):
+            Bench(path, optimizer).run(kill_in=3)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, optimizer: str, epoch: int) -> None:
+    whole = Bench(tmp_path / "whole.pt", optimizer).run()
+    path = tmp_path / "killed.pt"
+    with pytest.raises(Killed):
+        Bench(path, optimizer).run(kill_in=epoch)
+    resumed = Bench(path, optimizer)
+    assert resumed.load() == (epoch > 1)
+    resumed.run()
+    assert resumed.bytes() == whole.bytes()
+    assert resumed.used == whole.used[(epoch - 1) * STEPS :]
+
+
+def test_there_is_a_checkpoint_after_every_epoch_but_the_last_and_no_other_file(tmp_path: Path) -> None:
+    bench, seen = Bench(tmp_path / "checkpoint.pt"), []
+
+    def note() -> None:
+        content = bench.path.read_bytes() if bench.path.exists() else b""
+        seen.append(hashlib.sha256(content).hexdigest())
+        assert {path.name for path in tmp_path.iterdir()} <= {"checkpoint.pt"}
+
+    bench.trainer.add_event_handler(Events.EPOCH_COMPLETED, note)
+    bench.run()
+    assert len(set(seen[:3])) == 3 and seen[3] == seen[2]
+
+
+def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "checkpoint.pt")
+    before = bench.bytes()
+    assert bench.load() is False and bench.bytes() == before
+
+
+def test_a_checkpoint_cut_anywhere_is_damaged_and_changes_nothing(killed: Callable[..., Path]) -> None:
+    path = killed()
+    content = path.read_bytes()
+    bench = Bench(path)
+    before = bench.bytes()
+    for length in {0, 1, 63, 64, 65, 66, 100, len(content) // 2, len(content) - 1}:
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedCheckpoint, match="checkpoint.pt: damaged, its checksum does not match$"):
+            bench.load()
+    assert bench.bytes() == before and bench.trainer.state.epoch == 0
+
+
+def test_a_checkpoint_with_any_bit_flipped_is_damaged(killed: Callable[..., Path]) -> None:
+    path = killed()
+    content = path.read_bytes()
+    bench = Bench(path)
+    for at in sorted({*range(80), *range(80, len(content), 97), len(content) - 1}):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        path.write_bytes(flipped)
+        with pytest.raises(DamagedCheckpoint):
+            bench.load()
+
+
+def test_another_configurations_checkpoint_is_refused_and_changes_nothing(killed: Callable[..., Path]) -> None:
+    path = killed()
+    bench = Bench(path, digest="another")
+    before = bench.bytes()
+    with pytest.raises(RunError, match="belongs to another configuration; --force moves the run aside") as caught:
+        bench.load()
+    assert not isinstance(caught.value, DamagedCheckpoint) and bench.bytes() == before
+
+
+class Bomb:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch.save", "torch.save beside our keys"])
+def test_a_checkpoint_with_a_matching_checksum_is_still_data_and_never_code(tmp_path: Path, how: str) -> None:
+    fuse = tmp_path / "exploded"
+    bomb = Bomb(f"touch {fuse}")
+    buffer = io.BytesIO()
+    if how == "pickle":
+        pickle.dump({"digest": "ours", "state": bomb}, buffer)
+    else:
+        torch.save(bomb if how == "torch.save" else {"digest": "ours", "state": {}, "more": bomb}, buffer)
+    content = buffer.getvalue()
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with pytest.raises(DamagedCheckpoint, match="checkpoint.pt: not a checkpoint of ours$"):
+        Bench(path).load()
+    assert not fuse.exists()
+    if how == "pickle":
+        pickle.loads(content)
+        assert fuse.exists(), "the bomb is a real one"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip archive", b"\x80\x04N."])
+def test_bytes_that_are_no_checkpoint_are_damaged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with pytest.raises(DamagedCheckpoint, match="not a checkpoint of ours"):
+        Bench(path).load()
+
+
+def test_a_checkpoint_holds_plain_tensors_and_numbers_that_weights_only_loads(killed: Callable[..., Path]) -> None:
+    content = killed("Adam").read_bytes().partition(b"\n")[2]
+    saved = torch.load(io.BytesIO(content), weights_only=True)
+    assert saved["digest"] == "ours"
+    assert {"trainer", "model", "optimizer", "schedule", "momentum"} <= set(saved["state"])
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="file/checkpoint.pt: cannot be written"):
+        Bench(tmp_path / "file" / "checkpoint.pt").run()
