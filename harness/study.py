@@ -6,16 +6,17 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import harness
-from harness.config import Recipe, Study
-from harness.errors import DataError, HarnessError, HeldError, StudyError
+from harness.config import MAX_SEEDS, Recipe, Study
+from harness.errors import DataError, HarnessError, RunError, StudyError
 from harness.schema import one_line, suggest
-from harness.store import StudyFolder, atomic_write
+from harness.store import StudyFolder
 from harness.study_file import builtin_studies, load_study
 
 if TYPE_CHECKING:
@@ -36,15 +37,19 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise StudyError(f"--seeds {text}: expected seeds such as 0,1,2 or 0-4")
+        digits = max(len(first), len(last))
+        if not first.isdecimal() or (dash and not last.isdecimal()) or digits > 16:
+            raise StudyError(f"--seeds {one_line(text, 80)}: expected seeds such as 0,1,2 or 0-4")
         low, high = int(first), int(last or first)
-        if high < low or high - low >= 10_000:
-            raise StudyError(f"--seeds {text}: {part.strip()} is not a range of at most 10000 rising seeds")
+        if high < low or len(seeds) + high - low >= MAX_SEEDS:
+            raise StudyError(
+                f"--seeds {one_line(text, 80)}: {part.strip()} is not a range of rising seeds, "
+                f"or there are more than {MAX_SEEDS}"
+            )
         seeds += range(low, high + 1)
-    if len(set(seeds)) != len(seeds):
-        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
-        raise StudyError(f"--seeds {text}: seed {twice} is named twice")
+    twice = next((seed for seed, times in Counter(seeds).items() if times > 1), None)
+    if twice is not None:
+        raise StudyError(f"--seeds {one_line(text, 80)}: seed {twice} is named twice")
     return seeds
 
 
@@ -201,7 +206,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     """Plan all studies before the first begins, so that a mistake in the last one costs nothing."""
     from harness.device import threads_for
     from harness.launch import get_launcher
-    from harness.launch.job import Job, check_folders
+    from harness.launch.job import Job, check_folders, check_plan
     from harness.plan import choose_variants
     from harness.training.progress import say, silent
 
@@ -213,20 +218,42 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     chosen = [choose_variants(study, options["variants"]) for study in studies]
     status = 0
     if options["report_only"]:
+        for folder in folders:
+            if not folder.path.is_dir():
+                raise StudyError(f"--report-only: there is no {folder.path} to report on; --out says where")
         for study, folder, variants in zip(studies, folders, chosen, strict=True):
             status = max(status, _report(study, folder, variants, images, options))
         return status
     plans = [_plan(study, folder, images, options) for study, folder in zip(studies, folders, strict=True)]
     for plan in plans:
+        check_plan(plan)
         check_folders(plan, force=options["force"], say=speak)
     launch = get_launcher(options["launcher"])
     for plan in plans:
-        atomic_write(plan.folder.study_file, plan.study.to_toml())
+        plan.folder.write_study(plan.study.to_toml())
         speak(_opening(plan))
-        launch(Job(plan, images, threads_for(options["workers"]), speak), options["workers"])
+        job = Job(plan, images, threads_for(options["workers"]), speak)
+        lost = _lost(plan, launch(job, options["workers"]))
+        for line in lost:
+            click.echo(line, err=True)
+        status = max(status, EXIT_RUN_FAILED if lost else 0)
         names = [variant.name for variant in plan.variants]
         status = max(status, _report(plan.study, plan.folder, names, images, options))
     return status
+
+
+def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:
+    """A line for every planned run that has left no trace of how it ended."""
+    lines = []
+    for _, folder in plan.runs():
+        try:
+            ended = folder.status() in ("finished", "failed")
+        except RunError:  # the report says so
+            continue
+        if not ended:
+            cause = causes.get(folder.name, "its folder was removed; the same command does it again")
+            lines.append(f"{folder.name}: not finished: {cause}")
+    return lines
 
 
 def _plan(study: Study, folder: StudyFolder, images: Images, options: dict[str, Any]) -> Plan:
@@ -292,13 +319,18 @@ def main() -> None:
         click.echo(f"error: {one_line(error.format_message())}", err=True)
         sys.exit(EXIT_WRONG_REQUEST)
     except (KeyboardInterrupt, click.Abort):
+        for number in (signal.SIGINT, signal.SIGTERM):  # the impatient one comes twice
+            signal.signal(number, signal.SIG_IGN)
         click.echo("interrupted: the same command goes on where this one ended", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except HarnessError as error:
         click.echo(f"error: {one_line(error, 1000)}", err=True)
-        sys.exit(EXIT_RUN_FAILED if isinstance(error, HeldError) else EXIT_WRONG_REQUEST)
+        sys.exit(EXIT_RUN_FAILED if isinstance(error, RunError) else EXIT_WRONG_REQUEST)
     except BrokenPipeError:  # the reader (head, a pager) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_RUN_FAILED)
+    except (OSError, MemoryError) as error:  # the machine's fault, not the program's: no traceback
+        click.echo(f"error: {type(error).__name__}: {one_line(error)}", err=True)
         sys.exit(EXIT_RUN_FAILED)
 
 

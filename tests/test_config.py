@@ -173,7 +173,7 @@ def test_the_rate_belongs_to_the_schedule() -> None:
         ({**ONE_CYCLE, "cycle_momentum": [0.9]}, "schedule.cycle_momentum: .*at least 2"),
         ({**ONE_CYCLE, "cycle_momentum": [0.85, 1.0]}, r"schedule.cycle_momentum\[1\]: .*less than 1"),
         ({**ONE_CYCLE, "total_steps": 0}, "schedule.total_steps: .*greater than or equal to 1"),
-        ({**ONE_CYCLE, "lr_max": "fnd"}, 'schedule.lr_max: expected a rate >= 0 or "find", got \'fnd\''),
+        ({**ONE_CYCLE, "lr_max": "fnd"}, "schedule.lr_max: expected a rate >= 0 or \"find\", got 'fnd'"),
         ({"epochs": 4, "peak_epoch": 1, "final": "find"}, 'schedule.final: expected a rate >= 0 or "lr_min"'),
         ([], "schedule: "),
         ("constant", "schedule: "),
@@ -242,15 +242,21 @@ def test_seeds_are_one_to_ten_thousand_integers(seeds: Any) -> None:
 
 
 def test_a_layer_named_twice_is_refused() -> None:
-    assert refusal("attribution.layers", ["prep", "prep"]) == "study: attribution.layers: 'prep' is named twice"
+    assert (
+        refusal("attribution.layers", ["prep", "prep"]) == "study: attribution.layers: 'prep' is named twice"
+    )
 
 
-@pytest.mark.parametrize("key", ["_recipes", "model_config", "model_fields", "__class__", "recipes", "Name", ""])
+@pytest.mark.parametrize(
+    "key", ["_recipes", "model_config", "model_fields", "__class__", "recipes", "Name", ""]
+)
 def test_a_top_level_key_that_is_not_the_schemas_is_refused_whatever_it_is_called(key: str) -> None:
     assert "unknown key" in refusal(key, {"base": 1})
 
 
-@pytest.mark.parametrize("key", ["model_config", "options", "model_extra", "copy", "_private", "__class__", "__dict__"])
+@pytest.mark.parametrize(
+    "key", ["model_config", "options", "model_extra", "copy", "_private", "__class__", "__dict__"]
+)
 def test_an_option_may_have_the_name_of_something_inside_the_schema(key: str) -> None:
     config = with_value(f"optimizer.{key}", 3).optimizer
     assert config.name == "SGD" and config.options == {key: 3}

@@ -46,7 +46,9 @@ def test_a_name_that_is_no_device_is_refused_with_those_that_are(name: str) -> N
 def test_a_cuda_device_that_is_not_there_is_refused_with_their_number() -> None:
     count = torch.cuda.device_count() if CUDA else 0
     for name in (f"cuda:{count}", "cuda:999", *(() if CUDA else ("cuda", "cuda:0"))):
-        with pytest.raises(StudyError, match=f"^--device {name}: {count} CUDA devices are here; use --device cpu"):
+        with pytest.raises(
+            StudyError, match=f"^--device {name}: {count} CUDA devices are here; use --device cpu"
+        ):
             resolve_device(name)
 
 
@@ -69,7 +71,12 @@ def test_float16_needs_a_gpu() -> None:
 
 @pytest.mark.parametrize(
     ("avx512_bf16", "amx", "expected"),
-    [(False, False, "float32"), (True, False, "bfloat16"), (False, True, "bfloat16"), (True, True, "bfloat16")],
+    [
+        (False, False, "float32"),
+        (True, False, "bfloat16"),
+        (False, True, "bfloat16"),
+        (True, True, "bfloat16"),
+    ],
 )
 def test_auto_precision_on_a_cpu_is_bfloat16_where_it_multiplies_in_it(
     monkeypatch: pytest.MonkeyPatch, avx512_bf16: bool, amx: bool, expected: str
@@ -109,7 +116,9 @@ def test_convolutions_run_in_channels_last_but_on_mps() -> None:
 
 
 @pytest.mark.parametrize(("setting", "threads"), [("3", 3), ("12", 12), ("4,2", 4), (" 2 ", 2)])
-def test_threads_are_those_of_omp_num_threads(monkeypatch: pytest.MonkeyPatch, setting: str, threads: int) -> None:
+def test_threads_are_those_of_omp_num_threads(
+    monkeypatch: pytest.MonkeyPatch, setting: str, threads: int
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
     assert threads_for(1) == threads_for(8) == threads
 

@@ -80,7 +80,9 @@ def test_all_parameters_are_optimized() -> None:
 )  # fmt: skip
 def test_a_name_that_is_no_usable_optimizer_is_refused(name: str, hint: str) -> None:
     message = refusal(name)
-    assert message.startswith(f"study: optimizer.name: torch.optim has no usable {name!r}") and hint in message
+    assert (
+        message.startswith(f"study: optimizer.name: torch.optim has no usable {name!r}") and hint in message
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,9 @@ def test_a_name_that_is_no_usable_optimizer_is_refused(name: str, hint: str) -> 
         ("SGD", {"weight_decay": [0.1, 0.2]}, "not supported"),
     ],
 )
-def test_what_torch_refuses_is_said_in_its_words_on_one_line(name: str, options: dict[str, Any], says: str) -> None:
+def test_what_torch_refuses_is_said_in_its_words_on_one_line(
+    name: str, options: dict[str, Any], says: str
+) -> None:
     message = refusal(name, **options)
     assert message.startswith(f"study: optimizer: torch.optim.{name} says: ") and says in message
 

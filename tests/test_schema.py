@@ -92,7 +92,9 @@ def test_a_missing_key_is_named_with_its_path() -> None:
         ({"many": {}}, "many: input should be a valid list, got {}"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_path_and_what_was_expected(raw: dict[str, Any], expected: str) -> None:
+def test_a_wrong_value_is_named_with_its_path_and_what_was_expected(
+    raw: dict[str, Any], expected: str
+) -> None:
     assert refusal(**raw) == f"file.toml: {expected}"
 
 

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from harness.seeding import derive_seed, generator, global_seed
 
 arguments = st.tuples(
-    st.integers(0, 2**53 - 1), st.sampled_from(["shuffle", "augment", "dropout"]), st.integers(0, 9), st.integers(0, 9)
+    st.integers(0, 2**53 - 1),
+    st.sampled_from(["shuffle", "augment", "dropout"]),
+    st.integers(0, 9),
+    st.integers(0, 9),
 )
 
 

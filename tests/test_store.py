@@ -65,7 +65,9 @@ def test_a_write_makes_folders_replaces_the_file_and_leaves_nothing_else(tmp_pat
 
 def test_a_path_below_a_file_cannot_be_written_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunError, match=r"file/below: cannot be written: (Not a directory|File exists)$") as caught:
+    with pytest.raises(
+        RunError, match=r"file/below: cannot be written: (Not a directory|File exists)$"
+    ) as caught:
         atomic_write(tmp_path / "file" / "below", "y")
     assert isinstance(caught.value.__cause__, OSError), "what the disk said decides the kind of failure"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -228,7 +230,9 @@ def test_a_digest_depends_on_values_and_not_on_order() -> None:
         ({"t": "x" * 99}, {"t": "y"}, f't: "{"x" * 58}… planned, "y" on disk'),
     ],
 )  # fmt: skip
-def test_the_first_difference_is_named_with_its_path_and_both_values(ours: Any, theirs: Any, said: str | None) -> None:
+def test_the_first_difference_is_named_with_its_path_and_both_values(
+    ours: Any, theirs: Any, said: str | None
+) -> None:
     assert first_difference(ours, theirs) == said
     assert (said is None) == (digest(ours) == digest(theirs)), "where digests differ a difference is named"
 
@@ -284,7 +288,9 @@ def test_verify_names_the_artefact_that_is_damaged(run: RunFolder, name: str, da
         file.mkdir()
     elif damage != "gone":
         flipped = content[:5] + bytes([content[5] ^ 1]) + content[6:]
-        file.write_bytes({"flip": flipped, "cut": content[:-1], "grow": content + b"\n", "empty": b""}[damage])
+        file.write_bytes(
+            {"flip": flipped, "cut": content[:-1], "grow": content + b"\n", "empty": b""}[damage]
+        )
     with pytest.raises(RunError, match=f"{name}: (damaged|cannot be read)"):
         run.verify()
 
@@ -335,7 +341,16 @@ def test_runs_on_disk_are_listed_by_variant_and_seed_and_stray_folders_are_not(r
     folder = run.study
     for variant, seed in (("b", 2), ("b", 10), ("a", 0)):
         write_record(folder.run(variant, seed).record_file, {"status": "running"})
-    for stray in ("seed-x", "seed-", "seed-1.5", "seed--1", "seed-007", "seed-\u0663", "seed-2 (copy)", "notes"):
+    for stray in (
+        "seed-x",
+        "seed-",
+        "seed-1.5",
+        "seed--1",
+        "seed-007",
+        "seed-\u0663",
+        "seed-2 (copy)",
+        "notes",
+    ):
         (folder.path / "runs" / "b" / stray).mkdir()
     (folder.path / "runs" / "b" / "seed-5").write_text("a file")
     assert [(run.variant, run.seed) for run in folder.runs()] == [("a", 0), ("b", 2), ("b", 10)]
@@ -386,7 +401,9 @@ def holder_process(lock: Path) -> Iterator[subprocess.Popen[str]]:
             process.stdout.close()
 
 
-def test_a_lock_held_by_another_process_is_refused_naming_it_and_its_host_and_dies_with_it(tmp_path: Path) -> None:
+def test_a_lock_held_by_another_process_is_refused_naming_it_and_its_host_and_dies_with_it(
+    tmp_path: Path,
+) -> None:
     lock = tmp_path / "locks" / "run-base-0.lock"
     with holder_process(lock) as process:
         for _ in range(2):  # being refused does not wipe the holder's name
@@ -444,13 +461,20 @@ def test_a_holder_without_a_readable_name_is_another_process(tmp_path: Path, con
 
 def test_a_lock_below_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunError, match=r"file/x.lock: cannot be locked: ") as caught, locked(tmp_path / "file" / "x.lock", "x"):
+    with (
+        pytest.raises(RunError, match=r"file/x.lock: cannot be locked: ") as caught,
+        locked(tmp_path / "file" / "x.lock", "x"),
+    ):
         pass
     assert not isinstance(caught.value, HeldError)
 
 
 def test_every_run_range_test_and_the_report_have_locks_of_their_own(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "study")
-    with folder.run("a", 1).lock(wait=False), folder.run("a", 11).lock(wait=False), folder.run("a-1", 1).lock(wait=False):
+    with (
+        folder.run("a", 1).lock(wait=False),
+        folder.run("a", 11).lock(wait=False),
+        folder.run("a-1", 1).lock(wait=False),
+    ):
         with folder.range_test_lock("a"), folder.range_test_lock("b"), folder.report_lock():
             assert len(list(folder.locks.glob("*.lock"))) == 6

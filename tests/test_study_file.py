@@ -87,10 +87,15 @@ def test_a_dotted_key_and_a_table_of_the_same_name_change_one_value(changes: dic
     [
         ({"optimizer": {"name": "Adam", "eps": 1e-7}}, {"eps": 1e-7}),
         ({"model": {"name": "resnet18"}}, {}),
-        ({"schedule": {"kind": "constant", "epochs": 3, "lr": 0.1}}, {"kind": "constant", "epochs": 3, "lr": 0.1}),
+        (
+            {"schedule": {"kind": "constant", "epochs": 3, "lr": 0.1}},
+            {"kind": "constant", "epochs": 3, "lr": 0.1},
+        ),
     ],
 )
-def test_a_table_of_another_name_or_kind_begins_anew(changes: dict[str, Any], options: dict[str, Any]) -> None:
+def test_a_table_of_another_name_or_kind_begins_anew(
+    changes: dict[str, Any], options: dict[str, Any]
+) -> None:
     table = next(iter(changes))
     config = getattr(with_variants(x=changes).recipes["x"], table)
     assert (config.model_dump() if table == "schedule" else config.options) == options
@@ -98,7 +103,9 @@ def test_a_table_of_another_name_or_kind_begins_anew(changes: dict[str, Any], op
 
 def test_a_table_that_names_the_default_kind_or_model_is_the_same_table() -> None:
     raw = {**BASE, "model": {"width": 2}}
-    raw["variants"] = {"x": {"schedule": {"kind": "triangle", "epochs": 9}, "model": {"name": "custom_resnet"}}}
+    raw["variants"] = {
+        "x": {"schedule": {"kind": "triangle", "epochs": 9}, "model": {"name": "custom_resnet"}}
+    }
     recipe = resolve(raw).recipes["x"]
     assert recipe.schedule.model_dump()["lr_max"] == 0.05 and recipe.schedule.epochs == 9
     assert recipe.model.options == {"width": 2}
@@ -161,7 +168,9 @@ def test_a_thousand_variants_are_fine_and_more_are_refused() -> None:
     assert len(resolve({**BASE, "variants": many}).recipes) == MAX_VARIANTS + 1
     too_many: dict[str, Any] = dict.fromkeys(map(str, range(100_000)), {})
     assert "100000 of them; 1000 is the most" in refusal(lambda: resolve({**BASE, "variants": too_many}))
-    assert "1001 of them" in refusal(lambda: resolve(BASE, [("variants", dict.fromkeys(map(str, range(1001)), {}))]))
+    assert "1001 of them" in refusal(
+        lambda: resolve(BASE, [("variants", dict.fromkeys(map(str, range(1001)), {}))])
+    )
 
 
 def test_a_file_of_more_than_a_mebibyte_is_no_study(tmp_path: Path) -> None:
@@ -175,7 +184,12 @@ def test_a_file_of_more_than_a_mebibyte_is_no_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("depth", [40, 300, 20_000])
 def test_tables_and_lists_nested_too_deep_are_refused(tmp_path: Path, depth: int) -> None:
     deep = "[" * depth + "]" * depth
-    for line in (f"model.a = {deep}", f"seeds = {deep}", f"variants.x.model.a = {deep}", f"augment.train = {deep}"):
+    for line in (
+        f"model.a = {deep}",
+        f"seeds = {deep}",
+        f"variants.x.model.a = {deep}",
+        f"augment.train = {deep}",
+    ):
         path = write(tmp_path, line)
         message = refusal(lambda path=path: load_study(str(path)))
         assert "nested too deep" in message or "recursion" in message
@@ -199,11 +213,17 @@ def test_augmentations_may_nest_as_deep_as_anyone_writes_them() -> None:
     assert with_variants(x={"augment.train": [transform]}).recipes["x"].augment.train == [transform]
 
 
-@pytest.mark.parametrize("path", ["schedule.epochs", "schedule.lr_max", "schedule.peak_epoch", "optimizer.eps", "seeds"])
-@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**400, 1 << 20_000], ids=["high", "low", "large", "huge"])
+@pytest.mark.parametrize(
+    "path", ["schedule.epochs", "schedule.lr_max", "schedule.peak_epoch", "optimizer.eps", "seeds"]
+)
+@pytest.mark.parametrize(
+    "value", [2**63, -(2**63) - 1, 10**400, 1 << 20_000], ids=["high", "low", "large", "huge"]
+)
 def test_an_integer_that_toml_has_not_is_refused(path: str, value: int) -> None:
     given_ = [value] if path == "seeds" else value
-    assert refusal(lambda: resolve(BASE, [(path, given_)])) == f"--set: {path}: expected an integer of 64 bits"
+    assert (
+        refusal(lambda: resolve(BASE, [(path, given_)])) == f"--set: {path}: expected an integer of 64 bits"
+    )
     raw = copy.deepcopy(BASE)
     *tables, last = path.split(".")
     (raw[tables[0]] if tables else raw)[last] = given_
@@ -228,7 +248,9 @@ def test_an_integer_that_toml_has_not_is_refused(path: str, value: int) -> None:
         (b"", ": missing"),
     ],
 )
-def test_a_file_that_is_no_study_is_refused_by_its_name(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_a_file_that_is_no_study_is_refused_by_its_name(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
     path = write(tmp_path, content)
     message = refusal(lambda: load_study(str(path)))
     assert message.startswith(str(path)) and expected in message
@@ -376,7 +398,11 @@ VARIANTS: dict[str, Any] = {
     "a": {},
     "b": {"schedule": {"kind": "one_cycle_lr", "epochs": 3, "lr_max": 1, "pct_start": 0.5}},
     "c": {"optimizer": {"name": "Adam"}, "model.width": 9, "range_test": {"iterations": 10}},
-    "d": {"augment.test": [{"transform": "OneOf", "transforms": [{"transform": "X"}, {"transform": "Y", "p": 1}]}]},
+    "d": {
+        "augment.test": [
+            {"transform": "OneOf", "transforms": [{"transform": "X"}, {"transform": "Y", "p": 1}]}
+        ]
+    },
     "e.1": {"model": {"name": "other", "a": {"b": [1, {"c": 2.5}]}}, "loss.l1": 1e-5},
     "f": {"data.path": 'a "quoted" \\ \t path', "precision": "bfloat16"},
 }
@@ -415,7 +441,9 @@ variants = st.dictionaries(
             "optimizer": st.fixed_dictionaries({"name": words}),
             "optimizer.eps": plain,
             "augment.train": st.lists(options, max_size=2),
-            "data": st.fixed_dictionaries({}, optional={"batch_size": st.integers(2, 9), "path": st.just("p")}),
+            "data": st.fixed_dictionaries(
+                {}, optional={"batch_size": st.integers(2, 9), "path": st.just("p")}
+            ),
             "schedule": st.just({"kind": "constant", "epochs": 1, "lr": 0.5}),
             "schedule.epochs": st.integers(2, 9),
         },
@@ -426,7 +454,11 @@ SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
-@given(options, variants, st.lists(st.tuples(st.sampled_from(["model", "model.a", "optimizer.eps"]), values), max_size=2))
+@given(
+    options,
+    variants,
+    st.lists(st.tuples(st.sampled_from(["model", "model.a", "optimizer.eps"]), values), max_size=2),
+)
 def test_whatever_resolves_reads_back_as_the_same_recipes(
     extra: dict[str, Any], changes: dict[str, Any], overrides: list[tuple[str, Any]]
 ) -> None:
@@ -448,11 +480,26 @@ hostile = st.one_of(
     st.sampled_from([2**63, 10**400, -1, 0]),
     st.floats(),
     st.text(max_size=5),
-    st.sampled_from(["find", "lr_min", "triangle", "constant", "one_cycle_lr", "\ud800", "a.b", "..", "base"]),
+    st.sampled_from(
+        ["find", "lr_min", "triangle", "constant", "one_cycle_lr", "\ud800", "a.b", "..", "base"]
+    ),
     st.dates(),
     st.binary(max_size=3),
 )
-NAMES = sorted({*Study.model_fields, *Recipe.model_fields, "kind", "lr", "epochs", "x", "data.path", "a.b.c", "", "_recipes"})
+NAMES = sorted(
+    {
+        *Study.model_fields,
+        *Recipe.model_fields,
+        "kind",
+        "lr",
+        "epochs",
+        "x",
+        "data.path",
+        "a.b.c",
+        "",
+        "_recipes",
+    }
+)
 any_key = st.sampled_from(NAMES) | st.text(max_size=5)
 anything = st.recursive(
     hostile,
@@ -486,12 +533,19 @@ def paths(tables: dict[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
-VALID = {**BASE, "variants": {"v": {"schedule.epochs": 5, "model": {"width": 3}}}, "references": {}, "range_test": {}}
+VALID = {
+    **BASE,
+    "variants": {"v": {"schedule.epochs": 5, "model": {"width": 3}}},
+    "references": {},
+    "range_test": {},
+}
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 @given(st.lists(st.tuples(st.sampled_from(paths(VALID)), anything), min_size=1, max_size=3))
-def test_a_valid_study_with_anything_in_any_place_gives_a_study_or_one_line(changes: list[tuple[str, Any]]) -> None:
+def test_a_valid_study_with_anything_in_any_place_gives_a_study_or_one_line(
+    changes: list[tuple[str, Any]],
+) -> None:
     study_or_one_line(VALID, changes)
     raw = copy.deepcopy(VALID)
     for path, value in changes:

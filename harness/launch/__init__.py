@@ -18,11 +18,11 @@ LAUNCHERS = {"serial": "harness.launch.local:serial"}
 class Launcher(Protocol):
     """Executes what is missing of a job's range tests and runs; failures are recorded in the run folders."""
 
-    def __call__(self, job: Job, workers: int) -> list[str]:
+    def __call__(self, job: Job, workers: int) -> dict[str, str]:
         """Return when nothing is left to do.
 
         Returns:
-            A line for every failure that could not be recorded: a full disk, a folder that is gone.
+            Run name -> cause, of failures that could not be recorded: a full disk, a folder that is gone.
         """
 
 

@@ -50,7 +50,8 @@ def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
     damaged is moved aside and kept; so is another configuration's with ``force``.
 
     Raises:
-        StudyError: a folder holds another configuration's run (the first difference is named); nothing is moved.
+        StudyError: a folder holds another configuration's run (the first difference is named); nothing has
+            been moved.
         HeldError: another process is at work on a folder that would have to be moved.
     """
     variants = {variant.name: variant for variant in plan.variants}

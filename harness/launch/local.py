@@ -9,10 +9,10 @@ from harness.training.range_test import ensure_range_test
 from harness.training.schedule import Rates, resolve_rates
 
 
-def serial(job: Job, workers: int) -> list[str]:
+def serial(job: Job, workers: int) -> dict[str, str]:
     """Take what is free first, then wait for what other processes hold."""
     rates: dict[str, Rates | RunError] = {}
-    unrecorded: list[str] = []
+    unrecorded: dict[str, str] = {}
     pending, said = job.plan.runs(), set()
     for wait in (False, True):
         held = []
@@ -27,7 +27,7 @@ def serial(job: Job, workers: int) -> list[str]:
                     job.say(f"{error}; left for later")
                     said.add(str(error))
             except RunError as error:
-                unrecorded.append(f"{folder.name}: {error}")
+                unrecorded[folder.name] = str(error)
                 job.say(f"{folder.name}  FAILED: {error}")
         pending = held
     return unrecorded

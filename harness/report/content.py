@@ -23,7 +23,7 @@ class Block:
     Attributes:
         kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure``
             (``picture``, ``file``) or ``code``.
-        title: of a table or code that the page shows only when it is opened; empty for what is always open.
+        title: of a figure; of a table or code that the page shows only when it is opened, else empty.
         numeric: which columns of a table hold numbers.
     """
 
@@ -170,12 +170,20 @@ def _standing(reference: float, summaries: list[VariantSummary]) -> str:
 
 def _figures(pictures: dict[str, Picture], names: Sequence[str]) -> list[Block]:
     """The figures of these names, a name's variants together."""
+    several = len({picture.variant for picture in pictures.values() if picture.variant}) > 1
     return [
-        Block("figure", picture=picture, file=file)
+        Block("figure", title=_figure_title(picture, several), picture=picture, file=file)
         for name in names
         for file, picture in pictures.items()
         if picture.name == name
     ]
+
+
+def _figure_title(picture: Picture, several: bool) -> str:
+    """``Confusion``, or ``Confusion: no_cutout`` where several variants have one."""
+    titles = {"gradcam": "Grad-CAM", "range_test": "Learning-rate range test"}
+    title = titles.get(picture.name, picture.name.replace("_", " ").capitalize())
+    return f"{title}: {picture.variant}" if several and picture.variant else title
 
 
 def _runs(results: Results) -> list[Block]:

@@ -18,7 +18,7 @@ from harness.report.style import COLOURS, DPI, FAINT, INK, WIDTH, Picture, house
 
 Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
 
-PREDICTED_COLOUR, ACTUAL_COLOUR = COLOURS[1], COLOURS[2]
+PREDICTED_COLOUR = COLOURS[1]
 MOST_ROWS = 20  # classes in the gallery of augmented samples
 AUGMENTED = 7  # images beside each original
 GALLERY_COLUMNS = 5
@@ -120,8 +120,24 @@ def misclassified(choice: Choice, evaluation: Split) -> Picture:
     return Picture("misclassified", choice.run.variant, caption, png)
 
 
-def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture:
-    """Grad-CAM of the chosen images at every layer, for the predicted and for the actual class.
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What Grad-CAM saw in N images.
+
+    Attributes:
+        shown: the images as the network met them, in their own colours.
+        predicted: maps (layers, N, H, W) of the evidence for the predicted classes.
+        actual: the same for the actual classes; None where no prediction was wrong.
+    """
+
+    layers: list[str]
+    shown: Images
+    predicted: NDArray[np.float32]
+    actual: NDArray[np.float32] | None
+
+
+def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explanation:
+    """Grad-CAM of the chosen images, by the weights of the last epoch.
 
     Args:
         layers: names of the network's layers; empty takes its stages.
@@ -137,21 +153,25 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
     assert found is not None
     model, metadata = load_weights(run.folder.path / "model.safetensors")
     layers = list(layers) or stages(model, metadata["image_shape"])
-    pipeline = run.recipe["augment"]["test"]
-    subset = split_of(
-        evaluation.images[choice.indices], evaluation.labels[choice.indices], evaluation.classes
+    pipeline, indices = run.recipe["augment"]["test"], choice.indices
+    subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)
+    inputs, _ = next(iter(Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")))
+    return Explanation(
+        layers,
+        denormalise(inputs, pipeline),
+        layer_maps(model, layers, inputs, found.predicted[indices].tolist()),
+        layer_maps(model, layers, inputs, found.labels[indices].tolist()) if choice.wrong else None,
     )
-    batches = Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")
-    inputs, _ = next(iter(batches))
-    shown = denormalise(inputs, pipeline)
-    predicted, actual = found.predicted[choice.indices], found.labels[choice.indices]
-    explained = [layer_maps(model, layers, inputs, predicted.tolist())]
-    if choice.wrong:
-        explained.append(layer_maps(model, layers, inputs, actual.tolist()))
+
+
+def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture:
+    """The chosen images at every layer, explained for the predicted and for the actual class.
+
+    Args and Raises: see :func:`explain`.
+    """
+    explanation = explain(choice, evaluation, layers)
     with house_style():
-        png = _gradcam_sheet(
-            layers, shown, explained, evaluation.classes, predicted, actual, found.confidence[choice.indices]
-        )
+        png = _gradcam_sheet(choice, explanation, evaluation.classes)
     rows = (
         "upper row: evidence for the predicted class; lower row: for the actual one. " if choice.wrong else ""
     )
@@ -160,47 +180,39 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
         "evidence only, each map scaled to its own maximum: bright is where the evidence lies; an unchanged "
         "image has none."
     )
-    return Picture("gradcam", run.variant, caption, png)
+    return Picture("gradcam", choice.run.variant, caption, png)
 
 
-def _gradcam_sheet(
-    layers: Sequence[str],
-    shown: Images,
-    explained: list[NDArray[np.float32]],
-    classes: Sequence[str],
-    predicted: NDArray[np.int64],
-    actual: NDArray[np.int64],
-    confidence: NDArray[np.float64],
-) -> bytes:
+def _gradcam_sheet(choice: Choice, explanation: Explanation, classes: Sequence[str]) -> bytes:
     """Two blocks side by side where the layers are few; a block: names, image, one map a layer."""
+    found = choice.run.predictions
+    assert found is not None
+    layers, shown = explanation.layers, explanation.shown
+    rows = [maps for maps in (explanation.predicted, explanation.actual) if maps is not None]
     blocks = 2 if len(layers) <= 7 else 1
-    names_width, lines = 1.7, len(explained)
+    names_width, step = 1.7, len(rows) + 0.25
     block_width = names_width + 1 + len(layers) + 0.5
     per_block = -(-len(shown) // blocks)
-    sheet = _Sheet(
-        per_block * (lines + 0.25),
-        blocks * block_width - 0.5,
-        top=1.0,
-        gap=0.06,
-        width=max(WIDTH, 0.5 * block_width),
-    )
-    for number in range(len(shown)):
+    width = max(WIDTH, 0.5 * block_width)
+    sheet = _Sheet(per_block * step, blocks * block_width - 0.5, top=1.0, gap=0.06, width=width)
+    for number, index in enumerate(choice.indices):
         block, place = divmod(number, per_block)
-        left, top = block * block_width + names_width, place * (lines + 0.25)
+        left, top = block * block_width + names_width, place * step
         if place == 0:
             for at, name in enumerate(["image", *layers]):
-                sheet.text(
-                    left + at + 0.2, -0.12, short(name, 14), rotation=40, ha="left", va="bottom", size=7
-                )
-        predicted_name = short(classes[predicted[number]], 12)
-        texts = [(f"{predicted_name}\n{_percent(confidence[number])}", PREDICTED_COLOUR)]
-        if lines == 2:
-            texts.append((f"actual:\n{short(classes[actual[number]], 12)}", INK))
+                sheet.text(left + at + 0.2, -0.12, short(name, 14), rotation=40, va="bottom", size=7)
+        predicted = short(classes[found.predicted[index]], 12)
+        actual = short(classes[found.labels[index]], 12)
+        texts = [
+            (f"{predicted}\n{_percent(found.confidence[index])}", PREDICTED_COLOUR),
+            (f"actual:\n{actual}", INK),
+        ]
         sheet.image(left, top, shown[number])
-        for line, (text, colour) in enumerate(texts):
+        for line, maps in enumerate(rows):
+            text, colour = texts[line]
             sheet.text(left - 0.12, top + line + 0.5, text, ha="right", va="center", color=colour, size=7)
             for at in range(len(layers)):
-                sheet.image(left + 1 + at, top + line, overlay(shown[number], explained[line][at, number]))
+                sheet.image(left + 1 + at, top + line, overlay(shown[number], maps[at, number]))
     return sheet.png()
 
 

@@ -14,7 +14,7 @@ from harness.report.content import Block, Report
 # What Markdown or HTML would read as markup wherever it stands.
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$#])")
 # What begins a list, a heading or a quotation at the start of a line.
-_LEADING = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
+_LEADING = re.compile(r"^(\d*)([-+=]|(?<=\d)[.)](?=\s|$))")
 
 
 def html_page(report: Report) -> str:
@@ -44,7 +44,7 @@ def _markdown_block(block: Block) -> list[str]:
         return [f"- {_escape(item)}" for item in block.items]
     if block.kind == "figure":
         assert block.picture is not None
-        title = _escape(figure_title(block))
+        title = _escape(block.title)
         return [f"**{title}**", "", f"![{title}](figures/{block.file})", "", _escape(block.picture.caption)]
     lines = _markdown_table(block) if block.kind == "table" else _fenced(block.text)
     if block.title:
@@ -69,25 +69,7 @@ def _escape(text: str) -> str:
     """Text from a study or a class name as one line that Markdown shows as it is."""
     text = " ".join(text.split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _LEADING.sub(_escape_leading, _SPECIAL.sub(r"\\\1", text))
-
-
-def _escape_leading(found: re.Match[str]) -> str:
-    space, mark = found.groups()
-    return f"{space}\\{mark}" if not mark.isdigit() else f"{space}{mark}&#8203;"
-
-
-def figure_title(block: Block) -> str:
-    """``Confusion``, or ``Confusion: no_cutout`` for a variant's own."""
-    assert block.picture is not None
-    titles = {
-        "gradcam": "Grad-CAM",
-        "range_test": "Learning-rate range test",
-        "learning_rate": "Learning rate",
-    }
-    name = block.picture.name
-    title = titles.get(name, name.replace("_", " ").capitalize())
-    return f"{title}: {block.picture.variant}" if block.picture.variant else title
+    return _LEADING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text))
 
 
 def _data_uri(png: bytes) -> str:
@@ -117,6 +99,5 @@ def _environment() -> jinja2.Environment:
         "data_uri": _data_uri,
         "css_width": _width,
         "css_height": _height,
-        "figure_title": figure_title,
     }
     return environment

@@ -58,7 +58,8 @@ def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
         False where there is no checkpoint.
 
     Raises:
-        DamagedCheckpoint: the file is not what was written; nothing has been changed.
+        DamagedCheckpoint: the file is not what was written (nothing has been changed), or was written by
+            another version (what was to be loaded has to be made anew).
         RunError: it belongs to another configuration.
     """
     try:
@@ -74,5 +75,8 @@ def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
         raise DamagedCheckpoint(f"{path}: not a checkpoint of ours") from None
     if owner != digest:
         raise RunError(f"{path}: belongs to another configuration; --force moves the run aside")
-    Checkpoint.load_objects(to_load=dict(state), checkpoint=saved_state)
+    try:
+        Checkpoint.load_objects(to_load=dict(state), checkpoint=saved_state)
+    except Exception:  # whatever an object says of a state that is not its own
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of this version") from None
     return True

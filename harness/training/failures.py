@@ -11,13 +11,16 @@ from ignite.engine import Engine, Events
 from harness.errors import RunError
 from harness.plan import Variant
 from harness.schema import one_line
+from harness.store import RunFolder
 
 
 class NonFiniteLoss(RunError):
     """Training diverged; a result that is kept and not repeated."""
 
-    def __init__(self, iteration: int, epoch: int) -> None:
-        super().__init__(f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate")
+    def __init__(self, iteration: int, epoch: int, what: str = "loss") -> None:
+        super().__init__(
+            f"{what} not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
+        )
         self.iteration = iteration
 
 
@@ -41,6 +44,14 @@ def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
     trainer.add_event_handler(looked_at, look)
+
+
+def earlier_errors(folder: RunFolder) -> list[dict[str, Any]]:
+    """Why earlier tries of this run failed, the last one included."""
+    record = folder.record()
+    if record is None:
+        return []
+    return [*record.get("earlier_errors", []), *([record["error"]] if record["error"] else [])]
 
 
 def failure(error: Exception, variant: Variant) -> dict[str, Any]:

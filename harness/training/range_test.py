@@ -12,7 +12,7 @@ from harness.config import RangeTest
 from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import memory_format, prepare
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.models import build_model
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
@@ -27,7 +27,7 @@ from harness.store import (
     write_record,
 )
 from harness.training.engines import create_loss, create_trainer
-from harness.training.failures import failure
+from harness.training.failures import earlier_errors, failure
 from harness.training.lr_range import Sweep, choose, sweep
 from harness.training.progress import Say, attach_bar
 from harness.training.schedule import Rates
@@ -36,26 +36,45 @@ COLUMNS = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_acc
 
 
 def ensure_range_test(
-    variant: Variant, folder: StudyFolder, load_data: Callable[[], Data], *, threads: int, say: Say
+    variant: Variant,
+    folder: StudyFolder,
+    load_data: Callable[[], Data],
+    *,
+    threads: int,
+    say: Say,
+    wait: bool = True,
 ) -> Rates | None:
     """The stored result of a variant's range test, after running it where it is missing or out of date.
+
+    Damaged files, and those of another configuration, are moved aside and kept.
 
     Returns:
         None where the study asks for none.
 
     Raises:
-        RunError: the sweep failed, or finds other rates than those its finished runs were trained with.
+        HeldError: another process is at work on it, and we do not wait.
+        RunError: the sweep failed, or finds other rates than those its runs were trained with.
     """
     settings = variant.recipe.range_test_settings
     if settings is None:
         return None
-    with folder.range_test_lock(variant.name):
+    name = f"{variant.study}/{variant.name}"
+    with folder.range_test_lock(variant.name, wait=wait):
         stored = stored_rates(variant, folder)
         if stored is not None:
             return stored
-        name = f"{variant.study}/{variant.name}"
+        if (record_file := folder.range_test_json(variant.name)).exists():
+            kept = folder.set_aside(
+                f"{variant.name}-range-test", folder.range_test_csv(variant.name), record_file
+            )
+            say(f"{name}  range test: damaged or of another configuration: moved to {kept}, and done again")
         say(f"{name}  range test: {settings.iterations} steps, {settings.start_lr:g} to {settings.end_lr:g}")
-        result = run_range_test(variant, load_data(), settings, threads=threads)
+        try:
+            result = run_range_test(variant, load_data(), settings, threads=threads)
+        except HarnessError:
+            raise
+        except Exception as error:  # whatever torch meets, such as the end of the memory
+            raise RunError(f"range test: {failure(error, variant)['message']}") from error
         rates, doubts = choose(result, settings)
         if variant.recipe.schedule.finds:
             _check_agreement(variant, folder, rates)
@@ -76,9 +95,9 @@ def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
             return None
         if sha256_file(csv_file) != record["csv_sha256"]:
             return None
-    except (RunError, OSError):
+        return Rates(float(record["lr_min"]), float(record["lr_max"]))
+    except (RunError, OSError, LookupError, TypeError, ValueError):
         return None
-    return Rates(record["lr_min"], record["lr_max"])
 
 
 def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads: int) -> Sweep:
@@ -115,6 +134,7 @@ def record_without_rates(variant: Variant, folder: RunFolder, error: RunError) -
         "digest": variant.digest,
         "identity": variant.identity,
         "error": {**failure(error, variant), "kind": "range_test"},
+        "earlier_errors": earlier_errors(folder),
         "metrics": {"epochs": 0, "parameters": variant.outline.parameters},
         "classes": list(variant.classes),
         "image_shape": list(variant.outline.image_shape),
@@ -132,7 +152,10 @@ def _digest(variant: Variant, settings: RangeTest) -> str:
 def _check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None:
     """A range test that had to be repeated must not give one variant's runs two different rates."""
     for run in folder.runs():
-        record = run.record() if run.variant == variant.name else None
+        try:
+            record = run.record() if run.variant == variant.name else None
+        except RunError:  # a damaged run is done again
+            continue
         used = record and record["metrics"].get("lr_max")
         if used and record and record["digest"] == variant.digest and used != rates.lr_max:
             raise RunError(

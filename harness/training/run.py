@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,14 +21,15 @@ from numpy.typing import NDArray
 from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import memory_format, prepare, synchronize
+from harness.errors import RunError
 from harness.models import build_model
 from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.report.statistics import accuracy_from_logits, cross_entropy_from_logits
 from harness.seeding import derive_seed, global_seed
-from harness.store import RunFolder, atomic_write, write_record
-from harness.training.checkpoint import DamagedCheckpoint, attach_checkpoint, load_checkpoint
+from harness.store import RunFolder, atomic_write, digest, write_record
+from harness.training.checkpoint import attach_checkpoint, load_checkpoint
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,
@@ -34,7 +37,7 @@ from harness.training.engines import (
     create_scaler,
     create_trainer,
 )
-from harness.training.failures import NonFiniteLoss, failure, stop_on_non_finite_loss
+from harness.training.failures import NonFiniteLoss, earlier_errors, failure, stop_on_non_finite_loss
 from harness.training.progress import Say, attach_bar, epoch_line
 from harness.training.provenance import provenance
 from harness.training.schedule import Rates, lr_milestones, momentum_milestones
@@ -43,6 +46,8 @@ HISTORY_COLUMNS = (
     "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
     "train_seconds", "eval_seconds", "images_per_second",
 )  # fmt: skip
+# What makes two processes' parts of one run differ.
+ORIGIN = ("harness", "git", "versions", "hardware", "device", "precision", "threads", "batches")
 # Evaluation in batches of a fixed size: it does not depend on the recipe's, and fits every machine.
 EVALUATION_BATCH = 1000
 
@@ -54,18 +59,24 @@ class Log:
     Attributes:
         rows: one dict of ``HISTORY_COLUMNS`` an epoch.
         rates: the learning rate of every step.
+        origin: code, versions, threads and machine of this process.
+        earlier_origins: those of the processes that were killed, where they differ from this one's.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
+    earlier_origins: list[dict[str, Any]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"rows": [dict(row) for row in self.rows], "rates": list(self.rates)}
+        origins = [*self.earlier_origins, self.origin]
+        return {"rows": [dict(row) for row in self.rows], "rates": list(self.rates), "origins": origins}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a checkpoint's."""
         self.rows, self.rates = list(state["rows"]), list(state["rates"])
+        self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
 
 
 def execute(
@@ -87,7 +98,7 @@ def execute(
         "digest": variant.digest,
         "identity": variant.identity,
         "error": None,
-        "earlier_errors": _earlier_errors(folder),
+        "earlier_errors": earlier_errors(folder),
         "metrics": {"parameters": variant.outline.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
         "classes": list(variant.classes),
         "image_shape": list(variant.outline.image_shape),
@@ -100,22 +111,28 @@ def execute(
     try:
         prepare(variant.device, threads)
         record["provenance"] = provenance(variant, data, threads)
+        log.origin = {key: record["provenance"][key] for key in ORIGIN}
         write_record(folder.record_file, record)
         logits, labels, model = _train(variant, folder, data, rates, log, say)
         _write_artefacts(variant, folder, log, logits, labels, model)
         record["metrics"] |= _metrics(variant, log, logits, labels)
         record["timings"] = _timings(log)
+        record["provenance"]["earlier"] = log.earlier_origins
         record["provenance"]["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.finish({**record, "status": "finished"})
         record["status"] = "finished"
-        folder.finish(record)
     except Exception as error:
         record["status"] = "failed"
         record["error"] = failure(error, variant)
         record["metrics"]["epochs"] = len(log.rows)
         record["timings"] = _timings(log)
+        record.setdefault("provenance", {})["earlier"] = log.earlier_origins
+        history = _csv(HISTORY_COLUMNS, log.rows)
+        with suppress(RunError):  # where the disk is full: what cannot be written is left out
+            atomic_write(folder.path / "history.csv", history)
         if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
-            atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
-            folder.checkpoint_file.unlink(missing_ok=True)
+            folder.drop_checkpoint()
+        record["files"] = {"history.csv": hashlib.sha256(history.encode()).hexdigest()}
         write_record(folder.record_file, record)
     return record
 
@@ -185,6 +202,8 @@ def _train(
             "eval_seconds": evaluated - trained,
             "images_per_second": variant.train_images / (trained - clock["started"]),
         }
+        if not math.isfinite(row["test_loss"]):
+            raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, "test loss")
         log.rows.append(row)
         atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
         say(epoch_line(folder.name, epochs, row))
@@ -197,12 +216,17 @@ def _train(
         "log": log,
         **schedules,
     }
-    attach_checkpoint(trainer, state, folder.checkpoint_file, variant.digest)
+    # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
+    owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
+    attach_checkpoint(trainer, state, folder.checkpoint_file, owner)
     try:
-        if load_checkpoint(folder.checkpoint_file, state, variant.digest):
+        if load_checkpoint(folder.checkpoint_file, state, owner):
             say(f"{folder.name}  goes on after epoch {len(log.rows)} of {epochs}")
-    except DamagedCheckpoint as error:
-        say(f"{error}: the run begins anew")
+    except RunError as error:
+        say(f"{str(error).partition(';')[0]}: the run begins anew")
+        folder.drop_checkpoint()
+        log.load_state_dict({"rows": [], "rates": [], "origins": []})
+        return _train(variant, folder, data, rates, log, say)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         if len(log.rows) < epochs:
             trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
@@ -274,14 +298,6 @@ def _timings(log: Log) -> dict[str, float]:
     if log.rows:
         timings["images_per_second"] = float(np.median([row["images_per_second"] for row in log.rows]))
     return timings
-
-
-def _earlier_errors(folder: RunFolder) -> list[dict[str, Any]]:
-    """Why earlier tries of this run failed."""
-    record = folder.record()
-    if record is None:
-        return []
-    return [*record.get("earlier_errors", []), *([record["error"]] if record["error"] else [])]
 
 
 def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:

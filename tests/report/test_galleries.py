@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from harness.data.arrays import split_of
+from harness.data.arrays import mean_std, split_of
+from harness.models.weights import load_weights
 from harness.report import galleries
+from harness.report.attribution import layer_maps
 from harness.report.results import Run, read_results
 from harness.report.style import Picture
 
@@ -118,6 +121,24 @@ def test_gradcam_shows_the_predicted_and_the_actual_class(lab: Lab) -> None:
     assert named == galleries.gradcam(choice, evaluation, ["layer1", "res2"])
     stages = ["prep", "layer1", "res1", "layer2", "layer3", "res2"]
     assert galleries.gradcam(choice, evaluation, []) == galleries.gradcam(choice, evaluation, stages)
+
+
+def test_each_image_is_explained_for_its_predicted_and_its_actual_class(lab: Lab) -> None:
+    place = lab(seeds=[0])
+    place.finish()
+    choice, evaluation = galleries.choose(first_run(place), 4), place.data.evaluation
+    found = galleries.explain(choice, evaluation, ["layer2", "res2"])
+    assert found.shown.tolist() == evaluation.images[choice.indices].tolist()
+    model, _ = load_weights(choice.run.folder.path / "model.safetensors")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in mean_std(place.data.train))
+    inputs = (torch.from_numpy(found.shown).permute(0, 3, 1, 2) / 255 - mean) / std
+    logits = model(inputs).detach().numpy()
+    expected = layer_maps(model, ["layer2", "res2"], inputs, logits.argmax(1).tolist())
+    np.testing.assert_allclose(found.predicted, expected, atol=1e-3)
+    labels = evaluation.labels[choice.indices].tolist()
+    expected = layer_maps(model, ["layer2", "res2"], inputs, labels)
+    assert found.actual is not None
+    np.testing.assert_allclose(found.actual, expected, atol=1e-3)
 
 
 def test_an_overlay_changes_nothing_where_there_is_no_evidence() -> None:

@@ -37,6 +37,10 @@ class Page(HTMLParser):
     def text(self) -> str:
         return " ".join(" ".join(self.texts).split())
 
+    def says(self, words: str) -> bool:
+        """A plain yes or no: pytest would take minutes to compare a page with a sentence."""
+        return words in self.text
+
 
 @pytest.fixture(scope="module")
 def place(shared_lab: Lab) -> Any:
@@ -72,15 +76,17 @@ def test_the_page_needs_nothing_from_elsewhere(place: Any) -> None:
 def test_strings_of_a_study_are_shown_and_never_become_markup(place: Any) -> None:
     for page in (Page(html(place)), rendered(markdown(place))):
         assert not {"script", "em", "b", "i"} & set(page.tags)
-        assert page.text.count(HOSTILE) >= 3  # question, source of the reference, cause of the failure
+        shown = page.text.count(HOSTILE)
+        assert shown >= 3  # question, source of the reference, cause of the failure
         assert not any(address.startswith("http") for address in page.addresses)
 
 
 def test_both_say_the_verdict_before_anything_else(place: Any) -> None:
     verdict = "digits: 72.2 % (1 seed, no ± from one run); 70 % reached by 1 of 2, 1 of 2 failed"
     for page in (Page(html(place)), rendered(markdown(place))):
-        assert verdict in page.text
-        assert page.text.index(verdict) < page.text.index("Accuracy and loss are those")
+        assert page.says(verdict)
+        first, then = page.text.index(verdict), page.text.index("Accuracy and loss are those")
+        assert first < then
 
 
 def test_both_show_the_same_tables_and_captions(place: Any) -> None:
@@ -90,12 +96,17 @@ def test_both_show_the_same_tables_and_captions(place: Any) -> None:
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html(place))
     assert len(captions) == 6
     for caption in captions:
-        assert Page(caption).text in same.text
+        assert same.says(Page(caption).text)
 
 
 def test_a_cell_with_a_bar_stays_one_cell(place: Any) -> None:
     lines = [line for line in markdown(place).splitlines() if line.startswith("| base/seed-1")]
     assert len(re.findall(r"(?<!\\)\|", lines[0])) == 9
+
+
+def test_numbers_can_be_copied_from_the_markdown(place: Any) -> None:
+    row = next(line for line in markdown(place).splitlines() if line.startswith("| base/seed-0"))
+    assert "| 72.22 |" in row
 
 
 def test_figures_of_the_markdown_lie_beside_it(place: Any) -> None:
@@ -105,15 +116,15 @@ def test_figures_of_the_markdown_lie_beside_it(place: Any) -> None:
 
 
 def test_every_spread_is_explained(place: Any) -> None:
-    text = Page(html(place)).text
-    assert "Every ± in this report is the standard deviation over seeds (divisor n - 1" in text
-    assert "95 % t interval of the mean over seeds" in text
+    page = Page(html(place))
+    assert page.says("Every ± in this report is the standard deviation over seeds (divisor n - 1")
+    assert page.says("95 % t interval of the mean over seeds")
 
 
 def test_the_study_can_be_repeated_from_the_page(place: Any) -> None:
-    text = Page(html(place)).text
-    assert " ".join(place.study.to_toml().split()) in text
-    assert "python -m harness.study study.toml --out DIR --report-only" in text
+    page = Page(html(place))
+    assert page.says(" ".join(place.study.to_toml().split()))
+    assert page.says("python -m harness.study study.toml --out DIR --report-only")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +136,7 @@ def test_no_text_begins_a_list_a_heading_or_a_quotation(lab: Lab, start: str) ->
     lines = markdown(place).splitlines()
     page = rendered("\n".join(lines[: lines.index("## Result")]))
     assert page.tags == ["h1", "p", "ul", "li", "strong"]
-    assert start in page.text.replace("\u200b", "")
+    assert page.says(start)
 
 
 def test_backticks_in_a_study_cannot_end_its_code_block(lab: Lab) -> None:

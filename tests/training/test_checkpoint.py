@@ -27,7 +27,9 @@ CYCLE = OneCycle(
     kind="one_cycle_lr", epochs=EPOCHS, lr_max=0.1, pct_start=0.4, div_factor=10, cycle_momentum=[0.8, 0.9]
 )
 DRAWS = torch.Generator().manual_seed(0)
-BATCHES = [(torch.randn(6, 4, generator=DRAWS), torch.randint(3, (6,), generator=DRAWS)) for _ in range(STEPS)]
+BATCHES = [
+    (torch.randn(6, 4, generator=DRAWS), torch.randint(3, (6,), generator=DRAWS)) for _ in range(STEPS)
+]
 
 
 class Killed(BaseException):
@@ -40,7 +42,9 @@ class Bench:
     def __init__(self, path: Path, optimizer: str = "SGD", digest: str = "ours") -> None:
         self.path, self.digest = path, digest
         with global_seed(0, "test"):
-            self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+            self.model = nn.Sequential(
+                nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3)
+            )
         options = {"momentum": 0.9} if optimizer == "SGD" else {}
         self.optimizer = getattr(torch.optim, optimizer)(self.model.parameters(), lr=0.0, **options)
         self.trainer = create_trainer(
@@ -54,7 +58,8 @@ class Bench:
         )
         self.used: list[tuple[float, float]] = []
         self.trainer.add_event_handler(
-            Events.EPOCH_STARTED, lambda: torch.manual_seed(derive_seed(0, "dropout", self.trainer.state.epoch))
+            Events.EPOCH_STARTED,
+            lambda: torch.manual_seed(derive_seed(0, "dropout", self.trainer.state.epoch)),
         )
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self.note)
         self.state = {"trainer": self.trainer, "model": self.model, "optimizer": self.optimizer, **handlers}
@@ -155,11 +160,15 @@ def test_a_checkpoint_with_any_bit_flipped_is_damaged(killed: Callable[..., Path
             bench.load()
 
 
-def test_another_configurations_checkpoint_is_refused_and_changes_nothing(killed: Callable[..., Path]) -> None:
+def test_another_configurations_checkpoint_is_refused_and_changes_nothing(
+    killed: Callable[..., Path],
+) -> None:
     path = killed()
     bench = Bench(path, digest="another")
     before = bench.bytes()
-    with pytest.raises(RunError, match="belongs to another configuration; --force moves the run aside") as caught:
+    with pytest.raises(
+        RunError, match="belongs to another configuration; --force moves the run aside"
+    ) as caught:
         bench.load()
     assert not isinstance(caught.value, DamagedCheckpoint) and bench.bytes() == before
 
@@ -202,7 +211,9 @@ def test_bytes_that_are_no_checkpoint_are_damaged(tmp_path: Path, content: bytes
         Bench(path).load()
 
 
-def test_a_checkpoint_holds_plain_tensors_and_numbers_that_weights_only_loads(killed: Callable[..., Path]) -> None:
+def test_a_checkpoint_holds_plain_tensors_and_numbers_that_weights_only_loads(
+    killed: Callable[..., Path],
+) -> None:
     content = killed("Adam").read_bytes().partition(b"\n")[2]
     saved = torch.load(io.BytesIO(content), weights_only=True)
     assert saved["digest"] == "ours"

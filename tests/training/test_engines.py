@@ -46,7 +46,9 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
 # Training
 
 
-@pytest.mark.parametrize("config", [Loss(), Loss(label_smoothing=0.1), Loss(l1=1e-3)], ids=["plain", "smooth", "l1"])
+@pytest.mark.parametrize(
+    "config", [Loss(), Loss(label_smoothing=0.1), Loss(l1=1e-3)], ids=["plain", "smooth", "l1"]
+)
 def test_an_epoch_is_a_hand_written_loop_bit_for_bit(config: Loss) -> None:
     data = batches(6, 6, 6, 4)
     ours = network()
@@ -70,7 +72,9 @@ def test_an_epoch_is_a_hand_written_loop_bit_for_bit(config: Loss) -> None:
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, ours.state_dict()[name]), name
     for index, state in plain.state_dict()["state"].items():
-        assert torch.equal(state["momentum_buffer"], optimizer.state_dict()["state"][index]["momentum_buffer"])
+        assert torch.equal(
+            state["momentum_buffer"], optimizer.state_dict()["state"][index]["momentum_buffer"]
+        )
 
 
 def test_a_steps_output_is_the_batchs_mean_loss_logits_and_labels_detached() -> None:
@@ -80,7 +84,9 @@ def test_a_steps_output_is_the_batchs_mean_loss_logits_and_labels_detached() -> 
     output: Any = trainer.run([batch], max_epochs=1).output
     fresh = network().train()
     assert torch.equal(output["logits"], fresh(batch[0])) and torch.equal(output["labels"], batch[1])
-    assert torch.equal(output["loss"], F.cross_entropy(fresh(batch[0]), batch[1])) and output["loss"].ndim == 0
+    assert (
+        torch.equal(output["loss"], F.cross_entropy(fresh(batch[0]), batch[1])) and output["loss"].ndim == 0
+    )
     assert not output["loss"].requires_grad and not output["logits"].requires_grad
 
 
@@ -113,7 +119,9 @@ def test_the_model_trains_in_training_mode_also_after_an_evaluation() -> None:
 
 def test_in_bfloat16_the_loss_and_logits_are_float32_and_so_are_the_weights() -> None:
     model = network()
-    trainer = create_trainer(model, sgd(model), create_loss(Loss(), model), device="cpu", precision="bfloat16")
+    trainer = create_trainer(
+        model, sgd(model), create_loss(Loss(), model), device="cpu", precision="bfloat16"
+    )
     output: Any = trainer.run(batches(4), max_epochs=1).output
     assert output["loss"].dtype == output["logits"].dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -123,7 +131,9 @@ def test_in_bfloat16_the_loss_and_logits_are_float32_and_so_are_the_weights() ->
 
 
 def test_only_float16_scales_its_loss() -> None:
-    assert not create_scaler("cpu", "float32").is_enabled() and not create_scaler("cpu", "bfloat16").is_enabled()
+    assert (
+        not create_scaler("cpu", "float32").is_enabled() and not create_scaler("cpu", "bfloat16").is_enabled()
+    )
     assert create_scaler("cpu", "float16").is_enabled()
 
 
@@ -211,7 +221,11 @@ def test_beta1_is_cycled_and_beta2_stays(name: str) -> None:
     betas = [group["betas"] for group in run_with(optimizer)]
     assert [beta2 for _, beta2 in betas] == [0.97] * 12
     first = [beta1 for beta1, _ in betas]
-    assert first[0] == 0.9 and first[5] == pytest.approx(0.8, abs=1e-12) and first[11] == pytest.approx(0.9, abs=1e-12)
+    assert (
+        first[0] == 0.9
+        and first[5] == pytest.approx(0.8, abs=1e-12)
+        and first[11] == pytest.approx(0.9, abs=1e-12)
+    )
     assert all(isinstance(pair, tuple) for pair in betas), "torch wants a tuple"
 
 
@@ -236,7 +250,9 @@ def test_beta1_is_still_cycled_after_the_optimizers_state_was_loaded() -> None:
 @pytest.mark.parametrize("name", ["Adagrad", "Rprop", "Adadelta"])
 def test_cycling_a_momentum_that_is_not_there_is_refused(name: str) -> None:
     optimizer = getattr(torch.optim, name)([nn.Parameter(torch.zeros(1))])
-    with pytest.raises(StudyError, match="^schedule.cycle_momentum: this optimizer has neither momentum nor betas$"):
+    with pytest.raises(
+        StudyError, match="^schedule.cycle_momentum: this optimizer has neither momentum nor betas$"
+    ):
         run_with(optimizer)
 
 

@@ -48,7 +48,12 @@ class Bench:
     def __init__(self, optimizer: str = "SGD", **options: Any) -> None:
         with global_seed(0, "test"):
             self.model = nn.Sequential(
-                nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(144, 5)
+                nn.Conv2d(3, 4, 3),
+                nn.BatchNorm2d(4),
+                nn.ReLU(),
+                nn.Dropout(0.3),
+                nn.Flatten(),
+                nn.Linear(144, 5),
             )
         options = options or ({"momentum": 0.9} if optimizer == "SGD" else {})
         self.optimizer = getattr(torch.optim, optimizer)(self.model.parameters(), lr=0.0123, **options)
@@ -56,7 +61,9 @@ class Bench:
             self.model, self.optimizer, create_loss(Loss(), self.model), device="cpu", precision="float32"
         )
         self.rates: list[float] = []
-        self.model.register_forward_pre_hook(lambda *_: self.rates.append(self.optimizer.param_groups[0]["lr"]))
+        self.model.register_forward_pre_hook(
+            lambda *_: self.rates.append(self.optimizer.param_groups[0]["lr"])
+        )
 
     def train(self, data: Data) -> None:
         for images, labels in data:
@@ -81,7 +88,9 @@ class Bench:
                 for key, value in entries.items()
             },
             "random": (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()),  # type: ignore[index]
-            "handlers": {event: list(found) for event, found in self.trainer._event_handlers.items() if found},
+            "handlers": {
+                event: list(found) for event, found in self.trainer._event_handlers.items() if found
+            },
         }
 
 
@@ -309,7 +318,9 @@ def test_lr_min_is_lr_max_by_its_divisor(divisor: float) -> None:
 @pytest.mark.parametrize("criterion", ["accuracy", "minimum"])
 def test_a_choice_at_the_edge_of_the_sweep_is_doubtful(at: float, side: str, criterion: str) -> None:
     rates, doubts = choose(curve(bowl(at), -bowl(at), diverged=True), RangeTest(criterion=criterion))
-    assert doubts == [f"lr_max = {rates.lr_max:.4g} lies at the {side} of the sweep; move range_test.{side}_lr"]
+    assert doubts == [
+        f"lr_max = {rates.lr_max:.4g} lies at the {side} of the sweep; move range_test.{side}_lr"
+    ]
 
 
 def test_a_choice_well_inside_is_not_doubtful() -> None:
@@ -329,7 +340,9 @@ def test_a_sweep_that_diverged_has_turned() -> None:
 
 @pytest.mark.parametrize("criterion", ["accuracy", "minimum", "steepest", "valley"])
 @pytest.mark.parametrize("steps", [5, 6, 11])
-def test_every_criterion_chooses_a_rate_of_even_the_shortest_or_flattest_sweep(criterion: str, steps: int) -> None:
+def test_every_criterion_chooses_a_rate_of_even_the_shortest_or_flattest_sweep(
+    criterion: str, steps: int
+) -> None:
     lr = np.geomspace(1e-3, 1, steps)
     for values in (np.ones(steps), np.arange(steps, 0.0, -1), np.arange(steps, dtype=float)):
         rates, _ = choose(Sweep(lr, values, values, True), RangeTest(criterion=criterion))
@@ -340,7 +353,11 @@ def test_smoothing_neither_shifts_a_peak_nor_changes_a_constant() -> None:
     spike = np.zeros(201)
     spike[100] = 1
     smoothed = smooth(spike)
-    assert smoothed.argmax() == 100 and np.allclose(smoothed, smoothed[::-1]) and smoothed.sum() == pytest.approx(1)
+    assert (
+        smoothed.argmax() == 100
+        and np.allclose(smoothed, smoothed[::-1])
+        and smoothed.sum() == pytest.approx(1)
+    )
     assert smooth(np.full(50, 3.0)) == pytest.approx(3.0)
 
 

@@ -207,7 +207,11 @@ CYCLES = [
 
 @pytest.mark.parametrize(("step", "epochs", "steps_per_epoch", "spare"), CYCLES)
 def test_any_one_cycle_is_torchs(step: str, epochs: int, steps_per_epoch: int, spare: int) -> None:
-    total = {"batch": epochs * steps_per_epoch, "epoch": epochs, "batch_and_epoch": epochs * (steps_per_epoch + 1)}[step]
+    total = {
+        "batch": epochs * steps_per_epoch,
+        "epoch": epochs,
+        "batch_and_epoch": epochs * (steps_per_epoch + 1),
+    }[step]
     recipe = (0.3, 20.0, 50.0, step, total + spare, 0.4, epochs, [0.8, 0.9], "SGD")
     schedule, _ = one_cycle(recipe)
     ours = used(schedule, resolve_rates(schedule, None), steps_per_epoch, optimizer(momentum=0.9))
@@ -236,7 +240,10 @@ def test_rates_at_are_the_rates_that_are_used(name: str) -> None:
 def test_corners_are_rising_whole_steps_as_ignite_wants_them() -> None:
     for recipe in RECIPES.values():
         schedule, _ = one_cycle(recipe)
-        for corners in (lr_milestones(schedule, resolve_rates(schedule, None), STEPS), momentum_milestones(schedule, STEPS)):
+        for corners in (
+            lr_milestones(schedule, resolve_rates(schedule, None), STEPS),
+            momentum_milestones(schedule, STEPS),
+        ):
             steps = [step for step, _ in corners or []]
             assert steps == sorted(set(steps)) and all(isinstance(step, int) for step in steps)
 
@@ -247,7 +254,12 @@ def test_corners_are_rising_whole_steps_as_ignite_wants_them() -> None:
 @pytest.mark.parametrize("recipe", [RECIPES["s11_l1"], RECIPES["assignment10_adam"]], ids=["SGD", "Adam"])
 def test_a_schedule_that_is_resumed_goes_on_with_the_same_rates_and_momenta(recipe: tuple[Any, ...]) -> None:
     schedule, name = one_cycle(recipe)
-    whole = used(schedule, resolve_rates(schedule, None), STEPS, optimizer(name, **({"momentum": 0.9} if name == "SGD" else {})))
+    whole = used(
+        schedule,
+        resolve_rates(schedule, None),
+        STEPS,
+        optimizer(name, **({"momentum": 0.9} if name == "SGD" else {})),
+    )
     seen: list[tuple[float, float]] = []
 
     def start() -> tuple[Engine, dict[str, Any]]:

@@ -1,0 +1,78 @@
+"""Images/s of one training step, by precision, memory format and allocator, side by side on this machine.
+
+Each row is a process of its own, because torch reads its allocator's setting once. ``python benchmarks/step.py``
+takes about five minutes on two cores; let nothing else run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+ROWS = {
+    "float32, NCHW (the published way)": ("float32", "contiguous", "0", "return"),
+    "float32, channels_last": ("float32", "channels_last", "0", "return"),
+    "bfloat16, channels_last": ("bfloat16", "channels_last", "0", "return"),
+    "  + memory kept (mallopt)": ("bfloat16", "channels_last", "0", "keep"),
+    "  + huge pages": ("bfloat16", "channels_last", "1", "return"),
+    "  + both (the harness)": ("bfloat16", "channels_last", "1", "keep"),
+}
+
+
+def measure(precision: str, layout: str, allocator: str, batch: int, steps: int) -> float:
+    """Median images/s of the custom ResNet's training steps, after two that warm up."""
+    import torch
+    import torch.nn.functional as F
+
+    from harness.device import autocast, prepare, usable_cores
+    from harness.models import build_model
+
+    torch.set_num_threads(usable_cores())
+    if allocator == "keep":
+        prepare("cpu", usable_cores())
+    memory_format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    torch.manual_seed(0)
+    model = build_model("custom_resnet", {}, 10).to(memory_format=memory_format)
+    images = torch.randn(batch, 3, 32, 32).to(memory_format=memory_format)
+    labels = torch.randint(0, 10, (batch,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    seconds = []
+    for _ in range(steps + 2):
+        started = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast("cpu", precision):
+            logits = model(images).float()
+        F.cross_entropy(logits, labels).backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - started)
+    return batch / statistics.median(seconds[2:])
+
+
+def main() -> None:
+    """Print a Markdown table, the first row being 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        print(measure(*options.row, options.batch, options.steps))
+        return
+    print("| step | images/s | ratio |\n| --- | --- | --- |")
+    first = 0.0
+    for name, (precision, layout, huge_pages, allocator) in ROWS.items():
+        command = [sys.executable, __file__, "--row", precision, layout, allocator]
+        command += ["--batch", str(options.batch), "--steps", str(options.steps)]
+        environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": huge_pages}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        rate = float(done.stdout)
+        first = first or rate
+        print(f"| {name} | {rate:.0f} | {rate / first:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

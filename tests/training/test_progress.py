@@ -1,0 +1,73 @@
+"""What a person sees of a run."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from harness.training.progress import attach_bar, epoch_line, say, silent
+
+ROW: dict[str, Any] = {
+    "epoch": 3, "lr": 0.0123456, "train_loss": 0.51234, "train_accuracy": 0.8, "test_loss": 0.41, "test_accuracy": 0.93175,
+    "images_per_second": 251.6,
+}  # fmt: skip
+
+
+def test_an_epochs_line_has_rate_losses_accuracies_and_speed() -> None:
+    assert epoch_line("onecycle/base/seed-0", 24, ROW) == (
+        "onecycle/base/seed-0  epoch  3/24  lr 0.01235  train 0.5123 80.00%  test 0.4100 93.17%  252 images/s"
+    )
+
+
+def test_epochs_line_up_whatever_their_number() -> None:
+    lines = [epoch_line("x", 100, {**ROW, "epoch": epoch}) for epoch in (1, 10, 100)]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_a_line_is_said_on_stderr_and_stdout_stays_free(capsys: pytest.CaptureFixture[str]) -> None:
+    say("hello")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "hello\n")
+
+
+def test_silence_is_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    silent("hello")
+    assert capsys.readouterr() == ("", "")
+
+
+def engine() -> Engine:
+    return Engine(lambda engine, batch: {"loss": torch.tensor(1.0)})
+
+
+def test_in_a_log_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = engine()
+    attach_bar(trainer, "x")
+    trainer.run(range(30), max_epochs=1)
+    assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_there_is_a_bar_with_its_run_and_lines_stay_whole_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    trainer = engine()
+    attach_bar(trainer, "onecycle/base/seed-0")
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=20), lambda: say("a line"))
+    trainer.run(range(30), max_epochs=2)
+    shown = terminal.getvalue()
+    assert "\ronecycle/base/seed-0" in shown and "/30]" in shown
+    before, after = shown.split("a line\n")
+    assert before.endswith("\r") and after.startswith("\r"), "neither glued to the bar"
