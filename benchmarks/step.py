@@ -1,7 +1,7 @@
 """Images/s of one training step, by precision, memory format and allocator, side by side on this machine.
 
-Each row is a process of its own, because torch reads its allocator's setting once. ``python benchmarks/step.py``
-takes about five minutes on two cores; let nothing else run meanwhile.
+Each row is a process of its own, because torch reads its allocator's setting once. It takes about five minutes
+on two cores; let nothing else run meanwhile.
 """
 
 from __future__ import annotations

@@ -21,10 +21,12 @@ from pydantic import (
     model_validator,
 )
 
+from harness.bounds import bounded
 from harness.schema import Strict
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 MAX_SEEDS = 10_000
+MAX_OPTIONS_TEXT = 10_000
 
 
 def _rate_or(word: str) -> BeforeValidator:
@@ -72,6 +74,9 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
+Pipeline = Annotated[
+    list[dict[str, Any]], AfterValidator(bounded), AfterValidator(_finite), Field(max_length=50)
+]
 
 
 class Target(Strict):
@@ -95,8 +100,8 @@ class DataConfig(Strict):
 class Augment(Strict):
     """Albumentations pipelines, by its own names and arguments; see :mod:`harness.data.augment`."""
 
-    train: Annotated[list[dict[str, Any]], AfterValidator(_finite), Field(max_length=50)] = []
-    test: Annotated[list[dict[str, Any]], AfterValidator(_finite), Field(max_length=50)] = []
+    train: Pipeline = []
+    test: Pipeline = []
 
 
 class Named(BaseModel):
@@ -113,6 +118,8 @@ class Named(BaseModel):
 
     @model_validator(mode="after")
     def _options_are_plain(self) -> Self:
+        if len(repr(self.options)) > MAX_OPTIONS_TEXT:  # every variant would be given a copy
+            raise ValueError(f"options of more than {MAX_OPTIONS_TEXT} characters")
         _finite(self.options)
         return self
 
@@ -274,7 +281,7 @@ class Study(Recipe):
     target: Target
     baseline: str = "base"
     variants: dict[Name, dict[str, Any]] = {}
-    references: dict[Name, Reference] = {}
+    references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
 
     @property

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Recipe, Study
 from harness.data.arrays import Data
 from harness.errors import StudyError
+from harness.schedule import Rates, lr_milestones
 from harness.schema import suggest
 from harness.seeding import global_seed
 from harness.store import RunFolder, StudyFolder, digest
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from harness.models.summary import LayerRow
+
+LARGEST_IMAGE = 1024  # pixels of a side; as large as data.image_size may be
 
 
 @dataclass(frozen=True)
@@ -110,16 +115,36 @@ def check_recipe(study: Study, name: str) -> None:
         StudyError: in one line.
     """
     from harness.data.augment import check_transforms
-    from harness.models import build_model, model_options
+    from harness.models import model_options
     from harness.optimizers import create_optimizer
 
     recipe, where = study.recipes[name], _where(study, name)
     check_transforms(recipe.augment.train, f"{where}: augment.train")
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
-    with global_seed(0, "plan"):
-        model = build_model(recipe.model.name, recipe.model.options, classes=2)
-    create_optimizer(recipe.optimizer, model, where)
+    optimizer = create_optimizer(recipe.optimizer, _network(recipe, classes=2), where)
+    cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
+    if cycles and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
+        raise StudyError(
+            f"{where}: schedule.cycle_momentum: {recipe.optimizer.name} has neither momentum nor betas"
+        )
+
+
+def _network(recipe: Recipe, classes: int) -> nn.Module:
+    """A recipe's network, without its weights where it can be so made: they may be larger than the memory."""
+    import torch
+
+    from harness.models import build_model
+
+    try:
+        with torch.device("meta"):
+            return build_model(recipe.model.name, recipe.model.options, classes)
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ):  # a user's network may look at its weights while it is made
+        with global_seed(0, "plan"):
+            return build_model(recipe.model.name, recipe.model.options, classes)
 
 
 @dataclass(frozen=True)
@@ -150,7 +175,6 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
         StudyError: images leave the pipelines too small or in two sizes, or a layer is not the network's.
     """
     from harness.data.augment import output_shape, resolve
-    from harness.models import build_model
     from harness.models.summary import count_parameters, flops_per_image, summarise
 
     recipe, where = study.recipes[name], _where(study, name)
@@ -163,12 +187,17 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
         )
     if min(train) < 8:
         raise StudyError(f"{where}: augment: images of {train} pixels leave nothing to pool; 8 is the least")
-    with global_seed(0, "plan"):
-        model = build_model(recipe.model.name, recipe.model.options, classes)
+    if max(train) > LARGEST_IMAGE:
+        raise StudyError(f"{where}: augment: images of {train} pixels; {LARGEST_IMAGE} is the most")
+    model = _network(recipe, classes)
     _check_layers(recipe, model, where)
     image_shape = (3, *train)
     layers = tuple(summarise(model, image_shape))
     steps = -(-images // recipe.data.batch_size)
+    try:  # any rates: what may be wrong with a schedule is its length
+        lr_milestones(recipe.schedule, Rates(0.1, 1.0), steps)
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
     return Outline(image_shape, steps, count_parameters(model), flops_per_image(model, image_shape), layers)
 
 

@@ -14,9 +14,9 @@ from harness.data import FACTS
 from harness.data.arrays import Data
 from harness.errors import DataError, RunError
 from harness.plan import Outline, Variant, check_recipe, choose_variants, outline, resolve_variant
+from harness.schedule import lr_milestones, rates_at, resolve_rates
 from harness.store import StudyFolder
 from harness.training.range_test import stored_rates
-from harness.training.schedule import lr_milestones, rates_at, resolve_rates
 
 
 @dataclass(frozen=True)

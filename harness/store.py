@@ -185,7 +185,7 @@ class RunFolder:
 
     def _owns(self, record: Mapping[str, Any]) -> bool:
         """Whether a record has what every record of this run has."""
-        errors = {"running": type(None), "finished": type(None), "failed": dict}
+        errors: dict[str, Any] = {"running": type(None), "finished": type(None), "failed": dict}
         return (
             (record.get("variant"), record.get("seed")) == (self.variant, self.seed)
             and isinstance(record.get("error", ""), errors.get(str(record.get("status")), ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from copy import deepcopy
@@ -17,7 +18,11 @@ MAX_VARIANTS = 1_000
 MAX_DEPTH = 32
 # Tables that these keys tell apart are replaced whole when an override names another one: their keys differ.
 DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
+MAX_KEY_PARTS = 1_000
+MAX_RUNS = 100_000
 RECIPE_KEYS = frozenset(Recipe.model_fields)
+# Parts of a dotted key, one directly after the other.
+_DOTTED = re.compile(r"(?<![\w-])(?:(?:[A-Za-z0-9_-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+)+")
 
 
 def studies_folder() -> Path:
@@ -76,7 +81,7 @@ def load_study(
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise StudyError(f"{path}: larger than {MAX_FILE_BYTES} bytes; a study is a small text file")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = _parse_toml(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not valid TOML: {one_line(error)}") from None
     except (RecursionError, ValueError) as error:
@@ -119,6 +124,10 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         raise StudyError(
             f"{where}: baseline: no variant named {study.baseline!r}{suggest(study.baseline, recipes)}"
         )
+    if len(recipes) * len(study.seeds) > MAX_RUNS:
+        raise StudyError(
+            f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"
+        )
     changes = {}
     for name in study.variants:
         changes[name] = _differences(recipes["base"], recipes[name])
@@ -128,24 +137,44 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     return study
 
 
+def _parse_toml(text: str) -> dict[str, Any]:
+    """What tomllib says, which needs hours for a dotted key of many thousand parts."""
+    if any(found[0].count(".") > MAX_KEY_PARTS for found in _DOTTED.finditer(text)):
+        raise ValueError(f"a key of more than {MAX_KEY_PARTS} parts")
+    return tomllib.loads(text)
+
+
+# Where a value stands: its key, below where its table stands. As text only in an error: a long name with many
+# keys below it would be as many long texts.
+_Place = tuple["_Place", str] | None
+
+
 def _check_toml(raw: dict[str, Any], where: str) -> None:
     """What TOML cannot say, or no study has, is refused before anything recursive or numeric meets it."""
-    level: list[tuple[str, Any]] = list(raw.items())
+    level: list[tuple[_Place, Any]] = [((None, key), value) for key, value in raw.items()]
     for _ in range(MAX_DEPTH):
-        inner: list[tuple[str, Any]] = []
-        for path, value in level:
+        inner: list[tuple[_Place, Any]] = []
+        for place, value in level:
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise StudyError(f"{where}: {one_line(path)}: expected an integer of 64 bits")
+                raise StudyError(f"{where}: {_path(place)}: expected an integer of 64 bits")
             if isinstance(value, dict):
-                inner += [(f"{path}.{key}", part) for key, part in value.items()]
+                inner += [((place, key), part) for key, part in value.items()]
             elif isinstance(value, list):
-                inner += [(path, part) for part in value]
-            for text in (path, value):
+                inner += [(place, part) for part in value]
+            for text in (place[1] if place else "", value):
                 if isinstance(text, str) and not _is_unicode(text):
-                    raise StudyError(f"{where}: {one_line(ascii(path)[1:-1])}: not valid UTF-8")
+                    raise StudyError(f"{where}: {_path(place)}: not valid UTF-8")
         level = inner
     if level:
-        raise StudyError(f"{where}: {one_line(level[0][0])}: tables nested too deep")
+        raise StudyError(f"{where}: {_path(level[0][0])}: tables nested too deep")
+
+
+def _path(place: _Place) -> str:
+    parts: list[str] = []
+    while place is not None:
+        place, key = place
+        parts.append(ascii(key)[1:-1] if not _is_unicode(key) else key)
+    return one_line(".".join(reversed(parts)))
 
 
 def _is_unicode(text: str) -> bool:
@@ -180,7 +209,7 @@ def _parse_setting(setting: str) -> tuple[str, Any]:
     if not separator or not key:
         raise StudyError(f"--set {one_line(setting)}: expected KEY=VALUE, such as schedule.epochs=2")
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = _parse_toml(f"value = {text}")
         if len(parsed) == 1:
             return key, parsed["value"]
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):

@@ -35,9 +35,28 @@ def test_auto_is_the_fastest_that_is_there() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "gpu", "CPU", "cpu:0", "cuda:", "cuda:-1", "cuda:0x1", "cuda:00", "cuda:1.5", "cuda: 0", "cuda:\u0663", "cudax",
-     "cuda:0:0", "cuda:" + "9" * 5000, "mps:0", "xpu", "meta", "auto ", "cpu\n"],
-)  # fmt: skip
+    [
+        "",
+        "gpu",
+        "CPU",
+        "cpu:0",
+        "cuda:",
+        "cuda:-1",
+        "cuda:0x1",
+        "cuda:00",
+        "cuda:1.5",
+        "cuda: 0",
+        "cuda:\u0663",
+        "cudax",
+        "cuda:0:0",
+        "cuda:" + "9" * 5000,
+        "mps:0",
+        "xpu",
+        "meta",
+        "auto ",
+        "cpu\n",
+    ],
+)
 def test_a_name_that_is_no_device_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(StudyError, match="expected auto, cpu, cuda, cuda:N or mps"):
         resolve_device(name)

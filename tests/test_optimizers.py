@@ -64,7 +64,7 @@ def test_arguments_are_handed_on_by_their_own_names() -> None:
 
 
 def test_a_list_becomes_the_tuple_that_torch_wants() -> None:
-    assert create("Adam", betas=[0.8, 0.99]).param_groups[0]["betas"] == (0.8, 0.99)
+    assert create("NAdam", betas=[0.8, 0.99]).param_groups[0]["betas"] == (0.8, 0.99)
 
 
 def test_all_parameters_are_optimized() -> None:

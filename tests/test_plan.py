@@ -110,6 +110,13 @@ def test_runs_come_in_the_order_of_variants_then_seeds(tiny: Callable[..., Study
         (("attribution.layers", ["layer9"]), "no layer 'layer9' \\(its stages: prep, layer1"),
         (("augment.train", [{"transform": "CenterCrop", "height": 16, "width": 16}]), "make them equal"),
         (("precision", "float16"), "needs a GPU"),
+        (
+            (
+                "schedule",
+                {"kind": "one_cycle_lr", "epochs": 3, "lr_max": 0.1, "pct_start": 0.3, "total_steps": 9},
+            ),
+            "schedule.total_steps: 9 are fewer than the 15",
+        ),
     ],
 )
 def test_what_a_library_refuses_is_one_line(

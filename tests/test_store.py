@@ -1,18 +1,14 @@
-"""Run folders: writes that are whole or not there, records that notice damage, locks that die with their process."""
+"""Run folders: writes that are whole or not there, and records that notice damage."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,6 @@ from harness.store import (
     atomic_write,
     digest,
     first_difference,
-    locked,
     read_record,
     sha256_file,
     write_record,
@@ -45,10 +40,17 @@ def run(tmp_path: Path) -> RunFolder:
     return StudyFolder(tmp_path, "study").run("base", 0)
 
 
-def finish(run: RunFolder, **record: Any) -> None:
+def record_of(run: RunFolder, status: str, **more: Any) -> dict[str, Any]:
+    """The least that a run's record has."""
+    error = {"kind": "diverged"} if status == "failed" else None
+    owner = {"variant": run.variant, "seed": run.seed, "digest": "d", "identity": {}, "metrics": {}}
+    return {**owner, "status": status, "error": error, **more}
+
+
+def finish(run: RunFolder, **more: Any) -> None:
     for name in ARTEFACTS:
         atomic_write(run.path / name, f"content of {name}")
-    run.finish({"status": "finished", **record})
+    run.finish(record_of(run, "finished", **more))
 
 
 # Atomic writes
@@ -157,31 +159,22 @@ def test_no_record_is_none(tmp_path: Path) -> None:
     assert read_record(tmp_path / "none.json") is None
 
 
-def test_a_record_with_any_byte_changed_is_refused_or_says_the_same(tmp_path: Path) -> None:
+def test_a_record_with_any_byte_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_record(path, RECORD)
     content = path.read_bytes()
-    unnoticed = set()
     for at in range(len(content)):
-        for flip in (*(1 << bit for bit in range(8)), content[at] ^ ord("\n"), content[at] ^ ord("0")):
-            changed = bytearray(content)
-            changed[at] ^= flip
-            if changed == content:
-                continue
-            path.write_bytes(changed)
-            try:
-                assert read_record(path) == RECORD
-            except RunError as error:
-                assert "damaged" in str(error) or "cannot be read" in str(error)
-            else:
-                unnoticed.add(chr(content[at]))
-    assert unnoticed <= set(' \ne"1'), "white space and spellings of the same text alone may change"
+        others = {*(content[at] ^ 1 << bit for bit in range(8)), *b'\n\t "0eE.'} - {content[at]}
+        for byte in others:
+            path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
+            with pytest.raises(RunError, match="r.json: damaged"):
+                read_record(path)
 
 
 def test_a_record_cut_anywhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_record(path, RECORD)
-    content = path.read_bytes().rstrip()
+    content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
         with pytest.raises(RunError, match="r.json: damaged"):
@@ -190,9 +183,22 @@ def test_a_record_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[]", b"3", b"null", b'"checksum"', b'{"checksum": null}', b'{"checksum": NaN}', b"\xff",
-     b"[" * 100_000, b"{" * 3, b'{"a": NaN, "checksum": "x"}', b'{"a": ' + b"9" * 5000 + b', "checksum": "x"}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"3",
+        b"null",
+        b'"checksum"',
+        b'{"checksum": null}',
+        b'{"checksum": NaN}',
+        b"\xff",
+        b"[" * 100_000,
+        b"{" * 3,
+        b'{"a": NaN, "checksum": "x"}',
+        b'{"a": ' + b"9" * 5000 + b', "checksum": "x"}',
+    ],
+)
 def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(RunError, match="r.json: "):
@@ -223,13 +229,16 @@ def test_a_digest_depends_on_values_and_not_on_order() -> None:
         ({"a": 0}, {"a": 0.0}, "a: 0 planned, 0.0 on disk"),
         ({"a": True}, {"a": 1}, "a: true planned, 1 on disk"),
         ({"a": {"b": 1}}, {"a": [1]}, 'a: {"b":1} planned, [1] on disk'),
-        ({"t": [{"p": 1, "long": "x" * 99}, {"p": 1}]}, {"t": [{"p": 1, "long": "x" * 99}, {"p": 0.5}]},
-         "t[1].p: 1 planned, 0.5 on disk"),
+        (
+            {"t": [{"p": 1, "long": "x" * 99}, {"p": 1}]},
+            {"t": [{"p": 1, "long": "x" * 99}, {"p": 0.5}]},
+            "t[1].p: 1 planned, 0.5 on disk",
+        ),
         ({"t": [1]}, {"t": [1, 2]}, "t[1]: nothing planned, 2 on disk"),
         ({"t": (1, 2)}, {"t": [1, 2]}, None),
         ({"t": "x" * 99}, {"t": "y"}, f't: "{"x" * 58}… planned, "y" on disk'),
     ],
-)  # fmt: skip
+)
 def test_the_first_difference_is_named_with_its_path_and_both_values(
     ours: Any, theirs: Any, said: str | None
 ) -> None:
@@ -246,8 +255,31 @@ def test_a_run_that_was_never_begun_is_missing(run: RunFolder) -> None:
 
 @pytest.mark.parametrize("status", ["finished", "failed", "partial"])
 def test_a_runs_status_is_what_its_record_says(run: RunFolder, status: str) -> None:
-    write_record(run.record_file, {"status": "running" if status == "partial" else status})
+    write_record(run.record_file, record_of(run, "running" if status == "partial" else status))
     assert run.status() == status
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variant": "other"},
+        {"seed": 1},
+        {"status": "done"},
+        {"status": None},
+        {"status": "failed"},
+        {"digest": None},
+        {"identity": None},
+        {"metrics": []},
+        {"error": "text"},
+    ],
+)
+def test_a_record_of_something_else_is_refused_although_it_is_intact(
+    run: RunFolder, changes: dict[str, Any]
+) -> None:
+    write_record(run.record_file, {**record_of(run, "finished"), **changes})
+    for ask in (run.record, run.status, run.verify):
+        with pytest.raises(RunError, match="run.json: not the record of this run; --force moves it aside"):
+            ask()
 
 
 def test_a_run_of_which_there_is_only_a_checkpoint_is_partial(run: RunFolder) -> None:
@@ -273,7 +305,7 @@ def test_finishing_a_run_drops_its_checkpoint_and_notes_every_artefacts_checksum
 def test_a_run_without_its_artefacts_cannot_be_finished(run: RunFolder) -> None:
     atomic_write(run.checkpoint_file, b"x")
     with pytest.raises(OSError, match="history.csv"):
-        run.finish({"status": "finished"})
+        run.finish(record_of(run, "finished"))
     assert run.status() == "partial" and run.checkpoint_file.exists()
 
 
@@ -295,10 +327,10 @@ def test_verify_names_the_artefact_that_is_damaged(run: RunFolder, name: str, da
         run.verify()
 
 
-@pytest.mark.parametrize("record", [None, {"status": "failed"}, {"status": "running"}])
-def test_verify_is_for_finished_runs(run: RunFolder, record: dict[str, Any] | None) -> None:
-    if record:
-        write_record(run.record_file, record)
+@pytest.mark.parametrize("status", [None, "failed", "running"])
+def test_verify_is_for_finished_runs(run: RunFolder, status: str | None) -> None:
+    if status:
+        write_record(run.record_file, record_of(run, status))
     with pytest.raises(RunError, match="not a finished run"):
         run.verify()
 
@@ -331,16 +363,17 @@ def test_a_run_that_cannot_be_set_aside_is_one_line_and_stays(run: RunFolder) ->
 def test_cleaning_removes_what_a_kill_left_and_nothing_else(run: RunFolder) -> None:
     finish(run)
     (run.path / ".run.json.123-abcd.tmp").write_text("half")
-    (run.path / "mine.tmp").write_text("mine")
+    for mine in ("mine.tmp", ".mine.tmp"):
+        (run.path / mine).write_text("mine")
     run.clean()
-    assert {path.name for path in run.path.iterdir()} == {*ARTEFACTS, "run.json", "mine.tmp"}
+    assert {path.name for path in run.path.iterdir()} == {*ARTEFACTS, "run.json", "mine.tmp", ".mine.tmp"}
     StudyFolder(run.study.out, "study").run("base", 99).clean()  # nothing there to clean
 
 
 def test_runs_on_disk_are_listed_by_variant_and_seed_and_stray_folders_are_not(run: RunFolder) -> None:
     folder = run.study
     for variant, seed in (("b", 2), ("b", 10), ("a", 0)):
-        write_record(folder.run(variant, seed).record_file, {"status": "running"})
+        (folder.run(variant, seed).path).mkdir(parents=True)
     for stray in (
         "seed-x",
         "seed-",
@@ -376,105 +409,34 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-# Locks
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from harness.store import locked
-with locked(Path(sys.argv[1]), "the other's work"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@contextmanager
-def holder_process(lock: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
-
-
-def test_a_lock_held_by_another_process_is_refused_naming_it_and_its_host_and_dies_with_it(
-    tmp_path: Path,
-) -> None:
-    lock = tmp_path / "locks" / "run-base-0.lock"
-    with holder_process(lock) as process:
-        for _ in range(2):  # being refused does not wipe the holder's name
-            with pytest.raises(HeldError) as caught, locked(lock, "study/base/seed-0", wait=False):
-                pass
-            held_by = f"process {process.pid} on {socket.gethostname()}"
-            assert str(caught.value) == f"study/base/seed-0 is held by {held_by}; wait for it, or stop it"
-
-        waiting, got_it = threading.Event(), threading.Event()
-
-        def wait_for_it() -> None:
-            waiting.set()
-            with locked(lock, "study/base/seed-0"):
-                got_it.set()
-
-        waiter = threading.Thread(target=wait_for_it, daemon=True)
-        waiter.start()
-        waiting.wait(10)
-        time.sleep(0.2)
-        assert not got_it.is_set()
-        with pytest.raises(HeldError, match=f"is held by process {process.pid} on "):
-            with locked(lock, "study/base/seed-0", wait=False):
-                pass
-        process.send_signal(signal.SIGKILL)
-        assert got_it.wait(10), "the lock dies with its killed process"
-        waiter.join(10)
-    with locked(lock, "study/base/seed-0", wait=False):
-        assert f"process {os.getpid()} on " in lock.with_suffix(".holder").read_text()
-
-
-def test_a_lock_is_free_again_after_an_error_inside_it(tmp_path: Path) -> None:
-    lock = tmp_path / "x.lock"
-    with pytest.raises(ZeroDivisionError), locked(lock, "x", wait=False):
-        raise ZeroDivisionError
-    assert not lock.with_suffix(".holder").exists()
-    done = python(
-        "import sys\nfrom pathlib import Path\nfrom harness.store import locked\n"
-        "with locked(Path(sys.argv[1]), 'x', wait=False): print('free')",
-        lock,
-    )
-    assert done.stdout == "free\n", done.stderr
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
-def test_a_holder_without_a_readable_name_is_another_process(tmp_path: Path, content: bytes | None) -> None:
-    lock = tmp_path / "x.lock"
-    with holder_process(lock):
-        lock.with_suffix(".holder").unlink()
-        if content is not None:
-            lock.with_suffix(".holder").write_bytes(content)
-        with pytest.raises(HeldError, match="^x is held by another process; wait"):
-            with locked(lock, "x", wait=False):
-                pass
-
-
-def test_a_lock_below_a_file_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with (
-        pytest.raises(RunError, match=r"file/x.lock: cannot be locked: ") as caught,
-        locked(tmp_path / "file" / "x.lock", "x"),
-    ):
-        pass
-    assert not isinstance(caught.value, HeldError)
-
-
 def test_every_run_range_test_and_the_report_have_locks_of_their_own(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "study")
-    with (
-        folder.run("a", 1).lock(wait=False),
-        folder.run("a", 11).lock(wait=False),
-        folder.run("a-1", 1).lock(wait=False),
-    ):
-        with folder.range_test_lock("a"), folder.range_test_lock("b"), folder.report_lock():
-            assert len(list(folder.locks.glob("*.lock"))) == 6
+    runs = [folder.run("a", 1), folder.run("a", 11), folder.run("a-1", 1)]
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(run.lock(wait=False))
+        for variant in ("a", "b"):
+            stack.enter_context(folder.range_test_lock(variant, wait=False))
+        stack.enter_context(folder.report_lock())
+        assert len(list(folder.locks.glob("*.lock"))) == 6
+        for run in runs:
+            with pytest.raises(HeldError, match=f"^{run.name} is held by"), run.lock(wait=False):
+                pass
+
+
+def test_a_lock_clears_away_what_killed_writers_of_its_own_files_left(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "study")
+    own = {"range_test/.a.csv.1-aa.tmp", "range_test/.a.json.1-aa.tmp"}
+    others = {"range_test/.b.csv.1-aa.tmp", "range_test/a.csv", ".study.toml.1-aa.tmp"}
+    for name in own | others:
+        atomic_write(folder.path / name, "x")
+    with folder.range_test_lock("a"):
+        left = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
+    assert own.isdisjoint(left) and others <= left
+
+
+def test_the_resolved_study_replaces_the_one_before(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "study")
+    for text in ("old", "new"):
+        folder.write_study(text)
+        assert folder.study_file.read_text() == text

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from harness.config import Recipe, Study
+from harness.config import Study
 from harness.errors import StudyError
 from harness.study_file import (
     MAX_FILE_BYTES,
@@ -132,15 +129,29 @@ def test_a_variant_may_ask_for_a_range_test_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("variants", "expected"),
     [
-        ({"x": {"data.batchsize": 8}}, "study: variants.x: data.batchsize: unknown key, did you mean 'batch_size'?"),
-        ({"x": {"data.batch_size": 8.0}}, "study: variants.x: data.batch_size: input should be a valid integer, got 8.0"),
-        ({"x": {"optimiser.name": "Adam"}}, "study: variants.x.optimiser.name: a variant cannot change this, "
-         "did you mean 'optimizer'?"),
+        (
+            {"x": {"data.batchsize": 8}},
+            "study: variants.x: data.batchsize: unknown key, did you mean 'batch_size'?",
+        ),
+        (
+            {"x": {"data.batch_size": 8.0}},
+            "study: variants.x: data.batch_size: input should be a valid integer, got 8.0",
+        ),
+        (
+            {"x": {"optimiser.name": "Adam"}},
+            "study: variants.x.optimiser.name: a variant cannot change this, did you mean 'optimizer'?",
+        ),
         ({"x": {"seeds": [1]}}, "study: variants.x.seeds: a variant cannot change this"),
         ({"x": {"target": {"test_accuracy": 0.1}}}, "study: variants.x.target: a variant cannot change this"),
         ({"x": {"augment.train.p": 1}}, "study: variants.x: augment.train.p: augment.train is not a table"),
-        ({"x": {"optimizer.momentum": float("nan")}}, "study: variants.x: optimizer: expected finite numbers, got nan"),
-        ({"x": {"schedule.peak_epoch": 3}}, "study: variants.x: schedule: peak_epoch must lie between 0 and epochs"),
+        (
+            {"x": {"optimizer.momentum": float("nan")}},
+            "study: variants.x: optimizer: expected finite numbers, got nan",
+        ),
+        (
+            {"x": {"schedule.peak_epoch": 3}},
+            "study: variants.x: schedule: peak_epoch must lie between 0 and epochs",
+        ),
         ({"x": {"": 1}}, "study: variants.x.: a variant cannot change this"),
         ({"x": 3}, "study: variants.x: input should be a valid dictionary, got 3"),
         ({"base": {}}, "study: variants.base: `base` is the file itself"),
@@ -148,7 +159,7 @@ def test_a_variant_may_ask_for_a_range_test_of_its_own() -> None:
         ({"a": {}, "A": {}}, "study: variants.A: differs from 'a' only in case"),
         ([1], "study: variants: expected tables [variants.NAME]"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_a_variant_is_named_with_the_variant_and_the_key(variants: Any, expected: str) -> None:
     assert refusal(lambda: resolve({**BASE, "variants": variants})).startswith(expected)
 
@@ -309,13 +320,22 @@ def test_a_setting_replaces_the_value_at_its_path_whole(tmp_path: Path) -> None:
         assert recipe.optimizer.name == "Adam" and recipe.optimizer.options == {"eps": 1e-7}
 
 
+def test_settings_do_not_change_each_others_values() -> None:
+    model = {"name": "m", "width": 1}
+    study = resolve({**BASE, "variants": {"x": {}}}, [("model", model), ("model.width", 2)])
+    assert model == {"name": "m", "width": 1}
+    assert study.model.options == {"width": 2} == study.recipes["x"].model.options
+
+
 def test_a_later_setting_wins_over_an_earlier_one(tmp_path: Path) -> None:
     study = load_study(str(base_file(tmp_path)), settings=["data.batch_size=8", "data.batch_size=4"])
     assert study.data.batch_size == 4
 
 
-@pytest.mark.parametrize("file", ['"data.batch_size" = 16', "data = {batch_size = 16}",
-                                  'data = {batch_size = 3}\n"data.batch_size" = 16'])  # fmt: skip
+@pytest.mark.parametrize(
+    "file",
+    ['"data.batch_size" = 16', "data = {batch_size = 16}", 'data = {batch_size = 3}\n"data.batch_size" = 16'],
+)
 def test_a_setting_for_one_variant_wins_over_that_variant_alone(tmp_path: Path, file: str) -> None:
     path = base_file(tmp_path, f"[variants.x]\n{file}\n[variants.y]\n{file}\n")
     study = load_study(str(path), settings=["variants.x.data.batch_size=8"])
@@ -335,9 +355,21 @@ def test_seeds_and_precision_are_settings_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("2", 2), (" 2 ", 2), ("bare", "bare"), ("two words", "two words"), ('"2"', "2"), ("2 # why", 2),
-     ("", ""), ("1_0", 10), ("true", True), ("[1, 2]", [1, 2]), ("{b = 1}", {"b": 1}), ("0-4", "0-4")],
-)  # fmt: skip
+    [
+        ("2", 2),
+        (" 2 ", 2),
+        ("bare", "bare"),
+        ("two words", "two words"),
+        ('"2"', "2"),
+        ("2 # why", 2),
+        ("", ""),
+        ("1_0", 10),
+        ("true", True),
+        ("[1, 2]", [1, 2]),
+        ("{b = 1}", {"b": 1}),
+        ("0-4", "0-4"),
+    ],
+)
 def test_a_setting_is_toml_and_a_bare_word_is_text(tmp_path: Path, text: str, value: Any) -> None:
     study = load_study(str(base_file(tmp_path)), settings=[f"model.option={text}"])
     assert study.model.options["option"] == value
@@ -356,7 +388,7 @@ def test_a_setting_is_toml_and_a_bare_word_is_text(tmp_path: Path, text: str, va
         ("schedule.epoch=3", "schedule.epoch: unknown key, did you mean 'epochs'?"),
         ("schedul.epochs=3", "schedul: unknown key, did you mean 'schedule'?"),
         ("schedule.epochs=3.0", "schedule.epochs: input should be a valid integer, got 3.0"),
-        ("schedule.lr_max=nan", 'schedule.lr_max: expected a finite rate from 0 to 1e6, got nan'),
+        ("schedule.lr_max=nan", "schedule.lr_max: expected a finite rate from 0 to 1e6, got nan"),
         ("model.a=inf", "model: expected finite numbers, got inf"),
         ("seeds.a=1", "--set: seeds.a: seeds is not a table"),
         ("seeds=0-4", "seeds: input should be a valid list, got '0-4'"),
@@ -369,7 +401,7 @@ def test_a_setting_is_toml_and_a_bare_word_is_text(tmp_path: Path, text: str, va
         ("model.a=\udcff", r"--set: model.a: not valid UTF-8"),
         ("model.\udcff=1", r"--set: model.\udcff: not valid UTF-8"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_a_setting_is_one_line(tmp_path: Path, setting: str, expected: str) -> None:
     path = base_file(tmp_path)
     assert expected in refusal(lambda: load_study(str(path), settings=[setting]))
@@ -382,190 +414,3 @@ def test_a_setting_that_cannot_be_written_down_is_refused_with_the_way_out() -> 
     assert "--set 'optimizer={...}'" in message
     whole = resolve(raw, [("optimizer", {"name": "SGD"})])
     assert whole.recipes["adam"].optimizer == whole.optimizer
-
-
-# Round trip
-
-SETTINGS: list[list[tuple[str, Any]]] = [
-    [],
-    [("data.batch_size", 8)],
-    [("optimizer", {"name": "AdamW", "betas": [0.9, 0.99]})],
-    [("schedule", {"kind": "constant", "epochs": 2, "lr": "find"})],
-    [("precision", "float32"), ("augment.train", [])],
-    [("variants.more.model.width", 7)],
-]
-VARIANTS: dict[str, Any] = {
-    "a": {},
-    "b": {"schedule": {"kind": "one_cycle_lr", "epochs": 3, "lr_max": 1, "pct_start": 0.5}},
-    "c": {"optimizer": {"name": "Adam"}, "model.width": 9, "range_test": {"iterations": 10}},
-    "d": {
-        "augment.test": [
-            {"transform": "OneOf", "transforms": [{"transform": "X"}, {"transform": "Y", "p": 1}]}
-        ]
-    },
-    "e.1": {"model": {"name": "other", "a": {"b": [1, {"c": 2.5}]}}, "loss.l1": 1e-5},
-    "f": {"data.path": 'a "quoted" \\ \t path', "precision": "bfloat16"},
-}
-
-
-@pytest.mark.parametrize("overrides", SETTINGS)
-def test_a_resolved_study_reads_back_as_the_same_study(overrides: list[tuple[str, Any]]) -> None:
-    study = resolve({**BASE, "variants": VARIANTS, "baseline": "c"}, overrides)
-    again = resolve(tomllib.loads(study.to_toml()))
-    assert again == study and again.recipes == study.recipes and list(again.recipes) == list(study.recipes)
-    assert again.to_toml() == study.to_toml()
-
-
-plain = st.one_of(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.booleans(),
-)
-keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-values = st.recursive(
-    plain,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
-    max_leaves=6,
-)
-options = st.dictionaries(keys.filter(lambda key: key not in ("name", "lr", "kind")), values, max_size=3)
-words = st.sampled_from(["a", "b"])
-variants = st.dictionaries(
-    st.sampled_from(["v", "w.1", "x-y"]),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "model": st.fixed_dictionaries({}, optional={"name": words, "a": values, "b.c": values}),
-            "model.a": values,
-            "model.name": words,
-            "optimizer": st.fixed_dictionaries({"name": words}),
-            "optimizer.eps": plain,
-            "augment.train": st.lists(options, max_size=2),
-            "data": st.fixed_dictionaries(
-                {}, optional={"batch_size": st.integers(2, 9), "path": st.just("p")}
-            ),
-            "schedule": st.just({"kind": "constant", "epochs": 1, "lr": 0.5}),
-            "schedule.epochs": st.integers(2, 9),
-        },
-    ),
-    max_size=3,
-)
-SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
-@given(
-    options,
-    variants,
-    st.lists(st.tuples(st.sampled_from(["model", "model.a", "optimizer.eps"]), values), max_size=2),
-)
-def test_whatever_resolves_reads_back_as_the_same_recipes(
-    extra: dict[str, Any], changes: dict[str, Any], overrides: list[tuple[str, Any]]
-) -> None:
-    raw = {**BASE, "model": {"name": "a", **extra}, "variants": changes}
-    try:
-        study = resolve(raw, overrides)
-    except StudyError:
-        return
-    again = resolve(tomllib.loads(study.to_toml()))
-    assert again.recipes == study.recipes and again == study
-
-
-# Anything at all
-
-hostile = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.sampled_from([2**63, 10**400, -1, 0]),
-    st.floats(),
-    st.text(max_size=5),
-    st.sampled_from(
-        ["find", "lr_min", "triangle", "constant", "one_cycle_lr", "\ud800", "a.b", "..", "base"]
-    ),
-    st.dates(),
-    st.binary(max_size=3),
-)
-NAMES = sorted(
-    {
-        *Study.model_fields,
-        *Recipe.model_fields,
-        "kind",
-        "lr",
-        "epochs",
-        "x",
-        "data.path",
-        "a.b.c",
-        "",
-        "_recipes",
-    }
-)
-any_key = st.sampled_from(NAMES) | st.text(max_size=5)
-anything = st.recursive(
-    hostile,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_key, inner, max_size=4),
-    max_leaves=12,
-)
-
-
-def study_or_one_line(raw: dict[str, Any], overrides: list[tuple[str, Any]]) -> None:
-    before = copy.deepcopy(raw)
-    try:
-        study = resolve(raw, overrides)
-        assert isinstance(study, Study) and study.to_toml()
-    except StudyError as error:
-        assert str(error).isprintable()
-    assert repr(raw) == repr(before), "resolving changes nothing that it is given"
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
-@given(st.dictionaries(any_key, anything, max_size=8))
-def test_any_tables_give_a_study_or_one_line(raw: dict[str, Any]) -> None:
-    study_or_one_line(raw, [])
-
-
-def paths(tables: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in tables.items():
-        found.append(f"{prefix}{key}")
-        if isinstance(value, dict):
-            found += [*paths(value, f"{prefix}{key}."), f"{prefix}{key}.new"]
-    return found
-
-
-VALID = {
-    **BASE,
-    "variants": {"v": {"schedule.epochs": 5, "model": {"width": 3}}},
-    "references": {},
-    "range_test": {},
-}
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
-@given(st.lists(st.tuples(st.sampled_from(paths(VALID)), anything), min_size=1, max_size=3))
-def test_a_valid_study_with_anything_in_any_place_gives_a_study_or_one_line(
-    changes: list[tuple[str, Any]],
-) -> None:
-    study_or_one_line(VALID, changes)
-    raw = copy.deepcopy(VALID)
-    for path, value in changes:
-        table: Any = raw
-        *parents, last = path.split(".")
-        for parent in parents:
-            table = table.get(parent) if isinstance(table, dict) else None
-        if isinstance(table, dict):
-            table[last] = copy.deepcopy(value)
-    study_or_one_line(raw, [])
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[*SLOW, HealthCheck.function_scoped_fixture])
-@given(at=st.integers(0, 400), byte=st.integers(0, 255), cut=st.booleans())
-def test_a_damaged_file_gives_a_study_or_one_line(tmp_path: Path, at: int, byte: int, cut: bool) -> None:
-    content = bytearray(resolve(BASE).to_toml().encode())
-    at %= len(content)
-    content[at] = byte
-    path = write(tmp_path, bytes(content[:at] if cut else content))
-    try:
-        assert isinstance(load_study(str(path)), Study)
-    except StudyError as error:
-        assert str(error).isprintable()

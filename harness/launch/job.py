@@ -10,9 +10,9 @@ from harness.config import Recipe
 from harness.data.arrays import Data
 from harness.errors import RunError, StudyError
 from harness.plan import Plan, Variant
+from harness.schedule import Rates, lr_milestones
 from harness.store import RunFolder, first_difference
 from harness.training.progress import Say
-from harness.training.schedule import Rates, lr_milestones
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
         raise RunError(f"{difference}; choose another --out")
     if record is None or record["status"] == "running":
         return True
-    return record["status"] == "failed" and record["error"].get("kind") != "diverged"
+    return bool(record["status"] == "failed" and record["error"].get("kind") != "diverged")
 
 
 def _reason(error: RunError) -> str:

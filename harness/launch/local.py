@@ -5,8 +5,8 @@ from __future__ import annotations
 from harness.errors import HeldError, RunError
 from harness.launch.job import Job, run_one
 from harness.plan import Variant
+from harness.schedule import Rates, resolve_rates
 from harness.training.range_test import ensure_range_test
-from harness.training.schedule import Rates, resolve_rates
 
 
 def serial(job: Job, workers: int) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from harness.config import Loss as LossConfig
 from harness.device import autocast
 from harness.errors import StudyError
-from harness.training.schedule import Milestones
+from harness.schedule import Milestones
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from harness.config import RangeTest
 from harness.errors import RunError
-from harness.training.schedule import Rates
+from harness.schedule import Rates
 
 Floats = NDArray[np.float64]
 # The sweep ends when ignite's own smoothed loss exceeds this multiple of its best (ignite's default).

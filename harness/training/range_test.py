@@ -16,6 +16,7 @@ from harness.errors import HarnessError, RunError
 from harness.models import build_model
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
+from harness.schedule import Rates
 from harness.seeding import global_seed
 from harness.store import (
     RunFolder,
@@ -30,7 +31,6 @@ from harness.training.engines import create_loss, create_trainer
 from harness.training.failures import earlier_errors, failure
 from harness.training.lr_range import Sweep, choose, sweep
 from harness.training.progress import Say, attach_bar
-from harness.training.schedule import Rates
 
 COLUMNS = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
 

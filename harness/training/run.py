@@ -27,6 +27,7 @@ from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.report.statistics import accuracy_from_logits, cross_entropy_from_logits
+from harness.schedule import Rates, lr_milestones, momentum_milestones
 from harness.seeding import derive_seed, global_seed
 from harness.store import RunFolder, atomic_write, digest, write_record
 from harness.training.checkpoint import attach_checkpoint, load_checkpoint
@@ -40,7 +41,6 @@ from harness.training.engines import (
 from harness.training.failures import NonFiniteLoss, earlier_errors, failure, stop_on_non_finite_loss
 from harness.training.progress import Say, attach_bar, epoch_line
 from harness.training.provenance import provenance
-from harness.training.schedule import Rates, lr_milestones, momentum_milestones
 
 HISTORY_COLUMNS = (
     "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
@@ -189,7 +189,7 @@ def _train(
         synchronize(device)
         evaluated = time.perf_counter()
         logits, labels = _predictions(evaluator)
-        row = {
+        row: dict[str, Any] = {
             "variant": variant.name,
             "seed": seed,
             "epoch": engine.state.epoch,

@@ -111,10 +111,8 @@ def by_hand(model: CustomResNet, x: Tensor, form: str, scale: float) -> Tensor:
     x = x.amax((2, 3))
     head = model.head
     assert isinstance(head, nn.Sequential)
-    if isinstance(head[0], nn.Conv2d):
-        weight = head[0].weight[:, :, 1, 1]  # on a 1x1 map the other eight ninths see padding
-    else:
-        weight = head[1].weight
+    # On a 1x1 map the other eight ninths of a 3x3 convolution see padding.
+    weight = head[0].weight[:, :, 1, 1] if isinstance(head[0], nn.Conv2d) else head[1].weight
     return scale * (x @ weight.T)
 
 

@@ -72,8 +72,8 @@ def test_the_hooks_are_gone_even_when_the_image_does_not_fit() -> None:
     assert not any(m._forward_hooks for m in model.modules()) and model.training
 
 
-def test_flops_of_the_assignments_network_are_forward_and_backward_with_two_for_a_multiply_add() -> None:
-    # 3 products of the same size a layer (forward, by input, by weight); the first has no gradient by its input.
+def test_flops_are_forward_and_backward_with_two_for_a_multiply_add() -> None:
+    # 3 products of one size a layer (forward, by input, by weight); the first has none by its input.
     sizes = [(3, 64, 32), (64, 128, 32), (128, 128, 16), (128, 128, 16), (128, 256, 16), (256, 512, 8),
              (512, 512, 4), (512, 512, 4)]  # fmt: skip
     products = [9 * channels_in * channels * side**2 for channels_in, channels, side in sizes]

@@ -17,10 +17,10 @@ from torch import nn
 
 from harness.config import Loss, OneCycle
 from harness.errors import RunError
+from harness.schedule import lr_milestones, momentum_milestones, resolve_rates
 from harness.seeding import derive_seed, global_seed
 from harness.training.checkpoint import DamagedCheckpoint, attach_checkpoint, load_checkpoint
 from harness.training.engines import attach_schedule, create_loss, create_trainer
-from harness.training.schedule import lr_milestones, momentum_milestones, resolve_rates
 
 EPOCHS, STEPS = 4, 3
 CYCLE = OneCycle(
@@ -189,7 +189,7 @@ def test_a_checkpoint_with_a_matching_checksum_is_still_data_and_never_code(tmp_
     bomb = Bomb(f"touch {fuse}")
     buffer = io.BytesIO()
     if how == "pickle":
-        pickle.dump({"digest": "ours", "state": bomb}, buffer)
+        pickle.dump({"digest": "ours", "state": bomb}, buffer, protocol=2)
     else:
         torch.save(bomb if how == "torch.save" else {"digest": "ours", "state": {}, "more": bomb}, buffer)
     content = buffer.getvalue()
@@ -203,12 +203,19 @@ def test_a_checkpoint_with_a_matching_checksum_is_still_data_and_never_code(tmp_
         assert fuse.exists(), "the bomb is a real one"
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip archive", b"\x80\x04N."])
+@pytest.mark.parametrize("content", [b"", b"not a zip archive", b"\x80\x02N."])
 def test_bytes_that_are_no_checkpoint_are_damaged(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
     with pytest.raises(DamagedCheckpoint, match="not a checkpoint of ours"):
         Bench(path).load()
+
+
+def test_a_checkpoint_of_another_version_of_the_training_is_no_use(killed: Callable[..., Path]) -> None:
+    bench = Bench(killed())
+    for changed in ({**bench.state, "newcomer": bench.optimizer}, {**bench.state, "model": nn.Linear(1, 1)}):
+        with pytest.raises(DamagedCheckpoint, match="checkpoint.pt: not a checkpoint of this version$"):
+            load_checkpoint(bench.path, changed, "ours")
 
 
 def test_a_checkpoint_holds_plain_tensors_and_numbers_that_weights_only_loads(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.config import Loss, OneCycle
 from harness.errors import StudyError
 from harness.models import build_model
+from harness.schedule import momentum_milestones
 from harness.seeding import global_seed
 from harness.training.engines import (
     attach_schedule,
@@ -21,7 +22,6 @@ from harness.training.engines import (
     create_scaler,
     create_trainer,
 )
-from harness.training.schedule import momentum_milestones
 
 CPU: dict[str, Any] = {"device": "cpu", "precision": "float32"}
 Batches = list[tuple[Tensor, Tensor]]

@@ -106,9 +106,14 @@ def test_torchs_own_allocation_failure_is_recognised(variant: Variant) -> None:
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EFBIG, "disk_full"), (errno.EIO, "disk"),
-     (errno.EACCES, "disk")],
-)  # fmt: skip
+    [
+        (errno.ENOSPC, "disk_full"),
+        (errno.EDQUOT, "disk_full"),
+        (errno.EFBIG, "disk_full"),
+        (errno.EIO, "disk"),
+        (errno.EACCES, "disk"),
+    ],
+)
 def test_a_disk_that_is_full_is_told_from_one_that_fails(variant: Variant, number: int, kind: str) -> None:
     assert failure(OSError(number, "what the system says", "file"), variant)["kind"] == kind
     wrapped = RunError("run.json: cannot be written: what the system says")

@@ -13,9 +13,14 @@ from ignite.engine import Engine, Events
 from harness.training.progress import attach_bar, epoch_line, say, silent
 
 ROW: dict[str, Any] = {
-    "epoch": 3, "lr": 0.0123456, "train_loss": 0.51234, "train_accuracy": 0.8, "test_loss": 0.41, "test_accuracy": 0.93175,
+    "epoch": 3,
+    "lr": 0.0123456,
+    "train_loss": 0.51234,
+    "train_accuracy": 0.8,
+    "test_loss": 0.41,
+    "test_accuracy": 0.93175,
     "images_per_second": 251.6,
-}  # fmt: skip
+}
 
 
 def test_an_epochs_line_has_rate_losses_accuracies_and_speed() -> None:

@@ -13,10 +13,10 @@ from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import RunError
 from harness.plan import Variant, resolve_variant
+from harness.schedule import Rates
 from harness.store import StudyFolder, read_record, write_record
 from harness.training.progress import silent
 from harness.training.range_test import COLUMNS, ensure_range_test, stored_rates
-from harness.training.schedule import Rates
 
 FIND = (
     ("schedule.lr_max", "find"),
@@ -107,7 +107,10 @@ def test_runs_of_one_variant_never_get_two_different_rates(
     assert rates is not None
     folder.range_test_json("base").unlink()
     run = folder.run("base", 0)
-    record = {"digest": variant.digest, "status": "finished", "metrics": {"lr_max": rates.lr_max * 2}}
+    record = {
+        **{"variant": "base", "seed": 0, "status": "finished", "error": None, "identity": variant.identity},
+        **{"digest": variant.digest, "metrics": {"lr_max": rates.lr_max * 2}},
+    }
     write_record(run.record_file, record)
     with pytest.raises(RunError, match="was trained with"):
         find(tiny(*FIND), data, tmp_path)

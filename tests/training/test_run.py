@@ -17,11 +17,11 @@ from harness.data import load_data
 from harness.data.arrays import Data
 from harness.models.weights import load_weights
 from harness.plan import Variant, resolve_variant
+from harness.schedule import Rates, resolve_rates
 from harness.store import ARTEFACTS, RunFolder, StudyFolder
 from harness.training import run as run_module
 from harness.training.progress import silent
 from harness.training.run import HISTORY_COLUMNS, execute
-from harness.training.schedule import Rates, resolve_rates
 
 TIME_COLUMNS = {"train_seconds", "eval_seconds", "images_per_second"}
 

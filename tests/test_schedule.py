@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from harness.config import Constant, OneCycle, Triangle
 from harness.errors import StudyError
+from harness.schedule import Rates, lr_milestones, momentum_milestones, rates_at, resolve_rates
 from harness.training.engines import attach_schedule
-from harness.training.schedule import Rates, lr_milestones, momentum_milestones, rates_at, resolve_rates
 
 Schedule = Triangle | OneCycle | Constant
 
@@ -59,9 +59,17 @@ def lrs(schedule: Schedule, rates: Rates, steps_per_epoch: int) -> list[float]:
 
 @pytest.mark.parametrize(
     ("epochs", "peak_epoch", "steps_per_epoch", "final"),
-    [(24, 5, 98, "lr_min"), (24, 5, 98, 0.0), (3, 1, 5, "lr_min"), (8, 2.5, 7, 1e-5), (2, 0.3, 10, "lr_min"),
-     (1, 0.5, 20, "lr_min"), (12, 4, 1, "lr_min"), (5, 4.9, 97, 0.002)],
-)  # fmt: skip
+    [
+        (24, 5, 98, "lr_min"),
+        (24, 5, 98, 0.0),
+        (3, 1, 5, "lr_min"),
+        (8, 2.5, 7, 1e-5),
+        (2, 0.3, 10, "lr_min"),
+        (1, 0.5, 20, "lr_min"),
+        (12, 4, 1, "lr_min"),
+        (5, 4.9, 97, 0.002),
+    ],
+)
 def test_the_triangle_has_its_three_corners_exactly_and_straight_legs(
     epochs: int, peak_epoch: float, steps_per_epoch: int, final: Any
 ) -> None:
@@ -120,16 +128,31 @@ RECIPES: dict[str, tuple[float, float, float, str, int, float, int, list[float] 
 
 
 def torchs(
-    lr_max: float, div: float, final_div: float, step: str, total: int, pct_start: float, epochs: int,
-    momentum: list[float] | None, name: str, steps_per_epoch: int = STEPS,
-) -> list[tuple[float, float | None]]:  # fmt: skip
+    lr_max: float,
+    div: float,
+    final_div: float,
+    step: str,
+    total: int,
+    pct_start: float,
+    epochs: int,
+    momentum: list[float] | None,
+    name: str,
+    steps_per_epoch: int = STEPS,
+) -> list[tuple[float, float | None]]:
     """The same from torch's own scheduler, stepped as the published notebooks step it."""
     target = optimizer(name, **({"momentum": 0.9} if name == "SGD" else {}))
     scheduler = OneCycleLR(
-        target, lr_max, total_steps=total, pct_start=pct_start, anneal_strategy="linear", div_factor=div,
-        final_div_factor=final_div, cycle_momentum=momentum is not None,
-        base_momentum=momentum[0] if momentum else 0.85, max_momentum=momentum[1] if momentum else 0.95,
-    )  # fmt: skip
+        target,
+        lr_max,
+        total_steps=total,
+        pct_start=pct_start,
+        anneal_strategy="linear",
+        div_factor=div,
+        final_div_factor=final_div,
+        cycle_momentum=momentum is not None,
+        base_momentum=momentum[0] if momentum else 0.85,
+        max_momentum=momentum[1] if momentum else 0.95,
+    )
     found, stepped = [], 0
 
     def advance() -> None:
@@ -155,9 +178,16 @@ def torchs(
 def one_cycle(recipe: tuple[Any, ...]) -> tuple[OneCycle, str]:
     lr_max, div, final_div, step, total, pct_start, epochs, momentum, name = recipe
     schedule = OneCycle(
-        kind="one_cycle_lr", epochs=epochs, lr_max=lr_max, pct_start=pct_start, div_factor=div,
-        final_div_factor=final_div, step=step, total_steps=total, cycle_momentum=momentum,
-    )  # fmt: skip
+        kind="one_cycle_lr",
+        epochs=epochs,
+        lr_max=lr_max,
+        pct_start=pct_start,
+        div_factor=div,
+        final_div_factor=final_div,
+        step=step,
+        total_steps=total,
+        cycle_momentum=momentum,
+    )
     return schedule, name
 
 
@@ -316,13 +346,25 @@ def test_a_rate_that_was_not_found_is_an_error(schedule: Schedule) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"pct_start": 0.01, "step": "epoch"}, "schedule.pct_start: 0.01 of 10 schedule steps leave no rising leg; raise"),
-        ({"pct_start": 0.1, "step": "epoch"}, "schedule.pct_start: 0.1 of 10 schedule steps leave no rising leg"),
-        ({"pct_start": 0.5, "total_steps": 39}, "schedule.total_steps: 39 are fewer than the 40 that are stepped"),
-        ({"pct_start": 0.5, "step": "epoch", "total_steps": 9}, "schedule.total_steps: 9 are fewer than the 10"),
-        ({"pct_start": 0.5, "step": "batch_and_epoch", "total_steps": 48}, "schedule.total_steps: 48 are fewer than the 49"),
+        (
+            {"pct_start": 0.01, "step": "epoch"},
+            "schedule.pct_start: 0.01 of 10 steps leave no rising leg; raise",
+        ),
+        ({"pct_start": 0.1, "step": "epoch"}, "schedule.pct_start: 0.1 of 10 steps leave no rising leg"),
+        (
+            {"pct_start": 0.5, "total_steps": 39},
+            "schedule.total_steps: 39 are fewer than the 40 that are stepped",
+        ),
+        (
+            {"pct_start": 0.5, "step": "epoch", "total_steps": 9},
+            "schedule.total_steps: 9 are fewer than the 10",
+        ),
+        (
+            {"pct_start": 0.5, "step": "batch_and_epoch", "total_steps": 48},
+            "schedule.total_steps: 48 are fewer than the 49",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_one_cycle_that_cannot_be_stepped_is_refused(options: dict[str, Any], expected: str) -> None:
     schedule = OneCycle(kind="one_cycle_lr", epochs=10, lr_max=0.1, cycle_momentum=[0.8, 0.9], **options)
     for corners in (

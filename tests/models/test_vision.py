@@ -1,0 +1,42 @@
+"""torchvision beside a torch that its compiled operators do not fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_torchvision_can_be_imported_and_used() -> None:
+    done = python(
+        "from harness.models.vision import import_torchvision\n"
+        "vision = import_torchvision()\n"
+        "assert import_torchvision() is vision\n"
+        "import torch\n"
+        "from torchvision.models import resnet18\n"
+        "from torchvision.utils import make_grid\n"
+        "print(make_grid(torch.zeros(4, 3, 8, 8)).shape, resnet18().fc.out_features)"
+    )
+    assert done.stdout.strip() == "torch.Size([3, 12, 42]) 1000", done.stderr
+
+
+def test_it_is_mended_only_where_it_is_broken() -> None:
+    plain = python("import torchvision")
+    mended = python(
+        "from harness.models import vision\nvision.import_torchvision()\nprint(vision._library is not None)"
+    )
+    assert mended.returncode == 0, mended.stderr
+    assert mended.stdout.strip() == str(plain.returncode != 0)
+
+
+def test_another_breakage_is_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.models.vision import import_torchvision
+
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ImportError):
+        import_torchvision()
