@@ -1,6 +1,6 @@
 """Images/s of one training step, by precision, memory format and allocator, side by side on this machine.
 
-Each row is a process of its own, because torch reads its allocator's setting once. It takes about five minutes
+Each row is a process of its own, because torch reads its allocator's setting once. It takes five minutes
 on two cores; let nothing else run meanwhile.
 """
 

@@ -286,10 +286,12 @@ class StudyFolder:
         return self.path / "range_test" / f"{variant}.json"
 
     @contextmanager
-    def range_test_lock(self, variant: str, *, wait: bool = True) -> Iterator[None]:
+    def range_test_lock(
+        self, variant: str, *, wait: bool = True, say: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
         """Held while the sweep is under way."""
         path = self.locks / f"range-test-{variant}.lock"
-        with locked(path, f"{self.name}/range_test/{variant}", wait=wait):
+        with locked(path, f"{self.name}/range_test/{variant}", wait=wait, say=say):
             _remove_temporaries(self.path / "range_test", rf"{re.escape(variant)}\.(csv|json)")
             yield
 

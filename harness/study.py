@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,11 +266,14 @@ def _plan(study: Study, folder: StudyFolder, images: Images, options: dict[str, 
 def _opening(plan: Plan) -> str:
     first = plan.variants[0]
     variants, seeds = len(plan.variants), len(plan.seeds)
-    statuses = [folder.status() for _, folder in plan.runs()]
+    statuses = []
+    for _, folder in plan.runs():
+        with suppress(RunError):  # damaged: whoever executes it says so
+            statuses.append(folder.status())
     return (
         f"{plan.study.name}: {variants} variant{'s' * (variants > 1)} x {seeds} seed{'s' * (seeds > 1)} on "
         f"{first.device} in {first.precision}; "
-        f"{statuses.count('finished')} of {len(statuses)} runs are already finished"
+        f"{statuses.count('finished')} of {len(plan.runs())} runs are already finished"
     )
 
 

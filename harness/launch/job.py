@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +47,8 @@ def check_plan(plan: Plan) -> None:
 def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
     """Before any work: every run on disk of the planned variants belongs to this very configuration.
 
-    Runs of seeds that are not planned count: the tables take them together. A planned folder whose record is
-    damaged is moved aside and kept; so is another configuration's with ``force``.
+    Runs of seeds that are not planned count: the tables take them together. With ``force`` another
+    configuration's runs are moved aside and kept. Damaged ones are left to :func:`needs_work`.
 
     Raises:
         StudyError: a folder holds another configuration's run (the first difference is named); nothing has
@@ -55,34 +56,19 @@ def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
         HeldError: another process is at work on a folder that would have to be moved.
     """
     variants = {variant.name: variant for variant in plan.variants}
-    planned = [(variant, folder) for variant, folder in plan.runs()]
-    names = {folder.name for _, folder in planned}
-    others = [
-        (variants[folder.variant], folder)
-        for folder in plan.folder.runs()
-        if folder.variant in variants and folder.name not in names
-    ]
     to_move: list[tuple[Variant, RunFolder]] = []
-    for variant, folder in [*planned, *others]:
-        try:
-            difference = difference_on_disk(variant, folder)
-        except RunError:
-            if folder.name in names:
+    for folder in plan.folder.runs():
+        if (variant := variants.get(folder.variant)) is None:
+            continue
+        with suppress(RunError):
+            if difference := difference_on_disk(variant, folder):
+                if not force:
+                    raise StudyError(f"{difference}; choose another --out, or --force to move it aside")
                 to_move.append((variant, folder))
-            continue
-        if difference is None:
-            continue
-        if not force:
-            raise StudyError(f"{difference}; choose another --out, or --force to move it aside")
-        to_move.append((variant, folder))
     for variant, folder in to_move:
         with folder.lock(wait=False):
-            try:
-                reason = difference_on_disk(variant, folder)
-            except RunError as error:
-                reason = _reason(error)
-            if reason is not None:  # else another process has done it meanwhile
-                say(f"{reason}: moved to {folder.set_aside()}")
+            if difference := difference_on_disk(variant, folder):  # no other process has moved it meanwhile
+                say(f"{difference}: moved to {folder.set_aside()}")
 
 
 def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:

@@ -59,7 +59,7 @@ def ensure_range_test(
     if settings is None:
         return None
     name = f"{variant.study}/{variant.name}"
-    with folder.range_test_lock(variant.name, wait=wait):
+    with folder.range_test_lock(variant.name, wait=wait, say=say):
         stored = stored_rates(variant, folder)
         if stored is not None:
             return stored

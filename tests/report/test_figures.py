@@ -50,7 +50,8 @@ def test_figures_are_the_same_bytes_twice(two: tuple[Results, list[VariantSummar
         lambda: figures.confusion(results, "base"),
     ):
         first = draw()
-        assert first is not None and first == draw()
+        same = first == draw()
+        assert first is not None and same
         assert size(first)[0] == 1600
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.report import rates
 from harness.report.results import Results, Run, read_results
-from harness.training.schedule import Rates, lr_milestones, rates_at
+from harness.schedule import Rates, lr_milestones, rates_at
 
 Lab = Callable[..., Any]
 STEPS = 36
@@ -56,7 +56,8 @@ def test_the_learning_rate_figure_names_its_ends(lab: Lab) -> None:
     assert picture is not None and picture.variant == "base"
     assert "between LRMIN 0.01 and LRMAX 0.1" in picture.caption
     assert "0.01 to 0.1 at epoch 1, then 0.01" in picture.caption
-    assert picture == rates.learning_rate(read(place)[1])
+    same = picture == rates.learning_rate(read(place)[1])
+    assert same
 
 
 def test_a_run_that_is_not_finished_has_no_learning_rate_figure(lab: Lab) -> None:

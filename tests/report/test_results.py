@@ -99,7 +99,8 @@ def test_a_record_copied_from_another_run_is_not_believed(lab: Lab) -> None:
     place = lab()
     shutil.copytree(place.finish("base", 0), place.folder.run("base", 1).path)
     run = only(read(place), 1)
-    assert (run.status, run.error) == ("failed", "damaged: run.json: the record of base/seed-0")
+    assert run.status == "failed"
+    assert run.error.startswith("damaged: run.json: not the record of this run")
 
 
 @pytest.mark.parametrize("key", ["metrics", "provenance", "recipe", "classes"])
