@@ -14,7 +14,7 @@ _LIMITS = (
     (r"temperature|max_pixel_value", 100_000),
     (r"control_points", 16),
     (r"holes_number|grid", 64),
-    (r"scale|percent|factor", 16),
+    (r"scale|percent|factor", 4),
     (r"num_|number|nb_|segments|iterations|steps|patches|radius|sigma|delta|limit", 512),
 )
 _ELSE = 1_024

@@ -198,7 +198,7 @@ def _check(options: dict[str, Any]) -> None:
             f"--tracker {options['tracker']}: not a tracker{suggest(options['tracker'], TRACKERS)}"
         )
     data = options["data"]
-    if data is not None and not data.is_dir():
+    if data is not None and not os.path.isdir(data):
         raise DataError(f"--data {data}: no such folder")
     get_launcher(options["launcher"])
 

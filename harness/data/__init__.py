@@ -83,7 +83,8 @@ def load_data(
     Raises:
         DataError: the data cannot be had, cannot be trusted, or is too small for what is asked.
     """
-    if not root.is_dir() and root != _cache_root():
+    # os.path: where its parent may not be entered, Path raises
+    if not os.path.isdir(root) and root != _cache_root():
         raise DataError(f"the data folder {root} does not exist: create it, or name another with --data")
     load = _find(source)
 

@@ -30,6 +30,7 @@ CONSTANTS = {
     "border_mode": ("BORDER_", ("constant", "replicate", "reflect", "wrap", "reflect_101")),
     "interpolation": ("INTER_", ("nearest", "nearest_exact", "linear", "cubic", "area", "lanczos4")),
 }
+LARGEST_BETWEEN = 2048  # pixels of a side, between two transforms
 COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
 _NEEDS_MORE = "needs more than the image: boxes, masks, other images or metadata"
 _REFUSALS = {
@@ -149,6 +150,7 @@ def output_shape(
         StudyError: it cannot run on such an image, its size varies, or no finite image of 3 channels results.
     """
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    _check_growth(reference_pipeline(transforms), noise, where)
     shapes: set[tuple[int, ...]] = set()
     for probability in (None, 0.0, 1.0):
         pipeline = reference_pipeline(transforms)
@@ -174,6 +176,21 @@ def output_shape(
         raise StudyError(f"{where}: the image size varies ({sizes}); end with a crop or Resize of one size")
     found = shapes.pop()
     return found[0], found[1]
+
+
+def _check_growth(pipeline: A.Compose, image: np.ndarray, where: str) -> None:
+    """Stop where an image has grown beyond all use, before the next transform makes more of it."""
+    seed_pipeline(pipeline, 0)
+    for transform in _leaves(pipeline):
+        try:
+            image = transform(image=image)["image"]
+        except Exception:  # the whole pipeline tells
+            return
+        if max(image.shape[:2]) > LARGEST_BETWEEN:
+            raise StudyError(
+                f"{where}: an image is {image.shape[1]}x{image.shape[0]} pixels after "
+                f"{type(transform).__name__}; {LARGEST_BETWEEN} is the most on the way"
+            )
 
 
 def _albumentations() -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from harness.config import Study
+from harness.report import findings
+from harness.report.blocks import Block, Report, Section
+from harness.report.findings import interval
 from harness.report.provenance import origins
 from harness.report.results import Results
 from harness.report.style import Picture
@@ -14,47 +15,6 @@ from harness.report.summary import Summary, VariantSummary, accuracy_text, perce
 from harness.report.tables import model_rows
 
 MOST_ROWS = 60  # of a table on the page; its CSV has all of them
-
-
-@dataclass(frozen=True)
-class Block:
-    """One piece of a section.
-
-    Attributes:
-        kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure``
-            (``picture``, ``file``) or ``code``.
-        title: of a figure; of a table or code that the page shows only when it is opened, else empty.
-        numeric: which columns of a table hold numbers.
-    """
-
-    kind: Literal["text", "warning", "list", "table", "figure", "code"]
-    text: str = ""
-    items: Sequence[str] = ()
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    numeric: frozenset[int] = frozenset()
-    picture: Picture | None = None
-    file: str = ""
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it."""
-
-    title: str
-    blocks: list[Block]
-
-
-@dataclass(frozen=True)
-class Report:
-    """A whole report, without any markup."""
-
-    title: str
-    question: str
-    verdicts: list[str]
-    met: bool
-    sections: list[Section]
 
 
 def compose(
@@ -72,12 +32,21 @@ def compose(
     """
     sections = [
         Section("Result", _result(results.study, summaries, summary)),
+        Section("How surely the target is reached", findings.target(summaries)),
+        Section(
+            "Against the baseline",
+            [*_figures(pictures, ("comparisons",)), *findings.comparisons(results)],
+        ),
+        Section("Against published numbers", findings.references(results, summaries)),
         Section("Accuracy and learning curves", _figures(pictures, ("accuracy", "curves"))),
+        Section("Which part of the spread is luck", findings.spread(summaries)),
         Section("Runs", _runs(results)),
         Section(
             "Learning rates", [*_range_tests(results), *_figures(pictures, ("range_test", "learning_rate"))]
         ),
         Section("Classes and errors", _figures(pictures, ("per_class", "confusion", "misclassified"))),
+        Section("Calibration", [*findings.calibration(summaries), *_figures(pictures, ("calibration",))]),
+        Section("What the seeds know together", findings.together(results, summaries)),
         Section("What the network looks at", _figures(pictures, ("gradcam",))),
         Section("Augmentation", [*_figures(pictures, ("augmented",))]),
         Section("Parameters", _parameters(results)),
@@ -114,8 +83,8 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
                 str(row.failed),
                 str(row.missing),
                 accuracy_text(accuracy, row.target).removesuffix(" %"),
-                _interval(accuracy.ci_low, accuracy.ci_high),
-                _interval(accuracy.minimum, accuracy.maximum) if accuracy.n > 1 else "–",
+                interval(accuracy.ci_low, accuracy.ci_high),
+                interval(accuracy.minimum, accuracy.maximum) if accuracy.n > 1 else "–",
                 f"{row.reached} of {row.runs}",
                 "–" if loss is None else f"{loss.mean:.3f}",
                 "–" if train is None else f"{100 * train.mean:.1f}",
@@ -142,30 +111,7 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
             f"{percent_text(study.target.test_accuracy)}.",
         )
     )
-    if study.references:
-        rows = [
-            [name, percent_text(reference.test_accuracy), str(reference.runs), reference.source or "–", held]
-            for name, reference in study.references.items()
-            for held in [_standing(reference.test_accuracy, summaries)]
-        ]
-        columns = ("published", "accuracy", "runs", "source", "our runs at or above it")
-        blocks.append(Block("table", header=columns, rows=rows, numeric=frozenset({1, 2})))
     return blocks
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
-
-
-def _standing(reference: float, summaries: list[VariantSummary]) -> str:
-    """Where a published number lies among a variant's seeds."""
-    parts = []
-    for summary in summaries:
-        if summary.test_accuracy is not None:
-            above = sum(value >= reference for value in summary.accuracies)
-            name = "" if len(summaries) == 1 else f"{summary.variant}: "
-            parts.append(f"{name}{above} of {summary.finished}")
-    return "; ".join(parts) or "–"
 
 
 def _figures(pictures: dict[str, Picture], names: Sequence[str]) -> list[Block]:

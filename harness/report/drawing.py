@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from harness.data.arrays import Data
 from harness.errors import DataError, HarnessError
-from harness.report import figures, galleries, rates
+from harness.report import figures, galleries, rates, uncertainty
 from harness.report.results import Results, Run
 from harness.report.style import Picture
 from harness.report.summary import VariantSummary
 from harness.store import canonical
 
-# Every variant has seven figures of its own: a page of hundreds would be neither read nor opened.
+# Every variant has eight figures of its own: a page of hundreds would be neither read nor opened.
 MOST_VARIANTS = 8
 
 LoadData = Callable[[str], Data]
@@ -26,7 +26,11 @@ def draw(
     Args:
         load_data: the images of a variant of the study; None where there are none to show.
     """
-    shared = [figures.accuracy(results, summaries), figures.curves(results, summaries)]
+    shared = [
+        figures.accuracy(results, summaries),
+        figures.curves(results, summaries),
+        uncertainty.comparisons(results),
+    ]
     pictures = [picture for picture in shared if picture is not None]
     notes: list[str] = []
     images = _Images(results, load_data)
@@ -40,6 +44,7 @@ def draw(
             continue
         pictures += [picture for picture in [rates.learning_rate(first)] if picture is not None]
         pictures += [figures.per_class(results, variant), figures.confusion(results, variant)]
+        pictures.append(uncertainty.calibration(results, variant))
         try:
             pictures += _galleries(results, first, images(first))
         except HarnessError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn as sns
@@ -11,7 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from harness.report.results import Results
-from harness.report.statistics import mean_of, row_shares, std_of
+from harness.report.statistics import mean_of, row_shares, share, std_of
 from harness.report.style import (
     COLOURS,
     TARGET_COLOUR,
@@ -25,6 +26,9 @@ from harness.report.style import (
 )
 from harness.report.summary import VariantSummary, accuracy_text, percent_text
 from harness.report.tables import run_confusion
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MOST_CLASSES = 50  # per figure; more are no longer readable
 NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
@@ -189,7 +193,7 @@ def per_class(results: Results, variant: str) -> Picture:
             axes.errorbar(
                 means[index],
                 place,
-                xerr=std_of(values.tolist()) or None,
+                xerr=_whiskers(values, int(matrices[0][index, index]), int(images[index])),
                 fmt="D",
                 ms=4,
                 capsize=3,
@@ -210,7 +214,8 @@ def per_class(results: Results, variant: str) -> Picture:
     spread = (
         f"Diamonds: mean ± 1 std over {len(runs)} seeds (divisor n - 1); dots: single runs."
         if len(runs) > 1
-        else f"One run (seed {runs[0].seed}): no ±."
+        else f"One run (seed {runs[0].seed}): no ± over seeds; whiskers: 95 % Clopper-Pearson interval over "
+        "the class's images."
     )
     limit = (
         f" The {MOST_CLASSES} classes of lowest accuracy of {len(names)}."
@@ -222,6 +227,14 @@ def per_class(results: Results, variant: str) -> Picture:
         f"Lowest: {short(names[worst], 40)}, {100 * means[worst]:.1f} %.{limit}"
     )
     return Picture("per_class", variant, caption, png)
+
+
+def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
+    """1 std over several runs; of one run, the ends of the exact interval over the class's images."""
+    if len(shares) > 1:
+        return std_of(shares.tolist()) or None
+    found = share(correct, images)
+    return [[shares[0] - found.low], [found.high - shares[0]]]
 
 
 def confusion(results: Results, variant: str) -> Picture:

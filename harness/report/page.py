@@ -9,7 +9,7 @@ from functools import cache
 import jinja2
 
 import harness
-from harness.report.content import Block, Report
+from harness.report.blocks import Block, Report
 
 # What Markdown or HTML would read as markup wherever it stands.
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$#])")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,11 +41,23 @@ class Predictions:
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
+    brier: float
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each image's predicted class is its label."""
+        right: NDArray[np.bool_] = self.predicted == self.labels
+        return right
+
+    @cached_property
+    def reliability(self) -> statistics.Reliability:
+        """Confidence against accuracy, in bins."""
+        return statistics.reliability(self.confidence, self.correct)
 
     @property
     def wrong(self) -> NDArray[np.intp]:
         """Indices of the images whose predicted class is not their label."""
-        return np.flatnonzero(self.predicted != self.labels)
+        return np.flatnonzero(~self.correct)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +116,17 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A study's runs, by variant in its order and then by seed, and its range tests."""
+    """A study's runs, by variant in its order and then by seed, and its range tests.
+
+    Attributes:
+        ensembles: for a variant with several finished runs on the same images, the classes (N,) that their
+            averaged probabilities predict.
+    """
 
     study: Study
     runs: tuple[Run, ...]
     sweeps: dict[str, Sweep]
+    ensembles: dict[str, NDArray[np.int64]]
 
     @cached_property
     def variants(self) -> list[str]:
@@ -133,25 +152,56 @@ def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], varian
     found = {(run.variant, run.seed) for run in folder.runs() if re.fullmatch(NAME_PATTERN, run.variant)}
     order = {name: place for place, name in enumerate(study.recipes)}
     cells = sorted(planned | found, key=lambda cell: (order.get(cell[0], len(order)), *cell))
-    runs = tuple(_read_run(folder.run(variant, seed)) for variant, seed in cells)
+    runs: list[Run] = []
+    ensembles: dict[str, NDArray[np.int64]] = {}
+    for variant, group in itertools.groupby(cells, key=lambda cell: cell[0]):
+        votes = _Votes()
+        runs += [_read_run(folder.run(*cell), votes) for cell in group]
+        if (predicted := votes.predicted()) is not None:
+            ensembles[variant] = predicted
     names = dict.fromkeys([*study.recipes, *(run.variant for run in runs)])
     sweeps = {name: sweep for name in names if (sweep := _read_sweep(folder, name)) is not None}
-    return Results(study, runs, sweeps)
+    return Results(study, tuple(runs), sweeps, ensembles)
 
 
-def _read_run(folder: RunFolder) -> Run:
+class _Votes:
+    """A variant's probabilities, added up while its runs are read: one array, however many runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.labels: NDArray[np.int64] | None = None
+        self.total: NDArray[np.float64] | None = None
+
+    def add(self, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> None:
+        """Runs on other images than the first one's leave no ensemble."""
+        self.runs += 1
+        if self.labels is None:
+            self.labels, self.total = labels, probabilities
+        elif self.total is not None and np.array_equal(labels, self.labels):
+            self.total += probabilities
+        else:
+            self.total = None
+
+    def predicted(self) -> NDArray[np.int64] | None:
+        """The ensemble's classes; None of one run."""
+        return (
+            statistics.ensemble_predictions(self.total) if self.runs > 1 and self.total is not None else None
+        )
+
+
+def _read_run(folder: RunFolder, votes: _Votes) -> Run:
     try:
         status = folder.status()
         if status in ("missing", "partial"):
             return Run(folder, "missing")
         record = folder.verify() if status == "finished" else folder.record() or {}
-        if (record["variant"], record["seed"]) != (folder.variant, folder.seed):
-            raise RunError(f"run.json: the record of {record['variant']}/seed-{record['seed']}")
         if status == "failed":
             return Run(folder, "failed", _cause(record), record, _failed_history(folder))
         _check_record(record)
         history = read_columns(folder.path / "history.csv", HISTORY)
-        return Run(folder, "finished", "", record, history, _read_predictions(folder, len(record["classes"])))
+        found, probabilities = _read_predictions(folder, len(record["classes"]))
+        votes.add(found.labels, probabilities)
+        return Run(folder, "finished", "", record, history, found)
     except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         return Run(folder, "failed", _damage(folder.path, error))
 
@@ -189,7 +239,8 @@ def _failed_history(folder: RunFolder) -> tuple[Row, ...]:
         return ()
 
 
-def _read_predictions(folder: RunFolder, classes: int) -> Predictions:
+def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDArray[np.float64]]:
+    """And the probabilities (N, C), which are too large to be kept for every run."""
     path = folder.path / "predictions.npz"
     with np.load(path, allow_pickle=False) as arrays:
         logits, labels = arrays["logits"], arrays["labels"]
@@ -199,8 +250,11 @@ def _read_predictions(folder: RunFolder, classes: int) -> Predictions:
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise RunError(f"{path}: labels outside 0 to {classes - 1}")
-    predicted, confidence = statistics.predictions(logits)
-    return Predictions(labels.astype(np.int64), predicted, confidence)
+    probabilities = np.exp(statistics.log_softmax(logits))
+    predicted = logits.argmax(axis=1).astype(np.int64)
+    confidence = probabilities[np.arange(len(labels)), predicted]
+    brier = statistics.brier_score(probabilities, labels)
+    return Predictions(labels.astype(np.int64), predicted, confidence, brier), probabilities
 
 
 def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.config import Study
+from harness.report.comparisons import compare_variants, sentence
+from harness.report.evidence import Evidence, gather
 from harness.report.results import Results, Run
 from harness.report.statistics import Distribution, describe
 
@@ -14,7 +16,8 @@ class Summary:
     """What the caller of a report gets.
 
     Attributes:
-        verdicts: a line for the console about each variant that has a run, planned or on disk.
+        verdicts: a line for the console about each variant that has a run, planned or on disk, and one about
+            each that has a finished run and was compared with the baseline.
         target_met: every run that was asked for is finished and reached the target on its last epoch.
         failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
         warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests.
@@ -35,6 +38,7 @@ class VariantSummary:
         missing: planned, not finished and not failed.
         reached: finished runs whose last epoch's accuracy is at least the target.
         accuracies: of the finished runs, by seed.
+        evidence: what else these say; None without one.
     """
 
     variant: str
@@ -50,6 +54,7 @@ class VariantSummary:
     train_accuracy: Distribution | None
     seconds: Distribution | None
     parameters: int | None
+    evidence: Evidence | None
 
     @property
     def runs(self) -> int:
@@ -81,6 +86,7 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         train_accuracy=describe(_values(finished, "train_accuracy")),
         seconds=describe(_values(finished, "seconds", "timings")),
         parameters=int(parameters[0]) if parameters else None,
+        evidence=gather(results, variant),
     )
 
 
@@ -166,4 +172,6 @@ def conclude(
         if run.status == "failed" and (run.variant, run.seed) in asked:
             failures.append(f"{run.folder.name}: {run.error}")
     verdicts = [verdict(results.study, summary) for summary in summaries]
+    compared = [one for one in compare_variants(results) if one.found is not None]
+    verdicts += [f"{results.study.name}: {sentence(one, len(compared) > 1)}" for one in compared]
     return Summary(verdicts, bool(asked) and asked <= met, failures, warnings)

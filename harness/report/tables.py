@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.report.comparisons import compare_variants
+from harness.report.evidence import Evidence
+from harness.report.references import hold_references
 from harness.report.results import HISTORY, RATES, SWEEP, Results, Run
-from harness.report.statistics import Distribution, confusion
+from harness.report.statistics import Distribution, clopper_pearson, confusion
 from harness.report.summary import VariantSummary
 from harness.store import canonical
 
@@ -27,13 +30,27 @@ SUMMARY = (
     "variant", "evaluated_on", "runs", "failed", "test_accuracy_mean", "test_accuracy_std",
     "test_accuracy_sem", "test_accuracy_ci_low", "test_accuracy_ci_high", "test_accuracy_min",
     "test_accuracy_max", "target", "reached", "test_loss_mean", "test_loss_std", "train_accuracy_mean",
-    "train_accuracy_std", "parameters", "seconds_mean", "seconds_std",
+    "train_accuracy_std", "parameters", "seconds_mean", "seconds_std", "test_accuracy_median",
+    "test_accuracy_iqm",
+)  # fmt: skip
+EVIDENCE = (  # the columns of the summary that follow
+    "bootstrap_low", "bootstrap_high", "reached_low", "reached_high", "p_above_target",
+    "epochs_to_target_median", "steps_to_target_median", "seconds_to_target_median", "ever_reached", "images",
+    "noise_seeds", "noise_seeds_plug_in", "variance_between_runs", "p_luck", "noise_new_images",
+    "ensemble_accuracy", "error_consistency", "missed_by_every_seed", "ece_mean", "ece_std", "brier_mean",
+    "brier_std",
 )  # fmt: skip
 COMPARISONS = (
     "variant", "baseline", "test", "n", "difference", "ci_low", "ci_high", "p", "p_holm", "effect_size",
-    "verdict",
+    "verdict", "n_baseline", "welch_p", "permutation_p", "smallest_p", "seeds_needed",
 )  # fmt: skip
-PER_CLASS = ("variant", "seed", "class", "images", "correct", "accuracy")
+REFERENCES = (
+    "reference", "published", "runs", "variant", "n", "difference", "percentile", "prediction_low",
+    "prediction_high", "plausible",
+)  # fmt: skip
+PER_CLASS = ("variant", "seed", "class", "images", "correct", "accuracy", "ci_low", "ci_high")
+CALIBRATION = ("variant", "seed", "bin_low", "bin_high", "images", "confidence", "accuracy")
+ALWAYS_MISSED = ("variant", "runs", "index", "label", "predicted", "votes")
 MISCLASSIFIED = ("variant", "seed", "index", "label", "predicted", "confidence")
 MODEL = ("variant", "layer", "output_shape", "parameters", "bytes")
 
@@ -43,8 +60,11 @@ def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str,
     return {
         "runs": _csv(RUNS, _runs(results)),
         "history": _csv(("variant", "seed", *HISTORY), _history(results)),
-        "summary": _csv(SUMMARY, map(_summary, summaries)),
-        "comparisons": _csv(COMPARISONS, ()),
+        "summary": _csv((*SUMMARY, *EVIDENCE), map(_summary, summaries)),
+        "comparisons": _csv(COMPARISONS, _comparisons(results)),
+        "references": _csv(REFERENCES, _references(results, summaries)),
+        "calibration": _csv(CALIBRATION, _calibration(results)),
+        "always_missed": _csv(ALWAYS_MISSED, _always_missed(summaries)),
         "per_class": _csv(PER_CLASS, _per_class(results)),
         "misclassified": _csv(MISCLASSIFIED, _misclassified(results)),
         "range_test": _csv(("variant", *SWEEP), _range_test(results)),
@@ -87,7 +107,101 @@ def _summary(summary: VariantSummary) -> list[Any]:
         *_spread(summary.train_accuracy, "mean", "std"),
         summary.parameters,
         *_spread(summary.seconds, "mean", "std"),
+        *_spread(summary.test_accuracy, "median", "iqm"),
+        *([None] * len(EVIDENCE) if summary.evidence is None else _evidence(summary.evidence)),
     ]
+
+
+def _evidence(found: Evidence) -> list[Any]:
+    spread = found.spread
+    return [
+        *(found.bootstrap or (None, None)),
+        found.reached.low,
+        found.reached.high,
+        found.p_above,
+        found.epochs.median,
+        found.steps.median,
+        found.seconds.median,
+        found.epochs.reached,
+        found.images,
+        *(
+            (None,) * 4
+            if spread is None
+            else (
+                spread.independent_std,
+                spread.independent_std_plug_in,
+                spread.between_runs,
+                spread.p_luck,
+            )
+        ),
+        found.sampling_std,
+        found.ensemble_accuracy,
+        found.error_consistency,
+        None if found.missed is None else len(found.missed),
+        *_spread(found.ece, "mean", "std"),
+        *_spread(found.brier, "mean", "std"),
+    ]
+
+
+def _comparisons(results: Results) -> Iterator[list[Any]]:
+    for row in compare_variants(results):
+        found = row.found
+        if found is None:
+            yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5]
+            continue
+        estimate, permutation = found.primary, found.permutation
+        yield [
+            row.variant,
+            row.baseline,
+            found.test,
+            found.n,
+            estimate.difference,
+            estimate.low,
+            estimate.high,
+            estimate.p,
+            found.p_holm,
+            estimate.effect_size,
+            found.verdict,
+            found.n_baseline,
+            found.welch_p,
+            *((None, None) if permutation is None else (permutation.p, permutation.smallest_p)),
+            found.seeds_needed,
+        ]
+
+
+def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[list[Any]]:
+    for row in hold_references(results.study, summaries):
+        found, plausible = row.standing, row.standing.plausible
+        yield [
+            row.name,
+            row.reference.test_accuracy,
+            row.reference.runs,
+            row.variant,
+            found.n,
+            found.difference,
+            found.percentile,
+            found.low,
+            found.high,
+            None if plausible is None else "yes" if plausible else "no",
+        ]
+
+
+def _calibration(results: Results) -> Iterator[list[Any]]:
+    """Every run's bins that hold an image."""
+    for run in results.finished:
+        assert run.predictions is not None
+        found = run.predictions.reliability
+        columns = (found.edges[:-1], found.edges[1:], found.counts, found.confidence, found.accuracy)
+        for row in zip(*(column.tolist() for column in columns), strict=True):
+            if row[2]:
+                yield [run.variant, run.seed, *row]
+
+
+def _always_missed(summaries: list[VariantSummary]) -> Iterator[list[Any]]:
+    for summary in summaries:
+        for image in (summary.evidence and summary.evidence.missed) or ():
+            place = (image.index, image.label, image.predicted, image.votes)
+            yield [summary.variant, summary.finished, *place]
 
 
 def _spread(distribution: Distribution | None, *names: str) -> list[float | None]:
@@ -97,16 +211,11 @@ def _spread(distribution: Distribution | None, *names: str) -> list[float | None
 def _per_class(results: Results) -> Iterator[list[Any]]:
     for run in results.finished:
         matrix = run_confusion(run)
-        for name, row, correct in zip(run.classes, matrix, matrix.diagonal(), strict=True):
-            images = int(row.sum())
-            yield [
-                run.variant,
-                run.seed,
-                name,
-                images,
-                int(correct),
-                int(correct) / images if images else None,
-            ]
+        images, correct = matrix.sum(axis=1), matrix.diagonal()
+        ends = (end.tolist() for end in clopper_pearson(correct, np.maximum(images, 1)))
+        for name, n, k, low, high in zip(run.classes, images.tolist(), correct.tolist(), *ends, strict=True):
+            shares = (k / n, low, high) if n else (None, None, None)
+            yield [run.variant, run.seed, name, n, k, *shares]
 
 
 def run_confusion(run: Run) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -52,13 +53,20 @@ def create_trainer(
         scaler.update()
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
 
-    trainer = Engine(step)
+    trainer = _engine(step)
     Accuracy(lambda output: (output["logits"], output["labels"]), device=device).attach(trainer, "accuracy")
     # ignite's Loss weighs each batch by its size; the value itself is already there.
     Loss(
         lambda value, labels: value, lambda output: (output["loss"], output["labels"]), device=device
     ).attach(trainer, "loss")
     return trainer
+
+
+def _engine(step: Callable[..., Any]) -> Engine:
+    """An engine that leaves it to its caller to say why it stopped."""
+    engine = Engine(step)
+    engine.logger.setLevel(logging.CRITICAL)
+    return engine
 
 
 def create_scaler(device: str, precision: str) -> torch.amp.GradScaler:
@@ -75,7 +83,7 @@ def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine
         with torch.no_grad(), autocast(device, precision):
             return model(images).float(), labels
 
-    evaluator = Engine(step)
+    evaluator = _engine(step)
     store = EpochOutputStore()
     store.attach(evaluator)
 

@@ -13,6 +13,9 @@ from harness.plan import Variant
 from harness.schema import one_line
 from harness.store import RunFolder
 
+# What torch.save says of a full disk, as ignite's range test uses it.
+_TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
+
 
 class NonFiniteLoss(RunError):
     """Training diverged; a result that is kept and not repeated."""
@@ -59,7 +62,9 @@ def failure(error: Exception, variant: Variant) -> dict[str, Any]:
     if isinstance(error, NonFiniteLoss):
         return {"kind": "diverged", "message": str(error), "iteration": error.iteration}
     text = one_line(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "allocate memory" in text and not isinstance(error, RunError)
+    ):
         batch = variant.recipe.data.batch_size
         advice = (
             f"out of memory with batches of {batch} on {variant.device}; lower data.batch_size or model.width"
@@ -69,8 +74,9 @@ def failure(error: Exception, variant: Variant) -> dict[str, Any]:
     if isinstance(cause, OSError):
         full = cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         return {"kind": "disk_full" if full else "disk", "message": text}
-    kind = "damaged" if isinstance(error, RunError) else type(error).__name__
-    return {
-        "kind": kind,
-        "message": text if isinstance(error, RunError) else f"{type(error).__name__}: {text}",
-    }
+    if isinstance(error, RunError):
+        return {"kind": "damaged", "message": text}
+    if any(word in text for word in _TORCH_SAVE):
+        message = f"the temporary folder is full or cannot be written; TMPDIR names another ({text})"
+        return {"kind": "disk_full", "message": message}
+    return {"kind": type(error).__name__, "message": f"{type(error).__name__}: {text}"}

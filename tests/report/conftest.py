@@ -195,10 +195,11 @@ class Lab:
             "train_accuracy": 0.9 * accuracy,
             "best_test_accuracy": accuracy,
             "best_epoch": EPOCHS,
-            "epochs_to_target": EPOCHS if accuracy >= self.study.target.test_accuracy else None,
-            "steps_to_target": None,
-            "seconds_to_target": None,
+            **dict.fromkeys(("epochs_to_target", "steps_to_target", "seconds_to_target")),
         }
+        if accuracy >= self.study.target.test_accuracy:
+            times = {"epochs": EPOCHS, "steps": EPOCHS * STEPS, "seconds": 6.0}
+            record["metrics"] |= {f"{unit}_to_target": time for unit, time in times.items()}
         timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
         run.finish({**record, "timings": timings})
         return run.path

@@ -16,7 +16,7 @@ from harness.report.results import read_results
 from harness.report.summary import summarise
 
 Lab = Callable[..., Any]
-OWN = ["range_test", "learning_rate", "per_class", "confusion"]
+OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]
 GALLERIES = ["augmented", "misclassified", "gradcam"]
 
 

@@ -45,7 +45,9 @@ def test_every_file_is_the_same_bytes_on_a_rebuild(place: Any) -> None:
     # by name: pytest would take minutes to show how megabytes differ
     assert [name for name in first | second if first.get(name) != second.get(name)] == []
     assert {"tables/runs.csv", "report.md", "report.html", "figures/curves.png"} <= set(first)
-    assert {"figures/base-gradcam.png", "figures/no_cutout-confusion.png"} <= set(first)
+    assert {"figures/base-gradcam.png", "figures/no_cutout-confusion.png", "figures/comparisons.png"} <= set(
+        first
+    )
 
 
 def test_a_study_of_one_variant_has_plain_figure_names(lab: Lab) -> None:
@@ -54,8 +56,8 @@ def test_a_study_of_one_variant_has_plain_figure_names(lab: Lab) -> None:
     place.sweep()
     report(place, place.load_data)
     assert sorted(path.name for path in place.folder.figures.iterdir()) == [
-        "accuracy.png", "augmented.png", "confusion.png", "curves.png", "gradcam.png", "learning_rate.png",
-        "misclassified.png", "per_class.png", "range_test.png",
+        "accuracy.png", "augmented.png", "calibration.png", "confusion.png", "curves.png", "gradcam.png",
+        "learning_rate.png", "misclassified.png", "per_class.png", "range_test.png",
     ]  # fmt: skip
 
 

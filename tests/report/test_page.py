@@ -70,7 +70,7 @@ def test_the_page_needs_nothing_from_elsewhere(place: Any) -> None:
     page = Page(html(place))
     assert "script" not in page.tags and "link" not in page.tags
     assert all(address.startswith(("data:image/png;base64,", "#section-")) for address in page.addresses)
-    assert sum(address.startswith("data:") for address in page.addresses) == 6
+    assert sum(address.startswith("data:") for address in page.addresses) == 7
 
 
 def test_strings_of_a_study_are_shown_and_never_become_markup(place: Any) -> None:
@@ -94,7 +94,7 @@ def test_both_show_the_same_tables_and_captions(place: Any) -> None:
     assert page.tags.count("table") == same.tags.count("table")
     assert page.tags.count("td") == same.tags.count("td")
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html(place))
-    assert len(captions) == 6
+    assert len(captions) == 7
     for caption in captions:
         assert same.says(Page(caption).text)
 
@@ -111,7 +111,7 @@ def test_numbers_can_be_copied_from_the_markdown(place: Any) -> None:
 
 def test_figures_of_the_markdown_lie_beside_it(place: Any) -> None:
     files = re.findall(r"!\[[^\]]*\]\((figures/[^)]+)\)", markdown(place))
-    assert len(files) == 6
+    assert len(files) == 7
     assert all((place.folder.path / file).is_file() for file in files)
 
 

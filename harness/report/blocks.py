@@ -1,0 +1,50 @@
+"""What a report is made of, without any markup: blocks, in sections, in a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.report.style import Picture
+
+
+@dataclass(frozen=True)
+class Block:
+    """One piece of a section.
+
+    Attributes:
+        kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure``
+            (``picture``, ``file``) or ``code``.
+        title: of a figure; of a table or code that the page shows only when it is opened, else empty.
+        numeric: which columns of a table hold numbers.
+    """
+
+    kind: Literal["text", "warning", "list", "table", "figure", "code"]
+    text: str = ""
+    items: Sequence[str] = ()
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    numeric: frozenset[int] = frozenset()
+    picture: Picture | None = None
+    file: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: list[Block]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report, without any markup."""
+
+    title: str
+    question: str
+    verdicts: list[str]
+    met: bool
+    sections: list[Section]

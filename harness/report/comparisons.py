@@ -1,0 +1,143 @@
+"""Every variant against the study's baseline: which test applies, and what it says in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.report import statistics
+from harness.report.results import Results, Run
+from harness.report.statistics import Comparison
+
+
+@dataclass(frozen=True)
+class VariantComparison:
+    """A variant against the baseline; ``found`` is None, and ``obstacle`` says why, where that cannot be."""
+
+    variant: str
+    baseline: str
+    found: Comparison | None
+    obstacle: str = ""
+
+
+def compare_variants(results: Results) -> list[VariantComparison]:
+    """A comparison for every variant but the baseline, in the study's order, corrected together by Holm.
+
+    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs.
+    """
+    baseline = results.study.baseline
+    if baseline not in results.variants:
+        return []
+    others = [variant for variant in results.variants if variant != baseline]
+    pairs = [
+        _compare(results.of(variant, "finished"), results.of(baseline, "finished")) for variant in others
+    ]
+    judged = iter(statistics.judge([found for found, _ in pairs if found is not None]))
+    return [
+        VariantComparison(variant, baseline, None if found is None else next(judged), obstacle)
+        for variant, (found, obstacle) in zip(others, pairs, strict=True)
+    ]
+
+
+def _compare(runs: list[Run], base: list[Run]) -> tuple[Comparison | None, str]:
+    if not runs:
+        return None, "it has no finished run"
+    if not base:
+        return None, "the baseline has no finished run"
+    if not _same_images([*runs, *base]):
+        return None, "they were not evaluated on the same images"
+    found = statistics.compare(_by_seed(runs), _by_seed(base))
+    if found is not None:
+        return found, ""
+    # One of the two has a single run: two networks can be compared, with the same seed if possible.
+    one, two = runs[0], base[0]
+    for run in runs:
+        for other in base:
+            if run.seed == other.seed:
+                one, two = run, other
+    assert one.predictions is not None and two.predictions is not None
+    networks = statistics.compare_images(one.predictions.correct, two.predictions.correct)
+    return statistics.compare_networks(networks), ""
+
+
+def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
+    return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
+
+
+def _same_images(runs: Sequence[Run]) -> bool:
+    """The same split, and the same labels in the same order; the images may be scaled or normalised anew."""
+    labels = [run.predictions.labels for run in runs if run.predictions is not None]
+    splits = {(run.record["provenance"].get("data") or {}).get("evaluated_on") for run in runs}
+    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
+
+
+# ---- in words -------------------------------------------------------------------------------------------
+
+
+def sentence(comparison: VariantComparison, several: bool) -> str:
+    """The verdict in a line, with the test, its n and the interval.
+
+    Args:
+        several: whether more than one comparison was made, so that Holm's correction changed something.
+    """
+    variant, baseline, found = comparison.variant, comparison.baseline, comparison.found
+    if found is None:
+        return f"{variant} against {baseline}: not compared, {comparison.obstacle}"
+    estimate, holm = found.primary, " after Holm" if several else ""
+    if found.test == "McNemar":
+        return (
+            f"{variant} against {baseline}: cannot tell with n = 1; on these images its network is "
+            f"{difference_text(estimate.difference)} (McNemar, {p_equals(found.p_holm)}{holm}), "
+            "which says nothing of other seeds"
+        )
+    seeds = f"n = {found.n}" if found.n == found.n_baseline else f"n = {found.n} and {found.n_baseline}"
+    if estimate.p is None or estimate.low is None or estimate.high is None:
+        return (
+            f"{variant} against {baseline}: cannot tell with {seeds}; "
+            f"{difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
+        )
+    paired = " shared seeds" if found.test == "paired t" else ""
+    measured = (
+        f"95 % interval {points(estimate.low)} to {points(estimate.high)}; "
+        f"{found.test}, {seeds}{paired}, {p_equals(found.p_holm)}{holm}"
+    )
+    if found.verdict != "cannot tell":
+        size = f"{abs(100 * estimate.difference):.2f} points"
+        return f"{variant} is {found.verdict} than {baseline} by {size} ({measured})"
+    return (
+        f"{variant} against {baseline}: cannot tell with {seeds}; "
+        f"{difference_text(estimate.difference)} ({measured}); {seeds_text(found)}"
+    )
+
+
+def seeds_text(found: Comparison) -> str:
+    """How many seeds would be enough."""
+    if found.seeds_needed is None:
+        return f"a difference of this size would take more than {statistics.MOST_SEEDS:,} seeds to tell"
+    return f"a difference of this size would take about {found.seeds_needed:,} seeds to tell"
+
+
+def difference_text(difference: float) -> str:
+    """``0.52 points better``."""
+    if round(100 * difference, 2) == 0:
+        return "equally good to 0.01 points"
+    return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
+
+
+def points(fraction: float) -> str:
+    """Percentage points with their sign: ``+0.52``."""
+    return f"{100 * fraction:+.2f}"
+
+
+def p_equals(p: float | None) -> str:
+    """``p = 0.012``, ``p < 0.0001``."""
+    return f"p {'' if p is None or p < 0.0001 else '= '}{p_text(p)}"
+
+
+def p_text(p: float | None) -> str:
+    """Two digits, and never 0."""
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -1,0 +1,131 @@
+"""What the logits of one run say: classes, accuracy, loss, confusion and calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+BINS = 15
+
+
+def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
+    """Log-probabilities in float64, shifted by the row's maximum so that no exponential overflows.
+
+    Args:
+        logits: (N, C).
+
+    Returns:
+        (N, C); each row's exponentials add up to 1.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    shifted = values - values.max(axis=1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def predictions(logits: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The class of the largest logit (the first of equals) and its softmax probability, both (N,)."""
+    logits = np.asarray(logits)
+    predicted = logits.argmax(axis=1).astype(np.int64)
+    confidence = np.exp(log_softmax(logits)[np.arange(len(logits)), predicted])
+    return predicted, confidence
+
+
+def accuracy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Share of images whose largest logit is their label's, a fraction in [0, 1].
+
+    Args:
+        logits: (N, C).
+        labels: (N,), in [0, C).
+    """
+    return float(np.mean(np.asarray(logits).argmax(axis=1) == np.asarray(labels)))
+
+
+def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Mean negative log-likelihood of the labels, in nats an image, in float64.
+
+    Args:
+        logits: (N, C).
+        labels: (N,), in [0, C).
+    """
+    labels = np.asarray(labels)
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Mean over the images of sum over classes (probability - [class is the label])^2: 0 is best, 2 worst.
+
+    Brier, "Verification of forecasts expressed in terms of probability" (Monthly Weather Review, 1950).
+
+    Args:
+        probabilities: (N, C), rows that add up to 1.
+        labels: (N,), in [0, C).
+    """
+    shares, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    of_label = shares[np.arange(len(labels)), labels]
+    return float(np.mean(np.einsum("ij,ij->i", shares, shares) - 2 * of_label + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy in bins of equal width: a reliability diagram; all arrays (bins,).
+
+    Attributes:
+        edges: (bins + 1,); bin i holds confidences in (edges[i], edges[i + 1]].
+        counts: images in the bin.
+        confidence, accuracy: their means, zero where the bin is empty.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean over the images of their bin's |accuracy - confidence|."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float((self.counts * gaps).sum() / self.counts.sum())
+
+
+def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Reliability:
+    """The reliability diagram of a run; its ``ece`` is the expected calibration error.
+
+    Guo et al., "On calibration of modern neural networks" (ICML 2017): 15 bins of equal width. Never
+    negative, so a network that is calibrated perfectly has one above zero on finitely many images.
+
+    Args:
+        confidence: (N,), probability of the predicted class.
+        correct: (N,), whether that is the label.
+    """
+    sure, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    edges = np.linspace(0, 1, bins + 1)
+    # A rounded softmax may be above 1 by an ulp.
+    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    divisor = np.maximum(counts, 1)
+    return Reliability(
+        edges,
+        counts,
+        np.bincount(place, weights=sure, minlength=bins) / divisor,
+        np.bincount(place, weights=right, minlength=bins) / divisor,
+    )
+
+
+def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """How many images of a class were taken for each class: (C, C), rows are labels, columns predictions."""
+    cells = np.asarray(labels, dtype=np.int64) * classes + np.asarray(predicted, dtype=np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def row_shares(matrix: ArrayLike) -> NDArray[np.float64]:
+    """Each row divided by its sum; a row without any image is zeros."""
+    counts = np.asarray(matrix, dtype=np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    return shares

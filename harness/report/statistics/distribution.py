@@ -1,0 +1,138 @@
+"""What n values, one a seed, say together: mean, spread and intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE_LEVEL = 0.95
+# Below this many values the bootstrap's interval covers too rarely: docs/statistics.md has the shares.
+BOOTSTRAP_FROM = 50
+RESAMPLES = 9_999
+SEED = 20_230_401  # of every resampling; any fixed number, so that the same values give the same answer
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What n values have in common; what takes two values to know is None for one.
+
+    Attributes:
+        std: sample standard deviation, divisor n - 1.
+        sem: standard error of the mean, std / sqrt(n).
+        ci_low, ci_high: 95 % t interval of the mean; None also where all values are equal.
+        iqm: mean of the middle half, see :func:`interquartile_mean`.
+    """
+
+    n: int
+    mean: float
+    minimum: float
+    maximum: float
+    std: float | None
+    sem: float | None
+    ci_low: float | None
+    ci_high: float | None
+    median: float
+    iqm: float
+
+
+def describe(values: Sequence[float]) -> Distribution | None:
+    """The distribution of the values, one a seed; None where there are none."""
+    if not len(values):
+        return None
+    mean, std = mean_of(values), std_of(values)
+    low, high = t_interval(values) or (None, None)
+    sem = None if std is None else std / math.sqrt(len(values))
+    median, iqm = median_of(values), interquartile_mean(values)
+    return Distribution(len(values), mean, min(values), max(values), std, sem, low, high, median, iqm)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Arithmetic mean; the sum is exact (Shewchuk 1997, Python's ``fsum``), so the order does not matter."""
+    return math.fsum(values) / len(values)
+
+
+def std_of(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (Bessel): sqrt(sum((x - mean)^2) / (n - 1)); None for one value."""
+    if len(values) < 2:
+        return None
+    # The mean of equal values need not be one of them, in floating point: counted from the lowest, it is 0.
+    lowest = min(values)
+    above = [value - lowest for value in values]
+    mean = mean_of(above)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in above) / (len(values) - 1))
+
+
+def judgeable_std(values: Sequence[float]) -> float | None:
+    """The std where a test may divide by it: None for one value, and where all values are equal.
+
+    Equal accuracies, and equal differences of accuracies even more so, are not equal in floating point: a std
+    of 1e-17 would make any mean infinitely significant.
+    """
+    std = std_of(values)
+    largest = max(abs(value) for value in values)
+    return None if std is None or std <= 1e-12 * max(largest, 1.0) else std
+
+
+def median_of(values: Sequence[float]) -> float:
+    """The middle value, or the mean of the middle two."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Mean without the lowest and the highest quarter, n // 4 values at each end: all of them for n < 4.
+
+    Agarwal et al., "Deep RL at the edge of the statistical precipice" (NeurIPS 2021), as rliable computes it.
+    """
+    cut = len(values) // 4
+    return mean_of(sorted(values)[cut : len(values) - cut])
+
+
+def t_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tuple[float, float] | None:
+    """Two-sided confidence interval of the mean: mean ± t(n - 1, (1 + level) / 2) · std / sqrt(n).
+
+    Student, "The probable error of a mean" (Biometrika, 1908). It takes the values as independent draws of a
+    normal distribution, so it speaks of the recipe over seeds on this one test set, and is not cut at 0 or 1.
+
+    Returns:
+        ``(low, high)``, or None for fewer than two values, or where all are equal: an interval without any
+        width would claim to know the mean for certain.
+    """
+    from scipy.special import stdtrit
+
+    std = judgeable_std(values)
+    if std is None:
+        return None
+    mean = mean_of(values)
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * std / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def bootstrap_interval(
+    values: Sequence[float], level: float = CONFIDENCE_LEVEL, resamples: int = RESAMPLES
+) -> tuple[float, float] | None:
+    """BCa bootstrap interval of the mean, from a generator of its own: the same values, the same interval.
+
+    Efron, "Better bootstrap confidence intervals" (JASA, 1987), by :func:`scipy.stats.bootstrap`. It takes
+    the values for all that can happen, which a few of them are not: the report shows it from
+    ``BOOTSTRAP_FROM`` values on.
+
+    Returns:
+        ``(low, high)``, or None where the values are fewer than two or all equal.
+    """
+    from scipy.stats import bootstrap
+
+    if judgeable_std(values) is None:
+        return None
+    found = bootstrap(
+        (np.sort(np.asarray(values, dtype=np.float64)),),
+        np.mean,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="BCa",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(found.low), float(found.high)

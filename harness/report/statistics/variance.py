@@ -1,0 +1,95 @@
+"""Where the spread over seeds comes from; two noises that are never compared as if they were one.
+
+The images of the test set are fixed: runs that err independently, image by image, still differ by chance on
+them. And the images are themselves a sample: other images would give another accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Parts of the variance of the accuracy over seeds, and the noise of new images; all in fractions.
+
+    Attributes:
+        std: measured over the seeds on this test set, divisor n - 1.
+        independent_std: what it would be if errors were independent between images given the recipe:
+            sqrt(sum p(1 - p)) / N, p(1 - p) estimated without bias from the seeds.
+        independent_std_plug_in: the same with p = share of seeds right put in as it is: too small by the
+            factor sqrt((n - 1) / n), and what a textbook's formula gives.
+        between_runs: unbiased estimate of the variance of a run's accuracy on endless new images, in squared
+            fractions; negative where the seeds differ less than independent errors would.
+        p_luck: probability that independent errors alone give a variance at least as large as the measured
+            one: small where runs genuinely differ; None where every seed is right on the same images.
+        sampling_std: std of one network's accuracy over new test sets of this size: sqrt(a(1 - a) / N).
+    """
+
+    n: int
+    images: int
+    std: float
+    independent_std: float
+    independent_std_plug_in: float
+    between_runs: float
+    p_luck: float | None
+    sampling_std: float
+
+
+def spread(correct: ArrayLike) -> Spread | None:
+    """Split the variance of the accuracy over seeds into luck on these images and differences between runs.
+
+    Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
+    2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
+    for the between-run variance, N / (N - 1) · (variance over seeds - sum p(1 - p) / N^2). Both variances
+    have the divisor n - 1 here, without which few seeds would seem to show an excess. ``p_luck`` is the
+    chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
+    parts, so it is close to normal whatever the images are.
+
+    Args:
+        correct: (n, N) of 0 and 1: whether seed i is right on image j.
+
+    Returns:
+        None for fewer than two seeds or two images.
+    """
+    from scipy.special import chdtrc
+
+    matrix = np.asarray(correct, dtype=bool)
+    n, images = matrix.shape
+    if n < 2 or images < 2:
+        return None
+    right = matrix.sum(axis=0, dtype=np.int64)
+    # Integers as long as possible: the parts are small differences of large sums.
+    per_image = float((right * (n - right)).sum()) / n**2  # sum of p(1 - p)
+    totals = matrix.sum(axis=1, dtype=np.int64)
+    squares = float(n * (totals**2).sum() - totals.sum() ** 2) / n
+    variance = squares / (n - 1) / images**2
+    luck = per_image * n / (n - 1) / images**2
+    accuracy = float(totals.sum()) / (n * images)
+    return Spread(
+        n=n,
+        images=images,
+        std=math.sqrt(variance),
+        independent_std=math.sqrt(luck),
+        independent_std_plug_in=math.sqrt(per_image) / images,
+        between_runs=(variance - luck) * images / (images - 1),
+        p_luck=float(chdtrc(n - 1, (n - 1) * variance / luck)) if luck else None,
+        sampling_std=sampling_std(accuracy, images),
+    )
+
+
+def sampling_std(accuracy: float, images: int) -> float:
+    """Standard error of an accuracy that N images were drawn to measure: sqrt(a(1 - a) / N), the binomial's.
+
+    Args:
+        accuracy: fraction in [0, 1].
+        images: N.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / images)

@@ -1,0 +1,148 @@
+"""Variants against the baseline: which runs are compared, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.report.comparisons import VariantComparison, compare_variants, p_equals, p_text, sentence
+from harness.report.results import read_results
+from harness.report.statistics import Comparison, Estimate
+
+Lab = Callable[..., Any]
+VARIANTS = {"no_cutout": {"augment.train": []}, "slow": {"optimizer.momentum": 0.1}}
+
+
+def logits(lab: Any, right: int) -> np.ndarray:
+    """Of the 360 test images the first ``right`` are classified correctly."""
+    labels = lab.data.evaluation.labels
+    return np.eye(10)[np.where(np.arange(360) < right, labels, (labels + 1) % 10)] * 3
+
+
+def compared(lab: Any) -> list[VariantComparison]:
+    return compare_variants(read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes)))
+
+
+def sentences(lab: Any) -> list[str]:
+    found = compared(lab)
+    return [sentence(one, len(found) > 1) for one in found]
+
+
+@pytest.fixture
+def place(lab: Lab) -> Any:
+    """Three seeds of the baseline; one variant is clearly worse, the other hardly different."""
+    made = lab(variants=VARIANTS)
+    for seed, (base, worse, same) in enumerate([(330, 300, 331), (333, 304, 331), (335, 304, 336)]):
+        made.finish("base", seed, logits=logits(made, base))
+        made.finish("no_cutout", seed, logits=logits(made, worse))
+        made.finish("slow", seed, logits=logits(made, same))
+    return made
+
+
+def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Any) -> None:
+    worse, same = sentences(place)
+    assert worse == (
+        "no_cutout is worse than base by 8.33 points (95 % interval -9.02 to -7.64; paired t, "
+        "n = 3 shared seeds, p = 0.00074 after Holm)"
+    )
+    assert same.startswith("slow against base: cannot tell with n = 3; equally good to 0.01 points (95 % ")
+
+
+def test_one_comparison_needs_no_correction(lab: Lab) -> None:
+    made = lab(variants={"no_cutout": {"augment.train": []}})
+    for seed, right in enumerate((330, 333, 335)):
+        made.finish("base", seed, logits=logits(made, right))
+        made.finish("no_cutout", seed, logits=logits(made, right - 3 + 2 * seed))
+    (line,) = sentences(made)
+    assert "Holm" not in line
+    assert "a difference of this size would take about 34 seeds to tell" in line
+
+
+def test_the_baseline_is_the_studys(lab: Lab) -> None:
+    made = lab(variants=VARIANTS, baseline="slow")
+    for variant in ("base", "slow"):
+        for seed in (0, 1):
+            made.finish(variant, seed)
+    assert [(one.variant, one.baseline) for one in compared(made)] == [
+        ("base", "slow"),
+        ("no_cutout", "slow"),
+    ]
+
+
+def test_a_study_of_one_variant_compares_nothing(lab: Lab) -> None:
+    made = lab()
+    made.finish()
+    assert compared(made) == []
+
+
+def test_what_has_no_finished_run_is_not_compared(lab: Lab) -> None:
+    made = lab(variants=VARIANTS)
+    made.finish("no_cutout", 0)
+    assert sentences(made) == [
+        "no_cutout against base: not compared, the baseline has no finished run",
+        "slow against base: not compared, it has no finished run",
+    ]
+
+
+def test_single_runs_are_two_networks_and_no_verdict(lab: Lab) -> None:
+    made = lab(variants={"no_cutout": {"augment.train": []}})
+    made.finish("base", 0, logits=logits(made, 330))
+    made.finish("base", 1, logits=logits(made, 340))
+    made.finish("no_cutout", 1, logits=logits(made, 300))
+    (one,) = compared(made)
+    # against the run of the same seed, of which 40 images more are right and none is wrong
+    assert one.found is not None and one.found.primary.difference == pytest.approx(-40 / 360)
+    assert (one.found.test, one.found.verdict) == ("McNemar", "cannot tell")
+    assert sentence(one, several=False) == (
+        "no_cutout against base: cannot tell with n = 1; on these images its network is 11.11 points worse "
+        "(McNemar, p < 0.0001), which says nothing of other seeds"
+    )
+
+
+def test_runs_on_different_images_are_not_compared(lab: Lab) -> None:
+    made = lab(variants={"no_cutout": {"augment.train": []}})
+    for seed in (0, 1):
+        made.finish("base", seed)
+        made.finish("no_cutout", seed, logits=logits(made, 300)[:100])
+    assert sentences(made) == [
+        "no_cutout against base: not compared, they were not evaluated on the same images"
+    ]
+
+
+def test_a_hold_out_is_not_compared_with_a_test_split(lab: Lab) -> None:
+    made = lab(variants={"no_cutout": {"augment.train": []}})
+    for seed in (0, 1):
+        made.finish("base", seed)
+        made.finish("no_cutout", seed, provenance={"data": {"evaluated_on": "holdout"}})
+    assert "not evaluated on the same images" in sentences(made)[0]
+
+
+def test_the_same_difference_with_every_seed_is_not_judged(lab: Lab) -> None:
+    made = lab(variants={"no_cutout": {"augment.train": []}})
+    for seed, right in enumerate((330, 333, 335)):
+        made.finish("base", seed, logits=logits(made, right))
+        made.finish("no_cutout", seed, logits=logits(made, right - 18))
+    assert sentences(made) == [
+        "no_cutout against base: cannot tell with n = 3; 5.00 points worse with every seed: there is no "
+        "spread to judge it by"
+    ]
+
+
+def test_a_difference_that_no_study_could_tell_says_so() -> None:
+    found = Comparison("paired t", 5, 5, Estimate(1e-7, -0.01, 0.01, 0.99, 1e-5), p_holm=0.99)
+    assert "would take more than 10,000 seeds" in sentence(VariantComparison("a", "b", found), several=False)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0123, "0.012"), (0.5, "0.50"), (0.0499, "0.05"), (0.00012, "0.00012"), (1e-9, "< 0.0001")],
+)
+def test_p_values_have_two_digits_and_are_never_zero(p: float, text: str) -> None:
+    assert p_text(p) == text
+
+
+def test_a_p_is_written_as_an_equation() -> None:
+    assert (p_equals(0.04), p_equals(1e-9)) == ("p = 0.04", "p < 0.0001")

@@ -1,0 +1,112 @@
+"""What a variant's seeds say beside their mean: which runs count, and what mixed images leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.report.evidence import Evidence, Missed, gather
+from harness.report.results import read_results
+
+Lab = Callable[..., Any]
+
+
+def evidence(lab: Any) -> Evidence | None:
+    return gather(read_results(lab.study, lab.folder, lab.study.seeds, ["base"]), "base")
+
+
+def logits(lab: Any, wrong: list[int], as_class: int = 1) -> np.ndarray:
+    """Every image right but these, which are taken for the class that is ``as_class`` further on."""
+    predicted = lab.data.evaluation.labels.copy()
+    predicted[wrong] = (predicted[wrong] + as_class) % 10
+    return np.eye(10)[predicted] * 3
+
+
+def test_a_failed_run_has_not_reached_the_target_and_never_will(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0, logits=logits(place, []))
+    place.fail("base", 1)
+    place.fail("base", 2)
+    found = evidence(place)
+    assert found is not None
+    assert (found.reached.count, found.reached.n) == (1, 3)
+    assert (found.epochs.reached, found.epochs.n, found.epochs.median) == (1, 3, None)
+
+
+def test_times_to_the_target_are_those_of_the_runs(lab: Lab) -> None:
+    place = lab()
+    for seed in range(3):
+        place.finish("base", seed, logits=logits(place, []))
+    found = evidence(place)
+    assert found is not None
+    assert (found.epochs.median, found.steps.median, found.seconds.median) == (4, 36, 6.0)
+
+
+def test_a_run_that_missed_the_target_took_longer(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0, logits=logits(place, []))
+    for seed in (1, 2):
+        place.finish("base", seed, logits=logits(place, list(range(200))))
+    found = evidence(place)
+    assert found is not None
+    assert [(time.reached, time.n, time.median) for time in (found.epochs, found.steps, found.seconds)] == [
+        (1, 3, None)
+    ] * 3
+
+
+def test_images_that_every_seed_misses_come_with_the_answer_most_agree_on(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0, logits=logits(place, [3, 5, 7]))
+    place.finish("base", 1, logits=logits(place, [5, 7, 9]))
+    split = logits(place, [7, 11])
+    split[5] = logits(place, [5], as_class=2)[5]
+    place.finish("base", 2, logits=split)
+    found = evidence(place)
+    assert found is not None and found.missed is not None
+    labels = place.data.evaluation.labels
+    assert found.missed == (
+        Missed(7, int(labels[7]), int(labels[7] + 1) % 10, 3),
+        Missed(5, int(labels[5]), int(labels[5] + 1) % 10, 2),
+    )
+    # each single image is right for two of three, so the ensemble has these two wrong and no other
+    assert found.ensemble_accuracy == pytest.approx(358 / 360)
+
+
+def test_one_run_has_no_spread_no_ensemble_and_no_consistency(lab: Lab) -> None:
+    place = lab(seeds=[0])
+    place.finish("base", 0)
+    found = evidence(place)
+    assert found is not None
+    assert (found.spread, found.ensemble_accuracy, found.error_consistency, found.missed) == (None,) * 4
+    assert (found.p_above, found.ece.n, found.images) == (None, 1, 360)
+
+
+def test_runs_on_different_images_have_nothing_in_common(lab: Lab) -> None:
+    place = lab(seeds=[0, 1])
+    place.finish("base", 0)
+    place.finish("base", 1, logits=logits(place, [])[:100])
+    found = evidence(place)
+    assert found is not None
+    assert (found.spread, found.ensemble_accuracy, found.error_consistency, found.missed) == (None,) * 4
+    assert found.brier.n == 2
+
+
+def test_without_a_finished_run_there_is_no_evidence(lab: Lab) -> None:
+    place = lab()
+    place.fail("base", 0)
+    assert evidence(place) is None
+
+
+def test_the_bootstrap_is_left_out_where_it_would_cover_too_rarely(lab: Lab) -> None:
+    place = lab(seeds=list(range(50)))
+    for seed in range(49):
+        place.finish("base", seed, logits=logits(place, list(range(seed))))
+    few = evidence(place)
+    assert few is not None and few.bootstrap is None
+    place.finish("base", 49, logits=logits(place, list(range(49))))
+    enough = evidence(place)
+    assert enough is not None and enough.bootstrap is not None
+    assert enough.bootstrap[0] < 1 - 24.5 / 360 < enough.bootstrap[1]

@@ -1,0 +1,130 @@
+"""The report's sentences and tables about the seeds: what is said, and what is left unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.report import findings
+from harness.report.blocks import Block
+from harness.report.results import Results, read_results
+from harness.report.statistics import Spread
+from harness.report.summary import VariantSummary, summarise
+
+Lab = Callable[..., Any]
+
+
+def read(lab: Any) -> tuple[Results, list[VariantSummary]]:
+    results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+    return results, summarise(results)
+
+
+def rows(blocks: list[Block]) -> list[list[str]]:
+    return [list(row) for block in blocks if block.kind == "table" for row in block.rows]
+
+
+def text(blocks: list[Block]) -> str:
+    return " ".join(block.text for block in blocks)
+
+
+@pytest.fixture(scope="module")
+def place(shared_lab: Lab) -> Any:
+    """Three seeds of one variant, one of another, a failed run, and a published number."""
+    made = shared_lab(
+        target={"test_accuracy": 0.1},
+        variants={"no_cutout": {"augment.train": []}},
+        references={"paper": {"test_accuracy": 0.9, "source": "a paper"}},
+    )
+    for seed in range(3):
+        made.finish("base", seed)
+    made.finish("no_cutout", 1)
+    made.fail("no_cutout", 2)
+    return made
+
+
+def test_the_share_of_runs_that_reached_the_target_has_its_interval(place: Any) -> None:
+    _, summaries = read(place)
+    base, other = rows(findings.target(summaries))
+    assert base[1:3] == ["3 of 3", "29 to 100"]
+    assert other[1:3] == ["1 of 2", "1 to 99"]
+    assert other[3] == "–"  # one finished run tests no mean
+
+
+def test_comparisons_say_that_failed_runs_are_not_in_them(place: Any) -> None:
+    results, _ = read(place)
+    blocks = findings.comparisons(results)
+    assert rows(blocks)[0][:2] == ["no_cutout", "cannot tell with n = 1"]
+    assert "Failed runs are in none of these differences: no_cutout." in text(blocks)
+    assert "never two recipes" in text(blocks)
+
+
+def test_a_study_of_one_variant_has_no_comparisons(lab: Lab) -> None:
+    made = lab()
+    made.finish()
+    assert findings.comparisons(read(made)[0]) == []
+
+
+def test_one_seed_does_not_judge_a_published_number(place: Any) -> None:
+    base, other = rows(findings.references(*read(place)))[1:]
+    assert base[-1] in ("plausible", "not plausible")
+    assert other[-1] == "not judged: one seed"
+    assert "–" not in base
+
+
+def test_the_two_noises_stand_in_two_tables(place: Any) -> None:
+    tables = [block for block in findings.spread(read(place)[1]) if block.kind == "table"]
+    assert [len(block.rows) for block in tables] == [1, 2]
+    assert not any("sampling" in name for name in tables[0].header)
+    assert not any("seeds" in name for name in tables[1].header)
+
+
+@pytest.mark.parametrize(
+    ("p_luck", "expected"),
+    [
+        (0.4, "luck on these images can explain all of it: no seed is shown to be better than another"),
+        (0.001, "the runs differ genuinely; luck on these images is 25 % of the variance"),
+        (None, "every seed is right on the same images"),
+    ],
+)
+def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None:
+    found = Spread(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025)
+    assert findings.reading(found) == expected
+
+
+def test_a_negative_estimate_is_named(lab: Lab) -> None:
+    made = lab(seeds=[0, 1])
+    labels = made.data.evaluation.labels
+    for seed in (0, 1):  # each misses 20 others
+        predicted = labels.copy()
+        predicted[20 * seed : 20 * seed + 20] = (predicted[20 * seed : 20 * seed + 20] + 1) % 10
+        made.finish("base", seed, logits=np.eye(10)[predicted] * 3)
+    (first, *_) = rows(findings.spread(read(made)[1]))
+    assert first[5] == "0 (estimate below 0)"
+
+
+def test_every_plus_minus_has_its_n_beside_it(place: Any) -> None:
+    base, other = rows(findings.calibration(read(place)[1]))
+    assert base[1] == "3" and all("±" in cell for cell in base[2:])
+    assert other[1] == "1" and not any("±" in cell for cell in other)
+
+
+def test_what_the_seeds_know_together_needs_several(place: Any) -> None:
+    results, summaries = read(place)
+    blocks = findings.together(results, summaries)
+    assert blocks[0].rows[0][0] == "base" and len(blocks[0].rows) == 1
+    assert blocks[-1].title == "base: images that every seed misses, the most agreed on first"
+
+
+def test_without_a_finished_run_nothing_is_said(lab: Lab) -> None:
+    results, summaries = read(lab())
+    for blocks in (
+        findings.target(summaries),
+        findings.spread(summaries),
+        findings.calibration(summaries),
+        findings.references(results, summaries),
+        findings.together(results, summaries),
+    ):
+        assert blocks == []

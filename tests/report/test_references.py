@@ -1,0 +1,48 @@
+"""Published numbers against variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.report.references import VariantStanding, hold_references
+from harness.report.results import read_results
+from harness.report.summary import summarise
+
+Lab = Callable[..., Any]
+PUBLISHED = {"paper": {"test_accuracy": 0.925}, "outlier": {"test_accuracy": 0.5, "runs": 3}}
+
+
+def held(lab: Any) -> list[VariantStanding]:
+    results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+    return hold_references(lab.study, summarise(results))
+
+
+def logits(lab: Any, right: int) -> np.ndarray:
+    labels = lab.data.evaluation.labels
+    return np.eye(10)[np.where(np.arange(360) < right, labels, (labels + 1) % 10)] * 3
+
+
+def test_every_reference_is_held_against_every_variant_with_a_run(lab: Lab) -> None:
+    place = lab(references=PUBLISHED, variants={"no_cutout": {"augment.train": []}})
+    for seed, right in enumerate((330, 333, 335)):
+        place.finish("base", seed, logits=logits(place, right))
+    paper, outlier = held(place)
+    assert [(one.name, one.variant) for one in (paper, outlier)] == [("paper", "base"), ("outlier", "base")]
+    assert (paper.standing.plausible, outlier.standing.plausible) == (True, False)
+    assert outlier.standing.percentile == 0.0
+    assert paper.standing.percentile == pytest.approx(1.5 / 3)  # one run below, one equal
+
+
+def test_on_a_hold_out_only_the_difference_is_shown(lab: Lab) -> None:
+    place = lab(references=PUBLISHED)
+    for seed, right in enumerate((330, 333, 335)):
+        place.finish(
+            "base", seed, logits=logits(place, right), provenance={"data": {"evaluated_on": "holdout"}}
+        )
+    standing = held(place)[0].standing
+    assert standing.difference == pytest.approx(0.925 - 998 / 3 / 360)
+    assert (standing.low, standing.plausible, standing.percentile) == (None, None, None)
