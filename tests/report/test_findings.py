@@ -34,7 +34,7 @@ def text(blocks: list[Block]) -> str:
 def place(shared_lab: Lab) -> Any:
     """Three seeds of one variant, one of another, a failed run, and a published number."""
     made = shared_lab(
-        target={"test_accuracy": 0.1},
+        target={"test_accuracy": 0.01},  # reached on any machine, however its sums are rounded
         variants={"no_cutout": {"augment.train": []}},
         references={"paper": {"test_accuracy": 0.9, "source": "a paper"}},
     )
