@@ -9,11 +9,23 @@ from harness.report.results import Results, Run
 
 # What runs of one group must share for their spread to be that of the seeds alone.
 DECISIVE = ("harness version", "code", "python", "torch", "device", "precision", "threads", "data", "batches")
+THEN = ", then "  # between what a run was begun and ended with
 
 
 def origin(run: Run) -> dict[str, str]:
-    """What a run recorded about its making: property -> value, in the order of the report."""
+    """What a run recorded about its making: property -> value, in the order of the report.
+
+    Where a killed run was gone on with under other conditions, the value is such as ``1, then 2``.
+    """
     made = run.record.get("provenance") or {}
+    parts = [_facts(part) for part in (*(made.get("earlier") or ()), made)]
+    return {
+        key: THEN.join(dict.fromkeys(part[key] for part in parts if key in part))
+        for key in dict.fromkeys(key for part in reversed(parts) for key in part)
+    }
+
+
+def _facts(made: dict[str, Any]) -> dict[str, str]:
     data, versions, hardware = (made.get(key) or {} for key in ("data", "versions", "hardware"))
     git = made.get("git")
     facts = {
@@ -39,6 +51,18 @@ def origin(run: Run) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items() if value is not None}
 
 
+def _changed_under_way(results: Results) -> list[str]:
+    """A line for every finished run that was begun under other decisive conditions than it ended under."""
+    lines = []
+    for run in results.finished:
+        changed = [
+            f"{key} {value}" for key, value in origin(run).items() if key in DECISIVE and THEN in value
+        ]
+        if changed:
+            lines.append(f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(changed)}.")
+    return lines
+
+
 def origins(results: Results) -> list[tuple[str, str]]:
     """Each property with its value, or with every value and how many finished and failed runs have it."""
     made = [origin(run) for run in results.runs if run.record.get("provenance")]
@@ -58,7 +82,7 @@ def origins(results: Results) -> list[tuple[str, str]]:
 
 def warnings(results: Results) -> list[str]:
     """Lines about mixed origins, recipes that differ inside a variant, and doubtful range tests."""
-    lines = _mixed_origins(results)
+    lines = _mixed_origins(results) + _changed_under_way(results)
     for variant in results.variants:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")

@@ -196,7 +196,7 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
             return Run(folder, "missing")
         record = folder.verify() if status == "finished" else folder.record() or {}
         if status == "failed":
-            return Run(folder, "failed", _cause(record), record, _failed_history(folder))
+            return Run(folder, "failed", _cause(record), record, _failed_history(folder, record))
         _check_record(record)
         history = read_columns(folder.path / "history.csv", HISTORY)
         found, probabilities = _read_predictions(folder, len(record["classes"]))
@@ -231,10 +231,13 @@ def _cause(record: dict[str, Any]) -> str:
     return one_line(text)
 
 
-def _failed_history(folder: RunFolder) -> tuple[Row, ...]:
-    """The epochs before the failure, where they can be read; a failed record vouches for no file."""
+def _failed_history(folder: RunFolder, record: dict[str, Any]) -> tuple[Row, ...]:
+    """The epochs before the failure, where the file is what the record vouches for."""
+    path, recorded = folder.path / "history.csv", (record.get("files") or {}).get("history.csv")
     try:
-        return read_columns(folder.path / "history.csv", HISTORY)
+        if recorded is not None and sha256_file(path) != recorded:
+            return ()
+        return read_columns(path, HISTORY)
     except (RunError, OSError, ValueError):
         return ()
 
