@@ -1,0 +1,343 @@
+"""What goes wrong around a study is recorded or said in a line, and the same command goes on afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Same = Callable[[Path], None]
+
+
+def go_on(nursery: Any, fragile: Path, place: Path, same: Same, *arguments: object) -> Any:
+    """The same command again, to its end."""
+    done = nursery.run(place, fragile, "--out", "out", *arguments)
+    assert done.status == 0, done.stderr
+    same(place / "out/fragile")
+    return done
+
+
+def record(study: Path, seed: int = 0) -> Any:
+    return json.loads((study / f"runs/base/seed-{seed}/run.json").read_text())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, mounted at ``out``."""
+    disk = tmp_path / "out"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+
+
+# ---- the disk ---------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_recorded_and_the_study_goes_on_when_there_is_room(
+    nursery: Any, fragile: Path, same: Same, small_disk: Path, tmp_path: Path
+) -> None:
+    done = nursery.run(tmp_path, fragile, "--out", "out")
+    assert done.status == 1 and "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+    assert not list(small_disk.rglob("*.tmp"))
+    remount(small_disk, "size=64m")
+    go_on(nursery, fragile, tmp_path, same)
+
+
+def test_a_disk_without_a_byte_left_is_one_line(
+    nursery: Any, fragile: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    with (small_disk / "full").open("wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(b"0" * 4096)
+    done = nursery.run(tmp_path, fragile, "--out", "out")
+    assert done.status == 1
+    assert re.fullmatch(r"error: .*: cannot be .*: No space left on device\n", done.stderr)
+
+
+def test_a_file_that_may_not_grow_fails_the_runs_with_their_cause(
+    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+) -> None:
+    done = nursery.run(tmp_path, fragile, "--out", "out", file_bytes=50_000)
+    assert done.status == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")  # the report's figures are larger, too
+    for seed in (0, 1):  # the first one's failure did not stop the second
+        error = record(tmp_path / "out/fragile", seed)["error"]
+        assert error["kind"] == "disk_full" and "checkpoint.pt: cannot be written" in error["message"]
+    go_on(nursery, fragile, tmp_path, same)
+    finished = record(tmp_path / "out/fragile")
+    assert [error["kind"] for error in finished["earlier_errors"]] == ["disk_full"]
+
+
+def test_a_read_only_disk_is_refused_before_any_work(
+    nursery: Any, fragile: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    remount(small_disk, "ro")
+    done = nursery.run(tmp_path, fragile, "--out", "out")
+    remount(small_disk, "rw")
+    assert done.status == 2 and done.stdout == ""
+    assert done.stderr == "error: --out: out is not a folder that can be written to\n"
+
+
+def test_a_folder_without_permission_is_refused_before_any_work(
+    nursery: Any, fragile: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir(mode=0o555)
+    done = nursery.run(tmp_path, fragile, "--out", "out", heed_permissions=True)
+    assert done.status == 2
+    assert done.stderr == "error: --out: out is not a folder that can be written to\n"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_one_runs_folder_without_permission_does_not_stop_the_others(
+    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+) -> None:
+    locked = tmp_path / "out/fragile/runs/base/seed-0"
+    locked.mkdir(parents=True)
+    locked.chmod(0)
+    done = nursery.run(tmp_path, fragile, "--out", "out", heed_permissions=True)
+    locked.chmod(0o755)
+    assert done.status == 1 and "Traceback" not in done.stderr
+    assert "fragile/base/seed-1  finished" in done.stderr
+    assert re.search(r"^fragile/base/seed-0: .*Permission denied$", done.stderr, re.MULTILINE)
+    go_on(nursery, fragile, tmp_path, same)
+
+
+def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(
+    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+) -> None:
+    place = tmp_path / "out/fragile/runs/base/seed-0"
+    place.parent.mkdir(parents=True)
+    place.write_text("mine")
+    go_on(nursery, fragile, tmp_path, same)
+    assert (tmp_path / "out/fragile/superseded/base-seed-0-1").read_text() == "mine"
+
+
+def test_an_output_folder_removed_under_a_running_study_is_said_and_made_again(
+    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+) -> None:
+    child = nursery.begin(tmp_path, fragile, "--out", "out")
+    child.stop_at("seed-1  epoch 1/3")
+    shutil.rmtree(tmp_path / "out")
+    os.kill(child.pid, signal.SIGCONT)
+    done = child.wait()
+    assert done.status == 1 and "Traceback" not in done.stderr
+    assert "fragile/base/seed-0: not finished: its folder was removed" in done.stderr
+    assert "fragile/base/seed-1  finished" in done.stderr
+    go_on(nursery, fragile, tmp_path, same)
+
+
+def test_what_kills_left_behind_is_cleared_away_and_a_users_files_are_not(
+    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path
+) -> None:
+    study = tmp_path / "out/fragile"
+    shutil.copytree(undisturbed.out, tmp_path / "out")
+    shutil.rmtree(study / "runs/base/seed-1")
+    places = ("tables/.runs.csv", "figures/.curves.png", ".report.html", ".study.toml",
+              "range_test/.base.csv", "runs/base/seed-1/.checkpoint.pt")  # fmt: skip
+    own = [study / "tables/.mine.tmp", study / "notes.tmp"]
+    left = [study / f"{place}.4711-0123abcd.tmp" for place in places]
+    for path in (*left, *own):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    assert nursery.run(tmp_path, fragile, "--out", "out").status == 0
+    assert [path for path in left if path.exists()] == []
+    for path in own:
+        assert path.read_text() == "half"
+        path.unlink()
+    same(study)
+
+
+# ---- the machine ------------------------------------------------------------------------------------------
+
+
+def test_running_out_of_memory_is_recorded_with_what_to_change(
+    nursery: Any, fragile: Path, tmp_path: Path
+) -> None:
+    wide = ("--set", "model.width=256", "--seeds", "0")  # 105 million parameters: 420 MB
+    done = nursery.run(tmp_path, fragile, "--out", "out", *wide, more_memory=300 << 20)
+    assert done.status == 1 and "Traceback" not in done.stderr
+    error = record(tmp_path / "out/fragile")["error"]
+    assert error["kind"] == "range_test"
+    assert "out of memory with batches of 32 on cpu; lower data.batch_size or model.width" in error["message"]
+    rates = ("--set", "schedule.lr_max=0.1", "--set", "schedule.lr_min=0.01", "--force")
+    done = nursery.run(tmp_path, fragile, "--out", "out", *wide, *rates, more_memory=300 << 20)
+    assert done.status == 1 and "Traceback" not in done.stderr
+    assert record(tmp_path / "out/fragile")["error"]["kind"] == "out_of_memory"
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(
+    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+) -> None:
+    child = nursery.begin(tmp_path, fragile, "--out", "out", clock="backwards")
+    child.stop_at("seed-0  epoch 2/3")
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    for path in (tmp_path / "out").rglob("*"):  # as if written long after today
+        os.utime(path, (4e9, 4e9))
+    done = nursery.run(tmp_path, fragile, "--out", "out", clock="backwards")
+    assert done.status == 0, done.stderr
+    origin = record(tmp_path / "out/fragile")["provenance"]
+    assert origin["finished"] < origin["started"]
+    same(tmp_path / "out/fragile")
+
+
+# ---- other processes --------------------------------------------------------------------------------------
+
+
+def test_a_second_process_takes_what_is_free_and_names_the_holder_of_the_rest(
+    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out)
+    first.stop_at("seed-0  epoch 1/3")
+    second = nursery.begin(tmp_path / "second", fragile, "--out", out)
+    while "waiting for it" not in second.said:
+        time.sleep(0.005)
+    holder = f"fragile/base/seed-0 is held by process {first.pid} on "
+    assert re.search(rf"^{re.escape(holder)}\S+; wait for it, or stop it; left for later$", second.said, re.M)
+    assert "seed-1  finished" in second.said
+    assert re.search(rf"^{re.escape(holder)}\S+; waiting for it$", second.said, re.M)
+    os.kill(first.pid, signal.SIGKILL)  # the lock dies with it, and the other one goes on where it was
+    first.wait()
+    done = second.wait()
+    assert done.status == 0 and "seed-0  finished" in done.stderr, done.stderr
+    same(out / "fragile")
+
+
+def test_a_range_test_is_waited_for_by_those_who_need_it(nursery: Any, fragile: Path, tmp_path: Path) -> None:
+    text = fragile.read_text() + '\n[variants.fixed]\n"schedule.lr_max" = 0.1\n"schedule.lr_min" = 0.01\n'
+    study = tmp_path / "two.toml"
+    study.write_text(text)
+    out = tmp_path / "out"
+    first = nursery.begin(tmp_path / "first", study, "--out", out, "--seeds", "0")
+    first.stop_at("fragile/base  range test: ")
+    second = nursery.begin(tmp_path / "second", study, "--out", out, "--seeds", "0")
+    while "waiting for it" not in second.said:
+        time.sleep(0.005)
+    assert "fragile/fixed/seed-0  finished" in second.said  # what was free came first
+    assert f"fragile/range_test/base is held by process {first.pid} on " in second.said
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait().status == 0
+    done = second.wait()
+    assert done.status == 0 and "range test: " not in done.stderr.partition("waiting for it")[2]
+
+
+def test_a_folder_at_which_another_process_works_is_not_moved_aside(
+    nursery: Any, fragile: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out)
+    first.stop_at("seed-0  epoch 1/3")
+    other = ("--set", "schedule.epochs=2", "--force")
+    done = nursery.run(tmp_path / "second", fragile, "--out", out, *other)
+    assert done.status == 1
+    assert re.fullmatch(
+        rf"error: fragile/base/seed-0 is held by process {first.pid} on \S+; wait for it, or stop it\n",
+        done.stderr,
+    )
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+
+
+# ---- what does not belong together ------------------------------------------------------------------------
+
+
+def test_force_moves_aside_and_deletes_nothing(
+    nursery: Any, fragile: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed.out, tmp_path / "out")
+    study = tmp_path / "out/fragile"
+    kept = [
+        path for folder in ("runs", "range_test") for path in (study / folder).rglob("*") if path.is_file()
+    ]
+    contents = {path.read_bytes() for path in kept}
+    change = ("--set", "data.batch_size=40")
+    done = nursery.run(tmp_path, fragile, "--out", "out", "--seeds", "0", *change)
+    assert done.status == 2 and "recipe.data.batch_size: 40 planned, 32 on disk" in done.stderr
+    done = nursery.run(tmp_path, fragile, "--out", "out", "--seeds", "0", *change, "--force")
+    assert done.status == 0, done.stderr
+    now = {path.read_bytes() for path in (study / "superseded").rglob("*") if path.is_file()}
+    assert contents <= now
+    assert not (study / "runs/base/seed-1").exists()  # of the other configuration as well
+
+
+def images(root: Path, shift: int = 0) -> Path:
+    """Two classes of eight images in each split."""
+    for split in ("train", "test"):
+        for name, value in (("dark", 40), ("light", 200)):
+            folder = root / "pictures" / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for index in range(8):
+                pixels = np.full((32, 32, 3), value + 3 * index + shift, dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+def test_data_that_changed_between_runs_of_one_group_is_refused(
+    nursery: Any, fragile: Path, tmp_path: Path
+) -> None:
+    arguments = ["--data", images(tmp_path / "data"), "--out", "out"]
+    for setting in (
+        "source=image_folder",
+        "path=pictures",
+        "batch_size=8",
+        "train_limit=16",
+        "test_limit=16",
+    ):
+        arguments += ["--set", f"data.{setting}"]
+    cache = {"environment": {"HARNESS_CACHE": str(tmp_path / "cache")}}
+    assert nursery.run(tmp_path, fragile, *arguments, "--seeds", "0", **cache).status == 0
+    images(tmp_path / "data", shift=1)
+    before = (tmp_path / "out/fragile/runs/base/seed-0/run.json").read_bytes()
+    for seeds in ("0", "1", "0-1"):
+        done = nursery.run(tmp_path, fragile, *arguments, "--seeds", seeds, **cache)
+        assert done.status == 2 and done.stderr.count("\n") == 1
+        assert re.search(r'another configuration\'s run \(data: "\w+… planned, "\w+… on disk\)', done.stderr)
+    assert not (tmp_path / "out/fragile/runs/base/seed-1").exists()
+    assert (tmp_path / "out/fragile/runs/base/seed-0/run.json").read_bytes() == before
+    images(tmp_path / "data")
+    assert nursery.run(tmp_path, fragile, *arguments, "--seeds", "1", **cache).status == 0
+
+
+def test_a_run_that_two_thread_counts_worked_on_says_so(nursery: Any, fragile: Path, tmp_path: Path) -> None:
+    child = nursery.begin(tmp_path, fragile, "--out", "out", "--seeds", "0")
+    child.stop_at("seed-0  epoch 3/3")
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    two = {"environment": {"OMP_NUM_THREADS": "2"}}
+    assert nursery.run(tmp_path, fragile, "--out", "out", "--seeds", "0", **two).status == 0
+    origin = record(tmp_path / "out/fragile")["provenance"]
+    assert origin["threads"] == 2 and [earlier["threads"] for earlier in origin["earlier"]] == [1]
+    report = tmp_path / "out/fragile/report.md"
+    assert "base/seed-0 was gone on with elsewhere: threads 1, then 2" in report.read_text()
+    assert nursery.run(tmp_path, fragile, "--out", "out").status == 0
+    assert "mix different thread counts: 1 (1 run); 1, then 2 (1 run)" in report.read_text()
+
+
+def test_a_study_of_which_every_run_fails_has_its_report(nursery: Any, fragile: Path, tmp_path: Path) -> None:
+    hot = ("--set", "schedule.lr_max=1e6", "--set", "schedule.lr_min=1e5", "--set", "loss.l1=1e6")
+    done = nursery.run(tmp_path, fragile, "--out", "out", *hot)
+    assert done.status == 1 and "Traceback" not in done.stderr and "terminating" not in done.stderr
+    assert "no run finished (2 of 2 failed)" in done.stdout
+    study = tmp_path / "out/fragile"
+    assert "not finite" in (study / "report.md").read_text() and (study / "report.html").exists()
+    assert (study / "tables/runs.csv").read_text().count("diverged") == 2

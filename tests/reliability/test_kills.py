@@ -1,0 +1,158 @@
+"""A study killed at any instant and started again gives the same bytes as one that nothing happened to."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KILLS = int(os.environ.get("HARNESS_KILLS", "100"))
+KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
+
+Same = Callable[[Path], None]
+
+
+def kill(nursery: Any, fragile: Path, place: Path, how: str, undisturbed: Any, rng: random.Random) -> bool:
+    """Start the study and kill it: at an instant, before an operation on a file, or in the midst of a write.
+
+    Returns:
+        Whether it was killed before its end.
+    """
+    wishes: dict[str, Any] = {"signal_after_cpu": rng.uniform(0, undisturbed.cpu)}
+    if how == "operation":
+        number = rng.randint(1, undisturbed.operations)
+        wishes = {"operations_in": str(place / "out"), "kill_before_operation": number}
+    elif how == "write":  # a file that grows longer ends the process
+        wishes = {"file_bytes": round(10 ** rng.uniform(0, 5)), "killed_by_limit": True}
+    done = nursery.run(place, fragile, "--out", "out", **wishes)
+    assert done.status in (0, *KILLED) and "Traceback" not in done.stderr, done.stderr
+    return done.status != 0
+
+
+def finish(nursery: Any, fragile: Path, place: Path, same: Same) -> None:
+    """The same command again, to its end."""
+    done = nursery.run(place, fragile, "--out", "out")
+    assert done.status == 0 and "Traceback" not in done.stderr, done.stderr
+    same(place / "out/fragile")
+
+
+@pytest.mark.parametrize("sequence", range(2))
+def test_a_study_killed_six_times_gives_the_same_bytes(
+    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path, sequence: int
+) -> None:
+    rng = random.Random(sequence)
+    kills = [
+        kill(nursery, fragile, tmp_path, how, undisturbed, rng)
+        for how in ("operation", "instant", "write", "instant", "operation", "instant")
+    ]
+    assert sum(kills) >= 3
+    finish(nursery, fragile, tmp_path, same)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["instant", "operation", "write"])
+def test_a_study_killed_once_gives_the_same_bytes_every_time(
+    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path, how: str
+) -> None:
+    rng, kills, different = random.Random(how), 0, []
+    for trial in range(10 * KILLS):
+        place = tmp_path / str(trial)
+        kills += kill(nursery, fragile, place, how, undisturbed, rng)
+        try:
+            finish(nursery, fragile, place, same)
+        except AssertionError as error:
+            different.append((trial, str(error)))
+        shutil.rmtree(place)
+        if kills == KILLS:
+            break
+    print(f"killed by {how}: {kills}, different afterwards: {len(different)}")
+    assert kills == KILLS and different == []
+
+
+@pytest.mark.slow
+def test_a_study_killed_before_any_operation_on_a_file_gives_the_same_bytes(
+    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path
+) -> None:
+    step = max(1, undisturbed.operations // max(KILLS, 1))
+    for number in range(1, undisturbed.operations + 1, step):
+        place = tmp_path / str(number)
+        wishes = {"operations_in": str(place / "out"), "kill_before_operation": number}
+        assert nursery.run(place, fragile, "--out", "out", **wishes).status == -signal.SIGKILL
+        finish(nursery, fragile, place, same)
+        shutil.rmtree(place)
+
+
+def test_the_bytes_do_not_depend_on_the_process(
+    command: Any, fragile: Path, same: Same, tmp_path: Path, nursery: Any
+) -> None:
+    """A real ``python -m harness.study``, killed with its group, then gone on with by another process."""
+    arguments = [sys.executable, "-m", "harness.study", str(fragile), "--out", "out"]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "seed-0  epoch 2/3" in line:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    done = nursery.run(tmp_path, fragile, "--out", "out")
+    assert done.status == 0 and "fragile/base/seed-0  goes on after epoch" in done.stderr
+    same(tmp_path / "out/fragile")
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, " range test: "),
+        (signal.SIGTERM, "seed-1  epoch 1/3"),
+        (signal.SIGINT, "seed-1  finished"),  # the report is next
+    ],
+)
+def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(
+    nursery: Any, fragile: Path, tmp_path: Path, number: int, moment: str
+) -> None:
+    child = nursery.begin(tmp_path, fragile, "--out", "out")
+    while moment not in child.said:
+        time.sleep(0.005)
+    os.kill(child.pid, number)
+    done = child.wait()
+    assert done.status == 130
+    assert done.stderr.splitlines()[-1] == "interrupted: the same command goes on where this one ended"
+    assert "Traceback" not in done.stderr
+    study = tmp_path / "out/fragile"
+    assert list(study.rglob("*.tmp")) == [] and list(study.rglob("*.holder")) == []
+
+
+def test_an_interrupt_at_any_instant_is_one_line(
+    nursery: Any, fragile: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    rng = random.Random(130)
+    for trial in range(3):
+        at = rng.uniform(0, undisturbed.cpu)
+        wishes = {"signal_after_cpu": at, "signal": signal.SIGINT}
+        done = nursery.run(tmp_path / str(trial), fragile, "--out", "out", **wishes)
+        assert done.status in (0, 130) and "Traceback" not in done.stderr, (at, done.stderr)
+
+
+def test_an_interrupted_and_a_killed_study_are_told_apart_from_finished_ones(
+    nursery: Any, fragile: Path, tmp_path: Path
+) -> None:
+    child = nursery.begin(tmp_path, fragile, "--out", "out")
+    while "seed-0  epoch 2/3" not in child.said:
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    done = nursery.run(tmp_path, fragile, "--out", "out", "--dry-run")
+    assert done.status == 0
+    assert "partial: seed 0" in done.stdout and "missing: seed 1" in done.stdout
+    done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only")
+    assert done.status == 0 and "no run finished (2 not finished yet)" in done.stdout
