@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.errors import StudyError
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_device(name: str) -> str:
@@ -65,7 +65,7 @@ def resolve_precision(name: str, device: str) -> str:
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     """Autocast to the precision; nothing for float32."""
-    return torch.autocast(torch.device(device).type, _DTYPES[precision], enabled=precision != "float32")
+    return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "float32")
 
 
 def memory_format(device: str) -> torch.memory_format:

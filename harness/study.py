@@ -126,6 +126,9 @@ class Images:
 @click.option("--report-only", is_flag=True, help="Rebuild tables, figures and report from the runs on disk.")
 @click.option("--force", is_flag=True, help="Move runs of another configuration aside instead of refusing.")
 @click.option("--require-target", is_flag=True, help="Exit with 3 where a study misses its target.")
+@click.option(
+    "--profile", is_flag=True, help="Leave in each new run's profile/ where its time went, and its speed."
+)
 @click.option("--quiet", is_flag=True, help="Only the verdict.")
 @click.version_option(harness.__version__, prog_name="harness")
 def command(studies: tuple[str, ...], **options: Any) -> None:
@@ -233,7 +236,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     for plan in plans:
         plan.folder.write_study(plan.study.to_toml())
         speak(_opening(plan))
-        job = Job(plan, images, threads_for(options["workers"]), speak)
+        job = Job(plan, images, threads_for(options["workers"]), speak, options["profile"])
         lost = _lost(plan, launch(job, options["workers"]))
         for line in lost:
             click.echo(line, err=True)

@@ -23,12 +23,14 @@ class Job:
     Attributes:
         threads: those a run computes with.
         say: where progress goes.
+        profile: whether each run leaves where its time went.
     """
 
     plan: Plan
     load_data: Callable[[Recipe], Data]
     threads: int
     say: Say
+    profile: bool = False
 
 
 def check_plan(plan: Plan) -> None:
@@ -108,7 +110,7 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
             record_without_rates(variant, folder, rates)
             return
         data = job.load_data(variant.recipe)
-        record = execute(variant, folder, data, rates, threads=job.threads, say=job.say)
+        record = execute(variant, folder, data, rates, threads=job.threads, say=job.say, profile=job.profile)
         job.say(_outcome(folder, record))
 
 
@@ -144,5 +146,8 @@ def _reason(error: RunError) -> str:
 def _outcome(folder: RunFolder, record: dict[str, Any]) -> str:
     if record["status"] == "failed":
         return f"{folder.name}  FAILED: {record['error']['message']}"
-    accuracy, seconds = record["metrics"]["test_accuracy"], record["timings"]["seconds"]
-    return f"{folder.name}  finished: {accuracy:.2%} after {seconds:.0f} s"
+    accuracy, timings = record["metrics"]["test_accuracy"], record["timings"]
+    return (
+        f"{folder.name}  finished: {accuracy:.2%} after {timings['seconds']:.0f} s, "
+        f"{timings['images_per_second']:.0f} images/s"
+    )

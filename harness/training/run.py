@@ -39,6 +39,7 @@ from harness.training.engines import (
     create_trainer,
 )
 from harness.training.failures import NonFiniteLoss, earlier_errors, failure, stop_on_non_finite_loss
+from harness.training.profile import Profile
 from harness.training.progress import Say, attach_bar, epoch_line
 from harness.training.provenance import provenance
 
@@ -80,11 +81,21 @@ class Log:
 
 
 def execute(
-    variant: Variant, folder: RunFolder, data: Data, rates: Rates, *, threads: int, say: Say
+    variant: Variant,
+    folder: RunFolder,
+    data: Data,
+    rates: Rates,
+    *,
+    threads: int,
+    say: Say,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Train one run to its end, or record why it failed.
 
     The caller holds the folder's lock and has made sure that what is in it belongs to this variant.
+
+    Args:
+        profile: leave in the run's ``profile/`` where its time went.
 
     Returns:
         run.json's content; its ``status`` is ``finished`` or ``failed``.
@@ -113,7 +124,7 @@ def execute(
         record["provenance"] = provenance(variant, data, threads)
         log.origin = {key: record["provenance"][key] for key in ORIGIN}
         write_record(folder.record_file, record)
-        logits, labels, model = _train(variant, folder, data, rates, log, say)
+        logits, labels, model = _train(variant, folder, data, rates, log, say, profile)
         _write_artefacts(variant, folder, log, logits, labels, model)
         record["metrics"] |= _metrics(variant, log, logits, labels)
         record["timings"] = _timings(log)
@@ -138,7 +149,7 @@ def execute(
 
 
 def _train(
-    variant: Variant, folder: RunFolder, data: Data, rates: Rates, log: Log, say: Say
+    variant: Variant, folder: RunFolder, data: Data, rates: Rates, log: Log, say: Say, profile: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.nn.Module]:
     """The training itself; returns the last epoch's test logits and labels, and the model."""
     recipe, seed, device = variant.recipe, folder.seed, variant.device
@@ -226,12 +237,17 @@ def _train(
         say(f"{str(error).partition(';')[0]}: the run begins anew")
         folder.drop_checkpoint()
         log.load_state_dict({"rows": [], "rates": [], "origins": []})
-        return _train(variant, folder, data, rates, log, say)
+        return _train(variant, folder, data, rates, log, say, profile)
+    done = len(log.rows)
+    watch = Profile(trainer, device) if profile and done < epochs else None
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        if len(log.rows) < epochs:
+        if done < epochs:
             trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
         else:  # killed between the last epoch and the end of the run
             evaluator.run(test_batches)
+    if watch is not None:
+        rates_seen = [row["images_per_second"] for row in log.rows[done:]]
+        say(f"{folder.name}  profile: {watch.write(folder.path / 'profile', variant, rates_seen)}")
     return *_predictions(evaluator), model
 
 

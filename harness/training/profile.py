@@ -1,0 +1,148 @@
+"""Where a run's time went: Ignite's handler times, torch's operators and trace, and how fast that is here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import HandlersTimeProfiler
+from torch import profiler
+
+from harness.device import DTYPES, synchronize
+from harness.plan import Variant
+from harness.store import atomic_write
+
+# Steps that torch's profiler lets pass, warms up on, and records: it slows those it records.
+PASS, WARM_UP, RECORD = 1, 1, 3
+# What the handlers of a run do, by the beginning of their names.
+PARTS = {
+    "Dataflow": "batches",
+    "Processing": "training steps",
+    "Metric.": "metrics",
+    "PiecewiseLinear": "learning rate",
+    "_train.<locals>.end_epoch": "evaluation",
+    "stop_on_non_finite_loss": "watch for non-finite loss",
+    "Engine._handler_wrapper": "checkpoint",  # the only one that is attached with an event filter
+}
+
+
+class Profile:
+    """Watches a trainer from when it is made; :meth:`write` it when the training has ended.
+
+    The clock of the steps is the host's. A GPU works on after a step has returned: what it did is in
+    ``operators.csv`` and in the trace.
+    """
+
+    def __init__(self, trainer: Engine, device: str) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the recorder's own messages
+        self.device = device
+        self.handlers = HandlersTimeProfiler()
+        self.handlers.attach(trainer)
+        kinds = [profiler.ProfilerActivity.CPU]
+        if device.startswith("cuda"):
+            kinds.append(profiler.ProfilerActivity.CUDA)
+        self.operators: list[dict[str, Any]] = []
+        self.trace = b""
+        self.recorder = profiler.profile(
+            activities=kinds,
+            schedule=profiler.schedule(wait=PASS, warmup=WARM_UP, active=RECORD, repeat=1),
+            on_trace_ready=self._keep,
+        )
+        trainer.add_event_handler(Events.STARTED, lambda: self.recorder.start())
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.recorder.step())
+        trainer.add_event_handler(Events.COMPLETED, lambda: self.recorder.stop())
+
+    def _keep(self, recorded: profiler.profile) -> None:
+        on_device = self.device.startswith("cuda")
+        for row in recorded.key_averages():
+            seconds = (row.self_device_time_total if on_device else row.self_cpu_time_total) / 1e6
+            if seconds > 0 and not row.key.startswith("ProfilerStep"):
+                self.operators.append({"operator": row.key, "calls": row.count, "seconds": seconds})
+        self.operators.sort(key=lambda row: -row["seconds"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trace.json.gz"
+            recorded.export_chrome_trace(str(path))
+            self.trace = path.read_bytes()
+
+    def write(self, folder: Path, variant: Variant, images_per_second: list[float]) -> str:
+        """Write ``profile.json``, ``time.csv``, ``operators.csv`` and ``trace.json.gz``.
+
+        Args:
+            folder: theirs alone.
+            images_per_second: of each epoch.
+
+        Returns:
+            What a person wants to know, in a line.
+        """
+        rate = statistics.median(images_per_second)
+        flops = rate * variant.outline.flops_per_image
+        matrix = matrix_rate(variant.device, variant.precision)
+        summary = {
+            "images_per_second": rate,
+            "flops_per_second": flops,
+            "matrix_flops_per_second": matrix,
+            "share_of_matrix_rate": flops / matrix,
+            "device": variant.device,
+            "precision": variant.precision,
+            "threads": torch.get_num_threads(),
+        }
+        atomic_write(folder / "profile.json", json.dumps(summary, indent=2) + "\n")
+        atomic_write(folder / "time.csv", _table(self._times()))
+        if self.trace:
+            atomic_write(folder / "operators.csv", _table(self.operators))
+            atomic_write(folder / "trace.json.gz", self.trace)
+        return (
+            f"{rate:.0f} images/s, {flops / 1e12:.3g} TFLOP/s, {flops / matrix:.0%} of what large "
+            f"{variant.precision} matrix products reach here; {folder}"
+        )
+
+    def _times(self) -> list[dict[str, Any]]:
+        """Rows of part, calls, seconds and share of them all, the longest first."""
+        measured = [
+            ("Dataflow", self.handlers.dataflow_times),
+            ("Processing", self.handlers.processing_times),
+            *(item for handlers in self.handlers.event_handlers_times.values() for item in handlers.items()),
+        ]
+        parts: dict[str, list[float]] = {}
+        for name, times in measured:
+            if times and not name.startswith("Profile."):
+                part = next((part for start, part in PARTS.items() if name.startswith(start)), "other")
+                parts.setdefault(part, []).extend(times)
+        total = sum(map(sum, parts.values()))
+        return [
+            {"part": part, "calls": len(times), "seconds": sum(times), "share": sum(times) / total}
+            for part, times in sorted(parts.items(), key=lambda item: -sum(item[1]))
+        ]
+
+
+def matrix_rate(device: str, precision: str, *, seconds: float = 1.0) -> float:
+    """FLOP/s of a large square matrix product in this precision, the best of those that fit into the time."""
+    size = 8192 if device.startswith("cuda") else 2048
+    generator = torch.Generator().manual_seed(0)
+    factor = torch.rand(size, size, generator=generator).to(device, DTYPES[precision])
+    best, ends = float("inf"), time.perf_counter() + seconds
+    factor @ factor  # the first one warms up
+    while time.perf_counter() < ends or best == float("inf"):
+        synchronize(device)
+        started = time.perf_counter()
+        factor @ factor
+        synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,86 @@
+"""A profiled run leaves where its time went, and is otherwise the same run."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import Study
+from harness.data import load_data
+from harness.plan import resolve_variant
+from harness.schedule import resolve_rates
+from harness.store import RunFolder, StudyFolder
+from harness.training.profile import matrix_rate
+from harness.training.run import execute
+
+
+def run(study: Study, out: Path, **options: Any) -> tuple[RunFolder, list[str]]:
+    data = load_data("digits", out.parent, train_limit=study.data.train_limit, test_limit=60)
+    variant, said = resolve_variant(study, "base", data, device="cpu"), []
+    folder = StudyFolder(out, study.name).run("base", 0)
+    record = execute(
+        variant, folder, data, resolve_rates(study.schedule, None), threads=1, say=said.append, **options
+    )
+    assert record["status"] == "finished", record["error"]
+    return folder, said
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_where_the_time_went_adds_up(tiny: Callable[..., Study], tmp_path: Path) -> None:
+    study = tiny(("precision", "float32"))
+    folder, said = run(study, tmp_path / "out", profile=True)
+    parts = {row["part"]: row for row in table(folder.path / "profile/time.csv")}
+    assert {"training steps", "batches", "evaluation", "metrics", "checkpoint", "learning rate"} <= set(parts)
+    assert parts["training steps"]["calls"] == parts["batches"]["calls"] == "15"  # 160 images, 32 a batch
+    assert parts["evaluation"]["calls"] == "3"
+    assert sum(float(row["share"]) for row in parts.values()) == pytest.approx(1)
+    history = table(folder.path / "history.csv")
+    measured = sum(float(row["train_seconds"]) + float(row["eval_seconds"]) for row in history)
+    named = sum(float(parts[part]["seconds"]) for part in ("training steps", "batches", "evaluation"))
+    assert 0 < named < 1.1 * measured  # the rest is the recording of the trace
+    summary = json.loads((folder.path / "profile/profile.json").read_text())
+    assert summary["share_of_matrix_rate"] == pytest.approx(
+        summary["flops_per_second"] / summary["matrix_flops_per_second"]
+    )
+    assert f"{summary['images_per_second']:.0f} images/s" in said[-1]
+
+
+def test_operators_and_trace_are_those_of_three_steps(tiny: Callable[..., Study], tmp_path: Path) -> None:
+    folder, _ = run(tiny(("precision", "float32")), tmp_path / "out", profile=True)
+    operators = table(folder.path / "profile/operators.csv")
+    convolutions = next(row for row in operators if row["operator"] == "aten::convolution_backward")
+    assert int(convolutions["calls"]) == 3 * 8
+    seconds = [float(row["seconds"]) for row in operators]
+    assert seconds == sorted(seconds, reverse=True)
+    with gzip.open(folder.path / "profile/trace.json.gz") as file:
+        assert json.load(file)["traceEvents"]
+
+
+def test_a_profiled_run_is_the_same_run(tiny: Callable[..., Study], tmp_path: Path) -> None:
+    plain, _ = run(tiny(), tmp_path / "plain")
+    profiled, _ = run(tiny(), tmp_path / "profiled", profile=True)
+    assert not (plain.path / "profile").exists()
+    for name in ("predictions.npz", "model.safetensors", "learning_rates.csv"):
+        assert (plain.path / name).read_bytes() == (profiled.path / name).read_bytes()
+    assert profiled.verify()
+
+
+def test_a_run_too_short_to_record_has_its_times(tiny: Callable[..., Study], tmp_path: Path) -> None:
+    study = tiny(("data.batch_size", 160), ("schedule.epochs", 2))
+    folder, _ = run(study, tmp_path / "out", profile=True)
+    names = {path.name for path in (folder.path / "profile").iterdir()}
+    assert {"profile.json", "time.csv"} <= names
+
+
+def test_the_matrix_rate_is_that_of_a_matrix_product() -> None:
+    assert 1e9 < matrix_rate("cpu", "float32", seconds=0.1) < 1e15
