@@ -63,3 +63,9 @@ def test_the_text_names_cost_and_state(command: Command, tiny_file: Path) -> Non
 def test_a_study_that_could_not_run_is_refused(command: Command, tiny_file: Path) -> None:
     done = command(tiny_file, "--dry-run", "--set", "optimizer.momentun=0.9")
     assert done.returncode == 2 and "SGD says" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_more_images_than_there_are_is_refused(command: Command, tiny_file: Path) -> None:
+    done = command(tiny_file, "--dry-run", "--set", "data.holdout=50")  # of which test_limit takes 60
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "error: data.test_limit = 60: expected 1 to 50, the number of images in the split\n"

@@ -81,7 +81,8 @@ def load_data(
         progress: whether long work may show its progress on stderr.
 
     Raises:
-        DataError: the data cannot be had, cannot be trusted, or is too small for what is asked.
+        DataError: the data cannot be had or cannot be trusted.
+        StudyError: it is too small for what is asked.
     """
     # os.path: where its parent may not be entered, Path raises
     if not os.path.isdir(root) and root != _cache_root():

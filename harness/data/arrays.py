@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from harness.errors import DataError
+from harness.errors import DataError, StudyError
 from harness.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -132,10 +132,10 @@ def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
         key: the study file's key that asks for it; an error names it.
 
     Raises:
-        DataError: ``n`` is not between 1 and the number of images.
+        StudyError: ``n`` is not between 1 and the number of images.
     """
     if not 1 <= n <= len(split):
-        raise DataError(f"{key} = {n}: expected 1 to {len(split)}, the number of images in the split")
+        raise StudyError(f"{key} = {n}: expected 1 to {len(split)}, the number of images in the split")
     wanted = _equal_quotas(np.bincount(split.labels, minlength=len(split.classes)), n)
     return _take(split, _first_of_each(split, np.arange(len(split)), wanted), key)
 
@@ -152,10 +152,10 @@ def hold_out(
         ``(rest, held)``, each in file order.
 
     Raises:
-        DataError: ``n`` is not between 1 and the number of images less one.
+        StudyError: ``n`` is not between 1 and the number of images less one.
     """
     if not 1 <= n < len(train):
-        raise DataError(f"{key} = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
+        raise StudyError(f"{key} = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
     words = np.random.PCG64(derive_seed(0, purpose)).random_raw(len(train))
     order = np.argsort(words, kind="stable")
     quotas = _proportional_quotas(np.bincount(train.labels, minlength=len(train.classes)), n)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.arrays import Data, hold_out, limit, mean_std, split_of
-from harness.errors import DataError
+from harness.errors import DataError, StudyError
 
 
 def numbered(labels, classes="abc"):
@@ -119,13 +119,13 @@ def test_hold_out_is_always_the_same_draw():
 
 @pytest.mark.parametrize("n", [0, -1, 7])
 def test_limits_outside_the_split_are_refused(n):
-    with pytest.raises(DataError, match=f"data.test_limit = {n}: expected 1 to 6"):
+    with pytest.raises(StudyError, match=f"data.test_limit = {n}: expected 1 to 6"):
         limit(numbered([0, 1, 2] * 2), n, "data.test_limit")
 
 
 @pytest.mark.parametrize("n", [0, 6, 7])
 def test_hold_outs_that_leave_nothing_to_train_on_are_refused(n):
-    with pytest.raises(DataError, match=f"data.holdout = {n}: expected 1 to 5"):
+    with pytest.raises(StudyError, match=f"data.holdout = {n}: expected 1 to 5"):
         hold_out(numbered([0, 1, 2] * 2), n)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.data import SOURCES, default_root, load_data, sources
-from harness.errors import DataError
+from harness.errors import DataError, StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +48,13 @@ def test_limits_hold_for_train_and_test(tmp_path):
 def test_train_limit_counts_what_the_holdout_left(tmp_path):
     data = load_data("digits", tmp_path, holdout=1400, train_limit=37, test_limit=1400)
     assert (len(data.train), len(data.evaluation)) == (37, 1400)
-    with pytest.raises(DataError, match="data.train_limit = 38: expected 1 to 37"):
+    with pytest.raises(StudyError, match="data.train_limit = 38: expected 1 to 37"):
         load_data("digits", tmp_path, holdout=1400, train_limit=38)
 
 
 @pytest.mark.parametrize("key", ["holdout", "train_limit", "test_limit"])
 def test_more_images_than_there_are_is_one_line(tmp_path, key):
-    with pytest.raises(DataError, match=rf"data.{key} = 5000: expected 1 to \d+") as error:
+    with pytest.raises(StudyError, match=rf"data.{key} = 5000: expected 1 to \d+") as error:
         load_data("digits", tmp_path, **{key: 5000})
     assert "\n" not in str(error.value)
 
