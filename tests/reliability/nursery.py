@@ -54,7 +54,7 @@ def count_operations(folder: str, until: int | None) -> list[int]:
             changes = bool(flags & WRITING)
         else:
             path, changes = (arguments or ("",))[0], event in OPERATIONS
-        if changes and isinstance(path, str | os.PathLike) and os.fspath(path).startswith(folder):
+        if changes and isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(folder):
             counted[0] += 1
             if counted[0] == until:
                 os.kill(os.getpid(), signal.SIGKILL)
