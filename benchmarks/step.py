@@ -1,12 +1,10 @@
 """Images/s of one training step, by precision, memory format and allocator, side by side on this machine.
 
-Each row is a process of its own, because torch reads its allocator's setting once. It takes five minutes
-on two cores; let nothing else run meanwhile.
+Each row is a process of its own, because torch reads its allocator's setting once.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -52,27 +50,18 @@ def measure(precision: str, layout: str, allocator: str, batch: int, steps: int)
     return batch / statistics.median(seconds[2:])
 
 
-def main() -> None:
-    """Print a Markdown table, the first row being 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.row:
-        print(measure(*options.row, options.batch, options.steps))
-        return
-    print("| step | images/s | ratio |\n| --- | --- | --- |")
-    first = 0.0
+def rows(batch: int, steps: int) -> str:
+    """A Markdown table, the first row being 1."""
+    lines, first = ["| step | images/s | ratio |", "| --- | ---: | ---: |"], 0.0
     for name, (precision, layout, huge_pages, allocator) in ROWS.items():
-        command = [sys.executable, __file__, "--row", precision, layout, allocator]
-        command += ["--batch", str(options.batch), "--steps", str(options.steps)]
+        command = [sys.executable, __file__, precision, layout, allocator, str(batch), str(steps)]
         environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": huge_pages}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         rate = float(done.stdout)
         first = first or rate
-        print(f"| {name} | {rate:.0f} | {rate / first:.2f} |", flush=True)
+        lines.append(f"| {name} | {rate:.0f} | {rate / first:.2f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    print(measure(*sys.argv[1:4], *map(int, sys.argv[4:])))

@@ -1,0 +1,306 @@
+"""Epochs of the custom ResNet, side by side: the harness, a bare loop, and other ways to write the same.
+
+Every contender trains the same network on the same number of images and then evaluates. All but the
+published way compute in the harness's precision and memory format, on batches that lie ready in memory. The
+harness has to make its own: augmentation, metrics, log and checkpoint are in its time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.config import Study
+from harness.data.arrays import Data, split_of
+from harness.data.batches import Batches
+from harness.device import autocast, memory_format, prepare, synchronize, usable_cores
+from harness.models import build_model
+from harness.plan import Variant, resolve_variant
+from harness.schedule import resolve_rates
+from harness.store import StudyFolder
+from harness.study_file import load_study
+from harness.training.run import EVALUATION_BATCH, execute
+
+BATCH = 512
+PAIRS = 5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The work that every contender does.
+
+    Attributes:
+        steps: training steps of an epoch.
+    """
+
+    device: str
+    variant: Variant
+    study: Study
+    data: Data
+    steps: int
+    train: list[tuple[Tensor, Tensor]]
+    test: list[tuple[Tensor, Tensor]]
+
+    @property
+    def images(self) -> int:
+        """Trained on in an epoch."""
+        return self.steps * BATCH
+
+
+def make_bench(device: str, steps: int) -> Bench:
+    """Random images of CIFAR-10's size; what is in them does not change the time."""
+    rng = np.random.default_rng(0)
+    names = tuple(map(str, range(10)))
+    train, test = (
+        split_of(rng.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 10, names)
+        for count in (steps * BATCH, 2 * EVALUATION_BATCH)
+    )
+    data = Data(train, test, "test")
+    settings = ["schedule.epochs=3", "schedule.peak_epoch=1"]
+    study = load_study("annealed", settings=settings)
+    variant = resolve_variant(study, "base", data, device=device)
+    made = (
+        Batches(train, variant.train_transforms, BATCH, seed=0, shuffle=True, device=device),
+        Batches(test, variant.test_transforms, EVALUATION_BATCH, seed=0, shuffle=False, device=device),
+    )
+    return Bench(device, variant, study, data, steps, list(made[0]), list(made[1]))
+
+
+def network(bench: Bench) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A fresh network and its optimizer."""
+    torch.manual_seed(0)
+    model = build_model("custom_resnet", bench.variant.recipe.model.options, 10)
+    model = model.to(bench.device, memory_format=memory_format(bench.device))  # type: ignore[call-overload]
+    settings = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+    return model, torch.optim.SGD(model.parameters(), **settings)
+
+
+def bare(bench: Bench) -> Callable[[], None]:
+    """A loop as short as it can be written."""
+    model, optimizer = network(bench)
+
+    def epoch() -> None:
+        model.train()
+        for images, labels in bench.train:
+            optimizer.zero_grad(set_to_none=True)
+            with autocast(bench.device, bench.variant.precision):
+                loss = F.cross_entropy(model(images).float(), labels)
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        right = torch.zeros((), device=bench.device)
+        with torch.no_grad(), autocast(bench.device, bench.variant.precision):
+            for images, labels in bench.test:
+                right += (model(images).argmax(1) == labels).sum()
+        float(right)
+
+    return epoch
+
+
+def harness_epochs(bench: Bench) -> list[float]:
+    """Seconds of the second and the third epoch of a run of three, from one epoch's line to the next."""
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as out:
+        folder = StudyFolder(Path(out), bench.study.name).run("base", 0)
+        rates = resolve_rates(bench.study.schedule, None)
+        record = execute(
+            bench.variant,
+            folder,
+            bench.data,
+            rates,
+            threads=torch.get_num_threads(),
+            say=lambda line: ends.append(time.perf_counter()),
+        )
+    assert record["status"] == "finished", record["error"]
+    return [later - earlier for earlier, later in zip(ends[:2], ends[1:3], strict=True)]
+
+
+def ignite_plain(bench: Bench) -> Callable[[], None]:
+    """Ignite's ready-made trainer and evaluator, with its metrics."""
+    from ignite.engine import create_supervised_evaluator, create_supervised_trainer
+    from ignite.metrics import Accuracy, Loss
+
+    model, optimizer = network(bench)
+    cast = _Cast(model, bench)
+    trainer = create_supervised_trainer(cast, optimizer, F.cross_entropy, device=bench.device)
+    metrics = {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy)}
+    evaluator = create_supervised_evaluator(cast, metrics=metrics, device=bench.device)
+
+    def epoch() -> None:
+        trainer.run(bench.train, max_epochs=1)
+        evaluator.run(bench.test)
+
+    return epoch
+
+
+class _Cast(nn.Module):
+    """The network with its autocast inside, for trainers that know none on a CPU."""
+
+    def __init__(self, model: nn.Module, bench: Bench) -> None:
+        super().__init__()
+        self.model, self.bench = model, bench
+
+    def forward(self, images: Tensor) -> Tensor:
+        with autocast(self.bench.device, self.bench.variant.precision):
+            logits: Tensor = self.model(images)
+        return logits.float()
+
+
+def lightning(bench: Bench) -> Callable[[], None]:
+    """Lightning's Trainer; neither its checkpoint nor its logger nor its bar is on."""
+    import logging
+    import warnings
+
+    from harness.models.vision import import_torchvision
+
+    import_torchvision()  # torchmetrics imports it, and would fail beside a CPU-only torch
+    import lightning as L
+    from torch.utils.data import DataLoader
+
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    model, optimizer = network(bench)
+
+    class Module(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = _Cast(model, bench)
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            right = (self.net(batch[0]).argmax(1) == batch[1]).float().mean()
+            self.log("accuracy", right, on_step=False, on_epoch=True)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return optimizer
+
+    module = Module()
+
+    def epoch() -> None:
+        trainer = L.Trainer(
+            accelerator="gpu" if bench.device.startswith("cuda") else "cpu",
+            devices=1,
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(module, *(DataLoader(batches, batch_size=None) for batches in (bench.train, bench.test)))
+
+    return epoch
+
+
+def published(bench: Bench) -> Callable[[], None]:
+    """As the recipes were run: float32, NCHW, Albumentations in a DataLoader, the loss read at every step."""
+    import albumentations as A
+    from torch.utils.data import DataLoader, Dataset
+
+    from harness.data.augment import reference_pipeline
+
+    class Images(Dataset[tuple[Tensor, int]]):
+        def __init__(self, split: Any, pipeline: A.Compose) -> None:
+            self.split, self.pipeline = split, pipeline
+
+        def __len__(self) -> int:
+            return len(self.split)
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image = self.pipeline(image=self.split.images[index])["image"]
+            return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), int(
+                self.split.labels[index]
+            )
+
+    model, optimizer = network(bench)
+    model = model.to(memory_format=torch.contiguous_format)
+    loaders = [
+        DataLoader(
+            Images(split, reference_pipeline(transforms)), batch_size=BATCH, shuffle=True, num_workers=2
+        )
+        for split, transforms in (
+            (bench.data.train, bench.variant.train_transforms),
+            (bench.data.evaluation, bench.variant.test_transforms),
+        )
+    ]
+
+    def epoch() -> None:
+        model.train()
+        for images, labels in loaders[0]:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images.to(bench.device)), labels.to(bench.device))
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        model.eval()
+        with torch.no_grad():
+            for images, labels in loaders[1]:
+                (model(images.to(bench.device)).argmax(1).cpu() == labels).sum().item()
+
+    return epoch
+
+
+def timed(epoch: Callable[[], None], device: str) -> float:
+    """Seconds of an epoch."""
+    synchronize(device)
+    started = time.perf_counter()
+    epoch()
+    synchronize(device)
+    return time.perf_counter() - started
+
+
+def published_seconds(device: str, steps: int) -> float:
+    """Seconds of an epoch of the published way, in a process of its own: its allocator is the usual one."""
+    command = [sys.executable, "-m", "benchmarks.training", device, str(steps)]
+    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def compare(device: str, steps: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+    """Seconds of an epoch, by contender: ``PAIRS`` alternating pairs of bare and harness, then the others."""
+    bench = make_bench(device, steps)
+    prepare(device, usable_cores())
+    loop = bare(bench)
+    timed(loop, device)
+    seconds: dict[str, list[float]] = {"bare loop": [], "harness": []}
+    for pair in range(PAIRS):
+        seconds["bare loop"] += [timed(loop, device), timed(loop, device)]
+        seconds["harness"] += harness_epochs(bench)
+        say(f"pair {pair + 1} of {PAIRS}: {_last(seconds)}")
+    for name, make in {
+        "Ignite, create_supervised_trainer": ignite_plain,
+        "Lightning, Trainer": lightning,
+    }.items():
+        epoch = make(bench)
+        timed(epoch, device)
+        seconds[name] = [timed(epoch, device) for _ in range(3)]
+        say(f"{name}: {statistics.median(seconds[name]):.2f} s")
+    seconds["the published way"] = [published_seconds(device, steps)]
+    say(f"the published way: {seconds['the published way'][0]:.2f} s")
+    return seconds
+
+
+def _last(seconds: dict[str, list[float]]) -> str:
+    return ", ".join(f"{name} {sum(times[-2:]) / 2:.2f} s" for name, times in seconds.items())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(usable_cores())
+    made = make_bench(sys.argv[1], int(sys.argv[2]))
+    print(timed(published(made), made.device))
