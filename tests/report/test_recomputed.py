@@ -1,0 +1,503 @@
+"""Every number of every table again, from the runs' own files, by code that shares nothing with the report's.
+
+Where the harness has its own arithmetic, scipy, statsmodels and scikit-learn answer here, or plain loops.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from scipy import stats
+from scipy.special import logsumexp, softmax
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from harness.report import write_report
+
+Row = dict[str, str]
+Lab = Callable[..., Any]
+
+TARGET = 0.55
+SEEDS = {
+    "base": [*range(52)],  # enough for the bootstrap
+    "paired": [0, 1, 2, 3, 4],  # and a failed seed 5
+    "close": [0, 1, 2],
+    "apart": [100, 101],  # no seed of the baseline's
+    "single": [7],
+}
+RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resampling
+# What is no statistic of runs: attributions have their own independent recomputation.
+ELSEWHERE = {"attributions"}
+TEXT = {
+    "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
+    "class", "layer", "output_shape",
+}  # fmt: skip
+
+
+class Tables:
+    """The written tables, which note what was checked in them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: dict[str, list[Row]] = {}
+        self.checked: set[tuple[str, str]] = set()
+        for path in folder.glob("*.csv"):
+            with path.open(encoding="utf-8", newline="") as file:
+                self.rows[path.stem] = list(csv.DictReader(file))
+
+    def of(self, table: str, variant: str) -> list[Row]:
+        """A variant's rows."""
+        return [row for row in self.rows[table] if row["variant"] == variant]
+
+    def check(self, table: str, row: Row, **expected: Any) -> None:
+        """Hold a row's cells against numbers; None is an empty cell."""
+        for column, value in expected.items():
+            self.checked.add((table, column))
+            if value is None:
+                assert row[column] == "", (table, column, row)
+            else:
+                found = float(row[column])
+                assert found == pytest.approx(float(value), rel=1e-9, abs=1e-12), (table, column, row)
+
+    def check_rows(self, table: str, rows: list[Row], expected: Iterable[dict[str, Any]]) -> None:
+        """Hold all rows against as many dicts of numbers."""
+        for row, values in zip(rows, expected, strict=True):
+            self.check(table, row, **values)
+
+
+class Runs:
+    """What the run folders hold, read with numpy and json alone."""
+
+    def __init__(self, folder: Path, variant: str) -> None:
+        self.paths = [folder / f"runs/{variant}/seed-{seed}" for seed in SEEDS[variant]]
+        found = [np.load(path / "predictions.npz") for path in self.paths]
+        self.logits = [one["logits"].astype(np.float64) for one in found]
+        self.labels = found[0]["labels"]
+        self.shares = [softmax(logits, axis=1) for logits in self.logits]
+        self.predicted = np.array([logits.argmax(axis=1) for logits in self.logits])
+        self.correct = self.predicted == self.labels
+        self.counts = [int(row.sum()) for row in self.correct]
+        self.images = len(self.labels)
+        self.accuracy = [count / self.images for count in self.counts]
+        self.loss = [
+            float(np.mean(logsumexp(logits, axis=1) - logits[np.arange(self.images), self.labels]))
+            for logits in self.logits
+        ]
+        self.history = [rows(path / "history.csv") for path in self.paths]
+        self.records = [json.loads((path / "run.json").read_text()) for path in self.paths]
+
+    def seconds(self, epochs: int | None = None) -> list[float]:
+        """Seconds of training to the end of an epoch, or of everything."""
+        if epochs is None:
+            return [
+                sum(float(row["train_seconds"]) + float(row["eval_seconds"]) for row in history)
+                for history in self.history
+            ]
+        return [sum(float(row["train_seconds"]) for row in history[:epochs]) for history in self.history]
+
+
+def rows(path: Path) -> list[Row]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def logits_of(labels: NDArray[np.int64], variant: str, seed: int) -> NDArray[np.float32]:
+    """Logits that are right on some images more often than on others, and on a few never."""
+    rng = np.random.default_rng([list(SEEDS).index(variant), seed])
+    difficulty = np.linspace(0.2, 3.4, len(labels))
+    difficulty[:4] = -9
+    signal = np.zeros((len(labels), 10))
+    shift = {"paired": 0.6, "apart": -0.2}.get(variant, 0.0) + rng.normal(0, 0.1)
+    signal[np.arange(len(labels)), labels] = difficulty + shift
+    return (signal + rng.normal(size=signal.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def place(shared_lab: Lab) -> Any:
+    made = shared_lab(
+        target={"test_accuracy": TARGET},
+        seeds=[0],
+        variants={name: {"loss.label_smoothing": 0.1} for name in SEEDS if name != "base"},
+        references={
+            "paper": {"test_accuracy": 0.9, "source": "a paper"},
+            "mean": {"test_accuracy": 0.56, "runs": 4, "source": "another"},
+        },
+    )
+    labels = made.data.evaluation.labels
+    for variant, seeds in SEEDS.items():
+        for seed in seeds:
+            made.finish(variant, seed, logits=logits_of(labels, variant, seed))
+    made.fail("paired", 5)
+    made.sweep()
+    write_report(made.study, made.folder, [0], list(made.study.recipes), None)
+    return made
+
+
+@pytest.fixture(scope="module")
+def tables(place: Any) -> Tables:
+    return Tables(place.folder.tables)
+
+
+@pytest.fixture(scope="module")
+def runs(place: Any) -> dict[str, Runs]:
+    return {variant: Runs(place.folder.path, variant) for variant in SEEDS}
+
+
+# ---- by hand ----------------------------------------------------------------------------------------------
+
+
+def spread(values: list[float], **names: str) -> dict[str, float | None]:
+    """Statistics of values under their columns' names."""
+    n = len(values)
+    sem = stats.sem(values) if n > 1 else None
+    low, high = stats.t.interval(0.95, n - 1, np.mean(values), sem) if sem else (None, None)
+    known = {
+        "mean": np.mean(values),
+        "std": np.std(values, ddof=1) if n > 1 else None,
+        "sem": sem,
+        "low": low,
+        "high": high,
+        "min": min(values),
+        "max": max(values),
+        "median": np.median(values),
+        "iqm": stats.trim_mean(values, 0.25),
+    }
+    return {column: known[what] for column, what in names.items()}
+
+
+def kaplan_meier_median(reached: list[float], missed: list[float]) -> float | None:
+    """The smallest time at which the product-limit estimate is at most one half."""
+    alive = 1.0
+    for time in sorted(set(reached)):
+        at_risk = sum(other >= time for other in reached + missed)
+        alive *= 1 - reached.count(time) / at_risk
+        if alive <= 0.5 + 1e-12:
+            return time
+    return None
+
+
+def bins(runs: Runs, at: int) -> Iterator[tuple[float, float, int, float, float]]:
+    """(low, high, images, confidence, accuracy) of a run's 15 bins that hold an image."""
+    sure = runs.shares[at].max(axis=1)
+    for index in range(15):
+        low, high = index / 15, (index + 1) / 15
+        inside = (sure > low) & (sure <= high)
+        if inside.any():
+            yield low, high, int(inside.sum()), sure[inside].mean(), runs.correct[at][inside].mean()
+
+
+def two_sided(observed: int, totals: list[int]) -> float:
+    """Twice the smaller tail of all arrangements' totals."""
+    above = sum(total >= observed for total in totals) / len(totals)
+    below = sum(total <= observed for total in totals) / len(totals)
+    return min(1.0, 2 * min(above, below))
+
+
+def power(effect: float, n: int, alpha: float, paired: bool) -> float:
+    free, shift = (n - 1, math.sqrt(n)) if paired else (2 * n - 2, math.sqrt(n / 2))
+    critical = stats.t.ppf(1 - alpha / 2, free)
+    away = stats.nct(free, abs(effect) * shift)
+    return float(np.nan_to_num(away.sf(critical)) + np.nan_to_num(away.cdf(-critical)))
+
+
+# ---- the tables -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_runs(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine = runs[variant]
+    found = [row for row in tables.of("runs", variant) if row["status"] == "finished"]
+    assert [int(row["seed"]) for row in found] == SEEDS[variant]
+    for at, row in enumerate(found):
+        history, record = mine.history[at], mine.records[at]
+        last = float(history[-1]["test_accuracy"])
+        reached = len(history) if mine.accuracy[at] >= TARGET else None
+        tables.check(
+            "runs",
+            row,
+            seed=SEEDS[variant][at],
+            epochs=len(history),
+            test_accuracy=mine.accuracy[at],
+            test_loss=mine.loss[at],
+            train_accuracy=history[-1]["train_accuracy"],
+            best_test_accuracy=max(float(row["test_accuracy"]) for row in history),
+            best_epoch=len(history),
+            epochs_to_target=reached,
+            seconds_to_target=reached and mine.seconds(reached)[at],
+            parameters=record["metrics"]["parameters"],
+            lr_min=record["metrics"]["lr_min"],
+            lr_max=record["metrics"]["lr_max"],
+            seconds=mine.seconds()[at],
+        )
+        assert last == mine.accuracy[at]
+
+
+@pytest.mark.parametrize(("table", "file"), [("history", "history.csv"), ("learning_rates",) * 2])
+def test_rows_of_the_runs_are_theirs(
+    place: Any, tables: Tables, runs: dict[str, Runs], table: str, file: str
+) -> None:
+    for variant, mine in runs.items():
+        paths = mine.paths if table == "history" else mine.paths[:1]
+        own = [row for path in paths for row in rows(path / Path(file).with_suffix(".csv"))]
+        numbers = ({name: cell for name, cell in row.items() if name != "variant"} for row in own)
+        tables.check_rows(table, tables.of(table, variant), numbers)
+
+
+def test_range_test(place: Any, tables: Tables) -> None:
+    tables.check_rows(
+        "range_test", tables.of("range_test", "base"), rows(place.folder.range_test_csv("base"))
+    )
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_summary(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine, (row,) = runs[variant], tables.of("summary", variant)
+    n, failed, images = len(mine.accuracy), int(variant == "paired"), mine.images
+    reached = sum(accuracy >= TARGET for accuracy in mine.accuracy)
+    low, high = proportion_confint(reached, n + failed, method="beta")
+    names = {"mean": "mean", "std": "std", "sem": "sem", "ci_low": "low", "ci_high": "high", "min": "min",
+             "max": "max", "median": "median", "iqm": "iqm"}  # fmt: skip
+    trained = [float(history[-1]["train_accuracy"]) for history in mine.history]
+    tables.check(
+        "summary",
+        row,
+        runs=n + failed,
+        failed=failed,
+        target=TARGET,
+        reached=reached,
+        reached_low=low,
+        reached_high=high,
+        parameters=mine.records[0]["metrics"]["parameters"],
+        p_above_target=stats.ttest_1samp(mine.accuracy, TARGET, alternative="greater").pvalue
+        if n > 1
+        else None,
+        ever_reached=reached,
+        images=images,
+        **spread(mine.accuracy, **{f"test_accuracy_{name}": what for name, what in names.items()}),
+        **spread(mine.loss, test_loss_mean="mean", test_loss_std="std"),
+        **spread(trained, train_accuracy_mean="mean", train_accuracy_std="std"),
+        **spread(mine.seconds(), seconds_mean="mean", seconds_std="std"),
+    )
+    bootstrap = None, None
+    if n >= 50:
+        seed, resamples = RESAMPLING
+        bootstrap = stats.bootstrap(
+            (np.sort(mine.accuracy),), np.mean, n_resamples=resamples, rng=np.random.default_rng(seed)
+        ).confidence_interval
+    tables.check("summary", row, bootstrap_low=bootstrap[0], bootstrap_high=bootstrap[1])
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_times_to_the_target(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine, (row,) = runs[variant], tables.of("summary", variant)
+    epochs = len(mine.history[0])
+    steps = int(rows(mine.paths[0] / "learning_rates.csv")[-1]["iteration"])
+    whole = {"epochs": float(epochs), "steps": float(steps), "seconds": mine.seconds(epochs)[0]}
+    hits = sum(accuracy >= TARGET for accuracy in mine.accuracy)
+    never = [math.inf] * (variant == "paired")
+    for unit, time in whole.items():
+        median = kaplan_meier_median([time] * hits, [time] * (len(mine.accuracy) - hits) + never)
+        tables.check("summary", row, **{f"{unit}_to_target_median": median})
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_where_the_spread_comes_from(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine, (row,) = runs[variant], tables.of("summary", variant)
+    n, images, mean = len(mine.accuracy), mine.images, float(np.mean(mine.accuracy))
+    tables.check("summary", row, noise_new_images=math.sqrt(mean * (1 - mean) / images))
+    names = ("noise_seeds", "noise_seeds_plug_in", "variance_between_runs", "p_luck", "error_consistency",
+             "ensemble_accuracy", "missed_by_every_seed")  # fmt: skip
+    if n == 1:
+        tables.check("summary", row, **dict.fromkeys(set(names) - {"ensemble_accuracy"}))
+    else:
+        plug_in = sum(p * (1 - p) for p in mine.correct.mean(axis=0)) / images**2
+        unbiased, measured = plug_in * n / (n - 1), np.var(mine.accuracy, ddof=1)
+        kappas = [cohen_kappa_score(one, two) for one, two in itertools.combinations(mine.correct, 2)]
+        tables.check(
+            "summary",
+            row,
+            noise_seeds=math.sqrt(unbiased),
+            noise_seeds_plug_in=math.sqrt(plug_in),
+            variance_between_runs=images / (images - 1) * (measured - unbiased),
+            p_luck=stats.chi2.sf((n - 1) * measured / unbiased, n - 1),
+            error_consistency=np.mean(kappas),
+            missed_by_every_seed=sum(not column.any() for column in mine.correct.T),
+        )
+    together = np.mean(np.mean(mine.shares, axis=0).argmax(axis=1) == mine.labels)
+    tables.check("summary", row, ensemble_accuracy=together if n > 1 else row["ensemble_accuracy"] or None)
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_calibration(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine, (row,) = runs[variant], tables.of("summary", variant)
+    found = [list(bins(mine, at)) for at in range(len(mine.accuracy))]
+    ece = [sum(k * abs(right - sure) for _, _, k, sure, right in one) / mine.images for one in found]
+    truth = np.eye(10)[mine.labels]
+    brier = [float(((shares - truth) ** 2).sum(axis=1).mean()) for shares in mine.shares]
+    tables.check(
+        "summary",
+        row,
+        **spread(ece, ece_mean="mean", ece_std="std"),
+        **spread(brier, brier_mean="mean", brier_std="std"),
+    )
+    columns = ("seed", "bin_low", "bin_high", "images", "confidence", "accuracy")
+    expected = [
+        dict(zip(columns, (seed, *values), strict=True))
+        for seed, one in zip(SEEDS[variant], found, strict=True)
+        for values in one
+    ]
+    tables.check_rows("calibration", tables.of("calibration", variant), expected)
+
+
+def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
+    base, p_values = runs["base"], {}
+    found = {row["variant"]: row for row in tables.rows["comparisons"]}
+    assert {name: row["test"] for name, row in found.items()} == {
+        "paired": "paired t", "close": "paired t", "apart": "Welch t", "single": "McNemar",
+    }  # fmt: skip
+    effects = {}
+    for variant, row in found.items():
+        mine = runs[variant]
+        n = len(mine.accuracy)
+        if variant == "single":
+            only = [
+                int((a & ~b).sum())
+                for a, b in ((mine.correct[0], base.correct[7]), (base.correct[7], mine.correct[0]))
+            ]
+            seed, resamples = RESAMPLING
+            shares = np.array([*only, mine.images - sum(only)]) / mine.images
+            drawn = np.random.default_rng(seed).multinomial(mine.images, shares, size=resamples)
+            low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / mine.images, [0.025, 0.975])
+            p = mcnemar([[0, only[0]], [only[1], 0]], exact=True).pvalue
+            difference, effect = (only[0] - only[1]) / mine.images, only[0] / sum(only) - 0.5
+            tables.check("comparisons", row, n=1, n_baseline=1, welch_p=None, permutation_p=None,
+                         smallest_p=None)  # fmt: skip
+        elif variant == "apart":
+            test = stats.ttest_ind(mine.accuracy, base.accuracy, equal_var=False)
+            low, high = test.confidence_interval()
+            p, difference = test.pvalue, np.mean(mine.accuracy) - np.mean(base.accuracy)
+            effect = difference / math.sqrt(
+                (np.var(mine.accuracy, ddof=1) + np.var(base.accuracy, ddof=1)) / 2
+            )
+            pool = mine.counts + base.counts
+            totals = [sum(chosen) for chosen in itertools.combinations(pool, n)]
+            tables.check("comparisons", row, n=n, n_baseline=52, welch_p=None,
+                         permutation_p=two_sided(sum(mine.counts), totals),
+                         smallest_p=2 / math.comb(n + 52, n))  # fmt: skip
+        else:
+            test = stats.ttest_rel(mine.accuracy, base.accuracy[:n])
+            low, high = test.confidence_interval()
+            gaps = [one - two for one, two in zip(mine.counts, base.counts, strict=False)]
+            totals = [
+                sum(sign * gap for sign, gap in zip(signs, gaps, strict=True))
+                for signs in itertools.product((1, -1), repeat=n)
+            ]
+            p, difference = test.pvalue, np.mean(gaps) / mine.images
+            effect = np.mean(gaps) / np.std(gaps, ddof=1)
+            welch = stats.ttest_ind(mine.accuracy, base.accuracy, equal_var=False).pvalue
+            tables.check("comparisons", row, n=n, n_baseline=n, welch_p=welch,
+                         permutation_p=two_sided(sum(gaps), totals), smallest_p=2 / 2**n)  # fmt: skip
+        tables.check("comparisons", row, difference=difference, ci_low=low, ci_high=high, p=p,
+                     effect_size=effect)  # fmt: skip
+        p_values[variant], effects[variant] = p, effect
+    corrected = multipletests(list(p_values.values()), method="holm")[1]
+    for (variant, row), p in zip(found.items(), corrected, strict=True):
+        tables.check("comparisons", row, p_holm=p)
+        told = p <= 0.05 and variant != "single"
+        assert row["verdict"] == (("better" if effects[variant] > 0 else "worse") if told else "cannot tell")
+        if told or variant == "single":
+            assert row["seeds_needed"] == ""
+        else:
+            alpha, needed = 0.05 / len(found), int(row["seeds_needed"])
+            at, before = (power(effects[variant], n, alpha, variant != "apart") for n in (needed, needed - 1))
+            assert before < 0.8 <= at
+        tables.checked.add(("comparisons", "seeds_needed"))
+    assert {row["verdict"] for row in found.values()} >= {"better", "cannot tell"}
+
+
+def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
+    for row in tables.rows["references"]:
+        mine, published = runs[row["variant"]], {"paper": 0.9, "mean": 0.56}[row["reference"]]
+        among, n = {"paper": 1, "mean": 4}[row["reference"]], len(mine.accuracy)
+        low = high = percentile = None
+        if n > 1:
+            percentile = stats.percentileofscore(mine.accuracy, published, kind="mean") / 100
+            error = np.std(mine.accuracy, ddof=1) * math.sqrt(1 / among + 1 / n)
+            low, high = stats.t.interval(0.95, n - 1, np.mean(mine.accuracy), error)
+            assert row["plausible"] == ("yes" if low <= published <= high else "no")
+        tables.check("references", row, published=published, runs=among, n=n,
+                     difference=published - np.mean(mine.accuracy), percentile=percentile,
+                     prediction_low=low, prediction_high=high)  # fmt: skip
+    assert len(tables.rows["references"]) == 2 * len(SEEDS)
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_classes_and_errors(place: Any, tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine, per_class, missed = runs[variant], [], []
+    for seed, predicted, shares in zip(SEEDS[variant], mine.predicted, mine.shares, strict=True):
+        for label in range(10):
+            right = predicted[mine.labels == label] == label
+            low, high = proportion_confint(right.sum(), len(right), method="beta")
+            per_class.append({"seed": seed, "images": len(right), "correct": right.sum(),
+                              "accuracy": right.mean(), "ci_low": low, "ci_high": high})  # fmt: skip
+        for index in np.flatnonzero(predicted != mine.labels):
+            missed.append({"seed": seed, "index": index, "label": mine.labels[index],
+                           "predicted": predicted[index], "confidence": shares[index].max()})  # fmt: skip
+    found = tables.of("per_class", variant)
+    assert [row["class"] for row in found] == list(place.data.train.classes) * len(SEEDS[variant])
+    tables.check_rows("per_class", found, per_class)
+    tables.check_rows("misclassified", tables.of("misclassified", variant), missed)
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_images_that_every_seed_misses(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    mine, expected = runs[variant], []
+    for index in np.flatnonzero(~mine.correct.any(axis=0)):
+        votes = np.bincount(mine.predicted[:, index], minlength=10)
+        expected.append({"runs": len(mine.accuracy), "index": index, "label": mine.labels[index],
+                         "predicted": votes.argmax(), "votes": votes.max()})  # fmt: skip
+    expected.sort(key=lambda row: (-row["votes"], row["index"]))
+    tables.check_rows(
+        "always_missed", tables.of("always_missed", variant), expected if variant != "single" else []
+    )
+
+
+def test_parameters(tables: Tables, runs: dict[str, Runs]) -> None:
+    weights = load_file(runs["base"].paths[0] / "model.safetensors")
+    trainable = {
+        name: array for name, array in weights.items() if "running" not in name and "num_" not in name
+    }
+    for row in tables.of("model", "base"):
+        size = sum(array.size for name, array in trainable.items() if name.startswith(f"{row['layer']}."))
+        tables.check("model", row, parameters=size, bytes=4 * size)
+    total = sum(int(row["parameters"]) for row in tables.of("model", "base"))
+    assert total == sum(array.size for array in trainable.values())
+
+
+def test_no_number_is_left_unchecked(tables: Tables, request: pytest.FixtureRequest) -> None:
+    """Runs last: every numeric column of every table was held against a recomputation above."""
+    chosen = {item.originalname for item in request.session.items if item.path == request.path}  # type: ignore[attr-defined]
+    if chosen != {name for name in globals() if name.startswith("test_")} or hasattr(
+        request.config, "workerinput"
+    ):
+        pytest.skip("takes all tests of this file in one process")
+    numeric = {
+        (table, column)
+        for table, found in tables.rows.items()
+        if table not in ELSEWHERE
+        for row in found
+        for column, cell in row.items()
+        if cell and column not in TEXT
+    }
+    assert numeric - tables.checked == set()
