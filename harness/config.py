@@ -280,6 +280,7 @@ class Study(Recipe):
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(_unique)]
     target: Target
     baseline: str = "base"
+    comparisons: Literal["baseline", "all"] = "baseline"
     variants: dict[Name, dict[str, Any]] = {}
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Every variant against the study's baseline: which test applies, and what it says in a sentence."""
+"""Variants against the study's baseline, or all against all: which test applies, and what it says."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class VariantComparison:
 def compare_variants(results: Results) -> list[VariantComparison]:
     """A comparison for every variant but the baseline, in the study's order, corrected together by Holm.
 
+    Where the study asks for all comparisons, every other pair follows: each variant against those before it.
     Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs.
     """
     baseline = results.study.baseline
-    if baseline not in results.variants:
-        return []
     others = [variant for variant in results.variants if variant != baseline]
-    pairs = [
-        _compare(results.of(variant, "finished"), results.of(baseline, "finished")) for variant in others
-    ]
-    judged = iter(statistics.judge([found for found, _ in pairs if found is not None]))
+    pairs = [(variant, baseline) for variant in others if baseline in results.variants]
+    if results.study.comparisons == "all":
+        pairs += [(variant, earlier) for at, variant in enumerate(others) for earlier in others[:at]]
+    compared = [_compare(*(results.of(variant, "finished") for variant in pair)) for pair in pairs]
+    judged = iter(statistics.judge([found for found, _ in compared if found is not None]))
     return [
-        VariantComparison(variant, baseline, None if found is None else next(judged), obstacle)
-        for variant, (found, obstacle) in zip(others, pairs, strict=True)
+        VariantComparison(*pair, None if found is None else next(judged), obstacle)
+        for pair, (found, obstacle) in zip(pairs, compared, strict=True)
     ]
 
 
@@ -45,7 +45,7 @@ def _compare(runs: list[Run], base: list[Run]) -> tuple[Comparison | None, str]:
     if not runs:
         return None, "it has no finished run"
     if not base:
-        return None, "the baseline has no finished run"
+        return None, "the other has no finished run"
     if not _same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
     found = statistics.compare(_by_seed(runs), _by_seed(base))

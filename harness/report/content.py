@@ -34,7 +34,7 @@ def compose(
         Section("Result", _result(results.study, summaries, summary)),
         Section("How surely the target is reached", findings.target(summaries)),
         Section(
-            "Against the baseline",
+            "Variants compared" if results.study.comparisons == "all" else "Against the baseline",
             [*_figures(pictures, ("comparisons",)), *findings.comparisons(results)],
         ),
         Section("Against published numbers", findings.references(results, summaries)),

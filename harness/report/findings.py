@@ -75,22 +75,23 @@ def _median(time: TimeToTarget) -> str:
 
 
 def comparisons(results: Results) -> list[Block]:
-    """Every variant against the baseline; nothing where there is only one."""
+    """Every variant against the baseline, or against all others; nothing where there is only one."""
     compared = compare_variants(results)
     if not compared:
         return []
+    pairwise = results.study.comparisons == "all"
     header = (
         "variant", "verdict", "difference, points", "95 % interval, points", "test", "n", "p", "p (Holm)",
         "effect size", "Welch p", "permutation p (smallest possible)", "seeds that would tell",
     )  # fmt: skip
-    rows = [_comparison(one) for one in compared]
+    rows = [_comparison(one, pairwise) for one in compared]
     several = sum(one.found is not None for one in compared) > 1
     text = (
-        f"Differences are accuracy minus that of the baseline {compared[0].baseline}, last epoch, over "
-        "finished runs. The test is named in advance: the paired t test over the seeds that both have, "
-        "Welch's where they share fewer than two; the Welch and permutation p beside it are for comparison "
-        "and decide nothing. "
-        + ("Holm's correction is over all variants of the table. " if several else "")
+        f"Differences are accuracy minus that of {'the second' if pairwise else compared[0].baseline}, last "
+        "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
+        "both have, Welch's where they share fewer than two; the Welch and permutation p beside it are for "
+        "comparison and decide nothing. "
+        + ("Holm's correction is over all comparisons of the table. " if several else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The effect size is the "
         "difference in standard deviations (of the differences, where paired). The seeds that would tell "
         "are those of each recipe that a power of 80 % takes if the difference is as large as it was "
@@ -106,20 +107,23 @@ def comparisons(results: Results) -> list[Block]:
                 "turn it round.",
             )
         )
-    if failed := [one.variant for one in compared if results.of(one.variant, "failed")]:
+    if failed := [
+        variant for variant in dict.fromkeys(one.variant for one in compared) if results.of(variant, "failed")
+    ]:
         blocks.append(Block("text", f"Failed runs are in none of these differences: {', '.join(failed)}."))
     return blocks
 
 
-def _comparison(one: VariantComparison) -> list[str]:
+def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
     found = one.found
+    name = f"{one.variant} against {one.baseline}" if pairwise else one.variant
     if found is None:
-        return [one.variant, f"not compared: {one.obstacle}", *["–"] * 10]
+        return [name, f"not compared: {one.obstacle}", *["–"] * 10]
     estimate, permutation = found.primary, found.permutation
     low, high = estimate.low, estimate.high
     enough = found.verdict != "cannot tell" or found.test == "McNemar" or not estimate.effect_size
     return [
-        one.variant,
+        name,
         f"{found.verdict} with n = {found.n}" if found.verdict == "cannot tell" else found.verdict,
         points(estimate.difference),
         "–" if low is None or high is None else f"{points(low)} to {points(high)}",

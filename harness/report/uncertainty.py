@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from harness.report.comparisons import compare_variants, p_equals
+from harness.report.comparisons import VariantComparison, compare_variants, p_equals
 from harness.report.results import Results
 from harness.report.statistics import clopper_pearson
 from harness.report.style import (
@@ -31,14 +31,17 @@ def _signed(value: float, _: int) -> str:
     return f"{percent:+g}" if percent else "0"
 
 
+def _label(one: VariantComparison, pairwise: bool) -> str:
+    return f"{short(one.variant, 18)}\n− {short(one.baseline, 18)}" if pairwise else short(one.variant, 24)
+
+
 def comparisons(results: Results) -> Picture | None:
-    """Each variant's difference from the baseline with its interval; None without a comparison."""
+    """Each comparison's difference with its interval; None without one."""
     compared = [one for one in compare_variants(results) if one.found is not None]
     drawn = compared[:MOST_COMPARISONS]
     if not drawn:
         return None
-    baseline = drawn[0].baseline
-    theirs = {run.seed: run.number("test_accuracy") for run in results.of(baseline, "finished")}
+    pairwise, baseline = results.study.comparisons == "all", drawn[0].baseline
     with house_style():
         figure, (axes,) = canvas(1.0 + 0.45 * max(len(drawn), 2))
         for place, one in enumerate(drawn):
@@ -47,6 +50,9 @@ def comparisons(results: Results) -> Picture | None:
             estimate, colour = found.primary, VERDICT_COLOURS[found.verdict]
             if found.test == "paired t":
                 ours = {run.seed: run.number("test_accuracy") for run in results.of(one.variant, "finished")}
+                theirs = {
+                    run.seed: run.number("test_accuracy") for run in results.of(one.baseline, "finished")
+                }
                 shared = [seed for seed in ours if seed in theirs]
                 single = [(ours[seed] or 0.0) - (theirs[seed] or 0.0) for seed in shared]
                 axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=COLOURS[5], mec="none")
@@ -66,16 +72,18 @@ def comparisons(results: Results) -> Picture | None:
                 annotation_clip=False,
             )
         axes.axvline(0, color=TARGET_COLOUR, ls="--", lw=1.2)
-        axes.set_yticks(range(len(drawn)), [short(one.variant, 24) for one in drawn])
+        axes.set_yticks(range(len(drawn)), [_label(one, pairwise) for one in drawn])
         axes.set_ylim(len(drawn) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.08)
-        axes.set_xlabel(f"accuracy minus that of {short(baseline, 24)}, percentage points")
+        other = "the second" if pairwise else short(baseline, 24)
+        axes.set_xlabel(f"accuracy minus that of {other}, percentage points")
         axes.xaxis.set_major_formatter(FuncFormatter(_signed))
         png = to_png(figure)
     caption = (
-        f"Diamonds: difference of the means from {baseline}; bars: its 95 % interval (t over seeds; over "
-        "images where each has one run). Small dots: single seeds, where they are paired. Green: better, "
+        f"Diamonds: difference of the means{'' if pairwise else f' from {baseline}'}; bars: its 95 % "
+        "interval (t over seeds; over images where each has one run). Small dots: single seeds, where they "
+        "are paired. Green: better, "
         f"orange: worse, grey: cannot tell. p is corrected by Holm over {len(compared)} "
         f"comparison{'s' if len(compared) > 1 else ''}; the intervals are not."
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.plan import resolve_variant
+from harness.report import findings
 from harness.report.comparisons import VariantComparison, compare_variants, p_equals, p_text, sentence
-from harness.report.results import read_results
+from harness.report.results import Results, read_results
 from harness.report.statistics import Comparison, Estimate
+from harness.report.uncertainty import comparisons as comparisons_figure
+from harness.study_file import resolve
 
 Lab = Callable[..., Any]
 VARIANTS = {"no_cutout": {"augment.train": []}, "slow": {"optimizer.momentum": 0.1}}
@@ -22,8 +27,18 @@ def logits(lab: Any, right: int) -> np.ndarray:
     return np.eye(10)[np.where(np.arange(360) < right, labels, (labels + 1) % 10)] * 3
 
 
+def read(lab: Any) -> Results:
+    return read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+
+
 def compared(lab: Any) -> list[VariantComparison]:
-    return compare_variants(read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes)))
+    return compare_variants(read(lab))
+
+
+def lab_of(made: Any, **changes: Any) -> Any:
+    """The same folder under a changed study."""
+    study = resolve({**made.study.model_dump(exclude_none=True), **changes})
+    return SimpleNamespace(study=study, folder=made.folder)
 
 
 def sentences(lab: Any) -> list[str]:
@@ -82,7 +97,7 @@ def test_what_has_no_finished_run_is_not_compared(lab: Lab) -> None:
     made = lab(variants=VARIANTS)
     made.finish("no_cutout", 0)
     assert sentences(made) == [
-        "no_cutout against base: not compared, the baseline has no finished run",
+        "no_cutout against base: not compared, the other has no finished run",
         "slow against base: not compared, it has no finished run",
     ]
 
@@ -146,3 +161,37 @@ def test_p_values_have_two_digits_and_are_never_zero(p: float, text: str) -> Non
 
 def test_a_p_is_written_as_an_equation() -> None:
     assert (p_equals(0.04), p_equals(1e-9)) == ("p = 0.04", "p < 0.0001")
+
+
+def test_all_pairs_are_compared_on_request_and_corrected_together(place: Any) -> None:
+    against_base = compared(place)
+    everything = lab_of(place, comparisons="all")
+    found = compared(everything)
+    assert [(one.variant, one.baseline) for one in found] == [
+        ("no_cutout", "base"),
+        ("slow", "base"),
+        ("slow", "no_cutout"),
+    ]
+    for one, before in zip(found, against_base, strict=False):
+        assert one.found and before.found and one.found.primary == before.found.primary
+    first, _, last = (one.found for one in found)
+    assert first and last and against_base[0].found
+    assert (first.p_holm or 0) > (against_base[0].found.p_holm or 0)  # three comparisons instead of two
+    assert last.verdict == "better"
+    picture = comparisons_figure(read(everything))
+    assert picture is not None and "means from" not in picture.caption
+    (rows,) = (block.rows for block in findings.comparisons(read(everything)) if block.kind == "table")
+    assert [row[0] for row in rows] == [
+        "no_cutout against base",
+        "slow against base",
+        "slow against no_cutout",
+    ]
+
+
+def test_the_request_for_all_pairs_changes_no_run(place: Any) -> None:
+    data = place.data
+    one, other = (
+        resolve_variant(study, "base", data, device="cpu")
+        for study in (place.study, lab_of(place, comparisons="all").study)
+    )
+    assert one.digest == other.digest
