@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import inputs, start, step, training
+from benchmarks import inputs, report, start, step, training
 from harness.device import prepare, resolve_device, usable_cores
 from harness.errors import HarnessError
 from harness.training.profile import matrix_rate
@@ -101,6 +101,7 @@ def waiting(data: str | None) -> str:
         ["`import harness`", f"{start.importing():.2f} s"],
         ["`python -m harness.study --list`", f"{start.listing():.2f} s"],
     ]
+    rows += [[f"report of {runs} runs of 24 epochs", f"{report.seconds(runs):.1f} s"] for runs in (50, 200)]
     try:
         rows += [
             ["CIFAR-10, cached: to the end of an epoch of ten images", f"{start.first_epoch(data):.2f} s"],
