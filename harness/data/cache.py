@@ -1,4 +1,4 @@
-"""Decoded arrays kept from one start to the next, outside the data folder, trusted only by checksum."""
+"""Arrays kept from one start to the next, outside data and results, trusted only by checksum."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import PIL
 import platformdirs
 
@@ -19,7 +21,12 @@ from harness.data import decode
 from harness.data.arrays import Split, split_of
 from harness.errors import DataError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_Kept = TypeVar("_Kept")
 _log = logging.getLogger(__name__)
+_DAMAGED = "its arrays do not have the recorded SHA-256"
 _ABANDONED_SECONDS = 3600  # an older temporary file is a killed process's
 
 
@@ -56,37 +63,82 @@ def cached(
     prefix = f"{source}-{which}-{_short_hash([source, which, *map(str, place)])}"
     state = _short_hash([decode.VERSION, PIL.__version__, stamps])
     entry = cache_folder() / f"{prefix}-{state}.safetensors"
-    split = _read(entry)
+    split = _read(entry, _read_split)
     if split is None:
         split = build()
-        _write(entry, split)
+        metadata = {"classes": json.dumps(split.classes), "sha256": split.sha256}
+        _write(entry, {"images": split.images, "labels": split.labels}, metadata)
         _drop_older(entry, prefix)
     return split
+
+
+def cached_arrays(
+    name: str, key: Mapping[str, object], build: Callable[[], dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """The arrays that ``build`` gives, from the cache where they were built for the same key before.
+
+    An entry is found by the SHA-256 of its key alone, wherever the files lie that the key speaks of. Arrays
+    whose SHA-256 is not the recorded one are built again; an entry that cannot be kept is no error.
+
+    Args:
+        name: what the arrays are; the beginning of the entry's file name.
+        key: all that decides them, as JSON has it: checksums of what they are made of, settings, versions.
+        build: makes them, under the names that they are kept by.
+    """
+    text = json.dumps(key, sort_keys=True)
+    entry = cache_folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+
+    def read(arrays: Any) -> dict[str, NDArray[Any]]:
+        found = {name: arrays.get_tensor(name) for name in arrays.keys()}  # noqa: SIM118 (it is no dict)
+        if _checksum(found) != arrays.metadata()["sha256"]:
+            raise ValueError(_DAMAGED)
+        return found
+
+    kept = _read(entry, read)
+    if kept is not None:
+        return kept
+    # safetensors would write others than contiguous arrays wrongly
+    found = {name: np.ascontiguousarray(array) for name, array in build().items()}
+    _write(entry, found, {"sha256": _checksum(found)})
+    return found
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _short_hash(key: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
 
 
-def _read(entry: Path) -> Split | None:
+def _read_split(arrays: Any) -> Split:
+    recorded = arrays.metadata()
+    classes = json.loads(recorded["classes"])
+    split = split_of(arrays.get_tensor("images"), arrays.get_tensor("labels"), classes)
+    if split.sha256 != recorded["sha256"]:
+        raise ValueError(_DAMAGED)
+    return split
+
+
+def _read(entry: Path, read: Callable[[Any], _Kept]) -> _Kept | None:
+    """What ``read`` makes of an entry's open file; None where there is none, or a damaged one."""
     from safetensors import SafetensorError, safe_open
 
     if not entry.exists():
         return None
     try:
         with safe_open(entry, framework="numpy") as arrays:
-            recorded = arrays.metadata()
-            classes = json.loads(recorded["classes"])
-            split = split_of(arrays.get_tensor("images"), arrays.get_tensor("labels"), classes)
-        if split.sha256 != recorded["sha256"]:
-            raise ValueError("its arrays do not have the recorded SHA-256")
+            return read(arrays)
     except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError) as error:
         _log.warning("cache entry %s is damaged and built again: %s", entry, " ".join(str(error).split()))
         return None
-    return split
 
 
-def _write(entry: Path, split: Split) -> None:
+def _write(entry: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -96,14 +148,13 @@ def _write(entry: Path, split: Split) -> None:
         handle, name = tempfile.mkstemp(dir=entry.parent, prefix=entry.stem, suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
-        metadata = {"classes": json.dumps(split.classes), "sha256": split.sha256}
-        save_file({"images": split.images, "labels": split.labels}, temporary, metadata)
+        save_file(arrays, temporary, metadata)
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, entry)
     except (OSError, SafetensorError) as error:
         _log.warning(
-            "decoded arrays cannot be kept in %s (%s); HARNESS_CACHE names another folder",
+            "arrays cannot be kept in %s (%s); HARNESS_CACHE names another folder",
             entry.parent,
             " ".join(str(error).split()),
         )

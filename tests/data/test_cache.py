@@ -1,4 +1,4 @@
-"""The cache of decoded arrays: when it is used, when not believed, and that it never stands in the way."""
+"""The cache of arrays: when it is used, when not believed, and that it never stands in the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.data.arrays import split_of
-from harness.data.cache import cache_folder, cached
+from harness.data.cache import cache_folder, cached, cached_arrays
 from harness.errors import DataError
 
 
@@ -196,3 +196,54 @@ def test_cache_lies_in_the_users_cache_folder_by_default(monkeypatch):
 
     monkeypatch.delenv("HARNESS_CACHE")
     assert cache_folder().is_relative_to(platformdirs.user_cache_path())
+
+
+NUMBERS = {
+    "turned": np.arange(6.0).reshape(2, 3).T,  # not contiguous
+    "none": np.empty((0, 4)),
+    "bytes": np.frombuffer(b"names", dtype=np.uint8),
+    "nan": np.array([np.nan, 1.0]),
+}
+
+
+def numbers(key, asked):
+    def build():
+        asked.append(key)
+        return {name: key["times"] * array for name, array in NUMBERS.items()}
+
+    return cached_arrays("numbers", key, build)
+
+
+def test_arrays_of_a_key_are_built_once(folder):
+    asked = []
+    key, other = {"times": 1, "of": ["a", None]}, {"times": 2, "of": ["a", None]}
+    for _ in range(2):
+        for wanted in (key, other):
+            found = numbers(wanted, asked)
+            assert found.keys() == NUMBERS.keys()
+            for name, array in NUMBERS.items():
+                np.testing.assert_array_equal(found[name], wanted["times"] * array)
+    assert asked == [key, other]
+    assert all(name.startswith("numbers-") for name in entries(folder))
+
+
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.99])
+def test_damaged_arrays_are_built_again_with_a_warning(folder, caplog, place):
+    asked = []
+    key = {"times": 1}
+    numbers(key, asked)
+    (path,) = folder.iterdir()
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0xFF
+    path.write_bytes(content)
+    found = numbers(key, asked)
+    np.testing.assert_array_equal(found["turned"], NUMBERS["turned"])
+    assert len(asked) == 2 and "damaged and built again" in caplog.text
+    numbers(key, asked)
+    assert len(asked) == 2
+
+
+def test_arrays_that_cannot_be_kept_are_no_error(folder, caplog):
+    folder.write_text("a file where the folder should be")
+    np.testing.assert_array_equal(numbers({"times": 3}, [])["nan"], [np.nan, 3])
+    assert "HARNESS_CACHE" in caplog.text
