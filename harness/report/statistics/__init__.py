@@ -1,8 +1,9 @@
 """Numbers in, numbers out: everything the report computes; knows no files, no tables and no plots.
 
 Over seeds: ``distribution``, ``target``, ``reference``; between recipes: ``comparison``, ``permutation``,
-``images``; of the networks' outputs: ``classification``, ``ensemble``, ``variance``. docs/statistics.md says
-why each is used and how it did in simulations. scipy, which does the mathematics, is imported where needed.
+``images``; of the networks' outputs: ``classification``, ``ensemble``, ``variance``; of maps: ``ranks``.
+docs/statistics.md says why each is used and how it did in simulations. scipy, which does the mathematics, is
+imported where needed.
 """
 
 from harness.report.statistics.classification import (
@@ -50,6 +51,7 @@ from harness.report.statistics.ensemble import (
 )
 from harness.report.statistics.images import NetworkComparison, compare_images, mcnemar
 from harness.report.statistics.permutation import Permutation, relabelled, sign_flips
+from harness.report.statistics.ranks import mean_known, rank_correlations
 from harness.report.statistics.reference import Standing, prediction_interval, standing
 from harness.report.statistics.target import (
     Share,
@@ -94,6 +96,7 @@ __all__ = [
     "judgeable_std",
     "log_softmax",
     "mcnemar",
+    "mean_known",
     "mean_of",
     "median_of",
     "most_voted",
@@ -101,6 +104,7 @@ __all__ = [
     "paired_t",
     "prediction_interval",
     "predictions",
+    "rank_correlations",
     "relabelled",
     "reliability",
     "row_shares",

@@ -1,0 +1,51 @@
+"""Rank correlations between maps, and means that leave out what has no value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def rank_correlations(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Spearman's rank correlation of every row of one array with every row of another.
+
+    Equal values share their mean rank.
+
+    Spearman, "The Proof and Measurement of Association between Two Things" (1904).
+
+    Args:
+        first: (N, P).
+        second: (M, P).
+
+    Returns:
+        (N, M), in [-1, 1]; NaN where a row is constant and so ranks nothing.
+    """
+    x, y = _standard_ranks(first), _standard_ranks(second)
+    # no BLAS: its sums may depend on the number of threads
+    found: NDArray[np.float64] = np.clip(np.einsum("ip,jp->ij", x, y), -1.0, 1.0)
+    return found
+
+
+def _standard_ranks(rows: ArrayLike) -> NDArray[np.float64]:
+    """Ranks of each row, moved to mean 0 and scaled to length 1; NaN for a constant row."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.asarray(rows), axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    length = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
+    found: NDArray[np.float64] = ranks / np.where(length > 0, length, np.nan)
+    return found
+
+
+def mean_known(values: ArrayLike, axis: int | tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """The mean along ``axis`` (of all values without one) over what is not NaN; NaN where nothing is."""
+    numbers = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(numbers)
+    count = known.sum(axis=axis)
+    total = np.where(known, numbers, 0.0).sum(axis=axis)
+    found: NDArray[np.float64] = np.asarray(total / np.where(count > 0, count, np.nan))
+    return found
