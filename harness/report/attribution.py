@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from harness.errors import RunError
 from harness.schema import one_line
+
+BATCH = 25  # images at once
 
 
 def layer_maps(
@@ -52,30 +54,101 @@ def layer_maps(
     return _scaled(torch.stack(maps)).cpu().numpy()
 
 
+def coarse_maps(
+    model: nn.Module, layers: Sequence[str], images: Tensor, targets: Sequence[int] | Tensor
+) -> list[NDArray[np.float32]]:
+    """The maps of :func:`layer_maps` as each layer has them: neither enlarged nor scaled.
+
+    One pass forward and one back serve all layers, where Captum takes both for each: six times as fast for
+    six layers, for measures that need hundreds of maps.
+
+    Args:
+        model, layers, images, targets: as there.
+
+    Returns:
+        for each layer (N, h, w), at least 0.
+
+    Raises:
+        RunError: a layer is not there, or its output is no map that the logits depend on.
+    """
+    modules = {name: _find_layer(model, name) for name in layers}
+    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    with _frozen(model), torch.inference_mode(False), torch.enable_grad():
+        classes = torch.as_tensor(targets, dtype=torch.int64, device=images.device).clone()
+        for part, labels in zip(torch.split(images, BATCH), torch.split(classes, BATCH), strict=True):
+            inputs = part.detach().clone().float().requires_grad_()
+            with _outputs(modules) as outputs:
+                score = model(inputs).gather(1, labels[:, None]).sum()
+            for name in layers:
+                output = outputs.get(name)
+                if not isinstance(output, Tensor) or output.ndim != 4:
+                    raise RunError(f"Grad-CAM of layer {name!r}: its output is no map (N, C, h, w)")
+            features = [outputs[name] for name in layers]
+            for name, feature, gradient in zip(layers, features, _gradients(score, features), strict=True):
+                weights = gradient.mean((2, 3), keepdim=True)
+                found[name].append((weights * feature).sum(1).relu().detach())
+    return [torch.cat(found[name]).cpu().numpy() for name in layers]
+
+
+def _gradients(score: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    try:
+        return torch.autograd.grad(score, features)
+    except RuntimeError as error:
+        raise RunError(f"Grad-CAM: {one_line(error)}") from error
+
+
+def enlarge(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Maps (N, h, w) at the size of the images, (N, height, width), bilinearly as Captum does it."""
+    fine = nn.functional.interpolate(torch.from_numpy(maps)[:, None], (height, width), mode="bilinear")
+    found: NDArray[np.float32] = fine[:, 0].numpy()
+    return found
+
+
 def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
     """The top-level children with parameters whose output is a map (N, C, h, w), in the order of execution.
 
     Args:
         image_shape: (3, H, W).
     """
-    found: dict[str, None] = {}
-    hooks = []
+    outputs = _children_outputs(model, image_shape)
+    return [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
 
-    def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            found[name] = None
 
-    for name, child in model.named_children():
-        if any(True for _ in child.parameters()):
-            hooks.append(child.register_forward_hook(lambda _, __, output, name=name: note(name, output)))
+def blocks(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
+    """The top-level children with parameters, in the order of execution: the stages and the head.
+
+    Args:
+        image_shape: (3, H, W).
+    """
+    return list(_children_outputs(model, image_shape))
+
+
+def _children_outputs(model: nn.Module, image_shape: Sequence[int]) -> dict[str, Tensor]:
+    modules = {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
     device = next(model.parameters()).device
+    with _frozen(model), torch.no_grad(), _outputs(modules) as found:
+        model(torch.zeros(1, *image_shape, device=device))
+    return found
+
+
+@contextmanager
+def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """What these modules give in the passes inside, by name, in the order of execution."""
+    found: dict[str, Tensor] = {}
+    hooks = []
+    for name, module in modules.items():
+
+        def keep(_: nn.Module, __: object, output: Tensor, name: str = name) -> Tensor | None:
+            found[name] = output
+            # what follows may change its input in place, as torchvision's ReLUs do
+            return output.clone() if isinstance(output, Tensor) else None
+
+        hooks.append(module.register_forward_hook(keep))
     try:
-        with _frozen(model), torch.no_grad():
-            model(torch.zeros(1, *image_shape, device=device))
+        yield found
     finally:
         for hook in hooks:
             hook.remove()
-    return list(found)
 
 
 def _find_layer(model: nn.Module, name: str) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.errors import RunError
 from harness.models import build_model
-from harness.report.attribution import layer_maps, stages
+from harness.report.attribution import BATCH, blocks, coarse_maps, enlarge, layer_maps, stages
 
 LAYERS = ["prep", "layer1", "res1", "layer2", "layer3", "res2"]
 
@@ -98,6 +98,68 @@ def test_a_layer_that_is_no_map_is_one_line(model: nn.Module, images: Tensor) ->
 
 def test_stages_are_the_named_ones_that_give_maps(model: nn.Module) -> None:
     assert stages(model, (3, 32, 32)) == LAYERS
+
+
+@pytest.mark.parametrize("name", ["custom_resnet", "resnet18"])
+def test_maps_of_one_pass_are_those_of_captum(name: str) -> None:
+    torch.manual_seed(3)
+    network = build_model(name, {"width": 4} if name == "custom_resnet" else {}, 10)
+    images = torch.randn(3, 3, 32, 32)
+    layers = stages(network, (3, 32, 32))
+    for layer, coarse in zip(layers, coarse_maps(network, layers, images, [7, 0, 7]), strict=True):
+        expected = layer_maps(network, [layer], images, [7, 0, 7])[0]
+        fine = enlarge(coarse, 32, 32)
+        highest = fine.max(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(fine / np.where(highest > 0, highest, 1), expected, atol=1e-6)
+
+
+def test_more_images_than_a_batch_have_the_same_maps(model: nn.Module) -> None:
+    images = torch.randn(BATCH + 2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    (found,) = coarse_maps(model, ["res1"], images, [3] * len(images))
+    (last,) = coarse_maps(model, ["res1"], images[-2:], [3, 3])
+    assert found.shape == (BATCH + 2, 16, 16)
+    np.testing.assert_allclose(found[-2:], last, atol=1e-6)
+
+
+def test_one_pass_leaves_the_model_as_it_was(model: nn.Module, images: Tensor) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.inference_mode():
+        coarse_maps(model, LAYERS, images, [0] * 5)
+        blocks(model, (3, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training and all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("layer", ["no_such", "head", "unit_dropout.no"])
+def test_one_pass_names_a_layer_that_gives_no_map(model: nn.Module, images: Tensor, layer: str) -> None:
+    with pytest.raises(RunError, match=f"layer '{layer}'") as caught:
+        coarse_maps(model, ["prep", layer], images, [0] * 5)
+    assert "\n" not in str(caught.value)
+
+
+class Aside(nn.Module):
+    """A network with a layer that its logits do not depend on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.aside = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.aside(images)
+        return self.used(images).mean((2, 3))
+
+
+def test_a_layer_that_the_logits_do_not_depend_on_is_one_line(images: Tensor) -> None:
+    with pytest.raises(RunError, match="Grad-CAM: ") as caught:
+        coarse_maps(Aside(), ["used", "aside"], images, [0] * 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_blocks_come_in_the_order_of_execution_with_the_head(model: nn.Module) -> None:
+    assert blocks(model, (3, 32, 32)) == [*LAYERS, "head"]
+    expected = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"]
+    assert blocks(build_model("resnet18", {}, 2), (3, 32, 32)) == expected
 
 
 def test_25_images_on_six_layers_take_seconds() -> None:
