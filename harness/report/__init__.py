@@ -30,8 +30,11 @@ def write_report(
         RunError: the folder cannot be written.
     """
     # Imported here: this package's statistics are used where plots and pages are not.
+    from harness.report.attribution_measures import measure, sanity_warnings
+    from harness.report.attribution_page import attribution_tables
     from harness.report.content import compose
     from harness.report.drawing import draw
+    from harness.report.images import RunImages
     from harness.report.page import html_page, markdown
     from harness.report.provenance import warnings
     from harness.report.results import read_results
@@ -43,15 +46,23 @@ def write_report(
         results = read_results(study, folder, seeds, variants)
         summaries = summarise(results)
         asked = {(variant, seed) for variant in variants for seed in seeds}
-        summary = conclude(results, summaries, warnings(results), asked)
-        for name, text in build_tables(results, summaries).items():
+        images = RunImages(results, load_data)
+        measured, errors = measure(results, images)
+        summary = conclude(results, summaries, [*warnings(results), *sanity_warnings(measured)], asked)
+        for name, text in {**build_tables(results, summaries), **attribution_tables(measured)}.items():
             atomic_write(folder.tables / f"{name}.csv", text)
-        drawn, notes = draw(results, summaries, load_data)
+        drawn, notes = draw(results, summaries, images, measured)
+        # what keeps the galleries from being drawn is said once
+        notes += [
+            f"{variant}: Grad-CAM is not measured: {error}"
+            for variant, error in errors.items()
+            if not any(error in note for note in notes)
+        ]
         pictures = {_file_name(picture, len(results.variants) > 1): picture for picture in drawn}
         for file, picture in pictures.items():
             atomic_write(folder.figures / file, picture.png)
         _remove_stale(folder, set(pictures))
-        report = compose(results, summaries, summary, pictures, notes)
+        report = compose(results, summaries, summary, pictures, notes, measured)
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
     return summary

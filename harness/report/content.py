@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from harness.config import Study
 from harness.report import findings
+from harness.report.attribution_measures import Attributions
+from harness.report.attribution_page import attribution_blocks
 from harness.report.blocks import Block, Report, Section
 from harness.report.findings import interval
 from harness.report.provenance import origins
@@ -23,12 +25,14 @@ def compose(
     summary: Summary,
     pictures: dict[str, Picture],
     notes: list[str],
+    measured: Sequence[Attributions],
 ) -> Report:
     """The report of a study.
 
     Args:
         pictures: file name -> figure.
-        notes: what could not be drawn, and why.
+        notes: what could not be drawn or measured, and why.
+        measured: what is known of the variants' Grad-CAM maps.
     """
     sections = [
         Section("Result", _result(results.study, summaries, summary)),
@@ -47,7 +51,14 @@ def compose(
         Section("Classes and errors", _figures(pictures, ("per_class", "confusion", "misclassified"))),
         Section("Calibration", [*findings.calibration(summaries), *_figures(pictures, ("calibration",))]),
         Section("What the seeds know together", findings.together(results, summaries)),
-        Section("What the network looks at", _figures(pictures, ("gradcam",))),
+        Section(
+            "What the network looks at",
+            [
+                *_figures(pictures, ("gradcam",)),
+                *attribution_blocks(measured),
+                *_figures(pictures, ("attributions",)),
+            ],
+        ),
         Section("Augmentation", [*_figures(pictures, ("augmented",))]),
         Section("Parameters", _parameters(results)),
         Section("Where the numbers come from", _provenance(results)),
@@ -127,7 +138,11 @@ def _figures(pictures: dict[str, Picture], names: Sequence[str]) -> list[Block]:
 
 def _figure_title(picture: Picture, several: bool) -> str:
     """``Confusion``, or ``Confusion: no_cutout`` where several variants have one."""
-    titles = {"gradcam": "Grad-CAM", "range_test": "Learning-rate range test"}
+    titles = {
+        "gradcam": "Grad-CAM",
+        "attributions": "How far Grad-CAM can be believed",
+        "range_test": "Learning-rate range test",
+    }
     title = titles.get(picture.name, picture.name.replace("_", " ").capitalize())
     return f"{title}: {picture.variant}" if several and picture.variant else title
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.data.arrays import Data
-from harness.errors import DataError, HarnessError
-from harness.report import figures, galleries, rates, uncertainty
+from harness.errors import HarnessError
+from harness.report import attribution_figure, figures, galleries, rates, uncertainty
+from harness.report.attribution_measures import MOST_VARIANTS, Attributions, attribution_wish
+from harness.report.images import RunImages
 from harness.report.results import Results, Run
 from harness.report.style import Picture
 from harness.report.summary import VariantSummary
-from harness.store import canonical
-
-# Every variant has eight figures of its own: a page of hundreds would be neither read nor opened.
-MOST_VARIANTS = 8
-
-LoadData = Callable[[str], Data]
 
 
 def draw(
-    results: Results, summaries: list[VariantSummary], load_data: LoadData | None
+    results: Results,
+    summaries: list[VariantSummary],
+    images: RunImages,
+    measured: Sequence[Attributions],
 ) -> tuple[list[Picture], list[str]]:
     """Every figure of the study, and a note for each kind that is left out and why.
 
     Args:
-        load_data: the images of a variant of the study; None where there are none to show.
+        measured: what is known of the variants' Grad-CAM maps.
     """
     shared = [
         figures.accuracy(results, summaries),
@@ -33,7 +32,7 @@ def draw(
     ]
     pictures = [picture for picture in shared if picture is not None]
     notes: list[str] = []
-    images = _Images(results, load_data)
+    by_variant = {one.variant: one for one in measured}
     variants = list(dict.fromkeys([*results.variants, *results.sweeps]))
     for variant in variants[:MOST_VARIANTS]:
         first = next(iter(results.of(variant, "finished")), None)
@@ -49,43 +48,19 @@ def draw(
             pictures += _galleries(results, first, images(first))
         except HarnessError as error:
             notes.append(f"{variant}: no image galleries or Grad-CAM: {error}")
+        if variant in by_variant:
+            pictures.append(attribution_figure.attributions(by_variant[variant]))
     if len(variants) > MOST_VARIANTS:
-        notes.append(f"Own figures are drawn for the first {MOST_VARIANTS} of {len(variants)} variants.")
+        notes.append(
+            f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
+            f"{len(variants)} variants."
+        )
     return pictures, notes
 
 
 def _galleries(results: Results, run: Run, data: Data) -> Iterator[Picture]:
-    # What to look at is not part of a run: the study's present wish counts, else the run's own.
-    recipe = results.study.recipes.get(run.variant)
-    wish = recipe.attribution.model_dump() if recipe is not None else run.recipe["attribution"]
+    wish = attribution_wish(results, run)
     choice = galleries.choose(run, wish["images"])
     yield galleries.augmented(run, data.train)
     yield galleries.misclassified(choice, data.evaluation)
     yield galleries.gradcam(choice, data.evaluation, wish["layers"])
-
-
-class _Images:
-    """The images that a run was made from; variants with the same data share one reading of it."""
-
-    def __init__(self, results: Results, load_data: LoadData | None) -> None:
-        self.results, self.load_data = results, load_data
-        self.last: tuple[str, Data] | None = None
-
-    def __call__(self, run: Run) -> Data:
-        """The images of a finished run.
-
-        Raises:
-            DataError: they are not to be had, or are not the run's.
-        """
-        recipe = self.results.study.recipes.get(run.variant)
-        if self.load_data is None:
-            raise DataError("the report was made without the data")
-        if recipe is None:
-            raise DataError("the study has no such variant any more")
-        key = canonical(recipe.data.model_dump(mode="json"))
-        if self.last is None or self.last[0] != key:
-            self.last = key, self.load_data(run.variant)
-        data = self.last[1]
-        if data.sha256 != run.record["provenance"]["data"]["sha256"]:
-            raise DataError("the data is not what the run was made from (its checksum differs)")
-        return data

@@ -20,7 +20,8 @@ class Summary:
             each that has a finished run and was compared with the baseline.
         target_met: every run that was asked for is finished and reached the target on its last epoch.
         failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
-        warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests.
+        warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests,
+            attributions that fail their check.
     """
 
     verdicts: list[str]

@@ -58,22 +58,22 @@ MODEL = ("variant", "layer", "output_shape", "parameters", "bytes")
 def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str, str]:
     """Name -> CSV text of every table; numbers are unrounded, unknown ones are empty cells."""
     return {
-        "runs": _csv(RUNS, _runs(results)),
-        "history": _csv(("variant", "seed", *HISTORY), _history(results)),
-        "summary": _csv((*SUMMARY, *EVIDENCE), map(_summary, summaries)),
-        "comparisons": _csv(COMPARISONS, _comparisons(results)),
-        "references": _csv(REFERENCES, _references(results, summaries)),
-        "calibration": _csv(CALIBRATION, _calibration(results)),
-        "always_missed": _csv(ALWAYS_MISSED, _always_missed(summaries)),
-        "per_class": _csv(PER_CLASS, _per_class(results)),
-        "misclassified": _csv(MISCLASSIFIED, _misclassified(results)),
-        "range_test": _csv(("variant", *SWEEP), _range_test(results)),
-        "learning_rates": _csv(("variant", *RATES), _learning_rates(results)),
-        "model": _csv(MODEL, model_rows(results)),
+        "runs": csv_text(RUNS, _runs(results)),
+        "history": csv_text(("variant", "seed", *HISTORY), _history(results)),
+        "summary": csv_text((*SUMMARY, *EVIDENCE), map(_summary, summaries)),
+        "comparisons": csv_text(COMPARISONS, _comparisons(results)),
+        "references": csv_text(REFERENCES, _references(results, summaries)),
+        "calibration": csv_text(CALIBRATION, _calibration(results)),
+        "always_missed": csv_text(ALWAYS_MISSED, _always_missed(summaries)),
+        "per_class": csv_text(PER_CLASS, _per_class(results)),
+        "misclassified": csv_text(MISCLASSIFIED, _misclassified(results)),
+        "range_test": csv_text(("variant", *SWEEP), _range_test(results)),
+        "learning_rates": csv_text(("variant", *RATES), _learning_rates(results)),
+        "model": csv_text(MODEL, model_rows(results)),
     }
 
 
-def _csv(columns: Sequence[str], rows: Cells) -> str:
+def csv_text(columns: Sequence[str], rows: Cells) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,14 @@ STUDY: dict[str, Any] = {
     "range_test": {"start_lr": 1e-4, "end_lr": 1.0, "iterations": 60},
     "attribution": {"layers": ["prep", "layer1", "res1", "layer2", "layer3", "res2"], "images": 25},
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What reports keep of networks stays out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @cache
@@ -162,11 +170,18 @@ class Lab:
         return {**record, **changes, "provenance": provenance}
 
     def finish(
-        self, variant: str = "base", seed: int = 0, *, logits: np.ndarray | None = None, **changes: Any
+        self,
+        variant: str = "base",
+        seed: int = 0,
+        *,
+        logits: np.ndarray | None = None,
+        weights: bytes | None = None,
+        **changes: Any,
     ) -> Path:
-        """A finished run of a trained network; other ``logits`` (N, 10) may take its own's place."""
+        """A finished run of a trained network; other ``logits`` (N, 10) and weights may be given instead."""
         run = self.folder.run(variant, seed)
-        weights, own = trained(seed % 3)
+        learnt, own = trained(seed % 3)
+        weights = weights or learnt
         logits = own if logits is None else logits
         labels = self.data.evaluation.labels[: len(logits)]
         content = io.BytesIO()

@@ -11,7 +11,9 @@ import pytest
 
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
-from harness.report.drawing import MOST_VARIANTS, draw
+from harness.report.attribution_measures import MOST_VARIANTS, measure
+from harness.report.drawing import draw
+from harness.report.images import RunImages
 from harness.report.results import read_results
 from harness.report.summary import summarise
 
@@ -22,7 +24,8 @@ GALLERIES = ["augmented", "misclassified", "gradcam"]
 
 def names(lab: Any, load_data: Callable[[str], Data] | None) -> tuple[list[str], list[str]]:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
-    pictures, notes = draw(results, summarise(results), load_data)
+    images = RunImages(results, load_data)
+    pictures, notes = draw(results, summarise(results), images, measure(results, images)[0])
     return [picture.name for picture in pictures], notes
 
 
@@ -36,7 +39,7 @@ def place(lab: Lab) -> Any:
 
 
 def test_a_finished_run_with_its_data_gets_every_figure(place: Any) -> None:
-    assert names(place, place.load_data) == (["accuracy", "curves", *OWN, *GALLERIES], [])
+    assert names(place, place.load_data) == (["accuracy", "curves", *OWN, *GALLERIES, "attributions"], [])
 
 
 def test_without_data_galleries_are_left_out_with_a_note(place: Any) -> None:
@@ -76,17 +79,6 @@ def test_a_failed_run_alone_gets_only_its_range_test(lab: Lab) -> None:
     assert names(place, place.load_data) == (["range_test"], [])
 
 
-def test_variants_with_the_same_data_share_one_reading_of_it(lab: Lab) -> None:
-    place = lab(
-        seeds=[0], variants={"other": {"loss.l1": 1e-5}}, attribution={"layers": ["res2"], "images": 2}
-    )
-    place.finish("base", 0)
-    place.finish("other", 0)
-    asked = []
-    names(place, lambda variant: asked.append(variant) or place.data)  # type: ignore[func-returns-value]
-    assert asked == ["base"]
-
-
 def test_many_variants_do_not_all_get_their_own_figures(lab: Lab) -> None:
     variants = {f"v{number}": {"loss.l1": 1e-6 * (number + 1)} for number in range(MOST_VARIANTS)}
     place = lab(seeds=[0], variants=variants)
@@ -94,10 +86,13 @@ def test_many_variants_do_not_all_get_their_own_figures(lab: Lab) -> None:
         place.sweep(variant)
     found, notes = names(place, None)
     assert found == ["range_test"] * MOST_VARIANTS
-    assert notes == [f"Own figures are drawn for the first {MOST_VARIANTS} of {MOST_VARIANTS + 1} variants."]
+    assert notes == [
+        f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
+        f"{MOST_VARIANTS + 1} variants."
+    ]
 
 
 def test_logits_without_an_error_can_be_drawn(lab: Lab) -> None:
     place = lab(seeds=[0], attribution={"layers": ["res2"], "images": 2})
     place.finish(logits=np.eye(10)[place.data.evaluation.labels] * 9)
-    assert names(place, place.load_data)[0][-3:] == GALLERIES
+    assert names(place, place.load_data)[0][-4:] == [*GALLERIES, "attributions"]

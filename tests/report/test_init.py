@@ -50,14 +50,39 @@ def test_every_file_is_the_same_bytes_on_a_rebuild(place: Any) -> None:
     )
 
 
+def test_attributions_are_the_same_bytes_without_the_cache(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tables() -> dict[str, bytes]:
+        report(place, place.load_data)
+        return {file.name: file.read_bytes() for file in place.folder.tables.glob("attribution*.csv")}
+
+    kept = tables()
+    assert len(kept) == 2 and all(text.count(b"\n") > 4 for text in kept.values())
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "empty"))
+    assert tables() == kept
+
+
+def test_attributions_that_cannot_be_measured_are_a_note(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = place.folder.path / "report.md"
+    report(place)
+    assert "Grad-CAM: the report was made without the data" in page.read_text()
+    assert "not measured" not in page.read_text()  # the same cause is said once
+    assert place.table("attributions") == []
+    monkeypatch.setattr("harness.report.attribution_runs.BUDGET", 1.0)
+    report(place, place.load_data)
+    assert "base: Grad-CAM is not measured: one image of 3x32x32" in page.read_text()
+
+
 def test_a_study_of_one_variant_has_plain_figure_names(lab: Lab) -> None:
     place = lab(seeds=[0], attribution=WISH)
     place.finish()
     place.sweep()
     report(place, place.load_data)
     assert sorted(path.name for path in place.folder.figures.iterdir()) == [
-        "accuracy.png", "augmented.png", "calibration.png", "confusion.png", "curves.png", "gradcam.png",
-        "learning_rate.png", "misclassified.png", "per_class.png", "range_test.png",
+        "accuracy.png", "attributions.png", "augmented.png", "calibration.png", "confusion.png",
+        "curves.png", "gradcam.png", "learning_rate.png", "misclassified.png", "per_class.png",
+        "range_test.png",
     ]  # fmt: skip
 
 

@@ -1,0 +1,118 @@
+"""The figure of how far Grad-CAM can be believed: randomised weights, and pixels taken away or shown."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+
+from harness.report.attribution_faithfulness import STEPS
+from harness.report.attribution_measures import Attributions, LayerNumbers
+from harness.report.attribution_sanity import MOST
+from harness.report.style import (
+    COLOURS,
+    INK,
+    TARGET_COLOUR,
+    WIDTH,
+    Picture,
+    as_percent,
+    house_style,
+    short,
+    to_png,
+)
+
+MOST_LAYERS = 12
+COLUMNS = 3
+MARKERS = "osD^vPX*<>hd"
+DELETED, INSERTED = COLOURS[0], COLOURS[1]
+
+
+def attributions(found: Attributions) -> Picture:
+    """Randomisation curves of all layers above, and each layer's deletion and insertion curves below."""
+    drawn = min(len(found.layers), MOST_LAYERS)
+    rows = -(-drawn // COLUMNS)
+    heights = [2.9, 0.5 + 1.75 * rows]
+    with house_style():
+        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+        above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights, hspace=0.03).ravel()
+        _randomisation(above.subplots(), found, drawn)
+        panels = below.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+        for at, (axes, row) in enumerate(zip(panels, found.numbers[:drawn], strict=False)):
+            _faithfulness(axes, found, at, row)
+            axes.tick_params(labelbottom=at + COLUMNS >= drawn)
+        for axes in panels[drawn:]:
+            axes.set_visible(False)
+        below.supxlabel("pixels deleted or inserted, percent", fontsize=9)
+        below.supylabel("probability of the true class, percent", fontsize=9)
+        handles, labels = panels[0].get_legend_handles_labels()
+        below.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        png = to_png(figure)
+    limit = f" The first {drawn} of {len(found.layers)} layers." if drawn < len(found.layers) else ""
+    images = (
+        f"the first {found.images} evaluation images" if found.images > 1 else "the first evaluation image"
+    )
+    caption = (
+        f"Run with seed {found.seed}, {images}, Grad-CAM of the true class.{limit} Above: mean rank "
+        "correlation with the trained network's maps while the blocks, the head first, get newly drawn "
+        f"weights (mean of {found.draws} draws); where nothing learnt is left it should be near 0, and above "
+        "the dashed line the check fails. Below: the class's probability as the pixels that a layer's map "
+        "ranks highest are replaced by the mean colour (deletion), or shown alone (insertion); dashed: in "
+        "the order of random maps of the layer's own resolution. A map that finds what the network uses "
+        "falls faster and rises faster than these."
+    )
+    return Picture("attributions", found.variant, caption, png)
+
+
+def _randomisation(axes: Axes, found: Attributions, drawn: int) -> None:
+    stages = ["none", *(short(name, 12) for name in found.stages)]
+    for at in range(drawn):
+        values = [1.0, *found.randomisation[:, at].tolist()]
+        axes.plot(
+            range(len(stages)),
+            values,
+            color=COLOURS[at % len(COLOURS)],
+            marker=MARKERS[at],
+            ms=4.5,
+            ls="-" if at < len(COLOURS) else "--",
+            label=short(found.layers[at], 16),
+        )
+    axes.axhline(MOST, color=TARGET_COLOUR, ls="--", lw=1)
+    axes.annotate(
+        "a layer that ends above fails",
+        (0.995, MOST),
+        (0, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=TARGET_COLOUR,
+    )
+    axes.axhline(0, color=INK, lw=0.8)
+    lowest = np.nanmin(found.randomisation, initial=0.0)
+    axes.set_ylim(min(-0.25, lowest - 0.1), 1.06)
+    axes.set_xticks(range(len(stages)), [stages[0], *(f"+ {name}" for name in stages[1:])])
+    axes.set_xlabel("blocks with newly drawn weights")
+    axes.set_ylabel("rank correlation with\nthe trained network's maps")
+    axes.set_title("Randomised weights")
+    axes.legend(title="Grad-CAM at", loc="upper left", bbox_to_anchor=(1.0, 1.02), alignment="left")
+
+
+def _faithfulness(axes: Axes, found: Attributions, at: int, row: LayerNumbers) -> None:
+    share = np.linspace(0, 1, STEPS + 1)
+    means = found.curves[:, at].mean(axis=1)
+    for kind, (colour, name, style) in enumerate(
+        [
+            (DELETED, "deletion", "-"),
+            (INSERTED, "insertion", "-"),
+            (DELETED, "deletion, random maps", "--"),
+            (INSERTED, "insertion, random maps", "--"),
+        ]
+    ):
+        axes.plot(share, means[kind], color=colour, ls=style, lw=1.8 if style == "-" else 1.1, label=name)
+    axes.set_title(short(row.layer, 24))
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_locator(MultipleLocator(0.25))
+    as_percent("x", axes)
+    as_percent("y", axes)

@@ -1,0 +1,208 @@
+"""How far a variant's Grad-CAM maps can be believed: agreement of seeds, sanity, faithfulness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.data.arrays import Data
+from harness.errors import HarnessError
+from harness.report.attribution_faithfulness import area
+from harness.report.attribution_runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
+from harness.report.attribution_sanity import MOST, Verdict, judge
+from harness.report.images import RunImages
+from harness.report.results import Results, Run
+from harness.report.statistics import mean_known
+from harness.schema import one_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Every variant has nine figures of its own: a page of hundreds would be neither read nor opened.
+MOST_VARIANTS = 8
+
+
+@dataclass(frozen=True)
+class LayerNumbers:
+    """What was measured at one layer; means over images, None where there is nothing to measure.
+
+    Attributes:
+        agreement: rank correlation of two seeds' maps of an image, the mean over all pairs of seeds.
+        agreement_other: the same for maps of different images: what place alone makes them share.
+        predicted: rank correlation of the maps of the predicted and of the true class, of errors.
+        sanity: rank correlation of the trained network's maps with those of one that learnt nothing.
+        sanity_other: the same for different images.
+        deletion, insertion: areas under the curves; ``_random``: those of random maps of the layer's size.
+        without_evidence: share of the maps that are zero everywhere.
+    """
+
+    layer: str
+    agreement: float | None
+    agreement_other: float | None
+    predicted: float | None
+    sanity: float | None
+    sanity_other: float | None
+    verdict: Verdict
+    deletion: float
+    deletion_random: float
+    insertion: float
+    insertion_random: float
+    without_evidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Attributions:
+    """Everything that was measured of a variant's maps, for L layers and the first N evaluation images.
+
+    Attributes:
+        seed: of the first finished run, which sanity, faithfulness and ``predicted`` are of.
+        seeds: whose maps are compared; one has no agreement.
+        errors: images that the maps of predicted and true class are compared on.
+        stages: blocks, the head first, in the order in which they lost what they had learnt.
+        agreement, agreement_other: (pairs, L, N) and (pairs, L).
+        predicted: (L, errors).
+        sanity, sanity_other: (draws, stages, L, N) and (draws, L).
+        curves: (4, L, N, steps + 1): deletion, insertion, and the same in random order.
+        empty: (L, N), whether a map is zero everywhere.
+    """
+
+    variant: str
+    seed: int
+    seeds: tuple[int, ...]
+    images: int
+    errors: int
+    layers: list[str]
+    stages: list[str]
+    agreement: NDArray[np.float64]
+    agreement_other: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    sanity: NDArray[np.float64]
+    sanity_other: NDArray[np.float64]
+    curves: NDArray[np.float64]
+    empty: NDArray[np.bool_]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of seeds."""
+        return len(self.agreement)
+
+    @property
+    def draws(self) -> int:
+        """Cascades of the sanity check."""
+        return len(self.sanity)
+
+    @cached_property
+    def randomisation(self) -> NDArray[np.float64]:
+        """(stages, L): mean rank correlation with the trained network's maps; NaN where there is none."""
+        return mean_known(self.sanity, axis=(0, 3))
+
+    @cached_property
+    def numbers(self) -> list[LayerNumbers]:
+        """By layer."""
+        deletion, insertion, deletion_random, insertion_random = area(self.curves).mean(axis=2).tolist()
+        rows = []
+        for at, layer in enumerate(self.layers):
+            sanity, verdict = judge(self.sanity[:, -1, at])
+            rows.append(
+                LayerNumbers(
+                    layer=layer,
+                    agreement=_mean(self.agreement[:, at]),
+                    agreement_other=_mean(self.agreement_other[:, at]),
+                    predicted=_mean(self.predicted[at]),
+                    sanity=sanity,
+                    sanity_other=_mean(self.sanity_other[:, at]),
+                    verdict=verdict,
+                    deletion=deletion[at],
+                    deletion_random=deletion_random[at],
+                    insertion=insertion[at],
+                    insertion_random=insertion_random[at],
+                    without_evidence=float(self.empty[at].mean()),
+                )
+            )
+        return rows
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    found = float(mean_known(values))
+    return found if np.isfinite(found) else None
+
+
+def sanity_warnings(measured: Sequence[Attributions]) -> list[str]:
+    """A line for every variant with layers whose maps do not depend on what the network learnt."""
+    lines = []
+    for one in measured:
+        failed = [
+            f"{row.layer} ({row.sanity:.2f})"
+            for row in one.numbers
+            if row.verdict == "failed" and row.sanity is not None
+        ]
+        if failed:
+            lines.append(
+                f"{one.variant}: Grad-CAM fails the model-randomisation check at {', '.join(failed)}: the "
+                "maps stay much the same when all weights are drawn anew, so they do not show what the "
+                f"network learnt (rank correlation above {MOST:g}; {one.draws} draws, {one.images} images, "
+                f"seed {one.seed})."
+            )
+    return lines
+
+
+def attribution_wish(results: Results, run: Run) -> dict[str, Any]:
+    """Which layers, and how many images: the study's present wish counts, else the run's own."""
+    recipe = results.study.recipes.get(run.variant)
+    wish: dict[str, Any] = (
+        recipe.attribution.model_dump() if recipe is not None else run.recipe["attribution"]
+    )
+    return wish
+
+
+def measure(results: Results, images: RunImages) -> tuple[list[Attributions], dict[str, str]]:
+    """The measures of every variant's maps that has a finished run, of the first ``MOST_VARIANTS``.
+
+    Returns:
+        The measures, and why those of other variants are not there.
+    """
+    measured, errors = [], {}
+    for variant in list(dict.fromkeys([*results.variants, *results.sweeps]))[:MOST_VARIANTS]:
+        runs = results.of(variant, "finished")
+        if not runs:
+            continue
+        try:
+            measured.append(_measure(runs, attribution_wish(results, runs[0]), images(runs[0])))
+        # a network of someone's own may be one that torch cannot copy, count or differentiate
+        except (HarnessError, RuntimeError) as error:
+            errors[variant] = one_line(error, 1000)
+    return measured, errors
+
+
+def _measure(runs: Sequence[Run], wish: dict[str, Any], data: Data) -> Attributions:
+    first = runs[0]
+    alike = [run for run in runs if run.record["provenance"]["data"]["sha256"] == data.sha256][:MOST_SEEDS]
+    count = min(wish["images"], len(data.evaluation), affordable(first, wish["layers"]))
+    chosen = part_of(data.evaluation, np.arange(count))
+    network = network_measures(first, wish["layers"], chosen, data.evaluation, wish["images"])
+    layers, stages = json.loads(network["names"].tobytes())
+    if len(alike) > 1:
+        agreement = seed_agreement(alike, layers, chosen)
+    else:
+        agreement = {"same": np.empty((0, len(layers), count)), "other": np.empty((0, len(layers)))}
+    return Attributions(
+        first.variant,
+        first.seed,
+        tuple(run.seed for run in alike),
+        count,
+        network["predicted"].shape[1],
+        layers,
+        stages,
+        agreement["same"],
+        agreement["other"],
+        network["predicted"],
+        network["sanity"],
+        network["sanity_other"],
+        network["curves"],
+        network["empty"],
+    )

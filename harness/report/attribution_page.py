@@ -1,0 +1,137 @@
+"""How far Grad-CAM can be believed, as CSV and as the report's table and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.report.attribution_faithfulness import STEPS
+from harness.report.attribution_measures import Attributions, LayerNumbers
+from harness.report.attribution_runs import MOST_SEEDS
+from harness.report.attribution_sanity import ENOUGH, MOST
+from harness.report.blocks import Block
+from harness.report.tables import csv_text
+
+ATTRIBUTIONS = (
+    "variant", "layer", "images", "seeds", "seed_pairs", "seed_rank_correlation",
+    "seed_rank_correlation_other_images", "seed", "errors", "predicted_true_rank_correlation", "draws",
+    "randomised_rank_correlation", "randomised_rank_correlation_other_images", "sanity_check", "deletion_auc",
+    "deletion_auc_random", "insertion_auc", "insertion_auc_random", "without_evidence",
+)  # fmt: skip
+CURVES = ("variant", "layer", "curve", "step", "at", "mean")
+MOST_ROWS = 60  # of the table on the page; the CSV has all of them
+KINDS = ("deletion", "insertion", "deletion_random", "insertion_random")
+
+
+def attribution_tables(measured: Sequence[Attributions]) -> dict[str, str]:
+    """Name -> CSV text: a row for every variant and layer, and the points of every curve."""
+    return {
+        "attributions": csv_text(ATTRIBUTIONS, _numbers(measured)),
+        "attribution_curves": csv_text(CURVES, _curves(measured)),
+    }
+
+
+def _numbers(measured: Sequence[Attributions]) -> Iterator[list[Any]]:
+    for one in measured:
+        for row in one.numbers:
+            yield [
+                one.variant,
+                row.layer,
+                one.images,
+                len(one.seeds),
+                one.pairs,
+                row.agreement,
+                row.agreement_other,
+                one.seed,
+                one.errors,
+                row.predicted,
+                one.draws,
+                row.sanity,
+                row.sanity_other,
+                row.verdict,
+                row.deletion,
+                row.deletion_random,
+                row.insertion,
+                row.insertion_random,
+                row.without_evidence,
+            ]
+
+
+def _curves(measured: Sequence[Attributions]) -> Iterator[list[Any]]:
+    """``at``: the block that was the last to lose its weights, or the share of pixels."""
+    for one in measured:
+        for at, layer in enumerate(one.layers):
+            for step, (stage, value) in enumerate(
+                zip(one.stages, one.randomisation[:, at].tolist(), strict=True), 1
+            ):
+                yield [one.variant, layer, "randomisation", step, stage, None if np.isnan(value) else value]
+            for kind, values in zip(KINDS, one.curves[:, at].mean(axis=1).tolist(), strict=True):
+                for step, value in enumerate(values):
+                    yield [one.variant, layer, kind, step, step / STEPS, value]
+
+
+def attribution_blocks(measured: Sequence[Attributions]) -> list[Block]:
+    """The table of the section on what the network looks at, and how to read it."""
+    if not measured:
+        return []
+    header = (
+        "variant", "layer", "images", "seeds (pairs)", "agreement of seeds (other images)",
+        "predicted against true class (errors)", "after new weights (other images)", "sanity check",
+        "deletion AUC (random maps)", "insertion AUC (random maps)",
+    )  # fmt: skip
+    rows = [_row(one, row) for one in measured for row in one.numbers]
+    seeds = sorted({one.seed for one in measured})
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else "each variant's first finished seed"
+    texts = [
+        "Maps are compared by Spearman's rank correlation at the layer's own resolution, the two of an image "
+        "and then the mean: 1 is the same places in the same order, 0 is nothing in common. In brackets: the "
+        "same for maps of different images, which is what place alone gives (a map that always lights the "
+        "middle agrees with itself whatever it shows). Maps that are the same everywhere have no ranks and "
+        "are left out. The images are the first of the evaluation split, chosen by nothing else, and the "
+        "class explained is the true one. Agreement is the mean over all pairs of the first "
+        f"{MOST_SEEDS} finished seeds at most; everything else is of {which}. Predicted against true class "
+        "is of its most confident errors.",
+        "Sanity check (Adebayo et al., 2018): all weights are drawn anew by the network's own "
+        "initialisation. A layer fails where the correlation with the trained maps stays above "
+        f"{MOST:g}: more than half of what its maps show is then owed to something else than learning. From "
+        f"fewer than {ENOUGH} maps nothing is judged. Deletion and insertion (Petsiuk et al., 2018): the "
+        "area under the true class's probability while the pixels ranked highest are replaced by the mean "
+        "colour, or shown alone, a tenth at a time. Lower deletion and higher insertion are better, but "
+        "only against random maps of the same resolution (in brackets): scattered pixels and patches do "
+        "not do the same harm, so the areas of layers of different resolution cannot be compared.",
+    ]
+    if len(rows) > MOST_ROWS:
+        texts.append(f"{len(rows) - MOST_ROWS} more layers stand in tables/attributions.csv.")
+    return [
+        Block("table", header=header, rows=rows[:MOST_ROWS], numeric=frozenset(range(2, len(header))) - {7}),
+        *(Block("text", text) for text in texts),
+    ]
+
+
+def _row(one: Attributions, row: LayerNumbers) -> list[str]:
+    return [
+        one.variant,
+        row.layer,
+        str(one.images),
+        f"{len(one.seeds)} ({one.pairs})",
+        _pair(row.agreement, row.agreement_other),
+        "–" if row.predicted is None else f"{row.predicted:.2f} ({one.errors})",
+        _pair(row.sanity, row.sanity_other),
+        row.verdict,
+        _pair(row.deletion, row.deletion_random),
+        _pair(row.insertion, row.insertion_random),
+    ]
+
+
+def _pair(value: float | None, beside: float | None) -> str:
+    """``0.61 (0.44)``; the brackets only where there is something to stand in them."""
+    if value is None:
+        return "–"
+    return f"{_two(value)}" if beside is None else f"{_two(value)} ({_two(beside)})"
+
+
+def _two(value: float) -> str:
+    """Two decimals, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"

@@ -1,0 +1,112 @@
+"""The table and its CSVs: unrounded, byte for byte the same, empty where nothing is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.integrate import trapezoid
+
+from harness.report.attribution_measures import Attributions, measure
+from harness.report.attribution_page import attribution_blocks, attribution_tables
+from harness.report.images import RunImages
+from harness.report.results import read_results
+
+Lab = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def found(shared_lab: Lab) -> Attributions:
+    place = shared_lab(seeds=[0, 1], attribution={"layers": ["layer1", "res2"], "images": 4})
+    place.finish(seed=0)
+    place.finish(seed=1)
+    results = read_results(place.study, place.folder, [0, 1], ["base"])
+    return measure(results, RunImages(results, place.load_data))[0][0]
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_numbers_are_unrounded_means_of_what_was_measured(found: Attributions) -> None:
+    table = rows(attribution_tables([found])["attributions"])
+    assert [(row["variant"], row["layer"]) for row in table] == [("base", "layer1"), ("base", "res2")]
+    row = table[1]
+    assert (row["images"], row["seeds"], row["seed_pairs"], row["seed"], row["draws"]) == (
+        "4",
+        "2",
+        "1",
+        "0",
+        "3",
+    )
+    assert float(row["seed_rank_correlation"]) == np.nanmean(found.agreement[:, 1])
+    assert float(row["randomised_rank_correlation"]) == pytest.approx(
+        np.nanmean(found.sanity[:, -1, 1]), abs=1e-15
+    )
+    for at, kind in enumerate(
+        ("deletion_auc", "insertion_auc", "deletion_auc_random", "insertion_auc_random")
+    ):
+        expected = np.mean([trapezoid(curve, np.linspace(0, 1, 11)) for curve in found.curves[at, 1]])
+        assert float(row[kind]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_curves_have_every_point(found: Attributions) -> None:
+    table = rows(attribution_tables([found])["attribution_curves"])
+    assert len(table) == 2 * (7 + 4 * 11)
+    cascade = [row for row in table if row["curve"] == "randomisation" and row["layer"] == "res2"]
+    assert [row["at"] for row in cascade] == ["head", "res2", "layer3", "layer2", "res1", "layer1", "prep"]
+    falling = [row for row in table if row["curve"] == "deletion" and row["layer"] == "layer1"]
+    assert [float(row["at"]) for row in falling] == [step / 10 for step in range(11)]
+    np.testing.assert_array_equal([float(row["mean"]) for row in falling], found.curves[0, 0].mean(axis=0))
+
+
+def test_what_is_not_known_is_an_empty_cell_and_a_dash(found: Attributions) -> None:
+    bare = replace(
+        found,
+        seeds=(0,),
+        errors=0,
+        agreement=found.agreement[:0],
+        agreement_other=found.agreement_other[:0],
+        predicted=found.predicted[:, :0],
+        sanity=np.full_like(found.sanity, np.nan),
+    )
+    tables = attribution_tables([bare])
+    row = rows(tables["attributions"])[0]
+    empty = {name for name, cell in row.items() if cell == ""}
+    assert empty == {
+        "seed_rank_correlation", "seed_rank_correlation_other_images", "predicted_true_rank_correlation",
+        "randomised_rank_correlation",
+    }  # fmt: skip
+    assert row["sanity_check"] == "not judged" and "nan" not in tables["attribution_curves"]
+    table = attribution_blocks([bare])[0]
+    assert table.rows[0][4:8] == ["–", "–", "–", "not judged"]
+
+
+def test_the_table_names_seeds_images_and_controls(found: Attributions) -> None:
+    table, *texts = attribution_blocks([found])
+    assert len(table.rows) == 2 and all(len(row) == len(table.header) for row in table.rows)
+    assert table.rows[0][:4] == ["base", "layer1", "4", "2 (1)"]
+    assert "(" in table.rows[1][4] and "(" in table.rows[1][8]
+    text = " ".join(block.text for block in texts)
+    assert "first 5 finished seeds" in text and "of seed 0" in text and "above 0.5" in text
+
+
+def test_a_small_negative_number_is_no_minus_zero(found: Attributions) -> None:
+    tiny = replace(found, sanity=np.full_like(found.sanity, -0.001))
+    assert attribution_blocks([tiny])[0].rows[0][6].startswith("0.00 (")
+
+
+def test_a_page_shows_the_first_rows_and_says_where_the_others_are(found: Attributions) -> None:
+    blocks = attribution_blocks([found] * 31)
+    assert len(blocks[0].rows) == 60
+    assert blocks[-1].text == "2 more layers stand in tables/attributions.csv."
+
+
+def test_nothing_measured_says_nothing() -> None:
+    assert attribution_blocks([]) == []
+    assert {len(rows(text)) for text in attribution_tables([]).values()} == {0}
