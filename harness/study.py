@@ -289,6 +289,9 @@ def _report(
     summary: Summary = write_report(
         study, folder, study.seeds, variants, lambda name: images(study.recipes[name])
     )
+    if not options["quiet"]:
+        for warning in summary.warnings:
+            click.echo(f"{study.name}: warning: {warning}", err=True)
     for line in summary.verdicts:
         click.echo(line)
     for failure in summary.failures:

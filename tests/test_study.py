@@ -68,9 +68,9 @@ def test_a_study_leaves_everything_that_the_design_names(
     out = tmp_path / "results" / "tiny"
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     tables = ("runs", "history", "summary", "comparisons", "per_class", "misclassified", "range_test",
-              "learning_rates", "model")  # fmt: skip
+              "learning_rates", "model", "attributions", "attribution_curves")  # fmt: skip
     figures = ("learning_rate", "curves", "accuracy", "per_class", "confusion", "augmented", "misclassified",
-               "gradcam")  # fmt: skip
+               "gradcam", "attributions")  # fmt: skip
     expected = {"study.toml", "report.html", "report.md"}
     expected |= {f"tables/{name}.csv" for name in tables} | {f"figures/{name}.png" for name in figures}
     for seed in (0, 1):
@@ -99,6 +99,13 @@ def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:
     done = command(tiny_file, "--quiet", "--seeds", "5")
     assert done.returncode == 0 and done.stderr == ""
     assert len(done.stdout.splitlines()) == 1 and "1 seed" in done.stdout
+
+
+def test_what_the_report_warns_about_is_said_on_the_console(command: Command, tiny_file: Path) -> None:
+    command(tiny_file, "--seeds", "0", OMP_NUM_THREADS="1")
+    done = command(tiny_file, "--seeds", "1", OMP_NUM_THREADS="2")
+    assert "tiny: warning: The runs of base mix different thread counts: " in done.stderr
+    assert command(tiny_file, "--report-only", "--quiet").stderr == ""
 
 
 def test_a_diverged_run_gives_exit_status_1_and_is_counted(
