@@ -113,6 +113,16 @@ def test_the_curves_begin_at_the_probability_that_the_run_predicted(place: Any) 
         np.testing.assert_allclose(curves[kind, ..., step], [expected] * len(LAYERS), atol=1e-4)
 
 
+def test_the_control_is_one_random_map_for_each_resolution(place: Any) -> None:
+    evaluation = place.data.evaluation
+    chosen = part_of(evaluation, np.arange(IMAGES))
+    curves = network_measures(runs_of(place)[0], ["layer1", "res1", "res2"], chosen, evaluation, 1)["curves"]
+    for own, control in ((0, 2), (1, 3)):
+        np.testing.assert_array_equal(curves[control, 0], curves[control, 1])
+        assert not np.allclose(curves[control, 0], curves[control, 2])
+        assert not np.allclose(curves[own], curves[control])
+
+
 def test_predicted_and_true_class_are_compared_on_the_most_confident_errors(place: Any) -> None:
     run = runs_of(place)[0]
     assert run.predictions is not None
