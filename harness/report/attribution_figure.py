@@ -31,20 +31,21 @@ DELETED, INSERTED = COLOURS[0], COLOURS[1]
 def attributions(found: Attributions) -> Picture:
     """Randomisation curves of all layers above, and each layer's deletion and insertion curves below."""
     drawn = min(len(found.layers), MOST_LAYERS)
-    rows = -(-drawn // COLUMNS)
+    columns = min(COLUMNS, drawn)
+    rows = -(-drawn // columns)
     heights = [2.9, 0.5 + 1.75 * rows]
     with house_style():
         figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
         above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights, hspace=0.03).ravel()
         _randomisation(above.subplots(), found, drawn)
-        panels = below.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+        panels = below.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for at, (axes, row) in enumerate(zip(panels, found.numbers[:drawn], strict=False)):
             _faithfulness(axes, found, at, row)
-            axes.tick_params(labelbottom=at + COLUMNS >= drawn)
+            axes.tick_params(labelbottom=at + columns >= drawn)
         for axes in panels[drawn:]:
             axes.set_visible(False)
         below.supxlabel("pixels deleted or inserted, percent", fontsize=9)
-        below.supylabel("probability of the true class, percent", fontsize=9)
+        below.supylabel("probability of the\ntrue class, percent", fontsize=9)
         handles, labels = panels[0].get_legend_handles_labels()
         below.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         png = to_png(figure)
