@@ -301,7 +301,14 @@ class StudyFolder:
         with locked(self.locks / "report.lock", f"{self.name}/report"):
             _remove_temporaries(self.tables)
             _remove_temporaries(self.figures)
-            _remove_temporaries(self.path, r"report\.(md|html)")
+            _remove_temporaries(self.path, r"report\.(md|html|json)")
+            yield
+
+    @contextmanager
+    def index_lock(self) -> Iterator[None]:
+        """Held while the page of all studies, which lies beside their folders, is rebuilt."""
+        with locked(self.out / ".locks" / "index.lock", f"{self.out}/index.html"):
+            _remove_temporaries(self.out, r"index\.html")
             yield
 
     def write_study(self, text: str) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 TRACKERS: dict[str, str] = {}
+FORMATS = ("svg", "pdf")  # of figures, beside PNG
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -52,6 +53,20 @@ def parse_seeds(text: str) -> list[int]:
     if twice is not None:
         raise StudyError(f"--seeds {one_line(text, 80)}: seed {twice} is named twice")
     return seeds
+
+
+def parse_formats(text: str) -> list[str]:
+    """``"svg,pdf"`` -> ``["svg", "pdf"]``.
+
+    Raises:
+        StudyError: neither of these.
+    """
+    formats = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    if any(name not in FORMATS for name in formats):
+        raise StudyError(
+            f"--figures {one_line(text, 80)}: expected svg, pdf or svg,pdf; PNGs are always written"
+        )
+    return formats
 
 
 class Images:
@@ -119,6 +134,7 @@ class Images:
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     help="Instead of the study's.",
 )
+@click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
 @click.option("--tracker", metavar="NAME", help="Also show the runs in a tracker.")
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
@@ -159,6 +175,7 @@ def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     _check(options)
     if options["variants"] is not None:
         options["variants"] = [name.strip() for name in options["variants"].split(",")]
+    options["formats"] = [] if options["figures"] is None else parse_formats(options["figures"])
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else None
     loaded = [
         load_study(name, settings=options["settings"], seeds=seeds, precision=options["precision"])
@@ -285,13 +302,23 @@ def _report(
 ) -> int:
     """Rebuild tables, figures and page; print the verdict; the exit status."""
     from harness.report import write_report
+    from harness.report.index import write_index
 
     summary: Summary = write_report(
-        study, folder, study.seeds, variants, lambda name: images(study.recipes[name])
+        study,
+        folder,
+        study.seeds,
+        variants,
+        lambda name: images(study.recipes[name]),
+        options["formats"],
     )
     if not options["quiet"]:
         for warning in summary.warnings:
             click.echo(f"{study.name}: warning: {warning}", err=True)
+    try:
+        write_index(folder)
+    except (RunError, OSError) as error:  # the study's own report is written
+        click.echo(f"no page of all studies: {one_line(error)}", err=True)
     for line in summary.verdicts:
         click.echo(line)
     for failure in summary.failures:

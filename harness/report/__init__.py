@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,12 +19,14 @@ def write_report(
     seeds: list[int],
     variants: list[str],
     load_data: Callable[[str], Data] | None,
+    formats: Sequence[str] = (),
 ) -> Summary:
-    """Rebuild ``tables/``, ``figures/``, ``report.md`` and ``report.html`` from the runs on disk.
+    """Rebuild ``tables/``, ``figures/``, ``report.md``, ``report.html`` and ``report.json`` from the runs on disk.
 
     Args:
         seeds, variants: what was asked for; each of their runs has a row, done or not.
         load_data: the images of a variant, for galleries and Grad-CAM; None or a DataError leaves these out.
+        formats: ``svg``, ``pdf``: of each figure too, beside its PNG.
 
     Raises:
         RunError: the folder cannot be written.
@@ -35,12 +37,14 @@ def write_report(
     from harness.report.content import compose
     from harness.report.drawing import draw
     from harness.report.images import RunImages
+    from harness.report.index import entry
     from harness.report.page import html_page, markdown
     from harness.report.provenance import warnings
     from harness.report.results import read_results
+    from harness.report.style import to_vector
     from harness.report.summary import conclude, summarise
     from harness.report.tables import build_tables
-    from harness.store import atomic_write
+    from harness.store import atomic_write, write_record
 
     with folder.report_lock():
         results = read_results(study, folder, seeds, variants)
@@ -61,10 +65,13 @@ def write_report(
         pictures = {_file_name(picture, len(results.variants) > 1): picture for picture in drawn}
         for file, picture in pictures.items():
             atomic_write(folder.figures / file, picture.png)
-        _remove_stale(folder, set(pictures))
-        report = compose(results, summaries, summary, pictures, notes, measured)
+            for kind in formats:
+                atomic_write(folder.figures / _as(file, kind), to_vector(picture, kind))
+        _remove_stale(folder, {_as(file, kind) for file in pictures for kind in ("png", *formats)})
+        report = compose(results, summaries, summary, pictures, notes, measured, formats)
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
+        write_record(folder.path / "report.json", entry(results, summaries, report))
     return summary
 
 
@@ -73,10 +80,15 @@ def _file_name(picture: Picture, several: bool) -> str:
     return f"{picture.variant}-{picture.name}.png" if several and picture.variant else f"{picture.name}.png"
 
 
+def _as(file: str, kind: str) -> str:
+    return f"{file.removesuffix('.png')}.{kind}"
+
+
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
     """Figures that an earlier report drew and this one did not; a user's own files stay."""
     from harness.report.style import is_ours
 
-    for path in folder.figures.glob("*.png"):
-        if path.name not in written and is_ours(path.read_bytes()):
+    for path in folder.figures.glob("*"):
+        ours = path.suffix in (".png", ".svg", ".pdf") and path.name not in written and path.is_file()
+        if ours and is_ours(path.read_bytes()):
             path.unlink()

@@ -16,8 +16,9 @@ class Block:
     Attributes:
         kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure``
             (``picture``, ``file``) or ``code``.
-        title: of a figure; of a table or code that the page shows only when it is opened, else empty.
+        title: of a figure; of a text, table or code that the page shows only when it is opened, else empty.
         numeric: which columns of a table hold numbers.
+        files: what the page offers for download with a table or figure, such as ``tables/summary.csv``.
     """
 
     kind: Literal["text", "warning", "list", "table", "figure", "code"]
@@ -29,6 +30,7 @@ class Block:
     picture: Picture | None = None
     file: str = ""
     title: str = ""
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report, without any markup."""
+    """A whole report, without any markup.
+
+    Attributes:
+        verdict: the answer in one sentence.
+        met: whether every run that was asked for reached the target.
+    """
 
     title: str
     question: str
-    verdicts: list[str]
+    verdict: str
     met: bool
     sections: list[Section]

@@ -10,6 +10,7 @@ from harness.report.attribution_measures import Attributions
 from harness.report.attribution_page import attribution_blocks
 from harness.report.blocks import Block, Report, Section
 from harness.report.findings import interval
+from harness.report.headline import headline
 from harness.report.provenance import origins
 from harness.report.results import Results
 from harness.report.style import Picture
@@ -26,6 +27,7 @@ def compose(
     pictures: dict[str, Picture],
     notes: list[str],
     measured: Sequence[Attributions],
+    formats: Sequence[str] = (),
 ) -> Report:
     """The report of a study.
 
@@ -33,34 +35,30 @@ def compose(
         pictures: file name -> figure.
         notes: what could not be drawn or measured, and why.
         measured: what is known of the variants' Grad-CAM maps.
+        formats: the files of each figure beside its PNG, such as ``svg``.
     """
+    draw = _Figures(pictures, formats)
     sections = [
-        Section("Result", _result(results.study, summaries, summary)),
+        Section("Summary", _result(results.study, summaries, summary)),
+        Section("Accuracy and learning curves", draw("accuracy", "curves")),
         Section("How surely the target is reached", findings.target(summaries)),
         Section(
             "Variants compared" if results.study.comparisons == "all" else "Against the baseline",
-            [*_figures(pictures, ("comparisons",)), *findings.comparisons(results)],
+            [*draw("comparisons"), *findings.comparisons(results)],
         ),
         Section("Against published numbers", findings.references(results, summaries)),
-        Section("Accuracy and learning curves", _figures(pictures, ("accuracy", "curves"))),
         Section("Which part of the spread is luck", findings.spread(summaries)),
-        Section("Runs", _runs(results)),
-        Section(
-            "Learning rates", [*_range_tests(results), *_figures(pictures, ("range_test", "learning_rate"))]
-        ),
-        Section("Classes and errors", _figures(pictures, ("per_class", "confusion", "misclassified"))),
-        Section("Calibration", [*findings.calibration(summaries), *_figures(pictures, ("calibration",))]),
+        Section("Every run", _runs(results)),
+        Section("Learning rates", [*_range_tests(results), *draw("range_test", "learning_rate")]),
+        Section("Classes and errors", draw("per_class", "confusion", "misclassified")),
+        Section("Calibration", [*findings.calibration(summaries), *draw("calibration")]),
         Section("What the seeds know together", findings.together(results, summaries)),
         Section(
             "What the network looks at",
-            [
-                *_figures(pictures, ("gradcam",)),
-                *attribution_blocks(measured),
-                *_figures(pictures, ("attributions",)),
-            ],
+            [*draw("gradcam"), *attribution_blocks(measured), *draw("attributions")],
         ),
-        Section("Augmentation", [*_figures(pictures, ("augmented",))]),
-        Section("Parameters", _parameters(results)),
+        Section("What it is trained on", draw("augmented")),
+        Section("The network", _parameters(results)),
         Section("Where the numbers come from", _provenance(results)),
         Section("How to repeat it", _repeat(results.study)),
     ]
@@ -69,40 +67,41 @@ def compose(
     return Report(
         title=results.study.name,
         question=results.study.question,
-        verdicts=summary.verdicts,
+        verdict=headline(results, summaries),
         met=summary.target_met,
         sections=[section for section in sections if section.blocks],
     )
 
 
 def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> list[Block]:
-    blocks = [Block("warning", text) for text in summary.warnings]
     header = (
-        "variant", "finished", "failed", "not finished", "accuracy ± std, %", "95 % interval, %", "range, %",
-        "reached", "loss", "train accuracy, %", "minutes a run",
+        "variant", "accuracy ± std, %", "reached the target", "95 % interval of the mean, %", "lowest to highest, %",
+        "finished", "failed", "not finished", "loss", "train accuracy, %", "minutes a run",
     )  # fmt: skip
     rows = []
     for row in summaries:
         accuracy, loss, train, seconds = row.test_accuracy, row.test_loss, row.train_accuracy, row.seconds
+        runs = [str(row.finished), str(row.failed), str(row.missing)]
+        reached = f"{row.reached} of {row.runs}"
         if accuracy is None:
-            rows.append([row.variant, "0", str(row.failed), str(row.missing), *["–"] * 7])
+            rows.append([row.variant, "–", reached, "–", "–", *runs, *["–"] * 3])
             continue
         rows.append(
             [
                 row.variant,
-                str(row.finished),
-                str(row.failed),
-                str(row.missing),
                 accuracy_text(accuracy, row.target).removesuffix(" %"),
+                reached,
                 interval(accuracy.ci_low, accuracy.ci_high),
                 interval(accuracy.minimum, accuracy.maximum) if accuracy.n > 1 else "–",
-                f"{row.reached} of {row.runs}",
+                *runs,
                 "–" if loss is None else f"{loss.mean:.3f}",
                 "–" if train is None else f"{100 * train.mean:.1f}",
-                "–" if seconds is None else f"{seconds.mean / 60:.1f}",
+                findings.minutes_text(seconds and seconds.mean),
             ]
         )
-    blocks.append(Block("table", header=header, rows=rows, numeric=frozenset(range(1, len(header)))))
+    numeric = frozenset(range(1, len(header)))
+    blocks = [Block("table", header=header, rows=rows, numeric=numeric, files=["tables/summary.csv"])]
+    blocks += [Block("warning", text) for text in summary.warnings]
     splits = {row.evaluated_on for row in summaries}
     if splits == {"holdout"}:
         split = "images held out of the train split (the test split was not opened)"
@@ -111,40 +110,66 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
     else:
         held = ", ".join(row.variant for row in summaries if row.evaluated_on == "holdout")
         split = f"the test split, and for {held} on images held out of the train split"
-    blocks.append(
-        Block(
-            "text",
-            f"Accuracy and loss are those of the last epoch on {split}; no epoch was picked by them. "
-            "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished "
-            "runs beside it); one run has none. The interval is the 95 % t interval of the mean over seeds "
-            "on this one set of images: it says how surely the recipe's mean is known, not where a single "
-            "run falls. A failed run counts as one that did not reach the target of "
-            f"{percent_text(study.target.test_accuracy)}.",
-        )
+    lead = (
+        f"Accuracy and loss are those of the last epoch on {split}; no epoch was picked by them. "
+        f"± is the standard deviation over seeds. The target is {percent_text(study.target.test_accuracy)}."
     )
-    return blocks
+    text = (
+        "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
+        "beside it); one run has none. The interval is the 95 % t interval of the mean over seeds on this "
+        "one set of images: it says how surely the recipe's mean is known, not where a single run falls. A "
+        "failed run counts as one that did not reach the target."
+    )
+    return [*blocks, Block("text", lead), findings.explained(text)]
 
 
-def _figures(pictures: dict[str, Picture], names: Sequence[str]) -> list[Block]:
-    """The figures of these names, a name's variants together."""
-    several = len({picture.variant for picture in pictures.values() if picture.variant}) > 1
-    return [
-        Block("figure", title=_figure_title(picture, several), picture=picture, file=file)
-        for name in names
-        for file, picture in pictures.items()
-        if picture.name == name
-    ]
+TITLES = {
+    "accuracy": "Every run against the target",
+    "curves": "Loss and accuracy over the epochs",
+    "comparisons": "Difference from the baseline",
+    "range_test": "Learning-rate range test",
+    "learning_rate": "The learning rate, as planned and as run",
+    "per_class": "Accuracy of each class",
+    "confusion": "What each class is taken for",
+    "misclassified": "Misclassified images",
+    "calibration": "Confidence against accuracy",
+    "gradcam": "Grad-CAM",
+    "attributions": "How far Grad-CAM can be believed",
+    "augmented": "Training images, before and after augmentation",
+}
+# The table that a figure is drawn from.
+SOURCES = {
+    "accuracy": "runs", "curves": "history", "comparisons": "comparisons", "range_test": "range_test",
+    "learning_rate": "learning_rates", "per_class": "per_class", "misclassified": "misclassified",
+    "calibration": "calibration", "attributions": "attributions",
+}  # fmt: skip
 
 
-def _figure_title(picture: Picture, several: bool) -> str:
-    """``Confusion``, or ``Confusion: no_cutout`` where several variants have one."""
-    titles = {
-        "gradcam": "Grad-CAM",
-        "attributions": "How far Grad-CAM can be believed",
-        "range_test": "Learning-rate range test",
-    }
-    title = titles.get(picture.name, picture.name.replace("_", " ").capitalize())
-    return f"{title}: {picture.variant}" if several and picture.variant else title
+class _Figures:
+    """The blocks of figures by their names, a name's variants together."""
+
+    def __init__(self, pictures: dict[str, Picture], formats: Sequence[str]) -> None:
+        self.pictures, self.formats = pictures, formats
+        self.several = len({picture.variant for picture in pictures.values() if picture.variant}) > 1
+
+    def __call__(self, *names: str) -> list[Block]:
+        return [
+            self._block(file, picture)
+            for name in names
+            for file, picture in self.pictures.items()
+            if picture.name == name
+        ]
+
+    def _block(self, file: str, picture: Picture) -> Block:
+        """Its title names the variant where several have such a figure."""
+        title = TITLES.get(picture.name, picture.name.replace("_", " ").capitalize())
+        if self.several and picture.variant:
+            title += f": {picture.variant}"
+        stem = file.removesuffix(".png")
+        files = [f"figures/{stem}.{kind}" for kind in self.formats]
+        if picture.name in SOURCES:
+            files.append(f"tables/{SOURCES[picture.name]}.csv")
+        return Block("figure", title=title, picture=picture, file=file, files=files)
 
 
 def _runs(results: Results) -> list[Block]:
@@ -167,11 +192,12 @@ def _runs(results: Results) -> list[Block]:
                 "–" if failed or loss is None else f"{loss:.4f}",
                 "–" if failed or best is None else f"{100 * best:.2f} ({run.number('best_epoch')})",
                 "–" if failed or epochs is None else f"{epochs}",
-                "–" if seconds is None else f"{seconds / 60:.1f}",
+                findings.minutes_text(seconds),
                 run.error or "–",
             ]
         )
-    blocks = [Block("table", header=header, rows=rows, numeric=frozenset({2, 3, 4, 5, 6}))]
+    numeric = frozenset({2, 3, 4, 5, 6})
+    blocks = [Block("table", header=header, rows=rows, numeric=numeric, files=["tables/runs.csv"])]
     more = len(results.runs) - len(rows)
     text = (
         "The best epoch is mentioned, not used: it is known only from the images that it would be judged on."
@@ -200,8 +226,9 @@ def _range_tests(results: Results) -> list[Block]:
             ]
         )
     header = ("variant", "LRMIN", "LRMAX", "criterion", "seed", "used", "warnings")
+    numeric, files = frozenset({1, 2, 4}), ["tables/range_test.csv"]
     return (
-        [Block("table", header=header, rows=rows[:MOST_ROWS], numeric=frozenset({1, 2, 4}))] if rows else []
+        [Block("table", header=header, rows=rows[:MOST_ROWS], numeric=numeric, files=files)] if rows else []
     )
 
 
@@ -220,7 +247,9 @@ def _parameters(results: Results) -> list[Block]:
         blocks.append(Block("text", f"{names}: {total:,} trainable parameters."))
         rows = [list(row) for row in layers]
         header = ("layer", "output shape", "parameters", "KiB")
-        blocks.append(Block("table", header=header, rows=rows, numeric=frozenset({2, 3}), title="Layers"))
+        numeric, files = frozenset({2, 3}), ["tables/model.csv"]
+        table = Block("table", header=header, rows=rows, numeric=numeric, title="Layers", files=files)
+        blocks.append(table)
     return blocks
 
 

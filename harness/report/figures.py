@@ -79,7 +79,7 @@ def curves(results: Results, summaries: list[VariantSummary]) -> Picture | None:
         f"{what} Train accuracy is the running one over augmented batches. Dashed: the target of "
         f"{percent_text(results.study.target.test_accuracy)}, judged on the last epoch alone.{more}"
     )
-    return Picture("curves", None, caption, png)
+    return Picture("curves", None, caption, png, figure)
 
 
 def _curve(axes: Axes, results: Results, variant: str, column: str, colour: str) -> None:
@@ -171,7 +171,7 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
         caption += (
             " Dotted: published numbers, each to be held against the dots rather than against their mean."
         )
-    return Picture("accuracy", None, caption, png)
+    return Picture("accuracy", None, caption, png, figure)
 
 
 def per_class(results: Results, variant: str) -> Picture:
@@ -226,7 +226,7 @@ def per_class(results: Results, variant: str) -> Picture:
         f"{spread} In brackets: images of the class. Dashed: all classes together. "
         f"Lowest: {short(names[worst], 40)}, {100 * means[worst]:.1f} %.{limit}"
     )
-    return Picture("per_class", variant, caption, png)
+    return Picture("per_class", variant, caption, png, figure)
 
 
 def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
@@ -285,4 +285,4 @@ def confusion(results: Results, variant: str) -> Picture:
         )
     pooled = f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
     caption = f"{pooled}; each row adds up to 100 % of that class's images; empty cells are zero.{most}"
-    return Picture("confusion", variant, caption, png)
+    return Picture("confusion", variant, caption, png, figure)

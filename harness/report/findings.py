@@ -21,13 +21,32 @@ def _known(summaries: list[VariantSummary]) -> Known:
     return [(summary, summary.evidence) for summary in summaries if summary.evidence is not None]
 
 
-def _table(header: tuple[str, ...], rows: list[list[str]], texts: frozenset[int] = frozenset({0})) -> Block:
-    return Block("table", header=header, rows=rows, numeric=frozenset(range(len(header))) - texts)
+def _table(
+    header: tuple[str, ...],
+    rows: list[list[str]],
+    texts: frozenset[int] = frozenset({0}),
+    csv: str = "summary",
+) -> Block:
+    """Of columns that hold numbers, but for ``texts``; ``csv`` has the same unrounded."""
+    numeric = frozenset(range(len(header))) - texts
+    return Block("table", header=header, rows=rows, numeric=numeric, files=[f"tables/{csv}.csv"])
+
+
+def explained(text: str) -> Block:
+    """How a table is to be read: folded on the page, for those who want to know."""
+    return Block("text", text, title="How to read this")
 
 
 def interval(low: float | None, high: float | None) -> str:
     """``92.92 to 93.60``, in percent."""
     return "–" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def minutes_text(seconds: float | None) -> str:
+    """``98.8``; ``0.04`` where one decimal would show nothing."""
+    if seconds is None:
+        return "–"
+    return f"{seconds / 60:.1f}" if seconds >= 60 or not seconds else f"{seconds / 60:.2g}"
 
 
 # ---- the target -----------------------------------------------------------------------------------------
@@ -39,8 +58,8 @@ def target(summaries: list[VariantSummary]) -> list[Block]:
     if not known:
         return []
     header = (
-        "variant", "reached on the last epoch", "95 % interval of that share, %", "p (mean not above it)",
-        "reached at any epoch", "median epochs to it", "median steps", "median minutes",
+        "variant", "reached on the last epoch", "95 % interval of that share, %", "reached at any epoch",
+        "median epochs to it", "median steps", "median minutes", "p (mean not above it)",
     )  # fmt: skip
     rows = []
     for summary, found in known:
@@ -50,21 +69,25 @@ def target(summaries: list[VariantSummary]) -> list[Block]:
                 summary.variant,
                 f"{found.reached.count} of {found.reached.n}",
                 f"{100 * found.reached.low:.0f} to {100 * found.reached.high:.0f}",
-                p_text(found.p_above),
                 f"{found.epochs.reached} of {found.epochs.n}",
                 _median(found.epochs),
                 _median(found.steps),
-                "–" if seconds is None else f"{seconds / 60:.1f}",
+                minutes_text(seconds),
+                p_text(found.p_above),
             ]
         )
-    text = (
-        f"The target is {percent_text(known[0][0].target)}. The interval of the share is Clopper and "
-        "Pearson's, which holds for any n and says how little a few runs can promise. Medians are Kaplan "
-        "and Meier's: a run that missed the target counts as one that takes longer, so where more than half "
-        "missed it there is none. p is the one-sided t test over seeds; it takes them for normal, and where "
-        "one seed in ten is a bad one it is fooled in up to 15 of 100 studies: it decides nothing."
+    lead = (
+        f"How many runs reached the target of {percent_text(known[0][0].target)}, in which share of further "
+        "runs that is to be expected, and how soon they did."
     )
-    return [_table(header, rows), Block("text", text)]
+    text = (
+        "The interval of the share is Clopper and Pearson's, which holds for any n and says how little a few "
+        "runs can promise. Medians are Kaplan and Meier's: a run that missed the target counts as one that "
+        "takes longer, so where more than half missed it there is none. p is the one-sided t test over "
+        "seeds; it takes them for normal, and where one seed in ten is a bad one it is fooled in up to 15 of "
+        "100 studies: it decides nothing."
+    )
+    return [Block("text", lead), _table(header, rows), explained(text)]
 
 
 def _median(time: TimeToTarget) -> str:
@@ -97,7 +120,7 @@ def comparisons(results: Results) -> list[Block]:
         "are those of each recipe that a power of 80 % takes if the difference is as large as it was "
         "measured; from few seeds that is a guess, and more often too few than too many."
     )
-    blocks = [_table(header, rows, frozenset({0, 1, 4})), Block("text", text)]
+    blocks = [_table(header, rows, frozenset({0, 1, 4}), "comparisons"), explained(text)]
     if any(one.found is not None and one.found.test == "McNemar" for one in compared):
         blocks.append(
             Block(
@@ -150,7 +173,7 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
         [name, percent_text(one.test_accuracy), str(one.runs), one.source or "–"]
         for name, one in study.references.items()
     ]
-    blocks = [_table(("published", "accuracy", "runs", "source"), sources, frozenset({0, 3}))]
+    blocks = [_table(("published", "accuracy", "runs", "source"), sources, frozenset({0, 3}), "references")]
     held = hold_references(study, summaries)
     if not held:
         return blocks
@@ -173,9 +196,9 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
     text = (
         "A published run is held against the runs, not against their mean: the prediction interval is "
         "where one further run (or the mean of as many as were published) would fall in 95 of 100 cases, "
-        "for normal seeds."
+        "for normal seeds. A number outside it is not plausible as a result of this recipe."
     )
-    return [*blocks, _table(header, rows, frozenset({0, 1, 6})), Block("text", text)]
+    return [*blocks, _table(header, rows, frozenset({0, 1, 6}), "references"), Block("text", text)]
 
 
 def _plausible(one: VariantStanding) -> str:
@@ -193,7 +216,7 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
     """Two noises, in two tables, so that nobody compares them."""
     known = _known(summaries)
     split = [(summary, found.spread) for summary, found in known if found.spread is not None]
-    blocks = []
+    blocks: list[Block] = []
     if split:
         header = (
             "variant", "seeds", "images", "std over seeds, points", "of independent errors, points",
@@ -212,6 +235,10 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             ]
             for summary, one in split
         ]
+        lead = (
+            "Seeds differ in accuracy. Part of that is chance on these images, the rest is genuine: some "
+            "runs are better networks than others."
+        )
         text = (
             "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
             "independent from image to image would differ too, by chance: sqrt(sum p(1 - p)) / N, with p "
@@ -220,20 +247,23 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             "(Jordan, arXiv 2304.01910); its variance is estimated without bias, so it can come out "
             "negative. p is the probability that luck alone gives a std this large."
         )
-        blocks += [_table(header, rows, frozenset({0, 7})), Block("text", text)]
+        blocks += [Block("text", lead), _table(header, rows, frozenset({0, 7})), explained(text)]
     if known:
         columns = ("variant", "images", "sampling noise of new images, points")
         rows = [
             [summary.variant, f"{found.images:,}", f"{100 * found.sampling_std:.3f}"]
             for summary, found in known
         ]
-        text = (
-            "The images are a sample themselves. On other test images of this number one network's "
-            "accuracy has the std sqrt(p(1 - p) / N). It belongs to claims about new images and to nothing "
-            "above: the seeds and the variants share these images, so it is neither in the ± over seeds "
-            "nor in a comparison."
+        lead = (
+            "The images are a sample themselves: on as many others, one network's accuracy would differ by "
+            "this std."
         )
-        blocks += [_table(columns, rows), Block("text", text)]
+        text = (
+            "It is sqrt(p(1 - p) / N), p being the mean accuracy on the N images. It belongs to claims about "
+            "new images and to nothing above: the seeds and the variants share these images, so it is "
+            "neither in the ± over seeds nor in a comparison."
+        )
+        blocks += [Block("text", lead), _table(columns, rows), explained(text)]
     return blocks
 
 
@@ -274,11 +304,12 @@ def calibration(summaries: list[VariantSummary]) -> list[Block]:
         ]
         for summary, found in known
     ]
+    lead = "How far the probabilities can be believed: all three numbers are best at 0."
     text = (
         "Expected calibration error in 15 bins of equal width, negative log-likelihood (the loss above) "
         "and Brier score (0 to 2): each is one number a run, mean ± std over the n seeds."
     )
-    return [_table(header, rows), Block("text", text)]
+    return [Block("text", lead), _table(header, rows), explained(text)]
 
 
 def _plus_minus(mean: float, std: float | None, decimals: int) -> str:
@@ -310,11 +341,18 @@ def together(results: Results, summaries: list[VariantSummary]) -> list[Block]:
         )
     text = (
         "The ensemble averages the seeds' probabilities. Error consistency is Cohen's kappa of being "
-        "right, the mean over all pairs of seeds: 0 where they err on unrelated images, 1 where on the "
-        "same. Images that every seed misses, most of all with the same answer, are where to look for "
-        "wrong labels; tables/always_missed.csv has them."
+        "right, the mean over all pairs of seeds: 0 where they err on unrelated images, 1 where on the same."
     )
-    return [_table(header, rows), Block("text", text), *(_hardest(results, *one) for one in known[:1])]
+    lead = (
+        "Whether several networks are better than one, and whether they err on the same images. Images that "
+        "every seed misses, most of all with the same answer, are where to look for wrong labels."
+    )
+    return [
+        Block("text", lead),
+        _table(header, rows),
+        explained(text),
+        *(_hardest(results, *one) for one in known[:1]),
+    ]
 
 
 def _hardest(results: Results, summary: VariantSummary, found: Evidence) -> Block:
@@ -326,4 +364,5 @@ def _hardest(results: Results, summary: VariantSummary, found: Evidence) -> Bloc
     ]
     header = ("image (its place in the split, from 0)", "label", "most seeds say", "seeds that do")
     title = f"{summary.variant}: images that every seed misses, the most agreed on first"
-    return Block("table", header=header, rows=rows, numeric=frozenset({0, 3}), title=title)
+    files = ["tables/always_missed.csv"]
+    return Block("table", header=header, rows=rows, numeric=frozenset({0, 3}), title=title, files=files)

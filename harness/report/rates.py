@@ -62,7 +62,7 @@ def range_test(sweep: Sweep, run: Run | None) -> Picture:
     )
     if cut:
         caption += " Losses above the frame are cut off."
-    return Picture("range_test", sweep.variant, caption, png)
+    return Picture("range_test", sweep.variant, caption, png, figure)
 
 
 def _cut_explosion(axes: Axes, smoothed: np.ndarray) -> bool:
@@ -110,7 +110,7 @@ def learning_rate(run: Run) -> Picture | None:
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed})."
     )
-    return Picture("learning_rate", run.variant, caption, png)
+    return Picture("learning_rate", run.variant, caption, png, figure)
 
 
 def planned_corners(run: Run) -> Corners:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.image
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -61,12 +62,14 @@ class Picture:
         name: ``curves``, ``confusion``, ...
         variant: whose own figure it is; None for one that compares all.
         caption: what is drawn, with the n of every ±, and what to look for.
+        figure: what the PNG was drawn from, for other formats; None where it is made of pixels alone.
     """
 
     name: str
     variant: str | None
     caption: str
     png: bytes
+    figure: Figure | None = None
 
 
 @contextmanager
@@ -95,9 +98,34 @@ def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
     return content.getvalue()
 
 
-def is_ours(png: bytes) -> bool:
-    """Whether a report drew this file."""
-    return png.startswith(b"\x89PNG") and SIGNATURE.encode() in png[:512]
+def to_vector(picture: Picture, kind: str) -> bytes:
+    """The picture as ``svg`` or ``pdf``: the same bytes on every drawing, its photographs as they are in the PNG."""
+    content, notes = io.BytesIO(), {"Creator": SIGNATURE, "Date": None}
+    if kind == "pdf":
+        notes = {"Creator": SIGNATURE, "CreationDate": None}
+    with house_style(), matplotlib.rc_context({"svg.hashsalt": SIGNATURE}):
+        figure = picture.figure or _framed(picture.png)
+        figure.savefig(content, format=kind, dpi=DPI, metadata=notes)
+    return content.getvalue()
+
+
+def _framed(png: bytes) -> Figure:
+    """A figure that is nothing but a picture of pixels."""
+    pixels = matplotlib.image.imread(io.BytesIO(png), format="png")
+    height, width = pixels.shape[:2]
+    figure = Figure(figsize=(width / DPI, height / DPI))
+    figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[]).imshow(pixels, interpolation="none")
+    return figure
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a report drew this PNG, SVG or PDF."""
+    signature = SIGNATURE.encode()
+    if content.startswith(b"\x89PNG"):
+        return signature in content[:512]
+    if content.startswith(b"<?xml"):
+        return signature in content[:4096]
+    return content.startswith(b"%PDF") and b"/Creator (%b)" % signature in content
 
 
 def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:

@@ -46,7 +46,7 @@ COMPARISONS = (
 )  # fmt: skip
 REFERENCES = (
     "reference", "published", "runs", "variant", "n", "difference", "percentile", "prediction_low",
-    "prediction_high", "plausible",
+    "prediction_high", "plausible", "source",
 )  # fmt: skip
 PER_CLASS = ("variant", "seed", "class", "images", "correct", "accuracy", "ci_low", "ci_high")
 CALIBRATION = ("variant", "seed", "bin_low", "bin_high", "images", "confidence", "accuracy")
@@ -183,6 +183,7 @@ def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[l
             found.low,
             found.high,
             None if plausible is None else "yes" if plausible else "no",
+            row.reference.source,
         ]
 
 

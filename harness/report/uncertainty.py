@@ -89,7 +89,7 @@ def comparisons(results: Results) -> Picture | None:
     )
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
-    return Picture("comparisons", None, caption, png)
+    return Picture("comparisons", None, caption, png, figure)
 
 
 def calibration(results: Results, variant: str) -> Picture:
@@ -141,4 +141,4 @@ def calibration(results: Results, variant: str) -> Picture:
         "accuracy. Whiskers: 95 % Clopper-Pearson interval for as many images as one run has in the bin "
         "(lower panel)."
     )
-    return Picture("calibration", variant, caption, png)
+    return Picture("calibration", variant, caption, png, figure)

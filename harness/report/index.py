@@ -1,0 +1,130 @@
+"""``index.html``: all studies of an output folder on one page, from what each one's report left in its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config import NAME_PATTERN
+from harness.errors import RunError
+from harness.report.blocks import Report
+from harness.report.page import render
+from harness.report.results import Results
+from harness.report.summary import VariantSummary, accuracy_text, percent_text
+from harness.store import StudyFolder, atomic_write, read_record
+
+REPORT = "report.json"
+LARGEST = 10_000_000  # bytes of such a file that are looked at
+MOST_VARIANTS = 8  # of a study, named on the page
+
+
+def entry(results: Results, summaries: Sequence[VariantSummary], report: Report) -> dict[str, Any]:
+    """What ``report.json`` says: the report's findings for programs, and for the page of all studies."""
+    ends = [str((run.record.get("provenance") or {}).get("finished") or "") for run in results.finished]
+    return {
+        "study": results.study.name,
+        "question": results.study.question,
+        "verdict": report.verdict,
+        "met": report.met,
+        "target": results.study.target.test_accuracy,
+        "last_finished": max(ends, default="") or None,
+        "variants": [_variant(summary) for summary in summaries],
+    }
+
+
+def _variant(summary: VariantSummary) -> dict[str, Any]:
+    accuracy = summary.test_accuracy
+    return {
+        "variant": summary.variant,
+        "evaluated_on": summary.evaluated_on,
+        "finished": summary.finished,
+        "failed": summary.failed,
+        "missing": summary.missing,
+        "reached": summary.reached,
+        "test_accuracy_mean": accuracy and accuracy.mean,
+        "test_accuracy_std": accuracy and accuracy.std,
+        "text": accuracy and accuracy_text(accuracy, summary.target),
+    }
+
+
+@dataclass(frozen=True)
+class Line:
+    """A study on the page; ``note`` stands in place of its numbers where its report cannot be read."""
+
+    name: str
+    has_page: bool
+    note: str = ""
+    question: str = ""
+    verdict: str = ""
+    met: bool = False
+    target: str = ""
+    accuracies: Sequence[str] = ()
+    accuracy: float | None = None
+    finished: int = 0
+    failed: int = 0
+    missing: int = 0
+    last: str = ""
+
+
+def write_index(folder: StudyFolder) -> None:
+    """Rebuild ``<out>/index.html`` above a study; whoever writes last has seen every report that was there.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    with folder.index_lock():
+        atomic_write(folder.out / "index.html", render("index.html.j2", lines=read_lines(folder.out)))
+
+
+def read_lines(out: Path) -> list[Line]:
+    """A line for every folder of a study, sorted by name; what is no study's folder is passed over."""
+    folders = sorted(
+        path for path in out.iterdir() if re.fullmatch(NAME_PATTERN, path.name) and path.is_dir()
+    )
+    return [line for folder in folders if (line := _line(folder)) is not None]
+
+
+def _line(folder: Path) -> Line | None:
+    has_page, file = (folder / "report.html").is_file(), folder / REPORT
+    if not file.is_file():
+        study = (folder / "study.toml").is_file() and (folder / "runs").is_dir()
+        note = "There is no report.json yet: --report-only makes one."
+        return Line(folder.name, has_page, note) if study else None
+    try:
+        if file.stat().st_size > LARGEST:
+            raise RunError("too large")
+        return _read(folder.name, has_page, read_record(file) or {})
+    except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return Line(folder.name, has_page, "Its report.json is damaged: --report-only writes it anew.")
+
+
+def _read(name: str, has_page: bool, found: dict[str, Any]) -> Line:
+    variants = found["variants"]
+    first = next((one["test_accuracy_mean"] for one in variants if one["text"]), None)
+    last = str(found["last_finished"] or "")
+    counts = {key: sum(int(one[key]) for one in variants) for key in ("finished", "failed", "missing")}
+    return Line(
+        name,
+        has_page,
+        question=str(found["question"]),
+        verdict=str(found["verdict"]),
+        met=bool(found["met"]),
+        target=percent_text(float(found["target"])),
+        accuracies=_accuracies(variants),
+        accuracy=None if first is None else float(first),
+        last=last[:16].replace("T", " "),
+        **counts,
+    )
+
+
+def _accuracies(variants: Sequence[dict[str, Any]]) -> list[str]:
+    """``98.9 ± 0.5 % (n = 4)``, after its variant's name where the study has several."""
+    texts = []
+    for one in variants[:MOST_VARIANTS]:
+        measured = f"{one['text']} (n = {one['finished']})" if one["text"] else "–"
+        texts.append(f"{one['variant']}: {measured}" if len(variants) > 1 else measured)
+    more = len(variants) - MOST_VARIANTS
+    return [*texts, f"and {more} more variants"] if more > 0 else texts
