@@ -21,7 +21,7 @@ def write_report(
     load_data: Callable[[str], Data] | None,
     formats: Sequence[str] = (),
 ) -> Summary:
-    """Rebuild ``tables/``, ``figures/``, ``report.md``, ``report.html`` and ``report.json`` from the runs on disk.
+    """Rebuild tables, figures, ``report.html``, ``.md`` and ``.json`` from the runs on disk.
 
     Args:
         seeds, variants: what was asked for; each of their runs has a row, done or not.

@@ -14,14 +14,14 @@ class Block:
     """One piece of a section.
 
     Attributes:
-        kind: ``text``, ``warning``, ``list`` (``items``), ``table`` (``header``, ``rows``), ``figure``
-            (``picture``, ``file``) or ``code``.
+        kind: ``heading`` (below the section's), ``text``, ``warning``, ``list`` (``items``), ``table``
+            (``header``, ``rows``), ``figure`` (``picture``, ``file``) or ``code``.
         title: of a figure; of a text, table or code that the page shows only when it is opened, else empty.
         numeric: which columns of a table hold numbers.
         files: what the page offers for download with a table or figure, such as ``tables/summary.csv``.
     """
 
-    kind: Literal["text", "warning", "list", "table", "figure", "code"]
+    kind: Literal["heading", "text", "warning", "list", "table", "figure", "code"]
     text: str = ""
     items: Sequence[str] = ()
     header: Sequence[str] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.config import Study
-from harness.report import findings
+from harness.report import cost, findings
 from harness.report.attribution_measures import Attributions
 from harness.report.attribution_page import attribution_blocks
 from harness.report.blocks import Block, Report, Section
@@ -75,8 +75,8 @@ def compose(
 
 def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> list[Block]:
     header = (
-        "variant", "accuracy ± std, %", "reached the target", "95 % interval of the mean, %", "lowest to highest, %",
-        "finished", "failed", "not finished", "loss", "train accuracy, %", "minutes a run",
+        "variant", "accuracy ± std, %", "reached the target", "95 % interval of the mean, %",
+        "lowest to highest, %", "finished", "failed", "not finished", "loss", "train accuracy, %", "minutes a run",
     )  # fmt: skip
     rows = []
     for row in summaries:
@@ -254,8 +254,17 @@ def _parameters(results: Results) -> list[Block]:
 
 
 def _provenance(results: Results) -> list[Block]:
-    rows = [list(row) for row in origins(results)]
-    return [Block("table", header=("property", "value"), rows=rows)] if rows else []
+    """When, at what cost, and with which code, machine, data and versions; nothing before the first run."""
+    tables = {
+        "Times and cost": [*cost.times(results), *cost.cost(results)],
+        "Code, machine, data and versions": origins(results),
+    }
+    blocks = []
+    for title, rows in tables.items():
+        if rows:
+            blocks += [Block("heading", title), Block("table", header=("property", "value"), rows=rows)]
+    text = "The record of each run, runs/<variant>/seed-<n>/run.json, has its own."
+    return [*blocks, Block("text", text)] if blocks else []
 
 
 def _repeat(study: Study) -> list[Block]:

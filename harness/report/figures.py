@@ -76,7 +76,8 @@ def curves(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     left_out = len(chosen) - len(drawn)
     more = f" The first {len(drawn)} variants of {len(chosen)} are drawn." if left_out else ""
     caption = (
-        f"{what} Train accuracy is the running one over augmented batches. Dashed: the target of "
+        f"How the training went. {what} Train accuracy is taken over augmented batches while the weights "
+        "change, so it can lie below that of the untouched test images. Dashed: the target of "
         f"{percent_text(results.study.target.test_accuracy)}, judged on the last epoch alone.{more}"
     )
     return Picture("curves", None, caption, png, figure)
@@ -161,16 +162,16 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
         as_percent("x", axes)
         figure.legend(loc="outside lower left", ncols=3)
         png = to_png(figure)
-    caption = (
-        "A dot is one seed's run; the diamond below is their mean ± 1 std over seeds (divisor n - 1; n: "
-        + ", ".join(f"{summary.variant} {summary.finished}" for summary in drawn[:8])
-        + ("" if len(drawn) <= 8 else ", …")
-        + "; none from one run). Runs left of the dashed line missed the target."
-    )
-    if references:
+    caption = "Each dot is the run of one seed; those left of the dashed line missed the target."
+    if any(summary.finished > 1 for summary in drawn):
         caption += (
-            " Dotted: published numbers, each to be held against the dots rather than against their mean."
+            " The diamond below the dots is their mean ± 1 std over seeds (divisor n - 1; n: "
+            + ", ".join(f"{summary.variant} {summary.finished}" for summary in drawn[:8])
+            + ("" if len(drawn) <= 8 else ", …")
+            + "; none from one run)."
         )
+    if references:
+        caption += " Dotted: published numbers; see whether they fall among the dots."
     return Picture("accuracy", None, caption, png, figure)
 
 
@@ -223,7 +224,8 @@ def per_class(results: Results, variant: str) -> Picture:
         else ""
     )
     caption = (
-        f"{spread} In brackets: images of the class. Dashed: all classes together. "
+        "Classes left of the dashed line (all classes together) are harder than the average. "
+        f"{spread} In brackets: images of the class. "
         f"Lowest: {short(names[worst], 40)}, {100 * means[worst]:.1f} %.{limit}"
     )
     return Picture("per_class", variant, caption, png, figure)
@@ -284,5 +286,8 @@ def confusion(results: Results, variant: str) -> Picture:
             f"{percent[actual, predicted]:.1f} % of its images."
         )
     pooled = f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
-    caption = f"{pooled}; each row adds up to 100 % of that class's images; empty cells are zero.{most}"
+    caption = (
+        "Each row is an actual class, and where its images went; what is off the diagonal are errors. "
+        f"{pooled}; each row adds up to 100 %; empty cells are zero.{most}"
+    )
     return Picture("confusion", variant, caption, png, figure)

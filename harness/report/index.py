@@ -1,4 +1,4 @@
-"""``index.html``: all studies of an output folder on one page, from what each one's report left in its folder."""
+"""``index.html``: all studies of an output folder on one page, from what their reports left there."""
 
 from __future__ import annotations
 

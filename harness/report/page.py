@@ -36,7 +36,7 @@ class _Page:
 
 
 def html_page(report: Report) -> str:
-    """report.html: one file with its images, its style and its one small script, and nothing from elsewhere."""
+    """report.html: one file, its images, style and one small script inside, nothing from elsewhere."""
     return render("report.html.j2", report=report)
 
 
@@ -80,6 +80,8 @@ def markdown(report: Report) -> str:
 
 
 def _markdown_block(block: Block) -> list[str]:
+    if block.kind == "heading":
+        return [f"### {_escape(block.text)}"]
     if block.kind == "warning":
         return [f"> **Note:** {_escape(block.text)}"]
     if block.kind == "list":

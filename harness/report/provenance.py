@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -9,6 +10,7 @@ from harness.report.results import Results, Run
 
 # What runs of one group must share for their spread to be that of the seeds alone.
 DECISIVE = ("harness version", "code", "python", "torch", "device", "precision", "threads", "data", "batches")
+_CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in the table, its beginning in a sentence
 THEN = ", then "  # between what a run was begun and ended with
 
 
@@ -42,7 +44,7 @@ def _facts(made: dict[str, Any]) -> dict[str, str]:
         "memory": _gigabytes(hardware.get("memory_bytes")),
         "accelerator": _accelerator(hardware.get("accelerator")),
         "data source": data.get("source"),
-        "data": data.get("sha256") and f"SHA-256 {data['sha256'][:16]}…",
+        "data": data.get("sha256") and f"SHA-256 {data['sha256']}",
         "evaluated on": data.get("evaluated_on"),
         "train images": data.get("train_images"),
         "evaluation images": data.get("evaluation_images"),
@@ -73,16 +75,12 @@ def origins(results: Results) -> list[tuple[str, str]]:
             rows.append((key, next(iter(counts))))
         else:
             rows.append((key, "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(counts.items()))))
-    times = sorted(str(run.record["provenance"].get("started", "")) for run in results.finished)
-    ends = sorted(str(run.record["provenance"].get("finished", "")) for run in results.finished)
-    if times and times[0] and ends[-1]:
-        rows.append(("first run started, last run finished", f"{times[0]}, {ends[-1]}"))
     return rows
 
 
 def warnings(results: Results) -> list[str]:
     """Lines about mixed origins, recipes that differ inside a variant, and doubtful range tests."""
-    lines = _mixed_origins(results) + _changed_under_way(results)
+    lines = [_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(results) + _changed_under_way(results)]
     for variant in results.variants:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")

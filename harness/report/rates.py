@@ -57,6 +57,7 @@ def range_test(sweep: Sweep, run: Run | None) -> Picture:
         png = to_png(figure)
     role = "used by the runs" if record.get("used") else "not used: the study sets its rates itself"
     caption = (
+        "Look for where the loss turns up and the accuracy down: LRMAX should lie just before it. "
         f"{len(sweep.rows)} training batches at {record.get('mode', '')} rates; LRMAX by the criterion "
         f"“{record.get('criterion', '')}”, LRMIN = LRMAX / {record.get('lr_min_divisor', 1):g}; {role}."
     )
@@ -108,7 +109,7 @@ def learning_rate(run: Run) -> Picture | None:
         f"Left, for comparison: {ZIGZAGS} cycles between LRMIN {lr_min:.4g} and LRMAX {lr_max:.4g} (dashed). "
         f"Middle: the schedule that the study asks for, {values[0]:.4g} to {peak[1]:.4g} at epoch "
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
-        f"Right: the rate that the optimizer had at every step (seed {run.seed})."
+        f"Right: the rate that the optimizer had at every step (seed {run.seed}); it should repeat the middle one."
     )
     return Picture("learning_rate", run.variant, caption, png, figure)
 

@@ -99,7 +99,7 @@ def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def to_vector(picture: Picture, kind: str) -> bytes:
-    """The picture as ``svg`` or ``pdf``: the same bytes on every drawing, its photographs as they are in the PNG."""
+    """The picture as ``svg`` or ``pdf``, the same bytes each time; galleries keep the PNG's pixels."""
     content, notes = io.BytesIO(), {"Creator": SIGNATURE, "Date": None}
     if kind == "pdf":
         notes = {"Creator": SIGNATURE, "CreationDate": None}

@@ -81,12 +81,13 @@ def comparisons(results: Results) -> Picture | None:
         axes.xaxis.set_major_formatter(FuncFormatter(_signed))
         png = to_png(figure)
     caption = (
-        f"Diamonds: difference of the means{'' if pairwise else f' from {baseline}'}; bars: its 95 % "
+        f"Right of the dashed line a variant is better than {'the second' if pairwise else baseline}, left of "
+        "it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference of the means; bars: its 95 % "
         "interval (t over seeds; over images where each has one run). Small dots: single seeds, where they "
-        "are paired. Green: better, "
-        f"orange: worse, grey: cannot tell. p is corrected by Holm over {len(compared)} "
-        f"comparison{'s' if len(compared) > 1 else ''}; the intervals are not."
+        "are paired. Green: better, orange: worse, grey: cannot tell."
     )
+    if len(compared) > 1:
+        caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
     return Picture("comparisons", None, caption, png, figure)
@@ -136,9 +137,9 @@ def calibration(results: Results, variant: str) -> Picture:
     dots = " Small dots: single runs, bins of at least 10 images." if len(runs) > 1 else ""
     whose = f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
     caption = (
-        f"{whose}: accuracy of the images in each of 15 bins of confidence; on the dashed line the network "
-        f"is right as often as it says.{dots} Confidence is on average {abs(100 * gap):.2f} points {word} "
-        "accuracy. Whiskers: 95 % Clopper-Pearson interval for as many images as one run has in the bin "
-        "(lower panel)."
+        "On the dashed line the network is right as often as it says; below it, it is too sure. "
+        f"{whose}: accuracy of the images in each of 15 bins of confidence.{dots} Confidence is on average "
+        f"{abs(100 * gap):.2f} points {word} accuracy. Whiskers: 95 % Clopper-Pearson interval for as many "
+        "images as one run has in the bin (lower panel)."
     )
     return Picture("calibration", variant, caption, png, figure)
