@@ -71,7 +71,7 @@ def test_a_study_leaves_everything_that_the_design_names(
               "learning_rates", "model", "attributions", "attribution_curves")  # fmt: skip
     figures = ("learning_rate", "curves", "accuracy", "per_class", "confusion", "augmented", "misclassified",
                "gradcam", "attributions")  # fmt: skip
-    expected = {"study.toml", "report.html", "report.md"}
+    expected = {"study.toml", "report.html", "report.md", "report.json"}
     expected |= {f"tables/{name}.csv" for name in tables} | {f"figures/{name}.png" for name in figures}
     for seed in (0, 1):
         run = ("run.json", "history.csv", "learning_rates.csv", "predictions.npz", "model.safetensors")

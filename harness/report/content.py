@@ -76,7 +76,8 @@ def compose(
 def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> list[Block]:
     header = (
         "variant", "accuracy ± std, %", "reached the target", "95 % interval of the mean, %",
-        "lowest to highest, %", "finished", "failed", "not finished", "loss", "train accuracy, %", "minutes a run",
+        "lowest to highest, %", "finished", "failed", "not finished", "loss", "train accuracy, %",
+        "minutes a run",
     )  # fmt: skip
     rows = []
     for row in summaries:

@@ -25,7 +25,7 @@ def times(results: Results) -> Rows:
         passed = datetime.fromisoformat(ends[-1]) - datetime.fromisoformat(starts[0])
     except (ValueError, TypeError):
         return rows
-    return [*rows, ("from that start to that end", f"{_number(passed.total_seconds() / 3600)} hours")]
+    return [*rows, ("from that start to that end", _duration(passed.total_seconds()))]
 
 
 def cost(results: Results) -> Rows:
@@ -36,8 +36,7 @@ def cost(results: Results) -> Rows:
     finished = sum(run.status == "finished" for run in runs)
     failed = f" and {len(runs) - finished} failed" if len(runs) > finished else ""
     count = f"{finished} finished{failed} run{'s' if len(runs) > 1 else ''}"
-    hours = sum(map(_hours, runs))
-    rows = [(f"training and evaluation, {count}", f"{_number(hours)} hours")]
+    rows = [(f"training and evaluation, {count}", _duration(3600 * sum(map(_hours, runs))))]
     cpu = [run for run in runs if _device(run) == "cpu"]
     others = [run for run in runs if _device(run) != "cpu"]
     if cpu:
@@ -47,8 +46,7 @@ def cost(results: Results) -> Rows:
     work = [flops(run) for run in runs]
     known = [one for one in work if one is not None]
     if len(known) == len(work):
-        text = f"{_number(sum(known) / 1e15)} PFLOP"
-        rows.append(("arithmetic of the training (forward and backward)", text))
+        rows.append(("arithmetic of the training (forward and backward)", _arithmetic(sum(known))))
     return rows
 
 
@@ -93,6 +91,18 @@ def _device(run: Run) -> str:
 def _moment(stamp: str) -> str:
     """``2026-11-21 03:02:36 UTC``."""
     return stamp.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{_number(seconds / size)} {unit}"
+    return f"{_number(seconds)} seconds"
+
+
+def _arithmetic(operations: float) -> str:
+    unit, size = ("PFLOP", 1e15) if operations >= 1e14 else ("TFLOP", 1e12)
+    return f"{_number(operations / size)} {unit}"
 
 
 def _number(value: float) -> str:

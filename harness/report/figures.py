@@ -124,7 +124,7 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
             values = summary.accuracies
             colour = COLOURS[place % len(COLOURS)]
             spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
-            axes.plot(values, place + np.asarray(spread), "o", ms=4, color=colour, alpha=0.55, mec="none")
+            axes.plot(values, place + np.asarray(spread), "o", ms=6, color=colour, alpha=0.6, mec="none")
             found = summary.test_accuracy
             assert found is not None
             if found.std is not None:

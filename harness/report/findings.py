@@ -351,7 +351,7 @@ def together(results: Results, summaries: list[VariantSummary]) -> list[Block]:
         Block("text", lead),
         _table(header, rows),
         explained(text),
-        *(_hardest(results, *one) for one in known[:1]),
+        *(_hardest(results, *one) for one in known[:1] if one[1].missed),
     ]
 
 

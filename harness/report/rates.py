@@ -109,7 +109,7 @@ def learning_rate(run: Run) -> Picture | None:
         f"Left, for comparison: {ZIGZAGS} cycles between LRMIN {lr_min:.4g} and LRMAX {lr_max:.4g} (dashed). "
         f"Middle: the schedule that the study asks for, {values[0]:.4g} to {peak[1]:.4g} at epoch "
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
-        f"Right: the rate that the optimizer had at every step (seed {run.seed}); it should repeat the middle one."
+        f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
     return Picture("learning_rate", run.variant, caption, png, figure)
 

@@ -7,7 +7,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.image
@@ -69,7 +69,7 @@ class Picture:
     variant: str | None
     caption: str
     png: bytes
-    figure: Figure | None = None
+    figure: Figure | None = field(default=None, compare=False, repr=False)
 
 
 @contextmanager

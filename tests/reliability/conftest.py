@@ -199,7 +199,7 @@ def _lasting(study: Path) -> dict[str, bytes]:
         content = path.read_bytes()
         if path.suffix == ".csv":
             content = _without_times(content.decode())
-        elif path.name in ("run.json", "report.html", "report.md") or path.suffix == ".png":
+        elif path.name in ("run.json", "report.html", "report.md", "report.json") or path.suffix == ".png":
             content = b"times and dates are in it"
         found[name] = content
     return found

@@ -113,7 +113,10 @@ def test_a_damaged_run_is_failed_everywhere_and_counted_nowhere(place: Any) -> N
 def test_a_study_before_its_first_run_can_be_reported(lab: Lab) -> None:
     place = lab()
     assert report(place, place.load_data).verdicts == ["digits: no run finished (3 not finished yet)"]
-    assert "no run finished" in (place.folder.path / "report.html").read_text()
+    assert (
+        "No verdict: no run has finished (3 not finished yet)."
+        in (place.folder.path / "report.html").read_text()
+    )
 
 
 def test_the_statistics_come_without_plots_pages_and_torch() -> None:

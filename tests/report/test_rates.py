@@ -56,6 +56,7 @@ def test_the_learning_rate_figure_names_its_ends(lab: Lab) -> None:
     assert picture is not None and picture.variant == "base"
     assert "between LRMIN 0.01 and LRMAX 0.1" in picture.caption
     assert "0.01 to 0.1 at epoch 1, then 0.01" in picture.caption
+    assert "(seed 0), which should be the same" in picture.caption
     same = picture == rates.learning_rate(read(place)[1])
     assert same
 

@@ -38,7 +38,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
-GREW = {"summary", "comparisons", "per_class"}
+GREW = {"summary", "comparisons", "per_class", "references"}
 
 
 def build(lab: Any) -> dict[str, str]:
