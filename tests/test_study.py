@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.errors import StudyError
-from harness.study import parse_seeds
+from harness.study import parse_formats, parse_seeds
 
 Command = Any
 
@@ -30,6 +30,16 @@ def test_seeds_are_named_themselves(text: str, seeds: list[int]) -> None:
 def test_what_is_not_seeds_is_refused(text: str) -> None:
     with pytest.raises(StudyError, match="--seeds"):
         parse_seeds(text)
+
+
+def test_formats_of_figures_are_named_once_each() -> None:
+    assert parse_formats("svg, PDF,svg") == ["svg", "pdf"]
+
+
+@pytest.mark.parametrize("text", ["", "png", "svg,", "svg;pdf", "jpg"])
+def test_what_is_no_format_of_figures_is_refused(text: str) -> None:
+    with pytest.raises(StudyError, match="--figures .*expected svg, pdf or svg,pdf"):
+        parse_formats(text)
 
 
 def test_help_and_list_answer_within_a_second(command: Command) -> None:
@@ -91,8 +101,13 @@ def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_
     done = command(tiny_file)
     assert done.returncode == 0 and " epoch " not in done.stderr
     assert {path: path.read_bytes() for path in tables} == tables
-    done = command(tiny_file, "--report-only")
+    page = tmp_path / "results" / "index.html"
+    before = page.read_bytes()
+    page.unlink()
+    done = command(tiny_file, "--report-only", "--figures", "svg")
     assert done.returncode == 0 and {path: path.read_bytes() for path in tables} == tables
+    assert page.read_bytes() == before and b"tiny/report.html" in before
+    assert (tmp_path / "results" / "tiny" / "figures" / "curves.svg").is_file()
 
 
 def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:

@@ -9,6 +9,7 @@ from harness.report import cost, findings
 from harness.report.attribution_measures import Attributions
 from harness.report.attribution_page import attribution_blocks
 from harness.report.blocks import Block, Report, Section
+from harness.report.comparisons import compare_variants, sentence
 from harness.report.findings import interval
 from harness.report.headline import headline
 from harness.report.provenance import origins
@@ -17,6 +18,7 @@ from harness.report.style import Picture
 from harness.report.summary import Summary, VariantSummary, accuracy_text, percent_text
 from harness.report.tables import model_rows
 
+MOST_SENTENCES = 10  # about comparisons; the table has all
 MOST_ROWS = 60  # of a table on the page; its CSV has all of them
 
 
@@ -44,7 +46,7 @@ def compose(
         Section("How surely the target is reached", findings.target(summaries)),
         Section(
             "Variants compared" if results.study.comparisons == "all" else "Against the baseline",
-            [*draw("comparisons"), *findings.comparisons(results)],
+            [*_in_words(results), *draw("comparisons"), *findings.comparisons(results)],
         ),
         Section("Against published numbers", findings.references(results, summaries)),
         Section("Which part of the spread is luck", findings.spread(summaries)),
@@ -97,7 +99,7 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
                 *runs,
                 "–" if loss is None else f"{loss.mean:.3f}",
                 "–" if train is None else f"{100 * train.mean:.1f}",
-                findings.minutes_text(seconds and seconds.mean),
+                findings.minutes_text(None if seconds is None else seconds.mean),
             ]
         )
     numeric = frozenset(range(1, len(header)))
@@ -122,6 +124,14 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
         "failed run counts as one that did not reach the target."
     )
     return [*blocks, Block("text", lead), findings.explained(text)]
+
+
+def _in_words(results: Results) -> list[Block]:
+    """Each comparison in a sentence, where these are few."""
+    compared = [one for one in compare_variants(results) if one.found is not None]
+    if not 0 < len(compared) <= MOST_SENTENCES:
+        return []
+    return [Block("list", items=[f"{sentence(one, len(compared) > 1)}." for one in compared])]
 
 
 TITLES = {

@@ -21,7 +21,8 @@ def headline(results: Results, summaries: Sequence[VariantSummary]) -> str:
     sentence = _one(summaries[0]) if len(summaries) == 1 else _several(with_runs)
     failed = sum(summary.failed for summary in summaries)
     sentence += _not_there(failed, sum(summary.missing for summary in summaries))
-    differences = _differences(compare_variants(results))
+    baseline = results.study.baseline
+    differences = _differences([one for one in compare_variants(results) if one.baseline == baseline])
     return f"{sentence}; {differences}." if differences else f"{sentence}."
 
 

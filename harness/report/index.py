@@ -105,7 +105,9 @@ def _read(name: str, has_page: bool, found: dict[str, Any]) -> Line:
     variants = found["variants"]
     first = next((one["test_accuracy_mean"] for one in variants if one["text"]), None)
     last = str(found["last_finished"] or "")
-    counts = {key: sum(int(one[key]) for one in variants) for key in ("finished", "failed", "missing")}
+    finished, failed, missing = (
+        sum(int(one[key]) for one in variants) for key in ("finished", "failed", "missing")
+    )
     return Line(
         name,
         has_page,
@@ -115,8 +117,10 @@ def _read(name: str, has_page: bool, found: dict[str, Any]) -> Line:
         target=percent_text(float(found["target"])),
         accuracies=_accuracies(variants),
         accuracy=None if first is None else float(first),
+        finished=finished,
+        failed=failed,
+        missing=missing,
         last=last[:16].replace("T", " "),
-        **counts,
     )
 
 

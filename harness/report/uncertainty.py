@@ -81,10 +81,10 @@ def comparisons(results: Results) -> Picture | None:
         axes.xaxis.set_major_formatter(FuncFormatter(_signed))
         png = to_png(figure)
     caption = (
-        f"Right of the dashed line a variant is better than {'the second' if pairwise else baseline}, left of "
-        "it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference of the means; bars: its 95 % "
-        "interval (t over seeds; over images where each has one run). Small dots: single seeds, where they "
-        "are paired. Green: better, orange: worse, grey: cannot tell."
+        f"Right of the dashed line a variant is better than {'the second' if pairwise else baseline}, left "
+        "of it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference of the "
+        "means; bars: its 95 % interval (t over seeds; over images where each has one run). Small dots: "
+        "single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
     )
     if len(compared) > 1:
         caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."

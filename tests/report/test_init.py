@@ -98,6 +98,31 @@ def test_stale_figures_go_and_a_users_own_files_stay(lab: Lab) -> None:
     assert (place.folder.figures / "confusion.png").exists()
 
 
+def test_vector_figures_come_on_request_twice_the_same_and_go_without_it(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution=WISH)
+    place.finish()
+
+    def vectors() -> dict[str, bytes]:
+        found = [path for path in place.folder.figures.iterdir() if path.suffix != ".png"]
+        return {path.name: path.read_bytes() for path in found}
+
+    options = (place.study, place.folder, place.study.seeds, ["base"], place.load_data)
+    write_report(*options, ("svg", "pdf"))
+    first = vectors()
+    stems = {path.stem for path in place.folder.figures.glob("*.png")}
+    assert set(first) == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "pdf")} and len(stems) == 9
+    page = (place.folder.path / "report.html").read_text()
+    assert all(f'href="figures/{name}"' in page for name in first)
+    write_report(*options, ("svg", "pdf"))
+    assert [name for name, content in vectors().items() if first[name] != content] == []
+    assert all(b"</svg>" in content for name, content in first.items() if name.endswith("svg"))
+    assert all(content.startswith(b"%PDF") for name, content in first.items() if name.endswith("pdf"))
+    own = place.folder.figures / "mine.svg"
+    own.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    write_report(*options)
+    assert set(vectors()) == {"mine.svg"}
+
+
 def test_a_damaged_run_is_failed_everywhere_and_counted_nowhere(place: Any) -> None:
     path = place.folder.run("base", 1).path / "predictions.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
