@@ -64,7 +64,7 @@ def _several(summaries: Sequence[VariantSummary]) -> str:
 
 def _names(names: Sequence[str], of: int) -> str:
     if len(names) > MOST_NAMED:
-        return f"{len(names)} of {of} variants"
+        return f"all {of} variants" if len(names) == of else f"{len(names)} of {of} variants"
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
@@ -83,6 +83,8 @@ def _differences(compared: Sequence[VariantComparison]) -> str:
     if not judged:
         return ""
     baseline = compared[0].baseline
+    if len(judged) > 1 and not any(verdict in ("better", "worse") for _, verdict in judged):
+        return f"no other variant is shown to differ from {baseline}"
     parts = []
     for verdict in ("better", "worse"):
         names = [variant for variant, found in judged if found == verdict]

@@ -83,6 +83,6 @@ def test_many_variants_are_counted(lab: Lab) -> None:
     for variant in place.study.recipes:
         place.finish(variant, 0, logits=logits(place, 10))
     assert said(place) == (
-        "Target of 70 % reached by every run of 7 of 7 variants; "
-        "6 of 6 variants are not shown to differ from base."
+        "Target of 70 % reached by every run of all 7 variants; "
+        "no other variant is shown to differ from base."
     )
