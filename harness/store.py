@@ -307,7 +307,7 @@ class StudyFolder:
     @contextmanager
     def index_lock(self) -> Iterator[None]:
         """Held while the page of all studies, which lies beside their folders, is rebuilt."""
-        with locked(self.out / ".locks" / "index.lock", f"{self.out}/index.html"):
+        with locked(self.out / ".index.lock", f"{self.out}/index.html"):
             _remove_temporaries(self.out, r"index\.html")
             yield
 
