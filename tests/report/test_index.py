@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import RunError
 from harness.report import write_report
 from harness.report.index import read_lines, write_index
 from harness.store import StudyFolder, read_record, write_record
@@ -148,3 +149,18 @@ def test_two_processes_at_once_leave_a_whole_page_with_both_studies(out: Path) -
             assert (out / "index.html").read_text(encoding="utf-8").endswith("</html>\n")
     assert [process.returncode for process in both] == [0, 0]
     assert Page((out / "index.html").read_text(encoding="utf-8")).tags.count("tr") == 1 + 1 + 2 * 15
+
+
+def test_what_a_killed_writer_left_is_cleared_away_and_a_users_file_is_not(out: Path) -> None:
+    left, own = out / ".index.html.4711-0123abcd.tmp", out / ".mine.tmp"
+    for path in (left, own):
+        path.write_text("half")
+    index(out)
+    assert not left.exists() and own.read_text() == "half"
+
+
+def test_a_page_that_cannot_be_written_is_an_error_of_one_line(out: Path) -> None:
+    (out / "index.html").unlink(missing_ok=True)
+    (out / "index.html").mkdir()
+    with pytest.raises(RunError, match="index.html: cannot be written"):
+        write_index(StudyFolder(out, "digits"))
