@@ -102,11 +102,21 @@ def attribution_blocks(measured: Sequence[Attributions]) -> list[Block]:
         "only against random maps of the same resolution (in brackets): scattered pixels and patches do "
         "not do the same harm, so the areas of layers of different resolution cannot be compared.",
     ]
-    if len(rows) > MOST_ROWS:
-        texts.append(f"{len(rows) - MOST_ROWS} more layers stand in tables/attributions.csv.")
+    titles = ("How to read the correlations", "How to read the sanity check, deletion and insertion")
+    left_out = len(rows) - MOST_ROWS
+    more = (
+        [Block("text", f"{left_out} more layers stand in tables/attributions.csv.")] if left_out > 0 else []
+    )
+    lead = (
+        "How far these maps can be believed: whether the seeds agree on them, whether they depend on what "
+        "was learnt, and whether the prediction suffers where they point."
+    )
+    numeric, files = frozenset(range(2, len(header))) - {7}, ["tables/attributions.csv"]
     return [
-        Block("table", header=header, rows=rows[:MOST_ROWS], numeric=frozenset(range(2, len(header))) - {7}),
-        *(Block("text", text) for text in texts),
+        Block("table", header=header, rows=rows[:MOST_ROWS], numeric=numeric, files=files),
+        Block("text", lead),
+        *(Block("text", text, title=title) for title, text in zip(titles, texts, strict=True)),
+        *more,
     ]
 
 
