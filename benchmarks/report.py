@@ -1,66 +1,148 @@
-"""Seconds to rebuild the report of many runs: 24 epochs each, 10,000 test images, a tiny network."""
+"""What it costs to rebuild the report of many runs: 24 epochs each, 10,000 test images, a tiny network.
+
+``python -m benchmarks.report`` prints it for the runs of one variant and for as many of several variants.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import multiprocessing
+import os
+import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from harness.config import Study
 from harness.data import load_data
+from harness.data.arrays import Data, split_of
+from harness.models.weights import load_weights, weights_bytes
 from harness.plan import make_plan
 from harness.report import write_report
 from harness.schedule import resolve_rates
-from harness.store import StudyFolder, atomic_write
+from harness.store import ARTEFACTS, StudyFolder, atomic_write
 from harness.study_file import load_study
 from harness.training.run import execute
 
 IMAGES, EPOCHS = 10_000, 24
+SHAPES = ((50, 1), (200, 1), (200, 20))  # runs, variants
 
 
-def make_runs(folder: StudyFolder, count: int) -> None:
-    """One run that is really trained, and copies of it whose predictions and histories are their own."""
-    settings = [
-        f"schedule.epochs={EPOCHS}", "schedule.lr_max=0.1", "schedule.lr_min=0.01", "model.width=2",
-        "data.train_limit=200", "data.test_limit=100",
-    ]  # fmt: skip
-    study = load_study("quickstart", settings=settings, seeds=[0])
-    data = load_data("digits", Path(), train_limit=200, test_limit=100)
-    plan = make_plan(study, folder, lambda recipe: data, device="cpu")
-    (variant, run), rates = plan.runs()[0], resolve_rates(study.schedule, None)
-    record = execute(variant, run, data, rates, threads=1, say=lambda line: None)
+@dataclass(frozen=True)
+class Cost:
+    """Of a fresh process, its imports included; the memory is its highest resident set."""
+
+    processor_seconds: float
+    seconds: float
+    peak_bytes: int
+
+
+def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
+    """One run that is really trained, and copies whose weights, predictions and histories are their own."""
+    study = _study(runs, variants)
+    folder, few = StudyFolder(out, study.name), load_data("digits", Path(), train_limit=200, test_limit=100)
+    plan = make_plan(study, folder, lambda recipe: few, device="cpu")
+    (variant, trained), rates = plan.runs()[0], resolve_rates(study.schedule, None)
+    record = execute(variant, trained, few, rates, threads=1, say=lambda line: None)
     assert record["status"] == "finished", record["error"]
-    record = run.record() or {}
-    labels = np.arange(IMAGES) % 10
+    record, labels = trained.record() or {}, np.arange(IMAGES) % 10
+    artefacts = {name: (trained.path / name).read_bytes() for name in ARTEFACTS}
+    record["provenance"]["data"] |= {"sha256": _data("base").sha256, "evaluation_images": IMAGES}
+    model, metadata = load_weights(trained.path / "model.safetensors")
     difficulty = np.random.default_rng(0).normal(3.5, 2, IMAGES)
-    for seed in range(count):
-        copy, rng = folder.run("base", seed), np.random.default_rng(seed)
+    for number, (variant, run) in enumerate(plan.runs()):
+        rng = np.random.default_rng(number)
         logits = rng.normal(size=(IMAGES, 10)).astype(np.float32)
         logits[np.arange(IMAGES), labels] += difficulty
-        copy.path.mkdir(parents=True, exist_ok=True)
-        with (copy.path / "predictions.npz").open("wb") as file:
-            np.savez(file, logits=logits, labels=labels)
-        for name in ("model.safetensors", "learning_rates.csv", "history.csv"):
-            atomic_write(copy.path / name, (run.path / name).read_bytes())
         accuracy = float(np.mean(logits.argmax(axis=1) == labels))
+        history = list(csv.DictReader(io.StringIO(artefacts["history.csv"].decode())))
+        for row in history:
+            row |= {"variant": run.variant, "seed": run.seed, "test_accuracy": accuracy - rng.random() / 10}
+        history[-1]["test_accuracy"] = accuracy
+        content, table = io.BytesIO(), io.StringIO()
+        np.savez(content, logits=logits, labels=labels)
+        writer = csv.DictWriter(table, history[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        next(model.parameters()).data.mul_(0.999)
+        own: dict[str, Any] = {
+            "predictions.npz": content.getvalue(),
+            "history.csv": table.getvalue(),
+            "model.safetensors": weights_bytes(model, metadata),
+        }
+        for name, bytes_ in (artefacts | own).items():
+            atomic_write(run.path / name, bytes_)
         metrics = {**record["metrics"], "test_accuracy": accuracy, "best_test_accuracy": accuracy}
-        copy.finish({**record, "seed": seed, "metrics": metrics})
+        names = {"variant": run.variant, "seed": run.seed, "digest": variant.digest}
+        run.finish({**record, **names, "identity": variant.identity, "metrics": metrics})
+    return folder
 
 
-def seconds(count: int) -> float:
-    """Of rebuilding tables, figures and pages of so many runs, without the images."""
+def _study(runs: int, variants: int) -> Study:
+    settings = [
+        f"schedule.epochs={EPOCHS}", "schedule.lr_max=0.1", "schedule.lr_min=0.01", "model.width=2",
+        "data.train_limit=200", "data.test_limit=100", "comparisons=all",
+        *(f"variants.v{at}.optimizer.momentum={0.5 + at / 1000}" for at in range(1, variants)),
+    ]  # fmt: skip
+    return load_study("quickstart", settings=settings, seeds=list(range(runs // variants)))
+
+
+def _data(variant: str) -> Data:
+    """As many test images as the predictions are of, which are the digits over and over."""
+    few = load_data("digits", Path(), train_limit=200, test_limit=100)
+    images = np.tile(few.evaluation.images, (IMAGES // 100, 1, 1, 1))
+    evaluation = split_of(images, np.arange(IMAGES, dtype=np.int64) % 10, few.evaluation.classes)
+    return Data(few.train, evaluation, "test")
+
+
+def rebuild(folder: StudyFolder, runs: int, variants: int, whole: bool) -> Cost:
+    """Tables, figures and pages with the images in them; or only the tables. Nothing is in the cache."""
+    os.environ["HARNESS_CACHE"] = str(folder.path / "cache")
+    study = _study(runs, variants)
+    started = time.perf_counter()
+    if whole:
+        found = write_report(study, folder, study.seeds, list(study.recipes), _data)
+        assert not found.failures, found.failures[0]
+    else:
+        from harness.report.results import read_results
+        from harness.report.summary import summarise
+        from harness.report.tables import build_tables
+
+        results = read_results(study, folder, study.seeds, list(study.recipes))
+        build_tables(results, summarise(results))
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return Cost(time.process_time(), time.perf_counter() - started, peak)
+
+
+def costs(runs: int, variants: int = 1) -> tuple[Cost, Cost]:
+    """Of the tables alone and of the whole report."""
     with tempfile.TemporaryDirectory() as out:
-        study = load_study("quickstart", seeds=list(range(count)))
-        folder = StudyFolder(Path(out), study.name)
-        make_runs(folder, count)
-        started = time.perf_counter()
-        summary = write_report(study, folder, list(range(count)), ["base"], None)
-        assert not summary.failures, summary.failures[0]
-        return time.perf_counter() - started
+        folder = make_study(Path(out), runs, variants)
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, fresh, max_tasks_per_child=1) as pool:
+            first, second = (
+                pool.submit(rebuild, folder, runs, variants, whole).result() for whole in (False, True)
+            )
+    return first, second
+
+
+def seconds(runs: int) -> float:
+    """Of rebuilding the whole report of so many runs of one variant."""
+    return costs(runs)[1].seconds
 
 
 if __name__ == "__main__":
-    for runs in map(int, sys.argv[1:] or ("50", "200")):
-        print(f"{runs} runs: {seconds(runs):.1f} s")
+    print("| runs | variants | | processor s | s | peak memory, GB |")
+    print("| ---: | ---: | --- | ---: | ---: | ---: |")
+    for shape in SHAPES:
+        for what, cost in zip(("tables", "all"), costs(*shape), strict=True):
+            numbers = f"{cost.processor_seconds:.1f} | {cost.seconds:.1f} | {cost.peak_bytes / 1e9:.2f}"
+            print(f"| {shape[0]} | {shape[1]} | {what} | {numbers} |", flush=True)
