@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,11 +19,12 @@ import pytest
 from harness.report import statistics
 
 STUDIES = 20_000
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def simulations() -> ModuleType:
-    path = Path(__file__).parents[3] / "benchmarks" / "simulations.py"
+    path = ROOT / "benchmarks" / "simulations.py"
     spec = importlib.util.spec_from_file_location("simulations", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -38,7 +41,7 @@ def or_nan(p: float | None) -> float:
     return math.nan if p is None else p
 
 
-@pytest.mark.parametrize("name", ["normal", "skewed", "rounded", "coarse"])
+@pytest.mark.parametrize("name", ["normal", "like ours", "coarse", "skewed"])
 @pytest.mark.parametrize("n", [3, 5])
 def test_the_simulations_compute_what_the_harness_computes(
     simulations: ModuleType, name: str, n: int
@@ -82,7 +85,7 @@ def test_the_simulated_images_are_judged_as_the_harness_judges(simulations: Modu
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("name", ["normal", "rounded"])
+@pytest.mark.parametrize("name", ["normal", "like ours"])
 def test_intervals_over_seeds_cover_95_percent(simulations: ModuleType, name: str, n: int) -> None:
     for interval, rate in simulations.interval_rates(name, n, STUDIES).items():
         assert rate == pytest.approx(0.95, abs=0.015), interval
@@ -99,15 +102,15 @@ def test_unseen_bad_seeds_make_t_intervals_too_narrow_as_the_page_says(simulatio
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("name", ["normal", "skewed", "rounded", "coarse"])
+@pytest.mark.parametrize("name", ["normal", "like ours", "coarse", "skewed"])
 def test_comparisons_reject_a_true_null_in_at_most_5_percent(
     simulations: ModuleType, name: str, n: int
 ) -> None:
     rates = simulations.test_rates(name, n, 4_000 if n == 10 else STUDIES)
     one_sided = rates.pop("mean > target, one-sided t")
     assert max(rates.values()) < 0.05 + monte_carlo(0.05, 4_000 if n == 10 else STUDIES), rates
-    if name == "skewed":
-        assert one_sided > 0.08  # which is why it decides nothing
+    if name in ("like ours", "skewed"):
+        assert one_sided > 0.055  # which is why it decides nothing
     else:
         assert one_sided < 0.05 + monte_carlo(0.05)
 
@@ -155,14 +158,15 @@ def test_the_bootstrap_covers_too_rarely_below_its_limit(simulations: ModuleType
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("name", ["normal", "skewed", "rounded", "coarse"])
+@pytest.mark.parametrize("name", ["normal", "like ours", "coarse", "skewed"])
 def test_rates_hold_in_a_hundred_thousand_studies(simulations: ModuleType, name: str, n: int) -> None:
     rates = simulations.test_rates(name, n, 100_000, seed=11)
     rates.pop("mean > target, one-sided t")
     # the permutation tests go through 20,000 of them
     assert max(rates.values()) < 0.05 + monte_carlo(0.05, 20_000), rates
-    if name in ("normal", "rounded"):
-        assert all(abs(rate - 0.95) < 0.005 for rate in simulations.interval_rates(name, n, 100_000).values())
+    if tolerance := {"normal": 0.005, "like ours": 0.015}.get(name):
+        found = simulations.interval_rates(name, n, 100_000)
+        assert all(abs(rate - 0.95) < tolerance for rate in found.values()), found
 
 
 @pytest.mark.slow
@@ -180,3 +184,17 @@ def test_luck_is_told_from_differences_in_many_studies(simulations: ModuleType, 
         assert abs(mean - between**2) < 4 * error
         if between == 0:
             assert luck_rejected < 0.05 + monte_carlo(0.05, 4_000)
+
+
+@pytest.mark.slow
+def test_the_page_has_what_the_simulations_print() -> None:
+    import scipy
+
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    if f"numpy {np.__version__} and scipy {scipy.__version__}:" not in page:
+        pytest.skip("the page was made with other versions, which may draw other numbers")
+    command = [sys.executable, "-m", "benchmarks.simulation_tables"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tables = [table for table in printed.split("\n\n") if table.strip()]
+    assert len(tables) == 10  # five titles, five tables
+    assert [table for table in tables if table.strip() not in page] == []
