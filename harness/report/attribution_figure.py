@@ -62,7 +62,7 @@ def attributions(found: Attributions) -> Picture:
         "the order of random maps of the layer's own resolution. A map that finds what the network uses "
         "falls faster and rises faster than these."
     )
-    return Picture("attributions", found.variant, caption, png)
+    return Picture("attributions", found.variant, caption, png, figure)
 
 
 def _randomisation(axes: Axes, found: Attributions, drawn: int) -> None:

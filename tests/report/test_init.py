@@ -110,7 +110,7 @@ def test_vector_figures_come_on_request_twice_the_same_and_go_without_it(lab: La
     write_report(*options, ("svg", "pdf"))
     first = vectors()
     stems = {path.stem for path in place.folder.figures.glob("*.png")}
-    assert set(first) == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "pdf")} and len(stems) == 9
+    assert set(first) == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "pdf")} and len(stems) == 10
     page = (place.folder.path / "report.html").read_text()
     assert all(f'href="figures/{name}"' in page for name in first)
     write_report(*options, ("svg", "pdf"))
