@@ -33,6 +33,11 @@ class Block:
     files: Sequence[str] = ()
 
 
+def explained(text: str) -> Block:
+    """How a table is to be read: folded on the page, for those who want to know."""
+    return Block("text", text, title="How to read this")
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading and what stands below it."""

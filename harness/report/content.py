@@ -8,14 +8,14 @@ from harness.config import Study
 from harness.report import cost, findings
 from harness.report.attribution_measures import Attributions
 from harness.report.attribution_page import attribution_blocks
-from harness.report.blocks import Block, Report, Section
+from harness.report.blocks import Block, Report, Section, explained
 from harness.report.comparisons import compare_variants, sentence
 from harness.report.findings import interval
 from harness.report.headline import headline
 from harness.report.provenance import origins
 from harness.report.results import Results
 from harness.report.style import Picture
-from harness.report.summary import Summary, VariantSummary, accuracy_text, percent_text
+from harness.report.summary import Summary, VariantSummary, accuracy_text, minutes_text, percent_text
 from harness.report.tables import model_rows
 
 MOST_SENTENCES = 10  # about comparisons; the table has all
@@ -99,7 +99,7 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
                 *runs,
                 "–" if loss is None else f"{loss.mean:.3f}",
                 "–" if train is None else f"{100 * train.mean:.1f}",
-                findings.minutes_text(None if seconds is None else seconds.mean),
+                minutes_text(None if seconds is None else seconds.mean),
             ]
         )
     numeric = frozenset(range(1, len(header)))
@@ -123,7 +123,7 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
         "one set of images: it says how surely the recipe's mean is known, not where a single run falls. A "
         "failed run counts as one that did not reach the target."
     )
-    return [*blocks, Block("text", lead), findings.explained(text)]
+    return [*blocks, Block("text", lead), explained(text)]
 
 
 def _in_words(results: Results) -> list[Block]:
@@ -203,7 +203,7 @@ def _runs(results: Results) -> list[Block]:
                 "–" if failed or loss is None else f"{loss:.4f}",
                 "–" if failed or best is None else f"{100 * best:.2f} ({run.number('best_epoch')})",
                 "–" if failed or epochs is None else f"{epochs}",
-                findings.minutes_text(seconds),
+                minutes_text(seconds),
                 run.error or "–",
             ]
         )

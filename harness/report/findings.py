@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from harness.report.blocks import Block
+from harness.report.blocks import Block, explained
 from harness.report.comparisons import VariantComparison, compare_variants, p_text, points
 from harness.report.evidence import Evidence
 from harness.report.references import VariantStanding, hold_references
 from harness.report.results import Results
 from harness.report.statistics import Spread, TimeToTarget
-from harness.report.summary import VariantSummary, percent_text
+from harness.report.summary import VariantSummary, minutes_text, percent_text
 
 MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
 
@@ -32,21 +32,9 @@ def _table(
     return Block("table", header=header, rows=rows, numeric=numeric, files=[f"tables/{csv}.csv"])
 
 
-def explained(text: str) -> Block:
-    """How a table is to be read: folded on the page, for those who want to know."""
-    return Block("text", text, title="How to read this")
-
-
 def interval(low: float | None, high: float | None) -> str:
     """``92.92 to 93.60``, in percent."""
     return "–" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
-
-
-def minutes_text(seconds: float | None) -> str:
-    """``98.8``; ``0.04`` where one decimal would show nothing."""
-    if seconds is None:
-        return "–"
-    return f"{seconds / 60:.1f}" if seconds >= 60 or not seconds else f"{seconds / 60:.2g}"
 
 
 # ---- the target -----------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def augmented(run: Run, train: Split) -> Picture:
                 sheet.image(column, row, cells[row, column])
         sheet.text(0.5, -0.08, "original", ha="center", va="bottom", color=FAINT)
         sheet.text(1 + AUGMENTED / 2, -0.08, "as trained on", ha="center", va="bottom", color=FAINT)
-        png = sheet.png()
+        png, figure = sheet.drawn()
     steps = ", ".join(str(step.get("transform")) for step in pipeline)
     limit = (
         f" The first {MOST_ROWS} of {len(train.classes)} classes." if len(train.classes) > MOST_ROWS else ""
@@ -92,7 +92,7 @@ def augmented(run: Run, train: Split) -> Picture:
         f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "
         f"shown in the images' own colours, the normalisation undone. Every epoch draws anew.{limit}"
     )
-    return Picture("augmented", run.variant, caption, png)
+    return Picture("augmented", run.variant, caption, png, figure)
 
 
 def misclassified(choice: Choice, evaluation: Split) -> Picture:
@@ -113,11 +113,11 @@ def misclassified(choice: Choice, evaluation: Split) -> Picture:
             )
             actual = f"actual: {short(evaluation.classes[found.labels[index]], 14)}"
             sheet.text(column + 0.5, top + 1.13, actual, ha="center", va="top", color=INK)
-        png = sheet.png()
+        png, figure = sheet.drawn()
     caption = (
         f"{choice.words()}. Coloured: the predicted class and its softmax probability; below: the actual one."
     )
-    return Picture("misclassified", choice.run.variant, caption, png)
+    return Picture("misclassified", choice.run.variant, caption, png, figure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
     """
     explanation = explain(choice, evaluation, layers)
     with house_style():
-        png = _gradcam_sheet(choice, explanation, evaluation.classes)
+        png, figure = _gradcam_sheet(choice, explanation, evaluation.classes)
     rows = (
         "upper row: evidence for the predicted class; lower row: for the actual one. " if choice.wrong else ""
     )
@@ -180,10 +180,10 @@ def gradcam(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Picture
         "evidence only, each map scaled to its own maximum: bright is where the evidence lies; an unchanged "
         "image has none."
     )
-    return Picture("gradcam", choice.run.variant, caption, png)
+    return Picture("gradcam", choice.run.variant, caption, png, figure)
 
 
-def _gradcam_sheet(choice: Choice, explanation: Explanation, classes: Sequence[str]) -> bytes:
+def _gradcam_sheet(choice: Choice, explanation: Explanation, classes: Sequence[str]) -> tuple[bytes, Figure]:
     """Two blocks side by side where the layers are few; a block: names, image, one map a layer."""
     found = choice.run.predictions
     assert found is not None
@@ -213,7 +213,7 @@ def _gradcam_sheet(choice: Choice, explanation: Explanation, classes: Sequence[s
             sheet.text(left - 0.12, top + line + 0.5, text, ha="right", va="center", color=colour, size=7)
             for at in range(len(layers)):
                 sheet.image(left + 1 + at, top + line, overlay(shown[number], maps[at, number]))
-    return sheet.png()
+    return sheet.drawn()
 
 
 def overlay(image: Images, heat: NDArray[np.float32]) -> Images:
@@ -279,9 +279,13 @@ class _Sheet:
         place = (self.left + x) * self.cell / self.width, 1 - (self.top + y) * self.cell / self.height
         self.figure.text(*place, text, **{"size": 8.5, **options})
 
-    def png(self) -> bytes:
-        """The finished figure: the text is drawn on white paper, of which the images take the white parts."""
+    def drawn(self) -> tuple[bytes, Figure]:
+        """The finished PNG, and a figure of the same for other formats."""
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()  # type: ignore[no-untyped-call]
         text = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
-        return pixels_to_png(np.minimum(self.pixels, text))
+        # the text is drawn on white paper, of which the images take the white parts
+        png = pixels_to_png(np.minimum(self.pixels, text))
+        behind = self.figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
+        behind.imshow(self.pixels, interpolation="none", aspect="auto")
+        return png, self.figure

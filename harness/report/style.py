@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.image
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,14 +61,14 @@ class Picture:
         name: ``curves``, ``confusion``, ...
         variant: whose own figure it is; None for one that compares all.
         caption: what is drawn, with the n of every ±, and what to look for.
-        figure: what the PNG was drawn from, for other formats; None where it is made of pixels alone.
+        figure: what the PNG was drawn from, for other formats.
     """
 
     name: str
     variant: str | None
     caption: str
     png: bytes
-    figure: Figure | None = field(default=None, compare=False, repr=False)
+    figure: Figure = field(compare=False, repr=False)
 
 
 @contextmanager
@@ -99,23 +98,13 @@ def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def to_vector(picture: Picture, kind: str) -> bytes:
-    """The picture as ``svg`` or ``pdf``, the same bytes each time; galleries keep the PNG's pixels."""
+    """The picture as ``svg`` or ``pdf``, the same bytes each time."""
     content, notes = io.BytesIO(), {"Creator": SIGNATURE, "Date": None}
     if kind == "pdf":
         notes = {"Creator": SIGNATURE, "CreationDate": None}
     with house_style(), matplotlib.rc_context({"svg.hashsalt": SIGNATURE}):
-        figure = picture.figure or _framed(picture.png)
-        figure.savefig(content, format=kind, dpi=DPI, metadata=notes)
+        picture.figure.savefig(content, format=kind, dpi=DPI, metadata=notes)
     return content.getvalue()
-
-
-def _framed(png: bytes) -> Figure:
-    """A figure that is nothing but a picture of pixels."""
-    pixels = matplotlib.image.imread(io.BytesIO(png), format="png")
-    height, width = pixels.shape[:2]
-    figure = Figure(figsize=(width / DPI, height / DPI))
-    figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[]).imshow(pixels, interpolation="none")
-    return figure
 
 
 def is_ours(content: bytes) -> bool:

@@ -155,6 +155,13 @@ def percent_text(fraction: float) -> str:
     return f"{round(100 * fraction, 10):g} %"
 
 
+def minutes_text(seconds: float | None) -> str:
+    """``98.8``; ``0.04`` where one decimal would show nothing."""
+    if seconds is None:
+        return "–"
+    return f"{seconds / 60:.1f}" if seconds >= 60 or not seconds else f"{seconds / 60:.2g}"
+
+
 def conclude(
     results: Results, summaries: list[VariantSummary], warnings: list[str], asked: set[tuple[str, int]]
 ) -> Summary:
