@@ -119,7 +119,7 @@ def test_vector_figures_come_on_request_twice_the_same_and_go_without_it(lab: La
     assert all(content.startswith(b"%PDF") for name, content in first.items() if name.endswith("pdf"))
     own = place.folder.figures / "mine.svg"
     own.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    write_report(*options)
+    report(place)
     assert set(vectors()) == {"mine.svg"}
 
 
