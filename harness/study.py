@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -15,6 +14,7 @@ import click
 
 import harness
 from harness.config import MAX_SEEDS, Recipe, Study
+from harness.console import complain, heed_interrupts, ignore_interrupts, open_streams, settle_streams
 from harness.errors import DataError, HarnessError, RunError, StudyError
 from harness.schema import one_line, suggest
 from harness.store import StudyFolder
@@ -256,7 +256,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
         job = Job(plan, images, threads_for(options["workers"]), speak, options["profile"])
         lost = _lost(plan, launch(job, options["workers"]))
         for line in lost:
-            click.echo(line, err=True)
+            complain(line)
         status = max(status, EXIT_RUN_FAILED if lost else 0)
         names = [variant.name for variant in plan.variants]
         status = max(status, _report(plan.study, plan.folder, names, images, options))
@@ -314,15 +314,15 @@ def _report(
     )
     if not options["quiet"]:
         for warning in summary.warnings:
-            click.echo(f"{study.name}: warning: {warning}", err=True)
+            complain(f"{study.name}: warning: {warning}")
     try:
         write_index(folder)
     except (RunError, OSError) as error:  # the study's own report is written
-        click.echo(f"no page of all studies: {one_line(error)}", err=True)
+        complain(f"no page of all studies: {one_line(error)}")
     for line in summary.verdicts:
         click.echo(line)
     for failure in summary.failures:
-        click.echo(failure, err=True)
+        complain(failure)
     if not options["quiet"]:
         click.echo(f"report: {folder.path / 'report.html'}")
     if summary.failures:
@@ -341,34 +341,31 @@ def _list(as_json: bool) -> None:
         click.echo(f"{study.name:<{width}}  {study.target.test_accuracy:.1%}  {study.question}")
 
 
-def _as_interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command; every error of ours is one line on stderr."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    open_streams()
+    heed_interrupts()
     try:
         command.main(standalone_mode=False, prog_name="python -m harness.study")
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
-        click.echo(f"error: {one_line(error.format_message())}", err=True)
+        complain(f"error: {one_line(error.format_message())}")
         sys.exit(EXIT_WRONG_REQUEST)
     except (KeyboardInterrupt, click.Abort):
-        for number in (signal.SIGINT, signal.SIGTERM):  # the impatient one comes twice
-            signal.signal(number, signal.SIG_IGN)
-        click.echo("interrupted: the same command goes on where this one ended", err=True)
+        ignore_interrupts()
+        complain("interrupted: the same command goes on where this one ended")
         sys.exit(EXIT_INTERRUPTED)
     except HarnessError as error:
-        click.echo(f"error: {one_line(error, 1000)}", err=True)
+        complain(f"error: {one_line(error, 1000)}")
         sys.exit(EXIT_RUN_FAILED if isinstance(error, RunError) else EXIT_WRONG_REQUEST)
     except BrokenPipeError:  # the reader (head, a pager) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_RUN_FAILED)
     except (OSError, MemoryError) as error:  # the machine's fault, not the program's: no traceback
-        click.echo(f"error: {type(error).__name__}: {one_line(error)}", err=True)
+        complain(f"error: {type(error).__name__}: {one_line(error) or 'out of memory'}")
         sys.exit(EXIT_RUN_FAILED)
+    finally:
+        settle_streams()
 
 
 if __name__ == "__main__":

@@ -9,15 +9,20 @@ from typing import Any
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 
+from harness.console import give_up
+
 Say = Callable[[str], None]
 
 
 def say(line: str) -> None:
-    """One line to stderr, above a bar where there is one."""
+    """One line to stderr, above a bar where there is one; that nobody can read it is no run's failure."""
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)
-    sys.stderr.flush()
+    try:
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:
+        give_up(sys.stderr)
 
 
 def silent(line: str) -> None:

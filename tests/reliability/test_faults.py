@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,6 +200,25 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     origin = record(tmp_path / "out/fragile")["provenance"]
     assert origin["finished"] < origin["started"]
     same(tmp_path / "out/fragile")
+
+
+@pytest.mark.parametrize("streams", [">&- 2>&-", "2>&1 | head -1"])
+def test_a_study_whose_lines_nobody_can_read_is_finished_all_the_same(
+    fragile: Path, tmp_path: Path, streams: str
+) -> None:
+    command = f'"$0" -m harness.study "$1" --out out --seeds 0 {streams}'
+    subprocess.run(["bash", "-c", command, sys.executable, fragile], cwd=tmp_path, capture_output=True)
+    study = tmp_path / "out/fragile"
+    assert record(study)["status"] == "finished" and (study / "report.html").exists()
+
+
+def test_a_verdict_that_cannot_be_written_is_one_line(fragile: Path, tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.study", fragile, "--out", "out", "--seeds", "0", "--quiet"],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1 and done.stderr == "error: OSError: [Errno 28] No space left on device\n"
 
 
 # ---- other processes --------------------------------------------------------------------------------------

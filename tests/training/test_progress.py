@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +77,12 @@ def test_on_a_terminal_there_is_a_bar_with_its_run_and_lines_stay_whole_above_it
     assert "\ronecycle/base/seed-0" in shown and "/30]" in shown
     before, after = shown.split("a line\n")
     assert before.endswith("\r") and after.startswith("\r"), "neither glued to the bar"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_terminal_that_went_away_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        say("lost")
+        say("lost as well")
+        gone.flush()

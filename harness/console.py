@@ -1,0 +1,99 @@
+"""Between the process and who started it: interrupts that are not lost, streams that may go away."""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import IO, Any
+
+import click
+
+_usual_hook = sys.unraisablehook
+_AGAIN_SECONDS = 0.02
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM.
+
+    A class of its own: a plain KeyboardInterrupt that has passed through ``exec`` of a text (scipy does that
+    while it is imported) makes CPython end itself by SIGINT, whatever status it is asked to exit with.
+    """
+
+
+def heed_interrupts() -> None:
+    """Raise :class:`Interrupted` on SIGINT and SIGTERM until the interpreter is on its way out."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored by a script's &: so it stays
+        signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _raise_again
+    atexit.register(ignore_interrupts)  # all is done by then, and its status is known
+
+
+def ignore_interrupts() -> None:
+    """The impatient one comes twice."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise Interrupted
+
+
+def _raise_again(unraisable: Any) -> None:
+    """Python drops what is raised in a finalizer or a weak reference's callback: let it come again."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        threading.Timer(_AGAIN_SECONDS, _interrupt_main_thread).start()
+    else:
+        _usual_hook(unraisable)
+
+
+def _interrupt_main_thread() -> None:
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:  # unlike the other it also ends a sleep
+        signal.pthread_kill(main, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
+
+
+def open_streams() -> None:
+    """Give a process that was started without stdout or stderr (``>&-``) the null device.
+
+    Else the next file to be opened would take the free number, and what a library says go into that file.
+    """
+    handle = os.open(os.devnull, os.O_RDWR)
+    while handle <= 2:
+        handle = os.open(os.devnull, os.O_RDWR)
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+
+
+def complain(line: str) -> None:
+    """One line to stderr; who is not there to read it is no reason to stop."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: IO[str]) -> None:
+    """Lose from now on what is written to a stream whose reader, terminal or disk space is gone."""
+    with suppress(OSError, ValueError):  # it may be none of the system's files
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, stream.fileno())
+        os.close(handle)
+
+
+def settle_streams() -> None:
+    """Flush both; else the interpreter would try to, and make the exit status 120 where it cannot."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            give_up(stream)
