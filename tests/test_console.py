@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+# In the background of a script SIGINT would be ignored from the start.
+USUAL = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 HEAD = "import signal, sys, time, weakref\nfrom harness.console import *\nheed_interrupts()\n"
 WAIT = """
 try:
@@ -42,7 +44,7 @@ def run(text: str, place: Path) -> subprocess.CompletedProcess[str]:
 def test_an_interrupt_is_heeded_wherever_it_falls_and_the_exit_status_is_ours(
     does: str, number: str, tmp_path: Path
 ) -> None:
-    done = run(HEAD + WAIT.format(does=does.format(number)), tmp_path)
+    done = run(USUAL + HEAD + WAIT.format(does=does.format(number)), tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

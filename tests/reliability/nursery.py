@@ -98,6 +98,7 @@ def turn_back_the_clock() -> None:
 def be_the_command(request: dict[str, Any], answer: int) -> None:
     """In the child: set the limits, run the command, tell how it ended."""
     faulthandler.disable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.chdir(request["cwd"])
     os.environ.update(request.get("environment", {}))
     for name, number in (("stdout", 1), ("stderr", 2)):
