@@ -42,7 +42,7 @@ RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resamp
 ELSEWHERE = {"attributions"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
-    "class", "layer", "output_shape",
+    "class", "layer", "output_shape", "source",
 }  # fmt: skip
 
 
