@@ -119,7 +119,9 @@ def comparisons(results: Results) -> list[Block]:
             )
         )
     if failed := [
-        variant for variant in dict.fromkeys(one.variant for one in compared) if results.of(variant, "failed")
+        variant
+        for variant in results.variants
+        if results.of(variant, "failed") and any(variant in (one.variant, one.baseline) for one in compared)
     ]:
         blocks.append(Block("text", f"Failed runs are in none of these differences: {', '.join(failed)}."))
     return blocks
@@ -236,6 +238,12 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             "negative. p is the probability that luck alone gives a std this large."
         )
         blocks += [Block("text", lead), _table(header, rows, frozenset({0, 7})), explained(text)]
+    if single := [summary.variant for summary, found in known if found.ece.n == 1]:
+        text = (
+            f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
+            "that is luck; it takes two."
+        )
+        blocks.append(Block("text", text))
     if known:
         columns = ("variant", "images", "sampling noise of new images, points")
         rows = [

@@ -61,6 +61,16 @@ def test_comparisons_say_that_failed_runs_are_not_in_them(place: Any) -> None:
     assert "never two recipes" in text(blocks)
 
 
+def test_the_baselines_failed_runs_are_named_too(lab: Lab) -> None:
+    made = lab(variants={"no_cutout": {"augment.train": []}, "alone": {"optimizer.momentum": 0.1}})
+    for variant in ("base", "no_cutout"):
+        made.finish(variant, 0)
+    made.fail("base", 1)
+    made.fail("no_cutout", 2)
+    blocks = findings.comparisons(read(made)[0])
+    assert "Failed runs are in none of these differences: base, no_cutout." in text(blocks)
+
+
 def test_a_study_of_one_variant_has_no_comparisons(lab: Lab) -> None:
     made = lab()
     made.finish()
@@ -79,6 +89,10 @@ def test_the_two_noises_stand_in_two_tables(place: Any) -> None:
     assert [len(block.rows) for block in tables] == [1, 2]
     assert not any("sampling" in name for name in tables[0].header)
     assert not any("seeds" in name for name in tables[1].header)
+
+
+def test_of_one_run_no_part_of_the_spread_is_called_luck(place: Any) -> None:
+    assert "no_cutout: one run, of which nobody can say" in text(findings.spread(read(place)[1]))
 
 
 @pytest.mark.parametrize(
