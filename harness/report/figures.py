@@ -58,6 +58,7 @@ def curves(results: Results, summaries: list[VariantSummary]) -> Picture | None:
             if unit == "percent":
                 as_percent("y", panel)
                 panel.set_xlabel("epoch")
+            if column == "test_accuracy":
                 panel.axhline(
                     results.study.target.test_accuracy, color=TARGET_COLOUR, lw=1, ls="--", zorder=1
                 )
@@ -138,7 +139,8 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
                     color=colour,
                     lw=1.4,
                 )
-            text = accuracy_text(found, target)
+            failed = f"\n{summary.failed} failed" if summary.failed else ""
+            text = accuracy_text(found, target) + failed
             axes.annotate(
                 text,
                 (1.01, place),
@@ -190,7 +192,9 @@ def per_class(results: Results, variant: str) -> Picture:
         figure, (axes,) = canvas(1.0 + 0.24 * len(chosen))
         for place, index in enumerate(chosen):
             values = shares[:, index]
-            axes.plot(values, np.full(len(values), place), "o", ms=4, color=COLOURS[5], alpha=0.5, mec="none")
+            if len(values) > 1:
+                below = np.full(len(values), place + 0.3)
+                axes.plot(values, below, "o", ms=3.5, color=COLOURS[5], alpha=0.7, mec="none")
             axes.errorbar(
                 means[index],
                 place,
@@ -204,7 +208,7 @@ def per_class(results: Results, variant: str) -> Picture:
             float(np.mean([run.number("test_accuracy") for run in runs])), color=TARGET_COLOUR, ls="--", lw=1
         )
         axes.set_yticks(range(len(chosen)), [f"{short(names[index])} ({images[index]})" for index in chosen])
-        axes.set_ylim(len(chosen) - 0.5, -0.5)
+        axes.set_ylim(len(chosen) - 0.4, -0.5)
         axes.margins(x=0.05)
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -0.02), min(high, 1.02))
@@ -213,7 +217,7 @@ def per_class(results: Results, variant: str) -> Picture:
         png = to_png(figure)
     worst = chosen[np.argmin(means[chosen])]
     spread = (
-        f"Diamonds: mean ± 1 std over {len(runs)} seeds (divisor n - 1); dots: single runs."
+        f"Diamonds: mean ± 1 std over {len(runs)} seeds (divisor n - 1); dots below: single runs."
         if len(runs) > 1
         else f"One run (seed {runs[0].seed}): no ± over seeds; whiskers: 95 % Clopper-Pearson interval over "
         "the class's images."

@@ -28,7 +28,7 @@ FEW_IMAGES = 10  # a run's bin of fewer has an accuracy of chance
 
 def _signed(value: float, _: int) -> str:
     percent = round(100 * value, 6)
-    return f"{percent:+g}" if percent else "0"
+    return f"{percent:+g}".replace("-", "−") if percent else "0"
 
 
 def _label(one: VariantComparison, pairwise: bool) -> str:
@@ -111,7 +111,7 @@ def calibration(results: Results, variant: str) -> Picture:
         if len(runs) > 1:
             enough = counts >= FEW_IMAGES
             top.plot(
-                confidences[enough], accuracies[enough], "o", ms=3.5, color=COLOURS[5], alpha=0.6, mec="none"
+                confidences[enough], accuracies[enough], "_", ms=9, mew=1.3, color=COLOURS[4], zorder=1.5
             )
         n = np.maximum(np.rint(pooled[filled] / len(runs)), 1)
         low, high = clopper_pearson(np.rint(accuracy * n), n)
@@ -129,12 +129,12 @@ def calibration(results: Results, variant: str) -> Picture:
         below.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         below.set_ylabel("images a run (log)" if len(runs) > 1 else "images (log)")
         below.set_xlabel("confidence: softmax probability of the predicted class, percent")
-        below.set_xlim(0, 1)
+        below.set_xlim(0, 1.012)  # the whole of a marker at 100 %
         as_percent("x", below)
         png = to_png(figure)
     gap = float(((confidence - accuracy) * pooled[filled]).sum() / pooled.sum())
     word = "above" if gap > 0 else "below"
-    dots = " Small dots: single runs, bins of at least 10 images." if len(runs) > 1 else ""
+    dots = " Dashes: single runs, bins of at least 10 images." if len(runs) > 1 else ""
     whose = f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
     caption = (
         "On the dashed line the network is right as often as it says; below it, it is too sure. "

@@ -83,4 +83,4 @@ def test_calibration_says_how_far_confidence_is_from_accuracy(lab: Lab) -> None:
 
 def test_several_seeds_are_pooled(results: Results) -> None:
     caption = uncertainty.calibration(results, "base").caption
-    assert "Pooled over 3 seeds" in caption and "Small dots: single runs" in caption
+    assert "Pooled over 3 seeds" in caption and "Dashes: single runs" in caption
