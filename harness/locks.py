@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import HeldError, RunError
+from harness.files import open_regular
+from harness.schema import one_line
 
 
 @contextmanager
@@ -36,8 +38,9 @@ def locked(
             lock.acquire(timeout=0)
         except Timeout:
             who = ""
-            with suppress(OSError, UnicodeDecodeError):  # it may be let go at this very moment
-                who = holder.read_text(encoding="utf-8").strip()
+            # It may be let go at this very moment.
+            with suppress(OSError, UnicodeDecodeError), open_regular(holder) as file:
+                who = one_line(file.read(200).decode())
             held = f"{what} is held by {who or 'another process'}"
             if not wait:
                 raise HeldError(f"{held}; wait for it, or stop it") from None
@@ -48,9 +51,17 @@ def locked(
         raise RunError(f"{path}: cannot be locked: {error.strerror or error}") from error
     try:
         with suppress(OSError):
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+            _name_holder(holder)
         yield
     finally:
         with suppress(OSError):
             holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _name_holder(path: Path) -> None:
+    """Write who holds the lock; never through a link to elsewhere, nor into a pipe that nobody reads."""
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags, 0o666)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import RunError, StudyError
+from harness.files import open_regular
 from harness.locks import locked
 
 Status = Literal["missing", "partial", "finished", "failed"]
 # What a finished run consists of beside run.json, which holds the checksums of these.
 ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", "model.safetensors")
+MAX_RECORD_BYTES = 64 << 20
 _ABSENT = object()
 
 
@@ -57,7 +59,7 @@ def _sync_folder(folder: Path) -> None:
 
 def sha256_file(path: Path) -> str:
     """Checksum of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -112,13 +114,14 @@ def read_record(path: Path) -> dict[str, Any] | None:
         RunError: it is not what was written.
     """
     try:
-        text = path.read_bytes()
+        with open_regular(path) as file:
+            text = file.read(MAX_RECORD_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        content = json.loads(text)
+        content = json.loads(text)  # longer than the most it is cut, and not intact
         intact = text == _sealed(content).encode()  # byte for byte, not only in what it means
     except (ValueError, AttributeError, TypeError, RecursionError):
         intact = False

@@ -109,3 +109,23 @@ def test_a_lock_below_a_file_is_one_line(tmp_path: Path, wait: bool) -> None:
     with pytest.raises(RunError, match=r"file/x\.lock: cannot be locked: ") as caught, lock:
         pass
     assert not isinstance(caught.value, HeldError)
+
+
+def test_what_lies_in_the_holders_place_is_neither_written_through_nor_waited_for(tmp_path: Path) -> None:
+    for kind in ("link", "pipe"):
+        lock, mine = tmp_path / f"{kind}.lock", tmp_path / "mine"
+        mine.write_text("keep")
+        if kind == "link":
+            lock.with_suffix(".holder").symlink_to(mine)
+        else:
+            os.mkfifo(lock.with_suffix(".holder"))
+        with locked(lock, "work"):
+            assert mine.read_text() == "keep"
+
+
+def test_a_holders_name_is_shown_as_text(tmp_path: Path) -> None:
+    lock = tmp_path / "run-base-0.lock"
+    with holder_process(lock):
+        lock.with_suffix(".holder").write_bytes(b"\x1b[2J\n" + 10_000 * b"x")
+        message = refusal(lock)
+    assert message.isprintable() and len(message) < 300

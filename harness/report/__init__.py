@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,9 +87,11 @@ def _as(file: str, kind: str) -> str:
 
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
     """Figures that an earlier report drew and this one did not; a user's own files stay."""
-    from harness.report.style import is_ours
+    from harness.files import open_regular
+    from harness.report.style import LARGEST_FIGURE, is_ours
 
     for path in folder.figures.glob("*"):
-        ours = path.suffix in (".png", ".svg", ".pdf") and path.name not in written and path.is_file()
-        if ours and is_ours(path.read_bytes()):
-            path.unlink()
+        if path.suffix in (".png", ".svg", ".pdf") and path.name not in written:
+            with suppress(OSError), open_regular(path) as file:  # a folder, a pipe: not ours
+                if is_ours(file.read(LARGEST_FIGURE)):
+                    path.unlink()

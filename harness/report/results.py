@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from harness.config import NAME_PATTERN, Study
 from harness.errors import RunError
+from harness.files import open_regular
 from harness.report import statistics
 from harness.schema import one_line
 from harness.store import RunFolder, StudyFolder, read_record, sha256_file
@@ -279,7 +281,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     Raises:
         RunError: a column is missing or a cell is no number.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         missing = [name for name in columns if name not in header]

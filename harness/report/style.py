@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 8.0  # inches; a report's column at 100 pixels an inch
 DPI = 200  # twice that, for screens of high density
 SIGNATURE = "ignite-harness report"  # in each PNG: what a later report may remove is what a report drew
+LARGEST_FIGURE = 32 << 20  # bytes that a report reads to tell; its own are far smaller
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), told apart with every common colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")

@@ -14,6 +14,7 @@ from ignite.handlers import Checkpoint
 from ignite.handlers.checkpoint import BaseSaveHandler
 
 from harness.errors import RunError
+from harness.files import open_regular
 from harness.store import atomic_write
 
 
@@ -63,9 +64,12 @@ def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
         RunError: it belongs to another configuration.
     """
     try:
-        checksum, _, content = path.read_bytes().partition(b"\n")
+        with open_regular(path) as file:
+            checksum, _, content = file.read().partition(b"\n")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(content).hexdigest().encode() != checksum:
         raise DamagedCheckpoint(f"{path}: damaged, its checksum does not match")
     try:

@@ -255,3 +255,45 @@ def test_control_characters_do_not_reach_the_terminal(nursery: Any, fragile: Pat
     assert done.status == 2 and done.stderr[:-1].isprintable() and done.stderr.count("\n") == 1
     with contextlib.suppress(FileNotFoundError):
         assert not (tmp_path / "\x1b[2J").exists()
+
+
+# ---- foreign things in the output folder ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.csv", "model.safetensors"])
+def test_a_pipe_in_a_runs_folder_is_not_waited_for_and_the_run_is_done_again(
+    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path, name: str
+) -> None:
+    (finished.run("base", 0).path / name).unlink()
+    os.mkfifo(finished.run("base", 0).path / name)
+    done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only", timeout=60)
+    assert done.status == 1 and f"damaged: {name}: cannot be read: not a regular file" in done.stderr
+    done = nursery.run(tmp_path, fragile, "--out", "out", timeout=60)
+    assert done.status == 0, done.stderr
+    same(finished.path)
+
+
+def test_a_pipe_for_a_range_test_and_a_record_of_gigabytes_are_done_again(
+    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
+) -> None:
+    finished.range_test_json("base").unlink()
+    os.mkfifo(finished.range_test_json("base"))
+    with finished.run("base", 0).record_file.open("r+b") as file:
+        file.truncate(3 << 30)
+    done = nursery.run(tmp_path, fragile, "--out", "out", more_memory=1 << 30, timeout=60)
+    assert done.status == 0, done.stderr
+    same(finished.path)
+
+
+def test_foreign_figures_are_left_alone(
+    nursery: Any, fragile: Path, finished: StudyFolder, tmp_path: Path
+) -> None:
+    own = {name: finished.figures / f"{name}.png" for name in ("folder", "pipe", "link", "large")}
+    own["folder"].mkdir()
+    os.mkfifo(own["pipe"])
+    own["link"].symlink_to("nowhere")
+    with own["large"].open("wb") as file:
+        file.truncate(3 << 30)
+    done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only", more_memory=1 << 30, timeout=60)
+    assert done.status == 0, done.stderr
+    assert all(os.path.lexists(path) for path in own.values())
