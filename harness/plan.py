@@ -38,7 +38,6 @@ class Variant:
     study: str
     name: str
     recipe: Recipe
-    target: float
     train_transforms: list[dict[str, Any]]
     test_transforms: list[dict[str, Any]]
     device: str
@@ -232,7 +231,6 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
         study=study.name,
         name=name,
         recipe=recipe,
-        target=study.target.test_accuracy,
         train_transforms=train_transforms,
         test_transforms=test_transforms,
         device=device,

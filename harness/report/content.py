@@ -193,7 +193,7 @@ def _runs(results: Results) -> list[Block]:
     for run in [run for run in results.runs if run in shown]:
         accuracy, loss = run.number("test_accuracy"), run.number("test_loss")
         best, seconds = run.number("best_test_accuracy"), run.number("seconds", "timings")
-        epochs = run.number("epochs_to_target")
+        arrival = run.arrival(results.study.target.test_accuracy)
         failed = run.status != "finished"
         rows.append(
             [
@@ -202,7 +202,7 @@ def _runs(results: Results) -> list[Block]:
                 "–" if failed or accuracy is None else f"{100 * accuracy:.2f}",
                 "–" if failed or loss is None else f"{loss:.4f}",
                 "–" if failed or best is None else f"{100 * best:.2f} ({run.number('best_epoch')})",
-                "–" if failed or epochs is None else f"{epochs}",
+                "–" if arrival is None else f"{arrival.epochs}",
                 minutes_text(seconds),
                 run.error or "–",
             ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import statistics
-from harness.report.results import Results, Run
+from harness.report.results import Arrival, Results, Run
 from harness.report.statistics import Distribution, Share, Spread, TimeToTarget
 
 if TYPE_CHECKING:
@@ -74,17 +74,16 @@ def gather(results: Results, variant: str) -> Evidence | None:
     failed = len(results.of(variant, "failed"))
     target, images = results.study.target.test_accuracy, len(found[0].labels)
     correct, ensemble = correctness(runs), results.ensembles.get(variant)
+    arrivals = [run.arrival(target) for run in runs]
     several = correct is not None and len(correct) > 1
     return Evidence(
         reached=statistics.share(sum(value >= target for value in accuracies), len(runs) + failed),
         p_above=statistics.p_above(accuracies, target),
         bootstrap=_bootstrap(accuracies),
-        epochs=_time(runs, failed, "epochs_to_target", [run.number("epochs") for run in runs]),
+        epochs=_time(arrivals, failed, "epochs", [run.number("epochs") for run in runs]),
         # a run that missed took every step of its schedule: more than any that did not
-        steps=_time(runs, failed, "steps_to_target", [None] * len(runs)),
-        seconds=_time(
-            runs, failed, "seconds_to_target", [run.number("train_seconds", "timings") for run in runs]
-        ),
+        steps=_time(arrivals, failed, "steps", [None] * len(runs)),
+        seconds=_time(arrivals, failed, "seconds", [run.number("train_seconds", "timings") for run in runs]),
         images=images,
         sampling_std=statistics.sampling_std(statistics.mean_of(accuracies), images),
         spread=statistics.spread(correct) if correct is not None else None,
@@ -108,11 +107,14 @@ def _bootstrap(values: Sequence[float]) -> tuple[float, float] | None:
     return statistics.bootstrap_interval(values) if len(values) >= statistics.BOOTSTRAP_FROM else None
 
 
-def _time(runs: Sequence[Run], failed: int, key: str, watched: Sequence[float | None]) -> TimeToTarget:
+def _time(
+    arrivals: Sequence[Arrival | None], failed: int, unit: str, watched: Sequence[float | None]
+) -> TimeToTarget:
     """Of the finished runs and of those that failed, which never will; ``watched``: how long, if known."""
-    reached, missed = [], [math.inf] * failed
-    for run, end in zip(runs, watched, strict=True):
-        time = run.number(key)
+    reached: list[float] = []
+    missed = [math.inf] * failed
+    for arrival, end in zip(arrivals, watched, strict=True):
+        time = None if arrival is None else getattr(arrival, unit)
         if time is None:
             missed.append(math.inf if end is None else end)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,15 @@ class Predictions:
         return np.flatnonzero(~self.correct)
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """Epochs, steps and seconds of training to the end of the first epoch that reached the target."""
+
+    epochs: int
+    steps: int | None
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One run, planned or found; finished and failed ones have a record, finished ones predictions."""
@@ -97,6 +107,19 @@ class Run:
         """A metric or timing of the record; None where it is unknown."""
         value = (self.record.get(table) or {}).get(key)
         return value if isinstance(value, int | float) else None
+
+    def arrival(self, target: float) -> Arrival | None:
+        """When it first reached the target, from its history; None where it never did, or did not finish."""
+        if self.status != "finished":
+            return None
+        accuracies = [row["test_accuracy"] for row in self.history]
+        reached = (at for at, value in enumerate(accuracies, 1) if value is not None and value >= target)
+        if (epoch := next(reached, None)) is None:
+            return None
+        images = (self.record["provenance"].get("data") or {}).get("train_images")
+        batch = (self.recipe.get("data") or {}).get("batch_size")
+        steps = epoch * math.ceil(images / batch) if images and batch else None
+        return Arrival(epoch, steps, math.fsum(row["train_seconds"] or 0.0 for row in self.history[:epoch]))
 
     @cached_property
     def rates(self) -> tuple[Row, ...]:

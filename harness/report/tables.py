@@ -85,6 +85,10 @@ def csv_text(columns: Sequence[str], rows: Cells) -> str:
 def _runs(results: Results) -> Iterator[list[Any]]:
     for run in results.runs:
         row: dict[str, Any] = {column: run.number(column) for column in RUNS[3:-2]}
+        # the study's present target decides, whatever it was when the run was made
+        arrival = run.arrival(results.study.target.test_accuracy)
+        row["epochs_to_target"] = arrival and arrival.epochs
+        row["seconds_to_target"] = arrival and arrival.seconds
         yield [run.variant, run.seed, run.status, *row.values(), run.number("seconds", "timings"), run.error]
 
 

@@ -126,7 +126,7 @@ def execute(
         write_record(folder.record_file, record)
         logits, labels, model = _train(variant, folder, data, rates, log, say, profile)
         _write_artefacts(variant, folder, log, logits, labels, model)
-        record["metrics"] |= _metrics(variant, log, logits, labels)
+        record["metrics"] |= _metrics(log, logits, labels)
         record["timings"] = _timings(log)
         record["provenance"]["earlier"] = log.earlier_origins
         record["provenance"]["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -286,13 +286,10 @@ def _write_artefacts(
     atomic_write(folder.path / "learning_rates.csv", _csv(("variant", "iteration", "epoch", "lr"), steps))
 
 
-def _metrics(
-    variant: Variant, log: Log, logits: NDArray[np.float32], labels: NDArray[np.int64]
-) -> dict[str, Any]:
+def _metrics(log: Log, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
     """The run's numbers: those of the last epoch; the best one is only mentioned."""
     accuracies = [row["test_accuracy"] for row in log.rows]
     best = max(accuracies)
-    reached = next((at for at, accuracy in enumerate(accuracies, 1) if accuracy >= variant.target), None)
     return {
         "epochs": len(log.rows),
         "test_accuracy": accuracy_from_logits(logits, labels),
@@ -300,9 +297,6 @@ def _metrics(
         "train_accuracy": log.rows[-1]["train_accuracy"],
         "best_test_accuracy": best,
         "best_epoch": accuracies.index(best) + 1,
-        "epochs_to_target": reached,
-        "steps_to_target": reached and reached * variant.steps_per_epoch,
-        "seconds_to_target": reached and math.fsum(row["train_seconds"] for row in log.rows[:reached]),
     }
 
 

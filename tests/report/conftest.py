@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -176,9 +176,14 @@ class Lab:
         *,
         logits: np.ndarray | None = None,
         weights: bytes | None = None,
+        before: Sequence[float] = (),
         **changes: Any,
     ) -> Path:
-        """A finished run of a trained network; other ``logits`` (N, 10) and weights may be given instead."""
+        """A finished run of a trained network; other ``logits`` (N, 10) and weights may be given instead.
+
+        Args:
+            before: test accuracies of the epochs before the last; without them they rise.
+        """
         run = self.folder.run(variant, seed)
         learnt, own = trained(seed % 3)
         weights = weights or learnt
@@ -192,9 +197,10 @@ class Lab:
         rows = []
         for epoch in range(1, EPOCHS + 1):
             gap = (EPOCHS - epoch) * (0.1 + 0.01 * seed)
+            measured = before[epoch - 1] if before and epoch < EPOCHS else accuracy - gap
             rows.append(
                 [variant, seed, epoch, 0.01 * epoch, loss + 2 * gap, 0.9 * accuracy - gap, loss + gap,
-                 accuracy - gap, 1.5, 0.5, 958.0]
+                 measured, 1.5, 0.5, 958.0]
             )  # fmt: skip
         history = "variant seed epoch lr train_loss train_accuracy test_loss test_accuracy train_seconds "
         atomic_write(run.path / "history.csv", csv_text(history + "eval_seconds images_per_second", rows))
@@ -208,13 +214,9 @@ class Lab:
             "test_accuracy": accuracy,
             "test_loss": loss,
             "train_accuracy": 0.9 * accuracy,
-            "best_test_accuracy": accuracy,
-            "best_epoch": EPOCHS,
-            **dict.fromkeys(("epochs_to_target", "steps_to_target", "seconds_to_target")),
+            "best_test_accuracy": max([*before, accuracy]),
+            "best_epoch": 1 + int(np.argmax([row[7] for row in rows])),
         }
-        if accuracy >= self.study.target.test_accuracy:
-            times = {"epochs": EPOCHS, "steps": EPOCHS * STEPS, "seconds": 6.0}
-            record["metrics"] |= {f"{unit}_to_target": time for unit, time in times.items()}
         timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
         run.finish({**record, "timings": timings})
         return run.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 
 from harness.report.evidence import Evidence, Missed, gather
 from harness.report.results import read_results
+from harness.report.summary import summarise
+from harness.report.tables import build_tables
+from harness.study_file import resolve
 
 Lab = Callable[..., Any]
 
@@ -36,13 +40,25 @@ def test_a_failed_run_has_not_reached_the_target_and_never_will(lab: Lab) -> Non
     assert (found.epochs.reached, found.epochs.n, found.epochs.median) == (1, 3, None)
 
 
-def test_times_to_the_target_are_those_of_the_runs(lab: Lab) -> None:
+def test_times_to_the_target_are_those_of_the_first_epoch_that_reached_it(lab: Lab) -> None:
     place = lab()
-    for seed in range(3):
-        place.finish("base", seed, logits=logits(place, []))
+    for seed, before in enumerate(([0.1, 0.2, 0.3], [0.1, 0.8, 0.2], [0.1, 0.2, 0.8])):
+        place.finish("base", seed, logits=logits(place, []), before=before)
     found = evidence(place)
     assert found is not None
-    assert (found.epochs.median, found.steps.median, found.seconds.median) == (4, 36, 6.0)
+    assert (found.epochs.median, found.steps.median, found.seconds.median) == (3, 27, 4.5)
+
+
+def test_a_target_that_was_changed_afterwards_decides_for_the_runs_that_are_there(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0, logits=logits(place, []), before=[0.1, 0.8, 0.95])
+    changed = resolve({**place.study.model_dump(exclude_none=True), "target": {"test_accuracy": 0.9}})
+    results = read_results(changed, place.folder, [0], ["base"])
+    found = gather(results, "base")
+    assert found is not None
+    assert (found.epochs.median, found.steps.median, found.seconds.median) == (3, 27, 4.5)
+    (row,) = csv.DictReader(build_tables(results, summarise(results))["runs"].splitlines())
+    assert (row["epochs_to_target"], row["seconds_to_target"]) == ("3", "4.5")
 
 
 def test_a_run_that_missed_the_target_took_longer(lab: Lab) -> None:
