@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.config import Study
-from harness.report import cost, findings
+from harness.report import cost, findings, seeds
 from harness.report.attribution_measures import Attributions
 from harness.report.attribution_page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
@@ -42,19 +42,22 @@ def compose(
     draw = _Figures(pictures, formats)
     sections = [
         Section("Summary", _result(results.study, summaries, summary)),
-        Section("Accuracy and learning curves", draw("accuracy", "curves")),
+        Section(
+            "Accuracy and learning curves",
+            [*draw("accuracy"), *seeds.distribution(summaries), *draw("curves")],
+        ),
         Section("How surely the target is reached", findings.target(summaries)),
         Section(
             "Variants compared" if results.study.comparisons == "all" else "Against the baseline",
             [*_in_words(results), *draw("comparisons"), *findings.comparisons(results)],
         ),
         Section("Against published numbers", findings.references(results, summaries)),
-        Section("Which part of the spread is luck", findings.spread(summaries)),
+        Section("Which part of the spread is luck", seeds.spread(summaries)),
         Section("Every run", _runs(results)),
         Section("Learning rates", [*_range_tests(results), *draw("range_test", "learning_rate")]),
         Section("Classes and errors", draw("per_class", "confusion", "misclassified")),
-        Section("Calibration", [*findings.calibration(summaries), *draw("calibration")]),
-        Section("What the seeds know together", findings.together(results, summaries)),
+        Section("Calibration", [*seeds.calibration(summaries), *draw("calibration")]),
+        Section("What the seeds know together", seeds.together(results, summaries)),
         Section(
             "What the network looks at",
             [*draw("gradcam"), *attribution_blocks(measured), *draw("attributions")],

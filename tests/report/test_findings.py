@@ -1,17 +1,15 @@
-"""The report's sentences and tables about the seeds: what is said, and what is left unsaid."""
+"""The report's sentences and tables about target, baseline and published numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.report import findings
 from harness.report.blocks import Block
 from harness.report.results import Results, read_results
-from harness.report.statistics import Spread
 from harness.report.summary import VariantSummary, summarise
 
 Lab = Callable[..., Any]
@@ -84,62 +82,10 @@ def test_one_seed_does_not_judge_a_published_number(place: Any) -> None:
     assert "–" not in base
 
 
-def test_the_two_noises_stand_in_two_tables(place: Any) -> None:
-    tables = [block for block in findings.spread(read(place)[1]) if block.kind == "table"]
-    assert [len(block.rows) for block in tables] == [1, 2]
-    assert not any("sampling" in name for name in tables[0].header)
-    assert not any("seeds" in name for name in tables[1].header)
-
-
-def test_of_one_run_no_part_of_the_spread_is_called_luck(place: Any) -> None:
-    assert "no_cutout: one run, of which nobody can say" in text(findings.spread(read(place)[1]))
-
-
-@pytest.mark.parametrize(
-    ("p_luck", "expected"),
-    [
-        (0.4, "luck on these images can explain all of it: no seed is shown to be better than another"),
-        (0.001, "the runs differ genuinely; luck on these images is 25 % of the variance"),
-        (None, "every seed is right on the same images"),
-    ],
-)
-def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None:
-    found = Spread(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025)
-    assert findings.reading(found) == expected
-
-
-def test_a_negative_estimate_is_named(lab: Lab) -> None:
-    made = lab(seeds=[0, 1])
-    labels = made.data.evaluation.labels
-    for seed in (0, 1):  # each misses 20 others
-        predicted = labels.copy()
-        predicted[20 * seed : 20 * seed + 20] = (predicted[20 * seed : 20 * seed + 20] + 1) % 10
-        made.finish("base", seed, logits=np.eye(10)[predicted] * 3)
-    (first, *_) = rows(findings.spread(read(made)[1]))
-    assert first[5] == "0 (estimate below 0)"
-
-
-def test_every_plus_minus_has_its_n_beside_it(place: Any) -> None:
-    base, other = rows(findings.calibration(read(place)[1]))
-    assert base[1] == "3" and all("±" in cell for cell in base[2:])
-    assert other[1] == "1" and not any("±" in cell for cell in other)
-
-
-def test_what_the_seeds_know_together_needs_several(place: Any) -> None:
-    results, summaries = read(place)
-    blocks = findings.together(results, summaries)
-    table = blocks[1]
-    assert table.rows[0][0] == "base" and len(table.rows) == 1
-    assert blocks[-1].title == "base: images that every seed misses, the most agreed on first"
-
-
 def test_without_a_finished_run_nothing_is_said(lab: Lab) -> None:
     results, summaries = read(lab())
     for blocks in (
         findings.target(summaries),
-        findings.spread(summaries),
-        findings.calibration(summaries),
         findings.references(results, summaries),
-        findings.together(results, summaries),
     ):
         assert blocks == []
