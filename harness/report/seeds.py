@@ -51,7 +51,8 @@ def distribution(summaries: list[VariantSummary]) -> list[Block]:
         f"and is shown from {BOOTSTRAP_FROM} on. The interquartile mean leaves out the lowest and the "
         "highest quarter (n // 4 runs each)."
     )
-    return [number_table(header, rows), explained(text)]
+    lead = "The same in numbers: the last epoch's accuracies over the seeds."
+    return [Block("text", lead), number_table(header, rows), explained(text)]
 
 
 # ---- which part is luck ---------------------------------------------------------------------------------
@@ -81,8 +82,8 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             for summary, one in split
         ]
         lead = (
-            "Seeds differ in accuracy. Part of that is chance on these images, the rest is genuine: some "
-            "runs are better networks than others."
+            "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it is genuine: "
+            "some runs are better networks than others."
         )
         text = (
             "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
