@@ -264,15 +264,14 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
 
 
 def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:
-    """A line for every planned run that has left no trace of how it ended."""
+    """A line for every planned run that could not be done, or has left no trace of how it ended."""
     lines = []
     for _, folder in plan.runs():
-        try:
-            ended = folder.status() in ("finished", "failed")
-        except RunError:  # the report says so
-            continue
-        if not ended:
-            cause = causes.get(folder.name, "its folder was removed; the same command does it again")
+        cause = causes.get(folder.name)
+        with suppress(RunError):  # damaged: the report says so
+            if cause is None and folder.status() not in ("finished", "failed"):
+                cause = "its folder was removed; the same command does it again"
+        if cause is not None:
             lines.append(f"{folder.name}: not finished: {cause}")
     return lines
 

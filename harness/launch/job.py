@@ -10,9 +10,10 @@ from typing import Any
 from harness.config import Recipe
 from harness.data.arrays import Data
 from harness.errors import RunError, StudyError
+from harness.locks import locked
 from harness.plan import Plan, Variant
 from harness.schedule import Rates, lr_milestones
-from harness.store import RunFolder, first_difference
+from harness.store import RunFolder, first_difference, write_record
 from harness.training.progress import Say
 
 
@@ -106,12 +107,51 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
     with folder.lock(wait=wait, say=job.say):
         if not needs_work(variant, folder, job.say):
             return
+        claim(variant, folder)
         if isinstance(rates, RunError):
             record_without_rates(variant, folder, rates)
             return
         data = job.load_data(variant.recipe)
         record = execute(variant, folder, data, rates, threads=job.threads, say=job.say, profile=job.profile)
         job.say(_outcome(folder, record))
+
+
+def claim(variant: Variant, folder: RunFolder) -> None:
+    """Record that a run is this configuration's before any work on it; call it under the run's lock.
+
+    Two processes may have begun at the same moment with two configurations of a variant, and neither have
+    seen the other's runs at its start: whoever claims a run second is refused.
+
+    Raises:
+        RunError: the variant's runs on disk are another configuration's.
+    """
+    with locked(folder.study.locks / f"claim-{variant.name}.lock", f"{folder.study.name}/{variant.name}"):
+        if folder.record() is not None:
+            return
+        if difference := _difference_beside(variant, folder):
+            raise RunError(f"{difference}; choose another --out")
+        record = {
+            "study": variant.study,
+            "variant": variant.name,
+            "seed": folder.seed,
+            "status": "running",
+            "digest": variant.digest,
+            "identity": variant.identity,
+            "error": None,
+            "metrics": {},
+        }
+        write_record(folder.record_file, record)
+
+
+def _difference_beside(variant: Variant, folder: RunFolder) -> str | None:
+    """Why the first other run of the variant is another configuration's; the rest are like that one."""
+    for other in folder.study.runs():
+        if other.variant == variant.name and other.seed != folder.seed:
+            with suppress(RunError):  # a damaged one says nothing
+                difference = difference_on_disk(variant, other)
+                if difference or other.record() is not None:
+                    return difference
+    return None
 
 
 def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:

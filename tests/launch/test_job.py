@@ -72,6 +72,20 @@ def test_force_moves_the_other_run_aside_and_keeps_it(tiny: Callable[..., Study]
     assert folders[0].verify()["metrics"]["epochs"] == 4
 
 
+def test_configurations_that_began_at_the_same_moment_do_not_share_a_variant(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
+    ours = planned(tiny(("seeds", [0, 2])), tmp_path)
+    theirs = planned(tiny(("seeds", [1, 2]), ("data.batch_size", 40)), tmp_path)
+    for plan in (ours, theirs):
+        check_folders(plan, force=False, say=print)  # nothing is there yet
+    assert serial(Job(ours, load, 1, print), 1) == {}
+    refused = serial(Job(theirs, load, 1, print), 1)
+    assert list(refused) == ["tiny/base/seed-1", "tiny/base/seed-2"]
+    assert all("data.batch_size: 40 planned" in cause for cause in refused.values())
+    assert not theirs.folder.run("base", 1).path.exists()
+
+
 @pytest.mark.parametrize("name", ["run.json", "history.csv", "predictions.npz", "model.safetensors"])
 def test_a_damaged_run_is_named_kept_and_done_again(
     tiny: Callable[..., Study], tmp_path: Path, name: str

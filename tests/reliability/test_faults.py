@@ -279,6 +279,25 @@ def test_a_folder_at_which_another_process_works_is_not_moved_aside(
     first.wait()
 
 
+def test_of_two_configurations_that_begin_together_the_second_is_refused(
+    nursery: Any, fragile: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out, "--seeds", "0")
+    first.stop_at("fragile/base  range test: ")
+    other = ("--seeds", "1", "--set", "data.batch_size=40")
+    second = nursery.begin(tmp_path / "second", fragile, "--out", out, *other)
+    while "waiting for it" not in second.said:
+        time.sleep(0.005)
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait().status == 0
+    done = second.wait()
+    assert done.status == 1
+    assert "fragile/base/seed-1: not finished: " in done.stderr
+    assert "recipe.data.batch_size: 40 planned, 32 on disk" in done.stderr
+    assert not (out / "fragile/runs/base/seed-1").exists()
+
+
 # ---- what does not belong together ------------------------------------------------------------------------
 
 
