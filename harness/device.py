@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import StudyError
+from harness.schema import one_line
 
+MOST_THREADS = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -93,9 +95,17 @@ def prepare(device: str, threads: int) -> None:
 
 
 def threads_for(runs_at_once: int) -> int:
-    """``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once."""
+    """``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once.
+
+    Raises:
+        StudyError: more threads than any machine has; the process would die of them.
+    """
     setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested regions
-    if setting.isdecimal() and int(setting) > 0:
+    if setting.isdecimal() and setting.strip("0"):
+        if len(setting) > 20 or int(setting) > MOST_THREADS:
+            raise StudyError(
+                f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the most; unset it"
+            )
         return int(setting)
     return max(1, usable_cores() // runs_at_once)
 

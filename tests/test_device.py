@@ -154,6 +154,16 @@ def test_threads_are_the_cores_divided_by_the_runs_at_once(
     assert threads_for(10_000) == 1
 
 
+@pytest.mark.parametrize("setting", ["1025", "100000", "9" * 5_000])
+def test_more_threads_than_any_machine_has_are_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    with pytest.raises(
+        StudyError, match="^OMP_NUM_THREADS=.*: 1024 threads are the most; unset it$"
+    ) as refused:
+        threads_for(1)
+    assert len(str(refused.value)) < 120
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin processes")
 def test_cores_this_process_may_not_use_are_not_counted() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
