@@ -355,7 +355,13 @@ class StudyFolder:
             StudyError: naming the folder.
         """
         existing = self.path
-        while not os.path.exists(existing) and existing != existing.parent:
-            existing = existing.parent
+        while existing != existing.parent:
+            try:
+                os.lstat(existing)  # not stat: a link to nowhere is in the way
+                break
+            except (FileNotFoundError, NotADirectoryError):
+                existing = existing.parent
+            except OSError as error:  # a name too long, a folder that may not be entered
+                raise StudyError(f"--out: {str(self.path)[:200]}: {error.strerror}") from None
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise StudyError(f"--out: {existing} is not a folder that can be written to")

@@ -399,6 +399,15 @@ def test_results_that_could_not_be_written_are_refused_before_any_work(tmp_path:
             StudyFolder(out, "study").check_writable()
 
 
+def test_a_link_to_nowhere_and_a_name_too_long_are_no_places_for_results(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere/below")
+    with pytest.raises(StudyError, match="^--out: .*link is not a folder that can be written to$"):
+        StudyFolder(tmp_path / "link", "study").check_writable()
+    for name in (300 * "x", "/".join(30 * [200 * "x"])):
+        with pytest.raises(StudyError, match="^--out: .*: File name too long$"):
+            StudyFolder(tmp_path / name, "study").check_writable()
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
