@@ -81,7 +81,7 @@ def load_study(
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise StudyError(f"{path}: larger than {MAX_FILE_BYTES} bytes; a study is a small text file")
-        raw = _parse_toml(path.read_text(encoding="utf-8"))
+        raw = _parse_toml(path.read_text(encoding="utf-8-sig"))  # some editors put a mark first
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not valid TOML: {one_line(error)}") from None
     except (RecursionError, ValueError) as error:

@@ -250,7 +250,6 @@ def test_an_integer_that_toml_has_not_is_refused(path: str, value: int) -> None:
         (b"name = ", "not valid TOML: "),
         (b'name = "\xff"', "not valid TOML: "),
         ('name = "x"'.encode("utf-16"), "not valid TOML: "),
-        (b"\xef\xbb\xbfname = 1", "not valid TOML: "),
         (b'name = "\\ud800"', "not valid TOML: "),
         (b"a = 1\na = 2", "not valid TOML: "),
         (b"\x00", "not valid TOML: "),
@@ -286,6 +285,12 @@ def test_a_study_that_is_not_there_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(lambda: load_study(name)).startswith(expected)
+
+
+def test_an_editors_byte_order_mark_and_line_ends_are_no_mistake(tmp_path: Path) -> None:
+    text = builtin_studies()["quickstart"].read_bytes()
+    path = write(tmp_path, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    assert load_study(str(path)).to_toml() == load_study("quickstart").to_toml()
 
 
 def test_a_folder_is_no_study(tmp_path: Path) -> None:
