@@ -40,7 +40,8 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         digits = max(len(first), len(last))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or digits > 16:
+        numbers = part.isascii() and first.isdecimal() and (last.isdecimal() or not dash)
+        if not numbers or digits > 16:
             raise StudyError(f"--seeds {one_line(text, 80)}: expected seeds such as 0,1,2 or 0-4")
         low, high = int(first), int(last or first)
         if high < low or len(seeds) + high - low >= MAX_SEEDS:
@@ -249,11 +250,11 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     for plan in plans:
         check_plan(plan)
         check_folders(plan, force=options["force"], say=speak)
-    launch = get_launcher(options["launcher"])
+    launch, threads = get_launcher(options["launcher"]), threads_for(options["workers"])
     for plan in plans:
         plan.folder.write_study(plan.study.to_toml())
         speak(_opening(plan))
-        job = Job(plan, images, threads_for(options["workers"]), speak, options["profile"])
+        job = Job(plan, images, threads, speak, options["profile"])
         lost = _lost(plan, launch(job, options["workers"]))
         for line in lost:
             complain(line)

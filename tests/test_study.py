@@ -25,7 +25,7 @@ def test_seeds_are_named_themselves(text: str, seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "1,", "-1", "1-", "4-0", "0-999999999", "0,0", "0-3,2", "1.5", "0x1", "²"]
+    "text", ["", "a", "1,", "-1", "1-", "4-0", "0-999999999", "0,0", "0-3,2", "1.5", "0x1", "²", "٣", "1-٣"]
 )
 def test_what_is_not_seeds_is_refused(text: str) -> None:
     with pytest.raises(StudyError, match="--seeds"):
