@@ -281,10 +281,11 @@ def confusion(results: Results, variant: str) -> Picture:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("actual class")
         png = to_png(figure)
-    np.fill_diagonal(counts, 0)
-    actual, predicted = np.unravel_index(int(counts.argmax()), counts.shape)
+    errors = np.array(percent)
+    np.fill_diagonal(errors, 0)
+    actual, predicted = np.unravel_index(int(errors.argmax()), errors.shape)
     most = ""
-    if counts.max():
+    if errors.max():
         most = (
             f" Most frequent error: {short(names[actual], 40)} taken for {short(names[predicted], 40)}, "
             f"{percent[actual, predicted]:.1f} % of its images."
