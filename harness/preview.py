@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from harness.config import Recipe, Study
 from harness.data import FACTS
 from harness.data.arrays import Data
 from harness.errors import DataError, RunError
+from harness.launch.job import difference_on_disk
 from harness.plan import Outline, Variant, check_recipe, choose_variants, outline, resolve_variant
 from harness.schedule import lr_milestones, rates_at, resolve_rates
 from harness.store import StudyFolder
@@ -36,7 +38,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a variant: without its data no digest, and of an unknown data set no cost."""
+    """What is known of a variant: without its data no digest, and of an unknown data set no cost.
+
+    ``refusal``: why what lies on disk is another configuration's.
+    """
 
     name: str
     recipe: Recipe
@@ -44,6 +49,7 @@ class _Known:
     outline: Outline | None
     learning_rates: list[float | None]
     seeds: list[tuple[int, str]]
+    refusal: str | None
 
 
 def as_json(previews: list[Preview]) -> str:
@@ -79,9 +85,18 @@ def _look(preview: Preview, name: str) -> _Known:
             images = min(images, recipe.data.train_limit or images)
             facts = outline(study, name, images, known.size, known.classes)
     rates = _learning_rates(recipe, variant, facts, preview.folder)
-    return _Known(
-        name, recipe, variant, facts, rates, [(seed, _status(preview, name, seed)) for seed in study.seeds]
-    )
+    seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
+    refusal = _refusal(preview.folder, variant) if variant else None
+    return _Known(name, recipe, variant, facts, rates, seeds, refusal)
+
+
+def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
+    for run in folder.runs():
+        if run.variant == variant.name:
+            with suppress(RunError):  # a damaged one is done again
+                if difference := difference_on_disk(variant, run):
+                    return difference
+    return None
 
 
 def _learning_rates(
@@ -137,6 +152,8 @@ def _study_lines(preview: Preview) -> list[str]:
                 f"    digest {known.variant.digest[:16]}, {known.variant.device}, {known.variant.precision}"
             )
         lines += _cost_lines(known)
+        if known.refusal:
+            lines.append(f"    a real start refuses: {known.refusal}; choose another --out, or --force")
         if known.outline and known.outline.layers not in shown:
             shown.append(known.outline.layers)
             lines += _layer_lines(known.outline)

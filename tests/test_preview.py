@@ -69,3 +69,11 @@ def test_more_images_than_there_are_is_refused(command: Command, tiny_file: Path
     done = command(tiny_file, "--dry-run", "--set", "data.holdout=50")  # of which test_limit takes 60
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == "error: data.test_limit = 60: expected 1 to 50, the number of images in the split\n"
+
+
+def test_runs_of_another_configuration_are_named(command: Command, tiny_file: Path) -> None:
+    assert command(tiny_file, "--seeds", "0", "--set", "schedule.epochs=2").returncode == 0
+    done = command(tiny_file, "--dry-run")
+    assert done.returncode == 0
+    assert "a real start refuses: " in done.stdout and "schedule.epochs: 3 planned, 2 on disk" in done.stdout
+    assert "refuses" not in command(tiny_file, "--dry-run", "--set", "schedule.epochs=2").stdout

@@ -45,6 +45,8 @@ class Choice:
             return f"No image {seed} is misclassified: these are its {len(self.indices)} least confident ones"
         assert self.run.predictions is not None
         errors = len(self.run.predictions.wrong)
+        if errors == 1:
+            return f"The one error {seed}"
         if errors == len(self.indices):
             return f"All {errors} errors {seed}, the most confident first"
         return f"The {len(self.indices)} most confident of {errors:,} errors {seed}"
