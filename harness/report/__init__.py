@@ -56,7 +56,7 @@ def write_report(
         summary = conclude(results, summaries, [*warnings(results), *sanity_warnings(measured)], asked)
         for name, text in {**build_tables(results, summaries), **attribution_tables(measured)}.items():
             atomic_write(folder.tables / f"{name}.csv", text)
-        drawn, notes = draw(results, summaries, images, measured)
+        drawn, notes = draw(results, summaries, images, measured, formats)
         # what keeps the galleries from being drawn is said once
         notes += [
             f"{variant}: Grad-CAM is not measured: {error}"

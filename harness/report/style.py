@@ -62,14 +62,14 @@ class Picture:
         name: ``curves``, ``confusion``, ...
         variant: whose own figure it is; None for one that compares all.
         caption: what is drawn, with the n of every ±, and what to look for.
-        figure: what the PNG was drawn from, for other formats.
+        figure: what the PNG was drawn from, for other formats; None where none is wanted.
     """
 
     name: str
     variant: str | None
     caption: str
     png: bytes
-    figure: Figure = field(compare=False, repr=False)
+    figure: Figure | None = field(compare=False, repr=False)
 
 
 @contextmanager
@@ -100,6 +100,7 @@ def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
 
 def to_vector(picture: Picture, kind: str) -> bytes:
     """The picture as ``svg`` or ``pdf``, the same bytes each time."""
+    assert picture.figure is not None
     content, notes = io.BytesIO(), {"Creator": SIGNATURE, "Date": None}
     if kind == "pdf":
         notes = {"Creator": SIGNATURE, "CreationDate": None}

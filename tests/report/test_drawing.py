@@ -42,6 +42,14 @@ def test_a_finished_run_with_its_data_gets_every_figure(place: Any) -> None:
     assert names(place, place.load_data) == (["accuracy", "curves", *OWN, *GALLERIES, "attributions"], [])
 
 
+@pytest.mark.parametrize("formats", [(), ("svg",)])
+def test_what_a_png_was_drawn_from_is_kept_only_for_other_formats(place: Any, formats: tuple[str]) -> None:
+    results = read_results(place.study, place.folder, [0], ["base"])
+    pictures, _ = draw(results, summarise(results), RunImages(results, None), [], formats)
+    assert [picture.figure is not None for picture in pictures] == [bool(formats)] * len(pictures)
+    assert pictures
+
+
 def test_without_data_galleries_are_left_out_with_a_note(place: Any) -> None:
     found, (note,) = names(place, None)
     assert found == ["accuracy", "curves", *OWN]
