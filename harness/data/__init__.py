@@ -16,6 +16,7 @@ import platformdirs
 
 from harness.data.arrays import Data, Request, Split, hold_out, limit
 from harness.errors import DataError
+from harness.schema import one_line
 
 Source = Callable[[Request], Split]
 
@@ -90,7 +91,11 @@ def load_data(
     load = _find(source)
 
     def read(request: Request) -> Split:
-        split = load(request)
+        try:
+            split = load(request)
+        except OSError as error:  # a folder that may not be entered
+            place = one_line(error.filename or root, 200)
+            raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
         _check_classes(split, f"{source}, {request.which} split")
         return split
 
@@ -126,6 +131,8 @@ def _find(source: str) -> Source:
 
 
 def _check_classes(split: Split, where: str) -> None:
+    if len(split.classes) < 2:
+        raise DataError(f"{where}: only the class {split.classes[0]!r}; there is nothing to tell apart")
     empty = np.flatnonzero(np.bincount(split.labels, minlength=len(split.classes)) == 0)
     if len(empty):
         raise DataError(

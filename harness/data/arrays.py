@@ -92,7 +92,8 @@ def split_of(
         where: the file or folder that an error names.
 
     Raises:
-        DataError: wrong type or shape, no image, a label without a class, a class name twice.
+        DataError: wrong type or shape, no image, a label without a class, a class name twice or not
+            to be written as text.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise DataError(f"{where}: images are {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)")
@@ -104,6 +105,8 @@ def split_of(
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{where}: the class name {twice!r} stands twice")
+    if unreadable := [name for name in names if any("\ud800" <= char <= "\udfff" for char in name)]:
+        raise DataError(f"{where}: the class name {ascii(unreadable[0])} is not valid UTF-8")
     wrong = (labels < 0) | (labels >= len(names))
     if wrong.any():
         index = int(np.flatnonzero(wrong)[0])

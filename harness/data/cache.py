@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,12 +55,16 @@ def cached(
         build: reads the files.
 
     Raises:
-        DataError: a file is gone; whatever ``build`` raises.
+        DataError: a file is gone or none; whatever ``build`` raises.
     """
     try:
-        stamps = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+        found = [(file, file.stat()) for file in files]
     except OSError as error:
         raise DataError(f"{source}: {error.filename} cannot be read: {error.strerror}") from error
+    for file, about in found:
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for without end
+            raise DataError(f"{source}: {file} is not a regular file")
+    stamps = [(str(file), about.st_size, about.st_mtime_ns) for file, about in found]
     prefix = f"{source}-{which}-{_short_hash([source, which, *map(str, place)])}"
     state = _short_hash([decode.VERSION, PIL.__version__, stamps])
     entry = cache_folder() / f"{prefix}-{state}.safetensors"
@@ -128,9 +133,9 @@ def _read(entry: Path, read: Callable[[Any], _Kept]) -> _Kept | None:
     """What ``read`` makes of an entry's open file; None where there is none, or a damaged one."""
     from safetensors import SafetensorError, safe_open
 
-    if not entry.exists():
-        return None
     try:
+        if not entry.exists():
+            return None
         with safe_open(entry, framework="numpy") as arrays:
             return read(arrays)
     except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError) as error:

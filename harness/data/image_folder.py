@@ -72,10 +72,15 @@ def _files(class_folder: Path) -> tuple[list[Path], list[Path]]:
     """Images and other files below the folder, hidden ones left out, sorted by path."""
     images: list[Path] = []
     others: list[Path] = []
-    for directory, folders, names in os.walk(class_folder):
+    # Without onerror, a folder that may not be entered would silently be without images.
+    for directory, folders, names in os.walk(class_folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):
                 path = Path(directory, name)
                 (images if path.suffix.lower() in EXTENSIONS else others).append(path)
     return sorted(images), sorted(others)
+
+
+def _raise(error: OSError) -> None:
+    raise error

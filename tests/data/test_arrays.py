@@ -34,6 +34,12 @@ def positions(split):
         (np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), ["a"], "image 1 has label 1, expected 0 to 0"),
         (np.zeros((2, 4, 4, 3), np.uint8), np.array([0, -1]), ["a"], "image 1 has label -1"),
         (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), ["a", "a"], "'a' stands twice"),
+        (
+            np.zeros((2, 4, 4, 3), np.uint8),
+            np.zeros(2, np.int64),
+            ["a", "\udcff"],
+            r"name '\\udcff' is not valid",
+        ),
     ],
 )
 def test_arrays_that_are_no_split_are_refused_in_one_line(images, labels, classes, message):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,6 +149,18 @@ def test_cache_that_cannot_be_written_is_no_error(file, folder, caplog):
     folder.write_text("a file where the folder should be")
     assert get(file, Build()).sha256 == split().sha256
     assert "HARNESS_CACHE" in caplog.text
+
+
+def test_cache_that_may_not_be_entered_is_no_error(file, folder, monkeypatch):
+    real = Path.exists
+
+    def exists(path):  # root may enter every folder
+        if path.parent == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert get(file, Build()).sha256 == split().sha256
 
 
 def test_write_that_fails_half_way_leaves_nothing(file, folder, monkeypatch):

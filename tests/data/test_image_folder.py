@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data import image_folder
+from harness.data import image_folder, load_data
 from harness.data.arrays import Request
 from harness.errors import DataError
 
@@ -123,3 +126,23 @@ def test_images_are_the_ones_written(root):
     noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(noise).save(root / "train" / "cat" / "b.png")
     assert (load(root).images[0] == noise).all()
+
+
+def test_pipe_among_the_images_is_refused_and_not_waited_for(root):
+    os.mkfifo(root / "train" / "cat" / "pipe.png")
+    with pytest.raises(DataError, match="pipe.png is not a regular file"):
+        load(root)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+def test_folder_that_may_not_be_entered_is_refused_and_not_taken_for_empty(root, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):  # root may enter every folder
+        if str(path).endswith("deeper"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="image_folder: .*deeper cannot be read: Permission denied"):
+        load_data("image_folder", root, progress=False)

@@ -94,11 +94,12 @@ def test_environment_names_the_default_folder(tmp_path, monkeypatch):
 
 
 def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
-    put(tmp_path / "train" / "a" / "0.png", (8, 4))
-    put(tmp_path / "test" / "a" / "0.png", (4, 4))
+    for name in ("a", "b"):
+        put(tmp_path / "train" / name / "0.png", (8, 4))
+        put(tmp_path / "test" / name / "0.png", (4, 4))
     with pytest.raises(DataError, match="train images are 8x4 pixels, test images 4x4: set data.image_size"):
         load_data("image_folder", tmp_path)
-    assert load_data("image_folder", tmp_path, image_size=4).train.images.shape == (1, 4, 4, 3)
+    assert load_data("image_folder", tmp_path, image_size=4).train.images.shape == (2, 4, 4, 3)
 
 
 OWN_SOURCE = """
@@ -109,6 +110,8 @@ def load(request):
     count = {"train": 6, "test": 4}[request.which]
     labels = np.arange(count) % (3 if request.path == "empty" else 2)
     classes = ["a", "b", "c", "d"] if request.path == "empty" else ["a", "b"]
+    if request.path == "one":
+        labels, classes = np.zeros_like(labels), ["a"]
     if request.path == "differ":
         classes = [f"{request.which} a", "b"]
     return split_of(np.zeros((count, 4, 4, 3), np.uint8), labels, classes)
@@ -145,6 +148,11 @@ def test_source_that_cannot_be_imported_is_one_line(tmp_path, installed):
 def test_class_without_an_image_is_refused(tmp_path, installed):
     with pytest.raises(DataError, match="theirs, train split: no image of class 'd'"):
         load_data("theirs", tmp_path, path="empty")
+
+
+def test_data_of_a_single_class_is_refused(tmp_path, installed):
+    with pytest.raises(DataError, match="theirs, train split: only the class 'a'"):
+        load_data("theirs", tmp_path, path="one")
 
 
 def test_splits_with_different_classes_are_refused(tmp_path, installed):
