@@ -249,7 +249,9 @@ def _damage(path: Path, error: Exception) -> str:
 
 def _cause(record: dict[str, Any]) -> str:
     error = record.get("error") or {}
-    text = f"{error.get('kind', 'failed')}: {error.get('message', 'no cause recorded')}"
+    kind, text = error.get("kind", "failed"), str(error.get("message", "no cause recorded"))
+    if not text.startswith(f"{kind}: "):
+        text = f"{kind}: {text}"
     iteration = error.get("iteration")
     if iteration is not None and f"iteration {iteration}" not in text:
         text += f" (iteration {iteration})"

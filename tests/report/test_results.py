@@ -62,6 +62,8 @@ def test_a_failed_run_keeps_its_cause(lab: Lab) -> None:
     place.fail("base", 0)
     run = only(read(place))
     assert (run.status, run.error) == ("failed", "diverged: loss not finite (iteration 12)")
+    place.fail("base", 0, kind="ValueError", message="ValueError: not this", iteration=None)
+    assert only(read(place)).error == "ValueError: not this"
 
 
 @pytest.mark.parametrize(
