@@ -40,3 +40,22 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
         return optimizer
     except Exception as error:  # whatever the optimizer's own checks raise
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+
+
+def check_step(config: OptimizerConfig, where: str = "study") -> None:
+    """Take two steps with a small matrix: some arguments are seen to be wrong only then.
+
+    Raises:
+        StudyError: what the optimizer says to them.
+    """
+    if "capturable" in config.options:  # for a GPU's tensors only
+        return
+    parameter = nn.Parameter(torch.ones(2, 2))
+    optimizer = create_optimizer(config, nn.ParameterList([parameter]), where)
+    optimizer.param_groups[0]["lr"] = 0.01
+    parameter.grad = torch.ones(2, 2)
+    try:
+        for _ in range(2):  # momentum begins with the second
+            optimizer.step()
+    except Exception as error:  # whatever it meets
+        raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None

@@ -115,13 +115,14 @@ def check_recipe(study: Study, name: str) -> None:
     """
     from harness.data.augment import check_transforms
     from harness.models import model_options
-    from harness.optimizers import create_optimizer
+    from harness.optimizers import check_step, create_optimizer
 
     recipe, where = study.recipes[name], _where(study, name)
     check_transforms(recipe.augment.train, f"{where}: augment.train")
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
     optimizer = create_optimizer(recipe.optimizer, _network(recipe, classes=2), where)
+    check_step(recipe.optimizer, where)
     cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
     if cycles and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
         raise StudyError(

@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.config import OptimizerConfig
 from harness.errors import StudyError
-from harness.optimizers import create_optimizer
+from harness.optimizers import check_step, create_optimizer
 
 UNFIT = ("LBFGS", "SparseAdam", "Optimizer")
 ALL = sorted(
@@ -108,3 +108,26 @@ def test_what_torch_refuses_is_said_in_its_words_on_one_line(
 def test_the_place_of_the_mistake_is_named() -> None:
     with pytest.raises(StudyError, match="^tiny: variants.x: optimizer.name: "):
         create_optimizer(OptimizerConfig(name="SDG"), nn.Linear(1, 1), "tiny: variants.x")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("Adam", {"betas": [0.9, 0.9, 0.9]}, "too many values"),
+        ("SGD", {"weight_decay": 1e308}, "overflow"),
+        ("SGD", {"momentum": 0.9, "dampening": 1e308}, "overflow"),
+        ("SGD", {"differentiable": True}, "in-place"),
+    ],
+)
+def test_what_only_a_step_shows_is_refused_before_any_work(
+    name: str, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(StudyError, match=f"^tiny: optimizer: torch.optim.{name} says: .*{says}"):
+        check_step(OptimizerConfig(name=name, **options), "tiny")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "Rprop", "Adafactor", "RMSprop"])
+def test_a_step_with_usual_arguments_passes_and_draws_no_random_number(name: str) -> None:
+    before = torch.get_rng_state()
+    check_step(OptimizerConfig(name=name))
+    assert torch.equal(torch.get_rng_state(), before)
