@@ -134,7 +134,7 @@ def main() -> None:
     if device == "cpu":
         say("training steps, five minutes")
         parts += ["## A training step on a CPU, by what it uses", step.rows(batch=training.BATCH, steps=5)]
-    bench = training.make_bench(device, options.steps or (98 if device.startswith("cuda") else 12))
+    bench = training.make_bench(device, options.steps or (98 if device.startswith("cuda") else 16))
     prepare(device, usable_cores())
     matrix = matrix_rate(device, bench.variant.precision)
     say("epochs, twenty minutes")

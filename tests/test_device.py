@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -182,6 +183,30 @@ def test_prepare_sets_the_threads_and_keeps_what_the_cpu_computes() -> None:
         assert torch.equal(values, torch.linspace(-3, 3, 1000).softmax(0))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's allocator keeps what it is told to"
+)
+def test_memory_that_is_kept_goes_back_when_released() -> None:
+    code = """if True:
+        import torch
+        from pathlib import Path
+        from harness.device import prepare, release_memory
+        def held():
+            return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) // 1024
+        prepare("cpu", 1)
+        before = held()
+        blocks = [torch.ones(2**20) for _ in range(64)]  # 4 MiB each
+        last = torch.ones(1000)
+        del blocks
+        kept = held()
+        release_memory("cpu")
+        print(kept - before, held() - before)
+    """
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    kept, after = map(int, output.split())
+    assert kept > 200 and after < 60
 
 
 def test_a_tensor_is_moved_unchanged() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.config import Loss as LossConfig
-from harness.device import autocast
+from harness.device import autocast, release_memory
 from harness.errors import StudyError
 from harness.schedule import Milestones
 
@@ -54,6 +54,7 @@ def create_trainer(
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
 
     trainer = _engine(step)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: release_memory(device))
     Accuracy(lambda output: (output["logits"], output["labels"]), device=device).attach(trainer, "accuracy")
     # ignite's Loss weighs each batch by its size; the value itself is already there.
     Loss(

@@ -50,7 +50,7 @@ HISTORY_COLUMNS = (
 # What makes two processes' parts of one run differ.
 ORIGIN = ("harness", "git", "versions", "hardware", "device", "precision", "threads", "batches")
 # Evaluation in batches of a fixed size: it does not depend on the recipe's, and fits every machine.
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 500
 
 
 @dataclass
