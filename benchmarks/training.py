@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from harness.config import Study
 from harness.data.arrays import Data, split_of
 from harness.data.batches import Batches
-from harness.device import autocast, memory_format, prepare, synchronize, usable_cores
+from harness.device import autocast, memory_format, synchronize, usable_cores
 from harness.models import build_model
 from harness.plan import Variant, resolve_variant
 from harness.schedule import resolve_rates
@@ -61,15 +61,15 @@ class Bench:
 
 
 def make_bench(device: str, steps: int) -> Bench:
-    """Random images of CIFAR-10's size; what is in them does not change the time."""
+    """Random images of CIFAR-10's size, and a fifth as many to evaluate on."""
     rng = np.random.default_rng(0)
     names = tuple(map(str, range(10)))
     train, test = (
         split_of(rng.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 10, names)
-        for count in (steps * BATCH, 2 * EVALUATION_BATCH)
+        for count in (steps * BATCH, -(-steps * BATCH // (5 * EVALUATION_BATCH)) * EVALUATION_BATCH)
     )
     data = Data(train, test, "test")
-    settings = ["schedule.epochs=3", "schedule.peak_epoch=1"]
+    settings = ["schedule.epochs=2", "schedule.peak_epoch=1"]
     study = load_study("annealed", settings=settings)
     variant = resolve_variant(study, "base", data, device=device)
     made = (
@@ -110,8 +110,8 @@ def bare(bench: Bench) -> Callable[[], None]:
     return epoch
 
 
-def harness_epochs(bench: Bench) -> list[float]:
-    """Seconds of the second and the third epoch of a run of three, from one epoch's line to the next."""
+def harness_epoch(bench: Bench) -> float:
+    """Seconds of the second epoch of a run of two, from one epoch's line to the next."""
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as out:
         folder = StudyFolder(Path(out), bench.study.name).run("base", 0)
@@ -125,7 +125,7 @@ def harness_epochs(bench: Bench) -> list[float]:
             say=lambda line: ends.append(time.perf_counter()),
         )
     assert record["status"] == "finished", record["error"]
-    return [later - earlier for earlier, later in zip(ends[:2], ends[1:3], strict=True)]
+    return ends[1] - ends[0]
 
 
 def ignite_plain(bench: Bench) -> Callable[[], None]:
@@ -272,32 +272,35 @@ def published_seconds(device: str, steps: int) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
-def compare(device: str, steps: int, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """Seconds of an epoch, by contender: ``PAIRS`` alternating pairs of bare and harness, then the others."""
-    bench = make_bench(device, steps)
-    prepare(device, usable_cores())
+def compare(bench: Bench, short: Bench, say: Callable[[str], None]) -> dict[str, list[float]]:
+    """Images/s by contender: ``PAIRS`` alternating pairs of bare loop and harness, then the others.
+
+    Args:
+        bench: for the pairs; what a harness epoch costs beside its steps weighs the more, the fewer they are.
+        short: for the others, which are not compared to the percent.
+    """
+    device = bench.device
     loop = bare(bench)
     timed(loop, device)
-    seconds: dict[str, list[float]] = {"bare loop": [], "harness": []}
+    rates: dict[str, list[float]] = {"bare loop": [], "harness": []}
     for pair in range(PAIRS):
-        seconds["bare loop"] += [timed(loop, device), timed(loop, device)]
-        seconds["harness"] += harness_epochs(bench)
-        say(f"pair {pair + 1} of {PAIRS}: {_last(seconds)}")
+        rates["bare loop"].append(bench.images / timed(loop, device))
+        rates["harness"].append(bench.images / harness_epoch(bench))
+        last = ", ".join(f"{name} {found[-1]:.1f}" for name, found in rates.items())
+        say(f"pair {pair + 1} of {PAIRS}: {last} images/s")
+    rates["bare loop"].append(bench.images / timed(loop, device))
     for name, make in {
         "Ignite, create_supervised_trainer": ignite_plain,
         "Lightning, Trainer": lightning,
     }.items():
-        epoch = make(bench)
+        epoch = make(short)
         timed(epoch, device)
-        seconds[name] = [timed(epoch, device) for _ in range(3)]
-        say(f"{name}: {statistics.median(seconds[name]):.2f} s")
-    seconds["the published way"] = published_seconds(device, steps)
-    say(f"the published way: {statistics.median(seconds['the published way']):.2f} s")
-    return seconds
-
-
-def _last(seconds: dict[str, list[float]]) -> str:
-    return ", ".join(f"{name} {sum(times[-2:]) / 2:.2f} s" for name, times in seconds.items())
+        rates[name] = [short.images / timed(epoch, device) for _ in range(3)]
+        say(f"{name}: {statistics.median(rates[name]):.1f} images/s")
+    name = "the published way"
+    rates[name] = [short.images / seconds for seconds in published_seconds(device, short.steps)]
+    say(f"{name}: {statistics.median(rates[name]):.1f} images/s")
+    return rates
 
 
 if __name__ == "__main__":

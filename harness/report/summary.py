@@ -133,14 +133,13 @@ def verdict(study: Study, summary: VariantSummary) -> str:
     return ", ".join([f"{name}: {measured}; {reached}", *gone])
 
 
-def accuracy_text(accuracy: Distribution, target: float) -> str:
+def accuracy_text(accuracy: Distribution, target: float, decimals: int = 1) -> str:
     """``93.4 ± 0.2 %``, the ± being the std over seeds; ``93.4 %`` from one run.
 
-    One decimal, more where the std or the distance to the target needs them: a mean below the target is never
+    More decimals where the std or the distance to the target needs them: a mean below the target is never
     rounded up to it.
     """
     mean, std = 100 * accuracy.mean, None if accuracy.std is None else 100 * accuracy.std
-    decimals = 1
     while decimals < 4 and (
         (std and round(std, decimals) == 0)
         or (round(mean, decimals) >= 100 * target) != (accuracy.mean >= target)
