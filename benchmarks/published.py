@@ -106,8 +106,8 @@ def page() -> str:
         "median of 50.",
         table(HEADER, rows),
         f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in "
-        f"the copy measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). The accuracy without them stands in a "
-        "column of its own; run by run it is in `tables/lossless.csv`.",
+        f"the copy measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). The accuracy without "
+        "them stands in a column of its own; run by run it is in `tables/lossless.csv`.",
     ]
     for folder in there:
         study, found = (

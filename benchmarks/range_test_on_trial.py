@@ -1,0 +1,88 @@
+"""Does the range test find a good LRMAX? Accuracy against LRMAX on a grid, each criterion's choice marked.
+
+``python -m benchmarks.range_test_on_trial OUT/lr_grid`` reads a finished study with several LRMAX, one of
+them found, and writes ``figures/range_test_on_trial.png`` into its folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from harness.config import RangeTest
+from harness.errors import HarnessError, RunError
+from harness.report.results import Results, read_results
+from harness.report.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
+from harness.store import StudyFolder, atomic_write
+from harness.study_file import load_study
+from harness.training import lr_range
+
+CRITERIA = get_args(RangeTest.model_fields["criterion"].annotation)
+
+
+def choices(results: Results) -> dict[str, float]:
+    """Criterion -> the LRMAX that it reads from the study's range test.
+
+    Raises:
+        RunError: the study has none, or more than one.
+    """
+    if len(results.sweeps) != 1:
+        raise RunError(f"{results.study.name}: {len(results.sweeps)} range tests; one is put on trial")
+    (found,) = results.sweeps.values()
+    settings = {key: found.record[key] for key in RangeTest.model_fields}
+    columns = [np.array([row[name] for row in found.rows]) for name in ("lr", "loss", "accuracy")]
+    sweep = lr_range.Sweep(*columns, diverged=found.record["diverged"])
+    chosen = {}
+    for criterion in CRITERIA:
+        rates, _ = lr_range.choose(sweep, RangeTest(**{**settings, "criterion": criterion}))
+        chosen[criterion] = rates.lr_max
+    return chosen
+
+
+def draw(results: Results) -> bytes:
+    """The figure, as PNG."""
+    by_rate = defaultdict(list)
+    for run in results.finished:
+        by_rate[run.number("lr_max") or 0.0].append(run.number("test_accuracy") or 0.0)
+    rates = sorted(by_rate)
+    means = [float(np.mean(by_rate[rate])) for rate in rates]
+    with house_style():
+        figure, (axes,) = canvas(3.6)
+        axes.plot(rates, means, color=COLOURS[0], label="mean over seeds", zorder=2)
+        for rate in rates:
+            axes.plot(
+                [rate] * len(by_rate[rate]), by_rate[rate], "o", ms=5, color=COLOURS[0], alpha=0.6, zorder=3
+            )
+        for place, (criterion, rate) in enumerate(choices(results).items()):
+            style = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))[place]
+            axes.axvline(rate, color=COLOURS[1 + place], ls=style, lw=1.8, label=f"{criterion}: {rate:.3g}")
+        axes.set_xscale("log")
+        as_plain("x", axes)
+        as_percent("y", axes)
+        split = "hold-out" if results.study.data.holdout else "test"
+        axes.set_xlabel("LRMAX (log)")
+        axes.set_ylabel(f"{split} accuracy of the last epoch, percent")
+        figure.legend(loc="outside lower center", ncols=5)
+        return to_png(figure)
+
+
+def main() -> None:
+    """Read the study that is named, draw, write."""
+    if len(sys.argv) != 2:
+        sys.exit("error: name one study folder: python -m benchmarks.range_test_on_trial OUT/lr_grid")
+    folder = Path(sys.argv[1]).resolve()
+    try:
+        study = load_study(folder / "study.toml")
+        file = folder / "figures" / "range_test_on_trial.png"
+        atomic_write(file, draw(read_results(study, StudyFolder(folder.parent, folder.name), (), ())))
+    except HarnessError as error:
+        sys.exit(f"error: {error}")
+    print(file)
+
+
+if __name__ == "__main__":
+    main()
