@@ -19,9 +19,9 @@ from harness.data import load_data
 from harness.data.batches import Batches
 from harness.models import build_model
 from harness.models.weights import load_weights
-from harness.report.attribution import coarse_maps, stages
-from harness.report.attribution_runs import part_of
-from harness.report.attribution_sanity import DRAWS, MOST, own_and_other
+from harness.report.attribution.maps import coarse_maps, stages
+from harness.report.attribution.runs import part_of
+from harness.report.attribution.sanity import DRAWS, MOST, own_and_other
 from harness.report.statistics import mean_known
 from harness.seeding import global_seed
 

@@ -33,8 +33,8 @@ def write_report(
         RunError: the folder cannot be written.
     """
     # Imported here: this package's statistics are used where plots and pages are not.
-    from harness.report.attribution_measures import measure, sanity_warnings
-    from harness.report.attribution_page import attribution_tables
+    from harness.report.attribution.measures import measure, sanity_warnings
+    from harness.report.attribution.page import attribution_tables
     from harness.report.content import compose
     from harness.report.drawing import draw
     from harness.report.images import RunImages

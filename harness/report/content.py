@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from harness.config import Study
 from harness.report import cost, findings, seeds
-from harness.report.attribution_measures import Attributions
-from harness.report.attribution_page import attribution_blocks
+from harness.report.attribution.measures import Attributions
+from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
 from harness.report.comparisons import compare_variants, sentence
 from harness.report.findings import interval

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from harness.data.arrays import Data
 from harness.errors import HarnessError
-from harness.report import attribution_figure, figures, galleries, rates, uncertainty
-from harness.report.attribution_measures import MOST_VARIANTS, Attributions, attribution_wish
+from harness.report import figures, galleries, rates, uncertainty
+from harness.report.attribution import figure as attribution_figure
+from harness.report.attribution.measures import MOST_VARIANTS, Attributions, attribution_wish
 from harness.report.images import RunImages
 from harness.report.results import Results, Run
 from harness.report.style import Picture

@@ -149,7 +149,7 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
     """
     from harness.data.batches import Batches, denormalise
     from harness.models.weights import load_weights
-    from harness.report.attribution import layer_maps, stages
+    from harness.report.attribution.maps import layer_maps, stages
 
     run, found = choice.run, choice.run.predictions
     assert found is not None

@@ -11,7 +11,7 @@ import pytest
 
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
-from harness.report.attribution_measures import MOST_VARIANTS, measure
+from harness.report.attribution.measures import MOST_VARIANTS, measure
 from harness.report.drawing import draw
 from harness.report.images import RunImages
 from harness.report.results import read_results

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.errors import RunError
 from harness.models import build_model
-from harness.report.attribution import BATCH, blocks, coarse_maps, enlarge, layer_maps, stages
+from harness.report.attribution.maps import BATCH, blocks, coarse_maps, enlarge, layer_maps, stages
 
 LAYERS = ["prep", "layer1", "res1", "layer2", "layer3", "res2"]
 

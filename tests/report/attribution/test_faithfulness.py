@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.models import build_model
-from harness.report.attribution import coarse_maps, enlarge
-from harness.report.attribution_faithfulness import STEPS, area, deletion_insertion, pixel_order
+from harness.report.attribution.faithfulness import STEPS, area, deletion_insertion, pixel_order
+from harness.report.attribution.maps import coarse_maps, enlarge
 
 SIDE, PATCH = 20, 6
 CERTAIN = 1 / (1 + np.exp(-6.0))

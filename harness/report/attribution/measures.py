@@ -12,9 +12,9 @@ import numpy as np
 
 from harness.data.arrays import Data
 from harness.errors import HarnessError
-from harness.report.attribution_faithfulness import area
-from harness.report.attribution_runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
-from harness.report.attribution_sanity import MOST, Verdict, judge
+from harness.report.attribution.faithfulness import area
+from harness.report.attribution.runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
+from harness.report.attribution.sanity import MOST, Verdict, judge
 from harness.report.images import RunImages
 from harness.report.results import Results, Run
 from harness.report.statistics import mean_known

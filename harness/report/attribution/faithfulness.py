@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.report.attribution import BATCH
+from harness.report.attribution.maps import BATCH
 
 STEPS = 10  # a tenth of the pixels each
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.report.attribution_figure import MOST_LAYERS, attributions
-from harness.report.attribution_measures import Attributions
+from harness.report.attribution.figure import MOST_LAYERS, attributions
+from harness.report.attribution.measures import Attributions
 
 
 def made(layers: int, **changes: Any) -> Attributions:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.report.attribution import blocks, coarse_maps
+from harness.report.attribution.maps import blocks, coarse_maps
 from harness.report.statistics import mean_known, rank_correlations
 
 DRAWS = 3  # cascades, each with weights of its own

@@ -12,8 +12,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from harness.models import build_model
-from harness.report.attribution import coarse_maps
-from harness.report.attribution_sanity import DRAWS, ENOUGH, MOST, judge, own_and_other, randomise
+from harness.report.attribution.maps import coarse_maps
+from harness.report.attribution.sanity import DRAWS, ENOUGH, MOST, judge, own_and_other, randomise
 from harness.report.statistics import mean_known
 from harness.seeding import global_seed
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from harness.errors import DataError
 from harness.models import MODELS, build_model
 from harness.models.weights import weights_bytes
-from harness.report import attribution_runs, write_report
-from harness.report.attribution_measures import Attributions, measure, sanity_warnings
-from harness.report.attribution_runs import MOST_SEEDS
+from harness.report import write_report
+from harness.report.attribution import runs as attribution_runs
+from harness.report.attribution.measures import Attributions, measure, sanity_warnings
+from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.images import RunImages
 from harness.report.results import read_results
 from harness.schema import Strict

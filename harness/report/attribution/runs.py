@@ -22,9 +22,9 @@ from harness.errors import RunError
 from harness.models import build_model
 from harness.models.summary import flops_per_image
 from harness.models.weights import load_weights
-from harness.report.attribution import coarse_maps, enlarge, stages
-from harness.report.attribution_faithfulness import STEPS, deletion_insertion, pixel_order
-from harness.report.attribution_sanity import DRAWS, own_and_other, randomise
+from harness.report.attribution.faithfulness import STEPS, deletion_insertion, pixel_order
+from harness.report.attribution.maps import coarse_maps, enlarge, stages
+from harness.report.attribution.sanity import DRAWS, own_and_other, randomise
 from harness.report.galleries import choose
 from harness.report.results import Run
 from harness.seeding import derive_seed, global_seed
@@ -79,7 +79,7 @@ def network_measures(
 
     Returns:
         ``names``: layers and randomised blocks, as JSON in bytes; and by their names there what
-        :class:`~harness.report.attribution_measures.Attributions` has of one network.
+        :class:`~harness.report.attribution.measures.Attributions` has of one network.
 
     Raises:
         RunError: the weights cannot be loaded, or Grad-CAM does not work on a layer.
