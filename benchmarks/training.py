@@ -32,7 +32,7 @@ from harness.plan import Variant, resolve_variant
 from harness.schedule import resolve_rates
 from harness.store import StudyFolder
 from harness.study_file import load_study
-from harness.training.run import EVALUATION_BATCH, execute
+from harness.training.run import evaluation_batch, execute
 
 BATCH = 512
 PAIRS = 5
@@ -62,11 +62,11 @@ class Bench:
 
 def make_bench(device: str, steps: int) -> Bench:
     """Random images of CIFAR-10's size, and a fifth as many to evaluate on."""
-    rng = np.random.default_rng(0)
+    rng, batch = np.random.default_rng(0), evaluation_batch(device)
     names = tuple(map(str, range(10)))
     train, test = (
         split_of(rng.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 10, names)
-        for count in (steps * BATCH, -(-steps * BATCH // (5 * EVALUATION_BATCH)) * EVALUATION_BATCH)
+        for count in (steps * BATCH, -(-steps * BATCH // (5 * batch)) * batch)
     )
     data = Data(train, test, "test")
     settings = ["schedule.epochs=2", "schedule.peak_epoch=1"]
@@ -74,7 +74,7 @@ def make_bench(device: str, steps: int) -> Bench:
     variant = resolve_variant(study, "base", data, device=device)
     made = (
         Batches(train, variant.train_transforms, BATCH, seed=0, shuffle=True, device=device),
-        Batches(test, variant.test_transforms, EVALUATION_BATCH, seed=0, shuffle=False, device=device),
+        Batches(test, variant.test_transforms, batch, seed=0, shuffle=False, device=device),
     )
     return Bench(device, variant, study, data, steps, list(made[0]), list(made[1]))
 

@@ -7,10 +7,10 @@ import os
 import platform
 import re
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.errors import StudyError
 from harness.schema import one_line
@@ -70,6 +70,11 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "float32")
 
 
+def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
+    """The network, or what ``torch.compile`` makes of it: the same weights, compiled once for all seeds."""
+    return cast(nn.Module, torch.compile(model, dynamic=False)) if compiled else model
+
+
 def memory_format(device: str) -> torch.memory_format:
     """channels_last, in which convolutions are fastest on CPUs and CUDA alike."""
     return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
@@ -96,7 +101,7 @@ def prepare(device: str, threads: int) -> None:
 
 
 def release_memory(device: str) -> None:
-    """Return to the system what the CPU's allocator keeps, once an epoch: 2.6 GB are held at most, not 4."""
+    """Return to the system what the CPU's allocator keeps; done now and then, its holes do not add up."""
     if torch.device(device).type == "cpu" and platform.libc_ver()[0] == "glibc":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

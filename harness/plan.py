@@ -261,6 +261,8 @@ def _check_layers(recipe: Recipe, model: Any, where: str) -> None:
 def _deciding(recipe: Recipe, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, Any]:
     """The part of a recipe that decides its runs; what only looks at them (attribution) is left out."""
     whole = recipe.model_dump(mode="json", exclude={"attribution", "precision", "range_test", "augment"})
+    if not recipe.compile:
+        del whole["compile"]  # the digest of a run from before there was this choice
     del whole["data"]["path"]  # where the images lie; what they are is in the data's checksum
     whole["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:

@@ -53,7 +53,10 @@ def one_line(error: object, limit: int = 300) -> str:
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> str:
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # A required key that is misspelt is both missing and unknown; the unknown one is what its author sees.
+    unknown = (one for one in errors if one["type"] == "extra_forbidden" and errors[0]["type"] == "missing")
+    first = next((one for one in unknown if one["loc"][:-1] == errors[0]["loc"][:-1]), errors[0])
     path, tables = _walk(schema, first["loc"])
     place = ".".join(part for part in (prefix, path) if part)
     if first["type"] == "extra_forbidden":

@@ -16,8 +16,8 @@ import harness
 from harness.config import MAX_SEEDS, Recipe, Study
 from harness.console import complain, heed_interrupts, ignore_interrupts, open_streams, settle_streams
 from harness.errors import DataError, HarnessError, RunError, StudyError
-from harness.schema import one_line, suggest
-from harness.store import StudyFolder
+from harness.schema import one_line
+from harness.store import StudyFolder, read_record
 from harness.study_file import builtin_studies, load_study
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from harness.report.summary import Summary
 
 EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
-TRACKERS: dict[str, str] = {}
 FORMATS = ("svg", "pdf")  # of figures, beside PNG
 
 
@@ -78,6 +77,10 @@ class Images:
         self.options = {"download": download, "progress": progress}
         self.loaded: dict[str, Data] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """On its way to another process without the images: that loads its own."""
+        return {**self.__dict__, "loaded": {}}
+
     def __call__(self, recipe: Recipe) -> Data:
         """The train and evaluation images of a recipe."""
         from harness.data import default_root, load_data
@@ -124,7 +127,11 @@ class Images:
     help="Replace a value of the study, such as schedule.epochs=2; VALUE is TOML. Repeatable.",
 )
 @click.option(
-    "--launcher", default="serial", show_default=True, metavar="NAME", help="Who executes the runs."
+    "--launcher",
+    default="serial",
+    show_default=True,
+    metavar="NAME",
+    help="Who executes the runs: serial, one after another, or process, several at once.",
 )
 @click.option("--workers", type=int, default=1, show_default=True, metavar="N", help="Runs at once.")
 @click.option(
@@ -136,7 +143,7 @@ class Images:
     help="Instead of the study's.",
 )
 @click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
-@click.option("--tracker", metavar="NAME", help="Also show the runs in a tracker.")
+@click.option("--tracker", metavar="NAME", help="Also show the runs in tensorboard.")
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
 @click.option("--json", "json_", is_flag=True, help="--list and --dry-run for machines.")
@@ -207,17 +214,18 @@ def _check(options: dict[str, Any]) -> None:
         StudyError: in one line.
     """
     from harness.launch import get_launcher
+    from harness.trackers import check_tracker
 
     if options["json_"] and not options["dry_run"]:
         raise StudyError("--json: goes with --list or --dry-run")
     if options["workers"] < 1:
         raise StudyError(f"--workers {options['workers']}: expected at least 1")
     if options["workers"] > 1 and options["launcher"] == "serial":
-        raise StudyError(f"--workers {options['workers']}: the serial launcher runs one at a time")
-    if options["tracker"] is not None and options["tracker"] not in TRACKERS:
         raise StudyError(
-            f"--tracker {options['tracker']}: not a tracker{suggest(options['tracker'], TRACKERS)}"
+            f"--workers {options['workers']}: the serial launcher runs one at a time; --launcher process"
         )
+    if options["tracker"] is not None:
+        check_tracker(options["tracker"])
     data = options["data"]
     if data is not None and not os.path.isdir(data):
         raise DataError(f"--data {data}: no such folder")
@@ -230,6 +238,8 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     from harness.launch import get_launcher
     from harness.launch.job import Job, check_folders, check_plan
     from harness.plan import choose_variants
+    from harness.report.index import REPORT
+    from harness.trackers import get_tracker
     from harness.training.progress import say, silent
 
     speak = silent if options["quiet"] else say
@@ -252,15 +262,20 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
         check_folders(plan, force=options["force"], say=speak)
     launch, threads = get_launcher(options["launcher"]), threads_for(options["workers"])
     for plan in plans:
+        tracker = get_tracker(options["tracker"]) if options["tracker"] else None
         plan.folder.write_study(plan.study.to_toml())
         speak(_opening(plan))
-        job = Job(plan, images, threads, speak, options["profile"])
+        if tracker is not None:
+            tracker.begin(plan, speak)
+        job = Job(plan, images, threads, speak, options["profile"], tracker)
         lost = _lost(plan, launch(job, options["workers"]))
         for line in lost:
             complain(line)
         status = max(status, EXIT_RUN_FAILED if lost else 0)
         names = [variant.name for variant in plan.variants]
         status = max(status, _report(plan.study, plan.folder, names, images, options))
+        if tracker is not None:
+            tracker.report(plan.folder, (read_record(plan.folder.path / REPORT) or {})["variants"], speak)
     return status
 
 

@@ -75,6 +75,11 @@ def test_an_unknown_key_near_nothing_lists_the_few_that_are_known() -> None:
     assert refusal(inner={"zzz": 1}) == "file.toml: inner.zzz: unknown key (known: height, width)"
 
 
+def test_a_required_key_that_is_misspelt_is_named_as_its_author_wrote_it() -> None:
+    found = refusal(shape={"kind": "box", "edge": 3})
+    assert found == "file.toml: shape.edge: unknown key, did you mean 'edges'?"
+
+
 def test_a_missing_key_is_named_with_its_path() -> None:
     assert refusal(shape={"kind": "box"}) == "file.toml: shape.edges: missing"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.launch.job import Job
 
 # name -> "module:function"
-LAUNCHERS = {"serial": "harness.launch.local:serial"}
+LAUNCHERS = {"serial": "harness.launch.local:serial", "process": "harness.launch.process:process"}
 
 
 class Launcher(Protocol):

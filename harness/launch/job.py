@@ -9,11 +9,12 @@ from typing import Any
 
 from harness.config import Recipe
 from harness.data.arrays import Data
-from harness.errors import RunError, StudyError
+from harness.errors import HeldError, RunError, StudyError
 from harness.locks import locked
 from harness.plan import Plan, Variant
-from harness.schedule import Rates, lr_milestones
+from harness.schedule import Rates, lr_milestones, resolve_rates
 from harness.store import RunFolder, first_difference, write_record
+from harness.trackers import Guarded
 from harness.training.progress import Say
 
 
@@ -25,6 +26,7 @@ class Job:
         threads: those a run computes with.
         say: where progress goes.
         profile: whether each run leaves where its time went.
+        tracker: where the runs are shown as well.
     """
 
     plan: Plan
@@ -32,6 +34,7 @@ class Job:
     threads: int
     say: Say
     profile: bool = False
+    tracker: Guarded | None = None
 
 
 def check_plan(plan: Plan) -> None:
@@ -91,6 +94,33 @@ def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
     return f"{folder.path}: holds another configuration's run ({difference})"
 
 
+def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
+    """The rates of a variant's runs, found where the study leaves them open; or why there are none.
+
+    Raises:
+        HeldError: another process is at work on the range test, and we do not wait.
+    """
+    from harness.training.range_test import ensure_range_test
+
+    try:
+        found = ensure_range_test(
+            variant,
+            job.plan.folder,
+            lambda: job.load_data(variant.recipe),
+            threads=job.threads,
+            say=job.say,
+            wait=wait,
+        )
+    except HeldError:
+        raise
+    except RunError as error:
+        job.say(f"{job.plan.study.name}/{variant.name}  {error}")
+        if variant.recipe.schedule.finds:
+            return error
+        found = None
+    return resolve_rates(variant.recipe.schedule, found)
+
+
 def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunError, *, wait: bool) -> None:
     """Execute one run if it needs work, and record what became of it.
 
@@ -101,7 +131,7 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
         HeldError: another process is at work on it, and we do not wait.
         RunError: what became of it cannot be recorded.
     """
-    from harness.training.range_test import record_without_rates
+    from harness.training.failures import record_failure
     from harness.training.run import execute
 
     with folder.lock(wait=wait, say=job.say):
@@ -109,10 +139,19 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
             return
         claim(variant, folder)
         if isinstance(rates, RunError):
-            record_without_rates(variant, folder, rates)
+            record_failure(variant, folder, rates, "range_test")
             return
         data = job.load_data(variant.recipe)
-        record = execute(variant, folder, data, rates, threads=job.threads, say=job.say, profile=job.profile)
+        record = execute(
+            variant,
+            folder,
+            data,
+            rates,
+            threads=job.threads,
+            say=job.say,
+            profile=job.profile,
+            tracker=job.tracker,
+        )
         job.say(_outcome(folder, record))
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from harness.errors import HeldError, RunError
-from harness.launch.job import Job, run_one
-from harness.plan import Variant
-from harness.schedule import Rates, resolve_rates
-from harness.training.range_test import ensure_range_test
+from harness.launch.job import Job, find_rates, run_one
+from harness.schedule import Rates
 
 
 def serial(job: Job, workers: int) -> dict[str, str]:
@@ -19,7 +17,7 @@ def serial(job: Job, workers: int) -> dict[str, str]:
         for variant, folder in pending:
             try:
                 if variant.name not in rates:
-                    rates[variant.name] = _rates(job, variant, wait=wait)
+                    rates[variant.name] = find_rates(job, variant, wait=wait)
                 run_one(job, variant, folder, rates[variant.name], wait=wait)
             except HeldError as error:
                 held.append((variant, folder))
@@ -31,23 +29,3 @@ def serial(job: Job, workers: int) -> dict[str, str]:
                 job.say(f"{folder.name}  FAILED: {error}")
         pending = held
     return unrecorded
-
-
-def _rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
-    try:
-        found = ensure_range_test(
-            variant,
-            job.plan.folder,
-            lambda: job.load_data(variant.recipe),
-            threads=job.threads,
-            say=job.say,
-            wait=wait,
-        )
-    except HeldError:
-        raise
-    except RunError as error:
-        job.say(f"{job.plan.study.name}/{variant.name}  {error}")
-        if variant.recipe.schedule.finds:
-            return error
-        found = None
-    return resolve_rates(variant.recipe.schedule, found)

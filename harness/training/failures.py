@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from harness.errors import RunError
 from harness.plan import Variant
 from harness.schema import one_line
-from harness.store import RunFolder
+from harness.store import RunFolder, write_record
 
 # What torch.save says of a full disk, as ignite's range test uses it.
 _TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
@@ -55,6 +55,24 @@ def earlier_errors(folder: RunFolder) -> list[dict[str, Any]]:
     if record is None:
         return []
     return [*record.get("earlier_errors", []), *([record["error"]] if record["error"] else [])]
+
+
+def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: str) -> None:
+    """Record a run that could not begin or did not live to say how it failed; the next start tries again."""
+    record: dict[str, Any] = {
+        "study": variant.study,
+        "variant": variant.name,
+        "seed": folder.seed,
+        "status": "failed",
+        "digest": variant.digest,
+        "identity": variant.identity,
+        "error": {**failure(error, variant), "kind": kind},
+        "earlier_errors": earlier_errors(folder),
+        "metrics": {"parameters": variant.outline.parameters},
+        "classes": list(variant.classes),
+        "image_shape": list(variant.outline.image_shape),
+    }
+    write_record(folder.record_file, record)
 
 
 def failure(error: Exception, variant: Variant) -> dict[str, Any]:

@@ -29,18 +29,27 @@ def silent(line: str) -> None:
     """Say nothing."""
 
 
-def attach_bar(engine: Engine, description: str) -> None:
-    """A bar over an epoch's batches with its running loss; only on a terminal."""
-    if sys.stderr.isatty():
+def attach_bar(engine: Engine, description: str, speak: Say) -> None:
+    """A bar over an epoch's batches with its running loss; only on a terminal whose lines are said here."""
+    if speak is say and sys.stderr.isatty():
         bar = ProgressBar(desc=description, persist=False, ncols=100, file=sys.stderr)
         # Reading the loss waits for the device: seldom enough not to slow it down.
         bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
 
 
 def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
-    """An epoch's row of history as a sentence part a line."""
+    """An epoch's row of history in a line, with the time that the rest will take at this speed."""
+    left = (epochs - row["epoch"]) * (row["train_seconds"] + row["eval_seconds"])
     return (
         f"{name}  epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  lr {row['lr']:.4g}  "
         f"train {row['train_loss']:.4f} {row['train_accuracy']:.2%}  "
         f"test {row['test_loss']:.4f} {row['test_accuracy']:.2%}  {row['images_per_second']:.0f} images/s"
+        + (f"  {duration(left)} left" if left else "")
     )
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min`` or ``1.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -6,12 +6,11 @@ import csv
 import hashlib
 import io
 from collections.abc import Callable
-from typing import Any
 
 from harness.config import RangeTest
 from harness.data.arrays import Data
 from harness.data.batches import Batches
-from harness.device import memory_format, prepare
+from harness.device import computed_by, memory_format, prepare
 from harness.errors import HarnessError, RunError
 from harness.models import build_model
 from harness.optimizers import create_optimizer
@@ -19,7 +18,6 @@ from harness.plan import Variant
 from harness.schedule import Rates
 from harness.seeding import global_seed
 from harness.store import (
-    RunFolder,
     StudyFolder,
     atomic_write,
     digest,
@@ -28,7 +26,7 @@ from harness.store import (
     write_record,
 )
 from harness.training.engines import create_loss, create_trainer
-from harness.training.failures import earlier_errors, failure
+from harness.training.failures import failure
 from harness.training.lr_range import Sweep, choose, sweep
 from harness.training.progress import Say, attach_bar
 
@@ -70,7 +68,7 @@ def ensure_range_test(
             say(f"{name}  range test: damaged or of another configuration: moved to {kept}, and done again")
         say(f"{name}  range test: {settings.iterations} steps, {settings.start_lr:g} to {settings.end_lr:g}")
         try:
-            result = run_range_test(variant, load_data(), settings, threads=threads)
+            result = run_range_test(variant, load_data(), settings, threads=threads, say=say)
         except HarnessError:
             raise
         except Exception as error:  # whatever torch meets, such as the end of the memory
@@ -100,7 +98,7 @@ def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
         return None
 
 
-def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads: int) -> Sweep:
+def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads: int, say: Say) -> Sweep:
     """Sweep a fresh network over the rates, with a seed of its own and augmented train batches."""
     recipe, device = variant.recipe, variant.device
     prepare(device, threads)
@@ -109,8 +107,10 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
     model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
     loss = create_loss(recipe.loss, model)
-    trainer = create_trainer(model, optimizer, loss, device=device, precision=variant.precision)
-    attach_bar(trainer, f"{variant.study}/{variant.name} range test")
+    trainer = create_trainer(
+        computed_by(model, recipe.compile), optimizer, loss, device=device, precision=variant.precision
+    )
+    attach_bar(trainer, f"{variant.study}/{variant.name} range test", say)
     batches = Batches(
         data.train,
         variant.train_transforms,
@@ -122,24 +122,6 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
     )
     with global_seed(settings.seed, "range_test/dropout"):
         return sweep(trainer, model, optimizer, batches, settings)
-
-
-def record_without_rates(variant: Variant, folder: RunFolder, error: RunError) -> None:
-    """Record a run that could not begin because its range test failed; the next start tries again."""
-    record: dict[str, Any] = {
-        "study": variant.study,
-        "variant": variant.name,
-        "seed": folder.seed,
-        "status": "failed",
-        "digest": variant.digest,
-        "identity": variant.identity,
-        "error": {**failure(error, variant), "kind": "range_test"},
-        "earlier_errors": earlier_errors(folder),
-        "metrics": {"epochs": 0, "parameters": variant.outline.parameters},
-        "classes": list(variant.classes),
-        "image_shape": list(variant.outline.image_shape),
-    }
-    write_record(folder.record_file, record)
 
 
 def _digest(variant: Variant, settings: RangeTest) -> str:

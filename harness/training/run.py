@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.data.arrays import Data
 from harness.data.batches import Batches
-from harness.device import memory_format, prepare, synchronize
+from harness.device import computed_by, memory_format, prepare, synchronize
 from harness.errors import RunError
 from harness.models import build_model
 from harness.models.weights import weights_bytes
@@ -30,6 +30,7 @@ from harness.report.statistics import accuracy_from_logits, cross_entropy_from_l
 from harness.schedule import Rates, lr_milestones, momentum_milestones
 from harness.seeding import derive_seed, global_seed
 from harness.store import RunFolder, atomic_write, digest, write_record
+from harness.trackers import Guarded
 from harness.training.checkpoint import attach_checkpoint, load_checkpoint
 from harness.training.engines import (
     attach_schedule,
@@ -49,8 +50,6 @@ HISTORY_COLUMNS = (
 )  # fmt: skip
 # What makes two processes' parts of one run differ.
 ORIGIN = ("harness", "git", "versions", "hardware", "device", "precision", "threads", "batches")
-# Evaluation in batches of a fixed size: it does not depend on the recipe's, and fits every machine.
-EVALUATION_BATCH = 500
 
 
 @dataclass
@@ -80,6 +79,11 @@ class Log:
         self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
 
 
+def evaluation_batch(device: str) -> int:
+    """Images at once, whatever the recipe's: few enough for a CPU's memory, enough to keep a GPU busy."""
+    return 500 if torch.device(device).type == "cpu" else 2500
+
+
 def execute(
     variant: Variant,
     folder: RunFolder,
@@ -89,6 +93,7 @@ def execute(
     threads: int,
     say: Say,
     profile: bool = False,
+    tracker: Guarded | None = None,
 ) -> dict[str, Any]:
     """Train one run to its end, or record why it failed.
 
@@ -96,6 +101,7 @@ def execute(
 
     Args:
         profile: leave in the run's ``profile/`` where its time went.
+        tracker: where the run is shown as well.
 
     Returns:
         run.json's content; its ``status`` is ``finished`` or ``failed``.
@@ -124,7 +130,7 @@ def execute(
         record["provenance"] = provenance(variant, data, threads)
         log.origin = {key: record["provenance"][key] for key in ORIGIN}
         write_record(folder.record_file, record)
-        logits, labels, model = _train(variant, folder, data, rates, log, say, profile)
+        logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker)
         _write_artefacts(variant, folder, log, logits, labels, model)
         record["metrics"] |= _metrics(log, logits, labels)
         record["timings"] = _timings(log)
@@ -145,11 +151,20 @@ def execute(
             folder.drop_checkpoint()
         record["files"] = {"history.csv": hashlib.sha256(history.encode()).hexdigest()}
         write_record(folder.record_file, record)
+    if tracker is not None:
+        tracker.end(folder, record, say)
     return record
 
 
 def _train(
-    variant: Variant, folder: RunFolder, data: Data, rates: Rates, log: Log, say: Say, profile: bool
+    variant: Variant,
+    folder: RunFolder,
+    data: Data,
+    rates: Rates,
+    log: Log,
+    say: Say,
+    profile: bool,
+    tracker: Guarded | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.nn.Module]:
     """The training itself; returns the last epoch's test logits and labels, and the model."""
     recipe, seed, device = variant.recipe, folder.seed, variant.device
@@ -160,15 +175,21 @@ def _train(
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     engine_options = {"device": device, "precision": variant.precision}
+    network = computed_by(model, recipe.compile)
     trainer = create_trainer(
-        model, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
+        network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
     )
-    evaluator = create_evaluator(model, **engine_options)
+    evaluator = create_evaluator(network, **engine_options)
     train_batches = Batches(
         data.train, variant.train_transforms, recipe.data.batch_size, seed=seed, shuffle=True, device=device
     )
     test_batches = Batches(
-        data.evaluation, variant.test_transforms, EVALUATION_BATCH, seed=seed, shuffle=False, device=device
+        data.evaluation,
+        variant.test_transforms,
+        evaluation_batch(device),
+        seed=seed,
+        shuffle=False,
+        device=device,
     )
     schedules = attach_schedule(
         trainer,
@@ -177,7 +198,7 @@ def _train(
         momentum_milestones(recipe.schedule, variant.steps_per_epoch),
     )
     stop_on_non_finite_loss(trainer, device)
-    attach_bar(trainer, folder.name)
+    attach_bar(trainer, folder.name, say)
     clock = {"started": 0.0}
 
     @trainer.on(Events.EPOCH_STARTED)
@@ -216,6 +237,7 @@ def _train(
         if not math.isfinite(row["test_loss"]):
             raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, "test loss")
         log.rows.append(row)
+        engine.state.metrics |= row
         atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
         say(epoch_line(folder.name, epochs, row))
 
@@ -237,7 +259,9 @@ def _train(
         say(f"{str(error).partition(';')[0]}: the run begins anew")
         folder.drop_checkpoint()
         log.load_state_dict({"rows": [], "rates": [], "origins": []})
-        return _train(variant, folder, data, rates, log, say, profile)
+        return _train(variant, folder, data, rates, log, say, profile, tracker)
+    if tracker is not None:
+        tracker.follow(variant, folder, trainer, optimizer, say)
     done = len(log.rows)
     watch = Profile(trainer, device) if profile and done < epochs else None
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

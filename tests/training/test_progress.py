@@ -11,7 +11,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from harness.training.progress import attach_bar, epoch_line, say, silent
+from harness.training.progress import attach_bar, duration, epoch_line, say, silent
 
 ROW: dict[str, Any] = {
     "epoch": 3,
@@ -20,19 +20,28 @@ ROW: dict[str, Any] = {
     "train_accuracy": 0.8,
     "test_loss": 0.41,
     "test_accuracy": 0.93175,
+    "train_seconds": 199.0,
+    "eval_seconds": 10.0,
     "images_per_second": 251.6,
 }
 
 
 def test_an_epochs_line_has_rate_losses_accuracies_and_speed() -> None:
     assert epoch_line("onecycle/base/seed-0", 24, ROW) == (
-        "onecycle/base/seed-0  epoch  3/24  lr 0.01235  train 0.5123 80.00%  test 0.4100 93.17%  252 images/s"
+        "onecycle/base/seed-0  epoch  3/24  lr 0.01235  train 0.5123 80.00%  test 0.4100 93.17%  "
+        "252 images/s  73 min left"
     )
+    assert epoch_line("x", 3, ROW).endswith("images/s")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (6000, "1.7 h")])
+def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_epochs_line_up_whatever_their_number() -> None:
     lines = [epoch_line("x", 100, {**ROW, "epoch": epoch}) for epoch in (1, 10, 100)]
-    assert len({len(line) for line in lines}) == 1
+    assert len({line.index("images/s") for line in lines}) == 1
 
 
 def test_a_line_is_said_on_stderr_and_stdout_stays_free(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +61,7 @@ def engine() -> Engine:
 
 def test_in_a_log_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     trainer = engine()
-    attach_bar(trainer, "x")
+    attach_bar(trainer, "x", say)
     trainer.run(range(30), max_epochs=1)
     assert capsys.readouterr() == ("", "")
 
@@ -70,13 +79,22 @@ def test_on_a_terminal_there_is_a_bar_with_its_run_and_lines_stay_whole_above_it
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     trainer = engine()
-    attach_bar(trainer, "onecycle/base/seed-0")
+    attach_bar(trainer, "onecycle/base/seed-0", say)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=20), lambda: say("a line"))
     trainer.run(range(30), max_epochs=2)
     shown = terminal.getvalue()
     assert "\ronecycle/base/seed-0" in shown and "/30]" in shown
     before, after = shown.split("a line\n")
     assert before.endswith("\r") and after.startswith("\r"), "neither glued to the bar"
+
+
+def test_where_lines_go_elsewhere_a_terminal_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    trainer = engine()
+    attach_bar(trainer, "x", silent)
+    trainer.run(range(30), max_epochs=1)
+    assert terminal.getvalue() == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,22 @@ def test_provenance_says_where_the_numbers_come_from(tiny: Callable[..., Study],
     assert origin["data"]["train_images"] == 160 and origin["data"]["evaluation_images"] == 60
     assert origin["data"]["sha256"] == variant.identity["data"]
     assert origin["hardware"]["cores"] >= 1 and origin["finished"] >= origin["started"]
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_run_is_the_same_training_and_seeds_share_what_was_compiled(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    gentle = (("precision", "float32"), ("schedule.lr_max", 1e-3), ("schedule.lr_min", 1e-4))
+    plain, compiled = (
+        run(tiny(("compile", value), *gentle), tmp_path / str(value))[0] for value in (False, True)
+    )
+    first = counters["stats"]["unique_graphs"]
+    again = run(tiny(("compile", True), *gentle), tmp_path / "again", seed=1)[0]
+    assert compiled["status"] == again["status"] == "finished"
+    assert compiled["metrics"]["test_loss"] == pytest.approx(plain["metrics"]["test_loss"], rel=1e-3)
+    assert counters["stats"]["unique_graphs"] == first > 0
+    assert compiled["digest"] != plain["digest"] and "compile" not in plain["identity"]["recipe"]

@@ -1,0 +1,133 @@
+"""Trackers by name: runs shown in a tool that people already have, through Ignite's own logger handlers.
+
+Another tracker is a file with a class like the one that is here, and a line below; whatever Ignite has a
+logger for (Weights & Biases, ClearML, Neptune, ...) takes the same few methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from harness.errors import StudyError
+from harness.schema import one_line, suggest
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
+    from ignite.handlers.base_logger import BaseLogger
+    from torch.optim import Optimizer
+
+    from harness.plan import Plan, Variant
+    from harness.store import RunFolder, StudyFolder
+
+# name -> "module:class"; the name is also that of the package and of the extra that installs it
+TRACKERS = {
+    "tensorboard": "harness.trackers.tensorboard:TensorBoard",
+}
+EVERY = 20  # steps; reading a loss waits for the device, and a server for each line
+EPOCH_METRICS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", "images_per_second"]
+
+_Made = TypeVar("_Made")
+
+
+class Tracker(Protocol):
+    """Where a study's runs are shown. What is called here may raise: the study goes on without it."""
+
+    def begin(self, plan: Plan) -> None:
+        """Make what holds the study and its variants, before the first run."""
+
+    def logger(self, variant: Variant, folder: RunFolder) -> BaseLogger:
+        """Ignite's logger for a run, the same place again for a run that goes on."""
+
+    def end(self, logger: BaseLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
+        """A run has ended; ``record`` is its run.json."""
+
+    def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
+        """A report was written; ``variants`` are report.json's: mean and std over seeds, and their number."""
+
+
+def check_tracker(name: str) -> None:
+    """Without importing it.
+
+    Raises:
+        StudyError: there is none of that name, or its package is not installed.
+    """
+    if name not in TRACKERS:
+        raise StudyError(f"--tracker {name}: not a tracker{suggest(name, TRACKERS)}")
+    if find_spec(name) is None:
+        raise StudyError(f"--tracker {name}: {name} is not installed; pip install 'ignite-harness[{name}]'")
+
+
+def get_tracker(name: str) -> Guarded:
+    """The tracker of that name, which is one of those that :func:`check_tracker` lets pass."""
+    module, attribute = TRACKERS[name].split(":")
+    return Guarded(name, getattr(import_module(module), attribute)())
+
+
+class Guarded:
+    """A tracker whose first failure is said, once, and its last: nothing of a study depends on it."""
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self.name, self.tracker = name, tracker
+        self.failed = False
+        self.open: BaseLogger | None = None
+
+    def begin(self, plan: Plan, say: Callable[[str], None]) -> None:
+        """See :class:`Tracker`."""
+        self._try(lambda: self.tracker.begin(plan), say)
+
+    def follow(
+        self,
+        variant: Variant,
+        folder: RunFolder,
+        trainer: Engine,
+        optimizer: Optimizer,
+        say: Callable[[str], None],
+    ) -> None:
+        """Show a run's loss and rates every ``EVERY`` steps, and its epochs' ``EPOCH_METRICS``."""
+        from ignite.engine import Events
+
+        self.open = self._try(lambda: self.tracker.logger(variant, folder), say)
+        if self.open is None:
+            return
+        ignite = import_module(type(self.open).__module__)
+        handlers = {
+            Events.ITERATION_STARTED(every=EVERY): ignite.OptimizerParamsHandler(optimizer, "lr"),
+            Events.ITERATION_COMPLETED(every=EVERY): ignite.OutputHandler(
+                "step", output_transform=lambda output: {"loss": output["loss"]}
+            ),
+            Events.EPOCH_COMPLETED: ignite.OutputHandler("epoch", metric_names=EPOCH_METRICS),
+        }
+        for event, handler in handlers.items():
+            self.open.attach(trainer, self._guard(handler, say), event)
+
+    def end(self, folder: RunFolder, record: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        """See :class:`Tracker`."""
+        if (logger := self.open) is not None:
+            self._try(lambda: self.tracker.end(logger, folder, record), say)
+            self.open = None
+
+    def report(
+        self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    ) -> None:
+        """See :class:`Tracker`."""
+        self._try(lambda: self.tracker.report(folder, variants), say)
+
+    def _guard(self, handler: Callable[..., None], say: Callable[[str], None]) -> Callable[..., None]:
+        def handle(engine: Engine, logger: BaseLogger, event: Any) -> None:
+            self._try(lambda: handler(engine, logger, event), say)
+
+        return handle
+
+    def _try(self, work: Callable[[], _Made], say: Callable[[str], None]) -> _Made | None:
+        if self.failed:
+            return None
+        try:
+            return work()
+        except Exception as error:  # whatever another's package, server or disk may raise
+            self.failed = True
+            cause = f"{type(error).__name__}: {one_line(error, 200)}"
+            say(f"warning: --tracker {self.name}: {cause}; the study goes on without it")
+            return None

@@ -1,0 +1,53 @@
+"""TensorBoard: event files under ``<out>/<study>/tensorboard``, a folder a variant and in it one a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from ignite.handlers.tensorboard_logger import TensorboardLogger
+from PIL import Image
+
+from harness.plan import Plan, Variant
+from harness.store import RunFolder, StudyFolder
+
+
+class TensorBoard:
+    """``tensorboard --logdir <out>/<study>/tensorboard`` shows it."""
+
+    def begin(self, plan: Plan) -> None:
+        """There is nothing to make."""
+
+    def logger(self, variant: Variant, folder: RunFolder) -> TensorboardLogger:
+        """Event files of one run, with its recipe as text."""
+        logger = TensorboardLogger(log_dir=_place(folder.study) / folder.variant / f"seed-{folder.seed}")
+        recipe = tomli_w.dumps(variant.recipe.model_dump(mode="json", exclude_none=True))
+        logger.writer.add_text("recipe", "".join(f"    {line}\n" for line in recipe.splitlines()))
+        return logger
+
+    def end(self, logger: TensorboardLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
+        """The run's numbers."""
+        for name, value in record["metrics"].items():
+            logger.writer.add_scalar(f"run/{name}", value)
+        logger.close()
+
+    def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
+        """Each variant's mean and std over seeds, and the study's figures."""
+        for found in variants:
+            seeds = TensorboardLogger(log_dir=_place(folder) / found["variant"])
+            for name in ("test_accuracy_mean", "test_accuracy_std", "finished"):
+                if found[name] is not None:
+                    seeds.writer.add_scalar(f"seeds/{name}", found[name])
+            seeds.close()
+        study = TensorboardLogger(log_dir=_place(folder))
+        for path in sorted(folder.figures.glob("*.png")):
+            with Image.open(path) as image:
+                study.writer.add_image(path.stem, np.asarray(image.convert("RGB")), dataformats="HWC")
+        study.close()
+
+
+def _place(folder: StudyFolder) -> Path:
+    return folder.path / "tensorboard"

@@ -1,0 +1,197 @@
+"""Several runs at once: serial's tables, and what becomes of workers and drivers that die."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.config import Study
+from tests.conftest import Command
+
+TWO = ("--launcher", "process", "--workers", "2")
+SLOW = ("--set", "schedule.epochs=200", "--set", "schedule.peak_epoch=2")
+
+
+def tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """The study's tables without their times."""
+    found = {path.name: pd.read_csv(path) for path in sorted((folder / "tables").glob("*.csv"))}
+    return {
+        name: table[[column for column in table if "second" not in column]] for name, table in found.items()
+    }
+
+
+@pytest.fixture
+def start(tiny_file: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command on the tiny study, results in ``out``; what is left of it at the end is killed."""
+    begun = []
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "harness.study",
+            str(tiny_file),
+            *TWO,
+            "--out",
+            str(tmp_path / "out"),
+        ]
+        begun.append(
+            subprocess.Popen(
+                [*command, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # pytest in the background has SIGINT ignored, and children inherit that
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )
+        return begun[-1]
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def until_under_way(process: subprocess.Popen[str]) -> None:
+    """Until two runs have a checkpoint."""
+    assert process.stderr is not None
+    begun = set()
+    for line in process.stderr:
+        if " epoch   2/" in line:
+            begun.add(line.split()[0])
+            if len(begun) == 2:
+                return
+    pytest.fail(f"ended; {begun} were under way")
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    """The driver's spawned processes."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"--multiprocessing-fork" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether these processes end within some seconds."""
+    for _ in range(200):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path, command: Command) -> None:
+    tiny_file.write_text(
+        tiny_file.read_text("utf-8")
+        + '\n[variants.found]\n"schedule.lr_max" = "find"\n"schedule.lr_min" = "find"\n'
+        + "range_test = { start_lr = 0.001, end_lr = 1.0, iterations = 10 }\n"
+        + '\n[variants.diverges]\n"schedule.lr_max" = 1e6\n',
+        "utf-8",
+    )
+    seeds = ("--seeds", "0-2")
+    one = command(tiny_file, *seeds, "--out", "serial", OMP_NUM_THREADS="1")
+    two = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
+    assert one.returncode == two.returncode, two.stderr
+    assert one.stdout.replace("serial", "process") == two.stdout
+    ours, theirs = tables(tmp_path / "process" / "tiny"), tables(tmp_path / "serial" / "tiny")
+    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 9
+    for name, table in ours.items():
+        pd.testing.assert_frame_equal(table, theirs[name], check_exact=True, obj=name)
+    again = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
+    assert " epoch " not in again.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
+def test_a_worker_that_dies_takes_only_its_run_with_it(
+    start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path
+) -> None:
+    process = start("--seeds", "0-3", *SLOW)
+    until_under_way(process)
+    os.kill(workers(process)[0], signal.SIGKILL)
+    out, said = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "its worker died (SIGKILL: out of memory?)" in said
+    assert "reached by 3 of 4" in out, out
+    done = command(tiny_file, "--seeds", "0-3", *SLOW, *TWO, "--out", "out", timeout=240)
+    assert done.returncode == 0 and "goes on after epoch" in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_driver(
+    start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path, ending: signal.Signals
+) -> None:
+    process = start("--seeds", "0-3", *SLOW)
+    until_under_way(process)
+    team = workers(process)
+    assert len(team) == 2
+    process.send_signal(ending)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if ending == signal.SIGINT else -ending)
+    assert gone(team)
+    preview = command(tiny_file, "--seeds", "0-3", *SLOW, "--dry-run", "--out", "out")
+    assert "partial: seeds 0, 1" in preview.stdout, preview.stdout
+
+
+def test_two_drivers_share_a_study(start: Callable[..., subprocess.Popen[str]]) -> None:
+    both = [start("--seeds", "0-5"), start("--seeds", "0-5")]
+    said = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
+    assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(6)]
+
+
+def test_a_failed_range_test_fails_its_runs_alone(tiny_file: Path, command: Command, tmp_path: Path) -> None:
+    tiny_file.write_text(
+        tiny_file.read_text("utf-8")
+        + '\n[variants.lost]\n"schedule.lr_max" = "find"\n"schedule.lr_min" = "find"\n'
+        + "range_test = { start_lr = 1e5, end_lr = 1e6, iterations = 10 }\n",
+        "utf-8",
+    )
+    done = command(tiny_file, *TWO, "--out", "out")
+    assert done.returncode == 1
+    runs = pd.read_csv(tmp_path / "out" / "tiny" / "tables" / "runs.csv").groupby("variant").status.unique()
+    assert list(runs["base"]) == ["finished"] and list(runs["lost"]) == ["failed"]
+
+
+def test_a_terminal_shows_a_row_for_each_worker(tiny_file: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "harness.study", str(tiny_file), *TWO, "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"tiny/base/seed-0  finished" in shown and b"1 tiny/base" in shown and b"2 tiny/base" in shown
+
+
+def test_a_study_without_a_terminal_is_plain_lines(command: Command, tiny_file: Path) -> None:
+    said = command(tiny_file, *TWO, "--out", "out").stderr
+    assert "\x1b" not in said and said.count("finished:") == 2
+
+
+def test_more_workers_than_runs_are_not_started(
+    start: Callable[..., subprocess.Popen[str]], tiny: Callable[..., Study]
+) -> None:
+    process = start("--seeds", "0-1", *SLOW, "--workers", "5")
+    until_under_way(process)
+    if Path("/proc/self/task").is_dir():
+        assert len(workers(process)) == 2
