@@ -48,9 +48,9 @@ def epochs(bench: training.Bench, rates: dict[str, list[float]], matrix: float) 
     apart = [100 * abs(before / after - 1) for before, _, after in around]
     return (
         f"{table(header, rows)}\n\n"
-        f"A harness epoch takes {statistics.median(more):+.1f} % more time than the bare epochs around "
-        f"it (median of {len(more)}; {min(more):+.1f} to {max(more):+.1f} %). Two bare epochs in turn differ "
-        f"by {statistics.median(apart):.1f} % (up to {max(apart):.1f} %). A large {bench.variant.precision} "
+        f"A harness epoch takes {statistics.median(more):+.1f} % more time than the bare epochs of its round "
+        f"(median of {len(more)}; {min(more):+.1f} to {max(more):+.1f} %). Two bare epochs in turn differ by "
+        f"{statistics.median(apart):.1f} % (up to {max(apart):.1f} %). A large {bench.variant.precision} "
         f"matrix product reaches {matrix / 1e12:.3g} TFLOP/s. Images are those trained on; the time of the "
         f"evaluation (a fifth as many images) and of all else that an epoch does is in."
     )
@@ -128,12 +128,12 @@ def main() -> None:
     if device == "cpu":
         say("training steps, five minutes")
         parts += ["## A training step on a CPU, by what it uses", step.rows(batch=training.BATCH, steps=5)]
-    steps = options.steps or (98 if device.startswith("cuda") else 40)
-    bench, short = training.make_bench(device, steps), training.make_bench(device, -(-steps // 3))
+    steps = options.steps or (99 if device.startswith("cuda") else 24)
+    bench = training.make_bench(device, steps)
     prepare(device, usable_cores())
     matrix = matrix_rate(device, bench.variant.precision)
     say("epochs, half an hour")
-    rates = training.compare(bench, short, say)
+    rates = training.compare(bench, say)
     parts += ["## An epoch, written in five ways", epochs(bench, rates, matrix)]
     parts += ["## Augmentation", augmentation(bench, statistics.median(rates["harness"]))]
     if device == "cpu":

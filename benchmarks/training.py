@@ -8,7 +8,6 @@ harness has to make its own: augmentation, metrics, log and checkpoint are in it
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,7 +34,7 @@ from harness.study_file import load_study
 from harness.training.run import evaluation_batch, execute
 
 BATCH = 512
-PAIRS = 5
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -272,34 +271,28 @@ def published_seconds(device: str, steps: int) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
-def compare(bench: Bench, short: Bench, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """Images/s by contender: ``PAIRS`` alternating pairs of bare loop and harness, then the others.
+def compare(bench: Bench, say: Callable[[str], None]) -> dict[str, list[float]]:
+    """Images/s by contender, ``ROUNDS`` times each in turn; the published way, so much slower, at the end.
 
-    Args:
-        bench: for the pairs; what a harness epoch costs beside its steps weighs the more, the fewer they are.
-        short: for the others, which are not compared to the percent.
+    A bare loop stands at the beginning and the end of every round.
     """
     device = bench.device
-    loop = bare(bench)
-    timed(loop, device)
-    rates: dict[str, list[float]] = {"bare loop": [], "harness": []}
-    for pair in range(PAIRS):
-        rates["bare loop"].append(bench.images / timed(loop, device))
-        rates["harness"].append(bench.images / harness_epoch(bench))
+    loops = {
+        "Ignite, create_supervised_trainer": ignite_plain(bench),
+        "Lightning, Trainer": lightning(bench),
+        "bare loop": bare(bench),
+    }
+    for loop in loops.values():
+        timed(loop, device)
+    rates: dict[str, list[float]] = {"bare loop": [bench.images / timed(loops["bare loop"], device)]}
+    for done in range(1, ROUNDS + 1):
+        rates.setdefault("harness", []).append(bench.images / harness_epoch(bench))
+        for name, loop in loops.items():
+            rates.setdefault(name, []).append(bench.images / timed(loop, device))
         last = ", ".join(f"{name} {found[-1]:.1f}" for name, found in rates.items())
-        say(f"pair {pair + 1} of {PAIRS}: {last} images/s")
-    rates["bare loop"].append(bench.images / timed(loop, device))
-    for name, make in {
-        "Ignite, create_supervised_trainer": ignite_plain,
-        "Lightning, Trainer": lightning,
-    }.items():
-        epoch = make(short)
-        timed(epoch, device)
-        rates[name] = [short.images / timed(epoch, device) for _ in range(3)]
-        say(f"{name}: {statistics.median(rates[name]):.1f} images/s")
-    name = "the published way"
-    rates[name] = [short.images / seconds for seconds in published_seconds(device, short.steps)]
-    say(f"{name}: {statistics.median(rates[name]):.1f} images/s")
+        say(f"round {done} of {ROUNDS}: {last} images/s")
+    few = -(-bench.steps // 3)
+    rates["the published way"] = [few * BATCH / seconds for seconds in published_seconds(device, few)]
     return rates
 
 
