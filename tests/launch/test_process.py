@@ -140,7 +140,7 @@ def test_no_worker_outlives_its_driver(
     assert len(team) == 2
     process.send_signal(ending)
     process.communicate(timeout=60)
-    assert process.returncode == (130 if ending == signal.SIGINT else -ending)
+    assert process.returncode == (-ending if ending == signal.SIGKILL else 130)
     assert gone(team)
     preview = command(tiny_file, "--seeds", "0-3", *SLOW, "--dry-run", "--out", "out")
     assert "partial: seeds 0, 1" in preview.stdout, preview.stdout
