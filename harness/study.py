@@ -238,7 +238,6 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     from harness.launch import get_launcher
     from harness.launch.job import Job, check_folders, check_plan
     from harness.plan import choose_variants
-    from harness.report.index import REPORT
     from harness.trackers import get_tracker
     from harness.training.progress import say, silent
 
@@ -275,6 +274,8 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
         names = [variant.name for variant in plan.variants]
         status = max(status, _report(plan.study, plan.folder, names, images, options))
         if tracker is not None:
+            from harness.report.index import REPORT  # drawing libraries, half a second: not before the runs
+
             tracker.report(plan.folder, (read_record(plan.folder.path / REPORT) or {})["variants"], speak)
     return status
 
