@@ -143,7 +143,7 @@ class Images:
     help="Instead of the study's.",
 )
 @click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
-@click.option("--tracker", metavar="NAME", help="Also show the runs in tensorboard.")
+@click.option("--tracker", metavar="NAME", help="Also show the runs in tensorboard or mlflow.")
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
 @click.option("--json", "json_", is_flag=True, help="--list and --dry-run for machines.")

@@ -1,6 +1,6 @@
 """Trackers by name: runs shown in a tool that people already have, through Ignite's own logger handlers.
 
-Another tracker is a file with a class like the one that is here, and a line below; whatever Ignite has a
+Another tracker is a file with a class like the two that are here, and a line below; whatever Ignite has a
 logger for (Weights & Biases, ClearML, Neptune, ...) takes the same few methods.
 """
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # name -> "module:class"; the name is also that of the package and of the extra that installs it
 TRACKERS = {
     "tensorboard": "harness.trackers.tensorboard:TensorBoard",
+    "mlflow": "harness.trackers.mlflow:MLflow",
 }
 EVERY = 20  # steps; reading a loss waits for the device, and a server for each line
 EPOCH_METRICS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", "images_per_second"]
