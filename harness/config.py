@@ -277,6 +277,20 @@ class Recipe(Strict):
         return self.range_test or (RangeTest() if self.schedule.finds else None)
 
 
+class Resources(Strict):
+    """What a run takes of a cluster's node; it decides where runs are executed, never their results.
+
+    Args:
+        cpus: cores, and by that the threads of a run where ``OMP_NUM_THREADS`` is not set.
+        gpus: None is one where the device is a GPU; 0.25 lets four runs share one.
+        in_place: write into the driver's folder where a node sees it, instead of sending results to it.
+    """
+
+    cpus: Annotated[float, Field(gt=0, le=1024)] = 1.0
+    gpus: Annotated[float, Field(ge=0, le=1024)] | None = None
+    in_place: bool = True
+
+
 class Study(Recipe):
     """One study file, validated; its :attr:`recipes` are the variants, fully resolved."""
 
@@ -286,6 +300,7 @@ class Study(Recipe):
     target: Target
     baseline: str = "base"
     comparisons: Literal["baseline", "all"] = "baseline"
+    resources: Resources | None = None
     variants: dict[Name, dict[str, Any]] = {}
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)

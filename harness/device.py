@@ -107,8 +107,8 @@ def release_memory(device: str) -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def threads_for(runs_at_once: int) -> int:
-    """``OMP_NUM_THREADS`` where set, else the usable cores divided by runs at once.
+def threads_for(runs_at_once: int, cores: int | None = None) -> int:
+    """``OMP_NUM_THREADS`` where set, else the cores (None: the usable ones) divided by runs at once.
 
     Raises:
         StudyError: more threads than any machine has; the process would die of them.
@@ -120,7 +120,7 @@ def threads_for(runs_at_once: int) -> int:
                 f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the most; unset it"
             )
         return int(setting)
-    return max(1, usable_cores() // runs_at_once)
+    return max(1, (cores or usable_cores()) // runs_at_once)
 
 
 def usable_cores() -> int:

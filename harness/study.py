@@ -131,9 +131,19 @@ class Images:
     default="serial",
     show_default=True,
     metavar="NAME",
-    help="Who executes the runs: serial, one after another, or process, several at once.",
+    help="Who executes the runs: serial, one after another; process, several at once; ray, a cluster.",
 )
-@click.option("--workers", type=int, default=1, show_default=True, metavar="N", help="Runs at once.")
+@click.option(
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Runs at once. [default: 1; with ray, as many as the cluster has room for]",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="The Ray cluster. [default: $RAY_ADDRESS, else one of this machine, for this command]",
+)
 @click.option(
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
 )
@@ -218,12 +228,15 @@ def _check(options: dict[str, Any]) -> None:
 
     if options["json_"] and not options["dry_run"]:
         raise StudyError("--json: goes with --list or --dry-run")
-    if options["workers"] < 1:
-        raise StudyError(f"--workers {options['workers']}: expected at least 1")
-    if options["workers"] > 1 and options["launcher"] == "serial":
-        raise StudyError(
-            f"--workers {options['workers']}: the serial launcher runs one at a time; --launcher process"
-        )
+    workers = options["workers"]
+    if workers is not None and workers < 1:
+        raise StudyError(f"--workers {workers}: expected at least 1")
+    if workers is not None and workers > 1 and options["launcher"] == "serial":
+        raise StudyError(f"--workers {workers}: the serial launcher runs one at a time; --launcher process")
+    if options["ray_address"] is not None:
+        if options["launcher"] != "ray":
+            raise StudyError("--ray-address: goes with --launcher ray")
+        os.environ["RAY_ADDRESS"] = options["ray_address"]  # where Ray itself looks for it
     if options["tracker"] is not None:
         check_tracker(options["tracker"])
     data = options["data"]
@@ -259,7 +272,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     for plan in plans:
         check_plan(plan)
         check_folders(plan, force=options["force"], say=speak)
-    launch, threads = get_launcher(options["launcher"]), threads_for(options["workers"])
+    launch, threads = get_launcher(options["launcher"]), threads_for(options["workers"] or 1)
     for plan in plans:
         tracker = get_tracker(options["tracker"]) if options["tracker"] else None
         plan.folder.write_study(plan.study.to_toml())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import StudyError
@@ -12,14 +13,21 @@ if TYPE_CHECKING:
     from harness.launch.job import Job
 
 # name -> "module:function"
-LAUNCHERS = {"serial": "harness.launch.local:serial", "process": "harness.launch.process:process"}
+LAUNCHERS = {
+    "serial": "harness.launch.local:serial",
+    "process": "harness.launch.process:process",
+    "ray": "harness.launch.ray:ray",
+}
 
 
 class Launcher(Protocol):
     """Executes what is missing of a job's range tests and runs; failures are recorded in the run folders."""
 
-    def __call__(self, job: Job, workers: int) -> dict[str, str]:
+    def __call__(self, job: Job, workers: int | None) -> dict[str, str]:
         """Return when nothing is left to do.
+
+        Args:
+            workers: runs at once; None where nobody has said.
 
         Returns:
             Run name -> cause, of failures that could not be recorded: a full disk, a folder that is gone.
@@ -30,10 +38,12 @@ def get_launcher(name: str) -> Launcher:
     """The launcher of that name.
 
     Raises:
-        StudyError: there is none.
+        StudyError: there is none, or its package is not installed.
     """
     if name not in LAUNCHERS:
         raise StudyError(f"--launcher {name}: not a launcher{suggest(name, LAUNCHERS)}")
+    if name == "ray" and find_spec("ray") is None:
+        raise StudyError("--launcher ray: ray is not installed; pip install 'ignite-harness[ray]'")
     module, function = LAUNCHERS[name].split(":")
     launcher: Launcher = getattr(import_module(module), function)
     return launcher

@@ -114,11 +114,14 @@ def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
     except HeldError:
         raise
     except RunError as error:
-        job.say(f"{job.plan.study.name}/{variant.name}  {error}")
-        if variant.recipe.schedule.finds:
-            return error
-        found = None
+        return rates_without(job, variant, error)
     return resolve_rates(variant.recipe.schedule, found)
+
+
+def rates_without(job: Job, variant: Variant, error: RunError) -> Rates | RunError:
+    """After a range test that failed: where the variant can do without, only its figure is lacking."""
+    job.say(f"{job.plan.study.name}/{variant.name}  {error}")
+    return error if variant.recipe.schedule.finds else resolve_rates(variant.recipe.schedule, None)
 
 
 def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunError, *, wait: bool) -> None:
@@ -152,7 +155,7 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
             profile=job.profile,
             tracker=job.tracker,
         )
-        job.say(_outcome(folder, record))
+        job.say(outcome_line(folder, record))
 
 
 def claim(variant: Variant, folder: RunFolder) -> None:
@@ -222,7 +225,8 @@ def _reason(error: RunError) -> str:
     return str(error).partition(" (")[0]
 
 
-def _outcome(folder: RunFolder, record: dict[str, Any]) -> str:
+def outcome_line(folder: RunFolder, record: dict[str, Any]) -> str:
+    """What a person is told when a run ends."""
     if record["status"] == "failed":
         return f"{folder.name}  FAILED: {record['error']['message']}"
     accuracy, timings = record["metrics"]["test_accuracy"], record["timings"]

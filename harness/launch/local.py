@@ -7,7 +7,7 @@ from harness.launch.job import Job, find_rates, run_one
 from harness.schedule import Rates
 
 
-def serial(job: Job, workers: int) -> dict[str, str]:
+def serial(job: Job, workers: int | None) -> dict[str, str]:
     """Take what is free first, then wait for what other processes hold."""
     rates: dict[str, Rates | RunError] = {}
     unrecorded: dict[str, str] = {}

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 
 from harness.errors import HeldError, RunError
-from harness.launch.job import Job, find_rates, run_one
+from harness.launch.job import Job, find_rates, rates_without, run_one
 from harness.launch.view import View
-from harness.schedule import Rates, resolve_rates
+from harness.schedule import Rates
+from harness.training.failures import record_failure
 
 _spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the midst of their work
 
@@ -46,8 +47,9 @@ class Answer:
     lost: str = ""
 
 
-def process(job: Job, workers: int) -> dict[str, str]:
+def process(job: Job, workers: int | None) -> dict[str, str]:
     """Range tests first, then every run whose rates are known, ``workers`` at once."""
+    workers = workers or 1
     with View(job, workers) as view:
         return _Driver(replace(job, say=view.say), view).drive(workers)
 
@@ -117,15 +119,11 @@ class _Driver:
 
     def _failed(self, task: Task, cause: str) -> None:
         """A worker died: of a range test that the variant can do without, only the figure is lacking."""
-        self.job.say(f"{self._name(task)}  FAILED: {cause}")
-        from harness.training.failures import record_failure
-
         variant = self.variants[task.variant]
         if task.seed is None:
-            error = RunError(f"range test: {cause}")
-            schedule = variant.recipe.schedule
-            self._found(task.variant, error if schedule.finds else resolve_rates(schedule, None))
+            self._found(task.variant, rates_without(self.job, variant, RunError(f"range test: {cause}")))
             return
+        self.job.say(f"{self._name(task)}  FAILED: {cause}")
         folder = self.job.plan.folder.run(task.variant, task.seed)
         try:
             with folder.lock():

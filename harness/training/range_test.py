@@ -61,11 +61,7 @@ def ensure_range_test(
         stored = stored_rates(variant, folder)
         if stored is not None:
             return stored
-        if (record_file := folder.range_test_json(variant.name)).exists():
-            kept = folder.set_aside(
-                f"{variant.name}-range-test", folder.range_test_csv(variant.name), record_file
-            )
-            say(f"{name}  range test: damaged or of another configuration: moved to {kept}, and done again")
+        set_stale_aside(variant, folder, say)
         say(f"{name}  range test: {settings.iterations} steps, {settings.start_lr:g} to {settings.end_lr:g}")
         try:
             result = run_range_test(variant, load_data(), settings, threads=threads, say=say)
@@ -75,12 +71,25 @@ def ensure_range_test(
             raise RunError(f"range test: {failure(error, variant)['message']}") from error
         rates, doubts = choose(result, settings)
         if variant.recipe.schedule.finds:
-            _check_agreement(variant, folder, rates)
+            check_agreement(variant, folder, rates)
         _write(variant, folder, settings, result, rates, doubts)
         say(f"{name}  by {settings.criterion}: lr_max {rates.lr_max:.4g}, lr_min {rates.lr_min:.4g}")
         for doubt in doubts:
             say(f"{name}  warning: {doubt}")
         return rates
+
+
+def set_stale_aside(variant: Variant, folder: StudyFolder, say: Say) -> None:
+    """Move files away that :func:`stored_rates` does not take; call it under the range test's lock."""
+    record_file = folder.range_test_json(variant.name)
+    if record_file.exists():
+        kept = folder.set_aside(
+            f"{variant.name}-range-test", folder.range_test_csv(variant.name), record_file
+        )
+        say(
+            f"{variant.study}/{variant.name}  range test: damaged or of another configuration: "
+            f"moved to {kept}, and done again"
+        )
 
 
 def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
@@ -131,8 +140,12 @@ def _digest(variant: Variant, settings: RangeTest) -> str:
     return digest(identity)
 
 
-def _check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None:
-    """A range test that had to be repeated must not give one variant's runs two different rates."""
+def check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None:
+    """A range test that had to be repeated must not give one variant's runs two different rates.
+
+    Raises:
+        RunError: naming a run that was trained with another rate.
+    """
     for run in folder.runs():
         try:
             record = run.record() if run.variant == variant.name else None
