@@ -13,12 +13,13 @@ import queue
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
     connected = _connect()
     try:
         _check_room(resources.cpus, gpus, job)
-        with View(job, 0) as view:
+        with redirect_stdout(sys.stderr), View(job, 0) as view:  # Ray speaks there of lost nodes
             return _Driver(replace(job, say=view.say), view, resources, gpus, workers).drive()
     finally:
         if connected:
@@ -129,6 +130,8 @@ def _connect() -> bool:
         return False
     address = os.environ.get("RAY_ADDRESS") or "local"
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    if address != "local":
+        _check_answers(address)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -139,12 +142,20 @@ def _connect() -> bool:
             include_dashboard=False if address == "local" else None,
         )
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        raise StudyError(
-            f"--ray-address {address}: no cluster answers there ({one_line(error, 200)})"
-        ) from None
+        raise StudyError(f"--ray-address {address}: {one_line(error, 200)}") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray puts its own in place
     return True
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise StudyError(f"--ray-address {address}: no cluster answers there ({error})") from None
 
 
 def _check_room(cpus: float, gpus: float, job: Job) -> None:

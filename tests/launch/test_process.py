@@ -7,8 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -16,62 +15,9 @@ import pytest
 
 from harness.config import Study
 from tests.conftest import Command
+from tests.launch.conftest import MORE, SLOW, gone, tables, until_under_way
 
 TWO = ("--launcher", "process", "--workers", "2")
-SLOW = ("--set", "schedule.epochs=200", "--set", "schedule.peak_epoch=2")
-
-
-def tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The study's tables without their times."""
-    found = {path.name: pd.read_csv(path) for path in sorted((folder / "tables").glob("*.csv"))}
-    return {
-        name: table[[column for column in table if "second" not in column]] for name, table in found.items()
-    }
-
-
-@pytest.fixture
-def start(tiny_file: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command on the tiny study, results in ``out``; what is left of it at the end is killed."""
-    begun = []
-
-    def run(*arguments: str) -> subprocess.Popen[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "harness.study",
-            str(tiny_file),
-            *TWO,
-            "--out",
-            str(tmp_path / "out"),
-        ]
-        begun.append(
-            subprocess.Popen(
-                [*command, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                # pytest in the background has SIGINT ignored, and children inherit that
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-        )
-        return begun[-1]
-
-    yield run
-    for process in begun:
-        process.kill()
-        process.communicate()
-
-
-def until_under_way(process: subprocess.Popen[str]) -> None:
-    """Until two runs have a checkpoint."""
-    assert process.stderr is not None
-    begun = set()
-    for line in process.stderr:
-        if " epoch   2/" in line:
-            begun.add(line.split()[0])
-            if len(begun) == 2:
-                return
-    pytest.fail(f"ended; {begun} were under way")
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
@@ -84,23 +30,8 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
     ]
 
 
-def gone(pids: list[int]) -> bool:
-    """Whether these processes end within some seconds."""
-    for _ in range(200):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path, command: Command) -> None:
-    tiny_file.write_text(
-        tiny_file.read_text("utf-8")
-        + '\n[variants.found]\n"schedule.lr_max" = "find"\n"schedule.lr_min" = "find"\n'
-        + "range_test = { start_lr = 0.001, end_lr = 1.0, iterations = 10 }\n"
-        + '\n[variants.diverges]\n"schedule.lr_max" = 1e6\n',
-        "utf-8",
-    )
+    tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
     seeds = ("--seeds", "0-2")
     one = command(tiny_file, *seeds, "--out", "serial", OMP_NUM_THREADS="1")
     two = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
@@ -118,7 +49,7 @@ def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path
 def test_a_worker_that_dies_takes_only_its_run_with_it(
     start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path
 ) -> None:
-    process = start("--seeds", "0-3", *SLOW)
+    process = start(*TWO, "--seeds", "0-3", *SLOW)
     until_under_way(process)
     os.kill(workers(process)[0], signal.SIGKILL)
     out, said = process.communicate(timeout=240)
@@ -134,7 +65,7 @@ def test_a_worker_that_dies_takes_only_its_run_with_it(
 def test_no_worker_outlives_its_driver(
     start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path, ending: signal.Signals
 ) -> None:
-    process = start("--seeds", "0-3", *SLOW)
+    process = start(*TWO, "--seeds", "0-3", *SLOW)
     until_under_way(process)
     team = workers(process)
     assert len(team) == 2
@@ -147,7 +78,7 @@ def test_no_worker_outlives_its_driver(
 
 
 def test_two_drivers_share_a_study(start: Callable[..., subprocess.Popen[str]]) -> None:
-    both = [start("--seeds", "0-5"), start("--seeds", "0-5")]
+    both = [start(*TWO, "--seeds", "0-5"), start(*TWO, "--seeds", "0-5")]
     said = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
@@ -191,7 +122,7 @@ def test_a_study_without_a_terminal_is_plain_lines(command: Command, tiny_file: 
 def test_more_workers_than_runs_are_not_started(
     start: Callable[..., subprocess.Popen[str]], tiny: Callable[..., Study]
 ) -> None:
-    process = start("--seeds", "0-1", *SLOW, "--workers", "5")
+    process = start(*TWO, "--seeds", "0-1", *SLOW, "--workers", "5")
     until_under_way(process)
     if Path("/proc/self/task").is_dir():
         assert len(workers(process)) == 2
