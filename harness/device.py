@@ -107,6 +107,11 @@ def release_memory(device: str) -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def synchronise_statistics(device: str) -> bool:
+    """Whether batch norm's statistics can be taken over several processes; torch has that for CUDA alone."""
+    return torch.device(device).type == "cuda"
+
+
 def threads_for(runs_at_once: int, cores: int | None = None) -> int:
     """``OMP_NUM_THREADS`` where set, else the cores (None: the usable ones) divided by runs at once.
 

@@ -33,6 +33,7 @@ class Variant:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         precision: never ``"auto"``.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
+        devices: processes that train it together.
     """
 
     study: str
@@ -47,6 +48,7 @@ class Variant:
     identity: dict[str, Any]
     digest: str
     outline: Outline
+    devices: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -75,6 +77,7 @@ def make_plan(
     *,
     variants: list[str] | None = None,
     device: str = "auto",
+    devices: int = 1,
 ) -> Plan:
     """Resolve every chosen variant.
 
@@ -88,7 +91,8 @@ def make_plan(
     """
     chosen = choose_variants(study, variants)
     resolved = tuple(
-        resolve_variant(study, name, load_data(study.recipes[name]), device=device) for name in chosen
+        resolve_variant(study, name, load_data(study.recipes[name]), device=device, devices=devices)
+        for name in chosen
     )
     return Plan(study, folder, resolved, tuple(study.seeds))
 
@@ -201,7 +205,9 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     return Outline(image_shape, steps, count_parameters(model), flops_per_image(model, image_shape), layers)
 
 
-def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto") -> Variant:
+def resolve_variant(
+    study: Study, name: str, data: Data, *, device: str = "auto", devices: int = 1
+) -> Variant:
     """A variant of a study, with its data's facts and its digest.
 
     Raises:
@@ -221,13 +227,21 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
     )
     device = resolve_device(device)
     precision = resolve_precision(recipe.precision, device)
-    identity = {
+    identity: dict[str, Any] = {
         "recipe": _deciding(recipe, train_transforms, test_transforms),
         "data": data.sha256,
         "precision": precision,
         "device": device.split(":")[0],
         "versions": _deciding_versions(train_transforms, test_transforms),
     }
+    if devices > 1:  # else the digest of a run from before there was this choice
+        identity["devices"] = devices
+        smallest = images % recipe.data.batch_size or recipe.data.batch_size
+        if smallest < 2 * devices:
+            raise StudyError(
+                f"{_where(study, name)}: --devices {devices}: the last batch has {smallest} images; "
+                "batch norm needs two on each device"
+            )
     return Variant(
         study=study.name,
         name=name,
@@ -241,6 +255,7 @@ def resolve_variant(study: Study, name: str, data: Data, *, device: str = "auto"
         identity=identity,
         digest=digest(identity),
         outline=facts,
+        devices=devices,
     )
 
 

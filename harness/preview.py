@@ -34,6 +34,7 @@ class Preview:
     load_data: Callable[[Recipe], Data]
     variants: list[str] | None
     device: str
+    devices: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def _look(preview: Preview, name: str) -> _Known:
     facts: Outline | None = None
     check_recipe(study, name)
     try:
-        variant = resolve_variant(study, name, preview.load_data(recipe), device=preview.device)
+        variant = resolve_variant(
+            study, name, preview.load_data(recipe), device=preview.device, devices=preview.devices
+        )
         facts = variant.outline
     except DataError:
         known = FACTS.get(recipe.data.source)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,14 @@ class Images:
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
 )
 @click.option(
+    "--devices",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Devices that share each run, with a part of every batch each.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     help="Instead of the study's.",
@@ -187,6 +196,8 @@ def command(studies: tuple[str, ...], **options: Any) -> None:
 
 def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     """Do what was asked; the exit status."""
+    if int(os.environ.get("RANK", 0)) > 0 and "TORCHELASTIC_RUN_ID" in os.environ:
+        return _follow(len(names), options)
     if options["list_"]:
         _list(options["json_"])
         return 0
@@ -208,7 +219,12 @@ def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
         images = Images(options["data"], download=False, progress=False)
         previews = [
             Preview(
-                study, StudyFolder(options["out"], study.name), images, options["variants"], options["device"]
+                study,
+                StudyFolder(options["out"], study.name),
+                images,
+                options["variants"],
+                options["device"],
+                options["devices"],
             )
             for study in loaded
         ]
@@ -237,6 +253,7 @@ def _check(options: dict[str, Any]) -> None:
         if options["launcher"] != "ray":
             raise StudyError("--ray-address: goes with --launcher ray")
         os.environ["RAY_ADDRESS"] = options["ray_address"]  # where Ray itself looks for it
+    _check_devices(options)
     if options["tracker"] is not None:
         check_tracker(options["tracker"])
     data = options["data"]
@@ -245,13 +262,46 @@ def _check(options: dict[str, Any]) -> None:
     get_launcher(options["launcher"])
 
 
+def _follow(studies: int, options: dict[str, Any]) -> int:
+    """As a process that torchrun has started: its part of the runs; all else is the first one's."""
+    if not any(options[name] for name in ("list_", "dry_run", "report_only")):
+        from harness.device import resolve_device
+        from harness.training import group
+
+        for _ in range(studies):
+            group.follow(
+                resolve_device(options["device"]), Images(options["data"], download=False, progress=False)
+            )
+    return 0
+
+
+def _check_devices(options: dict[str, Any]) -> None:
+    """``--devices``, or as many as torchrun has started."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        started = int(os.environ["WORLD_SIZE"])
+        if options["devices"] not in (1, started):
+            raise StudyError(f"--devices {options['devices']}: torchrun has started {started}")
+        options["devices"] = started
+    devices = options["devices"]
+    if devices < 1:
+        raise StudyError(f"--devices {devices}: expected at least 1")
+    if devices > 1:
+        from harness.device import resolve_device
+        from harness.training.group import check
+
+        if options["launcher"] != "serial":
+            raise StudyError(f"--devices {devices}: goes with --launcher serial, one run at a time")
+        check(resolve_device(options["device"]), devices)
+
+
 def _work(studies: list[Study], options: dict[str, Any]) -> int:
     """Plan all studies before the first begins, so that a mistake in the last one costs nothing."""
-    from harness.device import threads_for
+    from harness.device import resolve_device, threads_for
     from harness.launch import get_launcher
-    from harness.launch.job import Job, check_folders, check_plan
+    from harness.launch.job import Job, check_folders, check_plan, find_rates
     from harness.plan import choose_variants
     from harness.trackers import get_tracker
+    from harness.training import group
     from harness.training.progress import say, silent
 
     speak = silent if options["quiet"] else say
@@ -272,7 +322,9 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     for plan in plans:
         check_plan(plan)
         check_folders(plan, force=options["force"], say=speak)
-    launch, threads = get_launcher(options["launcher"]), threads_for(options["workers"] or 1)
+    devices = options["devices"]
+    launch = get_launcher(options["launcher"])
+    threads = threads_for((options["workers"] or 1) * devices)
     for plan in plans:
         tracker = get_tracker(options["tracker"]) if options["tracker"] else None
         plan.folder.write_study(plan.study.to_toml())
@@ -280,7 +332,12 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
         if tracker is not None:
             tracker.begin(plan, speak)
         job = Job(plan, images, threads, speak, options["profile"], tracker)
-        lost = _lost(plan, launch(job, options["workers"]))
+        if devices > 1:  # a range test is one device's work
+            job = replace(
+                job, rates={variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
+            )
+        with group.lead(devices, resolve_device(options["device"]), images):
+            lost = _lost(plan, launch(job, options["workers"]))
         for line in lost:
             complain(line)
         status = max(status, EXIT_RUN_FAILED if lost else 0)
@@ -309,7 +366,14 @@ def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:
 def _plan(study: Study, folder: StudyFolder, images: Images, options: dict[str, Any]) -> Plan:
     from harness.plan import make_plan
 
-    return make_plan(study, folder, images, variants=options["variants"], device=options["device"])
+    return make_plan(
+        study,
+        folder,
+        images,
+        variants=options["variants"],
+        device=options["device"],
+        devices=options["devices"],
+    )
 
 
 def _opening(plan: Plan) -> str:

@@ -42,6 +42,7 @@ class Batches:
         device: where the batches are wanted. On CUDA the split is moved there once and augmented there.
         workers: processes for pipelines that only Albumentations can run.
         reference: run Albumentations even where tensors would do.
+        part: (k, n): only the k-th of n parts of each batch, as one of n processes trains on it.
 
     Attributes:
         path: ``"tensor"`` or ``"albumentations"``: what augments.
@@ -59,6 +60,7 @@ class Batches:
         device: str | torch.device = "cpu",
         workers: int = 0,
         reference: bool = False,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self._split = split
         self._transforms = transforms
@@ -68,6 +70,7 @@ class Batches:
         self._shuffle = shuffle
         self._device = torch.device(device)
         self._workers = workers
+        self._part = part
         self._epoch = 1
         self._pipeline = None if reference else tensor_pipeline(transforms)
         self.path = "albumentations" if self._pipeline is None else "tensor"
@@ -101,7 +104,10 @@ class Batches:
         purpose, epoch = f"{self._purpose}/augment", self._epoch
         for batch, indices in enumerate(parts):
             draws = generator(self._seed, purpose, epoch, batch)
-            parameters = pipeline.draw(len(indices), height, width, draws)
+            drawn = pipeline.draw(len(indices), height, width, draws)
+            mine = self._mine(len(indices))
+            parameters = tuple(None if each is None else each[mine] for each in drawn)
+            indices = indices[mine]
             images = self._images.index_select(0, indices.to(self._images.device))
             yield pipeline.apply(images, parameters), indices
 
@@ -116,7 +122,14 @@ class Batches:
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # else it draws a number from torch's global one
         )
-        return iter(loader)
+        for images, indices in loader:
+            mine = self._mine(len(indices))
+            yield images[mine], indices[mine]
+
+    def _mine(self, images: int) -> slice:
+        """Which images of a batch are this process's."""
+        number, parts = self._part
+        return slice(images * number // parts, images * (number + 1) // parts)
 
 
 class _Augmented(Dataset[tuple[Tensor, Tensor]]):

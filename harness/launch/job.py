@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.config import Recipe
@@ -27,6 +27,7 @@ class Job:
         say: where progress goes.
         profile: whether each run leaves where its time went.
         tracker: where the runs are shown as well.
+        rates: those of variants that have been found before.
     """
 
     plan: Plan
@@ -35,6 +36,7 @@ class Job:
     say: Say
     profile: bool = False
     tracker: Guarded | None = None
+    rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
 
 
 def check_plan(plan: Plan) -> None:
@@ -102,6 +104,8 @@ def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
     """
     from harness.training.range_test import ensure_range_test
 
+    if variant.name in job.rates:
+        return job.rates[variant.name]
     try:
         found = ensure_range_test(
             variant,

@@ -184,14 +184,15 @@ def _unheard(line: str) -> None:
 def _work(connection: Connection, job: Job, number: int) -> None:
     """A worker's life: tasks in, lines and answers out, until the driver ends it or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells us too; the driver decides
-    threading.Thread(target=_die_with_driver, daemon=True).start()
+    threading.Thread(target=die_with_driver, daemon=True).start()
     job = replace(job, say=connection.send)
     _choose_gpu(number)
     while True:
         connection.send(_answer(job, connection.recv()))
 
 
-def _die_with_driver() -> None:
+def die_with_driver() -> None:
+    """In a thread of a spawned process: end it when the process that spawned it is gone."""
     driver = multiprocessing.parent_process()
     assert driver is not None
     driver.join()

@@ -36,6 +36,7 @@ def _facts(made: dict[str, Any]) -> dict[str, str]:
         if git is None
         else f"{git['commit'][:12]}{' with local changes' if git.get('dirty') else ''}",
         "device": made.get("device"),
+        "devices": _devices(made),
         "precision": made.get("precision"),
         "threads": made.get("threads"),
         "batches": made.get("batches"),
@@ -125,6 +126,14 @@ def _plural(key: str) -> str:
 
 def _runs(count: int) -> str:
     return f"{count} run{'' if count == 1 else 's'}"
+
+
+def _devices(made: dict[str, Any]) -> str | None:
+    if (number := made.get("devices")) is None:
+        return None
+    synchronised = str(made.get("device")).startswith("cuda")
+    statistics = "over whole batches" if synchronised else "of each part alone"
+    return f"{number} share a run, a part of every batch each; batch norm takes its statistics {statistics}"
 
 
 def _gigabytes(size: Any) -> str | None:

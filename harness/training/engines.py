@@ -19,6 +19,7 @@ from harness.config import Loss as LossConfig
 from harness.device import autocast, release_memory
 from harness.errors import StudyError
 from harness.schedule import Milestones
+from harness.training.group import gather, share
 
 RELEASE_EVERY = 32  # steps; each time costs as much as a sixth of a step
 
@@ -50,7 +51,7 @@ def create_trainer(
         with autocast(device, precision):
             logits = model(images).float()
             value = loss(logits, labels)
-        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(value * share(len(labels))).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
@@ -91,9 +92,10 @@ def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine
     store.attach(evaluator)
 
     @evaluator.on(Events.COMPLETED)
-    def gather(engine: Engine) -> None:
-        logits, labels = zip(*store.data, strict=True)
-        engine.state.predictions = torch.cat(logits).cpu(), torch.cat(labels).cpu()  # type: ignore[attr-defined]
+    def keep(engine: Engine) -> None:
+        batches = gather([(logits.cpu(), labels.cpu()) for logits, labels in store.data])
+        logits, labels = zip(*batches, strict=True)
+        engine.state.predictions = torch.cat(logits), torch.cat(labels)  # type: ignore[attr-defined]
         store.reset()
 
     return evaluator

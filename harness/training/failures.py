@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
@@ -41,8 +43,9 @@ def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
         torch.minimum(first, torch.where(loss.isfinite(), torch.inf, engine.state.iteration), out=first)
 
     def look(engine: Engine) -> None:
-        if bool(first.isfinite()):
-            iteration = int(first)
+        worst = float(idist.all_reduce(first.clone(), "MIN"))
+        if math.isfinite(worst):
+            iteration = int(worst)
             raise NonFiniteLoss(iteration, 1 + (iteration - 1) // (engine.state.epoch_length or 1))
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, note)

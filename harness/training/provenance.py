@@ -42,6 +42,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
         "device": variant.device,
         "precision": variant.precision,
         "threads": threads,
+        **({"devices": variant.devices} if variant.devices > 1 else {}),
         "batches": "albumentations" if tensor_pipeline(variant.train_transforms) is None else "tensor",
         "data": {
             "source": variant.recipe.data.source,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -31,6 +32,7 @@ from harness.schedule import Rates, lr_milestones, momentum_milestones
 from harness.seeding import derive_seed, global_seed
 from harness.store import RunFolder, atomic_write, digest, write_record
 from harness.trackers import Guarded
+from harness.training import group
 from harness.training.checkpoint import attach_checkpoint, load_checkpoint
 from harness.training.engines import (
     attach_schedule,
@@ -41,7 +43,7 @@ from harness.training.engines import (
 )
 from harness.training.failures import NonFiniteLoss, earlier_errors, failure, stop_on_non_finite_loss
 from harness.training.profile import Profile
-from harness.training.progress import Say, attach_bar, epoch_line
+from harness.training.progress import Say, attach_bar, epoch_line, silent
 from harness.training.provenance import provenance
 
 HISTORY_COLUMNS = (
@@ -130,6 +132,7 @@ def execute(
         record["provenance"] = provenance(variant, data, threads)
         log.origin = {key: record["provenance"][key] for key in ORIGIN}
         write_record(folder.record_file, record)
+        group.call(group.Order(variant, folder, rates, threads))
         logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker)
         _write_artefacts(variant, folder, log, logits, labels, model)
         record["metrics"] |= _metrics(log, logits, labels)
@@ -149,11 +152,20 @@ def execute(
             atomic_write(folder.path / "history.csv", history)
         if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
             folder.drop_checkpoint()
+        else:
+            group.lose(folder.name)
         record["files"] = {"history.csv": hashlib.sha256(history.encode()).hexdigest()}
         write_record(folder.record_file, record)
     if tracker is not None:
         tracker.end(folder, record, say)
     return record
+
+
+def take_part(variant: Variant, folder: RunFolder, data: Data, rates: Rates, threads: int) -> None:
+    """What a process that follows does of a run: it trains on its part of every batch, and keeps nothing."""
+    prepare(variant.device, threads)
+    with suppress(NonFiniteLoss):  # all processes meet it at once
+        _train(variant, folder, data, rates, Log(), silent, False, None)
 
 
 def _train(
@@ -175,13 +187,20 @@ def _train(
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     engine_options = {"device": device, "precision": variant.precision}
-    network = computed_by(model, recipe.compile)
+    network = computed_by(group.spread(model, device), recipe.compile)
+    part = group.part()
     trainer = create_trainer(
         network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
     )
     evaluator = create_evaluator(network, **engine_options)
     train_batches = Batches(
-        data.train, variant.train_transforms, recipe.data.batch_size, seed=seed, shuffle=True, device=device
+        data.train,
+        variant.train_transforms,
+        recipe.data.batch_size,
+        seed=seed,
+        shuffle=True,
+        device=device,
+        part=part,
     )
     test_batches = Batches(
         data.evaluation,
@@ -190,6 +209,7 @@ def _train(
         seed=seed,
         shuffle=False,
         device=device,
+        part=part,
     )
     schedules = attach_schedule(
         trainer,
@@ -206,7 +226,7 @@ def _train(
         train_batches.set_epoch(engine.state.epoch)
         engine.set_data(train_batches)
         # Dropout knows only torch's global generators; run() restores them.
-        torch.manual_seed(derive_seed(seed, "dropout", engine.state.epoch))
+        torch.manual_seed(derive_seed(seed, "dropout", engine.state.epoch, part[0]))
         clock["started"] = time.perf_counter()
 
     @trainer.on(Events.ITERATION_STARTED)
@@ -238,7 +258,8 @@ def _train(
             raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, "test loss")
         log.rows.append(row)
         engine.state.metrics |= row
-        atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
+        if group.leads():
+            atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
         say(epoch_line(folder.name, epochs, row))
 
     state = {
@@ -251,15 +272,18 @@ def _train(
     }
     # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
     owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
-    attach_checkpoint(trainer, state, folder.checkpoint_file, owner)
+    if group.leads():
+        attach_checkpoint(trainer, state, folder.checkpoint_file, owner)
     try:
         if load_checkpoint(folder.checkpoint_file, state, owner):
             say(f"{folder.name}  goes on after epoch {len(log.rows)} of {epochs}")
     except RunError as error:
         say(f"{str(error).partition(';')[0]}: the run begins anew")
+        idist.barrier()  # all have read it
         folder.drop_checkpoint()
         log.load_state_dict({"rows": [], "rates": [], "origins": []})
         return _train(variant, folder, data, rates, log, say, profile, tracker)
+    idist.barrier()  # nobody writes the next checkpoint before all have read this one
     if tracker is not None:
         tracker.follow(variant, folder, trainer, optimizer, say)
     done = len(log.rows)

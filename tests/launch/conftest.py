@@ -66,14 +66,14 @@ def start(tiny_file: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.
         process.communicate()
 
 
-def until_under_way(process: subprocess.Popen[str]) -> None:
-    """Until two runs have a checkpoint."""
+def until_under_way(process: subprocess.Popen[str], runs: int = 2) -> None:
+    """Until so many runs have a checkpoint."""
     assert process.stderr is not None
     begun = set()
     for line in process.stderr:
         if re.search(r" epoch +2/", line):
             begun.add(line.split()[0])
-            if len(begun) == 2:
+            if len(begun) == runs:
                 return
     pytest.fail(f"ended; {begun} were under way")
 

@@ -1,0 +1,165 @@
+"""One run on two gloo processes: the same curve as a loop that normalises the halves of each batch apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.config import Study
+from harness.data import load_data
+from harness.data.batches import Batches
+from harness.models import build_model
+from harness.optimizers import create_optimizer
+from harness.plan import resolve_variant
+from harness.seeding import global_seed
+from tests.conftest import Command
+from tests.launch.conftest import MORE, gone, start, tables, until_under_way  # noqa: F401 (a fixture)
+
+TWO = ("--devices", "2", "--device", "cpu")
+SLOW = ("--set", "schedule.epochs=80")
+Start = Callable[..., "subprocess.Popen[str]"]
+# 169 images: the last batch has 9, and the parts 4 and 5
+CHANGES = (("data.train_limit", 169), ("precision", "float32"), ("loss.l1", 1e-5))
+
+
+def halves(model: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits of a batch whose halves are normalised apart, and the statistics after the first half."""
+    middle = len(images) // 2
+    first = model(images[:middle])
+    kept = [buffer.clone() for buffer in model.buffers()]
+    return torch.cat([first, model(images[middle:])]), kept
+
+
+def reference(study: Study, rates: list[float]) -> tuple[list[float], Tensor]:
+    """Train losses by epoch, and logits at the end, of seed 0 in one process."""
+    recipe = study.recipes["base"]
+    data = load_data("digits", Path(), train_limit=169, test_limit=60)
+    variant = resolve_variant(study, "base", data, device="cpu")
+    with global_seed(0, "initialisation"):
+        model = build_model(recipe.model.name, recipe.model.options, 10)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = create_optimizer(recipe.optimizer, model)
+    batches = Batches(data.train, variant.train_transforms, 32, seed=0, shuffle=True)
+    losses, remaining = [], iter(rates)
+    for epoch in range(1, recipe.schedule.epochs + 1):
+        batches.set_epoch(epoch)
+        total = 0.0
+        model.train()
+        for images, labels in batches:
+            optimizer.param_groups[0]["lr"] = next(remaining)
+            optimizer.zero_grad()
+            logits, kept = halves(model, images)
+            loss = F.cross_entropy(logits, labels)
+            loss = loss + 1e-5 * sum(p.abs().sum() for p in model.parameters())
+            loss.backward()
+            optimizer.step()
+            for buffer, value in zip(model.buffers(), kept, strict=True):
+                buffer.copy_(value)  # the leader's
+            total += loss.item() * len(labels)
+        losses.append(total / 169)
+    model.eval()
+    tests = Batches(data.evaluation, variant.test_transforms, 60, seed=0, shuffle=False)
+    with torch.no_grad():
+        return losses, model(next(iter(tests))[0])
+
+
+def test_the_curve_is_that_of_one_process_with_two_halves(
+    tiny: Callable[..., Study], tiny_file: Path, command: Command, tmp_path: Path
+) -> None:
+    settings = [part for key, value in CHANGES for part in ("--set", f"{key}={value!r}".replace("'", '"'))]
+    done = command(tiny_file, *TWO, "--seeds", "0", *settings, "--out", "out", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "out" / "tiny" / "runs" / "base" / "seed-0"
+    rates = list(pd.read_csv(run / "learning_rates.csv").lr)
+    losses, logits = reference(tiny(*CHANGES), rates)
+    np.testing.assert_allclose(pd.read_csv(run / "history.csv").train_loss, losses, rtol=1e-4)
+    np.testing.assert_allclose(np.load(run / "predictions.npz")["logits"], logits, rtol=0, atol=0.05)
+    assert "2 share a run" in (tmp_path / "out" / "tiny" / "report.md").read_text("utf-8")
+
+
+def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_path: Path) -> None:
+    tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
+    ours = command(tiny_file, *TWO, "--out", "ours", OMP_NUM_THREADS="1")
+    assert ours.returncode == 1 and "10 of" not in ours.stdout, ours.stderr  # of the variant that diverges
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "harness.study", str(tiny_file), "--device", "cpu", "--out", "theirs"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode != 0 and done.stdout.replace("theirs", "ours") == ours.stdout, done.stderr
+    one, two = (tables(tmp_path / out / "tiny") for out in ("ours", "theirs"))
+    assert one.keys() == two.keys() and len(one["runs.csv"]) == 6
+    assert list(one["runs.csv"].status).count("finished") == 4
+    for name, table in one.items():
+        pd.testing.assert_frame_equal(table, two[name], check_exact=True, obj=name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the followers in /proc")
+@pytest.mark.parametrize("whom", ["leader", "follower"])
+def test_whoever_is_killed_the_same_command_goes_on(
+    whom: str,
+    start: Start,  # noqa: F811
+    command: Command,
+    tiny_file: Path,
+) -> None:
+    process = start(*TWO, "--seeds", "0-1", *SLOW)
+    until_under_way(process, 1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    team = [
+        int(pid) for pid in children if b"--multiprocessing-fork" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(team) == 1
+    os.kill(process.pid if whom == "leader" else team[0], signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == (-signal.SIGKILL if whom == "leader" else 1), said
+    assert "Traceback" not in said and gone(team)
+    done = command(tiny_file, *TWO, "--seeds", "0-1", *SLOW, "--out", "out", timeout=300)
+    assert done.returncode == 0 and done.stderr.count("goes on after epoch") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--devices", "0"), "--devices 0: expected at least 1"),
+        ((*TWO, "--launcher", "process"), "goes with --launcher serial"),
+        (
+            ("--devices", "2", "--device", "cpu", "--set", "data.train_limit=161"),
+            "the last batch has 1 images",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    arguments: tuple[str, ...], said: str, tiny_file: Path, command: Command
+) -> None:
+    done = command(tiny_file, *arguments, "--out", "out")
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_synchronised_statistics_give_the_plain_curve(
+    tiny_file: Path, command: Command, tmp_path: Path
+) -> None:
+    for devices in ("1", "2"):
+        float32 = ("--set", 'precision="float32"', "--seeds", "0")
+        done = command(tiny_file, "--device", "cuda", "--devices", devices, *float32, "--out", devices)
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        pd.read_csv(tmp_path / devices / "tiny" / "tables" / "history.csv").train_loss
+        for devices in ("1", "2")
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-3)
