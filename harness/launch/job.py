@@ -190,9 +190,9 @@ def claim(variant: Variant, folder: RunFolder) -> None:
 
 
 def _difference_beside(variant: Variant, folder: RunFolder) -> str | None:
-    """Why the first other run of the variant is another configuration's; the rest are like that one."""
-    for other in folder.study.runs():
-        if other.variant == variant.name and other.seed != folder.seed:
+    """Why some other run of the variant is another configuration's; the rest are like that one."""
+    for other in folder.study.runs_of(variant.name):
+        if other.seed != folder.seed:
             with suppress(RunError):  # a damaged one says nothing
                 difference = difference_on_disk(variant, other)
                 if difference or other.record() is not None:
