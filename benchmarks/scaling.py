@@ -1,7 +1,7 @@
 """Thousands of runs that are next to nothing: what each costs beside its training, by launcher.
 
-``python -m benchmarks.scaling process 250 500 1000`` prints a Markdown table; what follows the numbers goes to
-the command, such as ``--set resources.in_place=false``.
+``python -m benchmarks.scaling process 250 500 1000`` prints a Markdown table. What follows the numbers goes
+to the command, such as ``--set resources.in_place=false``.
 """
 
 from __future__ import annotations
