@@ -15,9 +15,9 @@ ROWS = {
     "float32, NCHW (the published way)": ("float32", "contiguous", "0", "return"),
     "float32, channels_last": ("float32", "channels_last", "0", "return"),
     "bfloat16, channels_last": ("bfloat16", "channels_last", "0", "return"),
-    "  + memory kept (mallopt)": ("bfloat16", "channels_last", "0", "keep"),
+    "  + memory kept, by mallopt (the harness)": ("bfloat16", "channels_last", "0", "keep"),
     "  + huge pages": ("bfloat16", "channels_last", "1", "return"),
-    "  + both (the harness)": ("bfloat16", "channels_last", "1", "keep"),
+    "  + both": ("bfloat16", "channels_last", "1", "keep"),
 }
 
 

@@ -7,7 +7,6 @@ harness has to make its own: augmentation, metrics, log and checkpoint are in it
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -266,8 +265,7 @@ def timed(epoch: Callable[[], None], device: str) -> float:
 def published_seconds(device: str, steps: int) -> list[float]:
     """Seconds of two epochs of the published way, in a process of its own with the usual allocator."""
     command = [sys.executable, "-m", "benchmarks.training", device, str(steps)]
-    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [float(line) for line in done.stdout.split()]
 
 
