@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import multiprocessing
 import os
 import signal
 import sys
@@ -58,6 +59,14 @@ def _interrupt_main_thread() -> None:
         signal.pthread_kill(main, signal.SIGTERM)
     else:
         _thread.interrupt_main(signal.SIGTERM)
+
+
+def die_with_parent() -> None:
+    """In a thread of a spawned process: end it when the process that spawned it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def open_streams() -> None:

@@ -7,7 +7,6 @@ only its run with it: the run is recorded as failed, another worker takes its pl
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections import deque
@@ -15,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 
+from harness.console import die_with_parent
 from harness.errors import HeldError, RunError
 from harness.launch.job import Job, find_rates, rates_without, run_one
 from harness.launch.view import View
@@ -184,19 +184,11 @@ def _unheard(line: str) -> None:
 def _work(connection: Connection, job: Job, number: int) -> None:
     """A worker's life: tasks in, lines and answers out, until the driver ends it or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells us too; the driver decides
-    threading.Thread(target=die_with_driver, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     job = replace(job, say=connection.send)
     _choose_gpu(number)
     while True:
         connection.send(_answer(job, connection.recv()))
-
-
-def die_with_driver() -> None:
-    """In a thread of a spawned process: end it when the process that spawned it is gone."""
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    driver.join()
-    os._exit(1)
 
 
 def _choose_gpu(number: int) -> None:

@@ -109,6 +109,9 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
         gpus = float(any(variant.device.startswith("cuda") for variant in job.plan.variants))
     if any(":" in variant.device for variant in job.plan.variants):
         raise StudyError("--device with --launcher ray: the cluster chooses the GPU; use cuda, cpu or auto")
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if job.tracker is not None and job.tracker.name == "mlflow" and not server:
+        raise StudyError("--tracker mlflow with --launcher ray: nodes need a server; set MLFLOW_TRACKING_URI")
     connected = _connect()
     try:
         _check_room(resources.cpus, gpus, job)
@@ -130,6 +133,8 @@ def _connect() -> bool:
         return False
     address = os.environ.get("RAY_ADDRESS") or "local"
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    if address.startswith("ray://"):
+        raise StudyError(f"--ray-address {address}: start the command on a machine of the cluster")
     if address != "local":
         _check_answers(address)
     before = signal.getsignal(signal.SIGTERM)
@@ -164,9 +169,10 @@ def _check_room(cpus: float, gpus: float, job: Job) -> None:
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        job.say(
-            f"warning: no node has {cpus:g} CPUs and {gpus:g} GPUs free for a run; waiting for one to join"
-        )
+        wanted = f"{cpus:g} CPUs and {gpus:g} GPUs"
+        if not os.environ.get("RAY_ADDRESS"):
+            raise StudyError(f"resources: a run takes {wanted}, more than this machine has")
+        job.say(f"warning: no node has the {wanted} that a run takes; waiting for one to join")
 
 
 class _Driver:

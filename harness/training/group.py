@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ import torch.distributed
 from torch import nn
 
 from harness.config import Recipe
+from harness.console import die_with_parent
 from harness.data.arrays import Data
 from harness.device import synchronise_statistics
 from harness.errors import RunError, StudyError
@@ -180,13 +183,8 @@ def _place(rank: int, size: int, port: int) -> dict[str, str]:
 
 
 def _start_follower(place: dict[str, str], device: str, load_data: Callable[[Recipe], Data]) -> None:
-    import signal
-    import threading
-
-    from harness.launch.process import die_with_driver
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader decides
-    threading.Thread(target=die_with_driver, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ.update(place)
     follow(device, load_data)
 

@@ -122,6 +122,27 @@ def test_a_cluster_that_is_not_there_is_one_line(tiny_file: Path, command: Comma
     assert done.stderr.splitlines()[-1].startswith("error: --ray-address 127.0.0.1:9: no cluster answers")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ray-address", "ray://127.0.0.1:10001"), "start the command on a machine of the cluster"),
+        (("--set", "resources.cpus=1000"), "more than this machine has"),
+        (("--devices", "2", "--device", "cpu"), "goes with --launcher serial"),
+        (("--tracker", "mlflow"), "set MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    arguments: tuple[str, ...],
+    said: str,
+    tiny_file: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    done = command(tiny_file, "--launcher", "ray", *arguments, "--out", "out")
+    assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr
+
+
 def test_an_address_without_the_launcher_is_refused(tiny_file: Path, command: Command) -> None:
     done = command(tiny_file, "--ray-address", "auto")
     assert done.returncode == 2 and "goes with --launcher ray" in done.stderr
