@@ -1,3 +1,36 @@
-"""A research benchmark harness on PyTorch-Ignite: seeded runs, mean ± std, an honest verdict."""
+"""A research benchmark harness on PyTorch-Ignite: seeded runs, mean ± std, an honest verdict.
+
+In Python::
+
+    from harness import run
+    results = run("quickstart", seeds=[0, 1])
+    results.verdict, results.summary, results.figure("curves")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import Results, run
+    from harness.config import Study
+    from harness.predict import Predictor, load
+    from harness.study_file import load_study
 
 __version__ = "0.1.0"
+__all__ = ["Predictor", "Results", "Study", "load", "load_study", "run"]
+
+_HOMES = {
+    "Predictor": "harness.predict",
+    "Results": "harness.api",
+    "Study": "harness.config",
+    "load": "harness.predict",
+    "load_study": "harness.study_file",
+    "run": "harness.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, each imported when it is first asked for: the package itself costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -191,10 +191,10 @@ def command(studies: tuple[str, ...], **options: Any) -> None:
     Exit status: 0 every run finished; 1 a run failed; 2 the request is wrong; 3 target missed
     (with --require-target); 130 interrupted, the same command goes on.
     """
-    sys.exit(_answer(studies or ("quickstart",), options))
+    sys.exit(answer(studies or ("quickstart",), options))
 
 
-def _answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
+def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     """Do what was asked; the exit status."""
     if int(os.environ.get("RANK", 0)) > 0 and "TORCHELASTIC_RUN_ID" in os.environ:
         return _follow(len(names), options)
