@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -57,6 +58,12 @@ def find_study(name_or_path: str) -> Path:
         f"no study named {one_line(name_or_path)!r}{suggest(name_or_path, builtin)}; "
         "--list shows the built-in ones"
     )
+
+
+def json_schema() -> str:
+    """The study file's JSON Schema, for editors; ``docs/study.schema.json`` is this text."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Study.model_json_schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def load_study(

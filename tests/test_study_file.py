@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from harness.study_file import (
     MAX_VARIANTS,
     builtin_studies,
     find_study,
+    json_schema,
     load_study,
     resolve,
     studies_folder,
@@ -419,3 +422,13 @@ def test_a_setting_that_cannot_be_written_down_is_refused_with_the_way_out() -> 
     assert "--set 'optimizer={...}'" in message
     whole = resolve(raw, [("optimizer", {"name": "SGD"})])
     assert whole.recipes["adam"].optimizer == whole.optimizer
+
+
+def test_the_schema_for_editors_is_current_and_takes_every_built_in_study() -> None:
+    import jsonschema
+
+    assert Path("docs/study.schema.json").read_text("utf-8") == json_schema()
+    validator = jsonschema.Draft202012Validator(json.loads(json_schema()))
+    for path in builtin_studies().values():
+        validator.validate(tomllib.loads(path.read_text("utf-8")))
+    assert not validator.is_valid({"name": "x", "seeds": [0], "target": {"test_accuracy": 0.5}, "modle": {}})
