@@ -144,9 +144,16 @@ def _folder(path: Path) -> RunFolder:
     "--gradcam", metavar="DIR", type=click.Path(path_type=Path), help="Draw what spoke for the first."
 )
 @click.option("--layer", metavar="NAME", help="Of the Grad-CAM. [default: the study's last]")
+@click.option("--allow", multiple=True, metavar="PACKAGE", help="Where the network is one of your own.")
 @click.option("--json", "json_", is_flag=True, help="For machines: class -> probability, an image a line.")
 def command(
-    run: Path, images: tuple[Path, ...], top: int, gradcam: Path | None, layer: str | None, json_: bool
+    run: Path,
+    images: tuple[Path, ...],
+    top: int,
+    gradcam: Path | None,
+    layer: str | None,
+    allow: tuple[str, ...],
+    json_: bool,
 ) -> None:
     """Classify images with the network of RUN, such as results/quickstart/runs/base/seed-0.
 
@@ -154,6 +161,9 @@ def command(
     classes that it was not trained on, and is as sure of them. How far it can be trusted on its own
     data is in the report's table on calibration.
     """
+    from harness.models.imported import allow as allow_packages
+
+    allow_packages(allow)
     predictor = load(run)
     pictures = np.stack([predictor.read(path) for path in images])
     probabilities = predictor(pictures)

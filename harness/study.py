@@ -161,6 +161,12 @@ class Images:
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     help="Instead of the study's.",
 )
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Let studies name networks in this package: docs/your-own.md. Repeatable.",
+)
 @click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
 @click.option("--tracker", metavar="NAME", help="Also show the runs in tensorboard or mlflow.")
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
@@ -240,8 +246,10 @@ def _check(options: dict[str, Any]) -> None:
         StudyError: in one line.
     """
     from harness.launch import get_launcher
+    from harness.models.imported import allow
     from harness.trackers import check_tracker
 
+    allow(options["allow"])
     if options["json_"] and not options["dry_run"]:
         raise StudyError("--json: goes with --list or --dry-run")
     workers = options["workers"]

@@ -1,4 +1,7 @@
-"""Networks by name: one file and one line here for each. Images (N, 3, H, W) in, logits (N, classes) out."""
+"""Networks by name: one file and one line here for each. Images (N, 3, H, W) in, logits (N, classes) out.
+
+A name with a colon is the import path of a user's own: :mod:`harness.models.imported`.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,10 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
     Raises:
         StudyError: unknown model or option, or an impossible value, in one line.
     """
+    if ":" in name:
+        from harness.models.imported import imported
+
+        return imported(name, options, where)
     if name not in MODELS:
         raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, MODELS)}")
     module, attribute = MODELS[name].split(":")
