@@ -70,7 +70,8 @@ class Predictor:
         """Probabilities by softmax, (N, classes), of images (N, height, width, 3) uint8 RGB."""
         logits = self.logits(images).astype(np.float64)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return probabilities
 
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], layer: str | None = None

@@ -38,7 +38,7 @@ def test_a_loaded_study_is_run_as_it_is(tiny_file: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"worker": 2}, "no option 'worker'; did you mean 'workers'"),
+        ({"worker": 2}, "no option 'worker', did you mean 'workers'"),
         ({"launcher": "serail"}, "did you mean 'serial'"),
         ({"settings": {"schedule.epoch": 2}}, "schedule.epoch"),
         ({"dry_run": True}, "no option 'dry_run'"),

@@ -21,7 +21,7 @@ from harness.errors import StudyError
 from harness.schedule import Milestones
 from harness.training.group import gather, share
 
-RELEASE_EVERY = 32  # steps; each time costs as much as a sixth of a step
+RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
