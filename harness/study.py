@@ -264,6 +264,11 @@ def _check(options: dict[str, Any]) -> None:
     _check_devices(options)
     if options["tracker"] is not None:
         check_tracker(options["tracker"])
+        nodes = options["launcher"] == "ray"
+        if nodes and options["tracker"] == "mlflow" and not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise StudyError(
+                "--tracker mlflow with --launcher ray: nodes need a server; set MLFLOW_TRACKING_URI"
+            )
     data = options["data"]
     if data is not None and not os.path.isdir(data):
         raise DataError(f"--data {data}: no such folder")

@@ -109,9 +109,6 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
         gpus = float(any(variant.device.startswith("cuda") for variant in job.plan.variants))
     if any(":" in variant.device for variant in job.plan.variants):
         raise StudyError("--device with --launcher ray: the cluster chooses the GPU; use cuda, cpu or auto")
-    server = os.environ.get("MLFLOW_TRACKING_URI")
-    if job.tracker is not None and job.tracker.name == "mlflow" and not server:
-        raise StudyError("--tracker mlflow with --launcher ray: nodes need a server; set MLFLOW_TRACKING_URI")
     connected = _connect()
     try:
         _check_room(resources.cpus, gpus, job)

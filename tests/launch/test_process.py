@@ -61,7 +61,9 @@ def test_a_worker_that_dies_takes_only_its_run_with_it(
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_no_worker_outlives_its_driver(
     start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path, ending: signal.Signals
 ) -> None:

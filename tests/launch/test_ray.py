@@ -58,7 +58,7 @@ def _is_below(pid: int, parent: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("apart", [(), APART])
+@pytest.mark.parametrize("apart", [APART, pytest.param((), marks=pytest.mark.slow)])
 def test_a_node_is_killed_and_the_tables_are_serials(
     apart: tuple[str, ...], cluster: Any, start: Start, command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +139,7 @@ def test_what_cannot_be_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = command(tiny_file, "--launcher", "ray", *arguments, "--out", "out")
     assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr
 
