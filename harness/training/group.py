@@ -136,7 +136,7 @@ def spread(model: nn.Module, device: str) -> nn.Module:
     """The network whose gradients are averaged over the group; itself without one."""
     if idist.get_world_size() == 1:
         return model
-    logging.getLogger("ignite.distributed").setLevel(logging.WARNING)
+    logging.getLogger("ignite.distributed.auto.auto_model").disabled = True  # it sets its own level
     spread_out: nn.Module = idist.auto_model(model, sync_bn=synchronise_statistics(device))
     return spread_out
 
