@@ -146,7 +146,7 @@ def run(
             file.write_text(study.to_toml(), encoding="utf-8")
             study = file
         answer((str(study),), chosen)
-        name = load_study(str(study)).name
+        name = load_study(str(study), settings=chosen["settings"]).name
     return Results(chosen["out"] / name)
 
 

@@ -10,9 +10,14 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import click
+
+from harness.errors import HarnessError, RunError
+from harness.schema import one_line
+
+EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 _usual_hook = sys.unraisablehook
 _AGAIN_SECONDS = 0.02
@@ -69,6 +74,13 @@ def die_with_parent() -> None:
     os._exit(1)
 
 
+def torchrun_place() -> tuple[int, int] | None:
+    """This process's number and how many there are, where torchrun has started it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 def open_streams() -> None:
     """Give a process that was started without stdout or stderr (``>&-``) the null device.
 
@@ -97,6 +109,38 @@ def give_up(stream: IO[str]) -> None:
         handle = os.open(os.devnull, os.O_WRONLY)
         os.dup2(handle, stream.fileno())
         os.close(handle)
+
+
+def run_command(command: click.Command, name: str, interrupted: str = "interrupted") -> NoReturn:
+    """Run a command as ``python -m`` does, and exit; every error of ours is one line on stderr.
+
+    Exit status: what the command says; 1 for a run, the machine or a reader that failed; 2 for a wrong
+    request; 130 after an interrupt.
+    """
+    open_streams()
+    heed_interrupts()
+    try:
+        command.main(standalone_mode=False, prog_name=f"python -m {name}")
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        complain(f"error: {one_line(error.format_message())}")
+        sys.exit(EXIT_WRONG_REQUEST)
+    except (KeyboardInterrupt, click.Abort):
+        ignore_interrupts()
+        complain(interrupted)
+        sys.exit(EXIT_INTERRUPTED)
+    except HarnessError as error:
+        complain(f"error: {one_line(error, 1000)}")
+        sys.exit(EXIT_RUN_FAILED if isinstance(error, RunError) else EXIT_WRONG_REQUEST)
+    except BrokenPipeError:  # the reader (head, a pager) has seen enough
+        sys.exit(EXIT_RUN_FAILED)
+    except (OSError, MemoryError) as error:  # the machine's fault, not the program's: no traceback
+        complain(f"error: {type(error).__name__}: {one_line(error) or 'out of memory'}")
+        sys.exit(EXIT_RUN_FAILED)
+    finally:
+        settle_streams()
+    sys.exit(0)
 
 
 def settle_streams() -> None:

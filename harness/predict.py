@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from harness.console import complain, open_streams, settle_streams
-from harness.errors import DataError, HarnessError, RunError
-from harness.schema import one_line
+from harness.console import complain, run_command
+from harness.errors import DataError, RunError
 from harness.store import RunFolder, StudyFolder, atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
-
-EXIT_WRONG_REQUEST = 2
 
 
 @dataclass(frozen=True)
@@ -204,20 +200,8 @@ def _draw(folder: Path, images: Sequence[Path], drawn: NDArray[np.uint8]) -> lis
 
 
 def main() -> None:
-    """Run the command; every error of ours is one line on stderr."""
-    open_streams()
-    try:
-        command.main(standalone_mode=False, prog_name="python -m harness.predict")
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except (click.ClickException, click.Abort) as error:
-        complain(f"error: {one_line(getattr(error, 'format_message', lambda: 'interrupted')())}")
-        sys.exit(EXIT_WRONG_REQUEST)
-    except HarnessError as error:
-        complain(f"error: {one_line(error, 1000)}")
-        sys.exit(1 if isinstance(error, RunError) else EXIT_WRONG_REQUEST)
-    finally:
-        settle_streams()
+    """The command as a process of its own."""
+    run_command(command, "harness.predict")
 
 
 if __name__ == "__main__":

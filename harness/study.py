@@ -15,8 +15,8 @@ import click
 
 import harness
 from harness.config import MAX_SEEDS, Recipe, Study
-from harness.console import complain, heed_interrupts, ignore_interrupts, open_streams, settle_streams
-from harness.errors import DataError, HarnessError, RunError, StudyError
+from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED, complain, run_command, torchrun_place
+from harness.errors import DataError, RunError, StudyError
 from harness.schema import one_line
 from harness.store import StudyFolder, read_record
 from harness.study_file import builtin_studies, load_study
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.report.summary import Summary
 
-EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 FORMATS = ("svg", "pdf")  # of figures, beside PNG
 
 
@@ -202,7 +201,7 @@ def command(studies: tuple[str, ...], **options: Any) -> None:
 
 def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     """Do what was asked; the exit status."""
-    if int(os.environ.get("RANK", 0)) > 0 and "TORCHELASTIC_RUN_ID" in os.environ:
+    if (place := torchrun_place()) is not None and place[0] > 0:
         return _follow(len(names), options)
     if options["list_"]:
         _list(options["json_"])
@@ -290,8 +289,8 @@ def _follow(studies: int, options: dict[str, Any]) -> int:
 
 def _check_devices(options: dict[str, Any]) -> None:
     """``--devices``, or as many as torchrun has started."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        started = int(os.environ["WORLD_SIZE"])
+    if (place := torchrun_place()) is not None:
+        started = place[1]
         if options["devices"] not in (1, started):
             raise StudyError(f"--devices {options['devices']}: torchrun has started {started}")
         options["devices"] = started
@@ -448,30 +447,9 @@ def _list(as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run the command; every error of ours is one line on stderr."""
-    open_streams()
-    heed_interrupts()
-    try:
-        command.main(standalone_mode=False, prog_name="python -m harness.study")
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        complain(f"error: {one_line(error.format_message())}")
-        sys.exit(EXIT_WRONG_REQUEST)
-    except (KeyboardInterrupt, click.Abort):
-        ignore_interrupts()
-        complain("interrupted: the same command goes on where this one ended")
-        sys.exit(EXIT_INTERRUPTED)
-    except HarnessError as error:
-        complain(f"error: {one_line(error, 1000)}")
-        sys.exit(EXIT_RUN_FAILED if isinstance(error, RunError) else EXIT_WRONG_REQUEST)
-    except BrokenPipeError:  # the reader (head, a pager) has seen enough
-        sys.exit(EXIT_RUN_FAILED)
-    except (OSError, MemoryError) as error:  # the machine's fault, not the program's: no traceback
-        complain(f"error: {type(error).__name__}: {one_line(error) or 'out of memory'}")
-        sys.exit(EXIT_RUN_FAILED)
-    finally:
-        settle_streams()
+    """The command as a process of its own."""
+    goes_on = "interrupted: the same command goes on where this one ended"
+    run_command(command, "harness.study", interrupted=goes_on)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from harness.errors import HeldError, RunError, StudyError
 from harness.locks import locked
 from harness.plan import Plan, Variant
 from harness.schedule import Rates, lr_milestones, resolve_rates
-from harness.store import RunFolder, first_difference, write_record
+from harness.store import RunFolder, StudyFolder, first_difference, write_record
 from harness.trackers import Guarded
 from harness.training.progress import Say
 
@@ -222,6 +222,13 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
     if record is None or record["status"] == "running":
         return True
     return bool(record["status"] == "failed" and record["error"].get("kind") != "diverged")
+
+
+def task_name(folder: StudyFolder, variant: str, seed: int | None) -> str:
+    """What a person is told that a task is: a run, or a variant's range test."""
+    if seed is None:
+        return f"{folder.name}/{variant} range test"
+    return folder.run(variant, seed).name
 
 
 def _reason(error: RunError) -> str:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 
 from harness.console import die_with_parent
 from harness.errors import HeldError, RunError
-from harness.launch.job import Job, find_rates, rates_without, run_one
+from harness.launch.job import Job, find_rates, rates_without, run_one, task_name
 from harness.launch.view import View
 from harness.schedule import Rates
 from harness.training.failures import record_failure
@@ -137,10 +137,7 @@ class _Driver:
 
     def _name(self, task: Task | None) -> str:
         assert task is not None
-        folder = self.job.plan.folder
-        if task.seed is None:
-            return f"{folder.name}/{task.variant} range test"
-        return folder.run(task.variant, task.seed).name
+        return task_name(self.job.plan.folder, task.variant, task.seed)
 
 
 class _Worker:

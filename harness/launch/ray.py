@@ -29,7 +29,7 @@ from harness.config import Resources
 from harness.data.arrays import Data
 from harness.device import threads_for
 from harness.errors import HeldError, RunError, StudyError
-from harness.launch.job import Job, claim, find_rates, needs_work, outcome_line, rates_without
+from harness.launch.job import Job, claim, find_rates, needs_work, outcome_line, rates_without, task_name
 from harness.launch.view import View
 from harness.locks import locked
 from harness.plan import Variant
@@ -220,7 +220,7 @@ class _Driver:
         import ray
 
         there = ray.cluster_resources()
-        fit = there.get("CPU", 0) // self.resources.cpus if self.resources.cpus else 1000
+        fit = there.get("CPU", 0) // self.resources.cpus
         if self.gpus:
             fit = min(fit, there.get("GPU", 0) // self.gpus)
         return int(fit) + 1
@@ -319,7 +319,10 @@ class _Driver:
         else:
             assert busy.task.seed is not None
             run = self.job.plan.folder.run(busy.task.variant.name, busy.task.seed)
-            _write_files(run.path, message)
+            try:
+                _write_files(run.path, message)
+            except RunError as error:
+                self.job.say(f"{run.name}  {error}; the checkpoint that was sent is lost")
 
     def _end(self, busy: Busy) -> None:
         """A task is done: keep what it made, go on with what this makes possible."""
@@ -330,7 +333,7 @@ class _Driver:
                 self._lost(task, "its node said nothing at the end")
                 return
             try:
-                if isinstance(outcome.rates, Rates) and task.variant.recipe.schedule.finds:
+                if outcome.rates is not None and task.variant.recipe.schedule.finds:
                     check_agreement(task.variant, folder, outcome.rates)
                 _write_files(folder.path, outcome.files)
                 if task.seed is not None and not outcome.error:
@@ -339,12 +342,9 @@ class _Driver:
                         run.drop_checkpoint()
             except RunError as error:
                 outcome = Outcome(error=str(error))
-        if task.seed is not None:
-            if outcome.error:
-                self._lost(task, outcome.error)
-        elif outcome.error:
-            self._found(task.variant, rates_without(self.job, task.variant, RunError(outcome.error)))
-        else:
+        if outcome.error:
+            self._lost(task, outcome.error)
+        elif task.seed is None:
             self._found(task.variant, find_rates(self.job, task.variant, wait=True))
 
     def _end_lost(self, busy: Busy, cause: str) -> None:
@@ -365,7 +365,7 @@ class _Driver:
                 except RunError as second:
                     self.unrecorded[run.name] = f"{error}; {second}"
                 return
-        self._found(task.variant, rates_without(self.job, task.variant, error))
+        self._lost(task, str(error))
 
     def _found(self, variant: Variant, rates: Rates | RunError) -> None:
         """The variant's runs can begin."""
@@ -379,10 +379,7 @@ class _Driver:
             self.unrecorded[self._name(task)] = cause
 
     def _name(self, task: Task) -> str:
-        folder = self.job.plan.folder
-        if task.seed is None:
-            return f"{folder.name}/{task.variant.name} range test"
-        return folder.run(task.variant.name, task.seed).name
+        return task_name(self.job.plan.folder, task.variant.name, task.seed)
 
 
 def _tested(variant: Variant, folder: StudyFolder) -> bool:

@@ -93,9 +93,8 @@ def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine
 
     @evaluator.on(Events.COMPLETED)
     def keep(engine: Engine) -> None:
-        batches = gather([(logits.cpu(), labels.cpu()) for logits, labels in store.data])
-        logits, labels = zip(*batches, strict=True)
-        engine.state.predictions = torch.cat(logits), torch.cat(labels)  # type: ignore[attr-defined]
+        logits, labels = zip(*gather(store.data), strict=True)
+        engine.state.predictions = torch.cat(logits).cpu(), torch.cat(labels).cpu()  # type: ignore[attr-defined]
         store.reset()
 
     return evaluator

@@ -23,10 +23,10 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 import torch.distributed
-from torch import nn
+from torch import Tensor, nn
 
 from harness.config import Recipe
-from harness.console import die_with_parent
+from harness.console import die_with_parent, torchrun_place
 from harness.data.arrays import Data
 from harness.device import synchronise_statistics
 from harness.errors import RunError, StudyError
@@ -79,7 +79,7 @@ def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iter
     if devices == 1:
         yield
         return
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if torchrun_place() is None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -147,13 +147,14 @@ def share(images: int) -> float:
     return 1.0 if size == 1 else images * size / float(idist.all_reduce(images))
 
 
-def gather(batches: list[Any]) -> list[Any]:
+def gather(batches: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
     """Every process's parts of the batches, in the order of the batches."""
     size = idist.get_world_size()
     if size == 1:
         return batches
     everyones: list[Any] = [None] * size
-    torch.distributed.all_gather_object(everyones, batches)
+    mine = [tuple(part.cpu() for part in batch) for batch in batches]
+    torch.distributed.all_gather_object(everyones, mine)
     return [its[at] for at in range(len(batches)) for its in everyones]
 
 

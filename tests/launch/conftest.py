@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-SLOW = ("--set", "schedule.epochs=200", "--set", "schedule.peak_epoch=2")
+SLOW = ("--set", "schedule.epochs=120", "--set", "schedule.peak_epoch=2")
 # variants that find their rate, and that diverge
 MORE = """
 [variants.found]
@@ -76,6 +76,16 @@ def until_under_way(process: subprocess.Popen[str], runs: int = 2) -> None:
             if len(begun) == runs:
                 return
     pytest.fail(f"ended; {begun} were under way")
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    """The driver's spawned processes."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"--multiprocessing-fork" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def gone(pids: list[int]) -> bool:

@@ -15,19 +15,9 @@ import pytest
 
 from harness.config import Study
 from tests.conftest import Command
-from tests.launch.conftest import MORE, SLOW, gone, tables, until_under_way
+from tests.launch.conftest import MORE, SLOW, gone, tables, until_under_way, workers
 
 TWO = ("--launcher", "process", "--workers", "2")
-
-
-def workers(process: subprocess.Popen[str]) -> list[int]:
-    """The driver's spawned processes."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"--multiprocessing-fork" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
 
 
 def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path, command: Command) -> None:

@@ -24,7 +24,7 @@ from harness.optimizers import create_optimizer
 from harness.plan import resolve_variant
 from harness.seeding import global_seed
 from tests.conftest import Command
-from tests.launch.conftest import MORE, gone, start, tables, until_under_way  # noqa: F401 (a fixture)
+from tests.launch.conftest import MORE, gone, start, tables, until_under_way, workers  # noqa: F401 (a fixture)
 
 TWO = ("--devices", "2", "--device", "cpu")
 SLOW = ("--set", "schedule.epochs=80")
@@ -119,10 +119,7 @@ def test_whoever_is_killed_the_same_command_goes_on(
 ) -> None:
     process = start(*TWO, "--seeds", "0-1", *SLOW)
     until_under_way(process, 1)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    team = [
-        int(pid) for pid in children if b"--multiprocessing-fork" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    team = workers(process)
     assert len(team) == 1
     os.kill(process.pid if whom == "leader" else team[0], signal.SIGKILL)
     said = process.communicate(timeout=60)[1]
