@@ -16,13 +16,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     PrivateAttr,
     field_validator,
     model_validator,
 )
 
 from harness.bounds import bounded
-from harness.schema import Strict
+from harness.errors import StudyError
+from harness.schema import Strict, validate
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 MAX_SEEDS = 10_000
@@ -55,6 +57,29 @@ def _finite(value: Any) -> Any:
     elif not isinstance(value, str | int | float | bool):
         raise ValueError(f"expected text, numbers, booleans, lists or tables, got {type(value).__name__}")
     return value
+
+
+def _dotted(values: Any) -> Any:
+    """Tables in tables -> dotted keys, down to what can be tried: a list, or a range."""
+    if not isinstance(values, Mapping):
+        return values
+    found: dict[str, Any] = {}
+    for key, space in values.items():
+        if isinstance(space, Mapping) and not {"low", "high"} & space.keys():
+            found |= {f"{key}.{inner}": value for inner, value in _dotted(space).items()}
+        else:
+            found[key] = space
+    return found
+
+
+def _values(values: Any) -> Any:
+    """Something to try, and nothing twice."""
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"expected a list of values, got {values!r}")
+    for at, value in enumerate(_finite(values)):
+        if any(type(value) is type(other) and value == other for other in values[:at]):
+            raise ValueError(f"{value!r} is named twice")
+    return values
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -277,6 +302,56 @@ class Recipe(Strict):
         return self.range_test or (RangeTest() if self.schedule.finds else None)
 
 
+class Range(Strict):
+    """Numbers from ``low`` to ``high``; whole ones where both are.
+
+    Args:
+        log: evenly over orders of magnitude, as for rates.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low!r} and {self.high!r}")
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        if self.log and (whole or self.low <= 0):
+            raise ValueError("log needs a low above 0, and numbers with a point")
+        return self
+
+
+def _space(value: Any) -> Any:
+    if isinstance(value, list):
+        return _values(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a list of values, or a table of low and high, got {value!r}")
+    try:
+        return validate(Range, value, "a range")
+    except StudyError as error:
+        raise ValueError(str(error)) from None
+
+
+Spaces = Annotated[
+    dict[str, Annotated[Any, PlainValidator(_space, json_schema_input_type=list[Any] | Range)]],
+    Field(min_length=1, max_length=50),
+    BeforeValidator(_dotted),
+]
+
+
+class Random(Strict):
+    """Random search: ``draws`` variants, each with a value for every key of ``values``.
+
+    Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization" (JMLR, 2012).
+    """
+
+    draws: Annotated[int, Field(ge=1, le=1000)]
+    seed: Seed = 0
+    values: Spaces
+
+
 class Resources(Strict):
     """What a run takes of a cluster's node; it decides where runs are executed, never their results.
 
@@ -292,7 +367,10 @@ class Resources(Strict):
 
 
 class Study(Recipe):
-    """One study file, validated; its :attr:`recipes` are the variants, fully resolved."""
+    """One study file, validated; its :attr:`recipes` are the variants, fully resolved.
+
+    ``grid`` and ``random`` are read from a file and are empty afterwards: what they make are variants.
+    """
 
     name: Name
     question: str = Field("", max_length=2000)
@@ -302,6 +380,12 @@ class Study(Recipe):
     comparisons: Literal["baseline", "all"] = "baseline"
     resources: Resources | None = None
     variants: dict[Name, dict[str, Any]] = {}
+    grid: Annotated[
+        dict[str, Annotated[list[Any], BeforeValidator(_values)]],
+        Field(max_length=50),
+        BeforeValidator(_dotted),
+    ] = {}
+    random: Random | None = None
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
 

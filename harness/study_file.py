@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from harness import sweep
 from harness.config import Recipe, Study
 from harness.errors import StudyError
 from harness.schema import one_line, suggest, validate
@@ -117,16 +118,20 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         _set_path(raw, key, value, where="--set")
     _check_variants(raw.get("variants", {}), where)
     study = validate(Study, raw, where)
+    variants = {**study.variants, **_swept(study, overrides, where)}
+    _check_variants(variants, where)
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
     recipes = {"base": validate(Recipe, shared, where)}
-    for name, changes in study.variants.items():
+    for name, changes in variants.items():
         place = f"{where}: variants.{name}"
         resolved = _override(shared, changes, place)
         for key, value in overrides:
             key = key.removeprefix(f"variants.{name}.")
             if key.split(".")[0] in RECIPE_KEYS:
                 _set_path(resolved, key, value, where="--set")
-        recipes[name] = validate(Recipe, resolved, place)
+        recipe = validate(Recipe, resolved, place)
+        if name in study.variants or recipe != recipes["base"]:  # a cell that is the file itself is `base`
+            recipes[name] = recipe
     if study.baseline not in recipes:
         raise StudyError(
             f"{where}: baseline: no variant named {study.baseline!r}{suggest(study.baseline, recipes)}"
@@ -136,12 +141,32 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
             f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"
         )
     changes = {}
-    for name in study.variants:
+    for name in list(recipes)[1:]:
         changes[name] = _differences(recipes["base"], recipes[name])
         _check_written(recipes["base"], changes[name], recipes[name], f"{where}: variants.{name}")
-    study = study.model_copy(update={"variants": changes})
+    study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
     study._recipes = recipes
     return study
+
+
+def _swept(study: Study, overrides: Iterable[tuple[str, Any]], where: str) -> dict[str, dict[str, Any]]:
+    """The variants that ``[grid]`` and ``[random]`` stand for.
+
+    Raises:
+        StudyError: an override would make all of them the same, or a name is taken.
+    """
+    for table, key in sweep.swept(study.grid, study.random):
+        for setting, _ in overrides:
+            if f"{key}.".startswith(f"{setting}."):
+                raise StudyError(
+                    f"--set {setting}: [{table}] tries values of {key}; change these in the file"
+                )
+    made = sweep.expand(study.grid, study.random, where)
+    if taken := made.keys() & study.variants.keys():
+        raise StudyError(
+            f"{where}: variants.{min(taken)}: [grid] or [random] makes one of this name; rename it"
+        )
+    return made
 
 
 def _parse_toml(text: str) -> dict[str, Any]:

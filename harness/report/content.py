@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.config import Study
-from harness.report import cost, findings, seeds
+from harness.report import cost, findings, ranking, seeds
 from harness.report.attribution.measures import Attributions
 from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
@@ -51,6 +51,7 @@ def compose(
             "Variants compared" if results.study.comparisons == "all" else "Against the baseline",
             [*_in_words(results), *draw("comparisons"), *findings.comparisons(results)],
         ),
+        Section("Which variant may be the best", ranking.blocks(results)),
         Section("Against published numbers", findings.references(results, summaries)),
         Section("Which part of the spread is luck", seeds.spread(summaries)),
         Section("Every run", _runs(results)),

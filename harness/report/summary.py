@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.config import Study
+from harness.report import ranking
 from harness.report.comparisons import compare_variants, sentence
 from harness.report.evidence import Evidence, gather
 from harness.report.results import Results, Run
@@ -17,7 +18,8 @@ class Summary:
 
     Attributes:
         verdicts: a line for the console about each variant that has a run, planned or on disk, and one about
-            each that has a finished run and was compared with the baseline.
+            each that has a finished run and was compared with the baseline; of three variants or more, a
+            last one about which may be the best.
         target_met: every run that was asked for is finished and reached the target on its last epoch.
         failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
         warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests,
@@ -181,4 +183,6 @@ def conclude(
     verdicts = [verdict(results.study, summary) for summary in summaries]
     compared = [one for one in compare_variants(results) if one.found is not None]
     verdicts += [f"{results.study.name}: {sentence(one, len(compared) > 1)}" for one in compared]
+    if places := ranking.rank_variants(results):
+        verdicts.append(f"{results.study.name}: {ranking.sentence(places)}")
     return Summary(verdicts, bool(asked) and asked <= met, failures, warnings)

@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.report.comparisons import compare_variants
 from harness.report.evidence import Evidence
+from harness.report.ranking import rank_variants
 from harness.report.references import hold_references
 from harness.report.results import HISTORY, RATES, SWEEP, Results, Run
 from harness.report.statistics import Distribution, clopper_pearson, confusion
@@ -44,6 +45,7 @@ COMPARISONS = (
     "variant", "baseline", "test", "n", "difference", "ci_low", "ci_high", "p", "p_holm", "effect_size",
     "verdict", "n_baseline", "welch_p", "permutation_p", "smallest_p", "seeds_needed",
 )  # fmt: skip
+RANKING = ("rank", "variant", "n", "mean", "std", "behind", "p", "possible", "changes")
 REFERENCES = (
     "reference", "published", "runs", "variant", "n", "difference", "percentile", "prediction_low",
     "prediction_high", "plausible", "source",
@@ -62,6 +64,7 @@ def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str,
         "history": csv_text(("variant", "seed", *HISTORY), _history(results)),
         "summary": csv_text((*SUMMARY, *EVIDENCE), map(_summary, summaries)),
         "comparisons": csv_text(COMPARISONS, _comparisons(results)),
+        "ranking": csv_text(RANKING, _ranking(results)),
         "references": csv_text(REFERENCES, _references(results, summaries)),
         "calibration": csv_text(CALIBRATION, _calibration(results)),
         "always_missed": csv_text(ALWAYS_MISSED, _always_missed(summaries)),
@@ -170,6 +173,21 @@ def _comparisons(results: Results) -> Iterator[list[Any]]:
             found.welch_p,
             *((None, None) if permutation is None else (permutation.p, permutation.smallest_p)),
             found.seeds_needed,
+        ]
+
+
+def _ranking(results: Results) -> Iterator[list[Any]]:
+    for place in rank_variants(results):
+        yield [
+            place.rank,
+            place.name,
+            place.n,
+            place.mean,
+            place.std,
+            place.behind,
+            place.p,
+            "yes" if place.possible else "no",
+            canonical(results.study.variants.get(place.name, {})),
         ]
 
 

@@ -9,7 +9,7 @@ import csv
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resamp
 ELSEWHERE = {"attributions"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
-    "class", "layer", "output_shape", "source",
+    "class", "layer", "output_shape", "source", "possible", "changes",
 }  # fmt: skip
 
 
@@ -433,6 +433,33 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
             assert before < 0.8 <= at
         tables.checked.add(("comparisons", "seeds_needed"))
     assert {row["verdict"] for row in found.values()} >= {"better", "cannot tell"}
+
+
+def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
+    order = sorted(runs, key=lambda variant: -np.mean(runs[variant].accuracy))
+    several = [variant for variant in order if len(runs[variant].accuracy) > 1]
+    pairs = stats.tukey_hsd(*(runs[variant].accuracy for variant in several), equal_var=False).pvalue
+    best = np.mean(runs[order[0]].accuracy)
+    for rank, (variant, row) in enumerate(zip(order, tables.rows["ranking"], strict=True), start=1):
+        accuracy = runs[variant].accuracy
+        assert row["variant"] == variant
+        p = std = None
+        if variant in several:
+            std = np.std(accuracy, ddof=1)
+            if order[0] in several and rank > 1:
+                # that test knows of the variants with two runs only, ours corrects for all of them
+                free, away = _welch(runs[order[0]].accuracy, accuracy)
+                p = stats.studentized_range.sf(away, len(order), free)
+                assert p >= pairs[several.index(order[0])][several.index(variant)]
+        tables.check("ranking", row, rank=rank, n=len(accuracy), mean=np.mean(accuracy), std=std,
+                     behind=best - np.mean(accuracy), p=p)  # fmt: skip
+        assert row["possible"] == ("no" if p is not None and p <= 0.05 else "yes")
+
+
+def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Welch's degrees of freedom, and the studentized range of two means."""
+    test = stats.ttest_ind(first, second, equal_var=False)
+    return test.df, abs(test.statistic) * math.sqrt(2)
 
 
 def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:

@@ -1,7 +1,8 @@
 """Numbers in, numbers out: everything the report computes; knows no files, no tables and no plots.
 
-Over seeds: ``distribution``, ``target``, ``reference``; between recipes: ``comparison``, ``permutation``,
-``images``; of the networks' outputs: ``classification``, ``ensemble``, ``variance``; of maps: ``ranks``.
+Over seeds: ``distribution``, ``target``, ``reference``; between recipes: ``comparison``, ``ranking``,
+``permutation``, ``images``; of the networks' outputs: ``classification``, ``ensemble``, ``variance``; of
+maps: ``ranks``.
 docs/statistics.md says why each is used and how it did in simulations. scipy, which does the mathematics, is
 imported where needed.
 """
@@ -51,6 +52,7 @@ from harness.report.statistics.ensemble import (
 )
 from harness.report.statistics.images import NetworkComparison, compare_images, mcnemar
 from harness.report.statistics.permutation import Permutation, relabelled, sign_flips
+from harness.report.statistics.ranking import Place, rank_recipes
 from harness.report.statistics.ranks import mean_known, rank_correlations
 from harness.report.statistics.reference import Standing, prediction_interval, standing
 from harness.report.statistics.target import (
@@ -72,6 +74,7 @@ __all__ = [
     "MOST_SEEDS",
     "NetworkComparison",
     "Permutation",
+    "Place",
     "Reliability",
     "Share",
     "Spread",
@@ -105,6 +108,7 @@ __all__ = [
     "prediction_interval",
     "predictions",
     "rank_correlations",
+    "rank_recipes",
     "relabelled",
     "reliability",
     "row_shares",

@@ -1,0 +1,69 @@
+"""Which of many recipes may be the best one? The highest mean of a noisy lot is not yet the winner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.report.statistics.comparison import ALPHA
+from harness.report.statistics.distribution import judgeable_std, mean_of, std_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """A recipe's place among the others.
+
+    Attributes:
+        rank: 1 for the highest mean; recipes of equal means share a rank.
+        behind: the highest mean - this one's, in fractions.
+        p: of no difference from the highest, corrected for all pairs; None for that one itself, and where
+            there is no spread to judge it by.
+        possible: whether it may be the best: not told apart from the highest.
+    """
+
+    name: str
+    rank: int
+    n: int
+    mean: float
+    std: float | None
+    behind: float
+    p: float | None
+    possible: bool
+
+
+def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) -> list[Place]:
+    """The recipes by their means, and which of them the highest is not told apart from.
+
+    Games and Howell's test (Journal of Educational Statistics, 1976) of each against the highest: Tukey's
+    correction for all pairs, with each pair's own variances. The right set for all pairs holds for the pairs
+    with the highest, whichever that is: with probability ``1 - alpha`` the best recipe is a possible one.
+
+    Args:
+        values: recipe -> at least one accuracy each, in fractions.
+    """
+    means = {name: mean_of(each) for name, each in values.items()}
+    order = sorted(values, key=lambda name: -means[name])
+    places: list[Place] = []
+    for at, name in enumerate(order):
+        mean, best = means[name], order[0]
+        p = None if at == 0 else _games_howell(values[best], values[name], len(values))
+        behind = means[best] - mean
+        rank = places[-1].rank if places and places[-1].mean == mean else at + 1
+        possible = p is None or p > alpha
+        places.append(Place(name, rank, len(values[name]), mean, std_of(values[name]), behind, p, possible))
+    return places
+
+
+def _games_howell(first: Sequence[float], second: Sequence[float], groups: int) -> float | None:
+    """Two-sided p of one pair out of ``groups`` recipes; None without a spread in either."""
+    from scipy.stats import studentized_range
+
+    if min(len(first), len(second)) < 2 or (judgeable_std(first) is None and judgeable_std(second) is None):
+        return None
+    parts = [(std_of(each) or 0.0) ** 2 / len(each) for each in (first, second)]
+    free = sum(parts) ** 2 / sum(
+        part**2 / (len(each) - 1) for part, each in zip(parts, (first, second), strict=True)
+    )
+    away = abs(mean_of(first) - mean_of(second)) / math.sqrt(sum(parts) / 2)
+    return min(1.0, float(studentized_range.sf(away, groups, free)))

@@ -1,0 +1,84 @@
+"""``[grid]`` and ``[random]``: variants written by a rule, named after what they change."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from harness.config import NAME_PATTERN, Random, Range
+from harness.errors import StudyError
+
+MAX_CELLS = 1_000
+DIGITS = 4  # of a drawn number; more would only make the tables wider
+
+Changes = dict[str, Any]
+
+
+def expand(grid: Mapping[str, list[Any]], draws: Random | None, where: str) -> dict[str, Changes]:
+    """Name -> dotted changes of every cell of the grid, in the order of its keys, and of every random draw.
+
+    Raises:
+        StudyError: more cells than a study may have variants.
+    """
+    cells = _cells(grid, where) if grid else {}
+    return {**cells, **(_draws(draws) if draws else {})}
+
+
+def swept(grid: Mapping[str, list[Any]], draws: Random | None) -> Iterator[tuple[str, str]]:
+    """The table (``grid`` or ``random``) and the dotted key of everything that a rule sets."""
+    yield from (("grid", key) for key in grid)
+    yield from (("random", key) for key in (draws.values if draws else {}))
+
+
+def draw(values: Mapping[str, list[Any] | Range], generator: random.Random) -> Changes:
+    """One value for every key, each from one uniform number, in the order of the keys."""
+    return {key: _value(space, generator.random()) for key, space in values.items()}
+
+
+def _cells(grid: Mapping[str, list[Any]], where: str) -> dict[str, Changes]:
+    count = math.prod(len(values) for values in grid.values())
+    if count > MAX_CELLS:
+        raise StudyError(f"{where}: grid: {count} cells; {MAX_CELLS} is the most a study may have")
+    lasts = [key.rpartition(".")[2] for key in grid]
+    words = [last if lasts.count(last) == 1 else key for last, key in zip(lasts, grid, strict=True)]
+    labels = [
+        [f"{word}-{_label(value, at)}" for at, value in enumerate(values)]
+        for word, values in zip(words, grid.values(), strict=True)
+    ]
+    names = ["_".join(parts) for parts in product(*labels)]
+    plain = all(re.fullmatch(NAME_PATTERN, name) for name in names)
+    if not plain or len({name.lower() for name in names}) < len(names):
+        names = [f"cell-{at:0{len(str(count - 1))}}" for at in range(count)]
+    changes = (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
+    return dict(zip(names, changes, strict=True))
+
+
+def _label(value: Any, at: int) -> str:
+    """A value in a variant's name: itself, a table's own name, or its place in the list."""
+    if isinstance(value, dict):
+        value = value.get("name", value.get("kind", at))
+    elif isinstance(value, list):
+        value = at
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _draws(draws: Random) -> dict[str, Changes]:
+    generator = random.Random(draws.seed)
+    width = len(str(draws.draws - 1))
+    return {f"draw-{at:0{width}}": draw(draws.values, generator) for at in range(draws.draws)}
+
+
+def _value(space: list[Any] | Range, share: float) -> Any:
+    """The value at a share in [0, 1) of a space."""
+    if isinstance(space, list):
+        return space[int(share * len(space))]
+    low, high = space.low, space.high
+    if isinstance(low, int) and isinstance(high, int):
+        return low + int(share * (high - low + 1))
+    if space.log:
+        return float(f"{low * (high / low) ** share:.{DIGITS}g}")
+    return float(f"{low + share * (high - low):.{DIGITS}g}")
