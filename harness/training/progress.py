@@ -1,8 +1,9 @@
-"""What a person sees of a run: a bar and a line an epoch on a terminal, plain lines in a log."""
+"""What a person sees of a run: a bar and a line an epoch on a terminal or in a notebook, lines in a log."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,11 +31,23 @@ def silent(line: str) -> None:
 
 
 def attach_bar(engine: Engine, description: str, speak: Say) -> None:
-    """A bar over an epoch's batches with its running loss; only on a terminal whose lines are said here."""
-    if speak is say and sys.stderr.isatty():
+    """A bar over an epoch's batches with its running loss; only where somebody watches what is said here."""
+    notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    if speak is say and (sys.stderr.isatty() or notebook):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm's own, of a notebook without widgets: it then draws text
+            import tqdm.auto  # noqa: F401
         bar = ProgressBar(desc=description, persist=False, ncols=100, file=sys.stderr)
         # Reading the loss waits for the device: seldom enough not to slow it down.
         bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
+
+        @engine.on(Events.TERMINATE | Events.TERMINATE_SINGLE_EPOCH)
+        def close(
+            *arguments: Any,
+        ) -> None:  # an epoch that is cut short, as by the range test, never completes
+            if bar.pbar is not None:
+                bar.pbar.close()
+                bar.pbar = None
 
 
 def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:

@@ -104,3 +104,16 @@ def test_a_terminal_that_went_away_fails_nothing(monkeypatch: pytest.MonkeyPatch
         say("lost")
         say("lost as well")
         gone.flush()
+
+
+def test_the_bar_of_an_epoch_that_is_cut_short_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    short = engine()
+    attach_bar(short, "range test", say)
+    short.add_event_handler(Events.ITERATION_COMPLETED(once=15), lambda: short.terminate())
+    short.run(range(30), max_epochs=1)
+    before = len(terminal.getvalue())
+    say("the next line")
+    assert "range test" in terminal.getvalue()[:before]
+    assert "range test" not in terminal.getvalue()[before:]
