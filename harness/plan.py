@@ -216,6 +216,7 @@ def resolve_variant(
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
     from harness.device import resolve_device, resolve_precision
+    from harness.models import MODELS
     from harness.models.imported import source_digest
 
     check_recipe(study, name)
@@ -235,7 +236,7 @@ def resolve_variant(
         "device": device.split(":")[0],
         "versions": _deciding_versions(train_transforms, test_transforms),
     }
-    if ":" in recipe.model.name:
+    if recipe.model.name not in MODELS:
         identity["model_source"] = source_digest(recipe.model.name)
     if devices > 1:  # else the digest of a run from before there was this choice
         identity["devices"] = devices

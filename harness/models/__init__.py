@@ -1,6 +1,7 @@
 """Networks by name: one file and one line here for each. Images (N, 3, H, W) in, logits (N, classes) out.
 
-A name with a colon is the import path of a user's own: :mod:`harness.models.imported`.
+A name with a colon is the import path of a user's own, and installed packages may add names:
+:mod:`harness.models.imported`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
     Raises:
         StudyError: unknown model or option, or an impossible value, in one line.
     """
-    if ":" in name:
-        from harness.models.imported import imported
-
-        return imported(name, options, where)
     if name not in MODELS:
-        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, MODELS)}")
+        from harness.models.imported import imported, installed
+
+        if ":" in name or name in installed():
+            return imported(name, options, where)
+        known = [*MODELS, *installed()]
+        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, known)}")
     module, attribute = MODELS[name].split(":")
     return validate(getattr(import_module(module), attribute), options, where, prefix="model")
 

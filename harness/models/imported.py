@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,16 +62,22 @@ def allowed() -> list[str]:
     return [name for name in os.environ.get(ALLOWED, "").split(",") if name]
 
 
+def installed() -> dict[str, str]:
+    """Networks of installed packages: entry points of the group ``harness.models``, name -> import path."""
+    return {point.name: point.value for point in entry_points(group="harness.models")}
+
+
 def imported(name: str, options: dict[str, Any], where: str) -> Imported:
-    """``"package.module:name"`` -> what makes the network.
+    """``"package.module:name"``, or an installed network's name -> what makes it.
 
     Raises:
         StudyError: its package is not allowed, it is not there, or does not take these options.
     """
-    module, _, attribute = name.partition(":")
+    path = installed().get(name, name)
+    module, _, attribute = path.partition(":")
     package = module.partition(".")[0]
     place = f"{where}: model.name: {one_line(name, 200)}"
-    if package not in allowed():
+    if path == name and package not in allowed():  # who installed a package has trusted it
         raise StudyError(f"{place}: a study may not import {package!r} unless you say --allow {package}")
     try:
         make = getattr(import_module(module), attribute)
@@ -88,5 +95,5 @@ def source_digest(name: str) -> str:
 
     What this module imports in turn is not looked at.
     """
-    file = import_module(name.partition(":")[0]).__file__
+    file = import_module(installed().get(name, name).partition(":")[0]).__file__
     return hashlib.sha256(Path(file or "").read_bytes() if file else b"").hexdigest()

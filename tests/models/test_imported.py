@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+from harness.data import load_data
 from tests.conftest import Command
 
 PAGE = Path("docs/your-own.md").resolve()
@@ -20,7 +25,8 @@ def mine(tmp_path: Path) -> Path:
     text = PAGE.read_text("utf-8")
     blocks = {kind: re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "toml")}
     (tmp_path / "my_nets.py").write_text(blocks["python"][0])
-    (tmp_path / "mine.toml").write_text(blocks["toml"][0])
+    for toml in blocks["toml"]:
+        (tmp_path / f"{tomllib.loads(toml)['name']}.toml").write_text(toml)
     return tmp_path / "mine.toml"
 
 
@@ -71,3 +77,51 @@ def test_what_is_no_network_is_one_line(mine: Path, command: Command, tmp_path: 
     (tmp_path / "my_nets.py").write_text("def small(classes, width=1):\n    return 'a network'\n")
     done = command("mine.toml", "--allow", "my_nets")
     assert done.returncode == 2 and "gives str, not a torch.nn.Module" in done.stderr, done.stderr
+
+
+def test_an_installed_packages_network_has_a_name_and_needs_no_permission(
+    mine: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs-1.0.dist-info").mkdir()
+    (tmp_path / "theirs-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n"
+    )
+    (tmp_path / "theirs-1.0.dist-info" / "entry_points.txt").write_text(
+        "[harness.models]\ntheir_net = my_nets:small\n"
+    )
+    arguments = ("mine.toml", "--seeds", "0", "--set", 'model.name="their_net"')
+    done = command(*arguments, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    refused = command("mine.toml", "--set", 'model.name="their_nt"', PYTHONPATH=str(tmp_path))
+    assert refused.returncode == 2 and "did you mean 'their_net'" in refused.stderr
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Sixty digits a split, as files of several sizes in folders, and as shards of the Hub."""
+    data = load_data("digits", tmp_path, train_limit=60, test_limit=60)
+    for name, split in (("train", data.train), ("test", data.evaluation)):
+        rows = []
+        for at, (pixels, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            folder = tmp_path / "DIR" / "my_images" / name / split.classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(pixels).resize((32 + at % 3 * 8, 40))
+            image.save(folder / f"{at}.{('png', 'jpg', 'webp')[at % 3]}")
+            content = io.BytesIO()
+            image.save(content, "PNG")
+            rows.append({"image": {"bytes": content.getvalue(), "path": None}, "label": int(label)})
+        (tmp_path / "DIR" / "my_shards").mkdir(exist_ok=True)
+        pd.DataFrame(rows).to_parquet(tmp_path / "DIR" / "my_shards" / f"{name}-00000-of-00001.parquet")
+    return tmp_path / "DIR"
+
+
+@pytest.mark.parametrize("study", ["folder", "shards"])
+def test_the_pages_images_of_ones_own(
+    mine: Path, images: Path, command: Command, tmp_path: Path, study: str
+) -> None:
+    done = command(f"{study}.toml", "--data", "DIR")
+    assert done.returncode == 0, done.stderr
+    runs = pd.read_csv(tmp_path / "results" / study / "tables" / "runs.csv")
+    assert list(runs.status) == ["finished"] * 2
+    record = json.loads((tmp_path / "results" / study / "runs/base/seed-0/run.json").read_text())
+    assert len(record["classes"]) == 10 and record["provenance"]["data"]["train_images"] == 60
