@@ -10,76 +10,47 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.report.columns import columns
 from harness.report.comparisons import compare_variants
 from harness.report.evidence import Evidence
 from harness.report.ranking import rank_variants
 from harness.report.references import hold_references
-from harness.report.results import HISTORY, RATES, SWEEP, Results, Run
+from harness.report.results import Results, Run
 from harness.report.statistics import Distribution, clopper_pearson, confusion
 from harness.report.summary import VariantSummary
 from harness.store import canonical
 
 Cells = Iterable[Sequence[Any]]
 
-RUNS = (
-    "variant", "seed", "status", "epochs", "test_accuracy", "test_loss", "train_accuracy",
-    "best_test_accuracy", "best_epoch", "epochs_to_target", "seconds_to_target", "parameters", "lr_min",
-    "lr_max", "seconds", "error",
-)  # fmt: skip
+EVIDENCE = 22  # columns of the summary that only a finished run fills
 SPREAD = ("mean", "std", "sem", "ci_low", "ci_high", "minimum", "maximum")
-SUMMARY = (
-    "variant", "evaluated_on", "runs", "failed", "test_accuracy_mean", "test_accuracy_std",
-    "test_accuracy_sem", "test_accuracy_ci_low", "test_accuracy_ci_high", "test_accuracy_min",
-    "test_accuracy_max", "target", "reached", "test_loss_mean", "test_loss_std", "train_accuracy_mean",
-    "train_accuracy_std", "parameters", "seconds_mean", "seconds_std", "test_accuracy_median",
-    "test_accuracy_iqm",
-)  # fmt: skip
-EVIDENCE = (  # the columns of the summary that follow
-    "bootstrap_low", "bootstrap_high", "reached_low", "reached_high", "p_above_target",
-    "epochs_to_target_median", "steps_to_target_median", "seconds_to_target_median", "ever_reached", "images",
-    "noise_seeds", "noise_seeds_plug_in", "variance_between_runs", "p_luck", "noise_new_images",
-    "ensemble_accuracy", "error_consistency", "missed_by_every_seed", "ece_mean", "ece_std", "brier_mean",
-    "brier_std",
-)  # fmt: skip
-COMPARISONS = (
-    "variant", "baseline", "test", "n", "difference", "ci_low", "ci_high", "p", "p_holm", "effect_size",
-    "verdict", "n_baseline", "welch_p", "permutation_p", "smallest_p", "seeds_needed",
-)  # fmt: skip
-RANKING = ("rank", "variant", "n", "mean", "std", "behind", "p", "possible", "changes")
-REFERENCES = (
-    "reference", "published", "runs", "variant", "n", "difference", "percentile", "prediction_low",
-    "prediction_high", "plausible", "source",
-)  # fmt: skip
-PER_CLASS = ("variant", "seed", "class", "images", "correct", "accuracy", "ci_low", "ci_high")
-CALIBRATION = ("variant", "seed", "bin_low", "bin_high", "images", "confidence", "accuracy")
-ALWAYS_MISSED = ("variant", "runs", "index", "label", "predicted", "votes")
-MISCLASSIFIED = ("variant", "seed", "index", "label", "predicted", "confidence")
-MODEL = ("variant", "layer", "output_shape", "parameters", "bytes")
 
 
 def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str, str]:
     """Name -> CSV text of every table; numbers are unrounded, unknown ones are empty cells."""
-    return {
-        "runs": csv_text(RUNS, _runs(results)),
-        "history": csv_text(("variant", "seed", *HISTORY), _history(results)),
-        "summary": csv_text((*SUMMARY, *EVIDENCE), map(_summary, summaries)),
-        "comparisons": csv_text(COMPARISONS, _comparisons(results)),
-        "ranking": csv_text(RANKING, _ranking(results)),
-        "references": csv_text(REFERENCES, _references(results, summaries)),
-        "calibration": csv_text(CALIBRATION, _calibration(results)),
-        "always_missed": csv_text(ALWAYS_MISSED, _always_missed(summaries)),
-        "per_class": csv_text(PER_CLASS, _per_class(results)),
-        "misclassified": csv_text(MISCLASSIFIED, _misclassified(results)),
-        "range_test": csv_text(("variant", *SWEEP), _range_test(results)),
-        "learning_rates": csv_text(("variant", *RATES), _learning_rates(results)),
-        "model": csv_text(MODEL, model_rows(results)),
+    rows: dict[str, Cells] = {
+        "runs": _runs(results),
+        "history": _history(results),
+        "summary": map(_summary, summaries),
+        "comparisons": _comparisons(results),
+        "ranking": _ranking(results),
+        "references": _references(results, summaries),
+        "calibration": _calibration(results),
+        "always_missed": _always_missed(summaries),
+        "per_class": _per_class(results),
+        "misclassified": _misclassified(results),
+        "range_test": _range_test(results),
+        "learning_rates": _learning_rates(results),
+        "model": model_rows(results),
     }
+    return {name: csv_text(name, cells) for name, cells in rows.items()}
 
 
-def csv_text(columns: Sequence[str], rows: Cells) -> str:
+def csv_text(table: str, rows: Cells) -> str:
+    """The CSV of a table with the columns that :mod:`harness.report.columns` names."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(columns(table))
     # csv writes floats by repr: the shortest text that reads back as the same number
     writer.writerows(rows)
     return text.getvalue()
@@ -87,7 +58,7 @@ def csv_text(columns: Sequence[str], rows: Cells) -> str:
 
 def _runs(results: Results) -> Iterator[list[Any]]:
     for run in results.runs:
-        row: dict[str, Any] = {column: run.number(column) for column in RUNS[3:-2]}
+        row: dict[str, Any] = {column: run.number(column) for column in columns("runs")[3:-2]}
         # the study's present target decides, whatever it was when the run was made
         arrival = run.arrival(results.study.target.test_accuracy)
         row["epochs_to_target"] = arrival and arrival.epochs
@@ -115,7 +86,7 @@ def _summary(summary: VariantSummary) -> list[Any]:
         summary.parameters,
         *_spread(summary.seconds, "mean", "std"),
         *_spread(summary.test_accuracy, "median", "iqm"),
-        *([None] * len(EVIDENCE) if summary.evidence is None else _evidence(summary.evidence)),
+        *([None] * EVIDENCE if summary.evidence is None else _evidence(summary.evidence)),
     ]
 
 

@@ -14,13 +14,6 @@ from harness.report.attribution.sanity import ENOUGH, MOST
 from harness.report.blocks import Block
 from harness.report.tables import csv_text
 
-ATTRIBUTIONS = (
-    "variant", "layer", "images", "seeds", "seed_pairs", "seed_rank_correlation",
-    "seed_rank_correlation_other_images", "seed", "errors", "predicted_true_rank_correlation", "draws",
-    "randomised_rank_correlation", "randomised_rank_correlation_other_images", "sanity_check", "deletion_auc",
-    "deletion_auc_random", "insertion_auc", "insertion_auc_random", "without_evidence",
-)  # fmt: skip
-CURVES = ("variant", "layer", "curve", "step", "at", "mean")
 MOST_ROWS = 60  # of the table on the page; the CSV has all of them
 KINDS = ("deletion", "insertion", "deletion_random", "insertion_random")
 
@@ -28,8 +21,8 @@ KINDS = ("deletion", "insertion", "deletion_random", "insertion_random")
 def attribution_tables(measured: Sequence[Attributions]) -> dict[str, str]:
     """Name -> CSV text: a row for every variant and layer, and the points of every curve."""
     return {
-        "attributions": csv_text(ATTRIBUTIONS, _numbers(measured)),
-        "attribution_curves": csv_text(CURVES, _curves(measured)),
+        "attributions": csv_text("attributions", _numbers(measured)),
+        "attribution_curves": csv_text("attribution_curves", _curves(measured)),
     }
 
 
