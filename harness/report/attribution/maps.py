@@ -109,9 +109,17 @@ def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
 
     Args:
         image_shape: (3, H, W).
+
+    Raises:
+        RunError: there is none.
     """
     outputs = _children_outputs(model, image_shape)
-    return [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
+    found = [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
+    if not found:
+        raise RunError(
+            "no top-level layer of the network gives a map; attribution.layers can name inner ones"
+        )
+    return found
 
 
 def blocks(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
