@@ -43,13 +43,13 @@ def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) ->
         values: recipe -> at least one accuracy each, in fractions.
     """
     means = {name: mean_of(each) for name, each in values.items()}
-    order = sorted(values, key=lambda name: -means[name])
+    order = sorted(values, key=lambda name: -round(means[name], 12))  # equal but for their last bits
     places: list[Place] = []
     for at, name in enumerate(order):
         mean, best = means[name], order[0]
         p = None if at == 0 else _games_howell(values[best], values[name], len(values))
-        behind = means[best] - mean
-        rank = places[-1].rank if places and places[-1].mean == mean else at + 1
+        behind = max(0.0, means[best] - mean)
+        rank = places[-1].rank if places and abs(places[-1].mean - mean) < 1e-12 else at + 1
         possible = p is None or p > alpha
         places.append(Place(name, rank, len(values[name]), mean, std_of(values[name]), behind, p, possible))
     return places

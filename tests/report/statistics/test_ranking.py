@@ -39,7 +39,7 @@ def test_one_run_cannot_be_ruled_out_and_rules_nothing_out() -> None:
 
 
 def test_equal_means_share_a_rank_and_no_spread_gives_no_p() -> None:
-    places = statistics.rank_recipes({"a": [0.5, 0.5], "b": [0.5, 0.5], "c": [0.4, 0.4]})
+    places = statistics.rank_recipes({"a": [0.1] * 3, "b": [0.1, 0.1], "c": [0.0, 0.0]})
     assert [(place.rank, place.p, place.possible) for place in places] == [
         (1, None, True),
         (1, None, True),
