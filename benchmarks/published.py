@@ -1,7 +1,8 @@
 """Published results: finished studies' tables and figures, and the page over all of them.
 
 ``python -m benchmarks.published OUT/STUDY ...`` takes over what these studies' reports say and writes
-``docs/results/README.md`` from all tables that are there; without a folder it only writes the page.
+``docs/results/README.md`` from all tables that are there, and ``studies/results.json``, which ``--list``
+shows; without a folder it only writes these two.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from harness.study_file import load_study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
+KNOWN = ROOT / "studies" / "results.json"
 KEPT = ("study.toml", "report.md", "report.json", "tables/*.csv", "figures/*.png", "range_test/*.*")
 LOSSLESS = "lossless.csv"
 # CIFAR-10's test rows that the copy measured here holds decoded from a JPEG; all its others are lossless.
@@ -118,8 +120,7 @@ def page() -> str:
             f"## {study.name}",
             study.question,
             f"**{found['verdict']}**",
-            f"[Report]({study.name}/report.md), [tables]({study.name}/tables), "
-            f"[figures]({study.name}/figures).",
+            f"[Report]({study.name}/report.md), with its figures and tables.",
             f"![accuracy of {study.name} by variant, against the target]({study.name}/figures/accuracy.png)",
         ]
     open_runs = [line for file in sorted(ROOT.glob("studies/*.toml"), key=_place) for line in _open(file)]
@@ -130,6 +131,23 @@ def page() -> str:
             "\n".join(open_runs),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def known() -> str:
+    """``studies/results.json``: of every published study the variant with the highest mean accuracy."""
+    found = {}
+    for folder in sorted(path.parent for path in RESULTS.glob("*/report.json")):
+        summary = pd.read_csv(folder / "tables" / "summary.csv")
+        summary = summary[summary.test_accuracy_mean.notna()]
+        best = summary.loc[summary.test_accuracy_mean.idxmax()]
+        std = None if pd.isna(best.test_accuracy_std) else float(best.test_accuracy_std)
+        found[folder.name] = {
+            "variant": best.variant,
+            "mean": float(best.test_accuracy_mean),
+            "std": std,
+            "n": int(best.runs - best.failed),
+        }
+    return json.dumps(found, indent=2) + "\n"
 
 
 def _place(path: Path) -> tuple[int, str]:
@@ -204,6 +222,7 @@ def main() -> None:
         for source in parser.parse_args().studies:
             print(take_over(source))
         atomic_write(RESULTS / "README.md", page())
+        atomic_write(KNOWN, known())
     except HarnessError as error:
         sys.exit(f"error: {error}")
     print(RESULTS / "README.md")

@@ -108,33 +108,46 @@ class Target(Strict):
     """What a run has to reach, on its last epoch."""
 
     test_accuracy: Fraction
+    """A fraction: 0.9 for 90 %."""
 
 
 class DataConfig(Strict):
     """Where the images come from and how many of them are used."""
 
     source: str = Field("digits", min_length=1, max_length=200)
+    """`digits` (embedded), `cifar10`, `image_folder`, `parquet`, or what an installed package registers."""
     path: str | None = Field(None, min_length=1, max_length=4096)
+    """Inside the data folder, for sources that need one."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Pixels: the shorter side is resized to it and the middle square cut out."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
+    """Images a step; an epoch's last batch may be smaller."""
     holdout: Count | None = None
+    """Train images set aside and evaluated on instead of the test split, which then stays closed."""
     train_limit: Count | None = None
+    """So many train images only, as equally over the classes as can be, after the hold-out is taken."""
     test_limit: Count | None = None
+    """The same of the images evaluated on."""
 
 
 class Augment(Strict):
     """Albumentations pipelines, by its own names and arguments; see :mod:`harness.data.augment`."""
 
     train: Pipeline = []
+    """`{ transform = "RandomCrop", height = 32, width = 32 }`, one after another; Normalize is added."""
     test: Pipeline = []
+    """The same for the images evaluated on."""
 
 
 class Named(BaseModel):
     """A table with a ``name`` from a registry or library and that entry's own options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     name: str = Field(min_length=1, max_length=200)
+    """Beside it stand this entry's own options."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -153,6 +166,7 @@ class ModelConfig(Named):
     """The network; its options are those of its own class in :mod:`harness.models`."""
 
     name: str = Field("custom_resnet", min_length=1, max_length=200)
+    """`custom_resnet`, `resnet18`, or `package.module:function` of a package that is allowed."""
 
 
 class OptimizerConfig(Named):
@@ -179,18 +193,26 @@ class Loss(Strict):
     """Cross-entropy on logits, with what the recipes add to it."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """As torch's `cross_entropy` has it."""
     l1: Rate = 0.0
+    """Times the sum of all absolute parameter values, added to the loss."""
 
 
 class Triangle(Strict):
     """One cycle with straight legs: lr_min to lr_max at ``peak_epoch``, to ``final`` on the last step."""
 
     kind: Literal["triangle"] = "triangle"
+    """Of the schedule; `triangle` where none is named."""
     epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the train images."""
     peak_epoch: float
+    """Epochs until the rate is highest, between 0 and `epochs`."""
     lr_max: FoundRate = "find"
+    """The highest rate, or `"find"`: by the range test, once for all seeds of a variant."""
     lr_min: FoundRate = "find"
+    """The first rate, or `"find"`: the found `lr_max` divided by `range_test.lr_min_divisor`."""
     final: FinalRate = "lr_min"
+    """The last step's rate; `"lr_min"` is "no annihilation", 0.0 ends at nothing."""
 
     @model_validator(mode="after")
     def _peak_inside(self) -> Self:
@@ -210,16 +232,25 @@ class OneCycle(Strict):
     """The form of torch's ``OneCycleLR`` with linear annealing, in steps of a batch or of an epoch."""
 
     kind: Literal["one_cycle_lr"]
+    """Of the schedule."""
     epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the train images."""
     lr_max: FoundRate
+    """The highest rate, or `"find"`."""
     pct_start: Annotated[float, Field(gt=0, lt=1)]
+    """The share of the steps until then."""
     div_factor: Annotated[float, Field(ge=1e-6, le=1e12)] = 25.0
+    """`lr_max` divided by the first rate."""
     final_div_factor: Annotated[float, Field(ge=1e-6, le=1e12)] = 1e4
+    """The first rate divided by the last."""
     step: Literal["batch", "epoch", "batch_and_epoch"] = "batch"
+    """When the published recipe called the scheduler."""
     total_steps: Count | None = None
+    """Length of the cycle in its own steps; the recipe's, where that was not epochs times batches."""
     cycle_momentum: (
         Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None
     ) = None
+    """`[lowest, highest]` of momentum (or beta1), which moves against the rate."""
 
     @property
     def finds(self) -> bool:
@@ -231,8 +262,11 @@ class Constant(Strict):
     """The same rate at every step."""
 
     kind: Literal["constant"]
+    """Of the schedule."""
     epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the train images."""
     lr: FoundRate
+    """The rate, or `"find"`."""
 
     @property
     def finds(self) -> bool:
@@ -244,12 +278,19 @@ class RangeTest(Strict):
     """The learning-rate range test; see :mod:`harness.training.lr_range`."""
 
     start_lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-4
+    """The first step's rate."""
     end_lr: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """The last step's."""
     iterations: Annotated[int, Field(ge=5, le=100_000)] = 196
+    """Steps, each with a higher rate."""
     mode: Literal["exponential", "linear"] = "exponential"
+    """How the rate rises."""
     criterion: Literal["accuracy", "steepest", "valley", "minimum"] = "accuracy"
+    """What of the sweep chooses LRMAX."""
     lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
+    """LRMAX divided by LRMIN."""
     seed: Seed = 0
+    """Of its initialisation and batches; one sweep serves all seeds of a variant."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -262,34 +303,45 @@ class Attribution(Strict):
     """The layers that Grad-CAM looks at, and for how many images."""
 
     layers: Annotated[list[str], Field(max_length=50), AfterValidator(_unique)] = []
+    """Names of the network's modules, as its `named_modules` has them."""
     images: Annotated[int, Field(ge=1, le=100)] = 25
+    """Misclassified ones that are drawn, and of the evaluation split's first ones that are measured."""
 
 
 class Reference(Strict):
     """A number published elsewhere for the same recipe."""
 
     test_accuracy: Fraction
+    """A fraction."""
     runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """How many runs it is the mean of."""
     source: str = Field("", max_length=2000)
+    """Who published it, and where."""
 
 
 class Recipe(Strict):
-    """What a variant is: everything that a run needs beside its seed.
-
-    Attributes:
-        compile: train and evaluate through ``torch.compile``; no gain was seen on a CPU.
-    """
+    """What a variant is: everything that a run needs beside its seed."""
 
     precision: Precision = "auto"
+    """`auto` is the fast one that the device does well: bfloat16, float16, or float32."""
     compile: bool = False
+    """Train and evaluate through `torch.compile`; no gain was seen on a CPU."""
     data: DataConfig = DataConfig()
+    """The images."""
     augment: Augment = Augment()
+    """What is done to them."""
     model: ModelConfig = ModelConfig()
+    """The network."""
     optimizer: OptimizerConfig
+    """Any class of `torch.optim`, by its own name and arguments."""
     loss: Loss = Loss()
+    """Cross-entropy, and what is added to it."""
     schedule: Annotated[Triangle | OneCycle | Constant, Field(discriminator="kind")]
+    """The learning rate of every step."""
     range_test: RangeTest | None = None
+    """The search for LRMAX and LRMIN; run where the schedule leaves a rate open, or where this table is."""
     attribution: Attribution = Attribution()
+    """Grad-CAM."""
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -303,15 +355,14 @@ class Recipe(Strict):
 
 
 class Range(Strict):
-    """Numbers from ``low`` to ``high``; whole ones where both are.
-
-    Args:
-        log: evenly over orders of magnitude, as for rates.
-    """
+    """Numbers from ``low`` to ``high``; whole ones where both are."""
 
     low: int | float
+    """The lowest."""
     high: int | float
+    """The highest."""
     log: bool = False
+    """Evenly over orders of magnitude, as for rates."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -348,22 +399,38 @@ class Random(Strict):
     """
 
     draws: Annotated[int, Field(ge=1, le=1000)]
+    """How many variants."""
     seed: Seed = 0
+    """Of the draws."""
     values: Spaces
+    """`"schedule.lr_max" = { low = 0.01, high = 1.0, log = true }`, or a list of values, by dotted keys."""
+
+
+class Search(Strict):
+    """Search by Optuna's tree-structured Parzen estimator, each trial a variant; on held-out images alone.
+
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NeurIPS, 2011).
+    """
+
+    trials: Annotated[int, Field(ge=1, le=1000)]
+    """How many variants beside the file itself."""
+    seed: Seed = 0
+    """Of the sampler."""
+    random_trials: Annotated[int, Field(ge=1, le=1000)] = 10
+    """The first so many are drawn at random, and none is cut short before that many are done."""
+    values: Spaces
+    """As in `[random.values]`."""
 
 
 class Resources(Strict):
-    """What a run takes of a cluster's node; it decides where runs are executed, never their results.
-
-    Args:
-        cpus: cores, and by that the threads of a run where ``OMP_NUM_THREADS`` is not set.
-        gpus: None is one where the device is a GPU; 0.25 lets four runs share one.
-        in_place: write into the driver's folder where a node sees it, instead of sending results to it.
-    """
+    """What a run takes of a cluster's node; it decides where runs are executed, never their results."""
 
     cpus: Annotated[float, Field(gt=0, le=1024)] = 1.0
+    """Cores, and by that the threads of a run where `OMP_NUM_THREADS` is not set."""
     gpus: Annotated[float, Field(ge=0, le=1024)] | None = None
+    """Without it one where the device is a GPU; 0.25 lets four runs share one."""
     in_place: bool = True
+    """Write into the driver's folder where a node sees it, instead of sending results to it."""
 
 
 class Study(Recipe):
@@ -373,20 +440,33 @@ class Study(Recipe):
     """
 
     name: Name
+    """Also that of its folder."""
     question: str = Field("", max_length=2000)
+    """What it is to answer, for the report's head."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(_unique)]
+    """A run each, of every variant."""
     target: Target
+    """What a run has to reach."""
     baseline: str = "base"
+    """The variant that the others are compared with; `base` is the file itself."""
     comparisons: Literal["baseline", "all"] = "baseline"
+    """Each variant with the baseline, or all pairs."""
     resources: Resources | None = None
+    """For `--launcher ray`."""
     variants: dict[Name, dict[str, Any]] = {}
+    """`[variants.NAME]`: dotted keys of the recipe and their values in this variant."""
     grid: Annotated[
         dict[str, Annotated[list[Any], BeforeValidator(_values)]],
         Field(max_length=50),
         BeforeValidator(_dotted),
     ] = {}
+    """Dotted keys and lists of values; every combination is a variant."""
     random: Random | None = None
+    """Random search: variants with values drawn from ranges and lists."""
+    search: Search | None = None
+    """Search: variants whose values follow from how earlier ones did; see docs/sweeps.md."""
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
+    """Published numbers that the results are held against."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
 
     @property

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import click
@@ -21,6 +22,7 @@ EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2
 
 _usual_hook = sys.unraisablehook
 _AGAIN_SECONDS = 0.02
+_COLOURS = {"error": "red", "interrupted": "yellow"}  # as a line begins
 
 
 class Interrupted(KeyboardInterrupt):
@@ -97,6 +99,9 @@ def open_streams() -> None:
 
 def complain(line: str) -> None:
     """One line to stderr; who is not there to read it is no reason to stop."""
+    mark, colon, rest = line.partition(":")
+    if mark in _COLOURS and not os.environ.get("NO_COLOR"):  # no-color.org; click drops colours in a pipe
+        line = f"{click.style(mark + colon, fg=_COLOURS[mark], bold=True)}{rest}"
     try:
         click.echo(line, err=True)
     except OSError:
@@ -120,7 +125,9 @@ def run_command(command: click.Command, name: str, interrupted: str = "interrupt
     open_streams()
     heed_interrupts()
     try:
-        command.main(standalone_mode=False, prog_name=f"python -m {name}")
+        script = Path(sys.argv[0]).name  # as installed, whose name shell completion goes by
+        asked = script if script == name.replace(".", "-") else f"python -m {name}"
+        command.main(standalone_mode=False, prog_name=asked)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

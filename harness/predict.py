@@ -17,7 +17,7 @@ from harness.store import RunFolder, StudyFolder, atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Predictor:
         transforms: the resolved pipeline that test images went through.
         image_size: (height, width) of images before it.
         layers: those that the study explains.
+        metadata: what the weights' file says of its network.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class Predictor:
     transforms: list[dict[str, Any]]
     image_size: tuple[int, int]
     layers: tuple[str, ...]
+    metadata: dict[str, Any]
 
     def read(self, path: str | Path) -> NDArray[np.uint8]:
         """An image file as the network's data was: RGB, (height, width, 3), resized if it has another size.
@@ -80,16 +82,20 @@ class Predictor:
         Raises:
             RunError: there is no such layer, or Grad-CAM does not work on it.
         """
-        import torch
-
         from harness.data.batches import denormalise
         from harness.report.attribution.maps import layer_maps
         from harness.report.galleries import overlay
 
-        inputs = torch.cat(self._batches(images))
+        inputs = self.prepare(images)
         (maps,) = layer_maps(self.model, [layer or self.layers[-1]], inputs, list(targets))
         seen = denormalise(inputs, self.transforms)
         return np.stack([overlay(image, heat) for image, heat in zip(seen, maps, strict=True)])
+
+    def prepare(self, images: NDArray[np.uint8]) -> Tensor:
+        """What the network is fed: (N, height, width, 3) uint8 RGB -> (N, 3, H, W) float32, transformed."""
+        import torch
+
+        return torch.cat(self._batches(images))
 
     def _batches(self, images: NDArray[np.uint8]) -> list[Any]:
         from harness.data.arrays import split_of
@@ -118,6 +124,7 @@ def load(run: str | Path) -> Predictor:
         transforms=record["recipe"]["augment"]["test"],
         image_size=(height, width),
         layers=tuple(record["recipe"]["attribution"]["layers"]),
+        metadata=metadata,
     )
 
 

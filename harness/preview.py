@@ -160,6 +160,9 @@ def _study_lines(preview: Preview) -> list[str]:
         if known.outline and known.outline.layers not in shown:
             shown.append(known.outline.layers)
             lines += _layer_lines(known.outline)
+    if study.search is not None:
+        seeds = len(study.seeds)
+        lines.append(f"  and a search of {study.search.trials} trials, at most {seeds} runs each")
     return lines
 
 

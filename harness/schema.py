@@ -14,7 +14,9 @@ from harness.errors import StudyError
 class Strict(BaseModel):
     """Unknown keys, wrong types and non-finite numbers are errors; instances do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)

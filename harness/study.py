@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import harness
 from harness.config import MAX_SEEDS, Recipe, Study
 from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED, complain, run_command, torchrun_place
 from harness.errors import DataError, RunError, StudyError
+from harness.export import parse_exports
 from harness.schema import one_line
 from harness.store import StudyFolder, read_record
-from harness.study_file import builtin_studies, load_study
+from harness.study_file import builtin_studies, known_results, load_study
 
 if TYPE_CHECKING:
     from harness.data.arrays import Data
     from harness.plan import Plan
     from harness.report.summary import Summary
+    from harness.trackers import Guarded
+    from harness.training.progress import Say
 
 FORMATS = ("svg", "pdf")  # of figures, beside PNG
 
@@ -101,8 +107,37 @@ class Images:
         return self.loaded[key]
 
 
+def _complete_study(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Built-in studies, then files."""
+    names = [CompletionItem(name) for name in builtin_studies() if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
+def _complete_variants(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Those of the studies that stand before, after the last comma."""
+    earlier, comma, last = incomplete.rpartition(",")
+    names: list[str] = []
+    for study in context.params.get("studies") or context.args:
+        with suppress(StudyError):
+            names += load_study(study).recipes
+    return [CompletionItem(f"{earlier}{comma}{name}") for name in names if name.startswith(last)]
+
+
+def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
+    """What an option's value can be, where a wrong one has an error of our own."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.argument("studies", nargs=-1, metavar="[STUDY]...", shell_complete=_complete_study)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -118,7 +153,12 @@ class Images:
     help="Where data lies. [default: $HARNESS_DATA, else the user's cache directory]",
 )
 @click.option("--seeds", metavar="LIST", help="The seeds themselves: 0,1,2 or 0-4. [default: the study's]")
-@click.option("--variants", metavar="A,B", help="Only these variants. [default: all]")
+@click.option(
+    "--variants",
+    metavar="A,B",
+    shell_complete=_complete_variants,
+    help="Only these variants. [default: all]",
+)
 @click.option(
     "--set",
     "settings",
@@ -131,6 +171,7 @@ class Images:
     default="serial",
     show_default=True,
     metavar="NAME",
+    shell_complete=_complete_from("serial", "process", "ray"),
     help="Who executes the runs: serial, one after another; process, several at once; ray, a cluster.",
 )
 @click.option(
@@ -167,7 +208,17 @@ class Images:
     help="Let studies name networks in this package: docs/your-own.md. Repeatable.",
 )
 @click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
-@click.option("--tracker", metavar="NAME", help="Also show the runs in tensorboard or mlflow.")
+@click.option(
+    "--export",
+    metavar="LIST",
+    help="Finished networks also as safetensors, torchscript or onnx, with a model card: docs/export.md.",
+)
+@click.option(
+    "--tracker",
+    metavar="NAME",
+    shell_complete=_complete_from("tensorboard", "mlflow"),
+    help="Also show the runs in tensorboard or mlflow.",
+)
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
 @click.option("--json", "json_", is_flag=True, help="--list and --dry-run for machines.")
@@ -210,6 +261,7 @@ def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     if options["variants"] is not None:
         options["variants"] = [name.strip() for name in options["variants"].split(",")]
     options["formats"] = [] if options["figures"] is None else parse_formats(options["figures"])
+    options["formats_exported"] = [] if options["export"] is None else parse_exports(options["export"])
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else None
     loaded = [
         load_study(name, settings=options["settings"], seeds=seeds, precision=options["precision"])
@@ -308,19 +360,19 @@ def _check_devices(options: dict[str, Any]) -> None:
 
 def _work(studies: list[Study], options: dict[str, Any]) -> int:
     """Plan all studies before the first begins, so that a mistake in the last one costs nothing."""
-    from harness.device import resolve_device, threads_for
-    from harness.launch import get_launcher
-    from harness.launch.job import Job, check_folders, check_plan, find_rates
+    from harness.launch.job import check_folders, check_plan
     from harness.plan import choose_variants
-    from harness.trackers import get_tracker
-    from harness.training import group
+    from harness.search import check_search
     from harness.training.progress import say, silent
 
     speak = silent if options["quiet"] else say
     images = Images(options["data"], download=not options["report_only"], progress=not options["quiet"])
     folders = [StudyFolder(options["out"], study.name) for study in studies]
-    for folder in folders:
+    for study, folder in zip(studies, folders, strict=True):
+        check_search(study, options["devices"])
         folder.check_writable()
+    if options["report_only"]:
+        studies = [_as_searched(study, folder) for study, folder in zip(studies, folders, strict=True)]
     chosen = [choose_variants(study, options["variants"]) for study in studies]
     status = 0
     if options["report_only"]:
@@ -329,37 +381,77 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
                 raise StudyError(f"--report-only: there is no {folder.path} to report on; --out says where")
         for study, folder, variants in zip(studies, folders, chosen, strict=True):
             status = max(status, _report(study, folder, variants, images, options))
+            _export(study, folder, variants, options)
         return status
     plans = [_plan(study, folder, images, options) for study, folder in zip(studies, folders, strict=True)]
     for plan in plans:
         check_plan(plan)
         check_folders(plan, force=options["force"], say=speak)
-    devices = options["devices"]
-    launch = get_launcher(options["launcher"])
-    threads = threads_for((options["workers"] or 1) * devices)
     for plan in plans:
-        tracker = get_tracker(options["tracker"]) if options["tracker"] else None
-        plan.folder.write_study(plan.study.to_toml())
-        speak(_opening(plan))
-        if tracker is not None:
-            tracker.begin(plan, speak)
-        job = Job(plan, images, threads, speak, options["profile"], tracker)
-        if devices > 1:  # a range test is one device's work
-            job = replace(
-                job, rates={variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
-            )
-        with group.lead(devices, resolve_device(options["device"]), images):
-            lost = _lost(plan, launch(job, options["workers"]))
-        for line in lost:
-            complain(line)
-        status = max(status, EXIT_RUN_FAILED if lost else 0)
-        names = [variant.name for variant in plan.variants]
-        status = max(status, _report(plan.study, plan.folder, names, images, options))
-        if tracker is not None:
-            from harness.report.index import REPORT  # drawing libraries, half a second: not before the runs
-
-            tracker.report(plan.folder, (read_record(plan.folder.path / REPORT) or {})["variants"], speak)
+        status = max(status, _carry_out(plan, images, options, speak))
+    if len(plans) > 1 and not options["quiet"]:
+        click.echo(f"all studies: {options['out'] / 'index.html'}")
     return status
+
+
+def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) -> int:
+    """Run, search, report, export; the exit status."""
+    from harness.search import search
+    from harness.trackers import get_tracker
+
+    study, names = plan.study, [variant.name for variant in plan.variants]
+    tracker = get_tracker(options["tracker"]) if options["tracker"] else None
+    plan.folder.write_study(study.to_toml())
+    speak(_opening(plan))
+    if tracker is not None:
+        tracker.begin(plan, speak)
+
+    def execute(plan: Plan) -> int:
+        return _execute(plan, images, options, speak, tracker)
+
+    def execute_some(study: Study, names: list[str]) -> int:
+        return execute(_plan(study, plan.folder, images, {**options, "variants": names}))
+
+    if study.search is None:
+        status = execute(plan)
+    else:
+        found = search(plan, execute_some, speak)
+        study, names, status = found.study, found.complete, found.status
+        plan.folder.write_study(study.to_toml())
+    status = max(status, _report(study, plan.folder, names, images, options))
+    _export(study, plan.folder, names, options)
+    if tracker is not None:
+        from harness.report.index import REPORT  # drawing libraries, half a second: not before the runs
+
+        tracker.report(plan.folder, (read_record(plan.folder.path / REPORT) or {})["variants"], speak)
+    return status
+
+
+def _as_searched(study: Study, folder: StudyFolder) -> Study:
+    """A study whose trials a search has made variants of, where it has."""
+    written = folder.path / "study.toml"
+    return load_study(str(written)) if study.search is not None and written.is_file() else study
+
+
+def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tracker: Guarded | None) -> int:
+    """Run what is missing of a plan; a line for every run that could not be done."""
+    from harness.device import resolve_device, threads_for
+    from harness.launch import get_launcher
+    from harness.launch.job import Job, find_rates
+    from harness.training import group
+
+    devices = options["devices"]
+    threads = threads_for((options["workers"] or 1) * devices)
+    job = Job(plan, images, threads, speak, options["profile"], tracker)
+    if devices > 1:  # a range test is one device's work
+        job = replace(
+            job, rates={variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
+        )
+    with group.lead(devices, resolve_device(options["device"]), images):
+        lost = _lost(plan, get_launcher(options["launcher"])(job, options["workers"]))
+    for line in lost:
+        complain(line)
+    return EXIT_RUN_FAILED if lost else 0
 
 
 def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:
@@ -435,15 +527,72 @@ def _report(
     return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
 
 
+def _export(study: Study, folder: StudyFolder, variants: list[str], options: dict[str, Any]) -> None:
+    """``--export``, for every run that was asked for and is finished."""
+    if not options["formats_exported"]:
+        return
+    from harness.export import export
+
+    for variant in variants:
+        for seed in study.seeds:
+            run = folder.run(variant, seed)
+            if run.status() == "finished":
+                path = export(run, options["formats_exported"])
+                if not options["quiet"]:
+                    click.echo(f"exported: {path}")
+
+
 def _list(as_json: bool) -> None:
+    """Every built-in study with what is known of it: published elsewhere, and measured by this harness."""
     studies = [load_study(str(path)) for path in builtin_studies().values()]
+    measured = known_results()
+    published = {
+        study.name: max((one.test_accuracy for one in study.references.values()), default=None)
+        for study in studies
+    }
     if as_json:
-        rows = [{"name": s.name, "question": s.question, "target": s.target.test_accuracy} for s in studies]
+        rows = [
+            {
+                "name": study.name,
+                "question": study.question,
+                "target": study.target.test_accuracy,
+                "published": published[study.name],
+                "measured": measured.get(study.name),
+            }
+            for study in studies
+        ]
         click.echo(json.dumps(rows, indent=2))
         return
-    width = max((len(study.name) for study in studies), default=0)
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("study", box=None, header_style="bold", pad_edge=False)
+    for column in ("target", "published", "measured"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("question")
     for study in studies:
-        click.echo(f"{study.name:<{width}}  {study.target.test_accuracy:.1%}  {study.question}")
+        table.add_row(
+            study.name,
+            f"{study.target.test_accuracy:.1%}",
+            _percent(published[study.name]),
+            _measured(measured.get(study.name)),
+            Text(study.question),
+        )
+    width = shutil.get_terminal_size((160, 24)).columns
+    Console(width=max(width, 60), highlight=False).print(table)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
+
+
+def _measured(found: dict[str, Any] | None) -> str:
+    """``93.99 ± 0.12 % (n = 5)``."""
+    if found is None:
+        return "–"
+    spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
+    return f"{100 * found['mean']:.2f}{spread} % (n = {found['n']})"
 
 
 def main() -> None:

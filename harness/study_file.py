@@ -38,6 +38,14 @@ def builtin_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
 
 
+def known_results() -> dict[str, dict[str, Any]]:
+    """Study -> ``variant``, ``mean``, ``std`` and ``n`` of the best that was measured and published."""
+    found: dict[str, dict[str, Any]] = json.loads(
+        (studies_folder() / "results.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
 def find_study(name_or_path: str) -> Path:
     """The file of a built-in study's name, or of a path.
 
@@ -155,7 +163,7 @@ def _swept(study: Study, overrides: Iterable[tuple[str, Any]], where: str) -> di
     Raises:
         StudyError: an override would make all of them the same, or a name is taken.
     """
-    for table, key in sweep.swept(study.grid, study.random):
+    for table, key in sweep.swept(study):
         for setting, _ in overrides:
             if f"{key}.".startswith(f"{setting}."):
                 raise StudyError(

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from harness.config import NAME_PATTERN, Random, Range
+from harness.config import NAME_PATTERN, Random, Range, Study
 from harness.errors import StudyError
 
 MAX_CELLS = 1_000
-DIGITS = 4  # of a drawn number; more would only make the tables wider
 
 Changes = dict[str, Any]
 
@@ -28,10 +27,16 @@ def expand(grid: Mapping[str, list[Any]], draws: Random | None, where: str) -> d
     return {**cells, **(_draws(draws) if draws else {})}
 
 
-def swept(grid: Mapping[str, list[Any]], draws: Random | None) -> Iterator[tuple[str, str]]:
-    """The table (``grid`` or ``random``) and the dotted key of everything that a rule sets."""
-    yield from (("grid", key) for key in grid)
-    yield from (("random", key) for key in (draws.values if draws else {}))
+def swept(study: Study) -> Iterator[tuple[str, str]]:
+    """The table (``grid``, ``random``, ``search``) and the dotted key of everything that a rule sets."""
+    yield from (("grid", key) for key in study.grid)
+    yield from (("random", key) for key in (study.random.values if study.random else {}))
+    yield from (("search", key) for key in (study.search.values if study.search else {}))
+
+
+def numbered(word: str, at: int) -> str:
+    """A variant's name, the same however many there will be."""
+    return f"{word}-{at:03d}"
 
 
 def draw(values: Mapping[str, list[Any] | Range], generator: random.Random) -> Changes:
@@ -52,7 +57,7 @@ def _cells(grid: Mapping[str, list[Any]], where: str) -> dict[str, Changes]:
     names = ["_".join(parts) for parts in product(*labels)]
     plain = all(re.fullmatch(NAME_PATTERN, name) for name in names)
     if not plain or len({name.lower() for name in names}) < len(names):
-        names = [f"cell-{at:0{len(str(count - 1))}}" for at in range(count)]
+        names = [numbered("cell", at) for at in range(count)]
     changes = (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
     return dict(zip(names, changes, strict=True))
 
@@ -68,8 +73,7 @@ def _label(value: Any, at: int) -> str:
 
 def _draws(draws: Random) -> dict[str, Changes]:
     generator = random.Random(draws.seed)
-    width = len(str(draws.draws - 1))
-    return {f"draw-{at:0{width}}": draw(draws.values, generator) for at in range(draws.draws)}
+    return {numbered("draw", at): draw(draws.values, generator) for at in range(draws.draws)}
 
 
 def _value(space: list[Any] | Range, share: float) -> Any:
@@ -79,6 +83,9 @@ def _value(space: list[Any] | Range, share: float) -> Any:
     low, high = space.low, space.high
     if isinstance(low, int) and isinstance(high, int):
         return low + int(share * (high - low + 1))
-    if space.log:
-        return float(f"{low * (high / low) ** share:.{DIGITS}g}")
-    return float(f"{low + share * (high - low):.{DIGITS}g}")
+    return rounded(low * (high / low) ** share if space.log else low + share * (high - low))
+
+
+def rounded(value: float) -> float:
+    """To four digits: more would only make the tables wider."""
+    return float(f"{value:.4g}")

@@ -46,6 +46,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_committed_page_is_what_the_tables_give() -> None:
     assert (published.RESULTS / "README.md").read_text("utf-8") == published.page()
+    assert published.KNOWN.read_text("utf-8") == published.known()
 
 
 def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(trial: Path, results: Path) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +222,51 @@ def test_it_runs_from_any_directory_by_the_studys_name(command: Command) -> None
     done = command("quickstart", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["name"] == "quickstart"
+
+
+def test_the_list_is_a_table_with_what_is_known(command: Command) -> None:
+    done = command("--list", COLUMNS="200")
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == ["study", "target", "published", "measured", "question"]
+    row = next(row for row in rows if row.startswith("onecycle "))
+    assert re.search(r"90\.0%\s+\S+( %)?\s+9\d\.\d\d (± \d\.\d\d )?% \(n = \d+\)  +Does the custom", row), row
+    assert next(row for row in rows if row.startswith("chapter11")).split()[2] == "91.65%"
+    known = {entry["name"]: entry for entry in json.loads(command("--list", "--json").stdout)}
+    assert known["onecycle"]["measured"]["mean"] > 0.9 and known["chapter11"]["published"] == 0.9165
+    narrow = command("--list", COLUMNS="80").stdout
+    assert max(map(len, narrow.splitlines())) <= 80 and "\x1b" not in narrow
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("harness-study onec", ["plain,onecycle", "plain,onecycle_adam"]),
+        ("harness-study onecycle --launcher p", ["plain,process"]),
+        ("harness-study ablations --variants base,no_f", ["plain,base,no_flip"]),
+        ("harness-study --expo", ["plain,--export"]),
+    ],
+)
+def test_the_shell_completes(words: str, offered: list[str]) -> None:
+    script = Path(sys.executable).with_name("harness-study")
+    if not script.is_file():
+        pytest.skip("the package's command is not installed here")
+    asked = {"_HARNESS_STUDY_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(len(words.split()) - 1)
+    done = subprocess.run([script], capture_output=True, text=True, env={**os.environ, **asked})
+    assert [line for line in done.stdout.splitlines() if not line.startswith("file,")] == offered, done.stderr
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_errors_are_red_on_a_terminal_and_where_colours_are_wanted(no_color: str) -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    command = [sys.executable, "-m", "harness.study", "nowhere.toml"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    assert process.wait(60) == 2 and b"study file not found" in said
+    assert said.startswith(b"error:" if no_color else b"\x1b[31m\x1b[1merror:")

@@ -57,7 +57,7 @@ def test_tables_are_named_by_their_name_and_lists_by_their_place() -> None:
 
 def test_names_that_no_variant_may_have_become_numbers() -> None:
     flips = [{"name": "AdamW", "weight_decay": decay} for decay in (0.0, 0.1)]
-    assert list(study(grid={"optimizer": flips}).recipes) == ["base", "cell-0", "cell-1"]
+    assert list(study(grid={"optimizer": flips}).recipes) == ["base", "cell-000", "cell-001"]
 
 
 def test_draws_are_the_seeds_and_lie_in_their_ranges() -> None:
@@ -110,8 +110,8 @@ def test_the_written_study_has_the_variants_and_no_rule(tmp_path: Path) -> None:
         ({"random": {"draws": 1, "values": {"a": {"low": 0.0, "high": 1.0, "log": True}}}}, "low above 0"),
         ({"random": {"draws": 1, "values": {"a": 3}}}, "expected a list of values, or a table"),
         (
-            {"random": {"draws": 1, "values": {"model.width": [3]}}, "variants": {"draw-0": {}}},
-            "variants.draw-0: [grid] or [random] makes one of this name",
+            {"random": {"draws": 1, "values": {"model.width": [3]}}, "variants": {"draw-000": {}}},
+            "variants.draw-000: [grid] or [random] makes one of this name",
         ),
     ],
 )
@@ -128,10 +128,10 @@ def test_an_override_of_what_is_tried_is_refused() -> None:
 
 def test_the_page_runs_and_is_ranked(tmp_path: Path, command: Command) -> None:
     page = PAGE.read_text("utf-8")
-    grid, draws = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "sweep.toml").write_text(grid + draws)
+    grid, draws, search = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "sweep.toml").write_text(grid + draws + search)
     names = list(load_study(str(tmp_path / "sweep.toml")).recipes)
-    assert len(names) == 6 + 20 and {"base", "lr_max-0.3_momentum-0.5", "draw-19"} <= set(names)
+    assert len(names) == 6 + 20 and {"base", "lr_max-0.3_momentum-0.5", "draw-019"} <= set(names)
     (tmp_path / "sweep.toml").write_text(grid)
     done = command("sweep.toml", "--seeds", "0,1")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,167 @@
+"""Exported networks: loaded back by what reads them, they give the run's own outputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import harness
+from harness.data import load_data
+from harness.errors import StudyError
+from harness.export import export, parse_exports
+from harness.models.weights import load_weights
+from harness.predict import Predictor, _folder
+from tests.conftest import Command
+
+EXPORTED = ("model.safetensors", "model.pt", "model.onnx", "config.json", "README.md")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, exported to everything."""
+    from tests.conftest import TINY_TOML
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.toml").write_text(TINY_TOML)
+    harness.run(
+        folder / "tiny.toml",
+        seeds=[0],
+        out=folder,
+        device="cpu",
+        quiet=True,
+        export="onnx,safetensors,torchscript",
+    )
+    return folder / "tiny" / "runs" / "base" / "seed-0"
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    return run.parents[2] / "exports" / "base" / "seed-0"
+
+
+@pytest.fixture(scope="module")
+def predictor(run: Path) -> Predictor:
+    return harness.load(run)
+
+
+@pytest.fixture(scope="module")
+def batch(predictor: Predictor) -> torch.Tensor:
+    images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
+    return predictor.prepare(images).contiguous()
+
+
+@pytest.fixture(scope="module")
+def logits(predictor: Predictor, batch: torch.Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return predictor.model(batch).numpy()
+
+
+def test_everything_that_was_asked_for_is_there(exported: Path) -> None:
+    assert sorted(path.name for path in exported.iterdir()) == sorted(EXPORTED)
+
+
+def test_safetensors_load_back(exported: Path, batch: torch.Tensor, logits: np.ndarray) -> None:
+    model, metadata = load_weights(exported / "model.safetensors")
+    with torch.no_grad():
+        np.testing.assert_array_equal(model(batch).numpy(), logits)
+    assert metadata["classes"] == [str(digit) for digit in range(10)]
+
+
+@pytest.mark.parametrize("images", [1, 60])
+def test_torchscript_loads_back(exported: Path, batch: torch.Tensor, logits: np.ndarray, images: int) -> None:
+    model = torch.jit.load(exported / "model.pt")
+    with torch.no_grad():
+        found = model(batch[:images]).numpy()
+    np.testing.assert_allclose(found, logits[:images], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("images", [1, 60])
+def test_onnx_loads_back(exported: Path, batch: torch.Tensor, logits: np.ndarray, images: int) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported / "model.onnx")
+    (found,) = session.run(["logits"], {"images": batch[:images].numpy()})
+    np.testing.assert_allclose(found, logits[:images], rtol=1e-4, atol=1e-4)
+
+
+def test_the_card_says_what_the_run_and_the_study_say(run: Path, exported: Path) -> None:
+    card = (exported / "README.md").read_text("utf-8")
+    _, head, body = card.split("---\n", 2)
+    accuracy = json.loads((run / "run.json").read_text())["metrics"]["test_accuracy"]
+    results = yaml.safe_load(head)["model-index"][0]["results"][0]
+    assert results["metrics"] == [{"type": "accuracy", "value": accuracy}]
+    assert f"{100 * accuracy:.2f} %" in body and harness.Results(run.parents[2]).verdict[:20] in body
+    for said in ("## Limits", "knows these classes alone: 0, 1, 2", "run once", 'name = "tiny"'):
+        assert said in body
+    config = json.loads((exported / "config.json").read_text())
+    assert config["input"]["shape"] == ["batch", 3, 32, 32] and config["output"]["shape"] == ["batch", 10]
+
+
+def test_the_uses_on_the_card_run(
+    exported: Path, batch: torch.Tensor, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.model_card import USES
+
+    monkeypatch.chdir(exported)
+    for name, code in USES.items():
+        names = {"images": batch.numpy() if name == "onnx" else batch}
+        with torch.no_grad():
+            exec(code, names)
+        np.testing.assert_allclose(names["logits"], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_an_export_replaces_the_one_before(run: Path, exported: Path) -> None:
+    assert export(_folder(run), ["safetensors"]) == exported
+    assert sorted(path.name for path in exported.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    export(_folder(run), ["onnx", "safetensors", "torchscript"])
+
+
+def test_runs_that_are_there_are_exported_with_their_report(
+    run: Path, tmp_path: Path, command: Command
+) -> None:
+    shutil.copytree(run.parents[2], tmp_path / "results" / "tiny", ignore=shutil.ignore_patterns("exports"))
+    shutil.copy(run.parents[3] / "tiny.toml", tmp_path)
+    done = command("tiny.toml", "--report-only", "--export", "torchscript")
+    assert done.stdout.count("exported: ") == 1 and done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "tiny" / "exports" / "base" / "seed-0" / "model.pt").is_file()
+
+
+def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StudyError, match="--export onx: no such format, did you mean 'onnx'"):
+        parse_exports("onx")
+    monkeypatch.setattr("harness.export.find_spec", lambda name: None)
+    with pytest.raises(StudyError, match=r"onnx is not installed; pip install 'ignite-harness\[onnx\]'"):
+        parse_exports("safetensors,onnx")
+    assert parse_exports("safetensors, safetensors") == ["safetensors"]
+
+
+def test_a_network_that_cannot_be_exported_is_one_line(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "odd.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__()\n"
+        "        self.head = torch.nn.Linear(3, classes)\n"
+        "    def forward(self, images):\n"
+        "        if torch.is_tensor(images) and torch.jit.is_tracing():\n"
+        "            raise TypeError('not me')\n"
+        "        return self.head(images.mean((2, 3)))\n"
+    )
+    from tests.conftest import TINY_TOML
+
+    text = TINY_TOML.replace('{ name = "custom_resnet", width = 2 }', '{ name = "odd:Net" }')
+    (tmp_path / "odd.toml").write_text(text.replace('["layer1", "res2"]', "[]"))
+    done = command("odd.toml", "--allow", "odd", "--seeds", "0", "--export", "torchscript")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: tiny/base/seed-0: cannot be exported to torchscript: TypeError: not me" in done.stderr
+    assert done.stdout.startswith("tiny: ")
