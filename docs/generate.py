@@ -1,0 +1,248 @@
+"""The pages of ``docs/`` that are made from the code: ``python docs/generate.py`` writes them.
+
+The study file's reference from its schema, the output files' from the tables' columns, the command's from its
+options, and the licences from what is installed. A test holds the first three against the code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.config import Study
+from harness.report.columns import TABLES
+from harness.study_file import json_schema
+
+DOCS = Path(__file__).parent
+MADE = "Made by `python docs/generate.py`; not written by hand."
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Markdown."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+# ---- the study file ---------------------------------------------------------------------------------------
+
+
+def study_file() -> str:
+    """Every table and key of a study file."""
+    schema = Study.model_json_schema()
+    tables = [("The study itself", schema), *_tables(schema, schema, "")]
+    parts = [
+        "# The study file",
+        MADE,
+        "A study is one TOML file. Keys that are not here are refused, with the nearest name. For editors: "
+        "[study.schema.json](study.schema.json). Tables whose last row is *other keys* take the options of "
+        "what they name.",
+    ]
+    for title, found in tables:
+        parts += [f"## {title}", _prose(found.get("description", "")), _keys(found, schema)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tables(
+    schema: dict[str, Any], root: dict[str, Any], prefix: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Title and schema of every table below, those of one key's kinds one after the other."""
+    for name, field in schema["properties"].items():
+        for kind in _kinds(field, root):
+            if "properties" in kind:
+                path = f"{prefix}{name}" + (".NAME" if "additionalProperties" in field else "")
+                tag = kind["properties"].get("kind", {}).get("const")
+                yield f"`[{path}]`" + (f', kind = "{tag}"' if tag else ""), kind
+                yield from _tables(kind, root, f"{path}.")
+
+
+def _kinds(field: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a value may have, references followed."""
+    if "$ref" in field:
+        return [root["$defs"][field["$ref"].rpartition("/")[2]]]
+    parts = field.get("anyOf") or field.get("oneOf") or field.get("allOf")
+    if parts:
+        return [kind for part in parts for kind in _kinds(part, root)]
+    inner = field.get("additionalProperties")
+    return _kinds(inner, root) if isinstance(inner, dict) and "$ref" in inner else [field]
+
+
+def _keys(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    required = schema.get("required", [])
+    rows = []
+    for name, field in schema["properties"].items():
+        default = "" if name in required else _default(field, root)
+        rows.append((f"`{name}`", _type(field, root), default, _prose(field.get("description", ""))))
+    if schema.get("additionalProperties") is True:
+        rows.append(("*other keys*", "", "", "options of what `name` names, by their own names"))
+    return table(("key", "value", "default", ""), rows)
+
+
+def _default(field: dict[str, Any], root: dict[str, Any]) -> str:
+    value = field.get("default")
+    if any("properties" in kind for kind in _kinds(field, root)) or value in (None, {}, ""):
+        return "–"
+    return f"`{json.dumps(value)}`"  # of these values TOML's text is JSON's
+
+
+def _type(field: dict[str, Any], root: dict[str, Any]) -> str:
+    return " or ".join(dict.fromkeys(text for kind in _kinds(field, root) if (text := _one_type(kind, root))))
+
+
+def _one_type(kind: dict[str, Any], root: dict[str, Any]) -> str:
+    if "const" in kind or "enum" in kind:
+        return ", ".join(f'`"{value}"`' for value in kind.get("enum", [kind.get("const")]))
+    if "properties" in kind:
+        return "a table"
+    name = kind.get("type", "")
+    if name == "array":
+        inner = _type(kind.get("items", {}), root)
+        return f"a list of {inner}" if inner else "a list"
+    low = kind.get("minimum", kind.get("exclusiveMinimum"))
+    high = kind.get("maximum", kind.get("exclusiveMaximum"))
+    above = "above " if "exclusiveMinimum" in kind else ""
+    below = "below " if "exclusiveMaximum" in kind else ""
+    bounds = ""
+    if low is not None and high is not None:
+        bounds = f" {above}{low:g} to {below}{high:g}"
+    elif low is not None:
+        bounds = f" {above or 'from '}{low:g}"
+    words = {"number": "a number", "integer": "an integer", "string": "text", "boolean": "true or false"}
+    return words.get(name, {"null": "", "object": "a table"}.get(name, "any value")) + bounds
+
+
+def _prose(text: str) -> str:
+    """A docstring's text for Markdown."""
+    text = re.sub(r":\w+:`([^`]+)`", r"`\1`", text.replace("``", "`"))
+    return " ".join(text.split())
+
+
+# ---- output files -----------------------------------------------------------------------------------------
+
+
+def output_files() -> str:
+    """Every file of a study's folder, and every column of its tables."""
+    parts = [
+        "# Output files",
+        MADE,
+        "`results/<study>/` of every study; all tables, figures and pages are rebuilt from `runs/` and "
+        "`range_test/` by `--report-only`, byte for byte the same.",
+        table(("file", "what it is"), FILES),
+        "## Tables",
+        "CSV with a header and unrounded numbers. Accuracies and shares are fractions, times seconds; what "
+        "is not known is an empty cell.",
+    ]
+    for name, (row, columns) in TABLES.items():
+        rows = [(f"`{column}`", text) for column, text in columns.items()]
+        parts += [f"### `{name}.csv`", f"A row is {row}.", table(("column", ""), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+FILES = [
+    ("`study.toml`", "the study as resolved, overrides included; reading it again gives the same study"),
+    ("`report.html`, `report.md`", "verdict, tables, figures, provenance"),
+    ("`report.json`", "verdict, target and each variant's numbers, for programs; carries its checksum"),
+    ("`tables/*.csv`", "below"),
+    ("`figures/*.png`", "the page's figures; also `.svg`, `.pdf` with `--figures`"),
+    ("`range_test/<variant>.json`, `.csv`", "LRMIN, LRMAX, criterion and warnings; the sweep"),
+    (
+        "`runs/<variant>/seed-<n>/run.json`",
+        "status, configuration and its digest, metrics, timings, provenance, checksums of the other files",
+    ),
+    ("`.../history.csv`, `learning_rates.csv`", "a row an epoch; a row a step"),
+    (
+        "`.../predictions.npz`",
+        "`logits` (N, C) float32 and `labels` (N,) of the last epoch, in the split's order",
+    ),
+    (
+        "`.../model.safetensors`",
+        "the last epoch's weights; its metadata names network, classes and image shape",
+    ),
+    ("`.../profile/`", "with `--profile`: where the time went"),
+    ("`exports/<variant>/seed-<n>/`", "with `--export`: networks for other programs, and their model card"),
+    ("`../index.html`", "all studies of the folder"),
+]
+
+
+# ---- the command ------------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """What ``--help`` says."""
+    from harness.predict import command as predict
+    from harness.study import command as study
+
+    parts = ["# The command", MADE]
+    for name, found in (("harness.study", study), ("harness.predict", predict)):
+        context = click.Context(
+            found, info_name=f"python -m {name}", max_content_width=100, terminal_width=100
+        )
+        parts += [f"## `python -m {name}`", f"```text\n{found.get_help(context)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+# ---- licences ---------------------------------------------------------------------------------------------
+
+
+def licences() -> str:
+    """What each package that this one names in setup.cfg is licensed under."""
+    rows = []
+    for name in sorted(_named(), key=str.lower):
+        try:
+            rows.append((name, _licence(name)))
+        except PackageNotFoundError:
+            rows.append((name, "(not installed here)"))
+    lead = (
+        "The packages that setup.cfg names, with the licence that each states. The harness is BSD-3-Clause."
+    )
+    return "\n\n".join(["# Licences", MADE, lead, table(("package", "licence"), rows)]) + "\n"
+
+
+def _named() -> set[str]:
+    """Every requirement in setup.cfg."""
+    import configparser
+
+    file = configparser.ConfigParser()
+    file.read(DOCS.parent / "setup.cfg", encoding="utf-8")
+    lines = [file["options"]["install_requires"], *file["options.extras_require"].values()]
+    words = (line.split() for text in lines for line in text.strip().splitlines())
+    return {word[0] for word in words}
+
+
+def _licence(name: str) -> str:
+    """The expression of PEP 639, else the classifiers, else the first line of the text or of its file."""
+    found = distribution(name)
+    metadata = found.metadata
+    if metadata["License-Expression"]:
+        return str(metadata["License-Expression"])
+    classified = [
+        line.rpartition(" :: ")[2]
+        for line in metadata.get_all("Classifier") or []
+        if line.startswith("License ::") and not line.endswith("OSI Approved")
+    ]
+    files = [str(file.read_text()) for file in found.files or [] if file.name.upper().startswith("LICENSE")]
+    text = str(metadata["License"] or next(iter(files), "not stated"))
+    return ", ".join(classified) or text.strip().splitlines()[0][:80]
+
+
+PAGES = {
+    "study.schema.json": json_schema,
+    "study-file.md": study_file,
+    "output-files.md": output_files,
+    "command.md": commands,
+}
+
+
+def main() -> None:
+    """Write all of them."""
+    for name, made in {**PAGES, "licences.md": licences}.items():
+        (DOCS / name).write_text(made(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The pages say what is: those made from the code are current, the others' commands run, the site builds."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.data import load_data
+
+DOCS = Path("docs").resolve()
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["study.schema.json", "study-file.md", "output-files.md", "command.md"])
+def test_a_page_that_is_made_from_the_code_is_current(generate: ModuleType, page: str) -> None:
+    assert (DOCS / page).read_text("utf-8") == generate.PAGES[page](), "python docs/generate.py"
+
+
+def test_every_key_of_a_study_is_explained(generate: ModuleType) -> None:
+    lines = [line for line in generate.study_file().splitlines() if line.startswith("| `")]
+    assert len(lines) > 50 and [line for line in lines if line.endswith("|  |")] == []
+    for key in ("`lr_min_divisor`", "`holdout`", "`draws`", "`random_trials`", "`in_place`"):
+        assert any(line.startswith(f"| {key} |") for line in lines), key
+
+
+def test_every_dependency_is_listed_with_a_permissive_licence(generate: ModuleType) -> None:
+    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", (DOCS / "licences.md").read_text("utf-8"), re.MULTILINE))
+    assert set(rows) - {"package", "---"} == generate._named()
+    permissive = re.compile(r"MIT|BSD|Apache|Python|ISC|PSF|CMU|HPND|MPL|Zlib|Unlicense", re.IGNORECASE)
+    assert [name for name in generate._named() if not permissive.search(rows[name])] == []
+
+
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    page = (DOCS / "tutorial.md").read_text("utf-8")
+    (tmp_path / "digits.toml").write_text(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])
+    image = load_data("digits", Path(), test_limit=10).evaluation.images[0]
+    Image.fromarray(np.asarray(image)).save(tmp_path / "photo.png")
+    commands = re.findall(r"^\$ python (.+)$", page, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, *command.split()], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    assert (tmp_path / "results/digits/exports/base/seed-0/model.pt").is_file()
+    assert "5 seeds" in (tmp_path / "results/digits/report.md").read_text("utf-8")
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.read(DOCS / "notebooks" / "assignment.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 9
+    assert "<b>quickstart</b>: Target of 97 % reached" in str(outputs)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    shutil.copytree(DOCS, tmp_path / "docs")
+    for name in ("harness", "benchmarks", "studies"):
+        (tmp_path / name).symlink_to(DOCS.parent / name)
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "site"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for page in ("index", "tutorial", "study-file", "api", "notebooks/assignment", "results/README"):
+        assert (tmp_path / "site" / f"{page}.html").is_file()
