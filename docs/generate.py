@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from harness.config import Study
+from harness.config import Recipe, Study
 from harness.report.columns import TABLES
 from harness.study_file import json_schema
 
@@ -35,6 +35,12 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def study_file() -> str:
     """Every table and key of a study file."""
     schema = Study.model_json_schema()
+    own = [name for name in schema["properties"] if name not in Recipe.model_fields]
+    top = {name: schema["properties"][name] for name in [*own, *Recipe.model_fields]}
+    schema |= {
+        "properties": top,
+        "description": "Its first keys are the study's own; the rest is its recipe.",
+    }
     tables = [("The study itself", schema), *_tables(schema, schema, "")]
     parts = [
         "# The study file",
@@ -108,10 +114,10 @@ def _one_type(kind: dict[str, Any], root: dict[str, Any]) -> str:
     above = "above " if "exclusiveMinimum" in kind else ""
     below = "below " if "exclusiveMaximum" in kind else ""
     bounds = ""
-    if low is not None and high is not None:
-        bounds = f" {above}{low:g} to {below}{high:g}"
+    if low is not None and high is not None and high < 1e12:
+        bounds = f" {above}{low:,g} to {below}{high:,g}"
     elif low is not None:
-        bounds = f" {above or 'from '}{low:g}"
+        bounds = f" {above or 'from '}{low:,g}"
     words = {"number": "a number", "integer": "an integer", "string": "text", "boolean": "true or false"}
     return words.get(name, {"null": "", "object": "a table"}.get(name, "any value")) + bounds
 

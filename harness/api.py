@@ -32,6 +32,19 @@ _NOT_OPTIONS = (
 )  # they print, or are said otherwise
 
 
+_SHOWN = {  # in a notebook, in percent: the summary has more columns than a page is wide
+    "accuracy, %": "test_accuracy_mean",
+    "std": "test_accuracy_std",
+    "95 % from": "test_accuracy_ci_low",
+    "to": "test_accuracy_ci_high",
+    "target": "target",
+}
+
+
+def _percent(share: float) -> str:
+    return "–" if share != share else f"{100 * share:.2f}"  # NaN where one run has no spread
+
+
 class Results:
     """What lies in a study's folder, ``<out>/<study>``, after its report was written.
 
@@ -105,7 +118,10 @@ class Results:
         return f"{self.folder.name}: {self.verdict}"
 
     def _repr_html_(self) -> str:
-        table = self.summary.to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0)
+        shown = self.summary[["variant", "runs", "failed"]].assign(
+            **{title: [_percent(share) for share in self.summary[column]] for title, column in _SHOWN.items()}
+        )
+        table = shown.assign(reached=self.summary["reached"]).to_html(index=False, border=0)
         return f"<p><b>{html.escape(self.folder.name)}</b>: {html.escape(self.verdict)}</p>{table}"
 
 

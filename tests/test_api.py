@@ -25,7 +25,7 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     assert results.met == bool((results.runs.test_accuracy >= 0.2).all())
     assert results.figure("curves").size[0] > 500
     shown = results._repr_html_()
-    assert "<table" in shown and "tiny" in shown and "test_accuracy_mean" in shown
+    assert "<table" in shown and "tiny" in shown and "accuracy, %" in shown
     pd.testing.assert_frame_equal(harness.Results(out / "tiny").runs, results.runs)
 
 
