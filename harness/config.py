@@ -65,10 +65,11 @@ def _dotted(values: Any) -> Any:
         return values
     found: dict[str, Any] = {}
     for key, space in values.items():
-        if isinstance(space, Mapping) and not {"low", "high"} & space.keys():
-            found |= {f"{key}.{inner}": value for inner, value in _dotted(space).items()}
-        else:
-            found[key] = space
+        table = isinstance(space, Mapping) and not {"low", "high"} & space.keys()
+        more = {f"{key}.{inner}": part for inner, part in _dotted(space).items()} if table else {key: space}
+        if twice := found.keys() & more.keys():
+            raise ValueError(f"{min(twice)} is named twice")
+        found |= more
     return found
 
 
@@ -91,6 +92,13 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value!r}")
+    return value
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
 Rate = Annotated[float, Field(ge=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FoundRate = Annotated[float | Literal["find"], _rate_or("find")]
@@ -218,7 +226,8 @@ class Triangle(Strict):
     def _peak_inside(self) -> Self:
         if not 0 < self.peak_epoch < self.epochs:
             raise ValueError(
-                f"peak_epoch must lie between 0 and epochs, got {self.peak_epoch:g} of {self.epochs}"
+                f"peak_epoch must lie between 0 and epochs, got {self.peak_epoch:g} of {self.epochs}; "
+                "set schedule.peak_epoch too"
             )
         return self
 
@@ -286,7 +295,8 @@ class RangeTest(Strict):
     mode: Literal["exponential", "linear"] = "exponential"
     """How the rate rises."""
     criterion: Literal["accuracy", "steepest", "valley", "minimum"] = "accuracy"
-    """What of the sweep chooses LRMAX."""
+    """What of the sweep is LRMAX: the peak of the smoothed accuracy, the steepest fall of the smoothed loss,
+    the point two thirds along its longest fall (`valley`), or its minimum."""
     lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
     """LRMAX divided by LRMIN."""
     seed: Seed = 0
@@ -357,9 +367,9 @@ class Recipe(Strict):
 class Range(Strict):
     """Numbers from ``low`` to ``high``; whole ones where both are."""
 
-    low: int | float
+    low: Number
     """The lowest."""
-    high: int | float
+    high: Number
     """The highest."""
     log: bool = False
     """Evenly over orders of magnitude, as for rates."""
@@ -478,4 +488,6 @@ class Study(Recipe):
         """The study as resolved: reading it again gives the same study."""
         import tomli_w
 
-        return tomli_w.dumps(self.model_dump(exclude_none=True))
+        whole = self.model_dump(exclude_none=True)
+        empty = [key for key in ("variants", "grid", "references") if not whole[key]]
+        return tomli_w.dumps({key: value for key, value in whole.items() if key not in empty})

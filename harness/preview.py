@@ -149,7 +149,9 @@ def _study_lines(preview: Preview) -> list[str]:
         known = _look(preview, name)
         lines.append(f"  {name}")
         if known.variant is None:
-            lines.append("    the data is not here: a real start downloads it, or says how to get it")
+            found = known.recipe.data.source in FACTS  # a known data set is downloaded
+            where = "a real start downloads it" if found else "--data DIR says where it is"
+            lines.append(f"    the data is not here: {where}")
         else:
             lines.append(
                 f"    digest {known.variant.digest[:16]}, {known.variant.device}, {known.variant.precision}"

@@ -1,123 +1,187 @@
 """``[search]``: Optuna proposes a variant's values, its runs answer, and what looks poor is cut short.
 
-The search has no state of its own: a seeded sampler that is asked in the same order proposes the same values,
-and finished runs answer at once.
+What was proposed is kept in the study folder's ``search.json``: a search that was stopped, or had a failure,
+or is given more trials or seeds, goes on with the trials that it has.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Range, Search, Study
-from harness.errors import StudyError
+from harness.console import EXIT_RUN_FAILED
+from harness.errors import RunError, StudyError
 from harness.plan import check_recipe
 from harness.report.statistics.distribution import mean_of
-from harness.study_file import resolve
-from harness.sweep import draw, numbered, rounded
+from harness.schema import one_line
+from harness.seeding import derive_seed
+from harness.store import StudyFolder, first_difference, read_record, write_record
+from harness.study_file import MAX_RUNS, MAX_VARIANTS, resolve
+from harness.sweep import ends, numbered, rounded
 
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.training.progress import Say
 
-
-@dataclass
-class Found:
-    """What a search has done.
-
-    Attributes:
-        study: with a variant for every trial.
-        complete: the variants whose seeds were all run, or failed; the others were cut short.
-        status: the highest exit status of their runs.
-    """
-
-    study: Study
-    complete: list[str]
-    status: int
+RECORD = "search.json"
+_NOT_DECIDING = ("name", "question", "seeds", "target", "baseline", "comparisons", "resources", "references")
 
 
 def check_search(study: Study, devices: int) -> None:
     """Before any work.
 
     Raises:
-        StudyError: the study would choose by its test images, or Optuna is not installed.
+        StudyError: the study would choose by its test images, Optuna is not installed, or some value can
+            never be tried.
     """
-    if study.search is None:
+    settings = study.search
+    if settings is None:
         return
+    place = f"{study.name}: search"
     if study.data.holdout is None:
-        raise StudyError(
-            f"{study.name}: search: it would choose by the test images; set data.holdout, such as 5000"
-        )
-    if any(name.startswith("trial-") for name in study.variants):
-        raise StudyError(f"{study.name}: search: its trials are variants named trial-...; rename yours")
+        raise StudyError(f"{place}: it would choose by the test images; set data.holdout, such as 5000")
+    if any(name.lower().startswith("trial-") for name in study.variants):
+        raise StudyError(f"{place}: its trials are variants named trial-...; rename yours")
+    variants = len(study.recipes) + settings.trials
+    if variants > MAX_VARIANTS or variants * len(study.seeds) > MAX_RUNS:
+        raise StudyError(f"{place}: {MAX_VARIANTS} variants and {MAX_RUNS} runs are the most; fewer trials")
     if devices > 1:
-        raise StudyError(f"{study.name}: search: its runs take one device each, not --devices {devices}")
+        raise StudyError(f"{place}: its runs take one device each, not --devices {devices}")
     if find_spec("optuna") is None:
-        raise StudyError(
-            f"{study.name}: search: optuna is not installed; pip install 'ignite-harness[optuna]'"
-        )
-    some, name = draw(study.search.values, random.Random(0)), numbered("trial", 0)
-    check_recipe(_with(study.model_copy(update={"search": None}), {name: some}), name)
+        raise StudyError(f"{place}: optuna is not installed; pip install 'ignite-harness[optuna]'")
+    first = {key: ends(space)[0] for key, space in settings.values.items()}
+    for key, space in settings.values.items():
+        for value in ends(space):
+            try:
+                _check_trial(study, {key: value})
+            except StudyError:  # it may need another value than the file's beside it
+                _check_trial(study, {**first, key: value})
 
 
-def search(plan: Plan, execute: Callable[[Study, list[str]], int], say: Say) -> Found:
+def _check_trial(study: Study, values: dict[str, Any]) -> None:
+    name = numbered("trial", 0)
+    check_recipe(_with(study, {name: values}), name)
+
+
+def with_trials(study: Study, folder: StudyFolder) -> tuple[Study, list[str]]:
+    """A study with the trials that its search has made so far as plain variants, and those not cut short.
+
+    Raises:
+        StudyError: they are another search's.
+        RunError: the search's record is damaged.
+    """
+    trials = _recorded(study, folder)
+    cut = [name for name, trial in trials.items() if trial["cut"]]
+    made = _with(study, {name: trial["values"] for name, trial in trials.items() if not trial["error"]})
+    return made, [name for name in made.recipes if name not in cut]
+
+
+def search(
+    plan: Plan, execute: Callable[[Study, list[str]], int], say: Say, *, force: bool
+) -> tuple[Study, list[str], int]:
     """Run the plan's own variants, then the trials of its study.
 
     Args:
         execute: runs the seeds of a study's named variants, as far as they are missing; the exit status.
+        force: put another search's record aside.
+
+    Returns:
+        The study with a variant for every trial, those not cut short, and the highest exit status.
 
     Raises:
-        StudyError: a trial's values are none that the recipe can have.
+        StudyError: there are another search's trials.
     """
     import optuna
     from optuna.trial import TrialState
 
-    study, names = plan.study, [variant.name for variant in plan.variants]
-    assert study.search is not None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study, folder = plan.study, plan.folder
     settings = study.search
-    sampler = optuna.samplers.TPESampler(seed=settings.seed % 2**32, n_startup_trials=settings.random_trials)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=settings.random_trials)
-    proposals = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    fixed = study.model_copy(update={"search": None})
-    found = Found(fixed, names, execute(fixed, names))
-    trials: dict[str, dict[str, Any]] = {}
+    assert settings is not None
+    trials = _recorded(study, folder, force=force)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    early = settings.random_trials
+    proposals = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=early)
+    )
+    status = execute(_with(study, {}), [variant.name for variant in plan.variants])
+    say(f"{study.name}: a search of {settings.trials} trials, the first {early} of them at random")
     for at in range(settings.trials):
-        name, trial = numbered("trial", at), proposals.ask(_distributions(settings))
-        trials[name] = _values(settings, trial.params)
-        one = _with(fixed, {name: trials[name]})
-        mean, cut = None, False
+        name = numbered("trial", at)
+        # one for each: what it proposes follows from the trials before it, however often we were stopped
+        seed = derive_seed(settings.seed, "search", at) % 2**32
+        proposals.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=early)
+        if name in trials:
+            proposals.enqueue_trial(trials[name]["chosen"])
+        trial = proposals.ask(_distributions(settings))
+        kept = {"chosen": trial.params, "values": _values(settings, trial.params), "cut": 0, "error": ""}
+        trials[name] = kept
         accuracies: list[float] = []
-        for seed in one.seeds:
-            found.status = max(found.status, execute(one.model_copy(update={"seeds": [seed]}), [name]))
-            run = plan.folder.run(name, seed)
-            if run.status() != "finished":
-                mean = None  # a failure has no accuracy to learn from
-                break
-            accuracies.append(float(run.verify()["metrics"]["test_accuracy"]))
-            mean = mean_of(accuracies)
-            trial.report(mean, len(accuracies))
-            cut = len(accuracies) < len(one.seeds) and trial.should_prune()
-            if cut:
-                say(f"{study.name}/{name}  cut short after {len(accuracies)} of {len(one.seeds)} seeds")
-                break
-        found.complete += [] if cut else [name]
-        state = TrialState.PRUNED if cut else TrialState.FAIL if mean is None else TrialState.COMPLETE
-        proposals.tell(trial, mean if state == TrialState.COMPLETE else None, state=state)
-    found.study = _with(fixed, trials)
-    return found
+        try:
+            one = _with(study, {name: kept["values"]})
+            _record(study, folder, trials)
+            for seed in one.seeds:
+                status = max(status, execute(one.model_copy(update={"seeds": [seed]}), [name]))
+                run = folder.run(name, seed)
+                if run.status() != "finished":
+                    continue  # a failure has no accuracy to learn from
+                accuracies.append(float(run.verify()["metrics"]["test_accuracy"]))
+                trial.report(mean_of(accuracies), len(accuracies))
+                if len(accuracies) < len(one.seeds) and trial.should_prune():
+                    kept["cut"] = len(accuracies)
+                    say(f"{study.name}/{name}  cut short after {len(accuracies)} of {len(one.seeds)} seeds")
+                    break
+        except StudyError as error:  # values that are each possible, and not together
+            kept["error"] = one_line(error)
+            say(f"{study.name}/{name}  cannot be: {kept['error']}")
+        except RunError as error:
+            status = max(status, EXIT_RUN_FAILED)
+            say(f"{study.name}/{name}  {error}")
+        _record(study, folder, trials)
+        if kept["cut"]:
+            proposals.tell(trial, state=TrialState.PRUNED)
+        elif len(accuracies) == len(study.seeds):
+            proposals.tell(trial, mean_of(accuracies))
+        else:
+            proposals.tell(trial, state=TrialState.FAIL)
+    return *with_trials(study, folder), status
+
+
+def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict[str, dict[str, Any]]:
+    """The trials of ``search.json`` by name; none where there is no such file."""
+    path = folder.path / RECORD
+    record = read_record(path)
+    if record is None:
+        return {}
+    difference = first_difference(_identity(study), record["identity"])
+    if difference and force:
+        path.replace(path.with_name(f"{RECORD}.aside"))
+        return {}
+    if difference:
+        raise StudyError(f"{path}: holds another search ({difference}); choose another --out, or --force")
+    trials: dict[str, dict[str, Any]] = record["trials"]
+    return trials
+
+
+def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Any]) -> None:
+    write_record(folder.path / RECORD, {"identity": _identity(study), "trials": trials})
+
+
+def _identity(study: Study) -> dict[str, Any]:
+    """What decides which values a search proposes, and what its trials' runs are."""
+    whole = study.model_dump(mode="json", exclude_none=True)
+    whole["search"].pop("trials")
+    return {key: value for key, value in whole.items() if key not in (*_NOT_DECIDING, "variants")}
 
 
 def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
-    """The study with more variants.
+    """The study with more variants, and without its search.
 
     Raises:
         StudyError: a recipe is not valid.
     """
-    raw = study.model_dump(exclude_none=True)
+    raw = study.model_dump(exclude_none=True, exclude={"search"})
     raw["variants"] = {**raw["variants"], **variants}
     return resolve(raw, where=f"{study.name}: search")
 
@@ -141,7 +205,8 @@ def _values(settings: Search, chosen: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, space in settings.values.items():
         value = chosen[key]
-        values[key] = space[value] if isinstance(space, list) else value
-        if isinstance(space, Range) and isinstance(value, float):
-            values[key] = rounded(value)
+        if not isinstance(space, Range):
+            values[key] = space[value]
+        else:
+            values[key] = rounded(value, space) if isinstance(value, float) else value
     return values

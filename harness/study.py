@@ -240,7 +240,7 @@ def command(studies: tuple[str, ...], **options: Any) -> None:
     Examples:
       python -m harness.study                                    the quickstart, on embedded data
       python -m harness.study onecycle --data DIR --seeds 0-4    five seeds on CIFAR-10
-      python -m harness.study my.toml --set schedule.epochs=2    a trial of your own study
+      python -m harness.study my.toml --set schedule.epochs=3    a trial of your own study
       python -m harness.study onecycle --dry-run                 what it would do, and what it costs
 
     \b
@@ -270,6 +270,11 @@ def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     for at, study in enumerate(loaded):
         if study.name in [earlier.name for earlier in loaded[:at]]:
             raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
+    for study in loaded:
+        if study.search is not None:
+            from harness.search import check_search
+
+            check_search(study, options["devices"])
     if options["dry_run"]:
         from harness.preview import Preview, as_json, as_text
 
@@ -362,18 +367,23 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     """Plan all studies before the first begins, so that a mistake in the last one costs nothing."""
     from harness.launch.job import check_folders, check_plan
     from harness.plan import choose_variants
-    from harness.search import check_search
+    from harness.search import with_trials
     from harness.training.progress import say, silent
 
     speak = silent if options["quiet"] else say
     images = Images(options["data"], download=not options["report_only"], progress=not options["quiet"])
     folders = [StudyFolder(options["out"], study.name) for study in studies]
-    for study, folder in zip(studies, folders, strict=True):
-        check_search(study, options["devices"])
+    for folder in folders:
         folder.check_writable()
-    if options["report_only"]:
-        studies = [_as_searched(study, folder) for study, folder in zip(studies, folders, strict=True)]
-    chosen = [choose_variants(study, options["variants"]) for study in studies]
+    chosen = [options["variants"]] * len(studies)
+    for at, (study, folder) in enumerate(zip(studies, folders, strict=True)):
+        # a search's report, and its variants by their names, are about the trials that there are
+        if study.search is not None and (options["report_only"] or options["variants"] is not None):
+            studies[at], whole = with_trials(study, folder)
+            chosen[at] = options["variants"] or whole
+        elif study.search is not None and not options["force"]:
+            with_trials(study, folder)  # another search's are refused before any work
+    chosen = [choose_variants(study, names) for study, names in zip(studies, chosen, strict=True)]
     status = 0
     if options["report_only"]:
         for folder in folders:
@@ -396,12 +406,14 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
 
 def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) -> int:
     """Run, search, report, export; the exit status."""
+    from harness.launch.job import check_folders, check_plan
     from harness.search import search
     from harness.trackers import get_tracker
 
     study, names = plan.study, [variant.name for variant in plan.variants]
     tracker = get_tracker(options["tracker"]) if options["tracker"] else None
-    plan.folder.write_study(study.to_toml())
+    if study.search is None:  # a search writes its trials at its end
+        plan.folder.write_study(study.to_toml())
     speak(_opening(plan))
     if tracker is not None:
         tracker.begin(plan, speak)
@@ -410,13 +422,15 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
         return _execute(plan, images, options, speak, tracker)
 
     def execute_some(study: Study, names: list[str]) -> int:
-        return execute(_plan(study, plan.folder, images, {**options, "variants": names}))
+        some = _plan(study, plan.folder, images, {**options, "variants": names})
+        check_plan(some)
+        check_folders(some, force=options["force"], say=speak)
+        return execute(some)
 
     if study.search is None:
         status = execute(plan)
     else:
-        found = search(plan, execute_some, speak)
-        study, names, status = found.study, found.complete, found.status
+        study, names, status = search(plan, execute_some, speak, force=options["force"])
         plan.folder.write_study(study.to_toml())
     status = max(status, _report(study, plan.folder, names, images, options))
     _export(study, plan.folder, names, options)
@@ -425,12 +439,6 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
 
         tracker.report(plan.folder, (read_record(plan.folder.path / REPORT) or {})["variants"], speak)
     return status
-
-
-def _as_searched(study: Study, folder: StudyFolder) -> Study:
-    """A study whose trials a search has made variants of, where it has."""
-    written = folder.path / "study.toml"
-    return load_study(str(written)) if study.search is not None and written.is_file() else study
 
 
 def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tracker: Guarded | None) -> int:

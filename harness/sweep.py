@@ -83,9 +83,14 @@ def _value(space: list[Any] | Range, share: float) -> Any:
     low, high = space.low, space.high
     if isinstance(low, int) and isinstance(high, int):
         return low + int(share * (high - low + 1))
-    return rounded(low * (high / low) ** share if space.log else low + share * (high - low))
+    return rounded(low * (high / low) ** share if space.log else low + share * (high - low), space)
 
 
-def rounded(value: float) -> float:
-    """To four digits: more would only make the tables wider."""
-    return float(f"{value:.4g}")
+def rounded(value: float, space: Range) -> float:
+    """To four digits, inside the space: more would only make the tables wider."""
+    return min(max(float(f"{value:.4g}"), space.low), space.high)
+
+
+def ends(space: list[Any] | Range) -> list[Any]:
+    """What a space can give at its extremes: every value of a list, both ends of a range."""
+    return [space.low, space.high] if isinstance(space, Range) else space

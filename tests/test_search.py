@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.store import read_record, write_record
 from harness.study_file import load_study
 from tests.conftest import TINY_TOML, Command
 
@@ -62,19 +63,67 @@ def test_a_dry_run_says_what_the_search_costs_at_most(searched: Path, command: C
     assert "a search of 8 trials, at most 2 runs each" in command(searched, "--dry-run").stdout
 
 
-def test_a_search_that_was_killed_goes_on_to_the_same_tables(
+def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
     searched: Path, tmp_path: Path, command: Command
 ) -> None:
     whole = command(searched, "--out", "whole", OMP_NUM_THREADS="1")
     assert whole.returncode == 0, whole.stderr
     shutil.copytree(tmp_path / "whole", tmp_path / "half")
-    for trial in ("trial-001", "trial-002", "trial-004"):
-        shutil.rmtree(tmp_path / "half" / "searched" / "runs" / trial)
-    assert command(searched, "--out", "half", OMP_NUM_THREADS="1").returncode == 0
+    half = tmp_path / "half" / "searched"
+    record = read_record(half / "search.json")
+    assert record is not None
+    # killed in its sixth trial, and a run lost before
+    for name in ("trial-003", "trial-005"):
+        shutil.rmtree(half / "runs" / name)
+    kept = {name: trial for name, trial in record["trials"].items() if name < "trial-005"}
+    write_record(half / "search.json", {**record, "trials": kept})
+    shutil.rmtree(half / "runs" / "trial-006", ignore_errors=True)
+    shutil.rmtree(half / "runs" / "trial-007", ignore_errors=True)
+    done = command(searched, "--out", "half", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
     tables = [
         pd.read_csv(tmp_path / out / "searched" / "tables" / "ranking.csv") for out in ("whole", "half")
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert read_record(half / "search.json") == record
+
+    seeds = command(searched, "--out", "half", "--variants", "base,trial-001", "--seeds", "0-2")
+    assert seeds.returncode == 0, seeds.stderr
+    trained = {line.split()[0] for line in seeds.stderr.splitlines() if " epoch 1/" in line}
+    assert trained == {"searched/base/seed-2", "searched/trial-001/seed-2"}
+
+
+def test_another_search_in_the_same_folder_is_refused_or_put_aside(
+    searched: Path, tmp_path: Path, command: Command
+) -> None:
+    few = ("--seeds", "0", "--set", "search.trials=2")
+    assert command(searched, *few).returncode == 0
+    before = (tmp_path / "results" / "searched" / "tables" / "ranking.csv").read_bytes()
+    searched.write_text(searched.read_text().replace("high = 0.2", "high = 0.1"))
+    done = command(searched, *few)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "search.json: holds another search (search.values.schedule.lr_max.high: 0.1 planned" in done.stderr
+    assert command(searched, *few, "--report-only").returncode == 2
+    assert (tmp_path / "results" / "searched" / "tables" / "ranking.csv").read_bytes() == before
+    forced = command(searched, *few, "--force")
+    assert forced.returncode == 0 and forced.stderr.count("moved to") == 2, forced.stderr
+
+
+def test_values_that_cannot_go_together_fail_their_trial_alone(
+    searched: Path, tmp_path: Path, command: Command
+) -> None:
+    text = (
+        searched.read_text()
+        .replace("trials = 8", "trials = 6")
+        .replace("peak_epoch = 1,", "peak_epoch = 1.5,")
+    )
+    epochs = '"schedule.epochs" = [2, 3]\n"schedule.peak_epoch" = [1.0, 2.5, 2.6, 2.7]'
+    searched.write_text(text.replace('"model.width" = { low = 2, high = 3 }', epochs))
+    done = command(searched, "--seeds", "0")
+    assert done.returncode == 0, done.stderr
+    impossible = done.stderr.count("cannot be: ")
+    runs = pd.read_csv(tmp_path / "results" / "searched" / "tables" / "runs.csv")
+    assert 0 < impossible < 6 and len(runs) == 1 + 6 - impossible and set(runs.status) == {"finished"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +134,11 @@ def test_a_search_that_was_killed_goes_on_to_the_same_tables(
         (("--set", "search.trials=0"), "search.trials: input should be greater"),
         (("--set", "search.values={'schedule.lr_mx'=[1,2]}"), "did you mean 'lr_max'"),
         (("--set", "model.width=3"), "[search] tries values of model.width"),
-        (("--set", "variants.trial-1={}"), "its trials are variants named trial-"),
+        (("--set", "variants.Trial-1={}"), "its trials are variants named trial-"),
+        (("--set", "search.values={'data.batch_size'=[32,1]}"), "batch_size: input should be greater"),
+        (("--set", "search.values={'optimizer.name'=['SGD','SGDD']}"), "did you mean 'SGD'"),
+        (("--set", "search.values={'loss.l1'={low=1e400,high=2.0}}"), "expected a finite number, got inf"),
+        (("--set", "search.values={'loss.l1'=[0.1],loss={l1=[0.2]}}"), "loss.l1 is named twice"),
     ],
 )
 def test_what_cannot_be_is_one_line_before_any_work(

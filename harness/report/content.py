@@ -295,8 +295,14 @@ def _repeat(study: Study) -> list[Block]:
             "# one variant",
             f"python -m harness.study study.toml --variants {names[-1]} --out again",
         ]
+    lead = "study.toml lies beside this report: the study as resolved, every override included."
+    if any(name.startswith("trial-") for name in names):
+        lead += (
+            " The variants trial-... were made by a search, which the file that it began with repeats; this "
+            "one runs every seed of each, also those that the search left out."
+        )
     return [
-        Block("text", "study.toml lies beside this report: the study as resolved, every override included."),
+        Block("text", lead),
         Block("code", "\n".join(commands)),
         Block("code", study.to_toml(), title="The study file as resolved"),
     ]

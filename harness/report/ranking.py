@@ -60,7 +60,9 @@ def sentence(places: list[Place]) -> str:
     if len(possible) == 1:
         return f"{best.name} is the best of {everyone} variants (Games-Howell, all others p <= 0.05)"
     if len(possible) == everyone:
-        why = "one seed each has no spread" if best.n == 1 else f"n = {best.n} does not tell them apart"
+        fewest, most = min(place.n for place in places), max(place.n for place in places)
+        seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+        why = "one seed each has no spread" if most == 1 else f"{seeds} does not tell them apart"
         return (
             f"{everyone} of {everyone} variants may be the best; {best.name} has the highest mean, and {why}"
         )
@@ -95,7 +97,8 @@ def blocks(results: Results) -> list[Block]:
     text = (
         "May be the best: every variant that the one with the highest mean is not told apart from, by Games "
         "and Howell's test with Tukey's correction for all pairs, p > 0.05. About 19 times in 20 the best "
-        "recipe is among them, and more seeds make them fewer. A variant with one run cannot be ruled out."
+        "recipe is among them, and more seeds make them fewer. A variant with one run has no spread of "
+        "its own and is judged by the one that all variants have in common."
     )
     found = [
         Block("text", f"{sentence(places)}."),

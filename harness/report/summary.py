@@ -11,6 +11,8 @@ from harness.report.evidence import Evidence, gather
 from harness.report.results import Results, Run
 from harness.report.statistics import Distribution, describe
 
+MOST_COMPARED = 12  # comparisons, each in a line on the console
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -182,7 +184,10 @@ def conclude(
             failures.append(f"{run.folder.name}: {run.error}")
     verdicts = [verdict(results.study, summary) for summary in summaries]
     compared = [one for one in compare_variants(results) if one.found is not None]
-    verdicts += [f"{results.study.name}: {sentence(one, len(compared) > 1)}" for one in compared]
+    if len(compared) > MOST_COMPARED:
+        verdicts.append(f"{results.study.name}: {len(compared)} comparisons are in tables/comparisons.csv")
+    else:
+        verdicts += [f"{results.study.name}: {sentence(one, len(compared) > 1)}" for one in compared]
     if places := ranking.rank_variants(results):
         verdicts.append(f"{results.study.name}: {ranking.sentence(places)}")
     return Summary(verdicts, bool(asked) and asked <= met, failures, warnings)

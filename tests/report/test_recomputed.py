@@ -438,18 +438,26 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
 def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
     order = sorted(runs, key=lambda variant: -np.mean(runs[variant].accuracy))
     several = [variant for variant in order if len(runs[variant].accuracy) > 1]
+    free = sum(len(runs[variant].accuracy) - 1 for variant in order)
+    common = (
+        sum(np.sum((np.array(run.accuracy) - np.mean(run.accuracy)) ** 2) for run in runs.values()) / free
+    )
     pairs = stats.tukey_hsd(*(runs[variant].accuracy for variant in several), equal_var=False).pvalue
     best = np.mean(runs[order[0]].accuracy)
     for rank, (variant, row) in enumerate(zip(order, tables.rows["ranking"], strict=True), start=1):
         accuracy = runs[variant].accuracy
         assert row["variant"] == variant
         p = std = None
+        if rank > 1 and not {variant, order[0]} <= set(several):
+            one, two = np.array(runs[order[0]].accuracy), np.array(accuracy)
+            error = math.sqrt(common / 2 * (1 / len(one) + 1 / len(two)))
+            p = stats.studentized_range.sf((one.mean() - two.mean()) / error, len(order), free)
         if variant in several:
             std = np.std(accuracy, ddof=1)
             if order[0] in several and rank > 1:
                 # that test knows of the variants with two runs only, ours corrects for all of them
-                free, away = _welch(runs[order[0]].accuracy, accuracy)
-                p = stats.studentized_range.sf(away, len(order), free)
+                welch, away = _welch(runs[order[0]].accuracy, accuracy)
+                p = stats.studentized_range.sf(away, len(order), welch)
                 assert p >= pairs[several.index(order[0])][several.index(variant)]
         tables.check("ranking", row, rank=rank, n=len(accuracy), mean=np.mean(accuracy), std=std,
                      behind=best - np.mean(accuracy), p=p)  # fmt: skip

@@ -26,6 +26,7 @@ COLUMNS = {
     "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
     "test_accuracy_ci_low,test_accuracy_ci_high,test_accuracy_min,test_accuracy_max,target,reached",
     "comparisons": "variant,baseline,test,n,difference,ci_low,ci_high,p,p_holm,effect_size,verdict",
+    "ranking": "rank,variant,n,mean,std,behind,p,possible,changes",
     "references": "reference,published,runs,variant,n,difference,percentile,prediction_low,prediction_high,"
     "plausible",
     "calibration": "variant,seed,bin_low,bin_high,images,confidence,accuracy",

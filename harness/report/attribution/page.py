@@ -89,9 +89,9 @@ def attribution_blocks(measured: Sequence[Attributions]) -> list[Block]:
         "Sanity check (Adebayo et al., 2018): all weights are drawn anew by the network's own "
         "initialisation. A layer fails where the correlation with the trained maps stays above "
         f"{MOST:g}: more than half of what its maps show is then owed to something else than learning. From "
-        f"fewer than {ENOUGH} maps nothing is judged. Deletion and insertion (Petsiuk et al., 2018): the "
-        "area under the true class's probability while the pixels ranked highest are replaced by the mean "
-        "colour, or shown alone, a tenth at a time. Lower deletion and higher insertion are better, but "
+        f"fewer than {ENOUGH} comparisons nothing is judged. Deletion and insertion (Petsiuk et al., 2018): "
+        "the area under the true class's probability while the pixels ranked highest are replaced by the "
+        "mean colour, or shown alone, a tenth at a time. Lower deletion and higher insertion are better, but "
         "only against random maps of the same resolution (in brackets): scattered pixels and patches do "
         "not do the same harm, so the areas of layers of different resolution cannot be compared.",
     ]

@@ -18,7 +18,8 @@ class Place:
         rank: 1 for the highest mean; recipes of equal means share a rank.
         behind: the highest mean - this one's, in fractions.
         p: of no difference from the highest, corrected for all pairs; None for that one itself, and where
-            there is no spread to judge it by.
+            there is no spread to judge it by. Where either has a single value, it is Tukey and Kramer's with
+            the spread that all recipes have in common.
         possible: whether it may be the best: not told apart from the highest.
     """
 
@@ -47,7 +48,7 @@ def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) ->
     places: list[Place] = []
     for at, name in enumerate(order):
         mean, best = means[name], order[0]
-        p = None if at == 0 else _games_howell(values[best], values[name], len(values))
+        p = None if at == 0 else _p(values[best], values[name], list(values.values()))
         behind = max(0.0, means[best] - mean)
         rank = places[-1].rank if places and abs(places[-1].mean - mean) < 1e-12 else at + 1
         possible = p is None or p > alpha
@@ -55,15 +56,22 @@ def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) ->
     return places
 
 
-def _games_howell(first: Sequence[float], second: Sequence[float], groups: int) -> float | None:
-    """Two-sided p of one pair out of ``groups`` recipes; None without a spread in either."""
+def _p(first: Sequence[float], second: Sequence[float], everyone: Sequence[Sequence[float]]) -> float | None:
+    """Two-sided p of one pair out of all; None without a spread."""
     from scipy.stats import studentized_range
 
-    if min(len(first), len(second)) < 2 or (judgeable_std(first) is None and judgeable_std(second) is None):
+    if min(len(first), len(second)) > 1:
+        parts = [(std_of(each) or 0.0) ** 2 / len(each) for each in (first, second)]
+        known = judgeable_std(first) is not None or judgeable_std(second) is not None
+        weights = zip(parts, (first, second), strict=True)
+        free = sum(parts) ** 2 / sum(part**2 / (len(each) - 1) for part, each in weights) if known else 0.0
+    else:
+        several = [each for each in everyone if len(each) > 1]
+        known = any(judgeable_std(each) is not None for each in several)
+        free = float(sum(len(each) - 1 for each in several))
+        pooled = math.fsum((len(each) - 1) * (std_of(each) or 0.0) ** 2 for each in several) / max(free, 1.0)
+        parts = [pooled / len(each) for each in (first, second)]
+    if not known:
         return None
-    parts = [(std_of(each) or 0.0) ** 2 / len(each) for each in (first, second)]
-    free = sum(parts) ** 2 / sum(
-        part**2 / (len(each) - 1) for part, each in zip(parts, (first, second), strict=True)
-    )
     away = abs(mean_of(first) - mean_of(second)) / math.sqrt(sum(parts) / 2)
-    return min(1.0, float(studentized_range.sf(away, groups, free)))
+    return min(1.0, float(studentized_range.sf(away, len(everyone), free)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multicomp import pairwise_tukeyhsd
 
 from harness.report import statistics
 
@@ -32,10 +33,20 @@ def test_possible_are_those_not_told_apart_from_the_highest() -> None:
     assert places[3].behind == pytest.approx(0.941 - 0.902)
 
 
-def test_one_run_cannot_be_ruled_out_and_rules_nothing_out() -> None:
-    places = statistics.rank_recipes({**VALUES, "once": [0.5]})
-    assert next(place for place in places if place.name == "once").possible
-    assert all(place.possible for place in statistics.rank_recipes({**VALUES, "once": [0.99]}))
+def test_one_run_is_judged_by_the_spread_that_all_have_in_common() -> None:
+    for value, possible in ((0.5, False), (0.92, True)):
+        groups = {**VALUES, "once": [value]}
+        place = next(place for place in statistics.rank_recipes(groups) if place.name == "once")
+        # Tukey and Kramer's own test, which pools the variances
+        labels = [name for name, each in groups.items() for _ in each]
+        found = pairwise_tukeyhsd([value for each in groups.values() for value in each], labels)
+        pairs = {tuple(row[:2]): p for row, p in zip(found.summary().data[1:], found.pvalues, strict=True)}
+        assert place.p == pytest.approx(pairs["high", "once"], abs=1e-6) and place.possible == possible
+
+
+def test_one_run_of_each_rules_nothing_out() -> None:
+    places = statistics.rank_recipes({"a": [0.9], "b": [0.1], "c": [0.5]})
+    assert all(place.possible and place.p is None for place in places)
 
 
 def test_equal_means_share_a_rank_and_no_spread_gives_no_p() -> None:
