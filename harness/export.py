@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -49,6 +48,8 @@ def parse_exports(text: str) -> list[str]:
         StudyError: there is none of that name, or what it takes is not installed.
     """
     names = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    if "" in names:
+        raise StudyError(f"--export {one_line(text, 80)}: expected some of {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
             raise StudyError(f"--export {one_line(name, 80)}: no such format{suggest(name, FORMATS)}")
@@ -79,10 +80,12 @@ def export(run: RunFolder, formats: Iterable[str]) -> Path:
     predictor, folder = load(run.path), folder_of(run)
     files = {FORMATS[name].file: _written(name, predictor, run) for name in formats}
     files["config.json"] = json.dumps(_config(predictor, run), indent=2, ensure_ascii=False).encode() + b"\n"
-    shutil.rmtree(folder, ignore_errors=True)  # formats of an earlier export may be of an earlier run
+    files[CARD] = model_card(run, predictor, list(formats)).encode()
     for file, content in files.items():
         atomic_write(folder / file, content)
-    atomic_write(folder / CARD, model_card(run, predictor, list(formats)))
+    for kind in FORMATS.values():
+        if kind.file not in files:  # of an earlier export, and maybe of an earlier run
+            (folder / kind.file).unlink(missing_ok=True)
     return folder
 
 

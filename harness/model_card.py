@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 USES = {
     "safetensors": (
-        "# model.safetensors, with the package that trained it: pip install ignite-harness\n"
+        "# model.safetensors, with the package that trained it, ignite-harness\n"
         "from pathlib import Path\n"
         "from harness.models.weights import load_weights\n"
         'model, metadata = load_weights(Path("model.safetensors"))\n'

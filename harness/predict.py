@@ -49,6 +49,8 @@ class Predictor:
         from harness.data.decode import decode
 
         height, width = self.image_size
+        if not Path(path).is_file():  # a pipe would be waited for
+            raise DataError(f"{path}: not an image file")
         image = decode(str(path), Path(path), height if height == width else None)
         if image.shape[:2] != self.image_size:
             raise DataError(

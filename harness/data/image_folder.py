@@ -58,7 +58,7 @@ def _class_names(split_folder: Path) -> list[str]:
     if not split_folder.is_dir():
         raise DataError(
             f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
-            "or data.path (without test images, data.holdout takes some of train's)"
+            "(--data DIR) or data.path (without test images, data.holdout takes some of train's)"
         )
     names = sorted(
         entry.name for entry in split_folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")

@@ -54,7 +54,7 @@ def load(request: Request) -> Split:
     train_files = find_shards(folder, "train")
     if not train_files:
         raise DataError(
-            f"{folder}: no train*.parquet in it or in its data/ folder; data.path names another folder"
+            f"{folder}: no train*.parquet in it or in its data/ folder; --data DIR and data.path say where"
         )
     files = train_files if request.which == "train" else _evaluation_shards(folder)
 

@@ -64,6 +64,8 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise RunError(
             f"{path}: its metadata is not ours ({one_line(error)}): expected {', '.join(KEYS)}"
         ) from None
-    except (StudyError, RuntimeError) as error:
+    except StudyError as error:
+        raise RunError(f"{path}: its network cannot be built: {one_line(error)}") from None
+    except RuntimeError as error:
         raise RunError(f"{path}: does not fit its network: {one_line(error)}") from None
     return model.eval(), metadata
