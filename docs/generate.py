@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-import click
-
 from harness.config import Recipe, Study
 from harness.report.columns import TABLES
 from harness.study_file import json_schema
@@ -61,7 +59,8 @@ def _tables(
     for name, field in schema["properties"].items():
         for kind in _kinds(field, root):
             if "properties" in kind:
-                path = f"{prefix}{name}" + (".NAME" if "additionalProperties" in field else "")
+                named = {"patternProperties", "additionalProperties"} & field.keys()
+                path = f"{prefix}{name}" + (".NAME" if named else "")
                 tag = kind["properties"].get("kind", {}).get("const")
                 yield f"`[{path}]`" + (f', kind = "{tag}"' if tag else ""), kind
                 yield from _tables(kind, root, f"{path}.")
@@ -74,7 +73,7 @@ def _kinds(field: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:
     parts = field.get("anyOf") or field.get("oneOf") or field.get("allOf")
     if parts:
         return [kind for part in parts for kind in _kinds(part, root)]
-    inner = field.get("additionalProperties")
+    inner = next(iter(field.get("patternProperties", {}).values()), field.get("additionalProperties"))
     return _kinds(inner, root) if isinstance(inner, dict) and "$ref" in inner else [field]
 
 
@@ -82,7 +81,7 @@ def _keys(schema: dict[str, Any], root: dict[str, Any]) -> str:
     required = schema.get("required", [])
     rows = []
     for name, field in schema["properties"].items():
-        default = "" if name in required else _default(field, root)
+        default = "required" if name in required else _default(field, root)
         rows.append((f"`{name}`", _type(field, root), default, _prose(field.get("description", ""))))
     if schema.get("additionalProperties") is True:
         rows.append(("*other keys*", "", "", "options of what `name` names, by their own names"))
@@ -153,6 +152,7 @@ FILES = [
     ("`study.toml`", "the study as resolved, overrides included; reading it again gives the same study"),
     ("`report.html`, `report.md`", "verdict, tables, figures, provenance"),
     ("`report.json`", "verdict, target and each variant's numbers, for programs; carries its checksum"),
+    ("`search.json`", "of a search: what each trial tries, and after how many seeds it was cut short"),
     ("`tables/*.csv`", "below"),
     ("`figures/*.png`", "the page's figures; also `.svg`, `.pdf` with `--figures`"),
     ("`range_test/<variant>.json`, `.csv`", "LRMIN, LRMAX, criterion and warnings; the sweep"),
@@ -185,9 +185,7 @@ def commands() -> str:
 
     parts = ["# The command", MADE]
     for name, found in (("harness.study", study), ("harness.predict", predict)):
-        context = click.Context(
-            found, info_name=f"python -m {name}", max_content_width=100, terminal_width=100
-        )
+        context = found.make_context(f"python -m {name}", [], resilient_parsing=True, terminal_width=100)
         parts += [f"## `python -m {name}`", f"```text\n{found.get_help(context)}\n```"]
     return "\n\n".join(parts) + "\n"
 

@@ -63,6 +63,17 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
     assert "5 seeds" in (tmp_path / "results/digits/report.md").read_text("utf-8")
 
 
+def test_the_page_on_python_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    image = load_data("digits", Path(), test_limit=10).evaluation.images[0]
+    Image.fromarray(np.asarray(image)).save(tmp_path / "photo.png")
+    checks = "assert list(results.runs.status) == ['finished'] * 2 and predictor(images).shape == (1, 10)"
+    program = "\n".join([*blocks, checks])
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_notebook_runs(tmp_path: Path) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(DOCS / "notebooks" / "assignment.ipynb", as_version=4)
