@@ -175,11 +175,10 @@ def _cost_lines(known: _Known) -> list[str]:
         flops = facts.flops_per_image * epochs * facts.steps_per_epoch * known.recipe.data.batch_size
         lines[0] += f" of {facts.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
     rates = [rate for rate in known.learning_rates if rate is not None]
-    lines.append(
-        f"    learning rate {min(rates):.4g} to {max(rates):.4g}"
-        if rates
-        else "    learning rate: to be found"
-    )
+    if rates:
+        lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")
+    elif known.recipe.schedule.finds:
+        lines.append("    learning rate: to be found")
     states: dict[str, list[str]] = {}
     for seed, status in known.seeds:
         states.setdefault(status, []).append(str(seed))

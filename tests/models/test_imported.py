@@ -34,7 +34,7 @@ def test_the_page_runs_and_its_network_can_be_used(mine: Path, command: Command,
     done = command("mine.toml", "--allow", "my_nets")
     assert done.returncode == 0 and done.stdout.startswith("mine: "), done.stderr
     runs = pd.read_csv(tmp_path / "results" / "mine" / "tables" / "runs.csv")
-    assert list(runs.status) == ["finished"] * 2 and set(runs.parameters) == {8 * 3 * 9 + 8 + 16 + 90}
+    assert list(runs.status) == ["finished"] * 2 and set(runs.parameters) == {8 * 3 * 9 + 8 + 16 + 1290}
     page = (tmp_path / "results" / "mine" / "report.md").read_text("utf-8")
     assert "Grad-CAM" in page
     again = command(
