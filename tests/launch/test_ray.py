@@ -79,6 +79,7 @@ def test_a_node_is_killed_and_the_tables_are_serials(
 
 
 @in_proc
+@pytest.mark.slow
 def test_a_worker_is_killed_and_its_run_goes_on(cluster: Any, start: Start) -> None:
     process = start(*cluster.options, *APART, "--seeds", "0-1", *SLOW)
     until_under_way(process)

@@ -110,7 +110,8 @@ def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_p
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the followers in /proc")
-@pytest.mark.parametrize("whom", [pytest.param("leader", marks=pytest.mark.slow), "follower"])
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["leader", "follower"])
 def test_whoever_is_killed_the_same_command_goes_on(
     whom: str,
     start: Start,  # noqa: F811
