@@ -28,6 +28,7 @@ from harness.schema import Strict, validate
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 MAX_SEEDS = 10_000
+MAX_VARIANTS = 1_000
 MAX_OPTIONS_TEXT = 10_000
 
 
@@ -374,12 +375,16 @@ class Range(Strict):
     log: bool = False
     """Evenly over orders of magnitude, as for rates."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is of whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
     @model_validator(mode="after")
     def _rises(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got {self.low!r} and {self.high!r}")
-        whole = isinstance(self.low, int) and isinstance(self.high, int)
-        if self.log and (whole or self.low <= 0):
+        if self.log and (self.whole or self.low <= 0):
             raise ValueError("log needs a low above 0, and numbers with a point")
         return self
 

@@ -11,11 +11,10 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunError, StudyError
-from harness.schema import one_line, suggest
+from harness.schema import check_installed, one_line, suggest
 from harness.store import RunFolder, atomic_write
 
 if TYPE_CHECKING:
@@ -54,10 +53,7 @@ def parse_exports(text: str) -> list[str]:
         if name not in FORMATS:
             raise StudyError(f"--export {one_line(name, 80)}: no such format{suggest(name, FORMATS)}")
         for package in FORMATS[name].packages:
-            if find_spec(package) is None:
-                raise StudyError(
-                    f"--export {name}: {package} is not installed; pip install 'ignite-harness[{name}]'"
-                )
+            check_installed(package, f"--export {name}", name)
     return names
 
 

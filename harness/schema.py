@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -45,6 +46,20 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if close:
         return f", did you mean {close[0]!r}?"
     return f" (known: {', '.join(known)})" if known and len(known) <= 24 else ""
+
+
+def check_installed(package: str, where: str, extra: str = "") -> None:
+    """Without importing it.
+
+    Args:
+        extra: of ours that installs it; without one, that of its own name.
+
+    Raises:
+        StudyError: it is not there.
+    """
+    if find_spec(package) is None:
+        install = f"pip install 'ignite-harness[{extra or package}]'"
+        raise StudyError(f"{where}: {package} is not installed; {install}")
 
 
 def one_line(error: object, limit: int = 300) -> str:

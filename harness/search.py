@@ -7,18 +7,17 @@ or is given more trials or seeds, goes on with the trials that it has.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from harness.config import Range, Search, Study
+from harness.config import MAX_VARIANTS, Range, Search, Study
 from harness.console import EXIT_RUN_FAILED
 from harness.errors import RunError, StudyError
 from harness.plan import check_recipe
 from harness.report.statistics.distribution import mean_of
-from harness.schema import one_line
+from harness.schema import check_installed, one_line
 from harness.seeding import derive_seed
 from harness.store import StudyFolder, first_difference, read_record, write_record
-from harness.study_file import MAX_RUNS, MAX_VARIANTS, resolve
+from harness.study_file import MAX_RUNS, resolve
 from harness.sweep import ends, numbered, rounded
 
 if TYPE_CHECKING:
@@ -49,8 +48,7 @@ def check_search(study: Study, devices: int) -> None:
         raise StudyError(f"{place}: {MAX_VARIANTS} variants and {MAX_RUNS} runs are the most; fewer trials")
     if devices > 1:
         raise StudyError(f"{place}: its runs take one device each, not --devices {devices}")
-    if find_spec("optuna") is None:
-        raise StudyError(f"{place}: optuna is not installed; pip install 'ignite-harness[optuna]'")
+    check_installed("optuna", place)
     first = {key: ends(space)[0] for key, space in settings.values.items()}
     for key, space in settings.values.items():
         for value in ends(space):
@@ -194,7 +192,7 @@ def _distributions(settings: Search) -> dict[str, Any]:
     for key, space in settings.values.items():
         if not isinstance(space, Range):
             spaces[key] = CategoricalDistribution(list(range(len(space))))
-        elif isinstance(space.low, int) and isinstance(space.high, int):
+        elif space.whole:
             spaces[key] = IntDistribution(space.low, space.high)
         else:
             spaces[key] = FloatDistribution(space.low, space.high, log=space.log)

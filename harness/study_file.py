@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import sweep
-from harness.config import Recipe, Study
+from harness.config import MAX_VARIANTS, Recipe, Study
 from harness.errors import StudyError
 from harness.schema import one_line, suggest, validate
 
 MAX_FILE_BYTES = 1 << 20
-MAX_VARIANTS = 1_000
 MAX_DEPTH = 32
 # Tables that these keys tell apart are replaced whole when an override names another one: their keys differ.
 DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}

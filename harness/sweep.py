@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from harness.config import NAME_PATTERN, Random, Range, Study
+from harness.config import MAX_VARIANTS, NAME_PATTERN, Random, Range, Study
 from harness.errors import StudyError
-
-MAX_CELLS = 1_000
 
 Changes = dict[str, Any]
 
@@ -39,20 +37,20 @@ def numbered(word: str, at: int) -> str:
     return f"{word}-{at:03d}"
 
 
-def draw(values: Mapping[str, list[Any] | Range], generator: random.Random) -> Changes:
-    """One value for every key, each from one uniform number, in the order of the keys."""
-    return {key: _value(space, generator.random()) for key, space in values.items()}
+def short_keys(keys: Iterable[str]) -> list[str]:
+    """The last part of each dotted key; the whole key where several end alike."""
+    dotted = list(keys)
+    lasts = [key.rpartition(".")[2] for key in dotted]
+    return [last if lasts.count(last) == 1 else key for last, key in zip(lasts, dotted, strict=True)]
 
 
 def _cells(grid: Mapping[str, list[Any]], where: str) -> dict[str, Changes]:
     count = math.prod(len(values) for values in grid.values())
-    if count > MAX_CELLS:
-        raise StudyError(f"{where}: grid: {count} cells; {MAX_CELLS} is the most a study may have")
-    lasts = [key.rpartition(".")[2] for key in grid]
-    words = [last if lasts.count(last) == 1 else key for last, key in zip(lasts, grid, strict=True)]
+    if count > MAX_VARIANTS:
+        raise StudyError(f"{where}: grid: {count} cells; {MAX_VARIANTS} is the most a study may have")
     labels = [
         [f"{word}-{_label(value, at)}" for at, value in enumerate(values)]
-        for word, values in zip(words, grid.values(), strict=True)
+        for word, values in zip(short_keys(grid), grid.values(), strict=True)
     ]
     names = ["_".join(parts) for parts in product(*labels)]
     plain = all(re.fullmatch(NAME_PATTERN, name) for name in names)
@@ -72,8 +70,12 @@ def _label(value: Any, at: int) -> str:
 
 
 def _draws(draws: Random) -> dict[str, Changes]:
+    """One value for every key, each from one uniform number, in the order of the keys."""
     generator = random.Random(draws.seed)
-    return {numbered("draw", at): draw(draws.values, generator) for at in range(draws.draws)}
+    return {
+        numbered("draw", at): {key: _value(space, generator.random()) for key, space in draws.values.items()}
+        for at in range(draws.draws)
+    }
 
 
 def _value(space: list[Any] | Range, share: float) -> Any:
@@ -81,7 +83,7 @@ def _value(space: list[Any] | Range, share: float) -> Any:
     if isinstance(space, list):
         return space[int(share * len(space))]
     low, high = space.low, space.high
-    if isinstance(low, int) and isinstance(high, int):
+    if space.whole:
         return low + int(share * (high - low + 1))
     return rounded(low * (high / low) ** share if space.log else low + share * (high - low), space)
 

@@ -139,7 +139,7 @@ def test_runs_that_are_there_are_exported_with_their_report(
 def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StudyError, match="--export onx: no such format, did you mean 'onnx'"):
         parse_exports("onx")
-    monkeypatch.setattr("harness.export.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.schema.find_spec", lambda name: None)
     with pytest.raises(StudyError, match=r"onnx is not installed; pip install 'ignite-harness\[onnx\]'"):
         parse_exports("safetensors,onnx")
     assert parse_exports("safetensors, safetensors") == ["safetensors"]

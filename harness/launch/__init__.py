@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import StudyError
-from harness.schema import suggest
+from harness.schema import check_installed, suggest
 
 if TYPE_CHECKING:
     from harness.launch.job import Job
@@ -42,8 +41,8 @@ def get_launcher(name: str) -> Launcher:
     """
     if name not in LAUNCHERS:
         raise StudyError(f"--launcher {name}: not a launcher{suggest(name, LAUNCHERS)}")
-    if name == "ray" and find_spec("ray") is None:
-        raise StudyError("--launcher ray: ray is not installed; pip install 'ignite-harness[ray]'")
+    if name == "ray":
+        check_installed("ray", "--launcher ray")
     module, function = LAUNCHERS[name].split(":")
     launcher: Launcher = getattr(import_module(module), function)
     return launcher

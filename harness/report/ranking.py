@@ -10,6 +10,7 @@ from harness.report.results import Results
 from harness.report.statistics import Place
 from harness.schema import one_line
 from harness.store import canonical
+from harness.sweep import short_keys
 
 FEWEST = 3  # two are compared with one another
 MOST_NAMED = 8  # of the possible winners, in a line
@@ -45,11 +46,9 @@ def _images(study: Study, variant: str) -> tuple[object, ...]:
 def changes_text(study: Study, variant: str) -> str:
     """What a variant changes: ``lr_max 0.2, momentum 0.9``."""
     changes = study.variants.get(variant, {})
-    lasts = [key.rpartition(".")[2] for key in changes]
-    words = [last if lasts.count(last) == 1 else key for key, last in zip(changes, lasts, strict=True)]
     return ", ".join(
         f"{word} {value if isinstance(value, str) else canonical(value)}"
-        for word, value in zip(words, changes.values(), strict=True)
+        for word, value in zip(short_keys(changes), changes.values(), strict=True)
     )
 
 

@@ -19,6 +19,7 @@ from harness.config import NAME_PATTERN, Study
 from harness.errors import RunError
 from harness.files import open_regular
 from harness.report import statistics
+from harness.report.columns import columns
 from harness.schema import one_line
 from harness.store import RunFolder, StudyFolder, read_record, sha256_file
 
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
 Outcome = Literal["finished", "failed", "missing"]
 Row = dict[str, float | None]
 
-HISTORY = (
-    "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_seconds",
-    "eval_seconds", "images_per_second",
-)  # fmt: skip
-RATES = ("iteration", "epoch", "lr")
-SWEEP = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
+# of a run's and a range test's own files, which the tables put the variant (and seed) before
+HISTORY, RATES, SWEEP = columns("history")[2:], columns("learning_rates")[1:], columns("range_test")[1:]
 WHOLE_NUMBERS = {"epoch", "iteration"}
 
 

@@ -22,7 +22,7 @@ from harness.store import canonical
 
 Cells = Iterable[Sequence[Any]]
 
-EVIDENCE = 22  # columns of the summary that only a finished run fills
+EVIDENCE = columns("summary")[columns("summary").index("bootstrap_low") :]  # only a finished run fills them
 SPREAD = ("mean", "std", "sem", "ci_low", "ci_high", "minimum", "maximum")
 
 
@@ -86,7 +86,7 @@ def _summary(summary: VariantSummary) -> list[Any]:
         summary.parameters,
         *_spread(summary.seconds, "mean", "std"),
         *_spread(summary.test_accuracy, "median", "iqm"),
-        *([None] * EVIDENCE if summary.evidence is None else _evidence(summary.evidence)),
+        *([None] * len(EVIDENCE) if summary.evidence is None else _evidence(summary.evidence)),
     ]
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.errors import StudyError
-from harness.schema import one_line, suggest
+from harness.schema import check_installed, one_line, suggest
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -57,8 +56,7 @@ def check_tracker(name: str) -> None:
     """
     if name not in TRACKERS:
         raise StudyError(f"--tracker {name}: not a tracker{suggest(name, TRACKERS)}")
-    if find_spec(name) is None:
-        raise StudyError(f"--tracker {name}: {name} is not installed; pip install 'ignite-harness[{name}]'")
+    check_installed(name, f"--tracker {name}")
 
 
 def get_tracker(name: str) -> Guarded:

@@ -41,10 +41,9 @@ def attach_bar(engine: Engine, description: str, speak: Say) -> None:
         # Reading the loss waits for the device: seldom enough not to slow it down.
         bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
 
+        # an epoch that is cut short, as by the range test, never completes
         @engine.on(Events.TERMINATE | Events.TERMINATE_SINGLE_EPOCH)
-        def close(
-            *arguments: Any,
-        ) -> None:  # an epoch that is cut short, as by the range test, never completes
+        def close(*arguments: Any) -> None:
             if bar.pbar is not None:
                 bar.pbar.close()
                 bar.pbar = None

@@ -18,7 +18,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 
 
 def test_a_tracker_that_is_not_installed_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.schema.find_spec", lambda name: None)
     with pytest.raises(StudyError, match=r"pip install 'ignite-harness\[tensorboard\]'"):
         check_tracker("tensorboard")
 
