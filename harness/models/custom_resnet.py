@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ class CustomResNetOptions(Strict):
         head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map.
         logit_scale: factor on the logits (DavidNet: 0.125).
         bn_momentum: weight of the newest batch in the running statistics.
+        ghost_batch: images that are normalised together in training, by their own mean and variance (ghost
+            batch norm, Hoffer et al. 2017, arXiv:1705.08741); None is the whole batch.
     """
 
     width: Annotated[int, Field(ge=1, le=1024)] = 64
@@ -48,10 +51,44 @@ class CustomResNetOptions(Strict):
     head: Literal["linear", "conv3x3"] = "linear"
     logit_scale: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    ghost_batch: Annotated[int, Field(ge=2, le=65_536)] | None = None
 
     def build(self, classes: int) -> CustomResNet:
         """The network, with weights drawn from torch's global generator (torch's default initialisation)."""
         return CustomResNet(self, classes)
+
+
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over groups of about ``ghost_batch`` images; evaluated as ordinary batch norm is.
+
+    The groups of a batch are as equal as can be, so that no last one is too small for a variance. The running
+    statistics take each group with its share of ``momentum``: together they weigh what a batch weighs.
+    """
+
+    def __init__(self, channels: int, ghost_batch: int, *, momentum: float) -> None:
+        super().__init__(channels, momentum=momentum)
+        self.ghost_batch = ghost_batch
+        self.step_momentum = momentum
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        groups = round(len(images) / self.ghost_batch) if self.training else 1
+        if groups < 2:
+            return super().forward(images)
+        normalised = [
+            F.batch_norm(
+                group,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=True,
+                momentum=self.step_momentum / groups,
+                eps=self.eps,
+            )
+            for group in images.tensor_split(groups)
+        ]
+        return torch.cat(normalised)
 
 
 class ConvBlock(nn.Sequential):
@@ -70,7 +107,10 @@ class ConvBlock(nn.Sequential):
         layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, 3, padding=1, bias=bias)]
         if pool:
             layers.append(nn.MaxPool2d(2))
-        layers.append(nn.BatchNorm2d(channels, momentum=options.bn_momentum))
+        if options.ghost_batch is None:
+            layers.append(nn.BatchNorm2d(channels, momentum=options.bn_momentum))
+        else:
+            layers.append(GhostBatchNorm2d(channels, options.ghost_batch, momentum=options.bn_momentum))
         if options.dropout and options.dropout_kind == "channel":
             layers.append(nn.Dropout2d(options.dropout))
         if relu:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.errors import StudyError
 from harness.models import build_model
-from harness.models.custom_resnet import CustomResNet, CustomResNetOptions
+from harness.models.custom_resnet import CustomResNet, CustomResNetOptions, GhostBatchNorm2d
 from harness.models.summary import count_parameters
 from harness.seeding import global_seed
 
@@ -202,6 +202,34 @@ def test_the_batch_norms_take_the_momentum_asked_for() -> None:
     assert len(norms) == 8 and {norm.momentum for norm in norms} == {0.4}
 
 
+def test_ghost_batch_norm_normalises_each_group_as_batch_norm_does_alone() -> None:
+    x = images(10, (4, 4)) * 3 + 1
+    ghost, alone = GhostBatchNorm2d(3, 4, momentum=0.3), nn.BatchNorm2d(3)
+    expected = torch.cat([alone(group) for group in (x[:5], x[5:])])  # 10 images: two groups of about 4
+    torch.testing.assert_close(ghost(x), expected)
+    assert not torch.allclose(ghost(x), nn.BatchNorm2d(3)(x))
+
+
+def test_a_batch_weighs_in_ghost_statistics_what_it_weighs_in_ordinary_ones() -> None:
+    ghost, whole = GhostBatchNorm2d(3, 8, momentum=0.02), nn.BatchNorm2d(3, momentum=0.02)
+    for _ in range(300):
+        x = torch.randn(64, 3, 2, 2) * 2 + 5
+        ghost(x), whole(x)
+    torch.testing.assert_close(ghost.running_mean, whole.running_mean, rtol=0.01, atol=0)
+    torch.testing.assert_close(ghost.running_var, whole.running_var, rtol=0.02, atol=0)
+
+
+def test_evaluation_and_a_batch_of_one_group_are_ordinary_batch_norm() -> None:
+    ghost = build(ghost_batch=4)
+    plain = build()
+    x = images(5)
+    torch.testing.assert_close(ghost.train()(x), plain.train()(x), rtol=0, atol=0)
+    x = images(64)
+    assert not torch.allclose(ghost(x), plain(x))
+    ghost.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(ghost.eval()(x), plain.eval()(x), rtol=0, atol=0)
+
+
 def test_every_weight_is_drawn_from_torchs_global_generator() -> None:
     with global_seed(3, "x"):
         first = build_model("custom_resnet", {"width": 2}, 10).state_dict()
@@ -228,6 +256,7 @@ def test_every_weight_is_drawn_from_torchs_global_generator() -> None:
         ({"head": "conv"}, "model.head: input should be 'linear' or 'conv3x3', got 'conv'"),
         ({"conv_bias": 1}, "model.conv_bias: input should be a valid boolean, got 1"),
         ({"logit_scale": 0}, "model.logit_scale: input should be greater than 0, got 0"),
+        ({"ghost_batch": 1}, "model.ghost_batch: input should be greater than or equal to 2, got 1"),
         ({"bn_momentum": 1.1}, "model.bn_momentum: input should be less than or equal to 1, got 1.1"),
     ],
 )
