@@ -16,7 +16,7 @@ from harness.data.arrays import Data
 from harness.errors import DataError, RunError
 from harness.launch.job import difference_on_disk
 from harness.plan import Outline, Variant, check_recipe, choose_variants, outline, resolve_variant
-from harness.schedule import lr_milestones, rates_at, resolve_rates
+from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
 from harness.store import StudyFolder
 from harness.training.range_test import stored_rates
 
@@ -48,7 +48,7 @@ class _Known:
     recipe: Recipe
     variant: Variant | None
     outline: Outline | None
-    learning_rates: list[float | None]
+    milestones: Milestones | None
     seeds: list[tuple[int, str]]
     refusal: str | None
 
@@ -87,10 +87,10 @@ def _look(preview: Preview, name: str) -> _Known:
             images = known.train_images - (recipe.data.holdout or 0)
             images = min(images, recipe.data.train_limit or images)
             facts = outline(study, name, images, known.size, known.classes)
-    rates = _learning_rates(recipe, variant, facts, preview.folder)
+    milestones = _milestones(recipe, variant, facts, preview.folder)
     seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
     refusal = _refusal(preview.folder, variant) if variant else None
-    return _Known(name, recipe, variant, facts, rates, seeds, refusal)
+    return _Known(name, recipe, variant, facts, milestones, seeds, refusal)
 
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
@@ -102,16 +102,22 @@ def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
     return None
 
 
-def _learning_rates(
+def _milestones(
     recipe: Recipe, variant: Variant | None, facts: Outline | None, folder: StudyFolder
-) -> list[float | None]:
-    """The rate at each epoch's first step; None where it has yet to be found, or the steps are not known."""
-    epochs = recipe.schedule.epochs
+) -> Milestones | None:
+    """The corners of the learning rate; None where it has yet to be found, or the steps are not known."""
     found = stored_rates(variant, folder) if variant else None
     if facts is None or (recipe.schedule.finds and found is None):
+        return None
+    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, found), facts.steps_per_epoch)
+
+
+def _learning_rates(known: _Known) -> list[float | None]:
+    """The rate at each epoch's first step."""
+    epochs = known.recipe.schedule.epochs
+    if known.milestones is None or known.outline is None:
         return [None] * epochs
-    milestones = lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, found), facts.steps_per_epoch)
-    return [float(lr) for lr in rates_at(milestones, np.arange(epochs) * facts.steps_per_epoch)]
+    return [float(lr) for lr in rates_at(known.milestones, np.arange(epochs) * known.outline.steps_per_epoch)]
 
 
 def _status(preview: Preview, variant: str, seed: int) -> str:
@@ -134,7 +140,7 @@ def _study_object(preview: Preview) -> dict[str, Any]:
                 "flops_per_image": facts and facts.flops_per_image,
                 "steps_per_epoch": facts and facts.steps_per_epoch,
                 "epochs": known.recipe.schedule.epochs,
-                "learning_rates": known.learning_rates,
+                "learning_rates": _learning_rates(known),
                 "seeds": [{"seed": seed, "status": status} for seed, status in known.seeds],
             }
         )
@@ -174,8 +180,8 @@ def _cost_lines(known: _Known) -> list[str]:
     if facts:
         flops = facts.flops_per_image * epochs * facts.steps_per_epoch * known.recipe.data.batch_size
         lines[0] += f" of {facts.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
-    rates = [rate for rate in known.learning_rates if rate is not None]
-    if rates:
+    if known.milestones:
+        rates = [rate for _, rate in known.milestones]
         lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")
     elif known.recipe.schedule.finds:
         lines.append("    learning rate: to be found")

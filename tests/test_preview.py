@@ -53,6 +53,15 @@ def test_without_the_data_the_digest_is_null_and_nothing_is_downloaded(
     assert list(empty.iterdir()) == []
 
 
+def test_the_text_names_the_peak_of_the_learning_rate_where_it_lies_within_an_epoch(
+    command: Command, tiny_file: Path
+) -> None:
+    text = tiny_file.read_text()
+    assert "peak_epoch = 1," in text
+    tiny_file.write_text(text.replace("peak_epoch = 1,", "peak_epoch = 1.4,"))
+    assert "learning rate 0.005 to 0.05\n" in command(tiny_file, "--dry-run").stdout
+
+
 def test_the_text_names_cost_and_state(command: Command, tiny_file: Path) -> None:
     done = command(tiny_file, "--dry-run")
     assert "FLOP a run" in done.stdout and "missing: seeds 0, 1" in done.stdout
