@@ -59,11 +59,23 @@ def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(trial: Pat
     for variant in ("base", "low", "high"):
         mean, std = (100 * summary.loc[variant, f"test_accuracy_{part}"] for part in ("mean", "std"))
         line = next(line for line in page.splitlines() if f"| {variant} |" in line)
-        assert f"{mean:.2f} ± {std:.2f} %" in line and "| 2 |" in line
+        assert f"{mean:.2f} ± {std:.2f} %" in line and "| 2 | 1, test |" in line
     assert "python -m harness.study annealed --seeds 0,1,2,3,4" in page
     (target / "tables" / "gone.csv").write_text("old")
     published.take_over(trial)
     assert not (target / "tables" / "gone.csv").exists()
+
+
+def test_a_search_is_said_to_be_measured_on_the_hold_out_and_gives_the_list_no_accuracy(
+    trial: Path, results: Path
+) -> None:
+    target = published.take_over(trial)
+    assert "trial" in published.known()
+    for record in target.glob("runs/*/*.json"):
+        record.write_text(record.read_text().replace('"evaluated_on": "test"', '"evaluated_on": "holdout"'))
+    study = target / "study.toml"
+    study.write_text(study.read_text().replace("[data]\n", "[data]\nholdout = 20\n"))
+    assert "| 2 | 1, hold-out |" in published.page() and published.known() == "{}\n"
 
 
 def test_an_accuracy_without_the_images_that_are_not_lossless(trial: Path) -> None:
