@@ -106,8 +106,8 @@ def page() -> str:
         "Made by `python -m benchmarks.published` from the tables beside it; not written by hand. ± is the "
         "standard deviation over seeds. Published numbers are single runs in float32, but for DavidNet's "
         "median of 50. Searches are measured on images held out from the train split, so that the test split "
-        "decides nothing. Minutes are what passed on the clock, pauses for other work on the machine included; "
-        "`docs/performance.md` says what a run takes alone.",
+        "decides nothing. Minutes are what passed on the clock, pauses for other work on the machine "
+        "included; an epoch's time alone on it is in [performance](../performance.md).",
         table(HEADER, rows),
         f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in "
         f"the copy measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). The accuracy without "
