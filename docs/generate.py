@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Recipe, Study
+from harness.models.custom_resnet import CustomResNetOptions
 from harness.report.columns import TABLES
 from harness.study_file import json_schema
 
@@ -40,6 +41,8 @@ def study_file() -> str:
         "description": "Its first keys are the study's own; the rest is its recipe.",
     }
     tables = [("The study itself", schema), *_tables(schema, schema, "")]
+    network = ('`[model]`, name = "custom_resnet"', CustomResNetOptions.model_json_schema())
+    tables.insert(1 + next(at for at, (title, _) in enumerate(tables) if title == "`[model]`"), network)
     parts = [
         "# The study file",
         MADE,

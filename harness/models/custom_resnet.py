@@ -24,34 +24,31 @@ from harness.schema import Strict
 
 
 class CustomResNetOptions(Strict):
-    """What the published forms of this network differ in.
-
-    Attributes:
-        width: channels of the first stage; the later ones have 2, 4 and 8 times as many.
-        dropout: probability of dropping; 0 is none.
-        dropout_kind: ``"channel"``: whole maps, between BN and ReLU of all eight blocks (Dropout2d);
-            ``"unit"``: single values, after the last ReLU of each of the six stages.
-        conv_bias: biases in the four convolutions outside the residual branches.
-        fc_bias: a bias in the fully connected layer.
-        residual: ``"add"``: x + branch(x), the branch ending in its ReLU; ``"inner"``:
-            relu(x + branch(x)), the branch ending in its BN; ``"double"``: x + relu(x + branch(x)).
-        head: ``"linear"``, or ``"conv3x3"``: a padded 3x3 convolution on the 1x1 map.
-        logit_scale: factor on the logits (DavidNet: 0.125).
-        bn_momentum: weight of the newest batch in the running statistics.
-        ghost_batch: images that are normalised together in training, by their own mean and variance (ghost
-            batch norm, Hoffer et al. 2017, arXiv:1705.08741); None is the whole batch.
-    """
+    """What the published forms of the assignment's network differ in, and what regularises it."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropping; 0 is none."""
     dropout_kind: Literal["channel", "unit"] = "channel"
+    """`channel`: whole maps, between batch norm and ReLU of all eight blocks (Dropout2d); `unit`: single
+    values, after the last ReLU of each of the six stages."""
     conv_bias: bool = False
+    """Biases in the four convolutions outside the residual branches."""
     fc_bias: bool = False
+    """A bias in the fully connected layer."""
     residual: Literal["add", "inner", "double"] = "add"
+    """`add`: x + branch(x), the branch ending in its ReLU; `inner`: relu(x + branch(x)), the branch ending in
+    its batch norm; `double`: x + relu(x + branch(x))."""
     head: Literal["linear", "conv3x3"] = "linear"
+    """`linear`, or a padded 3x3 convolution on the 1x1 map."""
     logit_scale: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    """Factor on the logits (DavidNet: 0.125)."""
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Weight of the newest batch in batch norm's running statistics."""
     ghost_batch: Annotated[int, Field(ge=2, le=65_536)] | None = None
+    """Images that are normalised together in training, by their own mean and variance: ghost batch norm,
+    Hoffer et al. 2017, arXiv:1705.08741. Without it the whole batch."""
 
     def build(self, classes: int) -> CustomResNet:
         """The network, with weights drawn from torch's global generator (torch's default initialisation)."""
