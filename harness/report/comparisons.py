@@ -46,7 +46,7 @@ def _compare(runs: list[Run], base: list[Run]) -> tuple[Comparison | None, str]:
         return None, "it has no finished run"
     if not base:
         return None, "the other has no finished run"
-    if not _same_images([*runs, *base]):
+    if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
     found = statistics.compare(_by_seed(runs), _by_seed(base))
     if found is not None:
@@ -66,7 +66,7 @@ def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
     return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
 
 
-def _same_images(runs: Sequence[Run]) -> bool:
+def same_images(runs: Sequence[Run]) -> bool:
     """The same split, and the same labels in the same order; the images may be scaled or normalised anew."""
     labels = [run.predictions.labels for run in runs if run.predictions is not None]
     splits = {(run.record["provenance"].get("data") or {}).get("evaluated_on") for run in runs}

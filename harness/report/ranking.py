@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.config import Study
 from harness.report import statistics
 from harness.report.blocks import Block, explained
-from harness.report.comparisons import p_text
+from harness.report.comparisons import p_text, same_images
 from harness.report.results import Results
 from harness.report.statistics import Place
 from harness.schema import one_line
@@ -22,25 +22,15 @@ def rank_variants(results: Results) -> list[Place]:
 
     A variant that was evaluated on other images than the first has no place among the others.
     """
-    values: dict[str, list[float]] = {}
-    splits: dict[str, tuple[object, ...]] = {}
-    for variant in results.variants:
-        runs = results.of(variant, "finished")
-        if runs:
-            splits[variant] = _images(results.study, variant)
-            values[variant] = [value for run in runs if (value := run.number("test_accuracy")) is not None]
-    first = next(iter(splits.values()), ())
-    values = {name: each for name, each in values.items() if each and splits[name] == first}
+    finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
+    first = next(iter(finished.values()), [])
+    values = {
+        variant: [value for run in runs if (value := run.number("test_accuracy")) is not None]
+        for variant, runs in finished.items()
+        if same_images([*first, *runs])
+    }
+    values = {variant: each for variant, each in values.items() if each}
     return statistics.rank_recipes(values) if len(values) >= FEWEST else []
-
-
-def _images(study: Study, variant: str) -> tuple[object, ...]:
-    """What decides on which images a variant is evaluated."""
-    recipe = study.recipes.get(variant)
-    if recipe is None:
-        return ()
-    data = recipe.data
-    return data.source, data.path, data.image_size, data.holdout, data.test_limit
 
 
 def changes_text(study: Study, variant: str) -> str:
