@@ -72,6 +72,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         groups = round(len(images) / self.ghost_batch) if self.training else 1
         if groups < 2:
             return super().forward(images)
+        # split's gradient is one concatenation; tensor_split's is a whole batch of zeros for every group
+        sizes = [(len(images) + at) // groups for at in range(groups)]
         normalised = [
             F.batch_norm(
                 group,
@@ -83,7 +85,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
                 momentum=self.step_momentum / groups,
                 eps=self.eps,
             )
-            for group in images.tensor_split(groups)
+            for group in torch.split(images, sizes)
         ]
         return torch.cat(normalised)
 
