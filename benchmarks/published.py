@@ -41,8 +41,9 @@ ORDER = (
     "ablations", "search", "lr_grid",
 )  # fmt: skip
 HEADER = (
-    "study", "variant", "published", "measured here", "n", "epochs, measured on", "95 % interval of the mean",
-    "runs at the target", "without the 20 images", "parameters", "minutes a run", "hardware, precision",
+    "study", "variant", "published", "measured here", "published - measured, points", "n",
+    "epochs, measured on", "95 % interval of the mean", "runs at the target", "without the 20 images",
+    "parameters", "minutes a run", "hardware, precision",
 )  # fmt: skip
 
 
@@ -169,15 +170,16 @@ def _rows(folder: Path) -> Iterator[list[str]]:
             json.loads(file.read_text("utf-8")) for file in (folder / "runs" / found.variant).glob("*.json")
         ]
         accuracies = [record["metrics"]["test_accuracy"] for record in records]
-        published = references[references.variant == found.variant].published.unique()
+        published = references[references.variant == found.variant]
         interval = "–"
         if pd.notna(found.test_accuracy_ci_low):
             interval = f"{100 * found.test_accuracy_ci_low:.2f} to {100 * found.test_accuracy_ci_high:.2f} %"
         yield [
             f"[{folder.name}]({folder.name}/report.md)",
             found.variant,
-            ", ".join(percent_text(number) for number in published) or "–",
+            ", ".join(percent_text(number) for number in published.published) or "–",
             _text(accuracies, found.target),
+            ", ".join(map(_judged, published.difference, published.plausible)) or "–",
             str(found.runs),
             ", ".join(sorted({_measured_on(record) for record in records})),
             interval,
@@ -201,6 +203,12 @@ def _measured_on(record: dict[str, Any]) -> str:
     images = record["provenance"]["data"]
     split = {"test": "test", "holdout": "hold-out"}[images["evaluated_on"]]
     return f"{record['metrics']['epochs']}, {split}"
+
+
+def _judged(difference: float, plausible: object) -> str:
+    """How far a published number lies from the mean, and whether the runs could give it, if judged."""
+    judged = {"yes": ", plausible", "no": ", not plausible"}.get(str(plausible), "")
+    return f"{100 * difference:+.2f}{judged}"
 
 
 def _made_on(provenance: dict[str, Any]) -> str:

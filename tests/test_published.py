@@ -28,6 +28,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = place / "trial.toml"
     study.write_text(
         Path("studies/quickstart.toml").read_text("utf-8").replace('name = "quickstart"', 'name = "trial"')
+        + "\n[references.elsewhere]\ntest_accuracy = 1.0\n"
         + '\n[variants.low]\n"schedule.lr_max" = 0.01\n"schedule.lr_min" = 0.001\n'
         + '\n[variants.high]\n"schedule.lr_max" = 0.1\n"schedule.lr_min" = 0.01\n',
         "utf-8",
@@ -59,11 +60,19 @@ def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(trial: Pat
     for variant in ("base", "low", "high"):
         mean, std = (100 * summary.loc[variant, f"test_accuracy_{part}"] for part in ("mean", "std"))
         line = next(line for line in page.splitlines() if f"| {variant} |" in line)
-        assert f"{mean:.2f} ± {std:.2f} %" in line and "| 2 | 1, test |" in line
+        assert f"| 100 % | {mean:.2f} ± {std:.2f} % | {100 - mean:+.2f} | 2 | 1, test |" in line
     assert "python -m harness.study annealed --seeds 0,1,2,3,4" in page
     (target / "tables" / "gone.csv").write_text("old")
     published.take_over(trial)
     assert not (target / "tables" / "gone.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("plausible", "said"),
+    [("yes", "-0.12, plausible"), ("no", "-0.12, not plausible"), (float("nan"), "-0.12")],
+)
+def test_a_published_number_is_judged_where_the_tables_judge_it(plausible: object, said: str) -> None:
+    assert published._judged(-0.0012, plausible) == said
 
 
 def test_a_search_is_said_to_be_measured_on_the_hold_out_and_gives_the_list_no_accuracy(
