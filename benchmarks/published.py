@@ -29,6 +29,12 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 KNOWN = ROOT / "studies" / "results.json"
 KEPT = ("study.toml", "report.md", "report.json", "tables/*.csv", "figures/*.png", "range_test/*.*")
+# Of a study of many variants, each with galleries of two megabytes, only what is about all of them.
+MANY = 5
+KEPT_OF_MANY = (
+    *("study.toml", "report.json", "tables/*.csv", "range_test/*.*"),
+    *(f"figures/{name}.png" for name in ("accuracy", "comparisons", "curves", "range_test_on_trial")),
+)
 LOSSLESS = "lossless.csv"
 # CIFAR-10's test rows that the copy measured here holds decoded from a JPEG; all its others are lossless.
 CIFAR10_LOSSY = (
@@ -67,7 +73,7 @@ def take_over(source: Path) -> Path:
         raise RunError(f"{source}: no run is finished")
     target = RESULTS / study.name
     shutil.rmtree(target, ignore_errors=True)
-    for pattern in KEPT:
+    for pattern in KEPT_OF_MANY if len(study.recipes) >= MANY else KEPT:
         for file in sorted(source.glob(pattern)):
             place = target / file.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +129,7 @@ def page() -> str:
             f"## {study.name}",
             study.question,
             f"**{found['verdict']}**",
-            f"[Report]({study.name}/report.md), with its figures and tables.",
+            _contents(folder),
             f"![accuracy of {study.name} by variant, against the target]({study.name}/figures/accuracy.png)",
         ]
     open_runs = [line for file in sorted(ROOT.glob("studies/*.toml"), key=_place) for line in _open(file)]
@@ -134,6 +140,13 @@ def page() -> str:
             "\n".join(open_runs),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _contents(folder: Path) -> str:
+    if (folder / "report.md").is_file():
+        return f"[Report]({folder.name}/report.md), with its figures and tables."
+    names = sorted(path.name for path in folder.glob("tables/*.csv"))
+    return "Tables: " + ", ".join(f"[{Path(name).stem}]({folder.name}/tables/{name})" for name in names) + "."
 
 
 def known() -> str:
@@ -175,7 +188,7 @@ def _rows(folder: Path) -> Iterator[list[str]]:
         if pd.notna(found.test_accuracy_ci_low):
             interval = f"{100 * found.test_accuracy_ci_low:.2f} to {100 * found.test_accuracy_ci_high:.2f} %"
         yield [
-            f"[{folder.name}]({folder.name}/report.md)",
+            f"[{folder.name}](#{folder.name})",
             found.variant,
             ", ".join(percent_text(number) for number in published.published) or "–",
             _text(accuracies, found.target),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,21 @@ def test_a_search_is_said_to_be_measured_on_the_hold_out_and_gives_the_list_no_a
     study = target / "study.toml"
     study.write_text(study.read_text().replace("[data]\n", "[data]\nholdout = 20\n"))
     assert "| 2 | 1, hold-out |" in published.page() and published.known() == "{}\n"
+
+
+def test_of_many_variants_only_what_is_about_all_of_them_is_kept(
+    trial: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "MANY", 3)
+    target = published.take_over(trial)
+    pictures = {path.name for path in target.rglob("*.png")}
+    assert (
+        pictures == {"accuracy.png", "comparisons.png", "curves.png"} and not (target / "report.md").exists()
+    )
+    page = published.page()
+    links = re.findall(r"\]\((trial/[^)]+)\)", page)
+    assert "trial/tables/ranking.csv" in links and all((results / link).is_file() for link in links)
+    assert "report.md" not in page
 
 
 def test_an_accuracy_without_the_images_that_are_not_lossless(trial: Path) -> None:
