@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,25 +109,21 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
         gpus = float(any(variant.device.startswith("cuda") for variant in job.plan.variants))
     if any(":" in variant.device for variant in job.plan.variants):
         raise StudyError("--device with --launcher ray: the cluster chooses the GPU; use cuda, cpu or auto")
-    connected = _connect()
-    try:
+    with redirect_stdout(sys.stderr), _connected():  # until its end Ray speaks there of lost nodes
         _check_room(resources.cpus, gpus, job)
-        with redirect_stdout(sys.stderr), View(job, 0) as view:  # Ray speaks there of lost nodes
+        with View(job, 0) as view:
             return _Driver(replace(job, say=view.say), view, resources, gpus, workers).drive()
-    finally:
-        if connected:
-            import ray
-
-            ray.shutdown()
 
 
-def _connect() -> bool:
-    """To ``RAY_ADDRESS``, else to a cluster of this machine alone; False where the caller has connected."""
+@contextmanager
+def _connected() -> Iterator[None]:
+    """To ``RAY_ADDRESS``, else to a cluster of this machine alone; a connection that is there stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     if ray.is_initialized():
-        return False
+        yield
+        return
     address = os.environ.get("RAY_ADDRESS") or "local"
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     if address.startswith("ray://"):
@@ -147,7 +143,10 @@ def _connect() -> bool:
         raise StudyError(f"--ray-address {address}: {one_line(error, 200)}") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray puts its own in place
-    return True
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
