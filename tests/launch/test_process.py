@@ -22,13 +22,13 @@ TWO = ("--launcher", "process", "--workers", "2")
 
 def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path, command: Command) -> None:
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
-    seeds = ("--seeds", "0-1")
+    seeds = ("--seeds", "0-2")
     one = command(tiny_file, *seeds, "--out", "serial", OMP_NUM_THREADS="1")
     two = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
     assert one.returncode == two.returncode, two.stderr
     assert one.stdout.replace("serial", "process") == two.stdout
     ours, theirs = tables(tmp_path / "process" / "tiny"), tables(tmp_path / "serial" / "tiny")
-    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 6
+    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 9
     for name, table in ours.items():
         pd.testing.assert_frame_equal(table, theirs[name], check_exact=True, obj=name)
     again = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
@@ -39,14 +39,14 @@ def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path
 def test_a_worker_that_dies_takes_only_its_run_with_it(
     start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path
 ) -> None:
-    process = start(*TWO, "--seeds", "0-2", *SLOW)
+    process = start(*TWO, "--seeds", "0-3", *SLOW)
     until_under_way(process)
     os.kill(workers(process)[0], signal.SIGKILL)
     out, said = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "its worker died (SIGKILL: out of memory?)" in said
-    assert "reached by 2 of 3" in out, out
-    done = command(tiny_file, "--seeds", "0-2", *SLOW, *TWO, "--out", "out", timeout=240)
+    assert "reached by 3 of 4" in out, out
+    done = command(tiny_file, "--seeds", "0-3", *SLOW, *TWO, "--out", "out", timeout=240)
     assert done.returncode == 0 and "goes on after epoch" in done.stderr, done.stderr
 
 
@@ -70,11 +70,11 @@ def test_no_worker_outlives_its_driver(
 
 
 def test_two_drivers_share_a_study(start: Callable[..., subprocess.Popen[str]]) -> None:
-    both = [start(*TWO, "--seeds", "0-3"), start(*TWO, "--seeds", "0-3")]
+    both = [start(*TWO, "--seeds", "0-5"), start(*TWO, "--seeds", "0-5")]
     said = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
-    assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(4)]
+    assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(6)]
 
 
 def test_a_failed_range_test_fails_its_runs_alone(tiny_file: Path, command: Command, tmp_path: Path) -> None:

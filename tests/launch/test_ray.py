@@ -63,7 +63,7 @@ def test_a_node_is_killed_and_the_tables_are_serials(
     apart: tuple[str, ...], cluster: Any, start: Start, command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
-    long = ("--seeds", "0-1", "--set", "schedule.epochs=40", *apart)
+    long = ("--seeds", "0-2", "--set", "schedule.epochs=40", *apart)
     process = start(*cluster.options, *long)
     until_under_way(process)
     cluster.remove_node(cluster.second, allow_graceful=False)
@@ -73,7 +73,7 @@ def test_a_node_is_killed_and_the_tables_are_serials(
     assert one.returncode == process.returncode == 1  # of the variant that diverges
     assert one.stdout.replace("serial", str(tmp_path / "out")) == out
     ours, theirs = tables(tmp_path / "out" / "tiny"), tables(tmp_path / "serial" / "tiny")
-    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 6
+    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 9
     for name, table in ours.items():
         pd.testing.assert_frame_equal(table, theirs[name], check_exact=True, obj=name)
 
@@ -91,8 +91,7 @@ def test_a_worker_is_killed_and_its_run_goes_on(cluster: Any, start: Start) -> N
 
 
 @in_proc
-@pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_no_task_outlives_its_driver_and_the_next_one_goes_on(
     ending: signal.Signals, cluster: Any, start: Start, command: Command, tiny_file: Path
 ) -> None:
