@@ -6,10 +6,8 @@ import csv
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +63,6 @@ class Child:
         """Its stderr so far."""
         return (self.place / "stderr").read_text()
 
-    def stop_at(self, words: str) -> None:
-        """Let it sleep as soon as it has said this; SIGCONT wakes it."""
-        while words not in self.said:
-            time.sleep(0.005)
-        os.kill(self.pid, signal.SIGSTOP)
-
     def wait(self, **wishes: Any) -> Outcome:
         """Its end."""
         return self.nursery.answer(self.place, self.nursery.ask({**wishes, "pid": self.pid}))
@@ -121,9 +113,12 @@ class Nursery:
         return self.answer(place, self.ask(self.request(place, arguments, wishes)))
 
     def begin(self, place: Path, *arguments: object, **wishes: Any) -> Child:
-        """Run the command beside the test."""
+        """Run the command beside the test; with ``asleep_at``, until it has said these words on stderr and
+        put itself to sleep: whoever waits for a line is too late for what follows it."""
         answer = self.ask(self.request(place, arguments, {**wishes, "background": True}))
-        return Child(self, answer["pid"], place)
+        child = Child(self, answer["pid"], place)
+        assert answer["asleep"] == ("asleep_at" in wishes), child.said
+        return child
 
     def close(self) -> None:
         """No more children."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import io
 import json
 import os
 import resource
@@ -95,6 +96,21 @@ def turn_back_the_clock() -> None:
             module.datetime = Backwards  # type: ignore[attr-defined]
 
 
+class Sleeper(io.TextIOWrapper):
+    """A stream whose process goes to sleep as soon as it has said certain words; SIGCONT wakes it."""
+
+    def __init__(self, number: int, words: str) -> None:
+        super().__init__(os.fdopen(number, "wb"))
+        self.words = words
+
+    def write(self, text: str, /) -> int:
+        written = super().write(text)
+        if self.words in text:
+            self.flush()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return written
+
+
 def be_the_command(request: dict[str, Any], answer: int) -> None:
     """In the child: set the limits, run the command, tell how it ended."""
     faulthandler.disable()
@@ -103,7 +119,8 @@ def be_the_command(request: dict[str, Any], answer: int) -> None:
     os.environ.update(request.get("environment", {}))
     for name, number in (("stdout", 1), ("stderr", 2)):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.stdout = os.fdopen(1, "w")
+    sys.stderr = Sleeper(2, request["asleep_at"]) if "asleep_at" in request else os.fdopen(2, "w")
     if "file_bytes" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], resource.RLIM_INFINITY))
         # Killed in the middle of the write, or told that the disk is full.
@@ -185,7 +202,8 @@ def main() -> None:
             children[request["pid"]] = reading
         pid = request["pid"]
         if request.get("background"):
-            print(json.dumps({"pid": pid}), file=replies, flush=True)
+            asleep = "asleep_at" in request and os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+            print(json.dumps({"pid": pid, "asleep": asleep}), file=replies, flush=True)
             continue
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         status = os.waitstatus_to_exitcode(attend(pid, request))

@@ -165,8 +165,7 @@ def test_a_run_copied_to_another_seed_is_not_that_seeds(
 def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
     nursery: Any, fragile: Path, same: Same, tmp_path: Path, damage: str
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out")
-    child.stop_at("seed-0  epoch 3/3")
+    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-0  epoch 3/3")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     path = tmp_path / "out/fragile/runs/base/seed-0/checkpoint.pt"

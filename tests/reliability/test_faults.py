@@ -135,8 +135,7 @@ def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(
 def test_an_output_folder_removed_under_a_running_study_is_said_and_made_again(
     nursery: Any, fragile: Path, same: Same, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out")
-    child.stop_at("seed-1  epoch 1/3")
+    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-1  epoch 1/3")
     shutil.rmtree(tmp_path / "out")
     os.kill(child.pid, signal.SIGCONT)
     done = child.wait()
@@ -189,8 +188,7 @@ def test_running_out_of_memory_is_recorded_with_what_to_change(
 def test_a_clock_that_goes_backwards_changes_nothing(
     nursery: Any, fragile: Path, same: Same, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", clock="backwards")
-    child.stop_at("seed-0  epoch 2/3")
+    child = nursery.begin(tmp_path, fragile, "--out", "out", clock="backwards", asleep_at="seed-0  epoch 2/3")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     for path in (tmp_path / "out").rglob("*"):  # as if written long after today
@@ -228,8 +226,7 @@ def test_a_second_process_takes_what_is_free_and_names_the_holder_of_the_rest(
     nursery: Any, fragile: Path, same: Same, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = nursery.begin(tmp_path / "first", fragile, "--out", out)
-    first.stop_at("seed-0  epoch 1/3")
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out, asleep_at="seed-0  epoch 1/3")
     second = nursery.begin(tmp_path / "second", fragile, "--out", out)
     while "waiting for it" not in second.said:
         time.sleep(0.005)
@@ -249,8 +246,9 @@ def test_a_range_test_is_waited_for_by_those_who_need_it(nursery: Any, fragile: 
     study = tmp_path / "two.toml"
     study.write_text(text)
     out = tmp_path / "out"
-    first = nursery.begin(tmp_path / "first", study, "--out", out, "--seeds", "0")
-    first.stop_at("fragile/base  range test: ")
+    first = nursery.begin(
+        tmp_path / "first", study, "--out", out, "--seeds", "0", asleep_at="fragile/base  range test: "
+    )
     second = nursery.begin(tmp_path / "second", study, "--out", out, "--seeds", "0")
     while "waiting for it" not in second.said:
         time.sleep(0.005)
@@ -266,8 +264,7 @@ def test_a_folder_at_which_another_process_works_is_not_moved_aside(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = nursery.begin(tmp_path / "first", fragile, "--out", out)
-    first.stop_at("seed-0  epoch 1/3")
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out, asleep_at="seed-0  epoch 1/3")
     other = ("--set", "schedule.epochs=2", "--force")
     done = nursery.run(tmp_path / "second", fragile, "--out", out, *other)
     assert done.status == 1
@@ -283,8 +280,9 @@ def test_of_two_configurations_that_begin_together_the_second_is_refused(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = nursery.begin(tmp_path / "first", fragile, "--out", out, "--seeds", "0")
-    first.stop_at("fragile/base  range test: ")
+    first = nursery.begin(
+        tmp_path / "first", fragile, "--out", out, "--seeds", "0", asleep_at="fragile/base  range test: "
+    )
     other = ("--seeds", "1", "--set", "data.batch_size=40")
     second = nursery.begin(tmp_path / "second", fragile, "--out", out, *other)
     while "waiting for it" not in second.said:
@@ -359,8 +357,7 @@ def test_data_that_changed_between_runs_of_one_group_is_refused(
 
 
 def test_a_run_that_two_thread_counts_worked_on_says_so(nursery: Any, fragile: Path, tmp_path: Path) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", "--seeds", "0")
-    child.stop_at("seed-0  epoch 3/3")
+    child = nursery.begin(tmp_path, fragile, "--out", "out", "--seeds", "0", asleep_at="seed-0  epoch 3/3")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     two = {"environment": {"OMP_NUM_THREADS": "2"}}

@@ -66,8 +66,7 @@ def test_a_bomb_goes_off_where_it_is_unpickled(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_a_bomb_is_not_run_though_its_checksum_is_right(
     nursery: Any, fragile: Path, same: Same, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out")
-    child.stop_at("seed-0  epoch 3/3")
+    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-0  epoch 3/3")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     path = tmp_path / "out/fragile/runs/base/seed-0/checkpoint.pt"

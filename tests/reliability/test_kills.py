@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,10 +120,9 @@ def test_the_bytes_do_not_depend_on_the_process(
 def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(
     nursery: Any, fragile: Path, tmp_path: Path, number: int, moment: str
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out")
-    while moment not in child.said:
-        time.sleep(0.005)
+    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at=moment)
     os.kill(child.pid, number)
+    os.kill(child.pid, signal.SIGCONT)
     done = child.wait()
     assert done.status == 130
     assert done.stderr.splitlines()[-1] == "interrupted: the same command goes on where this one ended"
@@ -147,9 +145,7 @@ def test_an_interrupt_at_any_instant_is_one_line(
 def test_an_interrupted_and_a_killed_study_are_told_apart_from_finished_ones(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out")
-    while "seed-0  epoch 2/3" not in child.said:
-        time.sleep(0.005)
+    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-0  epoch 2/3")
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     done = nursery.run(tmp_path, fragile, "--out", "out", "--dry-run")
