@@ -28,12 +28,12 @@ from harness.study_file import load_study
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 KNOWN = ROOT / "studies" / "results.json"
-KEPT = ("study.toml", "report.md", "report.json", "tables/*.csv", "figures/*.png", "range_test/*.*")
-# Of a study of many variants, each with galleries of two megabytes, only what is about all of them.
+KEPT = ("study.toml", "report.json", "tables/*.csv", "range_test/*.*")
+KEPT_OF_FEW = ("report.md", "figures/*.png")
+# Of a study of many variants, each with galleries of two megabytes, only the figures about all of them.
 MANY = 5
-KEPT_OF_MANY = (
-    *("study.toml", "report.json", "tables/*.csv", "range_test/*.*"),
-    *(f"figures/{name}.png" for name in ("accuracy", "comparisons", "curves", "range_test_on_trial")),
+KEPT_OF_MANY = tuple(
+    f"figures/{name}.png" for name in ("accuracy", "comparisons", "curves", "range_test_on_trial")
 )
 LOSSLESS = "lossless.csv"
 # CIFAR-10's test rows that the copy measured here holds decoded from a JPEG; all its others are lossless.
@@ -46,6 +46,7 @@ ORDER = (
     "chapter11", "s11_l2", "assignment8", "s11_l1", "assignment10_adam",
     "ablations", "search", "lr_grid",
 )  # fmt: skip
+SPLITS = {"test": "test", "holdout": "hold-out"}
 HEADER = (
     "study", "variant", "published", "measured here", "published - measured, points", "n",
     "epochs, measured on", "95 % interval of the mean", "runs at the target", "without the 20 images",
@@ -73,7 +74,7 @@ def take_over(source: Path) -> Path:
         raise RunError(f"{source}: no run is finished")
     target = RESULTS / study.name
     shutil.rmtree(target, ignore_errors=True)
-    for pattern in KEPT_OF_MANY if len(study.recipes) >= MANY else KEPT:
+    for pattern in (*KEPT, *(KEPT_OF_MANY if len(study.recipes) >= MANY else KEPT_OF_FEW)):
         for file in sorted(source.glob(pattern)):
             place = target / file.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -153,10 +154,10 @@ def known() -> str:
     """``studies/results.json``: the variant with the highest mean of each study on a test split."""
     found = {}
     for folder in sorted(path.parent for path in RESULTS.glob("*/report.json")):
-        if load_study(folder / "study.toml").data.holdout is not None:
-            continue
         summary = pd.read_csv(folder / "tables" / "summary.csv")
-        summary = summary[summary.test_accuracy_mean.notna()]
+        summary = summary[summary.test_accuracy_mean.notna() & (summary.evaluated_on == "test")]
+        if summary.empty:
+            continue
         best = summary.loc[summary.test_accuracy_mean.idxmax()]
         std = None if pd.isna(best.test_accuracy_std) else float(best.test_accuracy_std)
         found[folder.name] = {
@@ -183,6 +184,7 @@ def _rows(folder: Path) -> Iterator[list[str]]:
             json.loads(file.read_text("utf-8")) for file in (folder / "runs" / found.variant).glob("*.json")
         ]
         accuracies = [record["metrics"]["test_accuracy"] for record in records]
+        epochs = sorted({str(record["metrics"]["epochs"]) for record in records})
         published = references[references.variant == found.variant]
         interval = "–"
         if pd.notna(found.test_accuracy_ci_low):
@@ -194,7 +196,7 @@ def _rows(folder: Path) -> Iterator[list[str]]:
             _text(accuracies, found.target),
             ", ".join(map(_judged, published.difference, published.plausible)) or "–",
             str(found.runs),
-            ", ".join(sorted({_measured_on(record) for record in records})),
+            f"{', '.join(epochs)}, {SPLITS[found.evaluated_on]}",
             interval,
             f"{found.reached} of {found.runs + found.failed} at {percent_text(found.target)}",
             "–"
@@ -210,12 +212,6 @@ def _text(accuracies: Sequence[float], target: float) -> str:
     accuracy = describe(list(accuracies))
     assert accuracy is not None
     return accuracy_text(accuracy, target, decimals=2)
-
-
-def _measured_on(record: dict[str, Any]) -> str:
-    images = record["provenance"]["data"]
-    split = {"test": "test", "holdout": "hold-out"}[images["evaluated_on"]]
-    return f"{record['metrics']['epochs']}, {split}"
 
 
 def _judged(difference: float, plausible: object) -> str:

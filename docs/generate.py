@@ -40,9 +40,6 @@ def study_file() -> str:
         "properties": top,
         "description": "Its first keys are the study's own; the rest is its recipe.",
     }
-    tables = [("The study itself", schema), *_tables(schema, schema, "")]
-    network = ('`[model]`, name = "custom_resnet"', CustomResNetOptions.model_json_schema())
-    tables.insert(1 + next(at for at, (title, _) in enumerate(tables) if title == "`[model]`"), network)
     parts = [
         "# The study file",
         MADE,
@@ -50,8 +47,15 @@ def study_file() -> str:
         "[study.schema.json](study.schema.json). Tables whose last row is *other keys* take the options of "
         "what they name.",
     ]
-    for title, found in tables:
+    for title, found in [("The study itself", schema), *_tables(schema, schema, "")]:
         parts += [f"## {title}", _prose(found.get("description", "")), _keys(found, schema)]
+        if title == "`[model]`":
+            network = CustomResNetOptions.model_json_schema()
+            parts += [
+                f'## {title}, name = "custom_resnet"',
+                _prose(network["description"]),
+                _keys(network, schema),
+            ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -62,10 +62,11 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     statistics take each group with its share of ``momentum``: together they weigh what a batch weighs.
     """
 
+    momentum: float
+
     def __init__(self, channels: int, ghost_batch: int, *, momentum: float) -> None:
         super().__init__(channels, momentum=momentum)
         self.ghost_batch = ghost_batch
-        self.step_momentum = momentum
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
@@ -82,7 +83,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
                 self.weight,
                 self.bias,
                 training=True,
-                momentum=self.step_momentum / groups,
+                momentum=self.momentum / groups,
                 eps=self.eps,
             )
             for group in torch.split(images, sizes)
