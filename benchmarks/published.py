@@ -113,9 +113,10 @@ def page() -> str:
         "# Results",
         "Made by `python -m benchmarks.published` from the tables beside it; not written by hand. ± is the "
         "standard deviation over seeds. Published numbers are single runs in float32, but for DavidNet's "
-        "median of 50. Searches are measured on images held out from the train split, so that the test split "
-        "decides nothing. Minutes are what passed on the clock, pauses for other work on the machine "
-        "included; an epoch's time alone on it is in [performance](../performance.md).",
+        "median of 50, whose recipe is annealed's variant davidnet. Searches are measured on images "
+        "held out from the train split, so that the test split decides nothing. Minutes are what passed on "
+        "the clock, pauses for other work on the machine included; an epoch's time alone on it is in "
+        "[performance](../performance.md).",
         table(HEADER, rows),
         f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in "
         f"the copy measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). The accuracy without "
@@ -198,13 +199,13 @@ def _rows(folder: Path) -> Iterator[list[str]]:
             str(found.runs),
             f"{', '.join(epochs)}, {SPLITS[found.evaluated_on]}",
             interval,
-            f"{found.reached} of {found.runs + found.failed} at {percent_text(found.target)}",
+            _unbroken(f"{found.reached} of {found.runs + found.failed} at {percent_text(found.target)}"),
             "–"
             if without is None
             else _text(without[without.variant == found.variant].lossless_accuracy, found.target),
             f"{int(found.parameters):,}",
             f"{found.seconds_mean / 60:.0f}",
-            ", ".join(sorted({_made_on(record["provenance"]) for record in records})),
+            ", ".join(sorted({_unbroken(_made_on(record["provenance"])) for record in records})),
         ]
 
 
@@ -218,6 +219,11 @@ def _judged(difference: float, plausible: object) -> str:
     """How far a published number lies from the mean, and whether the runs could give it, if judged."""
     judged = {"yes": ", plausible", "no": ", not plausible"}.get(str(plausible), "")
     return f"{100 * difference:+.2f}{judged}"
+
+
+def _unbroken(text: str) -> str:
+    """On one line: in a wide table a browser would break it into a word a line."""
+    return text.replace(" ", "\u00a0")
 
 
 def _made_on(provenance: dict[str, Any]) -> str:
