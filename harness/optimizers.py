@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -35,11 +36,24 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
         key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
     }
     try:
-        # capturable, foreach and the like are left to torch; lr=0 shows at once where a schedule is missing.
+        # lr=0 shows at once where a schedule is missing
+        options = _fused(known[config.name], options, model) | options
         optimizer: Optimizer = known[config.name](model.parameters(), lr=0.0, **options)
         return optimizer
     except Exception as error:  # whatever the optimizer's own checks raise
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+
+
+def _fused(optimizer: type[Optimizer], options: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """On CUDA one kernel for all parameters, where torch has it and the study does not choose for itself."""
+    known = inspect.signature(optimizer).parameters
+    own = {"foreach", "fused", "capturable", "differentiable"} & options.keys()
+    return {"fused": True} if "fused" in known and not own and _all_on_cuda(model) else {}
+
+
+def _all_on_cuda(model: nn.Module) -> bool:
+    parameters = list(model.parameters())
+    return bool(parameters) and all(each.is_cuda and each.is_floating_point() for each in parameters)
 
 
 def check_step(config: OptimizerConfig, where: str = "study") -> None:

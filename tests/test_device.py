@@ -13,11 +13,12 @@ import torch
 from harness.device import (
     autocast,
     memory_format,
+    one_thread,
     prepare,
     resolve_device,
     resolve_precision,
+    send,
     threads_for,
-    to_device,
     usable_cores,
 )
 from harness.errors import StudyError
@@ -210,4 +211,16 @@ def test_memory_that_is_kept_goes_back_when_released() -> None:
 
 
 def test_a_tensor_is_moved_unchanged() -> None:
-    assert torch.equal(to_device(torch.arange(3), "cpu"), torch.arange(3))
+    assert torch.equal(send(torch.arange(3), "cpu"), torch.arange(3))
+
+
+def test_one_thread_is_for_the_block_alone_also_where_it_raises() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ValueError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise ValueError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

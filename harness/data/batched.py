@@ -1,13 +1,14 @@
 """The common transforms on a whole batch of tensors: the same pixels as Albumentations, many times faster.
 
 Parameters are drawn from the distributions that Albumentations 2.0.8 draws from, for a whole batch and on the
-CPU, so that every device sees the same; a pure function then applies them. Neighbouring pads, crops and flips
-become two gathers, and images stay uint8 until they are normalised.
+CPU, so that every device sees the same; a pure function then applies them, on the device where the images
+are. Neighbouring pads, crops and flips become two gathers, and images stay uint8 until they are normalised.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,20 @@ class TensorPipeline:
 
         Args:
             images: uint8, ``(B, H, W, 3)``, on any device; not changed.
-            parameters: from :meth:`draw`.
+            parameters: from :meth:`draw`; best on the images' device, else they are copied there.
 
         Returns:
             float32, ``(B, 3, H', W')`` in channels_last memory, on the images' device.
         """
         given = images = images.contiguous()
+        device = images.device
         places: Places | None = None
         for step, drawn in zip(self.steps, parameters, strict=True):
+            drawn = None if drawn is None else drawn.to(device)
             if isinstance(step, Move):
                 if places is not None and None not in (places.fill, step.fill) and places.fill != step.fill:
                     images, places = places.gather(images), None
-                rows, columns = (torch.arange(length)[None] for length in images.shape[1:3])
+                rows, columns = (torch.arange(length, device=device)[None] for length in images.shape[1:3])
                 places = step.move(places or Places(rows, columns), drawn)
             else:
                 if places is not None:
@@ -70,7 +73,7 @@ class TensorPipeline:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the pixels of a batch come from, while it is only moved: on the CPU, -1 outside of the image.
+    """Where the pixels of a batch come from, while it is only moved; -1 is outside of the image.
 
     Args:
         rows: source row of each row, int64 ``(B or 1, H')``.
@@ -85,18 +88,21 @@ class Places:
     def gather(self, images: Tensor) -> Tensor:
         """The moved ``(B, H', W', 3)`` images."""
         batch, height, width, channels = images.shape
+        device = images.device
         source = images.view(batch * height, width * channels)
-        rows = torch.where(self.rows < 0, batch * height, torch.arange(batch)[:, None] * height + self.rows)
+        first_rows = torch.arange(batch, device=device)[:, None] * height
+        rows = torch.where(self.rows < 0, batch * height, first_rows + self.rows)
         columns = torch.where(self.columns < 0, width, self.columns)
         if self.fill is not None:  # one more column of it, and one more row
-            colour = source.new_tensor(self.fill)
+            colour = _constant(self.fill, source.dtype, device)
             source = torch.cat([source, colour.expand(batch * height, channels)], dim=1)
             source = torch.cat([source, colour.repeat(width + 1)[None]])
         # Whole rows, then the values in them: pixels of three bytes are slow to move one by one.
-        moved = source.index_select(0, rows.view(-1).to(images.device))
-        values = (columns[:, :, None] * channels + torch.arange(channels)).view(len(columns), 1, -1)
+        moved = source.index_select(0, rows.view(-1))
+        channel = torch.arange(channels, device=device)
+        values = (columns[:, :, None] * channels + channel).view(len(columns), 1, -1)
         shape = (batch, rows.shape[1], values.shape[2])
-        moved = moved.view(*shape[:2], -1).gather(2, values.to(images.device).expand(shape))
+        moved = moved.view(*shape[:2], -1).gather(2, values.expand(shape))
         return moved.view(*shape[:2], columns.shape[1], channels)
 
 
@@ -124,15 +130,9 @@ class Pad:
         return Places(rows, columns, places.fill if self.fill is None else self.fill)
 
     def _extend(self, sources: Tensor, before: int, after: int) -> Tensor:
-        import cv2
-
-        length = sources.shape[1]
         extended = torch.nn.functional.pad(sources, (1, 0), value=-1)  # what lies outside comes first
-        border = self.transform.border_mode
-        places = [
-            cv2.borderInterpolate(place, length, border) + 1 for place in range(-before, length + after)
-        ]
-        return extended[:, places]
+        places = _border(before, sources.shape[1], after, self.transform.border_mode)
+        return extended.index_select(1, _constant(places, torch.int64, sources.device))
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,9 @@ class Crop:
         assert parameters is not None
         top, left = parameters.unsqueeze(2).unbind(1)
         batch = len(parameters)
-        rows = places.rows.expand(batch, -1).gather(1, top + torch.arange(self.height))
-        columns = places.columns.expand(batch, -1).gather(1, left + torch.arange(self.width))
+        device = parameters.device
+        rows = places.rows.expand(batch, -1).gather(1, top + torch.arange(self.height, device=device))
+        columns = places.columns.expand(batch, -1).gather(1, left + torch.arange(self.width, device=device))
         return Places(rows, columns, places.fill)
 
 
@@ -231,16 +232,17 @@ class Dropout:
         assert parameters is not None
         batch, height, width, channels = images.shape
         device, dtype = images.device, images.dtype
-        fill = torch.tensor(self.fill, dtype=dtype, device=device).repeat(width)
-        x = torch.arange(width).repeat_interleave(channels)
-        y = torch.arange(height)
+        fill = _constant(self.fill, dtype, device).repeat(width)
+        x = torch.arange(width * channels, device=device) // channels
+        y = torch.arange(height, device=device)
+        first_kinds = 2 * torch.arange(batch, device=device)[:, None]
         cut = images.view(batch * height, width * channels)
         for hole in parameters.unbind(1):
             x_min, y_min, x_max, y_max = hole[:, :, None].unbind(1)
-            inside = ((x >= x_min) & (x < x_max)).to(device, dtype)
+            inside = ((x >= x_min) & (x < x_max)).to(dtype)
             # An image has two kinds of rows, beside the hole and through it; each row picks its kind.
             crossed = ((y >= y_min) & (y < y_max)).long()
-            kinds = (2 * torch.arange(batch)[:, None] + crossed).view(-1).to(device)
+            kinds = (first_kinds + crossed).view(-1)
             keep = torch.stack([torch.ones_like(inside), 1 - inside], dim=1).view(2 * batch, -1)
             keep = keep.index_select(0, kinds)
             if any(self.fill):
@@ -264,8 +266,8 @@ class Normalize:
     def apply(self, images: Tensor, parameters: Tensor | None) -> Tensor:
         batch, height, width, _ = images.shape
         # Whole images as rows: arithmetic along 3 channels is not vectorised.
-        mean = torch.tensor(self.mean, device=images.device).repeat(height * width)
-        factor = torch.tensor(self.factor, device=images.device).repeat(height * width)
+        mean = _constant(self.mean, torch.float32, images.device).repeat(height * width)
+        factor = _constant(self.factor, torch.float32, images.device).repeat(height * width)
         return images.to(torch.float32).view(batch, -1).sub_(mean).mul_(factor).view(images.shape)
 
 
@@ -359,6 +361,20 @@ def _flip_probabilities(transform: Any, forced: bool = False) -> np.ndarray | No
         return None
     mixed: np.ndarray = (1 - p) * np.eye(4)[0] + p * result
     return mixed
+
+
+@lru_cache(maxsize=1000)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A small tensor that is copied to the device once: a copy at every batch would wait for the device."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=1000)
+def _border(before: int, length: int, after: int, mode: int) -> tuple[int, ...]:
+    """Which of ``length`` places, counted from 1, each place of a padded row repeats; 0 is none of them."""
+    import cv2
+
+    return tuple(cv2.borderInterpolate(place, length, mode) + 1 for place in range(-before, length + after))
 
 
 def _below(choices: Tensor, generator: torch.Generator) -> Tensor:

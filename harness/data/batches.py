@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
@@ -15,13 +17,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.data.arrays import Split
 from harness.data.augment import reference_pipeline, seed_pipeline
-from harness.data.batched import TensorPipeline, tensor_pipeline
+from harness.data.batched import Parameters, TensorPipeline, tensor_pipeline
+from harness.device import one_thread, send
 from harness.seeding import derive_seed, generator
 
 if TYPE_CHECKING:
     import albumentations as A
     from numpy.typing import NDArray
 
+DRAWN_AHEAD = 65_536  # images whose order and augmentation are drawn together
+AUGMENTED_BYTES = 128 << 20  # float32 images that a GPU augments at once
+_drawing = ThreadPoolExecutor(1, "draw")  # makes no thread before it has work
 # Splits that lie on an accelerator, shared by all batches made of them and freed with the last of these.
 _resident: WeakValueDictionary[tuple[str, str, str], Tensor] = WeakValueDictionary()
 
@@ -72,12 +78,17 @@ class Batches:
         self._workers = workers
         self._part = part
         self._epoch = 1
+        self._ahead = max(1, DRAWN_AHEAD // batch_size)
+        self._coming: dict[tuple[int, int], Future[_Draws]] = {}
         self._pipeline = None if reference else tensor_pipeline(transforms)
         self.path = "albumentations" if self._pipeline is None else "tensor"
         # Other accelerators than CUDA are handed finished batches: their gathers are slower than the CPU's.
         home = self._device if self._device.type == "cuda" and self._pipeline else torch.device("cpu")
         self._images = _resident_tensor(split, "images", home)
         self._labels = _resident_tensor(split, "labels", home)
+        # A GPU takes many batches at once, in few large kernels; a processor has one in its cache.
+        of_a_batch = batch_size * self._images[0].numel() * 4
+        self._at_once = max(1, AUGMENTED_BYTES // of_a_batch) if home.type == "cuda" else 1
 
     def __len__(self) -> int:
         return -(-len(self._split) // self._batch_size)
@@ -87,29 +98,60 @@ class Batches:
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch = self._epoch
+        if self._pipeline is None:
+            for images, indices in self._through_albumentations(self._parts(epoch)):
+                yield self._sent(images), self._sent(self._labels.index_select(0, indices))
+            return
+        for first in range(0, len(self), self._ahead):
+            for block in self._drawn(epoch, first).of_few_batches(self._at_once):
+                with one_thread():
+                    images = self._images.index_select(0, block.indices)
+                    images = self._pipeline.apply(images, block.parameters)
+                    labels = self._labels.index_select(0, block.indices)
+                for batch in zip(images.split(block.sizes), labels.split(block.sizes), strict=True):
+                    yield self._sent(batch[0]), self._sent(batch[1])
+
+    def _parts(self, epoch: int) -> tuple[Tensor, ...]:
+        """The indices of each batch's images."""
         if self._shuffle:
-            draws = generator(self._seed, f"{self._purpose}/shuffle", self._epoch)
+            draws = generator(self._seed, f"{self._purpose}/shuffle", epoch)
             order = torch.randperm(len(self._split), generator=draws)
         else:
             order = torch.arange(len(self._split))
-        parts = torch.split(order, self._batch_size)
-        batches = self._on_tensors(parts) if self._pipeline else self._through_albumentations(parts)
-        for images, indices in batches:
-            labels = self._labels.index_select(0, indices.to(self._labels.device))
-            yield images.to(self._device), labels.to(self._device)
+        return torch.split(order, self._batch_size)
 
-    def _on_tensors(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn(self, epoch: int, first: int) -> _Draws:
+        """The draws of a block of batches, where the images are.
+
+        On CUDA those of the block that follows are made meanwhile, so that the device never waits for them.
+        """
+        if not self._images.is_cuda:
+            return self._draw(epoch, first)
+        coming = self._coming.pop((epoch, first), None)
+        draws = coming.result() if coming else self._draw(epoch, first)
+        following = (epoch, first + self._ahead) if first + self._ahead < len(self) else (epoch + 1, 0)
+        self._coming = {following: _drawing.submit(self._draw, *following)}
+        return draws.sent(self._images.device)
+
+    def _draw(self, epoch: int, first: int) -> _Draws:
         pipeline = cast(TensorPipeline, self._pipeline)
         height, width = self._images.shape[1:3]
-        purpose, epoch = f"{self._purpose}/augment", self._epoch
-        for batch, indices in enumerate(parts):
-            draws = generator(self._seed, purpose, epoch, batch)
-            drawn = pipeline.draw(len(indices), height, width, draws)
-            mine = self._mine(len(indices))
-            parameters = tuple(None if each is None else each[mine] for each in drawn)
-            indices = indices[mine]
-            images = self._images.index_select(0, indices.to(self._images.device))
-            yield pipeline.apply(images, parameters), indices
+        indices, parameters = [], []
+        with one_thread():
+            parts = self._parts(epoch)[first : first + self._ahead]
+            for batch, part in enumerate(parts, first):
+                draws = generator(self._seed, f"{self._purpose}/augment", epoch, batch)
+                mine = self._mine(len(part))
+                drawn = pipeline.draw(len(part), height, width, draws)
+                indices.append(part[mine])
+                parameters.append([None if each is None else each[mine] for each in drawn])
+            joined = [None if each[0] is None else torch.cat(each) for each in zip(*parameters, strict=True)]
+        return _Draws(torch.cat(indices), tuple(joined), [len(part) for part in indices])
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """On the device; the host does not wait for a GPU to have it."""
+        return send(tensor, self._device)
 
     def _through_albumentations(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         purpose = f"{self._purpose}/augment"
@@ -130,6 +172,41 @@ class Batches:
         """Which images of a batch are this process's."""
         number, parts = self._part
         return slice(images * number // parts, images * (number + 1) // parts)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What was drawn for some batches of an epoch.
+
+    Attributes:
+        indices: int64 ``(N,)``, the images of these batches, one batch after another.
+        parameters: those of their augmentation, an entry a step, with N in front.
+        sizes: images of each batch.
+    """
+
+    indices: Tensor
+    parameters: Parameters
+    sizes: list[int]
+
+    def sent(self, device: torch.device) -> _Draws:
+        """On a device, by one copy for which the host does not wait."""
+        there = [self.indices, *(each for each in self.parameters if each is not None)]
+        table = torch.cat([each.flatten(1) if each.ndim > 1 else each[:, None] for each in there], dim=1)
+        columns = iter(send(table.to(torch.int32), device).split([each[0].numel() for each in there], dim=1))
+        indices = next(columns)[:, 0].long()
+        parameters = tuple(
+            None if each is None else next(columns).long().reshape(each.shape) for each in self.parameters
+        )
+        return _Draws(indices, parameters, self.sizes)
+
+    def of_few_batches(self, batches: int) -> Iterator[_Draws]:
+        """The same in parts of so many batches."""
+        start = 0
+        for first in range(0, len(self.sizes), batches):
+            sizes = self.sizes[first : first + batches]
+            these = slice(start, start := start + sum(sizes))
+            parameters = tuple(None if each is None else each[these] for each in self.parameters)
+            yield _Draws(self.indices[these], parameters, sizes)
 
 
 class _Augmented(Dataset[tuple[Tensor, Tensor]]):

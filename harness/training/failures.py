@@ -34,13 +34,16 @@ def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
 
     On a CPU at that iteration; elsewhere looking at a loss waits for the device: at the end of its epoch.
     """
-    first = torch.full((), torch.inf, device=device)
+    first, never, step = (torch.full((), value, device=device) for value in (torch.inf, torch.inf, 0.0))
     looked_at = Events.ITERATION_COMPLETED if device == "cpu" else Events.EPOCH_COMPLETED
+
+    def begin(engine: Engine) -> None:
+        step.fill_(engine.state.iteration)
 
     def note(engine: Engine) -> None:
         output: Any = engine.state.output
-        loss = output["loss"]
-        torch.minimum(first, torch.where(loss.isfinite(), torch.inf, engine.state.iteration), out=first)
+        step.add_(1)  # counted on the device: a number sent there would wait for it
+        torch.minimum(first, torch.where(output["loss"].isfinite(), never, step), out=first)
 
     def look(engine: Engine) -> None:
         worst = float(idist.all_reduce(first.clone(), "MIN"))
@@ -48,6 +51,7 @@ def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
             iteration = int(worst)
             raise NonFiniteLoss(iteration, 1 + (iteration - 1) // (engine.state.epoch_length or 1))
 
+    trainer.add_event_handler(Events.EPOCH_STARTED, begin)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
     trainer.add_event_handler(looked_at, look)
 

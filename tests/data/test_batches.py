@@ -123,6 +123,41 @@ def test_in_file_order_it_is_still_augmented_anew(options):
     assert not torch.equal(*halves)
 
 
+@pytest.mark.parametrize("at_once", [2, 100])
+@pytest.mark.parametrize("ahead", [1, 3, 100])
+@pytest.mark.parametrize("transforms", [TRAIN, TEST])
+def test_neither_drawing_ahead_nor_many_batches_at_once_changes_a_batch(ahead, at_once, transforms):
+    settings = {"shuffle": True, "seed": 1}
+    usual = Batches(SPLIT, transforms, 16, **settings)
+    many = Batches(SPLIT, transforms, 16, **settings)
+    many._ahead, many._at_once = ahead, at_once
+    for epoch in (1, 2):
+        usual.set_epoch(epoch)
+        many.set_epoch(epoch)
+        assert equal(list(usual), list(many))
+
+
+@pytest.mark.parametrize("transforms", [TRAIN, TEST])
+def test_draws_that_are_sent_in_one_table_arrive_as_they_were(transforms):
+    draws = Batches(SPLIT, transforms, 16, seed=1, shuffle=True)._draw(1, 1)
+    there = draws.sent(torch.device("cpu"))
+    assert there.sizes == draws.sizes == [16, 16, 2]
+    assert torch.equal(there.indices, draws.indices)
+    for sent, given in zip(there.parameters, draws.parameters, strict=True):
+        assert (sent is None) == (given is None)
+        assert sent is None or (sent.dtype == given.dtype and torch.equal(sent, given))
+
+
+def test_making_a_batch_leaves_the_number_of_threads_to_the_training():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for _ in Batches(SPLIT, TRAIN, 16, seed=1, shuffle=True):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("other", [{"seed": 2}, {"purpose": "range_test"}])
 def test_each_epoch_seed_and_purpose_has_its_own_order(other):
     first, second = epochs(2, transforms=TEST)

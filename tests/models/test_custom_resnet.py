@@ -210,6 +210,25 @@ def test_ghost_batch_norm_normalises_each_group_as_batch_norm_does_alone() -> No
     assert not torch.allclose(ghost(x), nn.BatchNorm2d(3)(x))
 
 
+def test_all_groups_at_once_are_what_one_after_another_are() -> None:
+    x = torch.randn(12, 3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 1
+    one_by_one, at_once = (GhostBatchNorm2d(3, 4, momentum=0.3) for _ in range(2))
+    with torch.no_grad():
+        for layer in (one_by_one, at_once):
+            layer.weight.copy_(torch.tensor([0.5, 2.0, -1.0]))
+            layer.bias.copy_(torch.tensor([0.1, 0.0, 3.0]))
+    found = []
+    for layer, compute in ((one_by_one, one_by_one), (at_once, lambda x: at_once._at_once(x, 3))):
+        given = x.float().contiguous(memory_format=torch.channels_last).requires_grad_()
+        for _ in range(2):
+            output = compute(given)
+        (output * torch.arange(output.numel()).view_as(output)).sum().backward()
+        assert output.shape == x.shape and output.dtype == torch.float32
+        found.append((output, given.grad, layer.weight.grad, layer.running_mean, layer.running_var))
+    for expected, actual in zip(*found, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
 def test_a_batch_weighs_in_ghost_statistics_what_it_weighs_in_ordinary_ones() -> None:
     ghost, whole = GhostBatchNorm2d(3, 8, momentum=0.02), nn.BatchNorm2d(3, momentum=0.02)
     generator = torch.Generator().manual_seed(1)
