@@ -109,7 +109,8 @@ class Batches:
                     images = self._images.index_select(0, block.indices)
                     images = self._pipeline.apply(images, block.parameters)
                     labels = self._labels.index_select(0, block.indices)
-                for batch in zip(images.split(block.sizes), labels.split(block.sizes), strict=True):
+                sizes = block.sizes
+                for batch in zip(images.split_with_sizes(sizes), labels.split_with_sizes(sizes), strict=True):
                     yield self._sent(batch[0]), self._sent(batch[1])
 
     def _parts(self, epoch: int) -> tuple[Tensor, ...]:
@@ -192,7 +193,8 @@ class _Draws:
         """On a device, by one copy for which the host does not wait."""
         there = [self.indices, *(each for each in self.parameters if each is not None)]
         table = torch.cat([each.flatten(1) if each.ndim > 1 else each[:, None] for each in there], dim=1)
-        columns = iter(send(table.to(torch.int32), device).split([each[0].numel() for each in there], dim=1))
+        widths = [each[0].numel() for each in there]
+        columns = iter(send(table.to(torch.int32), device).split_with_sizes(widths, dim=1))
         indices = next(columns)[:, 0].long()
         parameters = tuple(
             None if each is None else next(columns).long().reshape(each.shape) for each in self.parameters

@@ -97,7 +97,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
         There a kernel for each of many small groups costs more than it computes; on a CPU it costs nothing.
         """
-        grouped = images.unflatten(0, (groups, -1)).float()
+        grouped = torch.unflatten(images, 0, (groups, -1)).float()
         variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * torch.rsqrt(variance + self.eps)
         normalised = (grouped - mean) * scale + self.bias[:, None, None]
@@ -112,7 +112,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
             for running, found in ((self.running_mean, mean.view(groups, -1)), (self.running_var, unbiased)):
                 assert running is not None
                 running.mul_(kept).add_((weights * found).sum(0))
-        return normalised.to(images.dtype).flatten(0, 1)
+        return torch.flatten(normalised.to(images.dtype), 0, 1)
 
 
 class ConvBlock(nn.Sequential):

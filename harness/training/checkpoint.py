@@ -1,10 +1,16 @@
-"""Epoch checkpoints: ignite's ``Checkpoint`` with a save handler that is atomic, durable and checksummed."""
+"""Checkpoints: ignite's ``Checkpoint`` with a save handler that is atomic, durable and checksummed.
+
+A checkpoint is written after an epoch, beside the training, and as often as its cost allows.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +23,114 @@ from harness.errors import RunError
 from harness.files import open_regular
 from harness.store import atomic_write
 
+SHARE = 0.05  # of a run's time that its checkpoints may take
+
 
 class DamagedCheckpoint(RunError):
     """A checkpoint that is not what was written."""
 
 
-class AtomicSaver(BaseSaveHandler):
-    """Writes one file: a line with the SHA-256 of the rest, then what ``torch.save`` makes."""
+class Writer:
+    """Writes files beside the training: one after another, in a thread of its own.
 
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
-        self.digest = digest
+    An error is raised by the next call, or at the end of the ``with`` block, which waits for the last file.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "write")
+        self._begun: list[Future[None]] = []
+
+    def write(self, work: Callable[[], None]) -> Future[None]:
+        """Do the work after all that was handed over before."""
+        self._raise_failed()
+        self._begun.append(self._thread.submit(work))
+        return self._begun[-1]
+
+    def _raise_failed(self) -> None:
+        ended = [work for work in self._begun if work.done()]
+        self._begun = [work for work in self._begun if work not in ended]
+        for work in ended:
+            work.result()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._raise_failed()
+
+
+class CheckpointSaver(BaseSaveHandler):
+    """Writes one file: a line with the SHA-256 of the rest, then what ``torch.save`` makes.
+
+    Args:
+        path: of the file.
+        digest: whose state it is.
+        writer: writes a copy of the state, while the training changes the state itself.
+        share: of the time since the last one that the next one may cost; the first costs nothing yet.
+    """
+
+    def __init__(self, path: Path, digest: str, writer: Writer, share: float = SHARE) -> None:
+        self.path, self.digest, self.writer, self.share = path, digest, writer, share
+        self.last: Future[None] | None = None
+        self.began, self.seconds = time.perf_counter(), 0.0
+
+    def due(self) -> bool:
+        """Whether the last one is written, and long enough ago."""
+        if self.share >= 1:
+            return True
+        written = self.last is None or self.last.done()
+        return written and self.seconds <= self.share * (time.perf_counter() - self.began)
 
     def __call__(
         self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Replace the checkpoint by a newer one."""
+        """Have the checkpoint replaced by a newer one."""
+        self.began = time.perf_counter()
+        self.last = self.writer.write(partial(self._write, _copy(checkpoint)))
+
+    def _write(self, state: Mapping[str, Any]) -> None:
         buffer = io.BytesIO()
-        torch.save({"digest": self.digest, "state": dict(checkpoint)}, buffer)
+        torch.save({"digest": self.digest, "state": state}, buffer)
         content = buffer.getvalue()
         atomic_write(self.path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        self.seconds = time.perf_counter() - self.began
 
     def remove(self, filename: str) -> None:
-        """Nothing to do: the newer checkpoint has replaced the older one."""
+        """Do nothing: the newer checkpoint has replaced the older one."""
 
 
-def attach_checkpoint(trainer: Engine, state: Mapping[str, Any], path: Path, digest: str) -> None:
-    """Write a checkpoint after every epoch but the last, after which the run itself is written."""
+def _copy(state: Any) -> Any:
+    """A state that the training does not change, its tensors in the host's memory."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: _copy(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(_copy, state))
+    return state
 
-    def unfinished(engine: Engine, epoch: int) -> bool:
-        return epoch < (engine.state.max_epochs or 0)
 
-    checkpoint = Checkpoint(dict(state), AtomicSaver(path, digest), n_saved=None)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=unfinished), checkpoint)
+def attach_checkpoint(
+    trainer: Engine, state: Mapping[str, Any], path: Path, digest: str, writer: Writer, share: float = SHARE
+) -> None:
+    """Write a checkpoint after an epoch where one is due; after the last epoch the run itself is written.
+
+    Args:
+        share: of the training's time that checkpoints may take; 1 writes one after every epoch.
+    """
+    saver = CheckpointSaver(path, digest, writer, share)
+
+    def wanted(engine: Engine, epoch: int) -> bool:
+        return epoch < (engine.state.max_epochs or 0) and saver.due()
+
+    checkpoint = Checkpoint(dict(state), saver, n_saved=None)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=wanted), checkpoint)
 
 
 def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
-    """Put everything back as it was after the last full epoch.
+    """Put everything back as it was when the checkpoint was made.
 
     Returns:
         False where there is no checkpoint.

@@ -33,7 +33,7 @@ from harness.seeding import derive_seed, global_seed
 from harness.store import RunFolder, atomic_write, digest, write_record
 from harness.trackers import Guarded
 from harness.training import group
-from harness.training.checkpoint import attach_checkpoint, load_checkpoint
+from harness.training.checkpoint import Writer, attach_checkpoint, load_checkpoint
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,
@@ -259,7 +259,8 @@ def _train(
         log.rows.append(row)
         engine.state.metrics |= row
         if group.leads():
-            atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
+            history = _csv(HISTORY_COLUMNS, log.rows)
+            writer.write(lambda: atomic_write(folder.path / "history.csv", history))
         say(epoch_line(folder.name, epochs, row))
 
     state = {
@@ -272,8 +273,9 @@ def _train(
     }
     # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
     owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
+    writer = Writer()
     if group.leads():
-        attach_checkpoint(trainer, state, folder.checkpoint_file, owner)
+        attach_checkpoint(trainer, state, folder.checkpoint_file, owner, writer)
     try:
         if load_checkpoint(folder.checkpoint_file, state, owner):
             say(f"{folder.name}  goes on after epoch {len(log.rows)} of {epochs}")
@@ -288,7 +290,7 @@ def _train(
         tracker.follow(variant, folder, trainer, optimizer, say)
     done = len(log.rows)
     watch = Profile(trainer, device) if profile and done < epochs else None
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with writer, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         if done < epochs:
             trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
         else:  # killed between the last epoch and the end of the run

@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import pickle
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,13 @@ from harness.config import Loss, OneCycle
 from harness.errors import RunError
 from harness.schedule import lr_milestones, momentum_milestones, resolve_rates
 from harness.seeding import derive_seed, global_seed
-from harness.training.checkpoint import DamagedCheckpoint, attach_checkpoint, load_checkpoint
+from harness.training.checkpoint import (
+    CheckpointSaver,
+    DamagedCheckpoint,
+    Writer,
+    attach_checkpoint,
+    load_checkpoint,
+)
 from harness.training.engines import attach_schedule, create_loss, create_trainer
 
 EPOCHS, STEPS = 4, 3
@@ -39,7 +47,7 @@ class Killed(BaseException):
 class Bench:
     """A tiny training with everything that a checkpoint holds."""
 
-    def __init__(self, path: Path, optimizer: str = "SGD", digest: str = "ours") -> None:
+    def __init__(self, path: Path, optimizer: str = "SGD", digest: str = "ours", share: float = 1.0) -> None:
         self.path, self.digest = path, digest
         with global_seed(0, "test"):
             self.model = nn.Sequential(
@@ -63,7 +71,8 @@ class Bench:
         )
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self.note)
         self.state = {"trainer": self.trainer, "model": self.model, "optimizer": self.optimizer, **handlers}
-        attach_checkpoint(self.trainer, self.state, path, digest)
+        self.writer = Writer()
+        attach_checkpoint(self.trainer, self.state, path, digest, self.writer, share)
 
     def note(self) -> None:
         group = self.optimizer.param_groups[0]
@@ -77,7 +86,7 @@ class Bench:
                     raise Killed
 
             self.trainer.add_event_handler(Events.ITERATION_COMPLETED, kill)
-        with torch.random.fork_rng(devices=[]):
+        with self.writer, torch.random.fork_rng(devices=[]):
             self.trainer.run(BATCHES, max_epochs=EPOCHS)
         return self
 
@@ -121,6 +130,7 @@ def test_there_is_a_checkpoint_after_every_epoch_but_the_last_and_no_other_file(
     bench, seen = Bench(tmp_path / "checkpoint.pt"), []
 
     def note() -> None:
+        bench.writer.write(lambda: None).result()  # all before it is written
         content = bench.path.read_bytes() if bench.path.exists() else b""
         seen.append(hashlib.sha256(content).hexdigest())
         assert {path.name for path in tmp_path.iterdir()} <= {"checkpoint.pt"}
@@ -128,6 +138,81 @@ def test_there_is_a_checkpoint_after_every_epoch_but_the_last_and_no_other_file(
     bench.trainer.add_event_handler(Events.EPOCH_COMPLETED, note)
     bench.run()
     assert len(set(seen[:3])) == 3 and seen[3] == seen[2]
+
+
+def test_checkpoints_take_no_more_than_their_share_of_the_time(tmp_path: Path) -> None:
+    with Writer() as writer:
+        saver = CheckpointSaver(tmp_path / "checkpoint.pt", "ours", writer, share=0.1)
+        assert saver.due(), "the first costs nothing yet"
+        saver({}, "")
+        assert saver.last is not None
+        saver.last.result()
+        assert saver.seconds > 0
+        for since, due in ((5.0, False), (9.0, False), (11.0, True)):
+            saver.seconds, saver.began = 1.0, time.perf_counter() - since
+            assert saver.due() == due
+
+
+def test_none_is_due_while_the_last_one_is_being_written(tmp_path: Path) -> None:
+    go = threading.Event()
+    with Writer() as writer:
+        saver = CheckpointSaver(tmp_path / "checkpoint.pt", "ours", writer)
+        writer.write(go.wait)
+        saver({}, "")
+        assert saver.seconds == 0 and not saver.due()
+        go.set()
+        assert saver.last is not None
+        saver.last.result()
+        saver.began -= 1000
+        assert saver.due()
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+def test_a_training_killed_long_after_its_last_checkpoint_goes_on_to_the_same_bits(
+    tmp_path: Path, epoch: int
+) -> None:
+    whole = Bench(tmp_path / "whole.pt").run()
+    bench = Bench(tmp_path / "killed.pt", share=1e-9)  # one after the first epoch, and no other
+    with pytest.raises(Killed):
+        bench.run(kill_in=epoch)
+    resumed = Bench(bench.path)
+    assert resumed.load() and resumed.trainer.state.epoch == 1
+    assert resumed.run().bytes() == whole.bytes()
+
+
+def test_what_is_written_is_the_state_at_the_end_of_the_epoch_though_the_training_goes_on(
+    tmp_path: Path,
+) -> None:
+    go = threading.Event()
+    tensor, numbers = torch.zeros(3), [1]
+    with Writer() as writer:
+        writer.write(go.wait)
+        CheckpointSaver(tmp_path / "checkpoint.pt", "ours", writer)({"a": {"t": tensor, "n": numbers}}, "")
+        tensor.fill_(7)
+        numbers.append(2)
+        go.set()
+    saved = torch.load(io.BytesIO((tmp_path / "checkpoint.pt").read_bytes().partition(b"\n")[2]))
+    assert torch.equal(saved["state"]["a"]["t"], torch.zeros(3)) and saved["state"]["a"]["n"] == [1]
+
+
+def test_what_cannot_be_written_is_raised_by_the_next_call_and_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for calls in (1, 2):
+        with pytest.raises(RunError, match="checkpoint.pt: cannot be written"), Writer() as writer:
+            saver = CheckpointSaver(tmp_path / "file" / "checkpoint.pt", "ours", writer)
+            for _ in range(calls):
+                saver({}, "")
+                assert saver.last is not None
+                saver.last.exception()
+            assert calls == 1, "the second call raises"
+
+
+def test_the_end_waits_for_the_last_file_also_after_an_interrupt(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Writer() as writer:
+        writer.write(lambda: time.sleep(0.2))
+        writer.write(lambda: (tmp_path / "done").touch())
+        raise KeyboardInterrupt
+    assert (tmp_path / "done").exists()
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:
