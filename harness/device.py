@@ -8,6 +8,8 @@ import platform
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -45,10 +47,10 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_precision(name: str, device: str) -> str:
-    """``"auto"`` -> the fast precision that this device does well.
+    """``"auto"`` -> the precision that this device says it does fast.
 
     CUDA: bfloat16 where the GPU has it, else float16. CPU: bfloat16 where it multiplies matrices in it
-    (AMX or AVX-512 BF16), else float32. MPS: float32.
+    (AMX or AVX-512 BF16), else float32; whether it is faster, :mod:`harness.compute` measures. MPS: float32.
 
     Raises:
         StudyError: float16 on a CPU, whose backward pass torch does not support well.
@@ -72,8 +74,26 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 
 def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
-    """The network, or what ``torch.compile`` makes of it: the same weights, compiled once for all seeds."""
-    return cast(nn.Module, torch.compile(model, dynamic=False)) if compiled else model
+    """The network, or what ``torch.compile`` makes of it: the same weights, compiled once for all seeds.
+
+    What was compiled is kept on disk, so that the next process begins with it. Where algorithms have to be
+    deterministic, kernels are not chosen by timing them: two processes would choose differently.
+    """
+    if not compiled:
+        return model
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder()))
+    import torch._inductor.config as inductor
+
+    if hasattr(inductor, "deterministic"):
+        inductor.deterministic = torch.are_deterministic_algorithms_enabled()
+    return cast(nn.Module, torch.compile(model, dynamic=False))
+
+
+def compiled_folder() -> Path:
+    """Return where compiled networks are kept: ``compiled`` in the user's cache folder."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("harness", appauthor=False) / "compiled"
 
 
 def memory_format(device: str) -> torch.memory_format:
@@ -134,6 +154,16 @@ def threads_for(runs_at_once: int, cores: int | None = None) -> int:
 def usable_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def processor() -> str:
+    """Return the processor's name; platform.processor() is often empty on Linux."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def synchronize(device: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Recipe, Study
@@ -18,6 +19,7 @@ from harness.store import RunFolder, StudyFolder, digest
 if TYPE_CHECKING:
     from torch import nn
 
+    from harness.compute import Compute
     from harness.models.summary import LayerRow
 
 LARGEST_IMAGE = 1024  # pixels of a side; as large as data.image_size may be
@@ -31,7 +33,7 @@ class Variant:
         recipe: as validated; its ``augment`` is replaced by the resolved pipelines below.
         train_transforms, test_transforms: with their Normalize.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
-        precision: never ``"auto"``.
+        compute: precision, memory format, compiled or not.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
     """
@@ -42,13 +44,18 @@ class Variant:
     train_transforms: list[dict[str, Any]]
     test_transforms: list[dict[str, Any]]
     device: str
-    precision: str
+    compute: Compute
     classes: tuple[str, ...]
     train_images: int
     identity: dict[str, Any]
     digest: str
     outline: Outline
     devices: int = 1
+
+    @property
+    def precision(self) -> str:
+        """Never ``"auto"``."""
+        return self.compute.precision
 
     @property
     def steps_per_epoch(self) -> int:
@@ -90,11 +97,20 @@ def make_plan(
         DataError: the data cannot be had.
     """
     chosen = choose_variants(study, variants)
-    resolved = tuple(
-        resolve_variant(study, name, load_data(study.recipes[name]), device=device, devices=devices)
-        for name in chosen
-    )
-    return Plan(study, folder, resolved, tuple(study.seeds))
+    automatic = [name for name, recipe in study.recipes.items() if recipe.precision == "auto"]
+    on_disk = [run for name in automatic for run in islice(folder.runs_of(name), 1)]
+    alike: Compute | None = None
+    resolved = []
+    for name in chosen:
+        recipe = study.recipes[name]
+        own = on_disk if name in automatic else list(islice(folder.runs_of(name), 1))
+        variant = resolve_variant(
+            study, name, load_data(recipe), device=device, devices=devices, on_disk=own, alike=alike
+        )
+        resolved.append(variant)
+        if name in automatic:
+            alike = variant.compute
+    return Plan(study, folder, tuple(resolved), tuple(study.seeds))
 
 
 def choose_variants(study: Study, asked: list[str] | None) -> list[str]:
@@ -206,16 +222,27 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
 
 
 def resolve_variant(
-    study: Study, name: str, data: Data, *, device: str = "auto", devices: int = 1
+    study: Study,
+    name: str,
+    data: Data,
+    *,
+    device: str = "auto",
+    devices: int = 1,
+    on_disk: Sequence[RunFolder] = (),
+    alike: Compute | None = None,
 ) -> Variant:
     """A variant of a study, with its data's facts and its digest.
+
+    Args:
+        on_disk, alike: what decides how it is computed; see :func:`harness.compute.choose_compute`.
 
     Raises:
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
+    from harness.compute import choose_compute, identity_of
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
-    from harness.device import resolve_device, resolve_precision
+    from harness.device import resolve_device
     from harness.models import MODELS
     from harness.models.imported import source_digest
 
@@ -228,11 +255,14 @@ def resolve_variant(
         recipe.augment.train, recipe.augment.test, *mean_std(data.train)
     )
     device = resolve_device(device)
-    precision = resolve_precision(recipe.precision, device)
+    classes = len(data.train.classes)
+    compute = choose_compute(
+        recipe, facts, classes, device, runs=len(study.seeds), on_disk=on_disk, alike=alike
+    )
     identity: dict[str, Any] = {
-        "recipe": _deciding(recipe, train_transforms, test_transforms),
+        "recipe": _deciding(recipe, compute, train_transforms, test_transforms),
         "data": data.sha256,
-        "precision": precision,
+        **identity_of(compute, device),
         "device": device.split(":")[0],
         "versions": _deciding_versions(train_transforms, test_transforms),
     }
@@ -253,7 +283,7 @@ def resolve_variant(
         train_transforms=train_transforms,
         test_transforms=test_transforms,
         device=device,
-        precision=precision,
+        compute=compute,
         classes=data.train.classes,
         train_images=images,
         identity=identity,
@@ -277,11 +307,14 @@ def _check_layers(recipe: Recipe, model: Any, where: str) -> None:
             )
 
 
-def _deciding(recipe: Recipe, train: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, Any]:
+def _deciding(
+    recipe: Recipe, compute: Compute, train: list[dict[str, Any]], test: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The part of a recipe that decides its runs; what only looks at them (attribution) is left out."""
-    whole = recipe.model_dump(mode="json", exclude={"attribution", "precision", "range_test", "augment"})
-    if not recipe.compile:
-        del whole["compile"]  # the digest of a run from before there was this choice
+    left_out = {"attribution", "precision", "compile", "range_test", "augment"}
+    whole = recipe.model_dump(mode="json", exclude=left_out)
+    if compute.compiled:  # else the digest of a run from before there was this choice
+        whole["compile"] = True
     del whole["data"]["path"]  # where the images lie; what they are is in the data's checksum
     whole["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:

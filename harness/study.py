@@ -490,6 +490,7 @@ def _plan(study: Study, folder: StudyFolder, images: Images, options: dict[str, 
 
 def _opening(plan: Plan) -> str:
     first = plan.variants[0]
+    reason = first.compute.reason
     variants, seeds = len(plan.variants), len(plan.seeds)
     statuses = []
     for _, folder in plan.runs():
@@ -497,7 +498,7 @@ def _opening(plan: Plan) -> str:
             statuses.append(folder.status())
     return (
         f"{plan.study.name}: {variants} variant{'s' * (variants > 1)} x {seeds} seed{'s' * (seeds > 1)} on "
-        f"{first.device} in {first.precision}; "
+        f"{first.device} in {first.precision}{f' ({reason})' if reason else ''}; "
         f"{statuses.count('finished')} of {len(plan.runs())} runs are already finished"
     )
 

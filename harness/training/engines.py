@@ -33,6 +33,7 @@ def create_trainer(
     *,
     device: str,
     precision: str,
+    memory_format: torch.memory_format = torch.preserve_format,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Engine:
     """An engine whose step is forward, backward, optimizer step, and nothing else.
@@ -45,7 +46,7 @@ def create_trainer(
     scaler = scaler or create_scaler(device, precision)
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        images, labels = batch
+        images, labels = batch[0].to(memory_format=memory_format), batch[1]
         model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
@@ -78,11 +79,17 @@ def create_scaler(device: str, precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
 
 
-def create_evaluator(model: nn.Module, *, device: str, precision: str) -> Engine:
+def create_evaluator(
+    model: nn.Module,
+    *,
+    device: str,
+    precision: str,
+    memory_format: torch.memory_format = torch.preserve_format,
+) -> Engine:
     """An engine that leaves a split's float32 logits (N, C) and labels (N,) in ``state.predictions``."""
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        images, labels = batch
+        images, labels = batch[0].to(memory_format=memory_format), batch[1]
         model.eval()
         with torch.no_grad(), autocast(device, precision):
             return model(images).float(), labels

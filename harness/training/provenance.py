@@ -15,7 +15,7 @@ import torch
 
 import harness
 from harness.data.arrays import Data
-from harness.device import usable_cores
+from harness.device import processor, usable_cores
 from harness.plan import Variant
 
 PACKAGES = (
@@ -92,20 +92,8 @@ def hardware(device: str) -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     return {
         "host": platform.node(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": usable_cores(),
         "memory_bytes": memory,
         "accelerator": accelerator,
     }
-
-
-@cache
-def _processor() -> str:
-    """The processor's name; platform.processor() is often empty on Linux."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

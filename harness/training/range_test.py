@@ -7,10 +7,12 @@ import hashlib
 import io
 from collections.abc import Callable
 
+import torch
+
 from harness.config import RangeTest
 from harness.data.arrays import Data
 from harness.data.batches import Batches
-from harness.device import computed_by, memory_format, prepare
+from harness.device import computed_by, prepare
 from harness.errors import HarnessError, RunError
 from harness.models import build_model
 from harness.optimizers import create_optimizer
@@ -113,11 +115,17 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
     prepare(device, threads)
     with global_seed(settings.seed, "range_test/initialisation"):
         model = build_model(recipe.model.name, recipe.model.options, len(variant.classes))
-    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    memory_format = getattr(torch, variant.compute.memory_format)
+    model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
     loss = create_loss(recipe.loss, model)
     trainer = create_trainer(
-        computed_by(model, recipe.compile), optimizer, loss, device=device, precision=variant.precision
+        computed_by(model, variant.compute.compiled),
+        optimizer,
+        loss,
+        device=device,
+        precision=variant.precision,
+        memory_format=memory_format,
     )
     attach_bar(trainer, f"{variant.study}/{variant.name} range test", say)
     batches = Batches(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harness.data.arrays import Data
 from harness.data.batches import Batches
-from harness.device import computed_by, memory_format, prepare, synchronize
+from harness.device import computed_by, prepare, synchronize
 from harness.errors import RunError
 from harness.models import build_model
 from harness.models.weights import weights_bytes
@@ -183,11 +183,12 @@ def _train(
     epochs = recipe.schedule.epochs
     with global_seed(seed, "initialisation"):
         model = build_model(recipe.model.name, recipe.model.options, len(variant.classes))
-    model = model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    memory_format = getattr(torch, variant.compute.memory_format)
+    model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
-    engine_options = {"device": device, "precision": variant.precision}
-    network = computed_by(group.spread(model, device), recipe.compile)
+    engine_options = {"device": device, "precision": variant.precision, "memory_format": memory_format}
+    network = computed_by(group.spread(model, device), variant.compute.compiled)
     part = group.part()
     trainer = create_trainer(
         network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
