@@ -80,7 +80,7 @@ def test_a_part_that_is_late_is_ended_and_keeps_what_it_has_found(made_up: None,
     assert time.time() - soon.ends < 10
     rows = [(row.what, row.result) for row in section.rows]
     assert rows == [("one", "1 ms"), ("the rest of this part", "out of time")]
-    assert report.sections == [section] and "out of time" in section.text()
+    assert report.sections == [section] and "out of time" in section.text() and report.late() == ["late"]
 
 
 def test_what_a_part_has_found_is_written_before_it_ends(

@@ -1,4 +1,4 @@
-"""Everything that a GPU is asked, in one command of two and a half minutes: ``python -m benchmarks.gpu``.
+"""Measure on a GPU, in one command of two and a half minutes: ``python -m benchmarks.gpu``.
 
 Each part is a process of its own with a share of the time: one that fails, hangs or crashes costs a row of
 the table and no other part. What is known is printed and written after every part. ``--device cpu --quick``
@@ -23,7 +23,7 @@ from benchmarks.gpu.shared import ROOT, Options
 from benchmarks.gpu.table import Report
 
 RESULTS = ROOT / "benchmarks" / "gpu-results.md"
-SECONDS = 145.0
+SECONDS, QUICK_SECONDS = 145.0, 240.0
 LEAST = 0.12  # share of a part that has none of its own because it runs beside another
 
 
@@ -87,7 +87,9 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
         "--data", metavar="DIR", help="holds cifar10/; without it $HARNESS_DATA, else synthetic"
     )
     parser.add_argument("--parts", default=",".join(names), metavar="A,B", help=f"of {', '.join(names)}")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all parts [default: %(default)g]")
+    parser.add_argument(
+        "--seconds", type=float, help=f"for all parts [default: {SECONDS:g}; {QUICK_SECONDS:g} with --quick]"
+    )
     parser.add_argument(
         "--set",
         dest="settings",
@@ -104,6 +106,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     options.parts = options.parts.split(",")
     if unknown := [name for name in options.parts if name not in names]:
         parser.error(f"--parts: no part {unknown[0]!r}; the parts are {', '.join(names)}")
+    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     if options.out is None and not options.quick:
         options.out = RESULTS
     return options
@@ -138,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         report.write()
     print(f"\n{time.time() - began:.0f} s in all" + (f"; {report.file}" if report.file else ""))
+    if late := report.late():
+        print(f"out of time: {', '.join(late)}; again with --parts {','.join(late)}, or with more --seconds")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.shared import Options, Row, failed, needs_cuda
+from benchmarks.gpu.shared import LATE, Options, Row, failed, needs_cuda
 from benchmarks.gpu.step import LEFT_FOR_COMPILING, Setup, Step, make_step, seconds_of, set_up, use
 from benchmarks.training import BATCH, make_bench
 from harness.data.batches import Batches
@@ -34,7 +34,7 @@ def rows(options: Options) -> Iterator[Row]:
     )
     for name, setup in (("eager", Setup()), ("torch.compile", Setup(mode="default"))):
         if setup.mode and options.ends - time.time() < LEFT_FOR_COMPILING:
-            yield Row(f"{name}: all", "out of time")
+            yield Row(f"{name}: all", LATE)
             continue
         try:
             use(setup)
@@ -74,7 +74,7 @@ def _profile(name: str, step: Step, steps: int, options: Options) -> Iterator[Ro
     else:
         yield needs_cuda(f"{name}: GPU idle")
     for kernel, milliseconds in times.most_common(TOP):
-        notes = f"{calls[kernel] / steps:.0f} calls; {kernel[:120]}"
+        notes = f"{calls[kernel] / steps:.0f} calls; {kernel[:200]}"
         values = {"ms": milliseconds / steps, "kernel": kernel}
         result = f"{milliseconds / steps:.3f} ms, {milliseconds / steps / busy:.0%}"
         yield Row(f"{name}: {_short(kernel)}", result, str(steps), notes, values)

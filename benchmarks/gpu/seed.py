@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.gpu.command import accepts, differences, history, records, run, study_file
-from benchmarks.gpu.shared import Options, Row, failed, needs_cuda
+from benchmarks.gpu.shared import LATE, Options, Row, failed, needs_cuda
 
 GOAL, PASS = 8.0, 12.0  # seconds of training and evaluation
 EPOCHS, QUICK_EPOCHS = 24, 2
@@ -22,13 +22,12 @@ def rows(options: Options) -> Iterator[Row]:
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     study = study_file(options, "onecycle", epochs)
     yield _seed(options, study, "compile=false", "first")
-    yield from _ghosts(options)
+    yield _ghosts(options, "compile=false")
     yield _seed(options, study, "compile=false", "again")
     yield from _compared(options, "compile=false")
     if options.cuda or not options.quick:  # a CPU compiles for minutes
-        yield _seed(
-            options, study, "compile=true", "first"
-        )  # nothing cached: the commands have their own cache
+        # nothing is cached for it: the commands have a cache of their own
+        yield _seed(options, study, "compile=true", "first")
         yield _seed(options, study, "compile=true", "again")
         yield from _compared(options, "compile=true")
     else:
@@ -36,6 +35,8 @@ def rows(options: Options) -> Iterator[Row]:
     if accepts(study, 'compile="auto"'):
         yield _seed(options, study, 'compile="auto"', "first")
     yield _report(options, study)
+    if options.cuda:
+        yield _ghosts(options, "compile=true")  # last: it compiles the longest
 
 
 def _out(options: Options, setting: str, name: str) -> Path:
@@ -51,7 +52,7 @@ def _seed(options: Options, study: Path, setting: str, name: str) -> Row:
     """Run seed 0 in a process of its own, and stop it before its report."""
     what = f"{study.stem.replace('-', ', ')} epochs, {setting}, {name}"
     if _late(options):
-        return Row(what, "out of time")
+        return Row(what, LATE)
     out = _out(options, setting, name)
     try:
         outcome = run(options, study, out, ["--seeds", "0", "--launcher", "serial"], [setting])
@@ -74,7 +75,7 @@ def _report(options: Options, study: Path) -> Row:
     """Time the command where only the report is left to do."""
     what = "the command when its run is done: start and report"
     if _late(options):
-        return Row(what, "out of time")
+        return Row(what, LATE)
     try:
         arguments = ["--seeds", "0", "--launcher", "serial"]
         out = _out(options, "compile=false", "first")
@@ -99,17 +100,16 @@ def _seed_row(what: str, out: Path, finished: float, options: Options) -> Row:
     return Row(what, f"{seconds:.2f} s", "1", notes, values)
 
 
-def _ghosts(options: Options) -> Iterator[Row]:
+def _ghosts(options: Options, setting: str) -> Row:
     """Compare annealed's first epochs with ghost batches and without, in one process."""
     epochs = QUICK_GHOST_EPOCHS if options.quick else GHOST_EPOCHS
-    what = f"annealed, {epochs} epochs: ghost batches of 32 against whole batches"
+    what = f"annealed, {epochs} epochs, {setting}: ghost batches of 32 against whole batches"
     if _late(options):
-        yield Row(what, "out of time")
-        return
-    out = Path(options.folder) / "ghosts"
+        return Row(what, LATE)
+    out = _out(options, setting, "ghosts")
     arguments = ["--seeds", "0", "--launcher", "serial", "--variants", "base,davidnet"]
     try:
-        run(options, study_file(options, "annealed", epochs), out, arguments, ["compile=false"], runs=2)
+        run(options, study_file(options, "annealed", epochs), out, arguments, [setting], runs=2)
         medians = {
             name: statistics.median(
                 float(row["train_seconds"]) for row in history(next(out.glob(f"*/runs/{name}/seed-0")))[1:]
@@ -117,10 +117,9 @@ def _ghosts(options: Options) -> Iterator[Row]:
             for name in ("base", "davidnet")
         }
     except Exception as error:
-        yield failed(what, error)
-        return
+        return failed(what, error)
     more = medians["base"] / medians["davidnet"] - 1
     verdict = "reached" if more <= MOST_MORE else "missed"
-    notes = f"an epoch of training {medians['base']:.3f} s against {medians['davidnet']:.3f} s, eager"
+    notes = f"an epoch of training {medians['base']:.3f} s against {medians['davidnet']:.3f} s"
     notes += "" if options.quick else f"; goal at most {MOST_MORE:+.0%}: {verdict}"
-    yield Row(what, f"{more:+.0%}", f"{epochs - 1} epochs each", notes, {"more": more, **medians})
+    return Row(what, f"{more:+.0%}", f"{epochs - 1} epochs each", notes, {"more": more, **medians})

@@ -15,6 +15,7 @@ TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 QUICK_TRAIN_IMAGES, QUICK_TEST_IMAGES = 320, 100
 QUICK_WIDTH, QUICK_BATCH = 4, 64
 LOGIT_SCALE = 0.125  # as the studies have it
+LATE = "out of time"
 
 
 @dataclass(frozen=True)

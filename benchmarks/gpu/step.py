@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.gpu.shared import LOGIT_SCALE, ROOT, Options, Row, failed, needs_cuda
+from benchmarks.gpu.shared import LATE, LOGIT_SCALE, ROOT, Options, Row, failed, needs_cuda
 from harness.device import autocast, memory_format, prepare, synchronize, usable_cores
 from harness.models import build_model
 from harness.models.summary import flops_per_image
@@ -163,8 +163,30 @@ def compiled(model: nn.Module, setup: Setup, options: Options) -> Callable[[Tens
     return torch.compile(model, dynamic=False, mode=setup.mode)
 
 
+@dataclass(frozen=True)
+class Replay:
+    """A captured step: copy the next batch to where the graph reads it, and replay.
+
+    Args:
+        train: what was captured; it keeps the network alive, whose memory the graph writes to.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    images: Tensor
+    labels: Tensor
+    source: Iterator[tuple[Tensor, Tensor]]
+    train: Callable[[Tensor, Tensor], None]
+
+    def __call__(self) -> None:
+        """Take the step."""
+        images, labels = next(self.source)
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.graph.replay()
+
+
 def captured(train: Callable[[Tensor, Tensor], None], source: Iterator[tuple[Tensor, Tensor]]) -> Step:
-    """Capture a whole step as a CUDA graph; each step copies its batch to where the graph reads it."""
+    """Capture a whole step as a CUDA graph."""
     images, labels = (tensor.clone() for tensor in next(source))
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
@@ -175,14 +197,7 @@ def captured(train: Callable[[Tensor, Tensor], None], source: Iterator[tuple[Ten
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         train(images, labels)
-
-    def step() -> None:
-        new_images, new_labels = next(source)
-        images.copy_(new_images)
-        labels.copy_(new_labels)
-        graph.replay()
-
-    return step
+    return Replay(graph, images, labels, source, train)
 
 
 def seconds_of(step: Step, device: str, count: int) -> float:
@@ -221,7 +236,7 @@ def rows(options: Options) -> Iterator[Row]:
     for group in GROUPS:
         compiles = any(setup.mode for setup in group.values())
         if compiles and options.ends - time.time() < LEFT_FOR_COMPILING:
-            yield Row(list(group)[-1], "out of time")
+            yield Row(list(group)[-1], LATE)
             continue
         yield from _group(group, options, rates, measured)
         if COMPILED in group and COMPILED in measured:

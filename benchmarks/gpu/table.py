@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.gpu.shared import Row
+from benchmarks.gpu.shared import LATE, Row
 from benchmarks.published import table
 from harness.store import atomic_write
 
@@ -39,7 +39,9 @@ class Section:
     def markdown(self) -> str:
         """A heading and a table."""
         cells = [[cell(row).replace("|", "\\|") for cell in _CELLS] for row in self.rows]
-        return f"## {self._heading()}\n\n{table(HEADER, cells)}"
+        head, line, *rest = table(HEADER, cells).splitlines()
+        notes_are_text = line.removesuffix("---: |") + "--- |"
+        return "\n".join([f"## {self._heading()}\n", head, notes_are_text, *rest])
 
     def _heading(self) -> str:
         return self.title if self.seconds is None else f"{self.title} ({self.seconds:.0f} s)"
@@ -70,6 +72,10 @@ class Report:
         about = "; ".join(f"{name} {value}" for name, value in self.about.items())
         head = f"# GPU benchmark\n\nMade by `python -m benchmarks.gpu`; not written by hand.\n\n{about}"
         return "\n\n".join([head, *(section.markdown() for section in self.sections)]) + "\n"
+
+    def late(self) -> list[str]:
+        """Name the parts that time was not enough for."""
+        return [each.name for each in self.sections if any(row.result == LATE for row in each.rows)]
 
     def write(self) -> None:
         """Replace both files by what is known now."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.gpu.command import Outcome, run, study_file
-from benchmarks.gpu.shared import Options, Row, failed
+from benchmarks.gpu.shared import LATE, Options, Row, failed
 
 # The ends of the range first: time may not be enough for all.
 WORKERS, QUICK_WORKERS = (1, 4, 2, 3), (1, 2)
@@ -24,7 +24,7 @@ def rows(options: Options) -> Iterator[Row]:
     for workers in QUICK_WORKERS if options.quick else WORKERS:
         what = f"--launcher process --workers {workers}"
         if options.ends - time.time() < LEFT_FOR_A_RUN and not options.quick:
-            yield Row(what, "out of time")
+            yield Row(what, LATE)
             continue
         out = Path(options.folder) / f"workers-{workers}"
         arguments = ["--seeds", f"0-{workers - 1}", "--launcher", "process", "--workers", str(workers)]
@@ -34,7 +34,7 @@ def rows(options: Options) -> Iterator[Row]:
             yield failed(what, error)
             continue
         seeds = f"{workers} seed{'s' * (workers > 1)} of {epochs} epochs"
-        wall = f"{seeds} took {outcome.finished:.1f} s with its start"
+        wall = f"{seeds} took {outcome.finished:.1f} s with its start; {', '.join(settings)}"
         seconds, count = epoch_seconds(outcome)
         if seconds is None:
             yield Row(what, "too short to tell", "0", wall, {"wall": outcome.finished})
