@@ -1,0 +1,49 @@
+"""Make the batches of an epoch, alone: order, augmentation and their way to the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from benchmarks.gpu.shared import Options, Row, median_row
+from benchmarks.gpu.step import set_up
+from benchmarks.training import BATCH, make_bench
+from harness.data.batches import Batches
+from harness.device import synchronize
+from harness.training.run import evaluation_batch
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Time whole epochs of Batches, nothing trained on them."""
+    set_up(options)
+    steps, epochs = (2, 2) if options.quick else (98, 5)
+    bench = make_bench(options.device, steps)
+    bench.train.clear()
+    bench.test.clear()
+    for what, split, transforms, size, shuffle in (
+        ("train", bench.data.train, bench.variant.train_transforms, BATCH, True),
+        (
+            "test",
+            bench.data.evaluation,
+            bench.variant.test_transforms,
+            evaluation_batch(options.device),
+            False,
+        ),
+    ):
+        made = Batches(split, transforms, size, seed=0, shuffle=shuffle, device=options.device)
+        times = []
+        for epoch in range(1, epochs + 2):  # the first one warms up
+            made.set_epoch(epoch)
+            synchronize(options.device)
+            began = time.perf_counter()
+            for _ in made:
+                pass
+            synchronize(options.device)
+            times.append(1e3 * (time.perf_counter() - began) / len(made))
+        yield median_row(
+            f"a {what} batch of {size} images",
+            times[1:],
+            "ms",
+            n=f"{epochs} epochs of {len(made)}",
+            notes=f"first epoch {times[0]:.2f} ms a batch",
+        )

@@ -1,0 +1,125 @@
+"""A whole seed through the command, as a user runs it: onecycle's 24 epochs, and what ghost batches add."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.gpu.command import accepts, differences, history, records, run, study_file
+from benchmarks.gpu.shared import LATE, Options, Row, failed, needs_cuda
+
+GOAL, PASS = 8.0, 12.0  # seconds of training and evaluation
+EPOCHS, QUICK_EPOCHS = 24, 2
+GHOST_EPOCHS, QUICK_GHOST_EPOCHS = 4, 2
+MOST_MORE = 0.15  # that ghost batches may cost
+LEFT_FOR_A_RUN = 12  # seconds; with fewer left no run is begun
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Time eager seeds and the ghost batches, then compiled seeds, then the report."""
+    epochs = QUICK_EPOCHS if options.quick else EPOCHS
+    study = study_file(options, "onecycle", epochs)
+    yield _seed(options, study, "compile=false", "first")
+    yield _ghosts(options, "compile=false")
+    yield _seed(options, study, "compile=false", "again")
+    yield from _compared(options, "compile=false")
+    if options.cuda or not options.quick:  # a CPU compiles for minutes
+        # nothing is cached for it: the commands have a cache of their own
+        yield _seed(options, study, "compile=true", "first")
+        yield _seed(options, study, "compile=true", "again")
+        yield from _compared(options, "compile=true")
+    else:
+        yield needs_cuda(f"onecycle, {epochs} epochs, compile=true")
+    if accepts(study, 'compile="auto"'):
+        yield _seed(options, study, 'compile="auto"', "first")
+    yield _report(options, study)
+    if options.cuda:
+        yield _ghosts(options, "compile=true")  # last: it compiles the longest
+
+
+def _out(options: Options, setting: str, name: str) -> Path:
+    return Path(options.folder) / f"seed-{setting.replace('=', '-').replace(chr(34), '')}-{name}"
+
+
+def _late(options: Options) -> bool:
+    """Tell whether there is too little time left for another run."""
+    return options.ends - time.time() < LEFT_FOR_A_RUN and not options.quick
+
+
+def _seed(options: Options, study: Path, setting: str, name: str) -> Row:
+    """Run seed 0 in a process of its own, and stop it before its report."""
+    what = f"{study.stem.replace('-', ', ')} epochs, {setting}, {name}"
+    if _late(options):
+        return Row(what, LATE)
+    out = _out(options, setting, name)
+    try:
+        outcome = run(options, study, out, ["--seeds", "0", "--launcher", "serial"], [setting])
+        return _seed_row(what, out, outcome.finished, options)
+    except Exception as error:
+        return failed(what, error)
+
+
+def _compared(options: Options, setting: str) -> Iterator[Row]:
+    """Compare the two runs of a setting, where both are there."""
+    outs = [_out(options, setting, name) for name in ("first", "again")]
+    runs = [file.parent for out in outs for file in out.glob("*/runs/base/seed-0/model.safetensors")]
+    if len(runs) == 2:
+        found = differences(*runs)
+        result = "different: " + ", ".join(found) if found else "identical"
+        yield Row(f"{setting}: first and again", result, "2 runs", "weights, predictions, rates, history")
+
+
+def _report(options: Options, study: Path) -> Row:
+    """Time the command where only the report is left to do."""
+    what = "the command when its run is done: start and report"
+    if _late(options):
+        return Row(what, LATE)
+    try:
+        arguments = ["--seeds", "0", "--launcher", "serial"]
+        out = _out(options, "compile=false", "first")
+        outcome = run(options, study, out, arguments, ["compile=false"], runs=0, report=True)
+        return Row(what, f"{outcome.ended:.1f} s", "1", values={"s": outcome.ended})
+    except Exception as error:
+        return failed(what, error)
+
+
+def _seed_row(what: str, out: Path, finished: float, options: Options) -> Row:
+    (record,) = records(out).values()
+    timings = record["timings"]
+    seconds = timings["seconds"]
+    rate, accuracy = timings["images_per_second"], record["metrics"]["test_accuracy"]
+    notes = f"train {timings['train_seconds']:.2f} s, evaluation {timings['eval_seconds']:.2f} s; "
+    notes += f"{rate:,.0f} images/s (median epoch); wall {finished:.1f} s to the end of the run"
+    notes += f"; test accuracy {accuracy:.2%}"
+    if not options.quick:
+        reached = "reached" if seconds <= GOAL else "passed" if seconds <= PASS else "missed"
+        notes += f"; goal {GOAL:.0f} s, pass {PASS:.0f} s: {reached}"
+    values = {**timings, "wall": finished, "test_accuracy": accuracy}
+    return Row(what, f"{seconds:.2f} s", "1", notes, values)
+
+
+def _ghosts(options: Options, setting: str) -> Row:
+    """Compare annealed's first epochs with ghost batches and without, in one process."""
+    epochs = QUICK_GHOST_EPOCHS if options.quick else GHOST_EPOCHS
+    what = f"annealed, {epochs} epochs, {setting}: ghost batches of 32 against whole batches"
+    if _late(options):
+        return Row(what, LATE)
+    out = _out(options, setting, "ghosts")
+    arguments = ["--seeds", "0", "--launcher", "serial", "--variants", "base,davidnet"]
+    try:
+        run(options, study_file(options, "annealed", epochs), out, arguments, [setting], runs=2)
+        medians = {
+            name: statistics.median(
+                float(row["train_seconds"]) for row in history(next(out.glob(f"*/runs/{name}/seed-0")))[1:]
+            )
+            for name in ("base", "davidnet")
+        }
+    except Exception as error:
+        return failed(what, error)
+    more = medians["base"] / medians["davidnet"] - 1
+    verdict = "reached" if more <= MOST_MORE else "missed"
+    notes = f"an epoch of training {medians['base']:.3f} s against {medians['davidnet']:.3f} s"
+    notes += "" if options.quick else f"; goal at most {MOST_MORE:+.0%}: {verdict}"
+    return Row(what, f"{more:+.0%}", f"{epochs - 1} epochs each", notes, {"more": more, **medians})
