@@ -182,11 +182,16 @@ def send(tensor: Tensor, device: str | torch.device) -> Tensor:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread: many small operators cost more in waiting for other threads than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def use_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Compute with one thread: many small operators cost more in waiting for other threads than they gain."""
+    return use_threads(1)

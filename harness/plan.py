@@ -97,6 +97,8 @@ def make_plan(
         DataError: the data cannot be had.
     """
     chosen = choose_variants(study, variants)
+    from harness.device import one_thread
+
     automatic = [name for name, recipe in study.recipes.items() if recipe.precision == "auto"]
     on_disk = [run for name in automatic for run in islice(folder.runs_of(name), 1)]
     alike: Compute | None = None
@@ -104,9 +106,11 @@ def make_plan(
     for name in chosen:
         recipe = study.recipes[name]
         own = on_disk if name in automatic else list(islice(folder.runs_of(name), 1))
-        variant = resolve_variant(
-            study, name, load_data(recipe), device=device, devices=devices, on_disk=own, alike=alike
-        )
+        data = load_data(recipe)
+        with one_thread():  # nothing here is large
+            variant = resolve_variant(
+                study, name, data, device=device, devices=devices, on_disk=own, alike=alike
+            )
         resolved.append(variant)
         if name in automatic:
             alike = variant.compute

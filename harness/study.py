@@ -168,17 +168,17 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
 )
 @click.option(
     "--launcher",
-    default="serial",
+    default="auto",
     show_default=True,
     metavar="NAME",
-    shell_complete=_complete_from("serial", "process", "ray"),
-    help="Who executes the runs: serial, one after another; process, several at once; ray, a cluster.",
+    shell_complete=_complete_from("auto", "serial", "process", "ray"),
+    help="Who executes the runs: serial, one after another; process, several at once; auto, the faster "
+    "of these two here and now; ray, a cluster.",
 )
 @click.option(
     "--workers",
-    type=int,
     metavar="N",
-    help="Runs at once. [default: 1; with ray, as many as the cluster has room for]",
+    help="Runs at once, or auto. [default: auto; with ray, as many as the cluster has room for]",
 )
 @click.option(
     "--ray-address",
@@ -301,16 +301,14 @@ def _check(options: dict[str, Any]) -> None:
     Raises:
         StudyError: in one line.
     """
-    from harness.launch import get_launcher
+    from harness.launch import check_launcher, parse_workers
     from harness.models.imported import allow
     from harness.trackers import check_tracker
 
     allow(options["allow"])
     if options["json_"] and not options["dry_run"]:
         raise StudyError("--json: goes with --list or --dry-run")
-    workers = options["workers"]
-    if workers is not None and workers < 1:
-        raise StudyError(f"--workers {workers}: expected at least 1")
+    workers = options["workers"] = parse_workers(options["workers"])
     if workers is not None and workers > 1 and options["launcher"] == "serial":
         raise StudyError(f"--workers {workers}: the serial launcher runs one at a time; --launcher process")
     if options["ray_address"] is not None:
@@ -328,7 +326,7 @@ def _check(options: dict[str, Any]) -> None:
     data = options["data"]
     if data is not None and not os.path.isdir(data):
         raise DataError(f"--data {data}: no such folder")
-    get_launcher(options["launcher"])
+    check_launcher(options["launcher"])
 
 
 def _follow(studies: int, options: dict[str, Any]) -> int:
@@ -358,7 +356,7 @@ def _check_devices(options: dict[str, Any]) -> None:
         from harness.device import resolve_device
         from harness.training.group import check
 
-        if options["launcher"] != "serial":
+        if options["launcher"] not in ("auto", "serial") or options["workers"] not in (None, 1):
             raise StudyError(f"--devices {devices}: goes with --launcher serial, one run at a time")
         check(resolve_device(options["device"]), devices)
 
@@ -443,23 +441,40 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
 
 def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tracker: Guarded | None) -> int:
     """Run what is missing of a plan; a line for every run that could not be done."""
-    from harness.device import resolve_device, threads_for
+    from harness.device import resolve_device
     from harness.launch import get_launcher
     from harness.launch.job import Job, find_rates
     from harness.training import group
 
     devices = options["devices"]
-    threads = threads_for((options["workers"] or 1) * devices)
+    launcher, workers, threads = _team(plan, options, speak)
     job = Job(plan, images, threads, speak, options["profile"], tracker)
     if devices > 1:  # a range test is one device's work
         job = replace(
             job, rates={variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
         )
     with group.lead(devices, resolve_device(options["device"]), images):
-        lost = _lost(plan, get_launcher(options["launcher"])(job, options["workers"]))
+        lost = _lost(plan, get_launcher(launcher)(job, workers))
     for line in lost:
         complain(line)
     return EXIT_RUN_FAILED if lost else 0
+
+
+def _team(plan: Plan, options: dict[str, Any], speak: Say) -> tuple[str, int | None, int]:
+    """The launcher, runs at once and threads of each: as asked for, or as is fastest."""
+    from harness.device import threads_for
+    from harness.launch.auto import choose_team
+
+    launcher, workers, devices = options["launcher"], options["workers"], options["devices"]
+    if launcher == "ray" or launcher == "serial" or devices > 1:
+        threads = threads_for((workers or 1) * devices)
+        return "serial" if launcher == "auto" else launcher, workers, threads
+    team = choose_team(plan, workers)
+    if team.reason:
+        at_once = f"{team.workers} runs at once, " if team.workers > 1 else ""
+        many = f"{team.threads} thread{'s' * (team.threads > 1)}"
+        speak(f"{plan.study.name}: {at_once}{many} each: {team.reason}")
+    return team.launcher if launcher == "auto" else launcher, team.workers, team.threads
 
 
 def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:

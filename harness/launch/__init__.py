@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import StudyError
-from harness.schema import check_installed, suggest
+from harness.schema import check_installed, one_line, suggest
 
 if TYPE_CHECKING:
     from harness.launch.job import Job
@@ -33,16 +33,37 @@ class Launcher(Protocol):
         """
 
 
-def get_launcher(name: str) -> Launcher:
-    """The launcher of that name.
+def check_launcher(name: str) -> None:
+    """Refuse what is no launcher; ``auto`` is serial or process, as :mod:`harness.launch.auto` chooses.
 
     Raises:
-        StudyError: there is none, or its package is not installed.
+        StudyError: there is none of that name, or its package is not installed.
     """
-    if name not in LAUNCHERS:
-        raise StudyError(f"--launcher {name}: not a launcher{suggest(name, LAUNCHERS)}")
+    names = ["auto", *LAUNCHERS]
+    if name not in names:
+        raise StudyError(f"--launcher {name}: not a launcher{suggest(name, names)}")
     if name == "ray":
         check_installed("ray", "--launcher ray")
+
+
+def parse_workers(text: str | int | None) -> int | None:
+    """``"4"`` -> 4; ``"auto"`` and None -> None.
+
+    Raises:
+        StudyError: neither a number of runs nor ``auto``.
+    """
+    if text is None or text == "auto":
+        return None
+    number = str(text)
+    if not (number.isascii() and number.removeprefix("-").isdecimal() and len(number) < 10):
+        raise StudyError(f"--workers {one_line(number, 80)}: expected a number of runs at once, or auto")
+    if int(number) < 1:
+        raise StudyError(f"--workers {number}: expected at least 1")
+    return int(number)
+
+
+def get_launcher(name: str) -> Launcher:
+    """Import the launcher of a name in :data:`LAUNCHERS`."""
     module, function = LAUNCHERS[name].split(":")
     launcher: Launcher = getattr(import_module(module), function)
     return launcher

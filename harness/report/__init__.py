@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def write_report(
         RunError: the folder cannot be written.
     """
     # Imported here: this package's statistics are used where plots and pages are not.
+    from harness.device import use_threads
     from harness.report.attribution.measures import measure, sanity_warnings
     from harness.report.attribution.page import attribution_tables
     from harness.report.content import compose
@@ -47,8 +48,10 @@ def write_report(
     from harness.report.tables import build_tables
     from harness.store import atomic_write, write_record
 
-    with folder.report_lock():
+    with folder.report_lock(), ExitStack() as resources:
         results = read_results(study, folder, seeds, variants)
+        if results.finished:
+            resources.enter_context(use_threads(results.finished[0].threads))
         summaries = summarise(results)
         asked = {(variant, seed) for variant in variants for seed in seeds}
         images = RunImages(results, load_data)

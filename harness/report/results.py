@@ -91,6 +91,17 @@ class Run:
         return self.folder.seed
 
     @property
+    def threads(self) -> int:
+        """Threads it was trained with, as far as this machine has them; its report computes with as many.
+
+        So a report depends on its runs alone, and a busy machine's one thread is not made two again.
+        """
+        from harness.device import threads_for, usable_cores
+
+        recorded = (self.record.get("provenance") or {}).get("threads")
+        return min(recorded, usable_cores()) if isinstance(recorded, int) and recorded > 0 else threads_for(1)
+
+    @property
     def classes(self) -> list[str]:
         """Class names, by label."""
         return [str(name) for name in self.record.get("classes") or []]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import harness
 from harness.data.arrays import Split, split_of
 from harness.data.batches import Batches
 from harness.data.cache import cached_arrays
-from harness.device import memory_format, threads_for
+from harness.device import memory_format, use_threads
 from harness.errors import RunError
 from harness.models import build_model
 from harness.models.summary import flops_per_image
@@ -98,7 +97,7 @@ def network_measures(
     }
 
     def build() -> dict[str, NDArray[Any]]:
-        with _threads():
+        with use_threads(run.threads):
             wrong = part_of(evaluation, errors) if len(errors) else None
             return _build_network(run, wished, chosen, wrong, taken_for)
 
@@ -153,7 +152,7 @@ def seed_agreement(runs: Sequence[Run], layers: Sequence[str], chosen: Split) ->
     """
 
     def build() -> dict[str, NDArray[Any]]:
-        with _threads():
+        with use_threads(runs[0].threads):
             maps = [coarse_maps(_networks(run)[0], layers, *_inputs(run, chosen)) for run in runs]
         found = [
             [own_and_other(*pair) for pair in zip(first, second, strict=True)]
@@ -177,23 +176,12 @@ def _key(runs: Sequence[Run], layers: Sequence[str], chosen: Split) -> dict[str,
         "harness": harness.__version__,
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),  # type: ignore[no-untyped-call]
-        "threads": threads_for(1),
+        "threads": runs[0].threads,
         "weights": [run.record["files"]["model.safetensors"] for run in runs],
         "pipelines": [run.recipe["augment"]["test"] for run in runs],
         "layers": list(layers),
         "images": chosen.sha256,
     }
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    """As many as the key says, whatever runs before the report were given."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads_for(1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _networks(run: Run) -> tuple[nn.Module, Any]:

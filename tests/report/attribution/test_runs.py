@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from captum.attr import LayerGradCam
 from scipy.stats import spearmanr
 
+from harness import device
 from harness.data.arrays import mean_std
 from harness.errors import RunError
 from harness.models import build_model
@@ -209,8 +211,10 @@ def test_other_weights_images_layers_and_threads_are_other_entries(
     network_measures(runs[0], ["res2"], part_of(evaluation, np.arange(1, 3)), evaluation, 1)
     network_measures(runs[0], ["res2"], part, evaluation, 2)
     assert entries() == 5
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    network_measures(runs[0], ["res2"], part, evaluation, 1)
+    origin = {**runs[0].record["provenance"], "threads": 3}
+    other = replace(runs[0], record={**runs[0].record, "provenance": origin})
+    monkeypatch.setattr(device, "usable_cores", lambda: 8)
+    network_measures(other, ["res2"], part, evaluation, 1)
     assert entries() == 6
 
 

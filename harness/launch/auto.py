@@ -1,0 +1,188 @@
+"""Choose how many runs go at once and with how many threads each: by timing the study's own network now.
+
+Two things decide. Small networks keep few threads busy, so that several runs at once are faster than one with
+all cores. And on a busy machine threads that wait for each other can cost more than they compute: two threads
+beside one other program took up to thirty times as long as one (see docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil, prod
+
+import psutil
+import torch
+
+from harness.compute import TimedStep
+from harness.device import threads_for, usable_cores
+from harness.errors import RunError
+from harness.plan import Plan, Variant
+
+START_SECONDS = 4.0  # until a spawned worker has imported everything
+MARGIN = 1.1  # so much faster another way than one run at a time with all cores has to be
+BUSY_SECONDS = 0.3  # over which the load of the machine is looked at
+ROUNDS = 3  # timed steps, which take turns
+PROCESS_BYTES = 0.8e9  # of a worker before it trains
+GPU_PROCESS_BYTES = 1.5e9  # the same on a GPU: context, kernels, a chunk of augmented images
+MEMORY_SHARE = 0.8  # of what is free that the runs may take
+GPU_RUNS = 2  # at once on one GPU, where there are twice as many: one prepares while the other computes
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who executes a plan's runs.
+
+    Attributes:
+        workers: runs at once.
+        threads: of each.
+        reason: what decided, for people; empty where there was nothing to choose.
+    """
+
+    workers: int
+    threads: int
+    reason: str = ""
+
+    @property
+    def launcher(self) -> str:
+        """The launcher that does it."""
+        return "serial" if self.workers == 1 else "process"
+
+
+def choose_team(plan: Plan, workers: int | None = None) -> Team:
+    """Choose runs at once and threads for what is left to do of a plan.
+
+    Args:
+        workers: runs at once, where somebody has said how many.
+
+    Raises:
+        StudyError: ``OMP_NUM_THREADS`` is more than any machine has.
+    """
+    left = _left(plan)
+    first = plan.variants[0]
+    fixed = _threads_begun_with(plan)
+    if workers is not None or len(left) == 0 or torch.device(first.device).type == "mps":
+        workers = workers or 1
+        return Team(workers, fixed or threads_for(workers))
+    if first.device.startswith("cuda"):
+        workers, reason = _on_gpu(left)
+        return Team(workers, fixed or threads_for(workers), reason)
+    return _on_cpu(plan, left, fixed)
+
+
+def _left(plan: Plan) -> list[Variant]:
+    """The variant of each run that is not finished."""
+    left = []
+    for variant, folder in plan.runs():
+        with suppress(RunError):  # damaged: it is done again
+            if folder.status() == "finished":
+                continue
+        left.append(variant)
+    return left
+
+
+def _threads_begun_with(plan: Plan) -> int | None:
+    """``OMP_NUM_THREADS``, else the threads of a run on disk: other numbers of threads give other digits."""
+    if os.environ.get("OMP_NUM_THREADS"):
+        return threads_for(1)
+    for variant in plan.variants:
+        for folder in plan.folder.runs_of(variant.name):
+            with suppress(RunError):
+                threads = ((folder.record() or {}).get("provenance") or {}).get("threads")
+                if isinstance(threads, int) and 1 <= threads <= usable_cores():
+                    return threads
+    return None
+
+
+def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
+    """The fastest of one run at a time and several, by the time of a step and the cores that are free."""
+    cores, variant = usable_cores(), left[0]
+    usual = Team(1, fixed or cores)
+    counts = [fixed] if fixed else sorted({max(1, cores >> halved) for halved in range(8)}, reverse=True)
+    if cores == 1 or (fixed and len(left) == 1):
+        return usual
+    try:
+        step = _Steps(variant)
+        if step.seconds([usual.threads])[usual.threads] * _steps(plan, left, 1) < 2 * START_SECONDS:
+            return usual
+        times = step.seconds(counts)
+    except Exception:  # a network that cannot train so: its own first step says why
+        return usual
+    free = max(1.0, cores - psutil.cpu_percent(BUSY_SECONDS) / 100 * (psutil.cpu_count() or cores))
+    room = max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / (PROCESS_BYTES + _bytes(variant))))
+
+    def seconds(team: Team) -> float:
+        crowd = max(1.0, team.workers * team.threads / free) if team.workers > 1 else 1.0
+        begin = START_SECONDS if team.workers > 1 else 0.0
+        return begin + crowd * times[team.threads] * _steps(plan, left, team.workers)
+
+    teams = [Team(1, threads) for threads in counts]
+    teams += [Team(min(len(left), cores // threads, room), threads) for threads in counts]
+    best = min(teams, key=seconds)
+    if seconds(best) * MARGIN > seconds(usual):
+        return usual
+    milliseconds = ", ".join(f"{1000 * times[count]:.0f} ms with {_threads(count)}" for count in counts)
+    return Team(
+        best.workers, best.threads, f"a step takes {milliseconds}; {free:.1f} of {cores} cores are free"
+    )
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
+
+
+def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
+    """Steps that one worker takes after another, range tests included, where the runs are shared out."""
+    runs = ceil(len(left) / workers) * statistics.fmean(
+        variant.recipe.schedule.epochs * variant.steps_per_epoch for variant in left
+    )
+    sweeps = [
+        settings.iterations
+        for variant in {variant.name: variant for variant in left}.values()
+        if (settings := variant.recipe.range_test_settings) is not None
+        and not plan.folder.range_test_json(variant.name).exists()
+    ]
+    return runs + (ceil(len(sweeps) / workers) * statistics.fmean(sweeps) if sweeps else 0.0)
+
+
+class _Steps:
+    """Times a variant's steps with different numbers of threads."""
+
+    def __init__(self, variant: Variant) -> None:
+        self.step = TimedStep(variant.recipe, variant.outline, len(variant.classes))
+        self.way = variant.compute.precision, variant.compute.memory_format
+        self.scale = variant.recipe.data.batch_size / len(self.step.images)
+        self.step(*self.way)  # warms up
+
+    def seconds(self, counts: list[int]) -> dict[int, float]:
+        """Mean seconds of a step of a whole batch, by number of threads."""
+        before = torch.get_num_threads()
+        times: dict[int, list[float]] = {count: [] for count in counts}
+        try:
+            for _ in range(ROUNDS):
+                for count in counts:
+                    torch.set_num_threads(count)
+                    times[count].append(self.step(*self.way) * self.scale)
+        finally:
+            torch.set_num_threads(before)
+        return {count: statistics.fmean(taken) for count, taken in times.items()}
+
+
+def _on_gpu(left: list[Variant]) -> tuple[int, str]:
+    """Runs at once over all GPUs, or the one that is named, as far as their memory goes."""
+    device = left[0].device
+    gpus = 1 if ":" in device else torch.cuda.device_count()
+    memory = min(torch.cuda.mem_get_info(at)[0] for at in ([device] if gpus == 1 else range(gpus)))
+    room = int(MEMORY_SHARE * memory / (GPU_PROCESS_BYTES + _bytes(left[0])))
+    each = max(1, min(GPU_RUNS, room, len(left) // (2 * gpus)))
+    workers = min(len(left), gpus * each)
+    return workers, f"{gpus} GPU{'s' * (gpus > 1)} with {memory / 1e9:.0f} GB free" if workers > 1 else ""
+
+
+def _bytes(variant: Variant) -> float:
+    """Memory that a run takes beside its process: what each layer leaves, weights and their state, images."""
+    facts = variant.outline
+    left_by_layers = sum(prod(row.output_shape) for row in facts.layers) * variant.recipe.data.batch_size
+    return 4 * left_by_layers + 16 * facts.parameters + variant.train_images * prod(facts.image_shape)
