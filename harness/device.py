@@ -76,24 +76,19 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
     """The network, or what ``torch.compile`` makes of it: the same weights, compiled once for all seeds.
 
-    What was compiled is kept on disk, so that the next process begins with it. Where algorithms have to be
-    deterministic, kernels are not chosen by timing them: two processes would choose differently.
+    Torch keeps on disk what it compiled (``TORCHINDUCTOR_CACHE_DIR``), so the next process begins with it. Where
+    algorithms have to be deterministic, kernels are not chosen by timing them: two processes would differ.
     """
     if not compiled:
         return model
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder()))
+    import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor
 
+    # A study's variants share the code of one network: past torch's 8 versions of it the rest would be eager.
+    dynamo.recompile_limit = dynamo.accumulated_recompile_limit = 10_000
     if hasattr(inductor, "deterministic"):
         inductor.deterministic = torch.are_deterministic_algorithms_enabled()
     return cast(nn.Module, torch.compile(model, dynamic=False))
-
-
-def compiled_folder() -> Path:
-    """Return where compiled networks are kept: ``compiled`` in the user's cache folder."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("harness", appauthor=False) / "compiled"
 
 
 def memory_format(device: str) -> torch.memory_format:
@@ -121,6 +116,11 @@ def prepare(device: str, threads: int) -> None:
             libc = ctypes.CDLL(None)
             libc.mallopt(m_mmap_max, 0)
             libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def loading_workers(device: str) -> int:
+    """Return how many processes augment beside a GPU what only Albumentations can; on a CPU none is free."""
+    return min(8, torch.get_num_threads() - 1) if torch.device(device).type == "cuda" else 0
 
 
 def release_memory(device: str) -> None:

@@ -132,7 +132,8 @@ class Batches:
         coming = self._coming.pop((epoch, first), None)
         draws = coming.result() if coming else self._draw(epoch, first)
         following = (epoch, first + self._ahead) if first + self._ahead < len(self) else (epoch + 1, 0)
-        self._coming = {following: _drawing.submit(self._draw, *following)}
+        if self._shuffle:  # an evaluation's is the same epoch again
+            self._coming = {following: _drawing.submit(self._draw, *following)}
         return draws.sent(self._images.device)
 
     def _draw(self, epoch: int, first: int) -> _Draws:

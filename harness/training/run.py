@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harness.data.arrays import Data
 from harness.data.batches import Batches
-from harness.device import computed_by, prepare, synchronize
+from harness.device import computed_by, loading_workers, prepare, synchronize
 from harness.errors import RunError
 from harness.models import build_model
 from harness.models.weights import weights_bytes
@@ -201,6 +201,7 @@ def _train(
         seed=seed,
         shuffle=True,
         device=device,
+        workers=loading_workers(device),
         part=part,
     )
     test_batches = Batches(

@@ -212,3 +212,19 @@ def test_a_compiled_run_is_the_same_training_and_seeds_share_what_was_compiled(
     assert compiled["metrics"]["test_loss"] == pytest.approx(plain["metrics"]["test_loss"], rel=1e-3)
     assert counters["stats"]["unique_graphs"] == first > 0
     assert compiled["digest"] != plain["digest"] and "compile" not in plain["identity"]["recipe"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_second_process_begins_with_what_the_first_compiled(
+    tiny_file: Path, command: Any, tmp_path: Path
+) -> None:
+    options = ("--set", "compile=true", "--set", "precision=float32", "--seeds", "0")
+    seconds = []
+    for out in ("first", "second"):
+        done = command(tiny_file, "--out", out, *options, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "compiled"))
+        assert done.returncode == 0, done.stderr
+        record = json.loads((tmp_path / out / "tiny/runs/base/seed-0/run.json").read_text())
+        assert record["identity"]["recipe"]["compile"] is True
+        seconds.append(record["timings"]["seconds"])
+    assert seconds[1] < seconds[0] / 3
