@@ -76,7 +76,7 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
     """The network, or what ``torch.compile`` makes of it: the same weights, compiled once for all seeds.
 
-    Torch keeps on disk what it compiled (``TORCHINDUCTOR_CACHE_DIR``), so the next process begins with it. Where
+    Torch keeps on disk what it compiled (``TORCHINDUCTOR_CACHE_DIR``): the next process begins with it. Where
     algorithms have to be deterministic, kernels are not chosen by timing them: two processes would differ.
     """
     if not compiled:
