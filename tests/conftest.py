@@ -52,6 +52,24 @@ train = [
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m cuda`` read only files that have such a test: others need packages beside the harness's own."""
+    if config.option.markexpr != "cuda" or not collection_path.name.startswith("test_"):
+        return None
+    return True if "mark.cuda" not in collection_path.read_text("utf-8") else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked ``cuda``, or ``cuda(devices=2)``, where there are not so many GPUs."""
+    if (mark := item.get_closest_marker("cuda")) is not None:
+        import torch
+
+        wanted = mark.kwargs.get("devices", 1)
+        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if here < wanted:
+            pytest.skip(f"CUDA devices: {wanted} needed, {here} here")
+
+
 @pytest.fixture
 def tiny() -> Callable[..., Study]:
     """A tiny study with dotted changes, such as ``tiny(("schedule.epochs", 5))``."""

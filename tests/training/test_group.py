@@ -148,7 +148,7 @@ def test_what_cannot_be_is_refused(
     assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.cuda(devices=2)
 def test_synchronised_statistics_give_the_plain_curve(
     tiny_file: Path, command: Command, tmp_path: Path
 ) -> None:
