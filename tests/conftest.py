@@ -26,6 +26,7 @@ TINY: dict[str, Any] = {
             {"transform": "RandomCrop", "height": 32, "width": 32},
         ]
     },
+    "precision": "float32",  # what auto means is measured on each machine
     "model": {"name": "custom_resnet", "width": 2},
     "optimizer": {"name": "SGD", "momentum": 0.9},
     "schedule": {"epochs": 3, "peak_epoch": 1, "lr_max": 0.05, "lr_min": 0.005},
@@ -38,6 +39,7 @@ question = "Does it run?"
 seeds = [0, 1]
 target = { test_accuracy = 0.2 }
 data = { source = "digits", batch_size = 32, train_limit = 160, test_limit = 60 }
+precision = "float32"
 model = { name = "custom_resnet", width = 2 }
 optimizer = { name = "SGD", momentum = 0.9 }
 schedule = { epochs = 3, peak_epoch = 1, lr_max = 0.05, lr_min = 0.005 }
@@ -53,7 +55,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``-m cuda`` read only files that have such a test: others need packages beside the harness's own."""
+    """With ``-m cuda`` read only files with such a test: others need packages beside the harness's own."""
     if config.option.markexpr != "cuda" or not collection_path.name.startswith("test_"):
         return None
     return True if "mark.cuda" not in collection_path.read_text("utf-8") else None
@@ -68,6 +70,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if here < wanted:
             pytest.skip(f"CUDA devices: {wanted} needed, {here} here")
+
+
+def one_at_a_time(*arguments: object) -> list[str]:
+    """The command's arguments, with the serial launcher unless they name one: its lines come in order."""
+    given = [str(argument) for argument in arguments]
+    return given if "--launcher" in given else ["--launcher", "serial", *given]
 
 
 @pytest.fixture
@@ -86,11 +94,11 @@ def tiny_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """Run ``python -m harness.study`` with these arguments in an empty folder."""
+    """Run ``python -m harness.study`` with these arguments in an empty folder, serially unless they say."""
 
     def run(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "harness.study", *map(str, arguments)],
+            [sys.executable, "-m", "harness.study", *one_at_a_time(*arguments)],
             cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,

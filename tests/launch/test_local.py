@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+from tests.conftest import one_at_a_time
+
 
 def test_two_processes_share_a_study_without_doing_anything_twice(tiny_file: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "harness.study", str(tiny_file), "--out", str(tmp_path / "out")]
+    arguments = [sys.executable, "-m", "harness.study", *one_at_a_time(tiny_file, "--out", tmp_path / "out")]
     seeds = ["--seeds", "0-5"]
     both = []
     for _ in range(2):

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import one_at_a_time
+
 # Everything a run can need: a range test whose rate is used, dropout, two seeds, every figure.
 FRAGILE = """
 name = "fragile"
@@ -22,6 +24,7 @@ question = "Does it survive?"
 seeds = [0, 1]
 target = { test_accuracy = 0.2 }
 data = { source = "digits", batch_size = 32, train_limit = 160, test_limit = 60 }
+precision = "float32"
 model = { name = "custom_resnet", width = 2, dropout = 0.1 }
 optimizer = { name = "SGD", momentum = 0.9 }
 schedule = { epochs = 3, peak_epoch = 1, lr_max = "find", lr_min = "find" }
@@ -33,6 +36,8 @@ train = [
   { transform = "RandomCrop", height = 32, width = 32 },
 ]
 """
+
+CPU = ("--device", "cpu")  # faults are those of the host, and a forked child of many cannot share a GPU
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Nursery:
         for file in files.values():
             Path(file).write_text("")
             os.chmod(file, 0o666)
-        return {"arguments": [str(part) for part in arguments], "cwd": str(place), **files, **wishes}
+        return {"arguments": one_at_a_time(*CPU, *arguments), "cwd": str(place), **files, **wishes}
 
     def run(self, place: Path, *arguments: object, **wishes: Any) -> Outcome:
         """Run the command to its end.

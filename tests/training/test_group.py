@@ -128,7 +128,18 @@ def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_p
     assert ours.returncode == 1 and "10 of" not in ours.stdout, ours.stderr  # of the variant that diverges
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, "-m", "harness.study", str(tiny_file), "--device", "cpu", "--out", "theirs"],
+        [
+            *torchrun,
+            "-m",
+            "harness.study",
+            str(tiny_file),
+            "--device",
+            "cpu",
+            "--launcher",
+            "serial",
+            "--out",
+            "theirs",
+        ],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
