@@ -46,11 +46,12 @@ def test_the_page_runs_and_its_network_can_be_used(mine: Path, command: Command,
 
 
 def test_other_code_is_another_configuration(mine: Path, command: Command, tmp_path: Path) -> None:
-    assert command("mine.toml", "--seeds", "0", "--allow", "my_nets").returncode == 0
+    arguments = ("mine.toml", "--seeds", "0", "--allow", "my_nets", "--device", "cpu")
+    assert command(*arguments).returncode == 0
     with (tmp_path / "my_nets.py").open("a") as file:
         file.write("# changed\n")
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
-    done = command("mine.toml", "--seeds", "0", "--allow", "my_nets")
+    done = command(*arguments)
     assert done.returncode == 2 and "model_source" in done.stderr, done.stderr
 
 
@@ -89,7 +90,7 @@ def test_an_installed_packages_network_has_a_name_and_needs_no_permission(
     (tmp_path / "theirs-1.0.dist-info" / "entry_points.txt").write_text(
         "[harness.models]\ntheir_net = my_nets:small\n"
     )
-    arguments = ("mine.toml", "--seeds", "0", "--set", 'model.name="their_net"')
+    arguments = ("mine.toml", "--seeds", "0", "--device", "cpu", "--set", 'model.name="their_net"')
     done = command(*arguments, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     refused = command("mine.toml", "--set", 'model.name="their_nt"', PYTHONPATH=str(tmp_path))
