@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from harness.config import Study
 from harness.study_file import resolve
+from tests.children import POSSIBLE, Nursery, one_at_a_time
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -72,12 +73,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"CUDA devices: {wanted} needed, {here} here")
 
 
-def one_at_a_time(*arguments: object) -> list[str]:
-    """The command's arguments, with the serial launcher unless they name one: its lines come in order."""
-    given = [str(argument) for argument in arguments]
-    return given if "--launcher" in given else ["--launcher", "serial", *given]
-
-
 @pytest.fixture
 def tiny() -> Callable[..., Study]:
     """A tiny study with dotted changes, such as ``tiny(("schedule.epochs", 5))``."""
@@ -92,21 +87,50 @@ def tiny_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run ``python -m harness.study`` with these arguments in an empty folder, serially unless they say."""
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """One for all tests: its imports take seconds."""
+    if not POSSIBLE:
+        pytest.skip("children are forked, and killed by their processor time: needs Linux")
+    made = Nursery()
+    yield made
+    made.close()
 
-    def run(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+    """Run ``python -m harness.study`` with these arguments in an empty folder, serially unless they say.
+
+    It runs in a forked child, which saves seconds, unless it starts processes of its own or there is a GPU,
+    which a fork cannot share. ``new_process=True`` is for what the start itself decides.
+    """
+
+    def run(
+        *arguments: object, timeout: float = 120, new_process: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        given = one_at_a_time(*arguments)
+        surroundings = {**os.environ, **environment}
+        starts = "serial" not in given or "--devices" in given or "PYTHONPATH" in environment
+        if not (new_process or starts) and POSSIBLE and not _has_gpu():
+            nursery = request.getfixturevalue("nursery")
+            done = nursery.run_as(tmp_path, given, surroundings, timeout)
+            return subprocess.CompletedProcess(given, done.status, done.stdout, done.stderr)
         return subprocess.run(
-            [sys.executable, "-m", "harness.study", *one_at_a_time(*arguments)],
+            [sys.executable, "-m", "harness.study", *given],
             cwd=tmp_path,
-            env={**os.environ, **environment},
+            env=surroundings,
             capture_output=True,
             text=True,
             timeout=timeout,
         )
 
     return run
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def cifar10_root() -> Path | None:

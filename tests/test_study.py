@@ -51,7 +51,7 @@ def test_what_is_no_format_of_figures_is_refused(text: str) -> None:
 def test_help_and_list_answer_within_a_second(command: Command) -> None:
     for option in ("--help", "--list"):
         started = time.perf_counter()
-        done = command(option)
+        done = command(option, new_process=True)
         assert done.returncode == 0 and "onecycle" in done.stdout
         assert time.perf_counter() - started < 3, "a second on an idle machine"
 
@@ -74,7 +74,7 @@ def test_help_and_list_do_not_import_torch(command: Command) -> None:
 def test_a_study_leaves_everything_that_the_design_names(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
-    done = command(tiny_file)
+    done = command(tiny_file, new_process=True)
     assert done.returncode == 0, done.stderr
     verdict, place = done.stdout.splitlines()
     assert (
@@ -117,7 +117,7 @@ def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_
 
 
 def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:
-    done = command(tiny_file, "--quiet", "--seeds", "5")
+    done = command(tiny_file, "--quiet", "--seeds", "5", new_process=True)
     assert done.returncode == 0 and done.stderr == ""
     assert len(done.stdout.splitlines()) == 1 and "1 seed" in done.stdout
 

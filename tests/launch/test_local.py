@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.conftest import one_at_a_time
+from tests.children import one_at_a_time
 
 
 def test_two_processes_share_a_study_without_doing_anything_twice(tiny_file: Path, tmp_path: Path) -> None:

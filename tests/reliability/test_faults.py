@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import one_at_a_time
+from tests.children import one_at_a_time
 
 Same = Callable[[Path], None]
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import one_at_a_time
-from tests.reliability.conftest import CPU
+from tests.children import CPU, one_at_a_time
 
 KILLS = int(os.environ.get("HARNESS_KILLS", "100"))
 KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
