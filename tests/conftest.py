@@ -52,6 +52,7 @@ train = [
 ]
 """
 
+HANGS = 600  # seconds; no command takes as long on the slowest machine
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -106,7 +107,7 @@ def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
     """
 
     def run(
-        *arguments: object, timeout: float = 120, new_process: bool = False, **environment: str
+        *arguments: object, timeout: float = HANGS, new_process: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         given = one_at_a_time(*arguments)
         surroundings = {**os.environ, **environment}
