@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-SLOW = ("--set", "schedule.epochs=120", "--set", "schedule.peak_epoch=2")
+SLOW = ("--set", "schedule.epochs=80", "--set", "schedule.peak_epoch=2")
 # variants that find their rate, and that diverge
 MORE = """
 [variants.found]
