@@ -21,12 +21,12 @@ PAGE = Path("docs/your-own.md").resolve()
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """The study and the network of the page."""
+    """The studies and the network of the page, in the precision that every processor computes in."""
     text = PAGE.read_text("utf-8")
     blocks = {kind: re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "toml")}
     (tmp_path / "my_nets.py").write_text(blocks["python"][0])
     for toml in blocks["toml"]:
-        (tmp_path / f"{tomllib.loads(toml)['name']}.toml").write_text(toml)
+        (tmp_path / f"{tomllib.loads(toml)['name']}.toml").write_text(f'precision = "float32"\n{toml}')
     return tmp_path / "mine.toml"
 
 
