@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from harness.config import Study
 from harness.study_file import resolve
+from tests.children import POSSIBLE, Nursery, one_at_a_time
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -26,6 +27,7 @@ TINY: dict[str, Any] = {
             {"transform": "RandomCrop", "height": 32, "width": 32},
         ]
     },
+    "precision": "float32",  # what auto means is measured on each machine
     "model": {"name": "custom_resnet", "width": 2},
     "optimizer": {"name": "SGD", "momentum": 0.9},
     "schedule": {"epochs": 3, "peak_epoch": 1, "lr_max": 0.05, "lr_min": 0.005},
@@ -38,6 +40,7 @@ question = "Does it run?"
 seeds = [0, 1]
 target = { test_accuracy = 0.2 }
 data = { source = "digits", batch_size = 32, train_limit = 160, test_limit = 60 }
+precision = "float32"
 model = { name = "custom_resnet", width = 2 }
 optimizer = { name = "SGD", momentum = 0.9 }
 schedule = { epochs = 3, peak_epoch = 1, lr_max = 0.05, lr_min = 0.005 }
@@ -49,7 +52,26 @@ train = [
 ]
 """
 
+HANGS = 600  # seconds; no command takes as long on the slowest machine
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m cuda`` read only files with such a test: others need packages beside the harness's own."""
+    if config.option.markexpr != "cuda" or not collection_path.name.startswith("test_"):
+        return None
+    return True if "mark.cuda" not in collection_path.read_text("utf-8") else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked ``cuda``, or ``cuda(devices=2)``, where there are not so many GPUs."""
+    if (mark := item.get_closest_marker("cuda")) is not None:
+        import torch
+
+        wanted = mark.kwargs.get("devices", 1)
+        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if here < wanted:
+            pytest.skip(f"CUDA devices: {wanted} needed, {here} here")
 
 
 @pytest.fixture
@@ -66,21 +88,50 @@ def tiny_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run ``python -m harness.study`` with these arguments in an empty folder."""
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """One for all tests: its imports take seconds."""
+    if not POSSIBLE:
+        pytest.skip("children are forked, and killed by their processor time: needs Linux")
+    made = Nursery()
+    yield made
+    made.close()
 
-    def run(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+    """Run ``python -m harness.study`` with these arguments in an empty folder, serially unless they say.
+
+    It runs in a forked child, which saves seconds, unless it starts processes of its own or there is a GPU,
+    which a fork cannot share. ``new_process=True`` is for what the start itself decides.
+    """
+
+    def run(
+        *arguments: object, timeout: float = HANGS, new_process: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        given = one_at_a_time(*arguments)
+        surroundings = {**os.environ, **environment}
+        starts = "serial" not in given or "--devices" in given or "PYTHONPATH" in environment
+        if not (new_process or starts) and POSSIBLE and not _has_gpu():
+            nursery = request.getfixturevalue("nursery")
+            done = nursery.run_as(tmp_path, given, surroundings, timeout)
+            return subprocess.CompletedProcess(given, done.status, done.stdout, done.stderr)
         return subprocess.run(
-            [sys.executable, "-m", "harness.study", *map(str, arguments)],
+            [sys.executable, "-m", "harness.study", *given],
             cwd=tmp_path,
-            env={**os.environ, **environment},
+            env=surroundings,
             capture_output=True,
             text=True,
             timeout=timeout,
         )
 
     return run
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def cifar10_root() -> Path | None:

@@ -29,7 +29,7 @@ def run(text: str, place: Path) -> subprocess.CompletedProcess[str]:
     (place / "attempt.py").write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "attempt"]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=60, env=environment)
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600, env=environment)
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
@@ -73,7 +73,7 @@ def test_without_streams_the_null_device_takes_their_place(closed: str, tmp_path
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, text]
-    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=60).returncode == 0
+    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=600).returncode == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -84,5 +84,5 @@ def test_streams_that_cannot_be_written_are_given_up() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": ""}
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-c", text]
-        done = subprocess.run(command, stdout=full, stderr=full, env=environment, timeout=60)
+        done = subprocess.run(command, stdout=full, stderr=full, env=environment, timeout=600)
     assert done.returncode == 0

@@ -36,6 +36,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     settings = [*SMALL, *SHORT, "--set", "range_test.iterations=10"]
     command = [sys.executable, "-m", "harness.study", str(study), "--seeds", "0,1", "--out", str(place)]
+    command += ["--launcher", "serial"]
     subprocess.run([*command, *settings], check=True)
     return place / "trial"
 

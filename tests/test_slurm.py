@@ -31,7 +31,7 @@ def test_the_tasks_of_an_array_fill_one_study_and_leave_one_report(tiny_file: Pa
         )
         for number in range(3)
     ]
-    said = [task.communicate(timeout=240)[1] for task in tasks]
+    said = [task.communicate(timeout=600)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0, 0], said
     assert sum("range test: " in text and " steps" in text for text in said) == 1, said
     tables = tmp_path / "results" / "tiny" / "tables"

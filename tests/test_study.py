@@ -8,7 +8,6 @@ import pty
 import re
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,10 +49,12 @@ def test_what_is_no_format_of_figures_is_refused(text: str) -> None:
 
 def test_help_and_list_answer_within_a_second(command: Command) -> None:
     for option in ("--help", "--list"):
-        started = time.perf_counter()
-        done = command(option)
+        before = os.times()
+        done = command(option, new_process=True)
         assert done.returncode == 0 and "onecycle" in done.stdout
-        assert time.perf_counter() - started < 3, "a second on an idle machine"
+        after = os.times()
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        assert used < 3, "a second of processor time, and up to three on a slow one"
 
 
 def test_help_and_list_do_not_import_torch(command: Command) -> None:
@@ -74,7 +75,7 @@ def test_help_and_list_do_not_import_torch(command: Command) -> None:
 def test_a_study_leaves_everything_that_the_design_names(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
-    done = command(tiny_file)
+    done = command(tiny_file, new_process=True)
     assert done.returncode == 0, done.stderr
     verdict, place = done.stdout.splitlines()
     assert (
@@ -117,7 +118,7 @@ def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_
 
 
 def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:
-    done = command(tiny_file, "--quiet", "--seeds", "5")
+    done = command(tiny_file, "--quiet", "--seeds", "5", new_process=True)
     assert done.returncode == 0 and done.stderr == ""
     assert len(done.stdout.splitlines()) == 1 and "1 seed" in done.stdout
 
@@ -268,5 +269,5 @@ def test_errors_are_red_on_a_terminal_and_where_colours_are_wanted(no_color: str
         while part := os.read(ours, 4096):
             said += part
     os.close(ours)
-    assert process.wait(60) == 2 and b"study file not found" in said
+    assert process.wait(600) == 2 and b"study file not found" in said
     assert said.startswith(b"error:" if no_color else b"\x1b[31m\x1b[1merror:")

@@ -272,4 +272,4 @@ def test_no_look_for_updates_and_no_import_before_it_is_needed():
         "augment.check_transforms([{'transform': 'HorizontalFlip'}], 'augment.train')\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=600)

@@ -341,7 +341,7 @@ def test_the_order_of_memory_of_the_given_images_does_not_matter():
     )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", PIPELINES)
 def test_cuda_gives_the_same_images(name):
     pipeline = tensor_pipeline(PIPELINES[name])

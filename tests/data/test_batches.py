@@ -234,7 +234,7 @@ def test_arrays_are_used_in_place_even_read_only_ones():
     np.testing.assert_array_equal(split.images, before)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.cuda
 @pytest.mark.parametrize("options", PATHS)
 def test_cuda_gets_the_same_batches_and_one_copy_of_the_split(options):
     expected = epochs(1, **options)[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-SLOW = ("--set", "schedule.epochs=120", "--set", "schedule.peak_epoch=2")
+SLOW = ("--set", "schedule.epochs=80", "--set", "schedule.peak_epoch=2")
 # variants that find their rate, and that diverge
 MORE = """
 [variants.found]
@@ -89,8 +89,8 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether these processes end within some seconds."""
-    for _ in range(200):
+    """Whether these processes end within a minute."""
+    for _ in range(600):
         if not any(Path(f"/proc/{pid}").exists() for pid in pids):
             return True
         time.sleep(0.1)

@@ -39,14 +39,14 @@ def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path
 def test_a_worker_that_dies_takes_only_its_run_with_it(
     start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path
 ) -> None:
-    process = start(*TWO, "--seeds", "0-3", *SLOW)
+    process = start(*TWO, "--seeds", "0-2", *SLOW)
     until_under_way(process)
     os.kill(workers(process)[0], signal.SIGKILL)
-    out, said = process.communicate(timeout=240)
+    out, said = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "its worker died (SIGKILL: out of memory?)" in said
-    assert "reached by 3 of 4" in out, out
-    done = command(tiny_file, "--seeds", "0-3", *SLOW, *TWO, "--out", "out", timeout=240)
+    assert "reached by 2 of 3" in out, out
+    done = command(tiny_file, "--seeds", "0-2", *SLOW, *TWO, "--out", "out")
     assert done.returncode == 0 and "goes on after epoch" in done.stderr, done.stderr
 
 
@@ -62,7 +62,7 @@ def test_no_worker_outlives_its_driver(
     team = workers(process)
     assert len(team) == 2
     process.send_signal(ending)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == (-ending if ending == signal.SIGKILL else 130)
     assert gone(team)
     preview = command(tiny_file, "--seeds", "0-3", *SLOW, "--dry-run", "--out", "out")
@@ -71,7 +71,7 @@ def test_no_worker_outlives_its_driver(
 
 def test_two_drivers_share_a_study(start: Callable[..., subprocess.Popen[str]]) -> None:
     both = [start(*TWO, "--seeds", "0-5"), start(*TWO, "--seeds", "0-5")]
-    said = [process.communicate(timeout=240)[1] for process in both]
+    said = [process.communicate(timeout=600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
     assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(6)]
@@ -102,7 +102,7 @@ def test_a_terminal_shows_a_row_for_each_worker(tiny_file: Path, tmp_path: Path)
         except OSError:  # the other end is closed
             break
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     assert b"tiny/base/seed-0  finished" in shown and b"1 tiny/base" in shown and b"2 tiny/base" in shown
 
 

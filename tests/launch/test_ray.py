@@ -63,17 +63,17 @@ def test_a_node_is_killed_and_the_tables_are_serials(
     apart: tuple[str, ...], cluster: Any, start: Start, command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
-    long = ("--seeds", "0-2", "--set", "schedule.epochs=40", *apart)
+    long = ("--seeds", "0-1", "--set", "schedule.epochs=40", *apart)
     process = start(*cluster.options, *long)
     until_under_way(process)
     cluster.remove_node(cluster.second, allow_graceful=False)
-    out, said = process.communicate(timeout=300)
+    out, said = process.communicate(timeout=600)
     assert "given out again" in said, said
-    one = command(tiny_file, *long, "--out", "serial", OMP_NUM_THREADS="1", timeout=300)
+    one = command(tiny_file, *long, "--out", "serial", OMP_NUM_THREADS="1")
     assert one.returncode == process.returncode == 1  # of the variant that diverges
     assert one.stdout.replace("serial", str(tmp_path / "out")) == out
     ours, theirs = tables(tmp_path / "out" / "tiny"), tables(tmp_path / "serial" / "tiny")
-    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 9
+    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 6
     for name, table in ours.items():
         pd.testing.assert_frame_equal(table, theirs[name], check_exact=True, obj=name)
 
@@ -85,7 +85,7 @@ def test_a_worker_is_killed_and_its_run_goes_on(cluster: Any, start: Start) -> N
     until_under_way(process)
     time.sleep(2)  # a checkpoint has been sent
     os.kill(tasks(os.getpid())[0], signal.SIGKILL)
-    out, said = process.communicate(timeout=300)
+    out, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert said.count("given out again") == 1 and said.count("goes on after epoch") == 1, said
 
@@ -100,10 +100,10 @@ def test_no_task_outlives_its_driver_and_the_next_one_goes_on(
     team = tasks(os.getpid())
     assert len(team) == 2
     process.send_signal(ending)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == (130 if ending == signal.SIGINT else -ending), said
     assert gone(team)
-    done = command(tiny_file, *cluster.options, "--seeds", "0-1", *SLOW, "--out", "out", timeout=300)
+    done = command(tiny_file, *cluster.options, "--seeds", "0-1", *SLOW, "--out", "out")
     assert done.returncode == 0 and done.stderr.count("goes on after epoch") == 2, done.stderr
 
 

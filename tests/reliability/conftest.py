@@ -1,19 +1,17 @@
-"""A study small enough to be killed a hundred times, and a nursery whose children are the command."""
+"""A study small enough to be killed a hundred times, and how it comes out when nothing happens to it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.children import Nursery
 
 # Everything a run can need: a range test whose rate is used, dropout, two seeds, every figure.
 FRAGILE = """
@@ -22,6 +20,7 @@ question = "Does it survive?"
 seeds = [0, 1]
 target = { test_accuracy = 0.2 }
 data = { source = "digits", batch_size = 32, train_limit = 160, test_limit = 60 }
+precision = "float32"
 model = { name = "custom_resnet", width = 2, dropout = 0.1 }
 optimizer = { name = "SGD", momentum = 0.9 }
 schedule = { epochs = 3, peak_epoch = 1, lr_max = "find", lr_min = "find" }
@@ -33,108 +32,6 @@ train = [
   { transform = "RandomCrop", height = 32, width = 32 },
 ]
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended.
-
-    Attributes:
-        status: its exit status, or minus the signal that ended it.
-        cpu: seconds of processor time it took.
-        operations: files opened for writing, renamed, removed or made below ``operations_in``.
-    """
-
-    status: int
-    stdout: str
-    stderr: str
-    cpu: float
-    operations: int
-
-
-class Child:
-    """A command under way, in a place of its own."""
-
-    def __init__(self, nursery: Nursery, pid: int, place: Path) -> None:
-        self.nursery, self.pid, self.place = nursery, pid, place
-
-    @property
-    def said(self) -> str:
-        """Its stderr so far."""
-        return (self.place / "stderr").read_text()
-
-    def wait(self, **wishes: Any) -> Outcome:
-        """Its end."""
-        return self.nursery.answer(self.place, self.nursery.ask({**wishes, "pid": self.pid}))
-
-
-class Nursery:
-    """Runs the command in forked children of a process that has imported everything."""
-
-    def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HARNESS_DATA": ""}
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; the answer."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def answer(self, place: Path, answer: dict[str, Any]) -> Outcome:
-        """The outcome of an answer."""
-        stdout, stderr = ((place / name).read_text() for name in ("stdout", "stderr"))
-        return Outcome(answer["status"], stdout, stderr, answer["cpu"], answer.get("operations", 0))
-
-    def request(self, place: Path, arguments: tuple[object, ...], wishes: dict[str, Any]) -> dict[str, Any]:
-        """A request whose files lie in a place of their own."""
-        place.mkdir(parents=True, exist_ok=True)
-        files = {name: str(place / name) for name in ("stdout", "stderr")}
-        for file in files.values():
-            Path(file).write_text("")
-            os.chmod(file, 0o666)
-        return {"arguments": [str(part) for part in arguments], "cwd": str(place), **files, **wishes}
-
-    def run(self, place: Path, *arguments: object, **wishes: Any) -> Outcome:
-        """Run the command to its end.
-
-        Args:
-            place: an own folder, its working directory.
-            wishes: see ``nursery.be_the_command`` and ``attend``.
-        """
-        return self.answer(place, self.ask(self.request(place, arguments, wishes)))
-
-    def begin(self, place: Path, *arguments: object, **wishes: Any) -> Child:
-        """Run the command beside the test; with ``asleep_at``, until it has said these words on stderr and
-        put itself to sleep: whoever waits for a line is too late for what follows it."""
-        answer = self.ask(self.request(place, arguments, {**wishes, "background": True}))
-        child = Child(self, answer["pid"], place)
-        assert answer["asleep"] == ("asleep_at" in wishes), child.said
-        return child
-
-    def close(self) -> None:
-        """No more children."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    """One for all tests: its imports take seconds."""
-    if not hasattr(os, "fork") or not Path("/proc/self/stat").exists():
-        pytest.skip("children are forked, and killed by their processor time: needs Linux")
-    made = Nursery()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.children import one_at_a_time
+
 Same = Callable[[Path], None]
 
 
@@ -204,8 +206,9 @@ def test_a_clock_that_goes_backwards_changes_nothing(
 def test_a_study_whose_lines_nobody_can_read_is_finished_all_the_same(
     fragile: Path, tmp_path: Path, streams: str
 ) -> None:
-    command = f'"$0" -m harness.study "$1" --out out --seeds 0 {streams}'
-    subprocess.run(["bash", "-c", command, sys.executable, fragile], cwd=tmp_path, capture_output=True)
+    command = f'"$0" -m harness.study "$@" {streams}'
+    arguments = one_at_a_time(fragile, "--out", "out", "--seeds", "0")
+    subprocess.run(["bash", "-c", command, sys.executable, *arguments], cwd=tmp_path, capture_output=True)
     study = tmp_path / "out/fragile"
     assert record(study)["status"] == "finished" and (study / "report.html").exists()
 
@@ -213,7 +216,7 @@ def test_a_study_whose_lines_nobody_can_read_is_finished_all_the_same(
 def test_a_verdict_that_cannot_be_written_is_one_line(fragile: Path, tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "harness.study", fragile, "--out", "out", "--seeds", "0", "--quiet"],
+            [sys.executable, "-m", "harness.study", *one_at_a_time(fragile, "--seeds", "0", "--quiet")],
             cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 1 and done.stderr == "error: OSError: [Errno 28] No space left on device\n"

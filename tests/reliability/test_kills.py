@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.children import CPU, one_at_a_time
+
 KILLS = int(os.environ.get("HARNESS_KILLS", "100"))
 KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
 
@@ -95,7 +97,7 @@ def test_the_bytes_do_not_depend_on_the_process(
     command: Any, fragile: Path, same: Same, tmp_path: Path, nursery: Any
 ) -> None:
     """A real ``python -m harness.study``, killed with its group, then gone on with by another process."""
-    arguments = [sys.executable, "-m", "harness.study", str(fragile), "--out", "out"]
+    arguments = [sys.executable, "-m", "harness.study", *one_at_a_time(*CPU, fragile, "--out", "out")]
     with subprocess.Popen(
         arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

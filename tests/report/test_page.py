@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
@@ -46,10 +47,15 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def place(shared_lab: Lab) -> Any:
-    """A study of hostile strings with a finished, a failed and a missing run, reported without its data."""
+    """A study of hostile strings with a finished, a failed and a missing run, reported without its data.
+
+    The finished one is right on 260 of 360 images, whatever a training gives on this processor.
+    """
     made = shared_lab(question=HOSTILE, references={"paper": {"test_accuracy": 0.8, "source": HOSTILE}})
     classes = [HOSTILE, *(str(digit) for digit in range(1, 10))]
-    made.finish("base", 0, classes=classes)
+    labels = made.data.evaluation.labels
+    predicted = np.where(np.arange(360) < 260, labels, (labels + 1) % 10)
+    made.finish("base", 0, classes=classes, logits=3.0 * np.eye(10)[predicted])
     made.fail("base", 1, message=HOSTILE)
     made.sweep()
     write_report(made.study, made.folder, made.study.seeds, ["base"], None)

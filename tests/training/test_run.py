@@ -189,7 +189,7 @@ def test_provenance_says_where_the_numbers_come_from(tiny: Callable[..., Study],
     record, _, variant = run(tiny(), tmp_path / "out")
     origin = record["provenance"]
     assert origin["threads"] == 1 and origin["device"] == "cpu" and origin["precision"] == variant.precision
-    assert origin["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(origin["versions"]["torch"])
     assert origin["data"]["train_images"] == 160 and origin["data"]["evaluation_images"] == 60
     assert origin["data"]["sha256"] == variant.identity["data"]
     assert origin["hardware"]["cores"] >= 1 and origin["finished"] >= origin["started"]

@@ -1,6 +1,6 @@
 """A process that has imported everything once and forks children that run the command, to be killed at will.
 
-One JSON object a line comes in on stdin, one answer a line goes out on stdout; see ``conftest.Nursery``.
+One JSON object a line comes in on stdin, one answer a line goes out on stdout; see ``children.Nursery``.
 """
 
 from __future__ import annotations
@@ -116,6 +116,10 @@ def be_the_command(request: dict[str, Any], answer: int) -> None:
     faulthandler.disable()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.chdir(request["cwd"])
+    sys.path[0] = request["cwd"]  # as python -m has it
+    if "whole_environment" in request:
+        os.environ.clear()
+        os.environ.update(request["whole_environment"])
     os.environ.update(request.get("environment", {}))
     for name, number in (("stdout", 1), ("stderr", 2)):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
