@@ -29,7 +29,9 @@ def prepare() -> None:
     import sklearn.datasets  # noqa: F401
     import torch
 
+    import harness.compute
     import harness.data.digits
+    import harness.launch.auto
     import harness.launch.local
     import harness.plan
     import harness.preview

@@ -213,7 +213,10 @@ def test_other_numbers_of_workers_are_refused_in_a_line(text: Any) -> None:
 def test_runs_at_once_by_default_leave_the_tables_of_one_after_another(
     command: Any, tiny_file: Path, tmp_path: Path
 ) -> None:
-    for out, options in (("serial", ["--launcher", "serial"]), ("auto", ["--workers", "2"])):
+    for out, options in (
+        ("serial", ["--launcher", "serial"]),
+        ("auto", ["--launcher", "auto", "--workers", "2"]),
+    ):
         done = command(tiny_file, "--out", out, *options, OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
     for name in ("per_class", "misclassified", "learning_rates"):
