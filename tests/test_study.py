@@ -133,7 +133,7 @@ def test_what_the_report_warns_about_is_said_on_the_console(command: Command, ti
 def test_a_diverged_run_gives_exit_status_1_and_is_counted(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
-    variants = '{ hot = { "schedule.lr_max" = 1e6, "schedule.lr_min" = 1e5 } }'
+    variants = '{ hot = { "schedule.lr_max" = 1e6, "schedule.lr_min" = 1e5, "loss.l1" = 1e6 } }'
     done = command(tiny_file, "--set", f"variants={variants}")
     assert done.returncode == 1
     assert "not finite at iteration" in done.stderr

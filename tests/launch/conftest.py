@@ -23,6 +23,7 @@ range_test = { start_lr = 0.001, end_lr = 1.0, iterations = 10 }
 
 [variants.diverges]
 "schedule.lr_max" = 1e6
+"loss.l1" = 1e6
 """
 
 

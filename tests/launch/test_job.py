@@ -103,7 +103,7 @@ def test_a_damaged_run_is_named_kept_and_done_again(
 
 
 def test_a_diverged_run_stays_failed_and_is_not_repeated(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    hot = (("schedule.lr_max", 1e6), ("schedule.lr_min", 1e5))
+    hot = (("schedule.lr_max", 1e6), ("schedule.lr_min", 1e5), ("loss.l1", 1e6))
     said, folders = start(tiny(*hot), tmp_path)
     assert [folder.status() for folder in folders] == ["failed", "failed"]
     assert sum("FAILED: loss not finite at iteration" in line for line in said) == 2

@@ -120,7 +120,8 @@ def images(tmp_path: Path) -> Path:
 def test_the_pages_images_of_ones_own(
     mine: Path, images: Path, command: Command, tmp_path: Path, study: str
 ) -> None:
-    done = command(f"{study}.toml", "--data", "DIR", "--seeds", "0")
+    few = ("--seeds", "0", "--set", "attribution.images=1")
+    done = command(f"{study}.toml", "--data", "DIR", *few)
     assert done.returncode == 0, done.stderr
     runs = pd.read_csv(tmp_path / "results" / study / "tables" / "runs.csv")
     assert list(runs.status) == ["finished"]

@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
 
 
 def test_a_diverging_run_is_failed_with_its_iteration(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    record, folder, _ = run(tiny(), tmp_path / "out", rates=Rates(1e5, 1e6))
+    record, folder, _ = run(tiny(("loss.l1", 1e6)), tmp_path / "out", rates=Rates(1e5, 1e6))
     assert record["status"] == "failed" and folder.status() == "failed"
     assert record["error"]["kind"] == "diverged"
     assert 1 <= record["error"]["iteration"] <= 15
