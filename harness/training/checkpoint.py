@@ -5,6 +5,7 @@ A checkpoint is written after an epoch, beside the training, and as often as its
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import time
@@ -31,17 +32,28 @@ class DamagedCheckpoint(RunError):
 
 
 class Writer:
-    """Writes files beside the training: one after another, in a thread of its own.
+    """Writes files one after another, in a thread of its own or at once.
 
-    An error is raised by the next call, or at the end of the ``with`` block, which waits for the last file.
+    A thread's error is raised by the next call, or at the end of the ``with`` block, which waits for the last
+    file.
+
+    Args:
+        beside: use a thread. Where the processor trains, it would take the time from the training's own
+            threads, which then wait for each other.
     """
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "write")
+    def __init__(self, *, beside: bool = True) -> None:
+        self._beside = beside
+        self._thread = ThreadPoolExecutor(1, "write")  # makes no thread before it has work
         self._begun: list[Future[None]] = []
 
     def write(self, work: Callable[[], None]) -> Future[None]:
         """Do the work after all that was handed over before."""
+        if not self._beside:
+            work()
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
         self._raise_failed()
         self._begun.append(self._thread.submit(work))
         return self._begun[-1]
@@ -77,7 +89,7 @@ class CheckpointSaver(BaseSaveHandler):
         self.began, self.seconds = time.perf_counter(), 0.0
 
     def due(self) -> bool:
-        """Whether the last one is written, and long enough ago."""
+        """Tell whether a new checkpoint is due: the last one is written and was worth its cost."""
         if self.share >= 1:
             return True
         written = self.last is None or self.last.done()
@@ -86,9 +98,9 @@ class CheckpointSaver(BaseSaveHandler):
     def __call__(
         self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Have the checkpoint replaced by a newer one."""
+        """Write a new checkpoint over the last one."""
         self.began = time.perf_counter()
-        self.last = self.writer.write(partial(self._write, _copy(checkpoint)))
+        self.last = self.writer.write(partial(self._write, _copy(dict(checkpoint))))
 
     def _write(self, state: Mapping[str, Any]) -> None:
         buffer = io.BytesIO()
@@ -102,11 +114,13 @@ class CheckpointSaver(BaseSaveHandler):
 
 
 def _copy(state: Any) -> Any:
-    """A state that the training does not change, its tensors in the host's memory."""
+    """Copy a state to the host's memory, where the training does not change it."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
-    if isinstance(state, Mapping):
-        return {key: _copy(value) for key, value in state.items()}
+    if isinstance(state, dict):
+        copied = copy.copy(state)  # with what torch hangs on a state dict: its modules' versions
+        copied.update({key: _copy(value) for key, value in state.items()})
+        return copied
     if isinstance(state, list | tuple):
         return type(state)(map(_copy, state))
     return state
