@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from harness.schema import one_line, suggest
 
 # One wants a closure, the other sparse gradients: neither fits a step of one forward and one backward pass.
 _UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")
+_FUSED = ("SGD", "Adam", "AdamW")  # that torch has as one CUDA kernel
 
 
 def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "study") -> Optimizer:
@@ -45,10 +45,9 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
 
 
 def _fused(optimizer: type[Optimizer], options: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """On CUDA one kernel for all parameters, where torch has it and the study does not choose for itself."""
-    known = inspect.signature(optimizer).parameters
+    """Ask for one kernel for all parameters on CUDA, where the study does not choose for itself."""
     own = {"foreach", "fused", "capturable", "differentiable"} & options.keys()
-    return {"fused": True} if "fused" in known and not own and _all_on_cuda(model) else {}
+    return {"fused": True} if optimizer.__name__ in _FUSED and not own and _all_on_cuda(model) else {}
 
 
 def _all_on_cuda(model: nn.Module) -> bool:

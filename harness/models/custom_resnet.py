@@ -63,6 +63,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """
 
     momentum: float
+    synchronised = False  # its groups are smaller than a device's part of a batch
 
     def __init__(self, channels: int, ghost_batch: int, *, momentum: float) -> None:
         super().__init__(channels, momentum=momentum)
@@ -73,8 +74,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         groups = round(len(images) / self.ghost_batch) if self.training else 1
         if groups < 2:
             return super().forward(images)
-        if images.is_cuda and len(images) % groups == 0:
-            return self._at_once(images, groups)
+        if images.is_cuda:
+            return self._on_gpu(images, groups)
         # split's gradient is one concatenation; tensor_split's is a whole batch of zeros for every group
         sizes = [(len(images) + at) // groups for at in range(groups)]
         normalised = [
@@ -92,18 +93,24 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         ]
         return torch.cat(normalised)
 
-    def _at_once(self, images: Tensor, groups: int) -> Tensor:
-        """The same for equal groups in few operators, which a compiler makes fewer: for GPUs.
+    def _on_gpu(self, images: Tensor, groups: int) -> Tensor:
+        """Normalise the same groups in few operators: on a GPU many small kernels cost too much."""
+        size, larger = divmod(len(images), groups)
+        few = (groups - larger) * size  # the smaller groups come first
+        parts = [self._at_once(images[:few], groups - larger, groups)]
+        if larger:
+            parts.append(self._at_once(images[few:], larger, groups))
+        return torch.cat(parts) if larger else parts[0]
 
-        There a kernel for each of many small groups costs more than it computes; on a CPU it costs nothing.
-        """
+    def _at_once(self, images: Tensor, groups: int, all_groups: int) -> Tensor:
+        """Normalise equal groups, which are some of all the groups of a batch."""
         grouped = torch.unflatten(images, 0, (groups, -1)).float()
         variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * torch.rsqrt(variance + self.eps)
         normalised = (grouped - mean) * scale + self.bias[:, None, None]
         with torch.no_grad():
             # As one group after another would update them, each weighing momentum / groups.
-            momentum = self.momentum / groups
+            momentum = self.momentum / all_groups
             steps = torch.arange(groups - 1, -1, -1, device=images.device, dtype=torch.float32)
             weights = momentum * (1 - momentum) ** steps[:, None]
             pixels = grouped[0, :, 0].numel()

@@ -47,12 +47,13 @@ def create_trainer(
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
-        model.train()
+        if not model.training:  # it walks through all modules
+            model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
             logits = model(images).float()
             value = loss(logits, labels)
-        scaler.scale(value * share(len(labels))).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(value * share(len(labels), device)).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
@@ -90,7 +91,8 @@ def create_evaluator(
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
-        model.eval()
+        if model.training:
+            model.eval()
         with torch.no_grad(), autocast(device, precision):
             return model(images).float(), labels
 

@@ -9,6 +9,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 from harness.errors import RunError
 from harness.plan import Variant
@@ -34,24 +35,23 @@ def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
 
     On a CPU at that iteration; elsewhere looking at a loss waits for the device: at the end of its epoch.
     """
-    first, never, step = (torch.full((), value, device=device) for value in (torch.inf, torch.inf, 0.0))
     looked_at = Events.ITERATION_COMPLETED if device == "cpu" else Events.EPOCH_COMPLETED
-
-    def begin(engine: Engine) -> None:
-        step.fill_(engine.state.iteration)
+    losses: list[Tensor] = []  # since the last look, still on the device
 
     def note(engine: Engine) -> None:
         output: Any = engine.state.output
-        step.add_(1)  # counted on the device: a number sent there would wait for it
-        torch.minimum(first, torch.where(output["loss"].isfinite(), never, step), out=first)
+        losses.append(output["loss"])
 
     def look(engine: Engine) -> None:
-        worst = float(idist.all_reduce(first.clone(), "MIN"))
+        finite = torch.stack(losses).isfinite().tolist()
+        first = engine.state.iteration - len(finite) + 1
+        losses.clear()
+        worst = next((first + at for at, fine in enumerate(finite) if not fine), math.inf)
+        worst = float(idist.all_reduce(float(worst), "MIN"))
         if math.isfinite(worst):
             iteration = int(worst)
             raise NonFiniteLoss(iteration, 1 + (iteration - 1) // (engine.state.epoch_length or 1))
 
-    trainer.add_event_handler(Events.EPOCH_STARTED, begin)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
     trainer.add_event_handler(looked_at, look)
 
@@ -79,6 +79,8 @@ def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: s
         "classes": list(variant.classes),
         "image_shape": list(variant.outline.image_shape),
     }
+    if "provenance" in (before := folder.record() or {}):  # its threads are kept by the next start
+        record["provenance"] = before["provenance"]
     write_record(folder.record_file, record)
 
 

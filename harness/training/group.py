@@ -137,14 +137,23 @@ def spread(model: nn.Module, device: str) -> nn.Module:
     if idist.get_world_size() == 1:
         return model
     logging.getLogger("ignite.distributed.auto.auto_model").disabled = True  # it sets its own level
-    spread_out: nn.Module = idist.auto_model(model, sync_bn=synchronise_statistics(device))
+    # Ignite's conversion takes every batch norm, also one that normalises parts of a device's images.
+    whole = all(getattr(module, "synchronised", True) for module in model.modules())
+    spread_out: nn.Module = idist.auto_model(model, sync_bn=whole and synchronise_statistics(device))
     return spread_out
 
 
-def share(images: int) -> float:
-    """What a process's mean loss counts for, so that the group's mean is the whole batch's."""
-    rank, size = part()
-    return 1.0 if size == 1 else images * size / float(idist.all_reduce(images))
+def share(images: int, device: str) -> float | Tensor:
+    """Return what a process's mean loss counts for, so that the group's mean is the whole batch's.
+
+    On the device, so that a GPU's host does not wait for it.
+    """
+    size = idist.get_world_size()
+    if size == 1:
+        return 1.0
+    total = torch.full((), float(images), device=device)
+    torch.distributed.all_reduce(total)
+    return images * size / total
 
 
 def gather(batches: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
