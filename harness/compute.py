@@ -2,18 +2,17 @@
 
 What a processor says it can do is no measure: an Intel Xeon with AVX-512 BF16 and no AMX trains slower in
 bfloat16 than in float32. So the study's own network takes a few steps in each way, and the result is kept for
-this machine, network and version of torch. Runs that are on disk decide before any timing: what was begun is
-gone on with as it was begun.
+this machine, network and version of torch. Runs on disk decide first: they keep their precision and format.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,18 +20,30 @@ import torch.nn.functional as F
 
 from harness.config import Recipe
 from harness.data.cache import cache_folder
-from harness.device import autocast, memory_format, one_thread, prepare, processor, resolve_precision
+from harness.device import (
+    DTYPES,
+    autocast,
+    memory_format,
+    one_thread,
+    prepare,
+    processor,
+    release_memory,
+    resolve_precision,
+)
 from harness.errors import RunError
-from harness.models import build_model
+from harness.models import MODELS, build_model
+from harness.models.imported import source_digest
 from harness.seeding import global_seed
-from harness.store import RunFolder, atomic_write
+from harness.store import RunFolder, digest, read_record, write_record
 
 if TYPE_CHECKING:
     from harness.plan import Outline
 
-FLOPS_A_STEP = 20e9  # of a timed step: enough images to be like a batch, in tenths of a second
+FLOPS_A_STEP = 20e9  # of a timed step, which takes some tenths of a second
 TIMED_STEPS = 2
-MARGIN = 1.05  # so much faster another precision or memory format has to be
+FORMATS = ("channels_last", "contiguous_format")
+LONGEST_ROUND = 10.0  # seconds of one step in each way, above which no more are taken
+FORMAT_MARGIN = 1.05  # least speed-up for which float32 and channels_last are left
 # Training FLOP/s of one H200 in bfloat16: eager as measured (n = 1, 2026-11-26), compiled as estimated from
 # that; and the seconds of compiling. On a slower GPU compiling pays earlier than this says.
 EAGER_RATE, COMPILED_RATE, COMPILE_SECONDS = 210e12, 330e12, 30.0
@@ -73,93 +84,101 @@ def choose_compute(
     device: str,
     *,
     runs: int,
-    on_disk: Iterable[RunFolder] = (),
+    devices: int = 1,
+    own: Compute | None = None,
     alike: Compute | None = None,
 ) -> Compute:
-    """Choose how a recipe is computed.
+    """Choose how a recipe is computed, where the study leaves it open.
 
     Args:
         device: resolved, such as ``"cuda:1"``.
         runs: how many runs are planned: compiling costs once what it saves in each.
-        on_disk: earlier runs; the first that was computed on this kind of device is followed.
-        alike: the choice of a variant that this one is compared with, followed where nothing is on disk.
+        devices: that share each run; compiling for several is left to the study.
+        own: how this variant's runs on disk are computed, which it keeps.
+        alike: the choice of the variants that it is compared with, followed where it has no runs.
     """
-    begun = _begun(on_disk, device)
-    if recipe.precision == "auto" and begun is not None:
-        precision, layout, reason = begun.precision, begun.memory_format, "as the runs on disk"
-    elif recipe.precision == "auto" and alike is not None:
-        precision, layout, reason = alike.precision, alike.memory_format, alike.reason
+    begun = own or alike
+    if recipe.precision != "auto":
+        precision, layout, reason = resolve_precision(recipe.precision, device), usual_format(device), ""
+    elif begun is not None:
+        precision, layout, reason = begun.precision, begun.memory_format, begun.reason
     elif torch.device(device).type == "cpu":
         precision, layout, reason = _fastest_on_cpu(recipe, outline, classes)
     else:
-        precision, layout, reason = resolve_precision(recipe.precision, device), usual_format(device), ""
+        precision, layout, reason = resolve_precision("auto", device), usual_format(device), ""
     if recipe.compile != "auto":
         return Compute(precision, layout, recipe.compile, reason)
     if begun is not None:
         return Compute(precision, layout, begun.compiled, reason)
-    flops = runs * recipe.schedule.epochs * outline.steps_per_epoch * recipe.data.batch_size
-    return Compute(precision, layout, _compiling_pays(flops * outline.flops_per_image, device), reason)
+    images = runs * recipe.schedule.epochs * outline.steps_per_epoch * recipe.data.batch_size
+    compiled = devices == 1 and _compiling_pays(images * outline.flops_per_image, device)
+    return Compute(precision, layout, compiled, reason)
 
 
-def _begun(runs: Iterable[RunFolder], device: str) -> Compute | None:
-    """How the first readable run on disk that used this kind of device was computed."""
+def begun_with(runs: Iterable[RunFolder], device: str) -> Compute | None:
+    """Return how runs on disk are computed: the first that can be read and used this kind of device."""
     for run in runs:
-        with suppress(RunError):
-            record = run.record()
-            if record is not None and record["identity"].get("device") == device.split(":")[0]:
-                identity = record["identity"]
-                layout = identity.get("memory_format", usual_format(device))
-                return Compute(identity["precision"], layout, identity["recipe"].get("compile", False))
+        with suppress(RunError, LookupError, TypeError, AttributeError):  # damaged, or of another program
+            identity = (run.record() or {})["identity"]
+            layout = identity.get("memory_format", usual_format(device))
+            known = identity["precision"] in DTYPES and layout in FORMATS
+            if known and identity["device"] == device.split(":")[0]:
+                compiled = bool(identity["recipe"].get("compile", False))
+                return Compute(identity["precision"], layout, compiled, "same as the runs on disk")
     return None
 
 
 def _compiling_pays(flops: float, device: str) -> bool:
-    """Whether the planned runs earn back what compiling costs; on a CPU it made the network slower."""
+    """Tell whether the planned runs earn back what compiling costs; on a CPU it made the network slower."""
     saved = flops * (1 / EAGER_RATE - 1 / COMPILED_RATE)
     return device.startswith("cuda") and can_compile(device) and saved > COMPILE_SECONDS
 
 
 def can_compile(device: str) -> bool:
-    """Whether ``torch.compile`` has what it needs on this GPU: Triton, which wants compute capability 7.0."""
+    """Tell whether ``torch.compile`` works on this GPU: it needs Triton and compute capability 7.0."""
     from importlib.util import find_spec
 
     return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def _fastest_on_cpu(recipe: Recipe, outline: Outline, classes: int) -> tuple[str, str, str]:
-    """Precision, memory format, and the times that decided, from the cache where it was timed before."""
-    default = resolve_precision(recipe.precision, "cpu")
-    precisions = ["float32"] if recipe.precision == "auto" else [default]
-    if recipe.precision == "auto" and default == "bfloat16":  # else it is emulated, and never faster
+    """Return precision, memory format, and the times that decided, timed now or before on this machine."""
+    default = resolve_precision("auto", "cpu")
+    precisions = ["float32"]
+    if default == "bfloat16":  # else it is emulated, and never faster
         precisions.append("bfloat16")
-    ways = [
-        (precision, layout) for precision in precisions for layout in ("channels_last", "contiguous_format")
-    ]
-    try:
-        seconds = _kept(recipe, outline, ways, lambda: _time_ways(recipe, outline, classes, ways))
-    except Exception:  # a network that cannot train so: its first step says why, in words of its own
-        return default, usual_format("cpu"), ""
+    ways = [(precision, layout) for precision in precisions for layout in FORMATS]
+    seconds = _kept(recipe, outline, ways)
+    if seconds is None:
+        try:
+            seconds = _time_ways(recipe, outline, classes, ways)
+        except Exception:  # a network of one's own may fail here: its first training step reports the error
+            return default, usual_format("cpu"), ""
+        _keep(recipe, outline, ways, seconds)
     best = ways[0]
     for way in ways[1:]:
-        if seconds[way] * MARGIN < seconds[best]:
+        if seconds[way] * FORMAT_MARGIN < seconds[best]:
             best = way
-    others = {precision: min(seconds[way] for way in ways if way[0] == precision) for precision in precisions}
-    times = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in others.items())
-    return *best, f"timed: {times} a step with one thread" if len(others) > 1 else ""
+    fastest = [min(seconds[way] for way in ways if way[0] == precision) for precision in precisions]
+    times = ", ".join(f"{name} {1000 * each:.0f} ms" for name, each in zip(precisions, fastest, strict=True))
+    return *best, f"timed with one thread: {times} a step" if len(precisions) > 1 else ""
 
 
 def _time_ways(
     recipe: Recipe, outline: Outline, classes: int, ways: list[tuple[str, str]]
 ) -> dict[tuple[str, str], float]:
-    """Seconds of a training step in each way, the shortest of a few that take turns.
+    """Return the seconds of a training step in each way, the shortest of a few that take turns.
 
     By one thread: threads that wait for each other on a busy machine would measure that.
     """
     prepare("cpu", torch.get_num_threads())
     step = TimedStep(recipe, outline, classes)
     with one_thread():
-        rounds = [[step(*way) for way in ways] for _ in range(1 + TIMED_STEPS)]
-    return dict(zip(ways, map(min, *rounds[1:]), strict=True))  # the first round warms up
+        first = [step(*way) for way in ways]  # warms up; a network that is so slow needs no more
+        steps = TIMED_STEPS if sum(first) < LONGEST_ROUND else 0
+        rounds = [[step(*way) for way in ways] for _ in range(steps)]
+    release_memory("cpu")
+    return dict(zip(ways, map(min, *rounds) if rounds else first, strict=True))
 
 
 class TimedStep:
@@ -174,7 +193,7 @@ class TimedStep:
             self.labels = torch.randint(classes, (images,))
 
     def __call__(self, precision: str, layout: str) -> float:
-        """Take a step; its seconds."""
+        """Take one step and return its seconds."""
         format_ = getattr(torch, layout)
         self.model.to(memory_format=format_)  # type: ignore[call-overload]
         images = self.images.contiguous(memory_format=format_)
@@ -188,28 +207,34 @@ class TimedStep:
         return seconds
 
 
-def _kept(
-    recipe: Recipe,
-    outline: Outline,
-    ways: list[tuple[str, str]],
-    measure: Callable[[], dict[tuple[str, str], float]],
-) -> dict[tuple[str, str], float]:
-    """What was measured on this machine before; else what is measured now, which is then kept."""
+def _entry(recipe: Recipe, outline: Outline, ways: list[tuple[str, str]]) -> Path:
+    """Return the cache file of these times: for one network, machine and version of torch."""
     key: dict[str, Any] = {
         "model": recipe.model.model_dump(mode="json"),
-        "image_shape": list(outline.image_shape),
+        "source": None if recipe.model.name in MODELS else source_digest(recipe.model.name),
+        "image_shape": outline.image_shape,
         "batch_size": recipe.data.batch_size,
         "processor": processor(),
         "torch": torch.__version__,
         "ways": ways,
     }
-    text = json.dumps(key, sort_keys=True)
-    entry = cache_folder() / f"speed-{hashlib.sha256(text.encode()).hexdigest()}.json"
-    with suppress(OSError, ValueError, TypeError):
-        seconds = [float(value) for value in json.loads(entry.read_text(encoding="utf-8"))["seconds"]]
-        if len(seconds) == len(ways):
+    return cache_folder() / f"speed-{digest(key)}.json"
+
+
+def _kept(
+    recipe: Recipe, outline: Outline, ways: list[tuple[str, str]]
+) -> dict[tuple[str, str], float] | None:
+    """Return what was timed on this machine before; None where there is nothing, or it is damaged."""
+    with suppress(RunError, LookupError, TypeError, ValueError):
+        record = read_record(_entry(recipe, outline, ways)) or {}
+        seconds = [float(value) for value in record["seconds"]]
+        if all(0 < value < math.inf for value in seconds):
             return dict(zip(ways, seconds, strict=True))
-    found = measure()
+    return None
+
+
+def _keep(
+    recipe: Recipe, outline: Outline, ways: list[tuple[str, str]], seconds: dict[tuple[str, str], float]
+) -> None:
     with suppress(RunError):  # a cache that cannot be written is no error
-        atomic_write(entry, json.dumps({**key, "seconds": [found[way] for way in ways]}, indent=2) + "\n")
-    return found
+        write_record(_entry(recipe, outline, ways), {"ways": ways, "seconds": [seconds[way] for way in ways]})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Recipe, Study
@@ -99,21 +98,15 @@ def make_plan(
     chosen = choose_variants(study, variants)
     from harness.device import one_thread
 
-    automatic = [name for name, recipe in study.recipes.items() if recipe.precision == "auto"]
-    on_disk = [run for name in automatic for run in islice(folder.runs_of(name), 1)]
-    alike: Compute | None = None
-    resolved = []
+    resolved: list[Variant] = []
     for name in chosen:
         recipe = study.recipes[name]
-        own = on_disk if name in automatic else list(islice(folder.runs_of(name), 1))
         data = load_data(recipe)
         with one_thread():  # nothing here is large
             variant = resolve_variant(
-                study, name, data, device=device, devices=devices, on_disk=own, alike=alike
+                study, name, data, device=device, devices=devices, folder=folder, earlier=resolved
             )
         resolved.append(variant)
-        if name in automatic:
-            alike = variant.compute
     return Plan(study, folder, tuple(resolved), tuple(study.seeds))
 
 
@@ -232,18 +225,19 @@ def resolve_variant(
     *,
     device: str = "auto",
     devices: int = 1,
-    on_disk: Sequence[RunFolder] = (),
-    alike: Compute | None = None,
+    folder: StudyFolder | None = None,
+    earlier: Sequence[Variant] = (),
 ) -> Variant:
     """A variant of a study, with its data's facts and its digest.
 
     Args:
-        on_disk, alike: what decides how it is computed; see :func:`harness.compute.choose_compute`.
+        folder: the study's, whose runs decide how it is computed.
+        earlier: variants that it is compared with, and is computed like.
 
     Raises:
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
-    from harness.compute import choose_compute, identity_of
+    from harness.compute import begun_with, choose_compute, identity_of
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
     from harness.device import resolve_device
@@ -259,9 +253,16 @@ def resolve_variant(
         recipe.augment.train, recipe.augment.test, *mean_std(data.train)
     )
     device = resolve_device(device)
-    classes = len(data.train.classes)
+    own = begun_with(folder.runs_of(name), device) if folder else None
     compute = choose_compute(
-        recipe, facts, classes, device, runs=len(study.seeds), on_disk=on_disk, alike=alike
+        recipe,
+        facts,
+        len(data.train.classes),
+        device,
+        runs=len(study.seeds),
+        devices=devices,
+        own=own,
+        alike=_alike(study, recipe, folder, earlier, device),
     )
     identity: dict[str, Any] = {
         "recipe": _deciding(recipe, compute, train_transforms, test_transforms),
@@ -295,6 +296,21 @@ def resolve_variant(
         outline=facts,
         devices=devices,
     )
+
+
+def _alike(
+    study: Study, recipe: Recipe, folder: StudyFolder | None, earlier: Sequence[Variant], device: str
+) -> Compute | None:
+    """Return how the variants are computed that leave open what this one does: on disk, else planned."""
+    from harness.compute import begun_with
+
+    def open_in(recipe: Recipe) -> tuple[bool, bool]:
+        return recipe.precision == "auto", recipe.compile == "auto"
+
+    names = [name for name, other in study.recipes.items() if open_in(other) == open_in(recipe)]
+    runs = (run for name in names for run in folder.runs_of(name)) if folder else iter(())
+    planned = (variant.compute for variant in earlier if variant.name in names)
+    return begun_with(runs, device) or next(planned, None)
 
 
 def _where(study: Study, name: str) -> str:

@@ -78,7 +78,12 @@ def _look(preview: Preview, name: str) -> _Known:
     check_recipe(study, name)
     try:
         variant = resolve_variant(
-            study, name, preview.load_data(recipe), device=preview.device, devices=preview.devices
+            study,
+            name,
+            preview.load_data(recipe),
+            device=preview.device,
+            devices=preview.devices,
+            folder=preview.folder,
         )
         facts = variant.outline
     except DataError:

@@ -170,6 +170,8 @@ def _identity(study: Study) -> dict[str, Any]:
     """What decides which values a search proposes, and what its trials' runs are."""
     whole = study.model_dump(mode="json", exclude_none=True)
     whole["search"].pop("trials")
+    if whole["compile"] == "auto":
+        whole["compile"] = False  # as a search from before there was this choice has it
     return {key: value for key, value in whole.items() if key not in (*_NOT_DECIDING, "variants")}
 
 
