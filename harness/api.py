@@ -139,7 +139,9 @@ def run(
         settings: instead of the study's values, such as ``{"schedule.epochs": 2}``.
         seeds: instead of the study's.
         options: those of the command, by their names: ``out="results"``, ``data="DIR"``,
-            ``variants="base,adam"``, ``device="cpu"``, ``launcher="process"``, ``workers=2``, ``quiet=True``.
+            ``variants="base,adam"``, ``device="cpu"``, ``launcher="auto"``, ``workers=2``, ``quiet=True``.
+            One run at a time unless ``launcher`` or ``workers`` says otherwise; a script with several at once
+            needs ``if __name__ == "__main__":`` around its calls.
 
     Raises:
         HarnessError: what the command would say in a line. Runs that failed are in the results.
@@ -151,7 +153,10 @@ def run(
     for name in options:
         if name not in known:
             raise StudyError(f"harness.run: no option {name!r}{suggest(name, known)}")
-    chosen = {**context.params, **options}
+    # one run at a time: several begin processes of their own, for which a script has to guard its main part
+    chosen = {**context.params, "launcher": "serial", **options}
+    if "workers" in options and "launcher" not in options:
+        chosen["launcher"] = "auto"
     for name in ("out", "data"):
         chosen[name] = None if chosen[name] is None else Path(chosen[name])
     chosen["settings"] = tuple(f"{key}={_toml(value)}" for key, value in (settings or {}).items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import platform
 import re
@@ -119,8 +120,13 @@ def prepare(device: str, threads: int) -> None:
 
 
 def loading_workers(device: str) -> int:
-    """Return how many processes augment beside a GPU what only Albumentations can; on a CPU none is free."""
-    return min(8, torch.get_num_threads() - 1) if torch.device(device).type == "cuda" else 0
+    """Return how many processes augment beside a GPU what only Albumentations can.
+
+    None beside a CPU, which has no core to spare, and none in a launcher's worker: it may have no children.
+    """
+    if torch.device(device).type != "cuda" or multiprocessing.current_process().daemon:
+        return 0
+    return min(8, torch.get_num_threads() - 1)
 
 
 def release_memory(device: str) -> None:
@@ -141,14 +147,23 @@ def threads_for(runs_at_once: int, cores: int | None = None) -> int:
     Raises:
         StudyError: more threads than any machine has; the process would die of them.
     """
+    return threads_set() or max(1, (cores or usable_cores()) // runs_at_once)
+
+
+def threads_set() -> int | None:
+    """Return ``OMP_NUM_THREADS``, or None where it is not set to a number above 0.
+
+    Raises:
+        StudyError: more threads than any machine has.
+    """
     setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested regions
-    if setting.isdecimal() and setting.strip("0"):
-        if len(setting) > 20 or int(setting) > MOST_THREADS:
-            raise StudyError(
-                f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the most; unset it"
-            )
-        return int(setting)
-    return max(1, (cores or usable_cores()) // runs_at_once)
+    if not (setting.isascii() and setting.isdecimal() and setting.strip("0")):
+        return None
+    if len(setting) > 20 or int(setting) > MOST_THREADS:
+        raise StudyError(
+            f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the most; unset it"
+        )
+    return int(setting)
 
 
 def usable_cores() -> int:
@@ -183,7 +198,7 @@ def send(tensor: Tensor, device: str | torch.device) -> Tensor:
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads; afterwards with as many as before."""
+    """Set the number of threads inside the block; restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -466,14 +466,14 @@ def _team(plan: Plan, options: dict[str, Any], speak: Say) -> tuple[str, int | N
     from harness.launch.auto import choose_team
 
     launcher, workers, devices = options["launcher"], options["workers"], options["devices"]
-    if launcher == "ray" or launcher == "serial" or devices > 1:
+    if launcher == "ray" or devices > 1:
         threads = threads_for((workers or 1) * devices)
         return "serial" if launcher == "auto" else launcher, workers, threads
-    team = choose_team(plan, workers)
+    team = choose_team(plan, 1 if launcher == "serial" else workers)
     if team.reason:
-        at_once = f"{team.workers} runs at once, " if team.workers > 1 else ""
+        at_once = f"{team.workers} runs at once" if team.workers > 1 else "one run at a time"
         many = f"{team.threads} thread{'s' * (team.threads > 1)}"
-        speak(f"{plan.study.name}: {at_once}{many} each: {team.reason}")
+        speak(f"{plan.study.name}: {at_once} with {many}{' each' * (team.workers > 1)} ({team.reason})")
     return team.launcher if launcher == "auto" else launcher, team.workers, team.threads
 
 

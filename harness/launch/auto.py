@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, prod
+from pathlib import Path
 
 import psutil
 import torch
 
 from harness.compute import TimedStep
-from harness.device import threads_for, usable_cores
+from harness.device import threads_for, threads_set, usable_cores
 from harness.errors import RunError
 from harness.plan import Plan, Variant
+from harness.store import StudyFolder, read_record
 
-START_SECONDS = 4.0  # until a spawned worker has imported everything
-MARGIN = 1.1  # so much faster another way than one run at a time with all cores has to be
+START_SECONDS = 4.0  # until a worker is ready
+TEAM_MARGIN = 1.1  # least speed-up for which one run at a time with all cores is left
 BUSY_SECONDS = 0.3  # over which the load of the machine is looked at
-ROUNDS = 3  # timed steps, which take turns
+ROUNDS = 3  # timed steps of each number of threads
 PROCESS_BYTES = 0.8e9  # of a worker before it trains
 GPU_PROCESS_BYTES = 1.5e9  # the same on a GPU: context, kernels, a chunk of augmented images
-MEMORY_SHARE = 0.8  # of what is free that the runs may take
+MEMORY_SHARE = 0.8  # share of the free memory that the runs may take
 GPU_RUNS = 2  # at once on one GPU, where there are twice as many: one prepares while the other computes
 
 
@@ -47,7 +50,7 @@ class Team:
 
     @property
     def launcher(self) -> str:
-        """The launcher that does it."""
+        """Return ``serial`` for one run at a time, else ``process``."""
         return "serial" if self.workers == 1 else "process"
 
 
@@ -62,7 +65,7 @@ def choose_team(plan: Plan, workers: int | None = None) -> Team:
     """
     left = _left(plan)
     first = plan.variants[0]
-    fixed = _threads_begun_with(plan)
+    fixed = threads_kept(plan.folder)
     if workers is not None or len(left) == 0 or torch.device(first.device).type == "mps":
         workers = workers or 1
         return Team(workers, fixed or threads_for(workers))
@@ -73,31 +76,37 @@ def choose_team(plan: Plan, workers: int | None = None) -> Team:
 
 
 def _left(plan: Plan) -> list[Variant]:
-    """The variant of each run that is not finished."""
+    """Return the variant of each run that will be executed."""
     left = []
     for variant, folder in plan.runs():
         with suppress(RunError):  # damaged: it is done again
-            if folder.status() == "finished":
+            record = folder.record() or {}
+            diverged = (record.get("error") or {}).get("kind") == "diverged"
+            if record.get("status") == "finished" or diverged:
                 continue
         left.append(variant)
     return left
 
 
-def _threads_begun_with(plan: Plan) -> int | None:
-    """``OMP_NUM_THREADS``, else the threads of a run on disk: other numbers of threads give other digits."""
-    if os.environ.get("OMP_NUM_THREADS"):
-        return threads_for(1)
-    for variant in plan.variants:
-        for folder in plan.folder.runs_of(variant.name):
-            with suppress(RunError):
-                threads = ((folder.record() or {}).get("provenance") or {}).get("threads")
-                if isinstance(threads, int) and 1 <= threads <= usable_cores():
-                    return threads
+def threads_kept(folder: StudyFolder) -> int | None:
+    """Return ``OMP_NUM_THREADS``, else the threads a study was begun with; None where nothing says it.
+
+    Another number of threads gives other digits, and may give other rates.
+    """
+    if (threads := threads_set()) is not None:
+        return threads
+    records: Iterable[Path] = (run.record_file for run in folder.runs())
+    for path in [*records, *sorted(folder.range_test_json("any").parent.glob("*.json"))]:
+        with suppress(RunError, AttributeError):  # damaged, or of another program
+            record = read_record(path) or {}
+            threads = record.get("threads") or (record.get("provenance") or {}).get("threads")
+            if isinstance(threads, int) and 1 <= threads <= usable_cores():
+                return threads
     return None
 
 
 def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
-    """The fastest of one run at a time and several, by the time of a step and the cores that are free."""
+    """Choose the team that ends first, by the time of a step, the free cores and the free memory."""
     cores, variant = usable_cores(), left[0]
     usual = Team(1, fixed or cores)
     counts = [fixed] if fixed else sorted({max(1, cores >> halved) for halved in range(8)}, reverse=True)
@@ -105,12 +114,13 @@ def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
         return usual
     try:
         step = _Steps(variant)
-        if step.seconds([usual.threads])[usual.threads] * _steps(plan, left, 1) < 2 * START_SECONDS:
-            return usual
-        times = step.seconds(counts)
-    except Exception:  # a network that cannot train so: its own first step says why
+        alone = step.seconds([usual.threads])[usual.threads]
+        times = step.seconds(counts) if alone * _steps(plan, left, 1) > 2 * START_SECONDS else {}
+    except Exception:  # a network of one's own may fail here: its first training step reports the error
         return usual
-    free = max(1.0, cores - psutil.cpu_percent(BUSY_SECONDS) / 100 * (psutil.cpu_count() or cores))
+    if not times:
+        return usual
+    free = _free_cores()
     room = max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / (PROCESS_BYTES + _bytes(variant))))
 
     def seconds(team: Team) -> float:
@@ -119,9 +129,9 @@ def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
         return begin + crowd * times[team.threads] * _steps(plan, left, team.workers)
 
     teams = [Team(1, threads) for threads in counts]
-    teams += [Team(min(len(left), cores // threads, room), threads) for threads in counts]
+    teams += [Team(max(1, min(len(left), cores // threads, room)), threads) for threads in counts]
     best = min(teams, key=seconds)
-    if seconds(best) * MARGIN > seconds(usual):
+    if seconds(best) * TEAM_MARGIN > seconds(usual):
         return usual
     milliseconds = ", ".join(f"{1000 * times[count]:.0f} ms with {_threads(count)}" for count in counts)
     return Team(
@@ -129,12 +139,20 @@ def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
     )
 
 
+def _free_cores() -> float:
+    """Return how many of this process's cores others leave free; at least one."""
+    busy: list[float] = psutil.cpu_percent(BUSY_SECONDS, percpu=True)
+    if hasattr(os, "sched_getaffinity"):
+        busy = [busy[core] for core in os.sched_getaffinity(0) if core < len(busy)]
+    return max(1.0, sum(100 - share for share in busy) / 100)
+
+
 def _threads(count: int) -> str:
     return f"{count} thread{'s' * (count > 1)}"
 
 
 def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
-    """Steps that one worker takes after another, range tests included, where the runs are shared out."""
+    """Return how many steps one worker takes, range tests included, where the runs are shared out."""
     runs = ceil(len(left) / workers) * statistics.fmean(
         variant.recipe.schedule.epochs * variant.steps_per_epoch for variant in left
     )
@@ -157,7 +175,7 @@ class _Steps:
         self.step(*self.way)  # warms up
 
     def seconds(self, counts: list[int]) -> dict[int, float]:
-        """Mean seconds of a step of a whole batch, by number of threads."""
+        """Return the mean seconds of a step of a whole batch, by number of threads."""
         before = torch.get_num_threads()
         times: dict[int, list[float]] = {count: [] for count in counts}
         try:
@@ -171,7 +189,7 @@ class _Steps:
 
 
 def _on_gpu(left: list[Variant]) -> tuple[int, str]:
-    """Runs at once over all GPUs, or the one that is named, as far as their memory goes."""
+    """Choose runs at once over all GPUs, or the one that is named, as far as their memory goes."""
     device = left[0].device
     gpus = 1 if ":" in device else torch.cuda.device_count()
     memory = min(torch.cuda.mem_get_info(at)[0] for at in ([device] if gpus == 1 else range(gpus)))
@@ -182,7 +200,7 @@ def _on_gpu(left: list[Variant]) -> tuple[int, str]:
 
 
 def _bytes(variant: Variant) -> float:
-    """Memory that a run takes beside its process: what each layer leaves, weights and their state, images."""
+    """Return the memory of a run beside its process: outputs of layers, weights and their state, images."""
     facts = variant.outline
     left_by_layers = sum(prod(row.output_shape) for row in facts.layers) * variant.recipe.data.batch_size
     return 4 * left_by_layers + 16 * facts.parameters + variant.train_images * prod(facts.image_shape)

@@ -74,7 +74,7 @@ def ensure_range_test(
         rates, doubts = choose(result, settings)
         if variant.recipe.schedule.finds:
             check_agreement(variant, folder, rates)
-        _write(variant, folder, settings, result, rates, doubts)
+        _write(variant, folder, settings, result, rates, doubts, threads)
         say(f"{name}  by {settings.criterion}: lr_max {rates.lr_max:.4g}, lr_min {rates.lr_min:.4g}")
         for doubt in doubts:
             say(f"{name}  warning: {doubt}")
@@ -168,7 +168,13 @@ def check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None
 
 
 def _write(
-    variant: Variant, folder: StudyFolder, settings: RangeTest, result: Sweep, rates: Rates, doubts: list[str]
+    variant: Variant,
+    folder: StudyFolder,
+    settings: RangeTest,
+    result: Sweep,
+    rates: Rates,
+    doubts: list[str],
+    threads: int,
 ) -> None:
     columns = (
         range(1, len(result.lr) + 1), result.lr, result.loss, result.smoothed_loss, result.accuracy,
@@ -187,6 +193,7 @@ def _write(
         "used": variant.recipe.schedule.finds,
         "warnings": doubts,
         "steps": len(result.lr),
+        "threads": threads,
         "diverged": result.diverged,
         "digest": _digest(variant, settings),
         "csv_sha256": hashlib.sha256(content.encode()).hexdigest(),

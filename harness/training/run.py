@@ -275,7 +275,7 @@ def _train(
     }
     # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
     owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
-    writer = Writer()
+    writer = Writer(beside=device != "cpu")
     if group.leads():
         attach_checkpoint(trainer, state, folder.checkpoint_file, owner, writer)
     try:

@@ -58,13 +58,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
                 asked.append(counts)
                 return {count: times[count] for count in counts}
 
-        busy = 100 * (cores - (free or cores)) / cores
         monkeypatch.setattr(auto, "_Steps", Steps)
         for place in (auto, device):
             monkeypatch.setattr(place, "usable_cores", lambda: cores)
+        monkeypatch.setattr(auto, "_free_cores", lambda: free or float(cores))
         psutil = SimpleNamespace(
-            cpu_percent=lambda seconds: busy,
-            cpu_count=lambda: cores,
             virtual_memory=lambda: SimpleNamespace(available=memory * GIGABYTE),
         )
         monkeypatch.setattr(auto, "psutil", psutil)
@@ -150,6 +148,48 @@ def test_a_study_goes_on_with_the_threads_it_was_begun_with(plan: Callable[..., 
     assert choose_team(made, workers=1) == Team(1, 2)
 
 
+@pytest.mark.parametrize("setting", ["0", "", "abc", " ", "-1"])
+def test_odd_omp_num_threads_are_as_none(
+    plan: Callable[..., Plan], machine: Any, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    machine(SIXTEEN, cores=16)
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    assert choose_team(plan(16, *LONG)).workers == 16
+
+
+def test_more_threads_than_cores_run_one_at_a_time(
+    plan: Callable[..., Plan], machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine({4: 0.1})
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert choose_team(plan(9, *LONG)) == Team(1, 4)
+
+
+def test_a_study_killed_after_its_range_test_keeps_the_threads_of_that(
+    plan: Callable[..., Plan], machine: Any
+) -> None:
+    machine({2: 0.031, 1: 0.057})
+    made = plan(3, *LONG)
+    write_record(made.folder.range_test_json("base"), {"threads": 1})
+    assert choose_team(made).threads == 1
+
+
+def test_runs_that_diverged_are_not_left_to_do(plan: Callable[..., Plan], machine: Any) -> None:
+    asked = machine(SIXTEEN, cores=16)
+    made = plan(1, *LONG)
+    variant, folder = made.runs()[0]
+    content = {
+        "variant": variant.name, "seed": folder.seed, "status": "failed", "error": {"kind": "diverged"},
+        "digest": "", "identity": {}, "metrics": {},
+    }  # fmt: skip
+    write_record(folder.record_file, content)
+    assert choose_team(made) == Team(1, 16) and asked == []
+
+
+def test_free_cores_are_those_of_this_process_that_others_leave() -> None:
+    assert 1 <= auto._free_cores() <= auto.usable_cores()
+
+
 def test_whoever_says_how_many_is_obeyed_without_timing(plan: Callable[..., Plan], machine: Any) -> None:
     asked = machine(SIXTEEN, cores=16)
     assert choose_team(plan(3, *LONG), workers=3) == Team(3, 5) and asked == []
@@ -194,7 +234,7 @@ def test_runs_share_a_gpu_as_far_as_its_memory_goes(
 def test_timing_for_real_leaves_the_number_of_threads(plan: Callable[..., Plan]) -> None:
     before = torch.get_num_threads()
     times = auto._Steps(plan(1).variants[0]).seconds([2, 1])
-    assert list(times) == [2, 1] and all(0 < seconds < 5 for seconds in times.values())
+    assert list(times) == [2, 1] and all(seconds > 0 for seconds in times.values())
     assert torch.get_num_threads() == before
 
 
