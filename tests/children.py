@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,12 @@ class Nursery:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request; the answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        line = ""
+        with suppress(BrokenPipeError):
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        assert line, f"the nursery has ended with status {self.process.wait(timeout=60)}: {self.process.args}"
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def answer(self, place: Path, answer: dict[str, Any]) -> Outcome:
