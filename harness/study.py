@@ -173,7 +173,7 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
     metavar="NAME",
     shell_complete=_complete_from("auto", "serial", "process", "ray"),
     help="Who executes the runs: serial, one after another; process, several at once; auto, the faster "
-    "of these two here and now; ray, a cluster.",
+    "of these two, by timing; ray, a cluster.",
 )
 @click.option(
     "--workers",
@@ -357,7 +357,9 @@ def _check_devices(options: dict[str, Any]) -> None:
         from harness.training.group import check
 
         if options["launcher"] not in ("auto", "serial") or options["workers"] not in (None, 1):
-            raise StudyError(f"--devices {devices}: goes with --launcher serial, one run at a time")
+            raise StudyError(
+                f"--devices {devices}: one run at a time; leave out --workers, use --launcher auto or serial"
+            )
         check(resolve_device(options["device"]), devices)
 
 

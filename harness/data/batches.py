@@ -105,10 +105,9 @@ class Batches:
             return
         for first in range(0, len(self), self._ahead):
             for block in self._drawn(epoch, first).of_few_batches(self._at_once):
-                with one_thread():
-                    images = self._images.index_select(0, block.indices)
-                    images = self._pipeline.apply(images, block.parameters)
-                    labels = self._labels.index_select(0, block.indices)
+                images = self._images.index_select(0, block.indices)
+                images = self._pipeline.apply(images, block.parameters)
+                labels = self._labels.index_select(0, block.indices)
                 sizes = block.sizes
                 for batch in zip(images.split_with_sizes(sizes), labels.split_with_sizes(sizes), strict=True):
                     yield self._sent(batch[0]), self._sent(batch[1])

@@ -134,10 +134,10 @@ def _read(entry: Path, read: Callable[[Any], _Kept]) -> _Kept | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if not entry.exists():
-            return None
         with safe_open(entry, framework="numpy") as arrays:
             return read(arrays)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError) as error:
         _log.warning("cache entry %s is damaged and built again: %s", entry, " ".join(str(error).split()))
         return None

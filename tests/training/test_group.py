@@ -179,7 +179,7 @@ def test_whoever_is_killed_the_same_command_goes_on(
     ("arguments", "said"),
     [
         (("--devices", "0"), "--devices 0: expected at least 1"),
-        ((*TWO, "--launcher", "process"), "goes with --launcher serial"),
+        ((*TWO, "--launcher", "process"), "one run at a time"),
         (
             ("--devices", "2", "--device", "cpu", "--set", "data.train_limit=161"),
             "the last batch has 1 images",
