@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.gpu.shared import LATE, LOGIT_SCALE, ROOT, Options, Row, failed, needs_cuda
-from harness.device import autocast, memory_format, prepare, synchronize, usable_cores
+from harness.device import autocast, computed_by, memory_format, prepare, synchronize, usable_cores
 from harness.models import build_model
 from harness.models.summary import flops_per_image
 from harness.training.profile import matrix_rate
@@ -160,6 +160,8 @@ def compiled(model: nn.Module, setup: Setup, options: Options) -> Callable[[Tens
     """Compile as the harness does; in a dry run on a CPU without Inductor, which would take minutes there."""
     if options.quick and not options.cuda:
         return torch.compile(model, dynamic=False, backend="aot_eager")
+    if setup.mode == "default":
+        return computed_by(model, True)
     return torch.compile(model, dynamic=False, mode=setup.mode)
 
 
