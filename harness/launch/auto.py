@@ -58,7 +58,7 @@ def choose_team(plan: Plan, workers: int | None = None) -> Team:
     """Choose runs at once and threads for what is left to do of a plan.
 
     Args:
-        workers: runs at once, where somebody has said how many.
+        workers: runs at once, where somebody has said how many; they then share the cores.
 
     Raises:
         StudyError: ``OMP_NUM_THREADS`` is more than any machine has.
@@ -66,9 +66,10 @@ def choose_team(plan: Plan, workers: int | None = None) -> Team:
     left = _left(plan)
     first = plan.variants[0]
     fixed = threads_kept(plan.folder)
-    if workers is not None or len(left) == 0 or torch.device(first.device).type == "mps":
-        workers = workers or 1
-        return Team(workers, fixed or threads_for(workers))
+    if workers is not None and workers > 1:
+        return Team(workers, threads_for(workers))
+    if workers == 1 or len(left) == 0 or torch.device(first.device).type == "mps":
+        return Team(1, fixed or threads_for(1))
     if first.device.startswith("cuda"):
         workers, reason = _on_gpu(left)
         return Team(workers, fixed or threads_for(workers), reason)

@@ -146,6 +146,7 @@ def test_a_study_goes_on_with_the_threads_it_was_begun_with(plan: Callable[..., 
     team = choose_team(made)
     assert (team.workers, team.threads) == (2, 2)
     assert choose_team(made, workers=1) == Team(1, 2)
+    assert choose_team(made, workers=8) == Team(8, 2), "who asks for eight at once shares the cores"
 
 
 @pytest.mark.parametrize("setting", ["0", "", "abc", " ", "-1"])
