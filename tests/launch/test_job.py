@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_another_failure_is_tried_again_and_its_cause_kept(
     said, _ = start(tiny(("seeds", [0])), tmp_path)
     record = folders[0].verify()
     assert record["status"] == "finished" and record["earlier_errors"][0]["kind"] == "disk_full"
-    assert any("goes on after epoch 2" in line for line in said)
+    assert any(re.search("goes on after epoch [12] of 3", line) for line in said)
 
 
 def test_a_variant_whose_range_test_fails_is_recorded_and_the_others_go_on(
