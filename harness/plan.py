@@ -53,7 +53,7 @@ class Variant:
 
     @property
     def precision(self) -> str:
-        """Never ``"auto"``."""
+        """Return the precision, never ``"auto"``."""
         return self.compute.precision
 
     @property
@@ -95,9 +95,9 @@ def make_plan(
         StudyError: anything in the study that a library refuses.
         DataError: the data cannot be had.
     """
-    chosen = choose_variants(study, variants)
     from harness.device import one_thread
 
+    chosen = choose_variants(study, variants)
     resolved: list[Variant] = []
     for name in chosen:
         recipe = study.recipes[name]
@@ -301,16 +301,20 @@ def resolve_variant(
 def _alike(
     study: Study, recipe: Recipe, folder: StudyFolder | None, earlier: Sequence[Variant], device: str
 ) -> Compute | None:
-    """Return how the variants are computed that leave open what this one does: on disk, else planned."""
+    """Return how the variants are computed that leave open what this one does: as planned, else on disk.
+
+    What is planned has followed the disk, so only a plan's first variant looks there.
+    """
     from harness.compute import begun_with
 
     def open_in(recipe: Recipe) -> tuple[bool, bool]:
         return recipe.precision == "auto", recipe.compile == "auto"
 
     names = [name for name, other in study.recipes.items() if open_in(other) == open_in(recipe)]
-    runs = (run for name in names for run in folder.runs_of(name)) if folder else iter(())
-    planned = (variant.compute for variant in earlier if variant.name in names)
-    return begun_with(runs, device) or next(planned, None)
+    planned = next((variant.compute for variant in earlier if variant.name in names), None)
+    if planned is not None or folder is None:
+        return planned
+    return begun_with((run for name in names for run in folder.runs_of(name)), device)
 
 
 def _where(study: Study, name: str) -> str:

@@ -101,7 +101,7 @@ class Batches:
         epoch = self._epoch
         if self._pipeline is None:
             for images, indices in self._through_albumentations(self._parts(epoch)):
-                yield self._sent(images), self._sent(self._labels.index_select(0, indices))
+                yield send(images, self._device), send(self._labels.index_select(0, indices), self._device)
             return
         for first in range(0, len(self), self._ahead):
             for block in self._drawn(epoch, first).of_few_batches(self._at_once):
@@ -110,7 +110,7 @@ class Batches:
                 labels = self._labels.index_select(0, block.indices)
                 sizes = block.sizes
                 for batch in zip(images.split_with_sizes(sizes), labels.split_with_sizes(sizes), strict=True):
-                    yield self._sent(batch[0]), self._sent(batch[1])
+                    yield send(batch[0], self._device), send(batch[1], self._device)
 
     def _parts(self, epoch: int) -> tuple[Tensor, ...]:
         """The indices of each batch's images."""
@@ -149,10 +149,6 @@ class Batches:
                 parameters.append([None if each is None else each[mine] for each in drawn])
             joined = [None if each[0] is None else torch.cat(each) for each in zip(*parameters, strict=True)]
         return _Draws(torch.cat(indices), tuple(joined), [len(part) for part in indices])
-
-    def _sent(self, tensor: Tensor) -> Tensor:
-        """On the device; the host does not wait for a GPU to have it."""
-        return send(tensor, self._device)
 
     def _through_albumentations(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         purpose = f"{self._purpose}/augment"
