@@ -320,14 +320,35 @@ class Attribution(Strict):
 
 
 class Reference(Strict):
-    """A number published elsewhere for the same recipe."""
+    """What was published elsewhere for the same recipe: an accuracy, a share of runs, or both."""
 
-    test_accuracy: Fraction
+    test_accuracy: Fraction | None = None
     """A fraction."""
+    statistic: Literal["mean", "median"] = "mean"
+    """What the accuracy is of the runs."""
+    at_least: Fraction | None = None
+    """An accuracy that `count` of the runs reached."""
+    count: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """How many of the runs reached `at_least`."""
     runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """How many runs it is the mean of."""
+    """How many runs were published."""
+    variant: Name | None = None
+    """The variant whose recipe it is; without it, all variants are compared with it."""
     source: str = Field("", max_length=2000)
     """Who published it, and where."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.at_least is None) != (self.count is None):
+            given, lacking = ("at_least", "count") if self.count is None else ("count", "at_least")
+            raise ValueError(f"{given} goes with {lacking}: `at_least = 0.94, count = 35, runs = 50`")
+        if self.test_accuracy is None and self.at_least is None:
+            raise ValueError("expected test_accuracy, or at_least and count")
+        if self.test_accuracy is None and self.statistic != "mean":
+            raise ValueError("statistic says what test_accuracy is: give test_accuracy too")
+        if self.count is not None and self.count > self.runs:
+            raise ValueError(f"count is {self.count} of {self.runs} runs; runs says how many there were")
+        return self
 
 
 class Recipe(Strict):

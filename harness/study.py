@@ -573,7 +573,10 @@ def _list(as_json: bool) -> None:
     studies = [load_study(str(path)) for path in builtin_studies().values()]
     measured = known_results()
     published = {
-        study.name: max((one.test_accuracy for one in study.references.values()), default=None)
+        study.name: max(
+            (one.test_accuracy for one in study.references.values() if one.test_accuracy is not None),
+            default=None,
+        )
         for study in studies
     }
     if as_json:

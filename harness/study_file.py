@@ -143,6 +143,12 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         raise StudyError(
             f"{where}: baseline: no variant named {study.baseline!r}{suggest(study.baseline, recipes)}"
         )
+    for name, reference in study.references.items():
+        if reference.variant is not None and reference.variant not in recipes and study.search is None:
+            raise StudyError(
+                f"{where}: references.{name}.variant: no variant named {reference.variant!r}"
+                f"{suggest(reference.variant, recipes)}"
+            )
     if len(recipes) * len(study.seeds) > MAX_RUNS:
         raise StudyError(
             f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"

@@ -23,7 +23,10 @@ BASE: dict[str, Any] = {
     "attribution": {},
     "augment": {},
     "model": {},
-    "references": {"published": {"test_accuracy": 0.9}},
+    "references": {
+        "published": {"test_accuracy": 0.9},
+        "shares": {"at_least": 0.94, "count": 35, "runs": 50},
+    },
 }
 ONE_CYCLE = {"kind": "one_cycle_lr", "epochs": 4, "lr_max": 0.1, "pct_start": 0.3}
 
@@ -119,6 +122,8 @@ def test_free_form_values_are_finite_however_deep_they_lie(path: str, number: fl
     [
         ("target.test_accuracy", -0.01, 0, 1, 93),
         ("references.published.test_accuracy", -0.01, 0, 1, 93.18),
+        ("references.shares.at_least", -0.01, 0, 1, 94),
+        ("references.shares.count", -1, 0, 50, 51),
         ("data.batch_size", 1, 2, 65_536, 65_537),
         ("data.image_size", 7, 8, 1024, 1025),
         ("data.train_limit", 0, 1, 100_000_000, 100_000_001),
@@ -257,6 +262,25 @@ def test_no_name_leaves_its_folder(name: Any) -> None:
         message = refusal("variants", {name: {}})
         assert message.startswith("study: variants.") and "is not a name" in message
         assert "is not a name" in refusal("references", {name: {"test_accuracy": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ({}, "references.paper: expected test_accuracy, or at_least and count"),
+        ({"runs": 3, "source": "x"}, "expected test_accuracy, or at_least and count"),
+        ({"at_least": 0.9, "runs": 3}, "at_least goes with count"),
+        ({"test_accuracy": 0.9, "count": 2, "runs": 3}, "count goes with at_least"),
+        ({"at_least": 0.9, "count": 4, "runs": 3}, "count is 4 of 3 runs"),
+        ({"at_least": 0.9, "count": 2}, "count is 2 of 1 runs"),
+        ({"at_least": 0.9, "count": 1, "statistic": "median"}, "give test_accuracy too"),
+        ({"test_accuracy": 0.9, "statistic": "mode"}, "references.paper.statistic"),
+        ({"test_accuracy": 0.9, "statistics": "median"}, "did you mean 'statistic'"),
+        ({"at_least": 0.9, "count": 1.5, "runs": 3}, "references.paper.count"),
+    ],
+)
+def test_a_reference_says_whole_what_was_published(reference: dict[str, Any], words: str) -> None:
+    assert words in refusal("references", {"paper": reference})
 
 
 def test_a_name_that_is_none_is_shown_where_it_stands() -> None:

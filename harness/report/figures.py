@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
+from harness.report.references import claims
 from harness.report.results import Results
 from harness.report.statistics import mean_of, row_shares, share, std_of
 from harness.report.style import (
@@ -117,7 +118,12 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
     drawn = [summary for summary in summaries if summary.test_accuracy is not None]
     if not drawn:
         return None
-    target, references = results.study.target.test_accuracy, list(results.study.references.items())[:6]
+    target = results.study.target.test_accuracy
+    references = [
+        (name, reference.test_accuracy, claims(reference)[0])
+        for name, reference in results.study.references.items()
+        if reference.test_accuracy is not None
+    ][:6]
     with house_style():
         legend_rows = (2 + len(references) + 2) // 3
         figure, (axes,) = canvas(1.1 + 0.5 * max(len(drawn), 2) + 0.22 * legend_rows)
@@ -150,11 +156,9 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
                 annotation_clip=False,
             )
         axes.axvline(target, color=TARGET_COLOUR, ls="--", lw=1.2, label=f"target {percent_text(target)}")
-        for number, (name, reference) in enumerate(references):
-            runs = f"{reference.runs} run{'s' if reference.runs > 1 else ''}"
-            text = f"{short(name, 24)}: {percent_text(reference.test_accuracy)} ({runs})"
+        for number, (name, published, claim) in enumerate(references):
             colour = COLOURS[-1 - number % len(COLOURS)]
-            axes.axvline(reference.test_accuracy, color=colour, ls=":", lw=1.8, label=text)
+            axes.axvline(published, color=colour, ls=":", lw=1.8, label=f"{short(name, 24)}: {claim}")
         axes.set_yticks(range(len(drawn)), [short(summary.variant, 24) for summary in drawn])
         axes.set_ylim(len(drawn) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)

@@ -1,38 +1,78 @@
-"""Published numbers against the variants' measured distributions."""
+"""What was published elsewhere, compared with the variants' measured distributions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from harness.config import Reference, Study
-from harness.report import statistics
-from harness.report.statistics import Standing
-from harness.report.summary import VariantSummary
+from harness.report.statistics import Standing, accuracy_standing, share_standing
+from harness.report.summary import VariantSummary, percent_text
 
 
 @dataclass(frozen=True)
 class VariantStanding:
-    """A published number against one variant."""
+    """A published number against one variant.
+
+    Attributes:
+        statistic: what was published: the mean or median of the runs' accuracies, or the share of runs that
+            reached ``reference.at_least``.
+    """
 
     name: str
     reference: Reference
+    statistic: Literal["mean", "median", "share"]
     variant: str
     evaluated_on: str
     standing: Standing
 
 
 def hold_references(study: Study, summaries: list[VariantSummary]) -> list[VariantStanding]:
-    """Every reference of the study against every variant with a finished run.
+    """Every published number of the study against every variant that it is of and that has a finished run.
 
     On a hold-out only the difference is shown: what was published was measured on other images.
     """
     found = []
     for name, reference in study.references.items():
         for summary in summaries:
-            if not summary.accuracies:
+            if not summary.accuracies or reference.variant not in (None, summary.variant):
                 continue
-            held = statistics.standing(reference.test_accuracy, summary.accuracies, reference.runs)
-            if summary.evaluated_on != "test":
-                held = replace(held, percentile=None, low=None, high=None, plausible=None)
-            found.append(VariantStanding(name, reference, summary.variant, summary.evaluated_on, held))
+            for statistic, standing in _standings(reference, summary):
+                if summary.evaluated_on != "test":
+                    standing = replace(standing, percentile=None, low=None, high=None)
+                found.append(
+                    VariantStanding(
+                        name, reference, statistic, summary.variant, summary.evaluated_on, standing
+                    )
+                )
+    return found
+
+
+def _standings(
+    reference: Reference, summary: VariantSummary
+) -> Iterator[tuple[Literal["mean", "median", "share"], Standing]]:
+    if reference.test_accuracy is not None:
+        yield (
+            reference.statistic,
+            accuracy_standing(
+                reference.test_accuracy, summary.accuracies, reference.runs, reference.statistic
+            ),
+        )
+    if reference.at_least is not None and reference.count is not None:
+        reached = sum(accuracy >= reference.at_least for accuracy in summary.accuracies)
+        # a failed run has not reached it
+        yield "share", share_standing(reference.count, reference.runs, reached, summary.runs)
+
+
+def claims(reference: Reference) -> list[str]:
+    """``["median 94.08 % of 50 runs", "35 of 50 runs at 94 % or more"]``; ``["93.18 %, 1 run"]``."""
+    found = []
+    if reference.test_accuracy is not None:
+        accuracy = percent_text(reference.test_accuracy)
+        many = f"{reference.statistic} {accuracy} of {reference.runs:,} runs"
+        found.append(f"{accuracy}, 1 run" if reference.runs == 1 else many)
+    if reference.at_least is not None:
+        reached = f"{reference.count:,} of {reference.runs:,} run{'s' * (reference.runs > 1)}"
+        found.append(f"{reached} at {percent_text(reference.at_least)} or more")
     return found

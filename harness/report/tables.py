@@ -167,7 +167,7 @@ def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[l
         found, plausible = row.standing, row.standing.plausible
         yield [
             row.name,
-            row.reference.test_accuracy,
+            found.published,
             row.reference.runs,
             row.variant,
             found.n,
@@ -177,6 +177,9 @@ def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[l
             found.high,
             None if plausible is None else "yes" if plausible else "no",
             row.reference.source,
+            row.statistic,
+            row.reference.at_least if row.statistic == "share" else None,
+            found.measured,
         ]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.references import VariantStanding, hold_references
+from harness.config import Reference
+from harness.report.references import VariantStanding, claims, hold_references
 from harness.report.results import read_results
 from harness.report.summary import summarise
 
@@ -35,6 +36,34 @@ def test_every_reference_is_held_against_every_variant_with_a_run(lab: Lab) -> N
     assert (paper.standing.plausible, outlier.standing.plausible) == (True, False)
     assert outlier.standing.percentile == 0.0
     assert paper.standing.percentile == pytest.approx(1.5 / 3)  # one run below, one equal
+
+
+def test_a_median_and_a_share_are_each_judged_against_the_variant_they_are_of(lab: Lab) -> None:
+    paper = {"test_accuracy": 0.92, "statistic": "median", "at_least": 0.925, "count": 35, "runs": 50}
+    place = lab(
+        references={"paper": {**paper, "variant": "plain"}}, variants={"plain": {"augment.train": []}}
+    )
+    place.finish("base", 0)
+    for seed, right in enumerate((330, 333, 337)):
+        place.finish("plain", seed, logits=logits(place, right))
+    place.fail("plain", 3)
+    median, share = held(place)
+    assert [(one.variant, one.statistic) for one in (median, share)] == [
+        ("plain", "median"),
+        ("plain", "share"),
+    ]
+    assert median.standing.measured == 333 / 360  # the mean is another
+    assert median.standing.plausible is True
+    # the failed run has not reached it; an accuracy equal to the threshold has
+    assert (share.standing.measured, share.standing.n) == (2 / 4, 4)
+    assert (share.standing.published, share.standing.difference) == (0.7, pytest.approx(0.2))
+
+
+def test_what_was_published_in_words() -> None:
+    both = Reference(test_accuracy=0.9408, statistic="median", at_least=0.94, count=35, runs=50)
+    assert claims(both) == ["median 94.08 % of 50 runs", "35 of 50 runs at 94 % or more"]
+    assert claims(Reference(test_accuracy=0.9318)) == ["93.18 %, 1 run"]
+    assert claims(Reference(at_least=0.9, count=1)) == ["1 of 1 run at 90 % or more"]
 
 
 def test_on_a_hold_out_only_the_difference_is_shown(lab: Lab) -> None:

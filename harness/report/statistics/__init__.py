@@ -54,7 +54,13 @@ from harness.report.statistics.images import NetworkComparison, compare_images, 
 from harness.report.statistics.permutation import Permutation, relabelled, sign_flips
 from harness.report.statistics.ranking import Place, rank_recipes
 from harness.report.statistics.ranks import mean_known, rank_correlations
-from harness.report.statistics.reference import Standing, prediction_interval, standing
+from harness.report.statistics.reference import (
+    Standing,
+    accuracy_standing,
+    prediction_interval,
+    share_prediction,
+    share_standing,
+)
 from harness.report.statistics.target import (
     Share,
     TimeToTarget,
@@ -68,10 +74,10 @@ from harness.report.statistics.variance import Spread, sampling_std, spread
 __all__ = [
     "BOOTSTRAP_FROM",
     "CONFIDENCE_LEVEL",
+    "MOST_SEEDS",
     "Comparison",
     "Distribution",
     "Estimate",
-    "MOST_SEEDS",
     "NetworkComparison",
     "Permutation",
     "Place",
@@ -81,6 +87,7 @@ __all__ = [
     "Standing",
     "TimeToTarget",
     "accuracy_from_logits",
+    "accuracy_standing",
     "always_missed",
     "bootstrap_interval",
     "brier_score",
@@ -115,9 +122,10 @@ __all__ = [
     "sampling_std",
     "seeds_needed",
     "share",
+    "share_prediction",
+    "share_standing",
     "sign_flips",
     "spread",
-    "standing",
     "std_of",
     "t_interval",
     "t_power",
