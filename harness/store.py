@@ -21,7 +21,8 @@ from harness.locks import locked
 
 Status = Literal["missing", "partial", "finished", "failed"]
 # What a finished run consists of beside run.json, which holds the checksums of these.
-ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", "model.safetensors")
+WEIGHTS = "model.safetensors"
+ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", WEIGHTS)
 MAX_RECORD_BYTES = 64 << 20
 _ABSENT = object()
 
@@ -164,6 +165,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def weights_file(self) -> Path:
+        """The last epoch's weights; a finished run may lack them, see :meth:`verify`."""
+        return self.path / WEIGHTS
+
+    @property
     def checkpoint_file(self) -> Path:
         """There only while the run is under way."""
         return self.path / "checkpoint.pt"
@@ -208,6 +214,9 @@ class RunFolder:
     def verify(self) -> dict[str, Any]:
         """The record of a finished run whose every artefact is what was written.
 
+        The weights may be left out, as in results that were published or copied without these large files:
+        all numbers come from the other files.
+
         Raises:
             RunError: naming the first file that is missing or damaged.
         """
@@ -219,6 +228,8 @@ class RunFolder:
             try:
                 intact = sha256_file(file) == (record.get("files") or {}).get(name)
             except OSError as error:
+                if name == WEIGHTS and isinstance(error, FileNotFoundError):
+                    continue
                 raise RunError(f"{file}: cannot be read: {error.strerror}") from None
             if not intact:
                 raise RunError(f"{file}: damaged (its checksum does not match); --force moves the run aside")

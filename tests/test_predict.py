@@ -79,6 +79,15 @@ def test_what_is_no_finished_run_is_refused(run: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "damaged" in done.stderr
 
 
+def test_a_run_without_weights_says_what_to_do(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "tiny" / "runs" / "base" / "seed-0"
+    shutil.copytree(run, copy)
+    (copy / "model.safetensors").unlink()
+    done = predict(copy, tmp_path / "any.png")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "model.safetensors: not there; copy it back, or remove its folder" in done.stderr
+
+
 def test_what_is_no_image_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match="not an image"):

@@ -57,7 +57,9 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             model = build_model(options.pop("name"), options, len(classes))
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
-        raise RunError(f"{path}: not there; a finished run has one") from None
+        raise RunError(
+            f"{path}: not there; copy it back, or remove its folder and run the study again"
+        ) from None
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: cannot be read: {one_line(error)}") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:

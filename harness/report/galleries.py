@@ -153,7 +153,7 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
 
     run, found = choice.run, choice.run.predictions
     assert found is not None
-    model, metadata = load_weights(run.folder.path / "model.safetensors")
+    model, metadata = load_weights(run.folder.weights_file)
     layers = list(layers) or stages(model, metadata["image_shape"])
     pipeline, indices = run.recipe["augment"]["test"], choice.indices
     subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)

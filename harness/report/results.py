@@ -102,6 +102,11 @@ class Run:
         return min(recorded, usable_cores()) if isinstance(recorded, int) and recorded > 0 else threads_for(1)
 
     @property
+    def has_weights(self) -> bool:
+        """Whether its network can be looked into; results may be kept or published without weights."""
+        return self.folder.weights_file.is_file()
+
+    @property
     def classes(self) -> list[str]:
         """Class names, by label."""
         return [str(name) for name in self.record.get("classes") or []]
@@ -110,6 +115,12 @@ class Run:
     def recipe(self) -> dict[str, Any]:
         """The variant as it was resolved when this run was made."""
         return dict(self.record.get("recipe") or {})
+
+    @property
+    def at_once(self) -> tuple[int, int] | None:
+        """Fewest and most runs on the device at an epoch's end, this one included; None of older runs."""
+        found = (self.record.get("timings") or {}).get("runs_at_once")
+        return (int(found[0]), int(found[1])) if isinstance(found, list) and len(found) == 2 else None
 
     def number(self, key: str, table: str = "metrics") -> float | None:
         """A metric or timing of the record; None where it is unknown."""
@@ -169,6 +180,10 @@ class Results:
     def of(self, variant: str, status: Outcome | None = None) -> list[Run]:
         """The runs of a variant, all or those of one status."""
         return [run for run in self.runs if run.variant == variant and status in (None, run.status)]
+
+    def with_weights(self, variant: str) -> list[Run]:
+        """The finished runs of a variant whose networks can be looked into."""
+        return [run for run in self.of(variant, "finished") if run.has_weights]
 
     @property
     def finished(self) -> list[Run]:

@@ -103,6 +103,17 @@ def test_a_damaged_run_is_named_kept_and_done_again(
     assert (folders[0].path / "predictions.npz").read_bytes() == good
 
 
+def test_a_finished_run_without_its_weights_is_not_repeated(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
+    _, folders = start(tiny(("seeds", [0])), tmp_path)
+    folders[0].weights_file.unlink()
+    before = {path.name: path.read_bytes() for path in folders[0].path.iterdir()}
+    start(tiny(("seeds", [0])), tmp_path)
+    assert {path.name: path.read_bytes() for path in folders[0].path.iterdir()} == before
+    assert not (tmp_path / "tiny" / "superseded").exists()
+
+
 def test_a_diverged_run_stays_failed_and_is_not_repeated(tiny: Callable[..., Study], tmp_path: Path) -> None:
     hot = (("schedule.lr_max", 1e6), ("schedule.lr_min", 1e5), ("loss.l1", 1e6))
     said, folders = start(tiny(*hot), tmp_path)

@@ -16,6 +16,7 @@ from harness.report.drawing import draw
 from harness.report.images import RunImages
 from harness.report.results import read_results
 from harness.report.summary import summarise
+from harness.store import WEIGHTS
 
 Lab = Callable[..., Any]
 OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]
@@ -78,6 +79,29 @@ def test_a_layer_that_is_not_there_leaves_out_gradcam_alone(lab: Lab) -> None:
     found, (note,) = names(place, place.load_data)
     assert found[-2:] == ["augmented", "misclassified"]
     assert "no layer 'no_such'" in note
+
+
+def test_without_weights_only_gradcam_is_left_out_and_that_is_said_once(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution={"layers": ["res2"], "images": 2}, variants={"other": {"loss.l1": 1}})
+    for variant in ("base", "other"):
+        (place.finish(variant) / WEIGHTS).unlink()
+    found, (note,) = names(place, place.load_data)
+    assert "gradcam" not in found and "attributions" not in found
+    assert found.count("augmented") == found.count("misclassified") == 2
+    assert note == f"No Grad-CAM of base, other: the folder holds no weights ({WEIGHTS})."
+
+
+def test_the_network_that_is_looked_into_is_the_first_with_weights(lab: Lab) -> None:
+    place = lab(seeds=[0, 1], attribution={"layers": ["res2"], "images": 2})
+    (place.finish("base", 0) / WEIGHTS).unlink()
+    place.finish("base", 1)
+    results = read_results(place.study, place.folder, [0, 1], ["base"])
+    images = RunImages(results, place.load_data)
+    (measured,), errors = measure(results, images)
+    pictures, notes = draw(results, summarise(results), images, [measured])
+    captions = {picture.name: picture.caption for picture in pictures}
+    assert (measured.seed, measured.seeds, errors, notes) == (1, (1,), {}, [])
+    assert "run with seed 1" in captions["gradcam"] and "run with seed 0" in captions["misclassified"]
 
 
 def test_a_failed_run_alone_gets_only_its_range_test(lab: Lab) -> None:

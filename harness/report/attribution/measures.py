@@ -60,7 +60,7 @@ class Attributions:
     """Everything that was measured of a variant's maps, for L layers and the first N evaluation images.
 
     Attributes:
-        seed: of the first finished run, which sanity, faithfulness and ``predicted`` are of.
+        seed: of the first finished run with weights, which sanity, faithfulness and ``predicted`` are of.
         seeds: whose maps are compared; one has no agreement.
         errors: images that the maps of predicted and true class are compared on.
         stages: blocks, the head first, in the order in which they lost what they had learnt.
@@ -161,14 +161,14 @@ def attribution_wish(results: Results, run: Run) -> dict[str, Any]:
 
 
 def measure(results: Results, images: RunImages) -> tuple[list[Attributions], dict[str, str]]:
-    """The measures of every variant's maps that has a finished run, of the first ``MOST_VARIANTS``.
+    """The measures of every variant's maps that has a run with weights, of the first ``MOST_VARIANTS``.
 
     Returns:
         The measures, and why those of other variants are not there.
     """
     measured, errors = [], {}
     for variant in list(dict.fromkeys([*results.variants, *results.sweeps]))[:MOST_VARIANTS]:
-        runs = results.of(variant, "finished")
+        runs = results.with_weights(variant)
         if not runs:
             continue
         try:

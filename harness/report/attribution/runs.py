@@ -186,7 +186,7 @@ def _key(runs: Sequence[Run], layers: Sequence[str], chosen: Split) -> dict[str,
 
 def _networks(run: Run) -> tuple[nn.Module, Any]:
     """A run's trained network, and how to make the same with newly drawn weights."""
-    model, metadata = load_weights(run.folder.path / "model.safetensors")
+    model, metadata = load_weights(run.folder.weights_file)
 
     def fresh(draw: int) -> nn.Module:
         options = dict(metadata["model"])
