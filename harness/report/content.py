@@ -12,7 +12,7 @@ from harness.report.blocks import Block, Report, Section, explained
 from harness.report.comparisons import compare_variants, sentence
 from harness.report.findings import interval
 from harness.report.headline import headline
-from harness.report.provenance import origins
+from harness.report.provenance import origins, times_note
 from harness.report.results import Results
 from harness.report.style import Picture
 from harness.report.summary import Summary, VariantSummary, accuracy_text, minutes_text, percent_text
@@ -41,7 +41,7 @@ def compose(
     """
     draw = _Figures(pictures, formats)
     sections = [
-        Section("Summary", _result(results.study, summaries, summary)),
+        Section("Summary", _result(results, summaries, summary)),
         Section(
             "Accuracy and learning curves",
             [*draw("accuracy"), *seeds.distribution(summaries), *draw("curves")],
@@ -79,7 +79,7 @@ def compose(
     )
 
 
-def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> list[Block]:
+def _result(results: Results, summaries: list[VariantSummary], summary: Summary) -> list[Block]:
     header = (
         "variant", "accuracy ± std, %", "reached the target", "95 % interval of the mean, %",
         "lowest to highest, %", "finished", "failed", "not finished", "loss", "train accuracy, %",
@@ -117,9 +117,10 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
     else:
         held = ", ".join(row.variant for row in summaries if row.evaluated_on == "holdout")
         split = f"the test split, and for {held} on images held out of the train split"
+    target = percent_text(results.study.target.test_accuracy)
     lead = (
         f"Accuracy and loss are those of the last epoch on {split}; no epoch was picked by them. "
-        f"± is the standard deviation over seeds. The target is {percent_text(study.target.test_accuracy)}."
+        f"± is the standard deviation over seeds. The target is {target}."
     )
     text = (
         "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
@@ -128,7 +129,8 @@ def _result(study: Study, summaries: list[VariantSummary], summary: Summary) -> 
         "From few seeds it is wide and can reach beyond 100 %; where all seeds agree there is none. A failed "
         "run counts as one that did not reach the target."
     )
-    return [*blocks, Block("text", lead), explained(text)]
+    note = times_note(results)
+    return [*blocks, Block("text", lead if note is None else f"{lead} {note}"), explained(text)]
 
 
 def _in_words(results: Results) -> list[Block]:

@@ -9,7 +9,11 @@ from typing import Any
 from harness.report.results import Results, Run
 
 # What runs of one group must share for their spread to be that of the seeds alone.
-DECISIVE = ("harness version", "code", "python", "torch", "device", "precision", "threads", "data", "batches")
+DECISIVE = (
+    "harness version", "code", "python", "torch", "device", "accelerator", "processor", "precision",
+    "threads", "data", "batches",
+)  # fmt: skip
+AT_ONCE = "runs at once on the device"
 _CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in the table, its beginning in a sentence
 THEN = ", then "  # between what a run was begun and ended with
 
@@ -21,10 +25,33 @@ def origin(run: Run) -> dict[str, str]:
     """
     made = run.record.get("provenance") or {}
     parts = [_facts(part) for part in (*(made.get("earlier") or ()), made)]
-    return {
+    facts = {
         key: THEN.join(dict.fromkeys(part[key] for part in parts if key in part))
         for key in dict.fromkeys(key for part in reversed(parts) for key in part)
     }
+    if (at_once := run.at_once) is not None:
+        least, most = at_once
+        facts[AT_ONCE] = str(most) if least == most else f"{least} to {most}"
+    return facts
+
+
+def times_note(results: Results) -> str | None:
+    """What a reader of the runs' seconds has to know; None where each run had its device to itself."""
+    known = [run.at_once for run in results.finished]
+    if not known:
+        return None
+    if None in known:
+        return "It was not recorded how many runs shared the device: the minutes say little of a run alone."
+    least, most = min(one[0] for one in known if one), max(one[1] for one in known if one)
+    if most == 1:
+        return None
+    if least == most:
+        return (
+            f"The minutes are those of runs that shared the device, {most} at once; a run alone takes fewer."
+        )
+    return (
+        f"The minutes mix times at which {least} to {most} runs shared the device; a run alone takes fewer."
+    )
 
 
 def _facts(made: dict[str, Any]) -> dict[str, str]:

@@ -218,7 +218,7 @@ class Lab:
             "best_epoch": 1 + int(np.argmax([row[7] for row in rows])),
         }
         timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
-        run.finish({**record, "timings": timings})
+        run.finish({**record, "timings": timings | record.get("timings", {})})
         return run.path
 
     def fail(self, variant: str = "base", seed: int = 1, **error: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.report.provenance import origins, warnings
+from harness.report.provenance import AT_ONCE, origins, times_note, warnings
 from harness.report.results import Results, read_results
 
 Lab = Callable[..., Any]
@@ -34,6 +34,11 @@ def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: Lab) -
         ({"threads": 2}, "thread counts: 1 (1 run); 2 (1 run)"),
         ({"precision": "bfloat16"}, "precisions: bfloat16 (1 run); float32 (1 run)"),
         ({"device": "cuda"}, "devices: cpu (1 run); cuda (1 run)"),
+        ({"hardware": {"processor": "another"}}, "processors: a processor (1 run); another (1 run)"),
+        (
+            {"hardware": {"processor": "a processor", "accelerator": {"name": "GPU", "memory_bytes": 2**34}}},
+            "accelerators: GPU, 16.0 GiB (1 run); not recorded (1 run)",
+        ),
         ({"git": {"commit": "f" * 40, "dirty": True}}, "ffffffffffff with local changes (1 run)"),
         (
             {"versions": {"python": "3.11.2", "torch": "2.14.0"}},
@@ -47,6 +52,28 @@ def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], wo
     place.finish("base", 1, provenance=change)
     (line,) = warnings(read(place))
     assert line.startswith("The runs of base mix different ") and words in line
+
+
+@pytest.mark.parametrize(
+    ("at_once", "fact", "words"),
+    [
+        ([[1, 1], [1, 1]], "1", None),
+        ([[3, 3], [3, 3]], "3", "shared the device, 3 at once"),
+        ([[1, 2], [1, 1]], "1 (1 run); 1 to 2 (1 run)", "at which 1 to 2 runs shared the device"),
+        ([[2, 2], None], "2 (1 run); not recorded (1 run)", "not recorded how many runs shared the device"),
+    ],
+)
+def test_seconds_of_runs_that_shared_a_device_say_so(
+    lab: Lab, at_once: list[Any], fact: str, words: str | None
+) -> None:
+    place = lab()
+    for seed, counts in enumerate(at_once):
+        place.finish("base", seed, timings={"runs_at_once": counts})
+    results = read(place)
+    assert dict(origins(results))[AT_ONCE] == fact
+    note = times_note(results)
+    assert note is None if words is None else note is not None and words in note
+    assert warnings(results) == []
 
 
 def test_a_difference_between_variants_is_said(lab: Lab) -> None:

@@ -23,6 +23,7 @@ from harness.store import ARTEFACTS, RunFolder, StudyFolder
 from harness.training import run as run_module
 from harness.training.progress import silent
 from harness.training.run import HISTORY_COLUMNS, execute
+from harness.training.sharing import counted
 
 TIME_COLUMNS = {"train_seconds", "eval_seconds", "images_per_second"}
 
@@ -55,6 +56,17 @@ def test_a_finished_run_has_every_artefact_and_no_checkpoint(
     assert folder.verify()["metrics"] == record["metrics"]
     with (folder.path / "history.csv").open() as file:
         assert tuple(file.readline().strip().split(",")) == HISTORY_COLUMNS
+
+
+def test_a_run_records_how_many_shared_its_device(
+    tiny: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    record, _, _ = run(tiny(), tmp_path / "alone")
+    assert record["timings"]["runs_at_once"] == [1, 1]
+    with counted("cpu"):
+        record, _, _ = run(tiny(), tmp_path / "beside")
+    assert record["timings"]["runs_at_once"] == [2, 2]
 
 
 def test_the_last_epochs_numbers_are_those_of_the_predictions(
