@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import inputs, report, start, step, training
-from benchmarks.published import table
+from benchmarks.markdown import table
 from harness.device import prepare, resolve_device, usable_cores
 from harness.errors import HarnessError
 from harness.training.profile import matrix_rate

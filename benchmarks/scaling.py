@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.published import table
+from benchmarks.markdown import table
 
 WORKERS = 2
 STUDY = """

@@ -1,7 +1,9 @@
-"""The published results: what a study's folder gives them, and the page over them."""
+"""The published results: what a study's folder gives them, their size, and the page over them."""
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
 import subprocess
@@ -9,14 +11,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from benchmarks import published, range_test_on_trial
+from benchmarks import range_test_on_trial
+from benchmarks.published import take
+from benchmarks.published.figure import overview
+from benchmarks.published.page import CIFAR10_LOSSY, known, page
+from benchmarks.published.read import KNOWN, RESULTS, ROOT, read, read_all, read_records, records_text
+from benchmarks.published.take import size_of, take_over, web_figure
 from harness.errors import RunError
+from harness.report.references import standings
 from harness.report.results import read_results
-from harness.store import StudyFolder
-from harness.study_file import load_study
+from harness.report.statistics import describe
+from harness.report.summary import accuracy_text
+from harness.store import WEIGHTS, StudyFolder, digest, read_record, write_record
+from harness.study_file import builtin_studies, load_study
 
 SMALL = ["--set", "data.train_limit=64", "--set", "data.test_limit=40", "--set", "model.width=2"]
 SHORT = ["--set", "schedule.epochs=1", "--set", "schedule.peak_epoch=0.5"]
@@ -42,82 +54,294 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(published, "RESULTS", tmp_path / "results")
-    return tmp_path / "results"
+def copy(trial: Path, tmp_path: Path) -> Path:
+    """One that may be changed."""
+    shutil.copytree(trial, tmp_path / "trial")
+    return tmp_path / "trial"
 
 
-def test_the_committed_page_is_what_the_tables_give() -> None:
-    assert (published.RESULTS / "README.md").read_text("utf-8") == published.page()
-    assert published.KNOWN.read_text("utf-8") == published.known()
+# ---- what is committed -------------------------------------------------------------------------------------
 
 
-def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(trial: Path, results: Path) -> None:
-    target = published.take_over(trial)
+def test_the_committed_page_is_what_the_records_and_predictions_give() -> None:
+    published = read_all(RESULTS)
+    assert (RESULTS / "README.md").read_text("utf-8") == page(published)
+    assert KNOWN.read_text("utf-8") == known(published)
+
+
+def test_the_committed_figure_is_what_the_records_and_predictions_give() -> None:
+    with Image.open(RESULTS / "overview.png") as committed:
+        size = committed.size
+        pixels = np.asarray(committed.convert("L"), dtype=float)
+    drawn = Image.open(io.BytesIO(overview(read_all(RESULTS))))
+    assert drawn.size == size
+    # another version of the drawing library may round an edge otherwise
+    assert np.mean(np.abs(np.asarray(drawn.convert("L"), dtype=float) - pixels) > 64) < 0.01
+
+
+def test_the_committed_tables_say_what_the_page_says() -> None:
+    for one in read_all(RESULTS):
+        summary = pd.read_csv(one.folder / "tables" / "summary.csv").set_index("variant")
+        for variant in one.variants:
+            if not variant.finished:
+                continue
+            accuracy, row = describe(variant.accuracies), summary.loc[variant.name]
+            assert accuracy is not None and row.runs == len(variant.records)
+            assert row.test_accuracy_mean == pytest.approx(accuracy.mean, abs=1e-12)
+            if accuracy.std is not None:
+                assert row.test_accuracy_std == pytest.approx(accuracy.std, abs=1e-12)
+            runs = pd.read_csv(one.folder / "tables" / "runs.csv")
+            mine = runs[(runs.variant == variant.name) & (runs.status == "finished")]
+            assert mine.test_accuracy.tolist() == pytest.approx(variant.accuracies, abs=1e-12)
+
+
+def test_claims_that_the_report_judged_are_judged_alike_on_the_page() -> None:
+    judged = 0
+    for one in read_all(RESULTS):
+        file = one.folder / "tables" / "references.csv"
+        for row in pd.read_csv(file).itertuples() if file.is_file() else ():
+            variant = next(each for each in one.variants if each.name == row.variant)
+            reference = one.study.references[row.reference]
+            held = dict(standings(reference, variant.accuracies, len(variant.records)))
+            standing = held[getattr(row, "statistic", reference.statistic)]
+            assert standing.difference == pytest.approx(row.difference, abs=1e-12)
+            assert {True: "yes", False: "no", None: "nan"}[standing.plausible] == str(row.plausible)
+            judged += 1
+    assert judged >= 6
+
+
+def test_readme_and_study_files_say_what_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for one in read_all(RESULTS):
+        head = builtin_studies()[one.folder.name].read_text("utf-8").partition("\nname =")[0]
+        for variant in one.variants:
+            accuracy = describe(variant.accuracies)
+            if accuracy is None or "holdout" in str(variant.finished[0]["provenance"]["data"]):
+                continue
+            text = accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)
+            assert text in head and f"n = {accuracy.n}" in head, f"{one.folder.name}: {text}"
+            if one.folder.name == "onecycle":
+                assert text in readme and f"n = {accuracy.n}" in readme
+
+
+def test_every_link_of_the_committed_pages_leads_somewhere() -> None:
+    for file in [RESULTS / "README.md", *RESULTS.glob("*/report.md")]:
+        for link in re.findall(r"\]\(([^)#][^)]*)\)", file.read_text("utf-8")):
+            assert "://" in link or (file.parent / link).exists(), f"{file}: {link}"
+
+
+def test_the_results_and_the_whole_tree_stay_small() -> None:
+    for folder in RESULTS.glob("*/"):
+        assert size_of(folder) <= 400_000, folder
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, cwd=ROOT, check=False)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    assert sum(file.stat().st_size for file in files if file.is_file()) <= 6_000_000
+
+
+# ---- what is taken over ------------------------------------------------------------------------------------
+
+
+def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(
+    trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take, "LARGEST", 10_000_000)
+    target, left_out = take_over(trial, tmp_path)
     kept = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-    assert {"report.md", "tables/summary.csv", "figures/accuracy.png", "runs/low/seed-1.json"} <= kept
-    assert not any(name.endswith((".safetensors", ".npz", ".pt", ".html")) for name in kept)
+    assert {"report.md", "tables/summary.csv", "figures/accuracy.png", "runs/low.json"} <= kept
+    assert {"predictions/low.npz", "figures/low-gradcam.webp", "range_test/base.json"} <= kept
+    assert not {"tables/learning_rates.csv", "tables/misclassified.csv"} & kept and left_out == []
+    assert not any(name.endswith((".safetensors", ".pt", ".html")) for name in kept)
     summary = pd.read_csv(trial / "tables" / "summary.csv").set_index("variant")
-    page = published.page()
+    text = page(read_all(tmp_path)).replace("\u00a0", " ")
     for variant in ("base", "low", "high"):
         mean, std = (100 * summary.loc[variant, f"test_accuracy_{part}"] for part in ("mean", "std"))
-        line = next(line for line in page.splitlines() if f"| {variant} |" in line)
-        assert f"| 100 % | {mean:.2f} ± {std:.2f} % | {100 - mean:+.2f}" in line and "| 2 | 1, test |" in line
-    assert "python -m harness.study annealed --seeds 0,1,2,3,4" in page
+        line = next(line for line in text.splitlines() if f"| {variant} |" in line)
+        assert f"| {variant} | 2 | {mean:.2f} ± {std:.2f} % |" in line and "| 100 %, 1 run |" in line
+        assert "| 1, test |" in line and "(1 at once)" in line
+    assert "python -m harness.study annealed --seeds 0,1,2,3,4" in text
     (target / "tables" / "gone.csv").write_text("old")
-    published.take_over(trial)
-    assert not (target / "tables" / "gone.csv").exists()
+    take_over(trial, tmp_path)
+    assert not (target / "tables" / "gone.csv").exists() and not (target / "other_runs").exists()
+
+
+def test_the_records_are_the_runs_own_and_the_predictions_give_their_accuracies(
+    trial: Path, tmp_path: Path
+) -> None:
+    target, _ = take_over(trial, tmp_path)
+    for variant in read(target).variants:
+        for record, accuracy in zip(variant.records, variant.accuracies, strict=True):
+            folder = trial / "runs" / variant.name / f"seed-{record['seed']}"
+            assert record == json.loads((folder / "run.json").read_text("utf-8"))
+            logits = np.load(folder / "predictions.npz")
+            assert accuracy == (logits["logits"].argmax(axis=1) == logits["labels"]).mean()
 
 
 @pytest.mark.parametrize(
-    ("plausible", "said"),
-    [("yes", "-0.12, plausible"), ("no", "-0.12, not plausible"), (float("nan"), "-0.12")],
+    "records",
+    [
+        [{"seed": 0, "a": {"b": 1, "c": {}}}, {"seed": 1, "a": {"b": 2, "c": {}}}],
+        [{"seed": 0, "a": {}}, {"seed": 1, "a": {"b": 2}}],
+        [{"seed": 0, "a": {"b": 1}}, {"seed": 1, "a": [1]}],
+        [{"seed": 0, "a": 0}, {"seed": 1, "a": 0.0}],
+        [{"seed": 0, "a": [1, 2.0]}, {"seed": 1, "a": [1, 2]}],
+        [{"seed": 0, "a": None}, {"seed": 1}],
+        [{"seed": 10, "a": True}, {"seed": 9, "a": 1}, {"seed": 11, "a": {"b": None}}],
+        [{"seed": 3, "a": {"b": {"c": 1}}}],
+    ],
 )
-def test_a_published_number_is_judged_where_the_tables_judge_it(plausible: object, said: str) -> None:
-    assert published._judged(-0.0012, plausible) == said
+def test_records_come_back_whole(records: list[dict[str, Any]], tmp_path: Path) -> None:
+    sealed = [{**record, "checksum": digest(record)} for record in records]
+    (tmp_path / "base.json").write_text(records_text(sealed))
+    found = read_records(tmp_path / "base.json")
+    assert list(found) == sorted(sealed, key=lambda record: record["seed"])  # each with its checksum
 
 
-def test_a_search_is_said_to_be_measured_on_the_hold_out_and_gives_the_list_no_accuracy(
-    trial: Path, results: Path
+def test_what_was_changed_afterwards_is_not_believed(trial: Path, tmp_path: Path) -> None:
+    target, _ = take_over(trial, tmp_path)
+    with np.load(target / "predictions" / "low.npz") as arrays:
+        changed = dict(arrays)
+    changed["predicted"][:, 1] = (changed["labels"] + 1) % 10
+    np.savez_compressed(target / "predictions" / "low.npz", **changed)
+    with pytest.raises(RunError, match="low/seed-1: predictions give"):
+        read(target)
+    (target / "predictions" / "low.npz").unlink()
+    (target / "runs" / "low.json").unlink()
+    file = target / "runs" / "high.json"
+    file.write_text(file.read_text("utf-8").replace('"status": "finished"', '"status": "failed"'))
+    with pytest.raises(RunError, match=r"high.json: seed 0: damaged"):
+        read(target)
+
+
+def test_a_run_on_another_device_is_kept_as_that(copy: Path, tmp_path: Path) -> None:
+    before = read(take_over(copy, tmp_path / "results")[0])
+    for seed in (0, 1):
+        file = copy / "runs" / "low" / f"seed-{seed}" / "run.json"
+        record = read_record(file)
+        assert record is not None
+        hardware = {
+            **record["provenance"]["hardware"],
+            "accelerator": {"name": "NVIDIA X", "memory_bytes": 1},
+        }
+        provenance = {**record["provenance"], "hardware": hardware}
+        write_record(file, {**record, "provenance": provenance, "timings": {"seconds": 60.0}})
+    for _ in range(2):  # and stays so
+        take_over(copy, tmp_path / "results")
+    after = {variant.name: variant for variant in read(tmp_path / "results" / "trial").variants}
+    assert after["low"].other == next(one.records for one in before.variants if one.name == "low")
+    assert not after["base"].other and not after["high"].other
+    text = page(read_all(tmp_path / "results")).replace("\u00a0", " ")
+    others = text.partition("## The same recipes on other devices")[2]
+    assert others.count("| low |") == 2 and "NVIDIA X" not in others.partition("## trial")[0]
+    assert "* accelerator: NVIDIA X" in text and "trial/low" in text
+    line = next(line for line in text.splitlines() if "| low | 2 |" in line)
+    assert "NVIDIA X, " in line and line.split(" | ")[-2] == "–"  # nobody knows how many shared it
+    assert overview(read_all(tmp_path / "results")).startswith(b"\x89PNG")
+
+
+def test_a_failed_run_is_counted(copy: Path, tmp_path: Path) -> None:
+    file = copy / "runs" / "low" / "seed-1" / "run.json"
+    record = read_record(file)
+    assert record is not None
+    write_record(file, {**record, "status": "failed", "error": {"kind": "diverged", "message": "no"}})
+    take_over(copy, tmp_path / "results")
+    text = page(read_all(tmp_path / "results")).replace("\u00a0", " ")
+    line = next(line for line in text.splitlines() if "| low |" in line)
+    assert "| low | 1 |" in line and " of 2 at 97 %" in line
+
+
+def test_a_search_is_said_to_be_measured_on_the_hold_out_and_gives_the_list_no_accuracy() -> None:
+    published = read_all(RESULTS)
+    assert "| 6, hold-out |" in page(published)
+    assert "search" not in json.loads(known(published)) and "onecycle" in json.loads(known(published))
+
+
+def test_a_study_that_is_too_large_loses_what_is_worth_least_and_its_report_no_link(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = published.take_over(trial)
-    assert "trial" in published.known()
-    summary = pd.read_csv(target / "tables" / "summary.csv").assign(evaluated_on="holdout")
-    summary.to_csv(target / "tables" / "summary.csv", index=False)
-    assert "| 2 | 1, hold-out |" in published.page() and published.known() == "{}\n"
+    results = tmp_path / "results"
+    monkeypatch.setattr(take, "LARGEST", 10_000_000)
+    whole = size_of(take_over(copy, results)[0])
+    monkeypatch.setattr(take, "LARGEST", whole - 1)
+    target, left_out = take_over(copy, results)
+    assert left_out == [f"figures/{name}-augmented.webp" for name in ("base", "high", "low")]
+    monkeypatch.setattr(take, "LARGEST", 150_000)
+    target, left_out = take_over(copy, results)
+    assert size_of(target) <= 150_000 and (target / "figures" / "accuracy.png").is_file()
+    report = (target / "report.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)#][^)]*)\)", report)
+    assert links and all((target / link).is_file() for link in links)
+    assert "before and after augmentation: base (not published)" in report
+    monkeypatch.setattr(take, "LARGEST", 1000)
+    with pytest.raises(RunError, match="1,000 are the most"):
+        take_over(copy, results)
+    assert size_of(target) > 1000 and not list(results.glob(".*"))  # what was published stays
 
 
-def test_of_many_variants_only_what_is_about_all_of_them_is_kept(
-    trial: Path, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(published, "MANY", 3)
-    target = published.take_over(trial)
-    pictures = {path.name for path in target.rglob("*.png")}
-    assert (
-        pictures == {"accuracy.png", "comparisons.png", "curves.png"} and not (target / "report.md").exists()
-    )
-    page = published.page()
-    links = re.findall(r"\]\((trial/[^)]+)\)", page)
-    assert "trial/tables/ranking.csv" in links and all((results / link).is_file() for link in links)
-    assert "report.md" not in page
+def test_the_published_folder_is_no_source_of_itself(copy: Path) -> None:
+    with pytest.raises(RunError, match="the published folder itself"):
+        take_over(copy, copy.parent)
+    assert (copy / "report.html").is_file()
 
 
-def test_an_accuracy_without_the_images_that_are_not_lossless(trial: Path) -> None:
-    folder = StudyFolder(trial.parent, trial.name)
-    run = read_results(load_study(trial / "study.toml"), folder, (), ()).finished[0]
-    assert published._lossless(run) is None  # not CIFAR-10
-    assert len(set(published.CIFAR10_LOSSY)) == 20
+def test_fifty_seeds_fit(copy: Path, tmp_path: Path) -> None:
+    """The records of many seeds share what is equal; their predictions shrink with them."""
+    record = read_record(copy / "runs" / "low" / "seed-0" / "run.json")
+    assert record is not None
+    rng = np.random.default_rng(0)
+    records = [
+        {**record, "seed": seed, "timings": {"seconds": float(rng.random())}, "checksum": rng.bytes(32).hex()}
+        for seed in range(50)
+    ]
+    assert len(records_text(records)) < 60_000
+    labels = rng.integers(0, 10, 10_000)
+    wrong = rng.random((10_000, 50)) < np.where(rng.random(10_000) < 0.1, 0.5, 0.01)[:, None]
+    predicted = np.where(wrong, (labels[:, None] + 1) % 10, labels[:, None]).astype(np.uint8)
+    np.savez_compressed(tmp_path / "many.npz", labels=labels.astype(np.uint8), predicted=predicted)
+    assert (tmp_path / "many.npz").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "width"),
+    [("accuracy", ".png", 800), ("no_cutout-confusion", ".png", 800), ("gradcam", ".webp", 640)],
+)
+def test_figures_get_the_size_of_a_page(tmp_path: Path, name: str, suffix: str, width: int) -> None:
+    Image.effect_noise((1600, 600), 50).convert("RGB").save(tmp_path / f"{name}.png")
+    found, content = web_figure(tmp_path / f"{name}.png")
+    (tmp_path / "small").write_bytes(content)
+    with Image.open(tmp_path / "small") as picture:
+        assert (found, picture.size) == (suffix, (width, width * 600 // 1600))
+    assert len(content) < (tmp_path / f"{name}.png").stat().st_size / 2
+
+
+def test_results_without_weights_are_taken_over(copy: Path, tmp_path: Path) -> None:
+    for file in copy.rglob(WEIGHTS):
+        file.unlink()
+    target, _ = take_over(copy, tmp_path / "results")
+    assert [len(variant.records) for variant in read(target).variants] == [2, 2, 2]
+
+
+def test_an_accuracy_without_the_images_that_are_not_lossless() -> None:
+    assert len(set(CIFAR10_LOSSY)) == 20
+    one = next(one for one in read_all(RESULTS) if one.folder.name == "onecycle")
+    (variant,) = (each for each in one.variants if each.finished)
+    kept = [index for index in range(10_000) if index not in CIFAR10_LOSSY]
+    means = [
+        (variant.predicted[kept, run] == variant.labels[kept]).mean() for run in range(len(variant.finished))
+    ]
+    text = f"{100 * np.mean(means):.2f} ± {100 * np.std(means, ddof=1):.2f} %"
+    line = next(line for line in page([one]).replace("\u00a0", " ").splitlines() if "| base |" in line)
+    assert line.split(" | ")[8] == text
 
 
 @pytest.mark.parametrize("lacking", ["report.json", "runs"])
-def test_what_is_not_finished_is_refused(trial: Path, results: Path, tmp_path: Path, lacking: str) -> None:
-    copy = tmp_path / "trial"
-    shutil.copytree(trial, copy)
+def test_what_is_not_finished_is_refused(copy: Path, tmp_path: Path, lacking: str) -> None:
     path: Any = copy / lacking
     path.unlink() if path.is_file() else shutil.rmtree(path)
     with pytest.raises(RunError, match=r"no report.json|no run is finished"):
-        published.take_over(copy)
-    assert not results.exists()
+        take_over(copy, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
 
 
 def test_each_criterion_has_its_own_choice_and_the_studys_is_the_one_it_used(trial: Path) -> None:

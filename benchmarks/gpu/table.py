@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.gpu.shared import LATE, Row
-from benchmarks.published import table
+from benchmarks.markdown import table
 from harness.store import atomic_write
 
 HEADER = ("what", "result", "n", "notes")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.config import Reference, Study
 from harness.report.statistics import Standing, accuracy_standing, share_standing
 from harness.report.summary import VariantSummary, percent_text
+
+Statistic = Literal["mean", "median", "share"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class VariantStanding:
 
     name: str
     reference: Reference
-    statistic: Literal["mean", "median", "share"]
+    statistic: Statistic
     variant: str
     evaluated_on: str
     standing: Standing
@@ -38,7 +40,7 @@ def hold_references(study: Study, summaries: list[VariantSummary]) -> list[Varia
         for summary in summaries:
             if not summary.accuracies or reference.variant not in (None, summary.variant):
                 continue
-            for statistic, standing in _standings(reference, summary):
+            for statistic, standing in standings(reference, summary.accuracies, summary.runs):
                 if summary.evaluated_on != "test":
                     standing = replace(standing, percentile=None, low=None, high=None)
                 found.append(
@@ -49,20 +51,21 @@ def hold_references(study: Study, summaries: list[VariantSummary]) -> list[Varia
     return found
 
 
-def _standings(
-    reference: Reference, summary: VariantSummary
-) -> Iterator[tuple[Literal["mean", "median", "share"], Standing]]:
+def standings(
+    reference: Reference, accuracies: Sequence[float], runs: int
+) -> Iterator[tuple[Statistic, Standing]]:
+    """Each number of a reference against a variant's runs.
+
+    Args:
+        accuracies: of the finished ones; at least one.
+        runs: how many finished or failed; a failed run has not reached what a share is of.
+    """
     if reference.test_accuracy is not None:
-        yield (
-            reference.statistic,
-            accuracy_standing(
-                reference.test_accuracy, summary.accuracies, reference.runs, reference.statistic
-            ),
-        )
+        published, statistic = reference.test_accuracy, reference.statistic
+        yield statistic, accuracy_standing(published, accuracies, reference.runs, statistic)
     if reference.at_least is not None and reference.count is not None:
-        reached = sum(accuracy >= reference.at_least for accuracy in summary.accuracies)
-        # a failed run has not reached it
-        yield "share", share_standing(reference.count, reference.runs, reached, summary.runs)
+        reached = sum(accuracy >= reference.at_least for accuracy in accuracies)
+        yield "share", share_standing(reference.count, reference.runs, reached, runs)
 
 
 def claims(reference: Reference) -> list[str]:
