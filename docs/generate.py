@@ -165,7 +165,8 @@ FILES = [
     ("`range_test/<variant>.json`, `.csv`", "LRMIN, LRMAX, criterion and warnings; the sweep"),
     (
         "`runs/<variant>/seed-<n>/run.json`",
-        "status, configuration and its digest, metrics, timings, provenance, checksums of the other files",
+        "status, configuration and its digest, metrics, timings with how many runs were on the device at "
+        "once, provenance, checksums of the other files",
     ),
     ("`.../history.csv`, `learning_rates.csv`", "a row an epoch; a row a step"),
     (
@@ -174,7 +175,8 @@ FILES = [
     ),
     (
         "`.../model.safetensors`",
-        "the last epoch's weights; its metadata names network, classes and image shape",
+        "the last epoch's weights; its metadata names network, classes and image shape. It may be removed: "
+        "only Grad-CAM, exports and `harness.load` need it",
     ),
     ("`.../profile/`", "with `--profile`: where the time went"),
     ("`exports/<variant>/seed-<n>/`", "with `--export`: networks for other programs, and their model card"),
