@@ -42,7 +42,8 @@ def overview(published: Sequence[Published]) -> bytes:
             _panel(axes, one, rows, span)
         for axes in panels[len(drawn) :]:
             axes.set_axis_off()
-        figure.supxlabel("accuracy of the last epoch, percent; all axes span the same width", fontsize=8.5)
+        for axes in panels[max(0, len(drawn) - 2) : len(drawn)]:
+            axes.set_xlabel("accuracy of the last epoch, percent", fontsize=8)
         figure.legend(handles=_legend(), loc="outside lower center", ncols=5)
         png = to_png(figure)
     content = io.BytesIO()

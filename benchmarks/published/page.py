@@ -26,11 +26,14 @@ CIFAR10_LOSSY = (
 )  # fmt: skip
 SPLITS = {"test": "test", "holdout": "hold-out"}
 HEADER = (
-    "study", "variant", "n", "measured: mean ± std", "95 % interval of the mean", "published",
-    "published is", "runs at the target", "without the 20 images", "epochs, measured on",
-    "parameters", "minutes a run", "device, precision, date",
+    "study", "variant", "n", "mean ± std", "published", "published is", "95 % interval of the mean", "device",
 )  # fmt: skip
-OTHER_HEADER = ("study", "variant", "seed", "accuracy", "device, precision, date")
+MORE_HEADER = (
+    "study", "variant", "runs at the target", "without the 20 images", "epochs", "measured on", "parameters",
+    "minutes a run", "precision", "date",
+)  # fmt: skip
+OTHER_HEADER = ("study", "variant", "seed", "accuracy", "device", "precision", "date")
+MIXED = "What the tables mix"
 FIGURES = {
     "accuracy": "accuracy", "curves": "curves", "comparisons": "comparisons",
     "range_test_on_trial": "range test", "gradcam": "Grad-CAM", "misclassified": "errors",
@@ -43,40 +46,56 @@ def page(published: Sequence[Published]) -> str:
     """The results page."""
     shown = [(one, variant) for one in published for variant in one.variants if variant.finished]
     other = [
-        [_link(one), variant.name, str(record["seed"]), _percent(record), _made_on([record])]
+        [_link(one), variant.name, str(record["seed"]), _percent(record), *_made_on([record])]
         for one in published
         for variant in one.variants
         for record in variant.other
     ]
+    mixed = _mixed(shown)
     parts = [
         "# Results",
-        "Made by `python -m benchmarks.published` from the runs' records and predictions beside it, not "
-        "written by hand. Every accuracy is that of the last epoch; no epoch was picked by it. ± is the "
-        "standard deviation over n seeds. Searches are measured on images held out of the train split, so "
-        "that the test split decides nothing.",
+        "Test accuracy of the last epoch; no epoch was picked by it. n is the number of seeds, ± the "
+        "standard deviation over them. Searches are measured on images held out of the train split, so that "
+        "the test split decides nothing.",
         "![Every study: its seeds, their mean with its interval, and what was published](overview.png)",
         table(HEADER, [_row(*each) for each in shown], 2),
-        "A published number is *plausible* where further runs of the same recipe may give it, see each "
-        "study's claim below; *not judged* from one run. "
+        "*Plausible*: further runs of the recipe may give the published number; each study's section says "
+        "which range they would fall in. *Not judged*: one run cannot tell."
+        + (
+            f" The rows differ in more than their recipe: [{MIXED.lower()}](#{_anchor(MIXED)})."
+            if mixed
+            else ""
+        ),
+        *(text for one in published for text in _section(one)),
+        "## More about the runs",
+        table(MORE_HEADER, [_more(*each) for each in shown], 2),
         f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in the copy "
-        f"measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). Minutes stand only where it was "
+        f"measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). Minutes are given only where it was "
         "recorded how many runs shared the device.",
-        *_mixed(shown),
     ]
+    if mixed:
+        parts += [
+            f"## {MIXED}",
+            "Runs that differ in more than their recipe:",
+            "\n".join(f"* {key}: {values}" for key, values in mixed.items()),
+        ]
     if other:
         parts += [
             "## The same recipes on other devices",
-            "Single runs that were published before; another device rounds otherwise, so each is one more "
-            "draw of its recipe. No number above holds them.",
+            "Single runs, published earlier. Another device rounds differently, so each is one more draw of "
+            "its recipe. They are in no number above.",
             table(OTHER_HEADER, other, 2),
         ]
-    parts += [text for one in published for text in _section(one)]
     if open_runs := [line for file in _built_in() for line in _open(file, published)]:
         parts += [
             "## Open",
             "Runs that the study files ask for and that are not published yet, and the commands:",
             "\n".join(open_runs),
         ]
+    parts.append(
+        "This page is made by `python -m benchmarks.published` from the records (`runs/`) and predictions "
+        "(`predictions/`) in each study's folder."
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,37 +123,50 @@ def known(published: Sequence[Published]) -> str:
 
 
 def _row(one: Published, variant: Variant) -> list[str]:
-    accuracies, target = variant.accuracies, one.study.target.test_accuracy
+    accuracies = variant.accuracies
     accuracy = describe(accuracies)
     assert accuracy is not None
-    records = variant.finished
     interval = "–"
     if accuracy.ci_low is not None and accuracy.ci_high is not None:
         interval = f"{100 * accuracy.ci_low:.2f} to {100 * accuracy.ci_high:.2f} %"
-    references = [
-        reference for reference in one.study.references.values() if reference.variant in (None, variant.name)
-    ]
+    references = _references(one, variant)
     judged = [
         _judged(standing.plausible)
         for reference in references
         for _, standing in standings(reference, accuracies, len(variant.records))
     ]
-    reached = sum(value >= target for value in accuracies)
-    epochs = sorted({record["metrics"]["epochs"] for record in records})
     return [
         _link(one),
         variant.name,
         str(accuracy.n),
-        _unbroken(accuracy_text(accuracy, target, decimals=2)),
-        _unbroken(interval),
+        _unbroken(accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)),
         "; ".join(claim for reference in references for claim in claims(reference)) or "–",
-        "; ".join(judged) or "–",
+        "; ".join(judged if len(set(judged)) > 1 else judged[:1]) or "–",
+        _unbroken(interval),
+        _made_on(variant.finished)[0],
+    ]
+
+
+def _more(one: Published, variant: Variant) -> list[str]:
+    records, target = variant.finished, one.study.target.test_accuracy
+    reached = sum(value >= target for value in variant.accuracies)
+    return [
+        _link(one),
+        variant.name,
         _unbroken(f"{reached} of {len(variant.records)} at {percent_text(target)}"),
         _lossless(variant, target),
-        f"{', '.join(map(str, epochs))}, {SPLITS[_split(variant)]}",
+        ", ".join(map(str, sorted({record["metrics"]["epochs"] for record in records}))),
+        SPLITS[_split(variant)],
         f"{records[0]['metrics']['parameters']:,}",
         _minutes(records),
-        _made_on(records),
+        *_made_on(records)[1:],
+    ]
+
+
+def _references(one: Published, variant: Variant) -> list[Reference]:
+    """What was published of a variant's recipe."""
+    return [
+        reference for reference in one.study.references.values() if reference.variant in (None, variant.name)
     ]
 
 
@@ -172,13 +204,15 @@ def _percent(record: Record) -> str:
     return f"{100 * record['metrics']['test_accuracy']:.2f} %"
 
 
-def _made_on(records: Sequence[Record]) -> str:
-    return ", ".join(sorted({_unbroken(_device(record)) for record in records}))
-
-
-def _device(record: Record) -> str:
-    made = record["provenance"]
-    return f"{device_name(record)}, {made['precision']}, {made['started'][:10]}"
+def _made_on(records: Sequence[Record]) -> list[str]:
+    """Devices, precisions and days."""
+    made = [record["provenance"] for record in records]
+    facts = (
+        [device_name(record) for record in records],
+        [one["precision"] for one in made],
+        [one["started"][:10] for one in made],
+    )
+    return [_unbroken(", ".join(sorted(set(values)))) for values in facts]
 
 
 def device_name(record: Record) -> str:
@@ -190,12 +224,12 @@ def device_name(record: Record) -> str:
     return f"{hardware['cores']} cores of {hardware['processor']}"
 
 
-def _mixed(shown: Sequence[tuple[Published, Variant]]) -> Iterator[str]:
-    """What differs between the table's rows, or inside one, beside the recipe."""
+def _mixed(shown: Sequence[tuple[Published, Variant]]) -> dict[str, str]:
+    """Property beside the recipe in which runs differ -> its values, each with the studies that have it."""
     everywhere: dict[str, set[str]] = {}
     for one, variant in shown:
         everywhere.setdefault(one.folder.name, set()).add(variant.name)
-    lines = []
+    mixed = {}
     for key in (*DECISIVE, AT_ONCE):
         if key == "data":  # a study's own
             continue
@@ -208,9 +242,8 @@ def _mixed(shown: Sequence[tuple[Published, Variant]]) -> Iterator[str]:
                 where.setdefault(value, {}).setdefault(one.folder.name, set()).add(variant.name)
         if len(where) > 1:
             values = [f"{value}: {_places(found, everywhere)}" for value, found in sorted(where.items())]
-            lines.append(f"* {key}: {'; '.join(values)}")
-    if lines:
-        yield "The table mixes runs that differ in more than their recipe:\n\n" + "\n".join(lines)
+            mixed[key] = "; ".join(values)
+    return mixed
 
 
 def _places(found: dict[str, set[str]], everywhere: dict[str, set[str]]) -> str:
@@ -253,9 +286,7 @@ def _claims(one: Published) -> Iterator[str]:
     for variant in one.variants:
         if not variant.accuracies or _split(variant) != "test":
             continue
-        for reference in one.study.references.values():
-            if reference.variant not in (None, variant.name):
-                continue
+        for reference in _references(one, variant):
             held = standings(reference, variant.accuracies, len(variant.records))
             for claim, (statistic, standing) in zip(claims(reference), held, strict=True):
                 verdict = _verdict(statistic, reference, standing)
@@ -272,7 +303,8 @@ def _ours(statistic: str, standing: Standing) -> str:
 
 def _verdict(statistic: str, reference: Reference, standing: Standing) -> str:
     if standing.low is None or standing.high is None:
-        return f"It is {100 * standing.difference:+.2f} points from ours, which one run cannot judge."
+        points, side = 100 * abs(standing.difference), "above" if standing.difference > 0 else "below"
+        return f"It is {points:.2f} points {side} ours; one run cannot judge it."
     runs, low, high = reference.runs, standing.low, standing.high
     if statistic == "share":
         further = f"Of {runs} further runs {low * runs:.0f} to {high * runs:.0f} would reach it"
@@ -284,6 +316,10 @@ def _verdict(statistic: str, reference: Reference, standing: Standing) -> str:
 
 def _link(one: Published) -> str:
     return f"[{one.folder.name}](#{one.folder.name})"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _unbroken(text: str) -> str:

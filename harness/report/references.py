@@ -69,12 +69,12 @@ def standings(
 
 
 def claims(reference: Reference) -> list[str]:
-    """``["median 94.08 % of 50 runs", "35 of 50 runs at 94 % or more"]``; ``["93.18 %, 1 run"]``."""
+    """``["94.08 %, median of 50 runs", "35 of 50 runs at 94 % or more"]``; ``["93.18 %, 1 run"]``."""
     found = []
     if reference.test_accuracy is not None:
         accuracy = percent_text(reference.test_accuracy)
-        many = f"{reference.statistic} {accuracy} of {reference.runs:,} runs"
-        found.append(f"{accuracy}, 1 run" if reference.runs == 1 else many)
+        many = f"{reference.statistic} of {reference.runs:,} runs"
+        found.append(f"{accuracy}, {'1 run' if reference.runs == 1 else many}")
     if reference.at_least is not None:
         reached = f"{reference.count:,} of {reference.runs:,} run{'s' * (reference.runs > 1)}"
         found.append(f"{reached} at {percent_text(reference.at_least)} or more")
