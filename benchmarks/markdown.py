@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
-    """Markdown; all columns but the first ``texts`` are numbers."""
-    lines = [header, [*["---"] * texts, *["---:"] * (len(header) - texts)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[int] = (0,)) -> str:
+    """Markdown; all columns but those in ``texts`` are numbers, and stand at the right."""
+    marks = ["---" if column in texts else "---:" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, marks, *rows])

@@ -99,9 +99,15 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _no_percent(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 < value <= 100:
+        raise ValueError(f"expected a fraction such as {value / 100:.10g}, got {value!r}")
+    return value
+
+
 Number = Annotated[int | float, BeforeValidator(_number)]
 Rate = Annotated[float, Field(ge=0, le=1e6)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_percent)]
 FoundRate = Annotated[float | Literal["find"], _rate_or("find")]
 FinalRate = Annotated[float | Literal["lr_min"], _rate_or("lr_min")]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -346,8 +352,17 @@ class Reference(Strict):
             raise ValueError("expected test_accuracy, or at_least and count")
         if self.test_accuracy is None and self.statistic != "mean":
             raise ValueError("statistic says what test_accuracy is: give test_accuracy too")
+        if "runs" not in self.model_fields_set and (self.count is not None or self.statistic != "mean"):
+            raise ValueError("give runs too: how many were published")
         if self.count is not None and self.count > self.runs:
-            raise ValueError(f"count is {self.count} of {self.runs} runs; runs says how many there were")
+            raise ValueError(f"count is {self.count} of only {self.runs} runs")
+        if self.statistic == "median" and self.at_least is not None and self.count is not None:
+            half, reached = self.runs / 2, (self.test_accuracy or 0) >= self.at_least
+            if (reached and self.count < half) or (not reached and self.count > half):
+                side = "at least" if reached else "below"
+                raise ValueError(
+                    f"a median {side} {self.at_least:g} cannot be with {self.count} of {self.runs} runs at it"
+                )
         return self
 
 

@@ -88,6 +88,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> st
             f"{place}: {one_line(repr(first['input']), 80)} is not a name; "
             "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit"
         )
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return one_line(f"{place}: expected a table, got {one_line(repr(first['input']), 80)}")
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         message = f"{message[0].lower()}{message[1:]}, got {one_line(repr(first['input']), 80)}"

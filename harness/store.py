@@ -20,8 +20,8 @@ from harness.files import open_regular
 from harness.locks import locked
 
 Status = Literal["missing", "partial", "finished", "failed"]
-# What a finished run consists of beside run.json, which holds the checksums of these.
 WEIGHTS = "model.safetensors"
+# What a finished run consists of beside run.json, which holds the checksums of these.
 ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", WEIGHTS)
 MAX_RECORD_BYTES = 64 << 20
 _ABSENT = object()
@@ -228,7 +228,7 @@ class RunFolder:
             try:
                 intact = sha256_file(file) == (record.get("files") or {}).get(name)
             except OSError as error:
-                if name == WEIGHTS and isinstance(error, FileNotFoundError):
+                if name == WEIGHTS and not os.path.lexists(file):
                     continue
                 raise RunError(f"{file}: cannot be read: {error.strerror}") from None
             if not intact:

@@ -389,9 +389,11 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
         for folder in folders:
             if not folder.path.is_dir():
                 raise StudyError(f"--report-only: there is no {folder.path} to report on; --out says where")
+            if (folder.path / "report.json").is_file() and not folder.runs():
+                raise StudyError(f"--report-only: {folder.path} has a report and no runs; it stays as it is")
         for study, folder, variants in zip(studies, folders, chosen, strict=True):
             status = max(status, _report(study, folder, variants, images, options))
-            _export(study, folder, variants, options)
+            status = max(status, _export(study, folder, variants, options))
         return status
     plans = [_plan(study, folder, images, options) for study, folder in zip(studies, folders, strict=True)]
     for plan in plans:
@@ -433,7 +435,7 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
         study, names, status = search(plan, execute_some, speak, force=options["force"])
         plan.folder.write_study(study.to_toml())
     status = max(status, _report(study, plan.folder, names, images, options))
-    _export(study, plan.folder, names, options)
+    status = max(status, _export(study, plan.folder, names, options))
     if tracker is not None:
         from harness.report.index import REPORT  # drawing libraries, half a second: not before the runs
 
@@ -553,19 +555,25 @@ def _report(
     return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
 
 
-def _export(study: Study, folder: StudyFolder, variants: list[str], options: dict[str, Any]) -> None:
-    """``--export``, for every run that was asked for and is finished."""
+def _export(study: Study, folder: StudyFolder, variants: list[str], options: dict[str, Any]) -> int:
+    """``--export``, for every run that was asked for and is finished; the exit status."""
     if not options["formats_exported"]:
-        return
+        return 0
     from harness.export import export
 
+    status = 0
     for variant in variants:
         for seed in study.seeds:
             run = folder.run(variant, seed)
-            if run.status() == "finished":
-                path = export(run, options["formats_exported"])
-                if not options["quiet"]:
-                    click.echo(f"exported: {path}")
+            try:
+                if run.status() == "finished":
+                    path = export(run, options["formats_exported"])
+                    if not options["quiet"]:
+                        click.echo(f"exported: {path}")
+            except RunError as error:  # the others are exported all the same
+                complain(str(error))
+                status = EXIT_RUN_FAILED
+    return status
 
 
 def _list(as_json: bool) -> None:

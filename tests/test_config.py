@@ -271,15 +271,30 @@ def test_no_name_leaves_its_folder(name: Any) -> None:
         ({"runs": 3, "source": "x"}, "expected test_accuracy, or at_least and count"),
         ({"at_least": 0.9, "runs": 3}, "at_least goes with count"),
         ({"test_accuracy": 0.9, "count": 2, "runs": 3}, "count goes with at_least"),
-        ({"at_least": 0.9, "count": 4, "runs": 3}, "count is 4 of 3 runs"),
-        ({"at_least": 0.9, "count": 2}, "count is 2 of 1 runs"),
+        ({"at_least": 0.9, "count": 4, "runs": 3}, "count is 4 of only 3 runs"),
+        ({"at_least": 0.9, "count": 2}, "give runs too"),
+        ({"test_accuracy": 0.9, "statistic": "median"}, "give runs too"),
+        (
+            {"test_accuracy": 91.2},
+            "references.paper.test_accuracy: expected a fraction such as 0.912, got 91.2",
+        ),
+        ({"at_least": 94, "count": 3, "runs": 5}, "at_least: expected a fraction such as 0.94, got 94"),
+        (
+            {"test_accuracy": 0.912, "statistic": "median", "at_least": 0.91, "count": 3, "runs": 20},
+            "a median at least 0.91 cannot be with 3 of 20 runs at it",
+        ),
+        (
+            {"test_accuracy": 0.9, "statistic": "median", "at_least": 0.91, "count": 12, "runs": 20},
+            "a median below 0.91 cannot be with 12 of 20 runs at it",
+        ),
+        (0.912, "references.paper: expected a table, got 0.912"),
         ({"at_least": 0.9, "count": 1, "statistic": "median"}, "give test_accuracy too"),
         ({"test_accuracy": 0.9, "statistic": "mode"}, "references.paper.statistic"),
         ({"test_accuracy": 0.9, "statistics": "median"}, "did you mean 'statistic'"),
         ({"at_least": 0.9, "count": 1.5, "runs": 3}, "references.paper.count"),
     ],
 )
-def test_a_reference_says_whole_what_was_published(reference: dict[str, Any], words: str) -> None:
+def test_a_reference_says_whole_what_was_published(reference: Any, words: str) -> None:
     assert words in refusal("references", {"paper": reference})
 
 

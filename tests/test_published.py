@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -17,13 +18,14 @@ import pytest
 from PIL import Image
 
 from benchmarks import range_test_on_trial
-from benchmarks.published import take
-from benchmarks.published.figure import overview
+from benchmarks.published import publish as publishing
+from benchmarks.published.figure import MEAN, OTHER, PUBLISHED, SEED, draw, overview
 from benchmarks.published.page import CIFAR10_LOSSY, known, page
+from benchmarks.published.publish import publish, size_of
 from benchmarks.published.read import KNOWN, RESULTS, ROOT, read, read_all, read_records, records_text
-from benchmarks.published.take import size_of, take_over, web_figure
-from harness.errors import RunError
-from harness.report.references import standings
+from benchmarks.published.web import web_figure
+from harness.errors import HarnessError, RunError
+from harness.report.references import claims
 from harness.report.results import read_results
 from harness.report.statistics import describe
 from harness.report.summary import accuracy_text
@@ -55,8 +57,11 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(trial: Path, tmp_path: Path) -> Path:
-    """One that may be changed."""
+    """One that may be changed, with few figures."""
     shutil.copytree(trial, tmp_path / "trial")
+    for file in (tmp_path / "trial" / "figures").iterdir():
+        if file.stem not in ("accuracy", "low-gradcam", "low-augmented"):
+            file.unlink()
     return tmp_path / "trial"
 
 
@@ -69,14 +74,43 @@ def test_the_committed_page_is_what_the_records_and_predictions_give() -> None:
     assert KNOWN.read_text("utf-8") == known(published)
 
 
-def test_the_committed_figure_is_what_the_records_and_predictions_give() -> None:
-    with Image.open(RESULTS / "overview.png") as committed:
-        size = committed.size
-        pixels = np.asarray(committed.convert("L"), dtype=float)
-    drawn = Image.open(io.BytesIO(overview(read_all(RESULTS))))
-    assert drawn.size == size
-    # another version of the drawing library may round an edge otherwise
-    assert np.mean(np.abs(np.asarray(drawn.convert("L"), dtype=float) - pixels) > 64) < 0.01
+def test_the_figure_shows_every_run_and_every_published_accuracy() -> None:
+    published = read_all(RESULTS)
+    panels = {axes.get_title("left"): axes for axes in draw(published).axes}
+    for one in published:
+        drawn: dict[str, list[list[float]]] = {SEED: [], OTHER: [], MEAN: [], PUBLISHED: []}
+        for line in panels[one.folder.name].get_lines():
+            if line.get_label() in drawn:
+                drawn[str(line.get_label())].append([float(x) for x in line.get_xdata()])
+        assert drawn[SEED] == [variant.accuracies for variant in one.variants]
+        assert drawn[OTHER] == [
+            [record["metrics"]["test_accuracy"] for record in variant.other] for variant in one.variants
+        ]
+        means = [describe(variant.accuracies) for variant in one.variants if len(variant.accuracies) > 1]
+        assert drawn[MEAN] == [[each.ci_low, each.mean, each.ci_high] for each in means if each]
+        expected = [
+            [reference.test_accuracy]
+            for variant in one.variants
+            for reference in one.study.references.values()
+            if reference.variant in (None, variant.name)
+        ]
+        assert drawn[PUBLISHED] == expected
+    with (
+        Image.open(io.BytesIO(overview(published))) as drawn_again,
+        Image.open(RESULTS / "overview.png") as kept,
+    ):
+        assert drawn_again.size == kept.size
+
+
+def test_one_study_far_off_leaves_the_others_readable() -> None:
+    published = read_all(RESULTS)
+    far = next(one for one in published if one.folder.name == "s11_l1")
+    (variant,) = far.variants
+    wrong = (variant.labels[:, None] + np.arange(2)) % 10  # all right, and none
+    two = dataclasses.replace(variant, records=variant.records * 2, predicted=wrong)
+    axes = draw([*published, dataclasses.replace(far, variants=(two,))]).axes
+    widths = [high - low for low, high in (each.get_xlim() for each in axes if each.get_title("left"))]
+    assert len(set(np.round(widths[:-1], 9))) == 1 and widths[0] < 0.06 < 1 < widths[-1]
 
 
 def test_the_committed_tables_say_what_the_page_says() -> None:
@@ -101,9 +135,9 @@ def test_claims_that_the_report_judged_are_judged_alike_on_the_page() -> None:
         file = one.folder / "tables" / "references.csv"
         for row in pd.read_csv(file).itertuples() if file.is_file() else ():
             variant = next(each for each in one.variants if each.name == row.variant)
-            reference = one.study.references[row.reference]
-            held = dict(standings(reference, variant.accuracies, len(variant.records)))
-            standing = held[getattr(row, "statistic", reference.statistic)]
+            found = {claim.statistic: claim for claim in claims(one.study.references[row.reference])}
+            claim = found[getattr(row, "statistic", "mean")]
+            standing = claim.standing(variant.accuracies, len(variant.records))
             assert standing.difference == pytest.approx(row.difference, abs=1e-12)
             assert {True: "yes", False: "no", None: "nan"}[standing.plausible] == str(row.plausible)
             judged += 1
@@ -146,8 +180,8 @@ def test_the_results_and_the_whole_tree_stay_small() -> None:
 def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(
     trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(take, "LARGEST", 10_000_000)
-    target, left_out = take_over(trial, tmp_path)
+    monkeypatch.setattr(publishing, "LARGEST", 10_000_000)
+    target, left_out = publish(trial, tmp_path)
     kept = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert {"report.md", "tables/summary.csv", "figures/accuracy.png", "runs/low.json"} <= kept
     assert {"predictions/low.npz", "figures/low-gradcam.webp", "range_test/base.json"} <= kept
@@ -159,17 +193,17 @@ def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(
         mean, std = (100 * summary.loc[variant, f"test_accuracy_{part}"] for part in ("mean", "std"))
         line, more = (line for line in text.splitlines() if f"| {variant} |" in line)
         assert f"| {variant} | 2 | {mean:.2f} ± {std:.2f} % | 100 %, 1 run |" in line
-        assert "| 1 | test |" in more and "(1 at once)" in more
-    assert "python -m harness.study annealed --seeds 0,1,2,3,4" in text
+        assert "| 1 | " in more and "(1 at once)" in more
+    assert "python -m harness.study annealed --seeds 0,1,2,3,4" in text  # all of it
     (target / "tables" / "gone.csv").write_text("old")
-    take_over(trial, tmp_path)
+    publish(trial, tmp_path)
     assert not (target / "tables" / "gone.csv").exists() and not (target / "other_runs").exists()
 
 
 def test_the_records_are_the_runs_own_and_the_predictions_give_their_accuracies(
     trial: Path, tmp_path: Path
 ) -> None:
-    target, _ = take_over(trial, tmp_path)
+    target, _ = publish(trial, tmp_path)
     for variant in read(target).variants:
         for record, accuracy in zip(variant.records, variant.accuracies, strict=True):
             folder = trial / "runs" / variant.name / f"seed-{record['seed']}"
@@ -199,7 +233,7 @@ def test_records_come_back_whole(records: list[dict[str, Any]], tmp_path: Path) 
 
 
 def test_what_was_changed_afterwards_is_not_believed(trial: Path, tmp_path: Path) -> None:
-    target, _ = take_over(trial, tmp_path)
+    target, _ = publish(trial, tmp_path)
     with np.load(target / "predictions" / "low.npz") as arrays:
         changed = dict(arrays)
     changed["predicted"][:, 1] = (changed["labels"] + 1) % 10
@@ -214,8 +248,8 @@ def test_what_was_changed_afterwards_is_not_believed(trial: Path, tmp_path: Path
         read(target)
 
 
-def test_a_run_on_another_device_is_kept_as_that(copy: Path, tmp_path: Path) -> None:
-    before = read(take_over(copy, tmp_path / "results")[0])
+def on_another_device(copy: Path, **changes: Any) -> None:
+    """As if variant ``low`` had been run on a GPU; ``changes`` are of its records."""
     for seed in (0, 1):
         file = copy / "runs" / "low" / f"seed-{seed}" / "run.json"
         record = read_record(file)
@@ -225,37 +259,198 @@ def test_a_run_on_another_device_is_kept_as_that(copy: Path, tmp_path: Path) -> 
             "accelerator": {"name": "NVIDIA X", "memory_bytes": 1},
         }
         provenance = {**record["provenance"], "hardware": hardware}
-        write_record(file, {**record, "provenance": provenance, "timings": {"seconds": 60.0}})
+        write_record(file, {**record, "provenance": provenance, "timings": {"seconds": 60.0}, **changes})
+
+
+def test_a_run_on_another_device_is_kept_as_that(copy: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    before = read(publish(copy, results)[0])
+    on_another_device(copy)
     for _ in range(2):  # and stays so
-        take_over(copy, tmp_path / "results")
-    after = {variant.name: variant for variant in read(tmp_path / "results" / "trial").variants}
+        publish(copy, results)
+    after = {variant.name: variant for variant in read(results / "trial").variants}
     assert after["low"].other == next(one.records for one in before.variants if one.name == "low")
     assert not after["base"].other and not after["high"].other
-    text = page(read_all(tmp_path / "results")).replace("\u00a0", " ")
-    others = text.partition("## The same recipes on other devices")[2]
-    assert others.count("| low |") == 2 and "NVIDIA X" not in others.partition("## trial")[0]
-    assert "* accelerator: NVIDIA X" in text and "trial/low" in text
-    line, more = (
-        line for line in text.splitlines() if "(#trial) | low |" in line and "| low | 0" not in line
-    )
-    assert line.endswith("| NVIDIA X |") and more.split(" | ")[7] == "–"  # nobody knows how many shared it
-    assert overview(read_all(tmp_path / "results")).startswith(b"\x89PNG")
+    text = page(read_all(results)).replace("\u00a0", " ")
+    others = text.partition("## Earlier runs on other devices")[2].partition("## Provenance")[0]
+    assert others.count("| low |") == 2 and "NVIDIA X" not in others
+    assert "| trial | " in text.partition("## Provenance")[2] and "NVIDIA X, 0.0 GiB" in text
+    line, more = [line for line in text.splitlines() if "(#trial) | low |" in line][:2]
+    assert line.endswith("| NVIDIA X |") and "at once" not in more  # nobody knows how many shared it
+    assert "their minutes are left out" in text
+    assert overview(read_all(results)).startswith(b"\x89PNG")
+
+
+def test_runs_of_an_older_recipe_are_no_other_device(copy: Path, tmp_path: Path) -> None:
+    publish(copy, tmp_path / "results")
+    file = copy / "runs" / "low" / "seed-0" / "run.json"
+    record = read_record(file)
+    assert record is not None
+    identity = {**record["identity"], "recipe": {**record["identity"]["recipe"], "model": {}}}
+    on_another_device(copy, identity=identity)
+    with pytest.raises(RunError, match="low: seeds 0, 1 are published"):
+        publish(copy, tmp_path / "results")
+    publish(copy, tmp_path / "results", replace=True)
+    assert not any(variant.other for variant in read(tmp_path / "results" / "trial").variants)
+
+
+def test_published_seeds_are_not_lost(copy: Path, tmp_path: Path) -> None:
+    target, _ = publish(copy, tmp_path / "results")
+    before = sorted(path.name for path in target.rglob("*"))
+    shutil.rmtree(copy / "runs" / "high" / "seed-1")
+    report_again(copy)
+    with pytest.raises(RunError, match="high: seeds 1 are published and not in this folder"):
+        publish(copy, tmp_path / "results")
+    assert sorted(path.name for path in target.rglob("*")) == before
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["trial"]
 
 
 def test_a_failed_run_is_counted(copy: Path, tmp_path: Path) -> None:
     file = copy / "runs" / "low" / "seed-1" / "run.json"
     record = read_record(file)
     assert record is not None
-    write_record(file, {**record, "status": "failed", "error": {"kind": "diverged", "message": "no"}})
-    take_over(copy, tmp_path / "results")
+    metrics = {"parameters": record["metrics"]["parameters"], "lr_min": 0.1, "lr_max": 0.1, "epochs": 0}
+    error = {"kind": "diverged", "message": "no"}
+    write_record(file, {**record, "status": "failed", "error": error, "metrics": metrics, "timings": {}})
+    report_again(copy)
+    publish(copy, tmp_path / "results")
     text = page(read_all(tmp_path / "results")).replace("\u00a0", " ")
     line, more = (line for line in text.splitlines() if "| low |" in line)
     assert "| low | 1 |" in line and " of 2 at 97 %" in more
+    on_another_device(copy)  # both are finished there
+    report_again(copy)
+    publish(copy, tmp_path / "results")
+    text = page(read_all(tmp_path / "results")).replace("\u00a0", " ")
+    assert text.partition("## Earlier runs on other devices")[2].count("| low |") == 1
+
+
+def test_fewer_variants_replace_the_others_only_where_that_is_asked_for(copy: Path, tmp_path: Path) -> None:
+    target, _ = publish(copy, tmp_path / "results")
+    shutil.rmtree(copy / "runs" / "high")
+    report_again(copy)
+    with pytest.raises(RunError, match="high: seeds 0, 1 are published and not in this folder"):
+        publish(copy, tmp_path / "results")
+    assert (target / "runs" / "high.json").is_file()
+    publish(copy, tmp_path / "results", replace=True)
+    assert not (target / "runs" / "high.json").exists()
+    assert not (target / "other_runs").exists()  # they are of the same device
+
+
+def test_a_damaged_run_and_a_report_of_other_runs_are_not_published(copy: Path, tmp_path: Path) -> None:
+    shutil.copytree(copy / "runs" / "low", tmp_path / "low")
+    shutil.rmtree(copy / "runs" / "low" / "seed-1")
+    with pytest.raises(RunError, match="its report is of other runs"):
+        publish(copy, tmp_path / "results")
+    shutil.copytree(tmp_path / "low" / "seed-1", copy / "runs" / "low" / "seed-1")
+    (copy / "runs" / "low" / "seed-1" / "predictions.npz").write_text("damaged")
+    with pytest.raises(RunError, match="low/seed-1: damaged: predictions.npz"):
+        publish(copy, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def report_again(study: Path) -> None:
+    """What --report-only would say of how many runs are finished."""
+    report = read_record(study / "report.json")
+    assert report is not None
+    for each in report["variants"]:
+        records = [read_record(file) for file in (study / "runs" / each["variant"]).glob("*/run.json")]
+        each["finished"] = sum(record is not None and record["status"] == "finished" for record in records)
+    write_record(study / "report.json", report)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("runs/low.json", b"{"),
+        ("runs/low.json", b'{"shared": 1, "runs": [2]}'),
+        ("predictions/low.npz", b""),
+        ("predictions/low.npz", b"PK\x05\x06"),
+        ("report.json", b"{}"),
+        ("report.json", b"\xff"),
+        ("study.toml", b"name ="),
+    ],
+)
+def test_damage_of_what_is_published_is_one_line(
+    copy: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    target, _ = publish(copy, tmp_path / "results")
+    (target / name).write_bytes(content)
+    with pytest.raises(HarnessError) as caught:
+        read_all(tmp_path / "results")
+    assert str(caught.value).count("\n") == 0 and "trial" in str(caught.value)
+
+
+def test_the_command_goes_on_after_a_study_that_cannot_be_published(copy: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.published", "--results", tmp_path / "results"]
+    done = subprocess.run([*command, tmp_path / "gone"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines() == [
+        f"error: {tmp_path}/gone: no report.json; run the study, or its report with --report-only",
+        f"error: {tmp_path}/results: holds no published study",
+    ]
+    (copy / "figures" / "broken.png").write_text("no picture")
+    done = subprocess.run([*command, copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "cannot identify image file" in done.stderr.splitlines()[0]
+    (copy / "figures" / "broken.png").unlink()
+    done = subprocess.run([*command, tmp_path / "gone", copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names == {"trial", "README.md", "overview.png", "results.json"}
+
+
+def test_a_trial_is_not_published_as_the_built_in_study(copy: Path, tmp_path: Path) -> None:
+    study = (copy / "study.toml").read_text("utf-8").replace('name = "trial"', 'name = "quickstart"')
+    (copy / "study.toml").write_text(study)
+    with pytest.raises(RunError, match=r"quickstart: base is another recipe \(data.*in the built-in study"):
+        publish(copy, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_grad_cam_of_the_same_runs_stays_where_their_weights_are_gone(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "LARGEST", 10_000_000)
+    target, _ = publish(copy, tmp_path / "results")
+    kept = {file.name: file.read_bytes() for file in target.glob("figures/*gradcam.webp")}
+    for file in [*copy.rglob(WEIGHTS), *copy.glob("figures/*gradcam.png")]:
+        file.unlink()
+    publish(copy, tmp_path / "results")
+    assert kept and {file.name: file.read_bytes() for file in target.glob("figures/*gradcam.webp")} == kept
+    for seed in (0, 1):
+        file = copy / "runs" / "low" / f"seed-{seed}" / "run.json"
+        record = read_record(file)
+        assert record is not None
+        write_record(file, {**record, "files": {**record["files"], WEIGHTS: "of another training"}})
+    publish(copy, tmp_path / "results")
+    assert not list(target.glob("figures/*gradcam.webp"))
+
+
+def test_a_report_mentions_what_is_there_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    for name in ("accuracy.png", "gradcam.webp"):
+        (tmp_path / "figures" / name).write_text("")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "runs.csv").write_text("")
+    report = (
+        "# trial\n\nA question?\n\n> **Note:** No Grad-CAM of base: no run has its weights.\n\n"
+        "**Accuracy**\n\n![Accuracy](figures/accuracy.png)\n\nDots.\n\n"
+        "[tables/runs.csv](tables/runs.csv) · [tables/gone.csv](tables/gone.csv)\n\n"
+        "**Errors**\n\n![Errors](figures/misclassified.png)\n\nThe worst.\n\n"
+        "[tables/gone.csv](tables/gone.csv)\n\n## The end\n\n"
+        "See [a page](https://example.org), runs/<variant>/seed-<n>/run.json.\n"
+    )
+    assert publishing.repaired(report, tmp_path) == (
+        f"# trial\n\n{publishing.NOT_ALL}\n\nA question?\n\n"
+        "**Accuracy**\n\n![Accuracy](figures/accuracy.png)\n\nDots.\n\n"
+        "[tables/runs.csv](tables/runs.csv)\n\n"
+        "## The end\n\nSee [a page](https://example.org), runs/<variant>.json.\n\n"
+        f"## Grad-CAM\n\n{publishing.EARLIER}\n\n![Grad-CAM](figures/gradcam.webp)\n"
+    )
 
 
 def test_a_search_is_said_to_be_measured_on_the_hold_out_and_gives_the_list_no_accuracy() -> None:
     published = read_all(RESULTS)
-    assert "| 6 | hold-out |" in page(published)
+    held = page(published).partition("## Measured on a hold-out")[2].partition("\n## ")[0]
+    assert "| smoothing_02 | 1 | 89.10\u00a0% |" in held
     assert "search" not in json.loads(known(published)) and "onecycle" in json.loads(known(published))
 
 
@@ -263,27 +458,29 @@ def test_a_study_that_is_too_large_loses_what_is_worth_least_and_its_report_no_l
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = tmp_path / "results"
-    monkeypatch.setattr(take, "LARGEST", 10_000_000)
-    whole = size_of(take_over(copy, results)[0])
-    monkeypatch.setattr(take, "LARGEST", whole - 1)
-    target, left_out = take_over(copy, results)
-    assert left_out == [f"figures/{name}-augmented.webp" for name in ("base", "high", "low")]
-    monkeypatch.setattr(take, "LARGEST", 150_000)
-    target, left_out = take_over(copy, results)
-    assert size_of(target) <= 150_000 and (target / "figures" / "accuracy.png").is_file()
+    monkeypatch.setattr(publishing, "LARGEST", 10_000_000)
+    whole = size_of(publish(copy, results)[0])
+    monkeypatch.setattr(publishing, "LARGEST", whole - 1)
+    target, left_out = publish(copy, results)
+    assert left_out == ["figures/low-augmented.webp"]
+    monkeypatch.setattr(publishing, "LARGEST", 70_000)
+    target, left_out = publish(copy, results)
+    assert size_of(target) <= 70_000 and (target / "figures" / "accuracy.png").is_file()
     report = (target / "report.md").read_text("utf-8")
     links = re.findall(r"\]\(([^)#][^)]*)\)", report)
     assert links and all((target / link).is_file() for link in links)
-    assert "before and after augmentation: base (not published)" in report
-    monkeypatch.setattr(take, "LARGEST", 1000)
+    assert publishing.NOT_ALL in report and "before and after augmentation" not in report
+    monkeypatch.setattr(publishing, "LARGEST", 1000)
     with pytest.raises(RunError, match="1,000 are the most"):
-        take_over(copy, results)
-    assert size_of(target) > 1000 and not list(results.glob(".*"))  # what was published stays
+        publish(copy, results)
+    assert size_of(target) > 1000 and [path.name for path in results.iterdir()] == [
+        "trial"
+    ]  # what was published stays
 
 
 def test_the_published_folder_is_no_source_of_itself(copy: Path) -> None:
     with pytest.raises(RunError, match="the published folder itself"):
-        take_over(copy, copy.parent)
+        publish(copy, copy.parent)
     assert (copy / "report.html").is_file()
 
 
@@ -320,7 +517,7 @@ def test_figures_get_the_size_of_a_page(tmp_path: Path, name: str, suffix: str, 
 def test_results_without_weights_are_taken_over(copy: Path, tmp_path: Path) -> None:
     for file in copy.rglob(WEIGHTS):
         file.unlink()
-    target, _ = take_over(copy, tmp_path / "results")
+    target, _ = publish(copy, tmp_path / "results")
     assert [len(variant.records) for variant in read(target).variants] == [2, 2, 2]
 
 
@@ -342,7 +539,7 @@ def test_what_is_not_finished_is_refused(copy: Path, tmp_path: Path, lacking: st
     path: Any = copy / lacking
     path.unlink() if path.is_file() else shutil.rmtree(path)
     with pytest.raises(RunError, match=r"no report.json|no run is finished"):
-        take_over(copy, tmp_path / "results")
+        publish(copy, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 

@@ -1,8 +1,8 @@
-"""Published results: what finished studies gave, and the page over all of them.
+"""Publish finished studies in docs/results, and write the page over all of them.
 
-``python -m benchmarks.published OUT/STUDY ...`` takes over these studies, at most 250 KB each, into
-``docs/results/``, and writes ``README.md`` and ``overview.png`` there from all that is published, and
-``studies/results.json``, which ``--list`` shows; without a folder it only writes these three.
+``python -m benchmarks.published OUT/STUDY ...`` publishes these studies, at most 250 KB each, and writes
+``README.md`` and ``overview.png`` in ``docs/results`` from all that is published, and
+``studies/results.json``, which ``--list`` shows. Without a folder it only writes these three.
 """
 
 from __future__ import annotations
@@ -13,27 +13,38 @@ from pathlib import Path
 
 from benchmarks.published.figure import overview
 from benchmarks.published.page import known, page
+from benchmarks.published.publish import publish
 from benchmarks.published.read import KNOWN, RESULTS, read_all
-from benchmarks.published.take import take_over
 from harness.errors import HarnessError
+from harness.schema import one_line
 from harness.store import atomic_write
 
 
 def main() -> None:
-    """Take over what is named, then write the page."""
+    """Publish what is named, then write the page; what cannot be published is said, and the rest goes on."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.published",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("studies", nargs="*", type=Path, help="folders of finished studies: OUT/STUDY")
     parser.add_argument(
-        "--results", type=Path, help="a copy of docs/results to write to; then all stays in it"
+        "--results", type=Path, help="write to this copy of docs/results, results.json included"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="also where a study then has fewer runs than are published"
     )
     options = parser.parse_args()
-    results = options.results or RESULTS
-    try:
-        for source in options.studies:
-            target, left_out = take_over(source, results)
+    results: Path = options.results or RESULTS
+    failed = 0
+    for source in options.studies:
+        try:
+            target, left_out = publish(source, results, replace=options.replace)
             print(f"{target}{': left out, to stay small: ' if left_out else ''}{', '.join(left_out)}")
+        except (HarnessError, OSError, ValueError) as error:
+            failed += 1
+            print(f"error: {one_line(error, 500)}", file=sys.stderr)
+    try:
         published = read_all(results)
         atomic_write(results / "overview.png", overview(published))
         atomic_write(results / "README.md", page(published))
@@ -41,6 +52,7 @@ def main() -> None:
     except HarnessError as error:
         sys.exit(f"error: {error}")
     print(results / "README.md")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.markdown import table
-from benchmarks.published.read import ROOT, Published, Record, Variant, place
+from benchmarks.published.read import ROOT, Published, Record, Variant, device_name, page_order
 from harness.config import Reference
-from harness.report.provenance import AT_ONCE, DECISIVE, origin
-from harness.report.references import claims, standings
-from harness.report.results import Run
+from harness.report.provenance import AT_ONCE, DECISIVE, at_once_text, origin
+from harness.report.references import Claim, claims, consistent
 from harness.report.statistics import Standing, describe, share
 from harness.report.summary import accuracy_text, minutes_text, percent_text
-from harness.store import StudyFolder
 from harness.study_file import load_study
 
 # CIFAR-10's test rows that the copy measured here holds decoded from a JPEG; all its others are lossless.
@@ -24,161 +22,190 @@ CIFAR10_LOSSY = (
     1259, 1369, 1422, 2245, 2737, 2935, 3695, 3718, 4085, 4496,
     5791, 5896, 6286, 7580, 7707, 7724, 7832, 8117, 8551, 9254,
 )  # fmt: skip
-SPLITS = {"test": "test", "holdout": "hold-out"}
-HEADER = (
-    "study", "variant", "n", "mean ± std", "published", "published is", "95 % interval of the mean", "device",
-)  # fmt: skip
-MORE_HEADER = (
-    "study", "variant", "runs at the target", "without the 20 images", "epochs", "measured on", "parameters",
-    "minutes a run", "precision", "date",
-)  # fmt: skip
-OTHER_HEADER = ("study", "variant", "seed", "accuracy", "device", "precision", "date")
-MIXED = "What the tables mix"
 FIGURES = {
     "accuracy": "accuracy", "curves": "curves", "comparisons": "comparisons",
     "range_test_on_trial": "range test", "gradcam": "Grad-CAM", "misclassified": "errors",
     "confusion": "confusion",
 }  # fmt: skip
 TABLES = ("summary.csv", "runs.csv", "history.csv", "references.csv", "comparisons.csv", "ranking.csv")
+HOW_TO_READ = (
+    "n is the number of runs, each with another seed; ± is their standard deviation. Accuracies are those of "
+    "the last epoch on the test split; no epoch was picked by them. *Consistent*: the published number lies "
+    "where 95 % of such numbers would fall if further runs of our recipe gave them. With few runs that range "
+    "is wide, so it proves little."
+)
+NOTHING = "–"
+TEXTS = ("study", "studies", "variant", "published", "consistent", "device", "precision", "date", *DECISIVE)
+Row = dict[str, str]
 
 
 def page(published: Sequence[Published]) -> str:
-    """The results page."""
+    """Write the results page."""
     shown = [(one, variant) for one in published for variant in one.variants if variant.finished]
-    other = [
-        [_link(one), variant.name, str(record["seed"]), _percent(record), *_made_on([record])]
-        for one in published
-        for variant in one.variants
-        for record in variant.other
-    ]
+    tested = [each for each in shown if each[1].evaluated_on == "test"]
+    held_out = [each for each in shown if each[1].evaluated_on != "test"]
     mixed = _mixed(shown)
     parts = [
         "# Results",
-        "Test accuracy of the last epoch; no epoch was picked by it. n is the number of seeds, ± the "
-        "standard deviation over them. Searches are measured on images held out of the train split, so that "
-        "the test split decides nothing.",
+        _summary(tested),
+        HOW_TO_READ,
+        _table([_row(*each) for each in tested]),
+        *(["The rows differ in more than their recipe: see [Provenance](#provenance)."] if mixed else []),
         "![Every study: its seeds, their mean with its interval, and what was published](overview.png)",
-        table(HEADER, [_row(*each) for each in shown], 2),
-        "*Plausible*: further runs of the recipe may give the published number; each study's section says "
-        "which range they would fall in. *Not judged*: one run cannot tell."
-        + (
-            f" The rows differ in more than their recipe: [{MIXED.lower()}](#{_anchor(MIXED)})."
-            if mixed
-            else ""
-        ),
         *(text for one in published for text in _section(one)),
-        "## More about the runs",
-        table(MORE_HEADER, [_more(*each) for each in shown], 2),
-        f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in the copy "
-        f"measured here (rows {', '.join(map(str, CIFAR10_LOSSY))}). Minutes are given only where it was "
-        "recorded how many runs shared the device.",
     ]
+    if held_out:
+        parts += [
+            "## Measured on a hold-out",
+            "These variants were compared on images held out of the train split: the test split decides "
+            "nothing.",
+            _table([_row(*each) for each in held_out]),
+        ]
+    parts += [
+        "## More about the runs",
+        _table([_more(*each) for each in shown]),
+        *(
+            ["How many runs shared the device was not recorded for all of them: their minutes are left out."]
+            if any(at_once_text(variant.finished) is None for _, variant in shown)
+            else []
+        ),
+        f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in the copy "
+        f"measured here: they were saved as JPEG once (rows {', '.join(map(str, CIFAR10_LOSSY))}).",
+    ]
+    if other := [
+        _other(one, variant, record)
+        for one in published
+        for variant in one.variants
+        for record in variant.other
+    ]:
+        parts += [
+            "## Earlier runs on other devices",
+            "They are in no number above. Their device, their versions and, where a range test chose it, "
+            "their peak learning rate differ.",
+            _table(other),
+        ]
     if mixed:
-        parts += [
-            f"## {MIXED}",
-            "Runs that differ in more than their recipe:",
-            "\n".join(f"* {key}: {values}" for key, values in mixed.items()),
-        ]
-    if other:
-        parts += [
-            "## The same recipes on other devices",
-            "Single runs, published earlier. Another device rounds differently, so each is one more draw of "
-            "its recipe. They are in no number above.",
-            table(OTHER_HEADER, other, 2),
-        ]
+        parts += ["## Provenance", "What differs between the runs above beside their recipes:", _table(mixed)]
     if open_runs := [line for file in _built_in() for line in _open(file, published)]:
         parts += [
-            "## Open",
-            "Runs that the study files ask for and that are not published yet, and the commands:",
+            "## Runs still to do",
+            "What the study files ask for and is not published yet:",
             "\n".join(open_runs),
         ]
     parts.append(
         "This page is made by `python -m benchmarks.published` from the records (`runs/`) and predictions "
         "(`predictions/`) in each study's folder."
     )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def known(published: Sequence[Published]) -> str:
-    """``studies/results.json``: the variant with the highest mean of each study on a test split."""
+    """Write ``studies/results.json``: of each study on a test split one variant, not chosen by its accuracy.
+
+    The variant that something was published of, else the baseline, else the one with the most runs.
+    """
     found = {}
     for one in published:
         measured = [
-            (accuracy.mean, variant.name, accuracy)
-            for variant in one.variants
-            if (accuracy := describe(variant.accuracies)) and _split(variant) == "test"
+            variant for variant in one.variants if variant.finished and variant.evaluated_on == "test"
         ]
-        if measured:
-            _, name, accuracy = max(measured, key=lambda each: each[0])
-            found[one.folder.name] = {
-                "variant": name,
-                "mean": accuracy.mean,
-                "std": accuracy.std,
-                "n": accuracy.n,
-            }
+        claimed = {reference.variant for reference in one.study.references.values()}
+        if not measured:
+            continue
+        chosen = max(
+            measured,
+            key=lambda each: (each.name in claimed, each.name == one.study.baseline, len(each.finished)),
+        )
+        accuracy = describe(chosen.accuracies)
+        assert accuracy is not None
+        found[one.folder.name] = {
+            "variant": chosen.name,
+            "mean": round(accuracy.mean, 8),
+            "std": None if accuracy.std is None else round(accuracy.std, 8),
+            "n": accuracy.n,
+        }
     return json.dumps(dict(sorted(found.items())), indent=2) + "\n"
 
 
-# ---- the table ---------------------------------------------------------------------------------------------
+# ---- tables ------------------------------------------------------------------------------------------------
 
 
-def _row(one: Published, variant: Variant) -> list[str]:
-    accuracies = variant.accuracies
-    accuracy = describe(accuracies)
+def _table(rows: Sequence[Row]) -> str:
+    """Markdown of the columns that hold something."""
+    if not rows:
+        return ""
+    columns = [name for name in rows[0] if any(row[name] != NOTHING for row in rows)]
+    texts = [at for at, name in enumerate(columns) if name in TEXTS]
+    return table(columns, [[row[name] for name in columns] for row in rows], texts)
+
+
+def _summary(tested: Sequence[tuple[Published, Variant]]) -> str:
+    """Answer in a sentence: how many published numbers the runs agree with."""
+    judged = [_judged(claim, variant) for one, variant in tested for claim in _claims(one, variant)]
+    verdicts = [verdict for _, verdict in judged]
+    if not verdicts:
+        return ""
+    open_ones = len(verdicts) - verdicts.count("yes") - verdicts.count("no")
+    return (
+        f"Of {len(verdicts)} published numbers {verdicts.count('yes')} are consistent with the runs here and "
+        f"{verdicts.count('no')} are not; {open_ones} cannot be judged yet."
+    )
+
+
+def _row(one: Published, variant: Variant) -> Row:
+    accuracy = describe(variant.accuracies)
     assert accuracy is not None
-    interval = "–"
+    interval = NOTHING
     if accuracy.ci_low is not None and accuracy.ci_high is not None:
         interval = f"{100 * accuracy.ci_low:.2f} to {100 * accuracy.ci_high:.2f} %"
-    references = _references(one, variant)
-    judged = [
-        _judged(standing.plausible)
-        for reference in references
-        for _, standing in standings(reference, accuracies, len(variant.records))
-    ]
-    return [
-        _link(one),
-        variant.name,
-        str(accuracy.n),
-        _unbroken(accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)),
-        "; ".join(claim for reference in references for claim in claims(reference)) or "–",
-        "; ".join(judged if len(set(judged)) > 1 else judged[:1]) or "–",
-        _unbroken(interval),
-        _made_on(variant.finished)[0],
-    ]
+    found = _claims(one, variant)
+    verdicts = list(dict.fromkeys(_judged(claim, variant)[1] for claim in found))
+    return {
+        "study": _link(one),
+        "variant": variant.name,
+        "n": str(accuracy.n),
+        "mean ± std": _unbroken(accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)),
+        "published": "; ".join(claim.text for claim in found) or NOTHING,
+        "consistent": "; ".join(verdicts) or NOTHING,
+        "95 % interval of the mean": _unbroken(interval),
+        "device": _texts(map(device_name, variant.finished)),
+    }
 
 
-def _more(one: Published, variant: Variant) -> list[str]:
+def _more(one: Published, variant: Variant) -> Row:
     records, target = variant.finished, one.study.target.test_accuracy
     reached = sum(value >= target for value in variant.accuracies)
-    return [
-        _link(one),
-        variant.name,
-        _unbroken(f"{reached} of {len(variant.records)} at {percent_text(target)}"),
-        _lossless(variant, target),
-        ", ".join(map(str, sorted({record["metrics"]["epochs"] for record in records}))),
-        SPLITS[_split(variant)],
-        f"{records[0]['metrics']['parameters']:,}",
-        _minutes(records),
-        *_made_on(records)[1:],
-    ]
+    return {
+        "study": _link(one),
+        "variant": variant.name,
+        "runs at the target": _unbroken(f"{reached} of {len(variant.records)} at {percent_text(target)}"),
+        f"without the {len(CIFAR10_LOSSY)} images": _lossless(variant, target),
+        "epochs": _texts(str(record["metrics"]["epochs"]) for record in records),
+        "parameters": f"{records[0]['metrics']['parameters']:,}",
+        "minutes a run": _minutes(records),
+        "precision": _texts(record["provenance"]["precision"] for record in records),
+        "date": _texts(record["provenance"]["started"][:10] for record in records),
+    }
 
 
-def _references(one: Published, variant: Variant) -> list[Reference]:
-    """What was published of a variant's recipe."""
-    return [
-        reference for reference in one.study.references.values() if reference.variant in (None, variant.name)
-    ]
-
-
-def _judged(plausible: bool | None) -> str:
-    return {True: "plausible", False: "not plausible", None: "not judged"}[plausible]
+def _other(one: Published, variant: Variant, record: Record) -> Row:
+    return {
+        "study": _link(one),
+        "variant": variant.name,
+        "seed": str(record["seed"]),
+        "accuracy": f"{100 * record['metrics']['test_accuracy']:.2f} %",
+        "peak learning rate": f"{record['metrics']['lr_max']:.3g}",
+        "device": _unbroken(device_name(record)),
+        "precision": record["provenance"]["precision"],
+        "date": _unbroken(record["provenance"]["started"][:10]),
+    }
 
 
 def _lossless(variant: Variant, target: float) -> str:
     """CIFAR-10's test accuracy without the rows that are not lossless."""
     data = variant.finished[0]["provenance"]["data"]
     if (data["source"], data["evaluated_on"], data["evaluation_images"]) != ("cifar10", "test", 10_000):
-        return "–"
+        return NOTHING
     right = np.delete(variant.correct, CIFAR10_LOSSY, axis=0).mean(axis=0)
     accuracy = describe([float(value) for value in right])
     assert accuracy is not None
@@ -186,77 +213,74 @@ def _lossless(variant: Variant, target: float) -> str:
 
 
 def _minutes(records: Sequence[Record]) -> str:
-    if not all("runs_at_once" in record["timings"] for record in records):
-        return "–"
+    """Only where it is known how many runs shared the device: else the minutes say nothing."""
     seconds = describe([record["timings"]["seconds"] for record in records])
-    assert seconds is not None
-    least = min(record["timings"]["runs_at_once"][0] for record in records)
-    most = max(record["timings"]["runs_at_once"][1] for record in records)
-    at_once = str(most) if least == most else f"{least} to {most}"
+    if seconds is None or (at_once := at_once_text(records)) is None:
+        return NOTHING
     return _unbroken(f"{minutes_text(seconds.mean)} ({at_once} at once)")
 
 
-def _split(variant: Variant) -> str:
-    return str(variant.finished[0]["provenance"]["data"]["evaluated_on"])
-
-
-def _percent(record: Record) -> str:
-    return f"{100 * record['metrics']['test_accuracy']:.2f} %"
-
-
-def _made_on(records: Sequence[Record]) -> list[str]:
-    """Devices, precisions and days."""
-    made = [record["provenance"] for record in records]
-    facts = (
-        [device_name(record) for record in records],
-        [one["precision"] for one in made],
-        [one["started"][:10] for one in made],
-    )
-    return [_unbroken(", ".join(sorted(set(values)))) for values in facts]
-
-
-def device_name(record: Record) -> str:
-    """``NVIDIA H200``; ``2 cores of AMD EPYC``."""
-    hardware = record["provenance"]["hardware"]
-    accelerator = hardware["accelerator"]
-    if accelerator is not None:
-        return str(accelerator["name"] if isinstance(accelerator, dict) else accelerator)
-    return f"{hardware['cores']} cores of {hardware['processor']}"
-
-
-def _mixed(shown: Sequence[tuple[Published, Variant]]) -> dict[str, str]:
-    """Property beside the recipe in which runs differ -> its values, each with the studies that have it."""
-    everywhere: dict[str, set[str]] = {}
+def _mixed(shown: Sequence[tuple[Published, Variant]]) -> list[Row]:
+    """Studies whose runs were made alike, and how; no rows where all were."""
+    groups: dict[tuple[str, ...], dict[str, None]] = {}
+    keys = [
+        key for key in (*DECISIVE, AT_ONCE) if key not in ("data", "device")
+    ]  # a study's own; in accelerator
     for one, variant in shown:
-        everywhere.setdefault(one.folder.name, set()).add(variant.name)
-    mixed = {}
-    for key in (*DECISIVE, AT_ONCE):
-        if key == "data":  # a study's own
-            continue
-        where: dict[str, dict[str, set[str]]] = {}
-        for one, variant in shown:
-            for record in variant.finished:
-                value = origin(_as_run(one, record)).get(
-                    key, "none" if key == "accelerator" else "not recorded"
-                )
-                where.setdefault(value, {}).setdefault(one.folder.name, set()).add(variant.name)
-        if len(where) > 1:
-            values = [f"{value}: {_places(found, everywhere)}" for value, found in sorted(where.items())]
-            mixed[key] = "; ".join(values)
-    return mixed
+        for record in variant.finished:
+            made = origin(record)
+            values = tuple(made.get(key, "none" if key == "accelerator" else "not recorded") for key in keys)
+            groups.setdefault(values, {})[one.folder.name] = None
+    if len(groups) < 2:
+        return []
+    rows = [
+        {"studies": ", ".join(names), **dict(zip(keys, values, strict=True))}
+        for values, names in groups.items()
+    ]
+    differing = [key for key in keys if len({row[key] for row in rows}) > 1]
+    return [{"studies": row["studies"], **{key: row[key] for key in differing}} for row in rows]
 
 
-def _places(found: dict[str, set[str]], everywhere: dict[str, set[str]]) -> str:
-    """Studies by name, those of which only some variants are meant with these."""
-    return ", ".join(
-        name if variants == everywhere[name] else ", ".join(f"{name}/{each}" for each in sorted(variants))
-        for name, variants in found.items()
-    )
+# ---- claims ------------------------------------------------------------------------------------------------
 
 
-def _as_run(one: Published, record: Record) -> Run:
-    folder = StudyFolder(one.folder.parent, one.folder.name).run(record["variant"], record["seed"])
-    return Run(folder, "finished", record=record)
+def _claims(one: Published, variant: Variant) -> list[Claim]:
+    """What was published of a variant's recipe."""
+    references: list[Reference] = [
+        reference for reference in one.study.references.values() if reference.variant in (None, variant.name)
+    ]
+    return [claim for reference in references for claim in claims(reference)]
+
+
+def _judged(claim: Claim, variant: Variant) -> tuple[Standing, str]:
+    standing = claim.standing(variant.accuracies, len(variant.records), variant.evaluated_on)
+    return standing, consistent(standing, variant.evaluated_on)
+
+
+def _sentence(claim: Claim, variant: Variant, several: bool) -> str:
+    """A published number, what the runs gave, and whether they could give it."""
+    standing, verdict = _judged(claim, variant)
+    n, runs, low, high = standing.n, claim.reference.runs, standing.low, standing.high
+    if claim.statistic == "share":
+        found = share(round(standing.measured * n), n)
+        ours = f"{found.count} of {n} (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)"
+    else:
+        ours = f"{100 * standing.measured:.2f} %, {'one run' if n == 1 else f'{claim.statistic} of {n} runs'}"
+    of = f"{variant.name}: " if claim.reference.variant is None and several else ""
+    text = f"* {of}Published: {claim.text}. Here: {ours}. "
+    if low is None or high is None:
+        return text + f"The published number is {_points(standing.difference)}; {verdict}."
+    if claim.statistic == "share":
+        of = f"Of {runs} further run{'s' * (runs > 1)}"
+        further = f"{of} {low * runs:.0f} to {high * runs:.0f} would reach it"
+    else:
+        further = f"The {claim.statistic} of {runs} further runs" if runs > 1 else "One further run"
+        further += f" would give {100 * low:.2f} to {100 * high:.2f} %"
+    return text + f"{further} (95 % prediction interval): {'' if verdict == 'yes' else 'not '}consistent."
+
+
+def _points(difference: float) -> str:
+    return f"{100 * abs(difference):.2f} points {'higher' if difference > 0 else 'lower'}"
 
 
 # ---- a study -----------------------------------------------------------------------------------------------
@@ -265,9 +289,23 @@ def _as_run(one: Published, record: Record) -> Run:
 def _section(one: Published) -> Iterator[str]:
     yield f"## {one.folder.name}"
     yield one.study.question
-    yield f"**{one.verdict}**"
-    if found := list(_claims(one)):
-        yield "\n".join(found)
+    finished = [variant for variant in one.variants if variant.finished]
+    of = f"{finished[0].name}: " if len(finished) == 1 and len(one.study.recipes) > 1 else ""
+    yield f"**{of}{one.verdict}**"
+    sentences = [
+        _sentence(claim, variant, len(finished) > 1)
+        for variant in finished
+        if variant.evaluated_on == "test"
+        for claim in _claims(one, variant)
+    ]
+    if sentences:
+        yield "\n".join(sentences)
+    for variant in finished:
+        if seeds := [str(record["seed"]) for record in variant.finished if _changed_code(record)]:
+            yield (
+                f"Note: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} of {variant.name} ran, at least in "
+                "part, with changes to the code that are in no commit."
+            )
     links = [
         f"[{title}]({file.relative_to(one.folder.parent).as_posix()})"
         for name, title in FIGURES.items()
@@ -281,45 +319,17 @@ def _section(one: Published) -> Iterator[str]:
     yield " · ".join(links)
 
 
-def _claims(one: Published) -> Iterator[str]:
-    """Each published number, what the runs gave, and whether they could give it."""
-    for variant in one.variants:
-        if not variant.accuracies or _split(variant) != "test":
-            continue
-        for reference in _references(one, variant):
-            held = standings(reference, variant.accuracies, len(variant.records))
-            for claim, (statistic, standing) in zip(claims(reference), held, strict=True):
-                verdict = _verdict(statistic, reference, standing)
-                yield f"* Published: {claim}. {_ours(statistic, standing)} {verdict}"
-
-
-def _ours(statistic: str, standing: Standing) -> str:
-    measured, n = standing.measured, standing.n
-    if statistic == "share":
-        found = share(round(measured * n), n)
-        return f"Here {found.count} of {n} (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
-    return f"Here {100 * measured:.2f} %, {'one run' if n == 1 else f'the {statistic} of {n} runs'}."
-
-
-def _verdict(statistic: str, reference: Reference, standing: Standing) -> str:
-    if standing.low is None or standing.high is None:
-        points, side = 100 * abs(standing.difference), "above" if standing.difference > 0 else "below"
-        return f"It is {points:.2f} points {side} ours; one run cannot judge it."
-    runs, low, high = reference.runs, standing.low, standing.high
-    if statistic == "share":
-        further = f"Of {runs} further runs {low * runs:.0f} to {high * runs:.0f} would reach it"
-    else:
-        further = f"The {statistic} of {runs} further runs" if runs > 1 else "One further run"
-        further += f" would give {100 * low:.2f} to {100 * high:.2f} %"
-    return f"{further}, in 95 of 100 cases: {_judged(standing.plausible)}."
+def _changed_code(record: Record) -> bool:
+    made = record["provenance"]
+    return any((part.get("git") or {}).get("dirty") for part in (made, *(made.get("earlier") or ())))
 
 
 def _link(one: Published) -> str:
     return f"[{one.folder.name}](#{one.folder.name})"
 
 
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
+def _texts(values: Iterator[str] | map[str]) -> str:
+    return _unbroken(", ".join(sorted(set(values))))
 
 
 def _unbroken(text: str) -> str:
@@ -331,11 +341,11 @@ def _unbroken(text: str) -> str:
 
 
 def _built_in() -> list[Path]:
-    return sorted(ROOT.glob("studies/*.toml"), key=lambda path: place(path.stem))
+    return sorted(ROOT.glob("studies/*.toml"), key=lambda path: page_order(path.stem))
 
 
 def _open(file: Path, published: Sequence[Published]) -> Iterator[str]:
-    """The command for a study's seeds that are not published; of the quickstart there is none."""
+    """Commands for a study's runs that are not published; studies not on CIFAR-10 are skipped."""
     study = load_study(str(file))
     if study.data.source != "cifar10":
         return
@@ -346,6 +356,10 @@ def _open(file: Path, published: Sequence[Published]) -> Iterator[str]:
         for variant in one.variants
         for record in variant.records
     }
-    lacking = [seed for seed in study.seeds if any((name, seed) not in done for name in study.recipes)]
-    if lacking:
-        yield f"* `python -m harness.study {study.name} --seeds {','.join(map(str, lacking))}`"
+    lacking: dict[str, list[str]] = {}  # seeds -> variants
+    for name in study.recipes:
+        if seeds := [str(seed) for seed in study.seeds if (name, seed) not in done]:
+            lacking.setdefault(",".join(seeds), []).append(name)
+    for missing, names in lacking.items():
+        chosen = f" --variants {','.join(names)}" if len(names) < len(study.recipes) else ""
+        yield f"* `python -m harness.study {study.name}{chosen} --seeds {missing}`"

@@ -5,7 +5,7 @@ A study's folder holds:
 * ``study.toml``: the study as it was run;
 * ``runs/<variant>.json``: the runs' records, what they share written once;
 * ``predictions/<variant>.npz``: ``labels`` (N,), ``predicted`` (N, runs), ``seeds`` (runs,);
-* ``other_runs/<variant>.json``: records of earlier runs elsewhere, such as on another device;
+* ``other_runs/<variant>.json``: records of runs that were published earlier, on other devices;
 * ``tables/``, ``figures/``, ``report.md``, ``report.json``: as the study's report has them, figures smaller.
 """
 
@@ -16,13 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config import Study
 from harness.errors import RunError
-from harness.store import canonical, digest
+from harness.schema import one_line
+from harness.store import canonical, digest, read_record
 from harness.study_file import builtin_studies, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,7 @@ class Variant:
         records: of its finished and failed runs.
         labels: (N,), the true classes of the evaluation images.
         predicted: (N, finished runs), the last epoch's.
-        other: records of runs that the numbers do not hold, such as those of another device.
+        other: records of runs on other devices, which are in none of the numbers.
     """
 
     name: str
@@ -58,6 +60,11 @@ class Variant:
     def finished(self) -> list[Record]:
         """The records of its finished runs."""
         return [record for record in self.records if record["status"] == "finished"]
+
+    @property
+    def evaluated_on(self) -> str:
+        """``test`` or ``holdout``; of a variant with a finished run."""
+        return str(self.finished[0]["provenance"]["data"]["evaluated_on"])
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -81,32 +88,40 @@ class Published:
     variants: tuple[Variant, ...]
 
 
-def place(name: str) -> tuple[int, str]:
-    """Where a study stands on the page."""
+def page_order(name: str) -> tuple[int, str]:
+    """A sort key: where a study stands on the page."""
     return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 
 def read_all(results: Path) -> list[Published]:
-    """Every published study, in the page's order."""
-    folders = sorted(
-        (path.parent for path in results.glob("*/report.json")), key=lambda path: place(path.name)
-    )
-    return [read(folder) for folder in folders]
+    """Every published study, in the page's order.
+
+    Raises:
+        RunError: there is none, or one is damaged.
+    """
+    folders = [path.parent for path in results.glob("[!.]*/report.json")]
+    if not folders:
+        raise RunError(f"{results}: holds no published study")
+    return [read(folder) for folder in sorted(folders, key=lambda path: page_order(path.name))]
 
 
 def read(folder: Path) -> Published:
     """A published study.
 
     Raises:
-        RunError: a record is not what was written, or its accuracy is not that of the predictions.
+        RunError: a file is not what was written, or a record's accuracy is not that of the predictions.
     """
-    study = load_study(str(builtin_studies().get(folder.name, folder / "study.toml")))
-    order = {name: at for at, name in enumerate(study.recipes)}
-    names = {file.stem for file in folder.glob("*runs/*.json")}
-    variants = [
-        _variant(folder, name) for name in sorted(names, key=lambda name: (order.get(name, len(order)), name))
-    ]
-    verdict = json.loads((folder / "report.json").read_text("utf-8"))["verdict"]
+    try:
+        study = load_study(str(builtin_studies().get(folder.name, folder / "study.toml")))
+        order = {name: at for at, name in enumerate(study.recipes)}
+        names = {file.stem for file in folder.glob("*runs/*.json")}
+        variants = [
+            _variant(folder, name)
+            for name in sorted(names, key=lambda name: (order.get(name, len(order)), name))
+        ]
+        verdict = (read_record(folder / "report.json") or {})["verdict"]
+    except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+        raise RunError(f"{folder}: damaged: {type(error).__name__}: {one_line(error)}") from None
     return Published(folder, study, verdict, tuple(variants))
 
 
@@ -127,6 +142,15 @@ def _variant(folder: Path, name: str) -> Variant:
         if record["metrics"]["test_accuracy"] != accuracy:
             raise RunError(f"{folder}: {name}/seed-{record['seed']}: predictions give {accuracy}")
     return found
+
+
+def device_name(record: Record) -> str:
+    """``NVIDIA H200``; ``2 cores of AMD EPYC``."""
+    hardware = record["provenance"]["hardware"]
+    accelerator = hardware["accelerator"]
+    if accelerator is not None:
+        return str(accelerator["name"] if isinstance(accelerator, dict) else accelerator)
+    return f"{hardware['cores']} cores of {hardware['processor']}"
 
 
 # ---- records, what they share written once ---------------------------------------------------------------

@@ -14,7 +14,6 @@ from harness.report.images import RunImages
 from harness.report.results import Results, Run
 from harness.report.style import Picture
 from harness.report.summary import VariantSummary
-from harness.store import WEIGHTS
 
 
 def draw(
@@ -52,7 +51,6 @@ def _pictures(
     yield from (picture for picture in shared if picture is not None)
     by_variant = {one.variant: one for one in measured}
     variants = list(dict.fromkeys([*results.variants, *results.sweeps]))
-    weightless: list[str] = []
     for variant in variants[:MOST_VARIANTS]:
         first = next(iter(results.of(variant, "finished")), None)
         sweep = results.sweeps.get(variant)
@@ -69,12 +67,8 @@ def _pictures(
             yield from _galleries(results, first, images(first))
         except HarnessError as error:
             notes.append(f"{variant}: no image galleries or Grad-CAM: {error}")
-        if not results.with_weights(variant):
-            weightless.append(variant)
         if variant in by_variant:
             yield attribution_figure.attributions(by_variant[variant])
-    if weightless:
-        notes.append(f"No Grad-CAM of {', '.join(weightless)}: the folder holds no weights ({WEIGHTS}).")
     if len(variants) > MOST_VARIANTS:
         notes.append(
             f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
@@ -87,6 +81,6 @@ def _galleries(results: Results, run: Run, data: Data) -> Iterator[Picture]:
     choice = galleries.choose(run, wish["images"])
     yield galleries.augmented(run, data.train)
     yield galleries.misclassified(choice, data.evaluation)
-    for looked_into in results.with_weights(run.variant)[:1]:
-        choice = galleries.choose(looked_into, wish["images"])
+    if with_weights := results.with_weights(run.variant):
+        choice = galleries.choose(with_weights[0], wish["images"])
         yield galleries.gradcam(choice, data.evaluation, wish["layers"])

@@ -120,7 +120,7 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
         return None
     target = results.study.target.test_accuracy
     references = [
-        (name, reference.test_accuracy, claims(reference)[0])
+        (name, reference.test_accuracy, claims(reference)[0].text)
         for name, reference in results.study.references.items()
         if reference.test_accuracy is not None
     ][:6]

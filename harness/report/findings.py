@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.report.blocks import Block, explained
 from harness.report.comparisons import VariantComparison, compare_variants, p_text, points
 from harness.report.evidence import Evidence
-from harness.report.references import VariantStanding, claims, hold_references
+from harness.report.references import claims, consistent, hold_references
 from harness.report.results import Results
 from harness.report.statistics import TimeToTarget
 from harness.report.summary import VariantSummary, minutes_text, percent_text
@@ -157,7 +157,12 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
     if not study.references:
         return []
     sources = [
-        [name, "; ".join(claims(one)), one.variant or "all variants", one.source or "–"]
+        [
+            name,
+            "; ".join(claim.text for claim in claims(one)),
+            one.variant or "all variants",
+            one.source or "–",
+        ]
         for name, one in study.references.items()
     ]
     header: tuple[str, ...] = ("published", "what", "recipe of", "source")
@@ -167,14 +172,12 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
         return blocks
     header = (
         "published", "number", "variant", "our n", "published, %", "ours, %", "published - ours, points",
-        "of our runs below it, %", "95 % prediction interval, %", "such a number from this recipe is",
+        "of our runs below it, %", "95 % prediction interval, %", "consistent with our runs",
     )  # fmt: skip
     rows = [
         [
             one.name,
-            one.statistic
-            if one.reference.at_least is None or one.statistic != "share"
-            else f"share of runs at {percent_text(one.reference.at_least)} or more",
+            one.claim.text if one.claim.statistic == "share" else one.claim.statistic,
             one.variant,
             str(one.standing.n),
             f"{100 * one.standing.published:.2f}",
@@ -182,24 +185,16 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
             points(one.standing.difference),
             "–" if one.standing.percentile is None else f"{100 * one.standing.percentile:.0f}",
             interval(one.standing.low, one.standing.high),
-            _plausible(one),
+            consistent(one.standing, one.evaluated_on),
         ]
         for one in held
     ]
     text = (
         "A published number is compared with what further runs of ours would give: the prediction interval "
         "is where one further run, or the mean, the median or the share of as many runs as were published, "
-        "would fall in 95 of 100 cases. For a mean or a median the seeds are taken for normal; for a share "
-        "nothing is (Fisher's exact test), and a failed run has not reached it. A number outside the "
-        "interval is not plausible as a result of this recipe. Few runs give wide intervals: plausible "
+        "falls in 95 of 100 cases. For a mean or a median it assumes normal seeds and lies around our mean; "
+        "for a share it assumes nothing (Fisher's exact test), and a failed run has not reached it. A number "
+        "outside the interval is not consistent with our runs. Few runs give wide intervals: consistent "
         "does not mean reproduced."
     )
     return [*blocks, number_table(header, rows, frozenset({0, 1, 2, 9}), "references"), Block("text", text)]
-
-
-def _plausible(one: VariantStanding) -> str:
-    if one.evaluated_on != "test":
-        return "not judged: ours are on held-out images"
-    if one.standing.plausible is None:
-        return "not judged: one seed" if one.standing.n == 1 else "not judged: our seeds do not differ"
-    return "plausible" if one.standing.plausible else "not plausible"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.report.results import Results, Run
+from harness.report.results import Results
+from harness.store import WEIGHTS
 
 # What runs of one group must share for their spread to be that of the seeds alone.
 DECISIVE = (
@@ -18,40 +20,48 @@ _CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in the table,
 THEN = ", then "  # between what a run was begun and ended with
 
 
-def origin(run: Run) -> dict[str, str]:
-    """What a run recorded about its making: property -> value, in the order of the report.
+def origin(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a run's record says about its making: property -> value, in the order of the report.
 
     Where a killed run was gone on with under other conditions, the value is such as ``1, then 2``.
     """
-    made = run.record.get("provenance") or {}
+    made = record.get("provenance") or {}
     parts = [_facts(part) for part in (*(made.get("earlier") or ()), made)]
     facts = {
         key: THEN.join(dict.fromkeys(part[key] for part in parts if key in part))
         for key in dict.fromkeys(key for part in reversed(parts) for key in part)
     }
-    if (at_once := run.at_once) is not None:
-        least, most = at_once
-        facts[AT_ONCE] = str(most) if least == most else f"{least} to {most}"
+    if text := at_once_text([record]):
+        facts[AT_ONCE] = text
     return facts
+
+
+def at_once_text(records: Iterable[Mapping[str, Any]]) -> str | None:
+    """How many runs were on the device at once, such as ``1 to 3``; None where a run has not recorded it."""
+    least, most = [], []
+    for record in records:
+        counts = (record.get("timings") or {}).get("runs_at_once")
+        if not (isinstance(counts, list) and len(counts) == 2 and all(type(one) is int for one in counts)):
+            return None
+        if not 1 <= counts[0] <= counts[1]:
+            return None
+        least.append(counts[0])
+        most.append(counts[1])
+    if not least:
+        return None
+    return str(max(most)) if min(least) == max(most) else f"{min(least)} to {max(most)}"
 
 
 def times_note(results: Results) -> str | None:
     """What a reader of the runs' seconds has to know; None where each run had its device to itself."""
-    known = [run.at_once for run in results.finished]
-    if not known:
+    if not results.finished:
         return None
-    if None in known:
-        return "It was not recorded how many runs shared the device: the minutes say little of a run alone."
-    least, most = min(one[0] for one in known if one), max(one[1] for one in known if one)
-    if most == 1:
+    at_once = at_once_text(run.record for run in results.finished)
+    if at_once is None:
+        return "How many runs shared the device was not recorded: one run alone may take fewer minutes."
+    if at_once == "1":
         return None
-    if least == most:
-        return (
-            f"The minutes are those of runs that shared the device, {most} at once; a run alone takes fewer."
-        )
-    return (
-        f"The minutes mix times at which {least} to {most} runs shared the device; a run alone takes fewer."
-    )
+    return f"Runs shared the device, {at_once} at once: one run alone takes fewer minutes."
 
 
 def _facts(made: dict[str, Any]) -> dict[str, str]:
@@ -86,7 +96,7 @@ def _changed_under_way(results: Results) -> list[str]:
     lines = []
     for run in results.finished:
         changed = [
-            f"{key} {value}" for key, value in origin(run).items() if key in DECISIVE and THEN in value
+            f"{key} {value}" for key, value in origin(run.record).items() if key in DECISIVE and THEN in value
         ]
         if changed:
             lines.append(f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(changed)}.")
@@ -95,7 +105,7 @@ def _changed_under_way(results: Results) -> list[str]:
 
 def origins(results: Results) -> list[tuple[str, str]]:
     """Each property with its value, or with every value and how many finished and failed runs have it."""
-    made = [origin(run) for run in results.runs if run.record.get("provenance")]
+    made = [origin(run.record) for run in results.runs if run.record.get("provenance")]
     rows = []
     for key in dict.fromkeys(key for facts in made for key in facts):
         counts = Counter(facts.get(key, "not recorded") for facts in made)
@@ -125,13 +135,25 @@ def warnings(results: Results) -> list[str]:
     return lines
 
 
+def no_weights(results: Results) -> list[str]:
+    """A line that names the variants whose networks cannot be looked into."""
+    lacking = [
+        variant
+        for variant in results.variants
+        if results.of(variant, "finished") and not results.with_weights(variant)
+    ]
+    if not lacking:
+        return []
+    return [f"No Grad-CAM of {', '.join(lacking)}: no run has its weights ({WEIGHTS})."]
+
+
 def _mixed_origins(results: Results) -> list[str]:
     """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
     lines = []
     for key in DECISIVE:
         values: dict[str, Counter[str]] = {}
         for run in results.finished:
-            values.setdefault(run.variant, Counter())[origin(run).get(key, "not recorded")] += 1
+            values.setdefault(run.variant, Counter())[origin(run.record).get(key, "not recorded")] += 1
         mixed = [variant for variant, counts in values.items() if len(counts) > 1]
         if mixed:
             counts = "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(values[mixed[0]].items()))

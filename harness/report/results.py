@@ -116,12 +116,6 @@ class Run:
         """The variant as it was resolved when this run was made."""
         return dict(self.record.get("recipe") or {})
 
-    @property
-    def at_once(self) -> tuple[int, int] | None:
-        """Fewest and most runs on the device at an epoch's end, this one included; None of older runs."""
-        found = (self.record.get("timings") or {}).get("runs_at_once")
-        return (int(found[0]), int(found[1])) if isinstance(found, list) and len(found) == 2 else None
-
     def number(self, key: str, table: str = "metrics") -> float | None:
         """A metric or timing of the record; None where it is unknown."""
         value = (self.record.get(table) or {}).get(key)

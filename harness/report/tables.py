@@ -168,7 +168,7 @@ def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[l
         yield [
             row.name,
             found.published,
-            row.reference.runs,
+            row.claim.reference.runs,
             row.variant,
             found.n,
             found.difference,
@@ -176,9 +176,9 @@ def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[l
             found.low,
             found.high,
             None if plausible is None else "yes" if plausible else "no",
-            row.reference.source,
-            row.statistic,
-            row.reference.at_least if row.statistic == "share" else None,
+            row.claim.reference.source,
+            row.claim.statistic,
+            row.claim.reference.at_least if row.claim.statistic == "share" else None,
             found.measured,
         ]
 

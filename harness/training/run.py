@@ -45,7 +45,7 @@ from harness.training.failures import NonFiniteLoss, earlier_errors, failure, st
 from harness.training.profile import Profile
 from harness.training.progress import Say, attach_bar, epoch_line, silent
 from harness.training.provenance import provenance
-from harness.training.sharing import counted
+from harness.training.sharing import count_runs_on
 
 HISTORY_COLUMNS = (
     "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
@@ -62,14 +62,16 @@ class Log:
     Attributes:
         rows: one dict of ``HISTORY_COLUMNS`` an epoch.
         rates: the learning rate of every step.
-        at_once: runs on the device at the end of each epoch, where that is known.
+        runs_at_once: runs on the device at the end of each epoch, where that is known.
+        count_runs: how many there are now.
         origin: code, versions, threads and machine of this process.
         earlier_origins: those of the processes that were killed, where they differ from this one's.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    at_once: list[int] = field(default_factory=list)
+    runs_at_once: list[int] = field(default_factory=list)
+    count_runs: Callable[[], int | None] = field(default=lambda: None, repr=False)
     origin: dict[str, Any] = field(default_factory=dict)
     earlier_origins: list[dict[str, Any]] = field(default_factory=list)
 
@@ -79,14 +81,14 @@ class Log:
         return {
             "rows": [dict(row) for row in self.rows],
             "rates": list(self.rates),
-            "at_once": list(self.at_once),
+            "runs_at_once": list(self.runs_at_once),
             "origins": origins,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a checkpoint's."""
         self.rows, self.rates = list(state["rows"]), list(state["rates"])
-        self.at_once = list(state.get("at_once", ()))
+        self.runs_at_once = list(state.get("runs_at_once", ()))
         self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
 
 
@@ -142,8 +144,8 @@ def execute(
         log.origin = {key: record["provenance"][key] for key in ORIGIN}
         write_record(folder.record_file, record)
         group.call(group.Order(variant, folder, rates, threads))
-        with counted(variant.device) as runs_now:
-            logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker, runs_now)
+        with count_runs_on(variant.device) as log.count_runs:
+            logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker)
         _write_artefacts(variant, folder, log, logits, labels, model)
         record["metrics"] |= _metrics(log, logits, labels)
         record["timings"] = _timings(log)
@@ -175,7 +177,7 @@ def take_part(variant: Variant, folder: RunFolder, data: Data, rates: Rates, thr
     """What a process that follows does of a run: it trains on its part of every batch, and keeps nothing."""
     prepare(variant.device, threads)
     with suppress(NonFiniteLoss):  # all processes meet it at once
-        _train(variant, folder, data, rates, Log(), silent, False, None, lambda: None)
+        _train(variant, folder, data, rates, Log(), silent, False, None)
 
 
 def _train(
@@ -187,13 +189,8 @@ def _train(
     say: Say,
     profile: bool,
     tracker: Guarded | None,
-    runs_now: Callable[[], int | None],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.nn.Module]:
-    """The training itself; returns the last epoch's test logits and labels, and the model.
-
-    Args:
-        runs_now: how many runs are on the device.
-    """
+    """The training itself; returns the last epoch's test logits and labels, and the model."""
     recipe, seed, device = variant.recipe, folder.seed, variant.device
     epochs = recipe.schedule.epochs
     with global_seed(seed, "initialisation"):
@@ -274,8 +271,8 @@ def _train(
         if not math.isfinite(row["test_loss"]):
             raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, "test loss")
         log.rows.append(row)
-        if (now := runs_now()) is not None:
-            log.at_once.append(now)
+        if (now := log.count_runs()) is not None:
+            log.runs_at_once.append(now)
         engine.state.metrics |= row
         if group.leads():
             history = _csv(HISTORY_COLUMNS, log.rows)
@@ -303,7 +300,7 @@ def _train(
         idist.barrier()  # all have read it
         folder.drop_checkpoint()
         log.load_state_dict({"rows": [], "rates": [], "origins": []})
-        return _train(variant, folder, data, rates, log, say, profile, tracker, runs_now)
+        return _train(variant, folder, data, rates, log, say, profile, tracker)
     idist.barrier()  # nobody writes the next checkpoint before all have read this one
     if tracker is not None:
         tracker.follow(variant, folder, trainer, optimizer, say)
@@ -381,8 +378,8 @@ def _timings(log: Log) -> dict[str, Any]:
         "train_seconds": train,
         "eval_seconds": evaluation,
     }
-    if log.at_once:
-        timings["runs_at_once"] = [min(log.at_once), max(log.at_once)]
+    if log.runs_at_once and len(log.runs_at_once) == len(log.rows):
+        timings["runs_at_once"] = [min(log.runs_at_once), max(log.runs_at_once)]
     if log.rows:
         timings["images_per_second"] = float(np.median([row["images_per_second"] for row in log.rows]))
     return timings

@@ -1,4 +1,4 @@
-"""How many runs of this harness compute on a device at once: without it, a run's seconds say little."""
+"""Count the runs of this harness on a device: seconds of runs that shared it are not those of a run alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.data.cache import cache_folder
 
 
 @contextlib.contextmanager
-def counted(device: str) -> Iterator[Callable[[], int | None]]:
-    """Count this run among those on the device.
+def count_runs_on(device: str) -> Iterator[Callable[[], int | None]]:
+    """Register this run on the device, and give a function that counts all that are registered.
 
     Every run holds a lock file in one folder of this user and machine; a lock dies with its process. Runs of
     other users, of other programs or with another cache folder are not seen.
@@ -56,11 +56,12 @@ def _held(path: Path) -> bool:
 
 
 def _device_name(device: str) -> str:
-    """The same for all processes, whichever GPUs they can see."""
-    kind = torch.device(device)
-    if kind.type != "cuda":
-        return kind.type
-    return str(getattr(torch.cuda.get_device_properties(kind), "uuid", kind))
+    """Name a GPU by its UUID, which is the same for all processes, whichever GPUs they see."""
+    torch_device = torch.device(device)
+    if torch_device.type != "cuda":
+        return torch_device.type
+    properties = torch.cuda.get_device_properties(torch_device)
+    return str(getattr(properties, "uuid", torch_device))  # without UUIDs, torch's own number
 
 
 def _file_name(*parts: str) -> str:

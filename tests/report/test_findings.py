@@ -77,8 +77,8 @@ def test_a_study_of_one_variant_has_no_comparisons(lab: Lab) -> None:
 
 def test_one_seed_does_not_judge_a_published_number(place: Any) -> None:
     base, other = rows(findings.references(*read(place)))[1:]
-    assert base[-1] in ("plausible", "not plausible")
-    assert other[-1] == "not judged: one seed"
+    assert base[-1] in ("yes", "no")
+    assert other[-1] == "not judged: one run"
     assert "–" not in base
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.report.provenance import AT_ONCE, origins, times_note, warnings
+from harness.report.provenance import AT_ONCE, no_weights, origins, times_note, warnings
 from harness.report.results import Results, read_results
+from harness.store import WEIGHTS
 
 Lab = Callable[..., Any]
 
@@ -58,9 +59,15 @@ def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], wo
     ("at_once", "fact", "words"),
     [
         ([[1, 1], [1, 1]], "1", None),
-        ([[3, 3], [3, 3]], "3", "shared the device, 3 at once"),
-        ([[1, 2], [1, 1]], "1 (1 run); 1 to 2 (1 run)", "at which 1 to 2 runs shared the device"),
-        ([[2, 2], None], "2 (1 run); not recorded (1 run)", "not recorded how many runs shared the device"),
+        ([[3, 3], [3, 3]], "3", "Runs shared the device, 3 at once"),
+        ([[1, 2], [1, 1]], "1 (1 run); 1 to 2 (1 run)", "Runs shared the device, 1 to 2 at once"),
+        (
+            [[2, 2], None],
+            "2 (1 run); not recorded (1 run)",
+            "How many runs shared the device was not recorded",
+        ),
+        ([[2, 2], [3, 2]], "2 (1 run); not recorded (1 run)", "was not recorded"),
+        ([[2, 2], ["a", True]], "2 (1 run); not recorded (1 run)", "was not recorded"),
     ],
 )
 def test_seconds_of_runs_that_shared_a_device_say_so(
@@ -74,6 +81,15 @@ def test_seconds_of_runs_that_shared_a_device_say_so(
     note = times_note(results)
     assert note is None if words is None else note is not None and words in note
     assert warnings(results) == []
+
+
+def test_weights_that_are_gone_are_said_in_one_line(lab: Lab) -> None:
+    place = lab(variants={"other": {"loss.l1": 1}, "third": {"loss.l1": 2}, "failed": {"loss.l1": 3}})
+    for variant in ("base", "other", "third"):
+        (place.finish(variant) / WEIGHTS).unlink()
+    place.finish("third", 1)
+    place.fail("failed")
+    assert no_weights(read(place)) == [f"No Grad-CAM of base, other: no run has its weights ({WEIGHTS})."]
 
 
 def test_a_difference_between_variants_is_said(lab: Lab) -> None:

@@ -48,7 +48,7 @@ def test_a_median_and_a_share_are_each_judged_against_the_variant_they_are_of(la
         place.finish("plain", seed, logits=logits(place, right))
     place.fail("plain", 3)
     median, share = held(place)
-    assert [(one.variant, one.statistic) for one in (median, share)] == [
+    assert [(one.variant, one.claim.statistic) for one in (median, share)] == [
         ("plain", "median"),
         ("plain", "share"),
     ]
@@ -61,9 +61,14 @@ def test_a_median_and_a_share_are_each_judged_against_the_variant_they_are_of(la
 
 def test_what_was_published_in_words() -> None:
     both = Reference(test_accuracy=0.9408, statistic="median", at_least=0.94, count=35, runs=50)
-    assert claims(both) == ["94.08 %, median of 50 runs", "35 of 50 runs at 94 % or more"]
-    assert claims(Reference(test_accuracy=0.9318)) == ["93.18 %, 1 run"]
-    assert claims(Reference(at_least=0.9, count=1)) == ["1 of 1 run at 90 % or more"]
+    assert [claim.text for claim in claims(both)] == [
+        "94.08 %, median of 50 runs",
+        "35 of 50 runs at 94 % or more",
+    ]
+    assert [claim.text for claim in claims(Reference(test_accuracy=0.9318))] == ["93.18 %, 1 run"]
+    assert [claim.text for claim in claims(Reference(at_least=0.9, count=1))] == [
+        "1 of 1 run at 90 % or more"
+    ]
 
 
 def test_on_a_hold_out_only_the_difference_is_shown(lab: Lab) -> None:

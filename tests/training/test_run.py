@@ -23,7 +23,7 @@ from harness.store import ARTEFACTS, RunFolder, StudyFolder
 from harness.training import run as run_module
 from harness.training.progress import silent
 from harness.training.run import HISTORY_COLUMNS, execute
-from harness.training.sharing import counted
+from harness.training.sharing import count_runs_on
 
 TIME_COLUMNS = {"train_seconds", "eval_seconds", "images_per_second"}
 
@@ -64,7 +64,7 @@ def test_a_run_records_how_many_shared_its_device(
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     record, _, _ = run(tiny(), tmp_path / "alone")
     assert record["timings"]["runs_at_once"] == [1, 1]
-    with counted("cpu"):
+    with count_runs_on("cpu"):
         record, _, _ = run(tiny(), tmp_path / "beside")
     assert record["timings"]["runs_at_once"] == [2, 2]
 

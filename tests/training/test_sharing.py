@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.training.sharing import counted
+from harness.training.sharing import count_runs_on
 
 HOLD = """
 import sys
-from harness.training.sharing import counted
-with counted("cpu"):
+from harness.training.sharing import count_runs_on
+with count_runs_on("cpu"):
     print("counted", flush=True)
     sys.stdin.read()
 """
@@ -35,7 +35,7 @@ def other_process() -> subprocess.Popen[str]:
 
 def test_runs_of_other_processes_are_counted_and_a_killed_one_is_not(cache: Path) -> None:
     first, second = other_process(), other_process()
-    with counted("cpu") as runs_now:
+    with count_runs_on("cpu") as runs_now:
         assert runs_now() == 3
         first.kill()
         first.communicate()
@@ -46,7 +46,7 @@ def test_runs_of_other_processes_are_counted_and_a_killed_one_is_not(cache: Path
 
 
 def test_runs_on_other_devices_are_not_counted() -> None:
-    with counted("cpu") as on_cpu, counted("mps") as on_mps:
+    with count_runs_on("cpu") as on_cpu, count_runs_on("mps") as on_mps:
         assert (on_cpu(), on_mps()) == (1, 1)
 
 
@@ -55,5 +55,5 @@ def test_a_cache_folder_that_cannot_be_used_is_no_error(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
-    with counted("cpu") as runs_now:
+    with count_runs_on("cpu") as runs_now:
         assert runs_now() is None

@@ -18,6 +18,7 @@ class Standing:
     """Where a published number lies; what cannot be judged is None.
 
     Attributes:
+        n: our runs.
         published: accuracy or share of runs, a fraction.
         measured: the same statistic of our runs.
         percentile: share of our runs below the published accuracy, equal ones counted half.
@@ -73,7 +74,7 @@ def prediction_interval(
     statistic: Statistic = "mean",
     level: float = CONFIDENCE_LEVEL,
 ) -> tuple[float, float] | None:
-    """Where the mean or median of ``runs`` further runs falls, for normal values.
+    """Where the mean or median of ``runs`` further runs falls, for normal values; around our mean.
 
     mean ± t(n - 1) · std · sqrt(v + 1 / n), where v · std² is the variance of that statistic: 1 / runs for
     the mean (Hahn and Meeker, "Statistical Intervals", 2nd edition, 2017, 4.7), about
