@@ -571,7 +571,7 @@ def _export(study: Study, folder: StudyFolder, variants: list[str], options: dic
                     if not options["quiet"]:
                         click.echo(f"exported: {path}")
             except RunError as error:  # the others are exported all the same
-                complain(str(error))
+                complain(f"error: {error}")
                 status = EXIT_RUN_FAILED
     return status
 

@@ -165,3 +165,15 @@ def test_a_network_that_cannot_be_exported_is_one_line(tmp_path: Path, command: 
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: tiny/base/seed-0: cannot be exported to torchscript: TypeError: not me" in done.stderr
     assert done.stdout.startswith("tiny: ")
+
+
+def test_a_run_without_weights_is_named_and_the_others_are_exported(
+    tmp_path: Path, tiny_file: Path, command: Command
+) -> None:
+    assert command(tiny_file).returncode == 0
+    (tmp_path / "results/tiny/runs/base/seed-0/model.safetensors").unlink()
+    done = command(tiny_file, "--report-only", "--export", "safetensors")
+    assert done.returncode == 1
+    assert "error: " in done.stderr and "seed-0/model.safetensors: not there; copy it back" in done.stderr
+    assert not (tmp_path / "results/tiny/exports/base/seed-0").exists()
+    assert (tmp_path / "results/tiny/exports/base/seed-1/model.safetensors").is_file()

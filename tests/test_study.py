@@ -162,7 +162,7 @@ WRONG = [
     (["--set", "schedule.epochs=1000000000"], "schedule.epochs"),
     (["--set", "schedule.epochs=2.0"], "schedule.epochs"),
     (["--set", "name=../../escape"], "is not a name"),
-    (["--set", "target.test_accuracy=97"], "less than or equal to 1"),
+    (["--set", "target.test_accuracy=97"], "expected a fraction such as 0.97, got 97"),
     (["--set", "model.width=-4"], "model.width"),
     (["--set", "data.train_limit=100000"], "train_limit"),
     (["--launcher", "slurm"], "--launcher slurm"),
@@ -271,3 +271,15 @@ def test_errors_are_red_on_a_terminal_and_where_colours_are_wanted(no_color: str
     os.close(ours)
     assert process.wait(600) == 2 and b"study file not found" in said
     assert said.startswith(b"error:" if no_color else b"\x1b[31m\x1b[1merror:")
+
+
+def test_a_report_does_not_replace_one_whose_runs_are_elsewhere(
+    tmp_path: Path, tiny_file: Path, command: Command
+) -> None:
+    assert command(tiny_file, "--seeds", "0").returncode == 0
+    study = tmp_path / "results" / "tiny"
+    before = (study / "report.md").read_text("utf-8")
+    (study / "runs").rename(tmp_path / "elsewhere")
+    done = command(tiny_file, "--seeds", "0", "--report-only")
+    assert done.returncode == 2 and "has a report and no runs; it stays as it is" in done.stderr
+    assert (study / "report.md").read_text("utf-8") == before
