@@ -34,6 +34,14 @@ from harness.study_file import builtin_studies, load_study
 
 SMALL = ["--set", "data.train_limit=64", "--set", "data.test_limit=40", "--set", "model.width=2"]
 SHORT = ["--set", "schedule.epochs=1", "--set", "schedule.peak_epoch=0.5"]
+FEW = [
+    "--set",
+    "range_test.iterations=10",
+    "--set",
+    "attribution.images=1",
+    "--set",
+    'attribution.layers=["res2"]',
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
         + '\n[variants.high]\n"schedule.lr_max" = 0.1\n"schedule.lr_min" = 0.01\n',
         "utf-8",
     )
-    settings = [*SMALL, *SHORT, "--set", "range_test.iterations=10"]
+    settings = [*SMALL, *SHORT, *FEW]
     command = [sys.executable, "-m", "harness.study", str(study), "--seeds", "0,1", "--out", str(place)]
     command += ["--launcher", "serial"]
     subprocess.run([*command, *settings], check=True)
@@ -201,12 +209,12 @@ def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(
 
 
 def test_the_records_are_the_runs_own_and_the_predictions_give_their_accuracies(
-    trial: Path, tmp_path: Path
+    copy: Path, tmp_path: Path
 ) -> None:
-    target, _ = publish(trial, tmp_path)
+    target, _ = publish(copy, tmp_path / "results")
     for variant in read(target).variants:
         for record, accuracy in zip(variant.records, variant.accuracies, strict=True):
-            folder = trial / "runs" / variant.name / f"seed-{record['seed']}"
+            folder = copy / "runs" / variant.name / f"seed-{record['seed']}"
             assert record == json.loads((folder / "run.json").read_text("utf-8"))
             logits = np.load(folder / "predictions.npz")
             assert accuracy == (logits["logits"].argmax(axis=1) == logits["labels"]).mean()
@@ -232,8 +240,8 @@ def test_records_come_back_whole(records: list[dict[str, Any]], tmp_path: Path) 
     assert list(found) == sorted(sealed, key=lambda record: record["seed"])  # each with its checksum
 
 
-def test_what_was_changed_afterwards_is_not_believed(trial: Path, tmp_path: Path) -> None:
-    target, _ = publish(trial, tmp_path)
+def test_what_was_changed_afterwards_is_not_believed(copy: Path, tmp_path: Path) -> None:
+    target, _ = publish(copy, tmp_path / "results")
     with np.load(target / "predictions" / "low.npz") as arrays:
         changed = dict(arrays)
     changed["predicted"][:, 1] = (changed["labels"] + 1) % 10
