@@ -33,7 +33,7 @@ from harness.device import (
 from harness.errors import RunError
 from harness.models import MODELS, build_model
 from harness.models.imported import source_digest
-from harness.seeding import global_seed
+from harness.seeding import generators_restored, global_seed
 from harness.store import RunFolder, digest, read_record, write_record
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class TimedStep:
         format_ = getattr(torch, layout)
         self.model.to(memory_format=format_)  # type: ignore[call-overload]
         images = self.images.contiguous(memory_format=format_)
-        with torch.random.fork_rng(devices=[]):  # dropout draws
+        with generators_restored():  # dropout draws
             started = time.perf_counter()
             with autocast("cpu", precision):
                 loss = F.cross_entropy(self.model(images).float(), self.labels)

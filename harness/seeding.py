@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,10 +34,32 @@ def generator(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> torch.G
 
 @contextmanager
 def global_seed(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
-    """Seed torch's global generators for code that knows no other, and restore them afterwards."""
+    """Seed every global generator for code that knows no other, and restore them afterwards."""
+    with generators_restored():
+        seed_generators(derive_seed(seed, purpose, epoch))
+        yield
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of torch, numpy and Python: a network of a user's may draw from any."""
+    import numpy as np
     import torch
 
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive_seed(seed, purpose, epoch))
-        yield
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextmanager
+def generators_restored() -> Iterator[None]:
+    """Leave the global generators of torch, numpy and Python as they were."""
+    import numpy as np
+    import torch
+
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)

@@ -67,3 +67,16 @@ def test_global_seed_gives_the_random_state_back_even_after_an_error() -> None:
         raise ZeroDivisionError
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1]) and before[2] == random.getstate()  # type: ignore[index]
+
+
+def test_global_seed_decides_what_numpy_and_python_draw_too() -> None:
+    def draws() -> tuple[float, float, float]:
+        return float(torch.rand(1)), float(np.random.rand()), random.random()
+
+    with global_seed(1, "initialisation"):
+        first = draws()
+    draws()
+    with global_seed(1, "initialisation"):
+        assert draws() == first
+    with global_seed(2, "initialisation"):
+        assert all(one != other for one, other in zip(draws(), first, strict=True))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import FastaiLRFinder
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from torch.optim import Optimizer
 from harness.config import RangeTest
 from harness.errors import RunError
 from harness.schedule import Rates
+from harness.seeding import generators_restored
 
 Floats = NDArray[np.float64]
 # The sweep ends when ignite's own smoothed loss exceeds this multiple of its best (ignite's default).
@@ -118,7 +118,7 @@ def sweep(
             group["lr"] = settings.start_lr  # the finder divides by it
         with (
             warnings.catch_warnings(),
-            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            generators_restored(),
             finder.attach(
                 trainer,
                 to_save={"model": model, "optimizer": optimizer},

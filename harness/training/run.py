@@ -29,7 +29,7 @@ from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.report.statistics import accuracy_from_logits, cross_entropy_from_logits
 from harness.schedule import Rates, lr_milestones, momentum_milestones
-from harness.seeding import derive_seed, global_seed
+from harness.seeding import derive_seed, generators_restored, global_seed, seed_generators
 from harness.store import RunFolder, atomic_write, digest, write_record
 from harness.trackers import Guarded
 from harness.training import group
@@ -239,8 +239,8 @@ def _train(
     def begin_epoch(engine: Engine) -> None:
         train_batches.set_epoch(engine.state.epoch)
         engine.set_data(train_batches)
-        # Dropout knows only torch's global generators; run() restores them.
-        torch.manual_seed(derive_seed(seed, "dropout", engine.state.epoch, part[0]))
+        # Dropout knows only torch's global generators; generators_restored() ends that below.
+        seed_generators(derive_seed(seed, "dropout", engine.state.epoch, part[0]))
         clock["started"] = time.perf_counter()
 
     @trainer.on(Events.ITERATION_STARTED)
@@ -306,7 +306,7 @@ def _train(
         tracker.follow(variant, folder, trainer, optimizer, say)
     done = len(log.rows)
     watch = Profile(trainer, device) if profile and done < epochs else None
-    with writer, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with writer, generators_restored():
         if done < epochs:
             trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
         else:  # killed between the last epoch and the end of the run

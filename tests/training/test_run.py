@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,46 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
         if name != "learning_rates.csv":
             assert (first.path / name).read_bytes() != (other.path / name).read_bytes()
+
+
+def test_a_network_that_draws_from_numpy_and_python_is_a_function_of_its_seed(
+    tiny: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "drawing_nets.py").write_text(
+        "import random\nimport numpy as np\nimport torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__()\n"
+        "        self.head = torch.nn.Linear(3, classes)\n"
+        "        drawn = torch.from_numpy(np.random.randn(classes, 3).astype('float32'))\n"
+        "        with torch.no_grad():\n"
+        "            self.head.weight.copy_(drawn * random.random())\n"
+        "    def forward(self, images):\n"
+        "        found = self.head(images.mean((2, 3)))\n"
+        "        return found * (random.random() + np.random.rand()) if self.training else found\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HARNESS_ALLOW", "drawing_nets")
+    study = tiny(("model", {"name": "drawing_nets:Net"}), ("attribution.layers", []))
+    found = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        before = random.getstate(), np.random.get_state()[1].copy()  # what is imported first may draw
+        _, folder, _ = run(study, tmp_path / name, seed=seed)
+        found.append((folder.path / "predictions.npz").read_bytes())
+    assert found[0] == found[1] != found[2]
+    assert random.getstate() == before[0] and np.array_equal(np.random.get_state()[1], before[1])
+
+    class Killed(BaseException):
+        pass
+
+    def stop(line: str) -> None:
+        if "epoch 2/" in line:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(study, tmp_path / "d", say=stop)
+    _, folder, _ = run(study, tmp_path / "d")  # from the checkpoint of its first epoch
+    assert (folder.path / "predictions.npz").read_bytes() == found[0]
 
 
 def test_a_run_leaves_the_global_random_state_as_it_was(tiny: Callable[..., Study], tmp_path: Path) -> None:
