@@ -55,15 +55,21 @@ def lr_milestones(schedule: Triangle | OneCycle | Constant, rates: Rates, steps_
         ``[(step, rate), ...]`` with rising steps; between two corners the rate is linear.
 
     Raises:
-        StudyError: the one-cycle form cannot be stepped that often, or has no rising leg.
+        StudyError: a triangle of fewer than three steps; the one-cycle form cannot be stepped that often, or
+            has no rising leg.
     """
     last = schedule.epochs * steps_per_epoch - 1
     if isinstance(schedule, Constant):
         return [(0, rates.lr_max)]
     if isinstance(schedule, Triangle):
         final = rates.lr_min if schedule.final == "lr_min" else float(schedule.final)
-        peak = min(round(schedule.peak_epoch * steps_per_epoch), last)
-        return sorted({0: rates.lr_min, peak: rates.lr_max, last: final}.items())
+        if last < 2:
+            raise StudyError(
+                f"schedule: {last + 1} step{'s' * (last > 0)} in all leave no room for a peak between the "
+                'first and the last: more epochs, a smaller data.batch_size, or schedule.kind = "constant"'
+            )
+        peak = min(max(round(schedule.peak_epoch * steps_per_epoch), 1), last - 1)
+        return [(0, rates.lr_min), (peak, rates.lr_max), (last, final)]
     end = rates.lr_min / schedule.final_div_factor
     return _one_cycle(schedule, steps_per_epoch, rates.lr_min, rates.lr_max, end)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import OneCycleLR
@@ -90,19 +90,25 @@ def test_the_assignments_triangle_peaks_at_the_first_step_of_its_sixth_epoch() -
 
 
 @pytest.mark.parametrize(("epochs", "steps_per_epoch"), [(1, 1), (2, 1), (1, 2)])
-def test_a_run_too_short_for_a_peak_still_ends_where_it_should(epochs: int, steps_per_epoch: int) -> None:
+def test_a_run_too_short_for_a_peak_is_refused(epochs: int, steps_per_epoch: int) -> None:
     schedule = Triangle(epochs=epochs, peak_epoch=epochs / 2, final=0.007)
-    assert lrs(schedule, Rates(0.01, 0.1), steps_per_epoch)[-1] == 0.007
+    with pytest.raises(StudyError, match=f"schedule: {epochs * steps_per_epoch} steps? in all leave no room"):
+        lr_milestones(schedule, Rates(0.01, 0.1), steps_per_epoch)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_no_rate_ever_leaves_the_triangle(data: st.DataObject) -> None:
+def test_every_triangle_has_its_ends_and_its_peak(data: st.DataObject) -> None:
     epochs, steps_per_epoch = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
-    peak = data.draw(st.floats(0.01, epochs - 0.01))
+    assume(epochs * steps_per_epoch > 2)
+    peak = data.draw(st.floats(0.001, epochs - 0.001))
     schedule = Triangle(epochs=epochs, peak_epoch=peak)
     found = lrs(schedule, Rates(0.01, 0.1), steps_per_epoch)
-    assert all(0.01 - 1e-15 <= lr <= 0.1 + 1e-15 for lr in found) and found[-1] == 0.01
+    assert all(0.01 - 1e-15 <= lr <= 0.1 + 1e-15 for lr in found)
+    assert found[0] == found[-1] == 0.01 and max(found) == 0.1
+    # at the step nearest to where the study puts it that leaves both legs
+    nearest = min(max(round(peak * steps_per_epoch), 1), len(found) - 2)
+    assert found.index(0.1) == nearest
 
 
 # Constant
