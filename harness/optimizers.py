@@ -55,20 +55,36 @@ def _all_on_cuda(model: nn.Module) -> bool:
     return bool(parameters) and all(each.is_cuda and each.is_floating_point() for each in parameters)
 
 
-def check_step(config: OptimizerConfig, where: str = "study") -> None:
-    """Take two steps with a small matrix: some arguments are seen to be wrong only then.
+def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool = True) -> None:
+    """Take three steps with a small matrix: some arguments are seen to be wrong only then.
+
+    Args:
+        scheduled: whether the rate changes from step to step.
 
     Raises:
-        StudyError: what the optimizer says to them.
+        StudyError: what the optimizer says to them, or that its steps do not follow the learning rate.
     """
     if "capturable" in config.options:  # for a GPU's tensors only
         return
-    parameter = nn.Parameter(torch.ones(2, 2))
-    optimizer = create_optimizer(config, nn.ParameterList([parameter]), where)
-    optimizer.param_groups[0]["lr"] = 0.01
-    parameter.grad = torch.ones(2, 2)
     try:
-        for _ in range(2):  # momentum begins with the second
-            optimizer.step()
+        ends = [_end_of_steps(config, where, rate) for rate in (0.01, 0.02)]
+    except StudyError:
+        raise
     except Exception as error:  # whatever it meets
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+    if scheduled and torch.equal(*ends):
+        raise StudyError(
+            f"{where}: optimizer.name: {config.name} does not follow the learning rate after its first step, "
+            "so no schedule and no range test has an effect; choose another"
+        )
+
+
+def _end_of_steps(config: OptimizerConfig, where: str, rate: float) -> torch.Tensor:
+    """Where a parameter is after a step at 0.01 and two at the rate: ASGD follows it one step late."""
+    parameter = nn.Parameter(torch.ones(2, 2))
+    optimizer = create_optimizer(config, nn.ParameterList([parameter]), where)
+    parameter.grad = torch.tensor([[1.0, 0.5], [-0.5, 2.0]])
+    for lr in (0.01, rate, rate):
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step()
+    return parameter.detach()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from harness.config import Recipe, Study
+from harness.config import Constant, Recipe, Study
 from harness.data.arrays import Data
 from harness.errors import StudyError
 from harness.schedule import Rates, lr_milestones
 from harness.schema import suggest
-from harness.seeding import global_seed
+from harness.seeding import generators_restored, global_seed
 from harness.store import RunFolder, StudyFolder, digest
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def choose_variants(study: Study, asked: list[str] | None) -> list[str]:
     return [name for name in study.recipes if asked is None or name in asked]
 
 
+@generators_restored()  # a network of a user's may draw from any
 def check_recipe(study: Study, name: str) -> None:
     """Ask the libraries about a variant's names and arguments, without its data.
 
@@ -139,7 +140,8 @@ def check_recipe(study: Study, name: str) -> None:
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
     optimizer = create_optimizer(recipe.optimizer, _network(recipe, classes=2), where)
-    check_step(recipe.optimizer, where)
+    scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
+    check_step(recipe.optimizer, where, scheduled=scheduled)
     cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
     if cycles and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
         raise StudyError(
@@ -181,6 +183,7 @@ class Outline:
     layers: tuple[LayerRow, ...]
 
 
+@generators_restored()
 def outline(study: Study, name: str, images: int, size: tuple[int, int], classes: int) -> Outline:
     """A variant's outline.
 

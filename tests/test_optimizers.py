@@ -11,6 +11,9 @@ from torch import nn
 from harness.config import OptimizerConfig
 from harness.errors import StudyError
 from harness.optimizers import check_step, create_optimizer
+from harness.plan import check_recipe
+from harness.study_file import resolve
+from tests.conftest import TINY
 
 UNFIT = ("LBFGS", "SparseAdam", "Optimizer")
 ALL = sorted(
@@ -126,7 +129,44 @@ def test_what_only_a_step_shows_is_refused_before_any_work(
         check_step(OptimizerConfig(name=name, **options), "tiny")
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "Rprop", "Adafactor", "RMSprop"])
+def of_torch() -> list[str]:
+    found = {name for name, one in vars(torch.optim).items() if isinstance(one, type)}
+    return sorted(found - {"LBFGS", "SparseAdam", "Optimizer"})
+
+
+@pytest.mark.parametrize("name", of_torch())
+def test_an_optimizer_that_does_not_follow_the_rate_is_refused(name: str) -> None:
+    """Found by stepping each with two rates, here over ten steps."""
+
+    def end(rate: float) -> torch.Tensor:
+        parameter = nn.Parameter(torch.ones(3, 3))
+        optimizer = create_optimizer(OptimizerConfig(name=name), nn.ParameterList([parameter]))
+        for step in range(10):
+            optimizer.param_groups[0]["lr"] = rate if step else 0.01
+            parameter.grad = torch.arange(9.0).reshape(3, 3) - 3
+            optimizer.step()
+        return parameter.detach()
+
+    if torch.equal(end(0.01), end(0.05)):
+        with pytest.raises(
+            StudyError, match=f"tiny: optimizer.name: {name} does not follow the learning rate"
+        ):
+            check_step(OptimizerConfig(name=name), "tiny")
+        check_step(OptimizerConfig(name=name), scheduled=False)
+    else:
+        check_step(OptimizerConfig(name=name))
+
+
+def test_a_study_whose_rate_is_constant_may_use_any() -> None:
+    schedule = {"kind": "constant", "epochs": 3, "lr": 0.1}
+    rprop = {**TINY, "optimizer": {"name": "Rprop"}}
+    check_recipe(resolve({**rprop, "schedule": schedule}), "base")
+    for change in ({}, {"schedule": {**schedule, "lr": "find"}}):
+        with pytest.raises(StudyError, match="Rprop does not follow the learning rate"):
+            check_recipe(resolve({**rprop, **change}), "base")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "Adafactor", "RMSprop"])
 def test_a_step_with_usual_arguments_passes_and_draws_no_random_number(name: str) -> None:
     before = torch.get_rng_state()
     check_step(OptimizerConfig(name=name))
