@@ -53,7 +53,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         _VARIANT
         | {
             "evaluated_on": "`test` or `holdout`",
-            "runs": "finished runs",
+            "runs": "finished and failed runs",
             "failed": "failed ones, which count as misses",
             "test_accuracy_mean": "over finished runs, last epoch",
             "test_accuracy_std": "over seeds, divisor n - 1",
@@ -78,7 +78,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "reached_low": "of the 95 % Clopper-Pearson interval of the share of runs at the target",
             "reached_high": "its upper end",
             "p_above_target": "one-sided t test of a mean that is not above the target",
-            "epochs_to_target_median": "Kaplan-Meier median; empty where more than half missed it",
+            "epochs_to_target_median": "median over finished and failed runs, a miss being infinite; empty "
+            "where half of them or more missed it",
             "steps_to_target_median": "likewise, in steps",
             "seconds_to_target_median": "likewise, in training seconds",
             "ever_reached": "runs that reached it in any epoch",

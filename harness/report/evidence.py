@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,10 +79,9 @@ def gather(results: Results, variant: str) -> Evidence | None:
         reached=statistics.share(sum(value >= target for value in accuracies), len(runs) + failed),
         p_above=statistics.p_above(accuracies, target),
         bootstrap=_bootstrap(accuracies),
-        epochs=_time(arrivals, failed, "epochs", [run.number("epochs") for run in runs]),
-        # a run that missed took every step of its schedule: more than any that did not
-        steps=_time(arrivals, failed, "steps", [None] * len(runs)),
-        seconds=_time(arrivals, failed, "seconds", [run.number("train_seconds", "timings") for run in runs]),
+        epochs=_time(arrivals, failed, "epochs"),
+        steps=_time(arrivals, failed, "steps"),
+        seconds=_time(arrivals, failed, "seconds"),
         images=images,
         sampling_std=statistics.sampling_std(statistics.mean_of(accuracies), images),
         spread=statistics.spread(correct) if correct is not None else None,
@@ -107,19 +105,11 @@ def _bootstrap(values: Sequence[float]) -> tuple[float, float] | None:
     return statistics.bootstrap_interval(values) if len(values) >= statistics.BOOTSTRAP_FROM else None
 
 
-def _time(
-    arrivals: Sequence[Arrival | None], failed: int, unit: str, watched: Sequence[float | None]
-) -> TimeToTarget:
-    """Of the finished runs and of those that failed, which never will; ``watched``: how long, if known."""
-    reached: list[float] = []
-    missed = [math.inf] * failed
-    for arrival, end in zip(arrivals, watched, strict=True):
-        time = None if arrival is None else getattr(arrival, unit)
-        if time is None:
-            missed.append(math.inf if end is None else end)
-        else:
-            reached.append(time)
-    return statistics.time_to_target(reached, missed)
+def _time(arrivals: Sequence[Arrival | None], failed: int, unit: str) -> TimeToTarget:
+    """Of the finished runs and of those that failed, which never will."""
+    times = [None if arrival is None else getattr(arrival, unit) for arrival in arrivals]
+    reached = [time for time in times if time is not None]
+    return statistics.time_to_target(reached, len(times) - len(reached) + failed)
 
 
 def _missed(runs: Sequence[Run], correct: NDArray[np.bool_]) -> tuple[Missed, ...]:

@@ -67,8 +67,8 @@ def target(summaries: list[VariantSummary]) -> list[Block]:
     )
     text = (
         "The interval of the share is Clopper and Pearson's, which holds for any n and says how little a few "
-        "runs can promise. Medians are Kaplan and Meier's: a run that missed the target counts as one that "
-        "takes longer, so where more than half missed it there is none. p is the one-sided t test over "
+        "runs can promise. A run that missed the target takes forever in the medians, "
+        "so where half of the runs or more missed it there is none. p is the one-sided t test over "
         "seeds; it takes them for normal, and where one seed in ten is a bad one it is fooled in up to 15 of "
         "100 studies: it decides nothing."
     )

@@ -1,4 +1,4 @@
-"""Whether and when runs reach the target: shares with exact intervals, tests, times with misses censored."""
+"""Whether and when runs reach the target: shares with exact intervals, tests, median times."""
 
 from __future__ import annotations
 
@@ -76,33 +76,25 @@ def p_above(values: Sequence[float], target: float) -> float | None:
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """When runs reached the target; ``median`` is None where half of them have not."""
+    """When runs reached the target; ``median`` is None where half of them or more have not."""
 
     reached: int
     n: int
     median: float | None
 
 
-def time_to_target(reached: Sequence[float], missed: Sequence[float]) -> TimeToTarget:
-    """The median time to the target, in which a run that missed counts as one that takes longer.
+def time_to_target(reached: Sequence[float], missed: int) -> TimeToTarget:
+    """The median time to the target, in which a run that missed it takes forever.
 
-    Kaplan and Meier (JASA, 1958), by :func:`scipy.stats.ecdf`: the smallest time at which the share of runs
-    still on their way is at most one half.
+    The end of its schedule is no censoring: a run that was to end there has not reached the target, however
+    long the others took. So the median is that of all times with the misses as infinity; of an even number
+    of runs it is the mean of the two in the middle.
 
     Args:
         reached: when each run that reached the target did, in epochs, steps or seconds.
-        missed: for how long each other run was watched, in the same unit; infinity for one that never will,
-            such as one that diverged.
+        missed: how many finished without it, or failed.
     """
-    n = len(reached) + len(missed)
-    if not reached:
-        return TimeToTarget(0, n, None)
-    from scipy.stats import CensoredData, ecdf
-
-    # A run that never arrives is watched for as long as any.
-    longest = max([*reached, *(time for time in missed if math.isfinite(time))])
-    times = [*reached, *(min(time, longest) for time in missed)]
-    censored = [False] * len(reached) + [True] * len(missed)
-    on_their_way = ecdf(CensoredData.right_censored(times, censored)).sf
-    half = np.flatnonzero(on_their_way.probabilities <= 0.5 + 1e-12)  # a product of fractions
-    return TimeToTarget(len(reached), n, float(on_their_way.quantiles[half[0]]) if len(half) else None)
+    n = len(reached) + missed
+    times = [*sorted(reached), *[math.inf] * missed]
+    median = (times[(n - 1) // 2] + times[n // 2]) / 2 if n else math.inf
+    return TimeToTarget(len(reached), n, median if math.isfinite(median) else None)
