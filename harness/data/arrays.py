@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,12 +54,14 @@ class Split:
         labels: int64, ``(N,)``, in ``[0, len(classes))``.
         classes: the class names, by label.
         sha256: hexadecimal, over shape, images, labels and class names.
+        notes: what its source passed over, and why.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     sha256: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,6 +74,11 @@ class Data:
     train: Split
     evaluation: Split
     evaluated_on: Literal["test", "holdout"]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the splits' sources passed over, each once: a hold-out is of the train split."""
+        return list(dict.fromkeys([*self.train.notes, *self.evaluation.notes]))
 
     @property
     def sha256(self) -> str:
@@ -198,7 +205,8 @@ def refuse_options(request: Request, source: str) -> None:
 
 
 def _take(split: Split, indices: NDArray[np.intp], where: str) -> Split:
-    return split_of(split.images[indices], split.labels[indices], split.classes, where=where)
+    taken = split_of(split.images[indices], split.labels[indices], split.classes, where=where)
+    return replace(taken, notes=split.notes)
 
 
 def _first_of_each(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,10 +43,10 @@ def cached(
 ) -> Split:
     """The split that ``build`` gives, from the cache where nothing has changed since it was built.
 
-    An entry holds for one source, split and place, the decoder's version, and each file's path, size and
-    time of change. Arrays whose SHA-256 is not the recorded one are built again. A newer entry replaces the
-    older ones of its place, so a folder that changes does not fill the disk. Writing is atomic, so processes
-    may share the cache, and its failure is no error.
+    An entry holds for one source, split and place, the decoder's version, and each file's path and content:
+    size and time do not tell files apart that were exchanged. Arrays whose SHA-256 is not the recorded one
+    are built again. A newer entry replaces the older ones of its place, so a folder that changes does not
+    fill the disk. Writing is atomic, so processes may share the cache, and its failure is no error.
 
     Args:
         source: the data source's name.
@@ -64,7 +65,9 @@ def cached(
     for file, about in found:
         if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for without end
             raise DataError(f"{source}: {file} is not a regular file")
-    stamps = [(str(file), about.st_size, about.st_mtime_ns) for file, about in found]
+    with ThreadPoolExecutor() as pool:  # hashing holds no lock
+        contents = list(pool.map(_content, *zip(*found, strict=True))) if found else []
+    stamps = [(str(file), content) for (file, _), content in zip(found, contents, strict=True)]
     prefix = f"{source}-{which}-{_short_hash([source, which, *map(str, place)])}"
     state = _short_hash([decode.VERSION, PIL.__version__, stamps])
     entry = cache_folder() / f"{prefix}-{state}.safetensors"
@@ -75,6 +78,27 @@ def cached(
         _write(entry, {"images": split.images, "labels": split.labels}, metadata)
         _drop_older(entry, prefix)
     return split
+
+
+_hashed: dict[
+    tuple[str, int, int, int], str
+] = {}  # in this process: a split's test names its train files too
+
+
+def _content(file: Path, about: os.stat_result) -> str:
+    """A hash of a file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    key = (str(file), about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    if key not in _hashed:
+        try:
+            with file.open("rb") as content:
+                _hashed[key] = hashlib.file_digest(content, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+    return _hashed[key]
 
 
 def cached_arrays(

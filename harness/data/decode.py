@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Raise it when the same bytes give other pixels than before: cached arrays are then built anew.
-VERSION = 1
+VERSION = 2
 # Pillow knows more; some of those start other programs (EPS) or are of no use here.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # A few kilobytes can claim to be gigabytes of pixels; 8,000 x 8,000 is more than any data set here needs.

@@ -4,54 +4,82 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.arrays import Request, Split, split_of
 from harness.data.cache import cached
-from harness.data.decode import decode_all
+from harness.data.decode import FORMATS, decode_all
 from harness.errors import DataError
 
 _log = logging.getLogger(__name__)
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+@dataclass
+class Found:
+    """What lies below a class's folder.
+
+    Attributes:
+        others: files that are no images.
+        hidden: files and folders whose names begin with a dot.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
 
 
 def load(request: Request) -> Split:
     """Images below ``<root>/<data.path>/<split>/<class>/``, classes and files sorted by name.
 
-    Names that begin with a dot are passed over; files that are no images are, too, with a warning. Images of
-    one size stay as they are; otherwise ``data.image_size`` is what their shorter side is resized to before
-    the centre square is cropped. :func:`harness.data.decode.decode` says how colours are treated.
+    Links are followed. Names that begin with a dot are passed over; files that are no images are, too, with a
+    warning; the split's ``notes`` count both. Images of one size stay as they are; otherwise
+    ``data.image_size`` is what their shorter side is resized to before the centre square is cropped.
+    :func:`harness.data.decode.decode` says how colours are treated.
 
     Raises:
-        DataError: a folder is missing, a class is empty or in one split only, an image cannot be read, sizes
-            differ and ``data.image_size`` is not set.
+        DataError: a folder is missing, a class is empty or in one split only, a link leads nowhere or round
+            in a circle, an image cannot be read, sizes differ and ``data.image_size`` is not set.
     """
     folder = request.root / (request.path or "")
     split_folder = folder / request.which
     classes = _class_names(split_folder)
     if request.which == "test" and (differing := sorted(set(classes) ^ set(_class_names(folder / "train")))):
         raise DataError(f"{folder}: classes not in both train and test: {', '.join(differing[:5])}")
-    files, labels, others = [], [], []
+    found = Found(hidden=[entry for entry in split_folder.iterdir() if entry.name.startswith(".")])
+    labels: list[int] = []
     for label, name in enumerate(classes):
-        images, rest = _files(split_folder / name)
-        if not images:
+        before = len(found.images)
+        _find(split_folder / name, found)
+        if len(found.images) == before:
             raise DataError(f"{split_folder / name}: no image; every class needs at least one")
-        files += images
-        others += rest
-        labels += [label] * len(images)
-    if others:
-        _log.warning("%s: %d files are no images and passed over, such as %s", folder, len(others), others[0])
+        labels += [label] * (len(found.images) - before)
+    if found.others:
+        _log.warning(
+            "%s: %d files are no images and passed over, such as %s",
+            folder, len(found.others), found.others[0],
+        )  # fmt: skip
 
     def build() -> Split:
-        items = ((str(file), file) for file in files)
+        items = ((str(file), file) for file in found.images)
         images = decode_all(
-            items, len(files), request.image_size, where=str(split_folder), progress=request.progress
+            items, len(found.images), request.image_size, where=str(split_folder), progress=request.progress
         )
         return split_of(images, np.array(labels, dtype=np.int64), classes, where=str(split_folder))
 
-    return cached("image_folder", request.which, [split_folder.resolve(), request.image_size], files, build)
+    place = [split_folder.resolve(), request.image_size]
+    split = cached("image_folder", request.which, place, found.images, build)
+    return replace(split, notes=tuple(_notes(found, request.which, split_folder)))
+
+
+def _notes(found: Found, which: str, folder: Path) -> Iterator[str]:
+    for files, why in ((found.others, "no images"), (found.hidden, "hidden")):
+        if files:
+            yield f"{which}: {len(files)} passed over, {why}, such as {files[0].relative_to(folder)}"
 
 
 def _class_names(split_folder: Path) -> list[str]:
@@ -60,27 +88,68 @@ def _class_names(split_folder: Path) -> list[str]:
             f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
             "(--data DIR) or data.path (without test images, data.holdout takes some of train's)"
         )
-    names = sorted(
-        entry.name for entry in split_folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    entries = [entry for entry in split_folder.iterdir() if not entry.name.startswith(".")]
+    for entry in entries:
+        _check_link(entry)
+    names = sorted(entry.name for entry in entries if entry.is_dir())
     if not names:
         raise DataError(f"{split_folder}: no class folder in it; expected one folder of images a class")
     return names
 
 
-def _files(class_folder: Path) -> tuple[list[Path], list[Path]]:
-    """Images and other files below the folder, hidden ones left out, sorted by path."""
+def _find(class_folder: Path, found: Found) -> None:
+    """Add a class's images, in the order of their paths, and what else lies there; links are followed."""
     images: list[Path] = []
     others: list[Path] = []
-    # Without onerror, a folder that may not be entered would silently be without images.
-    for directory, folders, names in os.walk(class_folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                path = Path(directory, name)
-                (images if path.suffix.lower() in EXTENSIONS else others).append(path)
-    return sorted(images), sorted(others)
+
+    def walk(folder: Path, above: frozenset[str]) -> None:
+        place = os.path.realpath(folder)
+        if place in above:
+            raise DataError(f"{folder}: this link leads round in a circle; remove it")
+        with os.scandir(folder) as entries:
+            inside = list(entries)
+        for entry in inside:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                found.hidden.append(path)
+                continue
+            if entry.is_symlink():
+                _check_link(path)
+            if entry.is_dir():
+                walk(path, above | {place})
+            else:
+                (images if _is_image(path) else others).append(path)
+
+    walk(class_folder, frozenset())
+    found.images += sorted(images)
+    found.others += sorted(others)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _check_link(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: this link leads nowhere ({os.readlink(path)}); mend or remove it")
+
+
+def _is_image(path: Path) -> bool:
+    """By its name, else by its first bytes: people's images have all kinds of names."""
+    if path.suffix.lower() in _suffixes():
+        return True
+    if not path.is_file():
+        return False
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    """Of the formats that are read, as Pillow knows them: ``.jpg``, ``.jfif``, ``.pnm``, ..."""
+    from PIL import Image
+
+    return frozenset(
+        suffix for suffix, format_ in Image.registered_extensions().items() if format_ in FORMATS
+    )

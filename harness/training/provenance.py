@@ -50,6 +50,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
             "evaluated_on": data.evaluated_on,
             "train_images": len(data.train.labels),
             "evaluation_images": len(data.evaluation.labels),
+            **({"passed_over": data.notes} if data.notes else {}),
         },
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 
 import numpy as np
@@ -68,6 +69,76 @@ def test_files_that_are_no_images_are_passed_over_with_a_warning(root, caplog):
     assert len(load(root)) == 3
     assert "1 files are no images" in caplog.text
     assert "notes.txt" in caplog.text
+
+
+def test_linked_folders_and_files_are_followed(root, tmp_path):
+    put(tmp_path / "elsewhere" / "c.png", 7)
+    put(tmp_path / "elsewhere" / "deep" / "d.png", 8)
+    (root / "train" / "cat" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (root / "train" / "cat" / "one.png").symlink_to(tmp_path / "elsewhere" / "c.png")
+    for split in ("train", "test"):
+        (root / split / "emu").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    split = load(root)
+    assert split.classes == ("cat", "dog", "emu")
+    assert values(split) == [2, 3, 7, 8, 7, 1, 7, 8] and split.labels.tolist() == [0] * 5 + [1, 2, 2]
+    (root / "test" / "emu" / "more").symlink_to(root / "test" / "cat", target_is_directory=True)
+    assert len(load(root, "test")) == 3 + 4  # a folder that is linked twice is no circle
+
+
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_link_round_in_a_circle_is_refused(root, target):
+    (root / "train" / "cat" / "deeper" / "round").symlink_to(target, target_is_directory=True)
+    with pytest.raises(DataError, match="this link leads round in a circle"):
+        load(root)
+
+
+def test_two_folders_that_link_to_each_other_are_refused(root):
+    (root / "train" / "cat" / "other").symlink_to(root / "train" / "dog", target_is_directory=True)
+    (root / "train" / "dog" / "other").symlink_to(root / "train" / "cat", target_is_directory=True)
+    with pytest.raises(DataError, match="this link leads round in a circle"):
+        load(root)
+
+
+@pytest.mark.parametrize("place", ["train/emu", "train/cat/gone", "train/cat/gone.png", "train/cat/deeper/x"])
+def test_a_link_that_leads_nowhere_is_named(root, place):
+    (root / place).symlink_to("/no/such/place")
+    with pytest.raises(DataError, match=f"{place}: this link leads nowhere"):
+        load(root)
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE", "a.jpg.bak", "a", "a.pnm"])
+def test_an_image_is_one_whatever_its_name(root, name):
+    image = io.BytesIO()
+    Image.new("RGB", (8, 6), (9, 9, 9)).save(image, "PPM" if name.endswith("pnm") else "JPEG")
+    (root / "train" / "dog" / name).write_bytes(image.getvalue())
+    assert len(load(root)) == 4
+
+
+def test_what_is_passed_over_is_counted(root):
+    for name in ("notes.txt", "deeper/Thumbs.db", ".DS_Store"):
+        (root / "train" / "cat" / name).write_text("x")
+    put(root / "train" / ".cache" / "a.png")
+    assert load(root).notes == (
+        "train: 2 passed over, no images, such as cat/deeper/Thumbs.db",
+        "train: 2 passed over, hidden, such as .cache",
+    )
+    found = load_data("image_folder", root, holdout=1, progress=False)
+    assert found.notes == list(load(root).notes) and load(root, "test").notes == ()
+
+
+def test_images_exchanged_between_classes_are_noticed(root):
+    files = [root / "train" / name for name in ("cat/x.bmp", "dog/x.bmp")]
+    for value, file in zip((20, 30), files, strict=True):
+        put(file, value)
+        os.utime(file, ns=(10**18, 10**18))
+    before = load(root)
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+        os.utime(file, ns=(10**18, 10**18))
+    after = load(root)
+    assert values(before) == [2, 3, 20, 1, 30] and values(after) == [2, 3, 30, 1, 20]
+    assert before.sha256 != after.sha256
 
 
 def test_images_of_several_sizes_need_image_size(root):
