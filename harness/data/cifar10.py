@@ -11,7 +11,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,8 @@ def _downloaded(request: Request, facts: Facts) -> Found:
 
 
 def _read_parquet(shards: list[Path], progress: bool) -> Split:
-    columns = columns_of(shards[0])
-    names = columns.names or CLASSES
-    return read_shards(shards, replace(columns, names=names), names, None, progress)
+    names = next((found for file in shards if (found := columns_of(file).names)), CLASSES)
+    return read_shards(shards, names, None, progress, indices=True)
 
 
 def _read_folder(files: list[Path], facts: Facts) -> Split:

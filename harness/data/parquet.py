@@ -17,6 +17,7 @@ from harness.data.arrays import Request, Split, split_of
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
 from harness.errors import DataError
+from harness.schema import one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +45,8 @@ def load(request: Request) -> Split:
     Where there is no test shard, ``validation``, ``valid`` or ``val`` takes its place, and a warning says so.
     Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers
     named in the metadata (``ClassLabel``), plain integers or strings; the last two are classes in the order
-    of the train split's sorted values.
+    of the train split's sorted values. Each shard is read by its own columns and names: the same names in
+    another order are the same classes.
 
     Raises:
         DataError: no or not all shards, no image or label column, a damaged shard or image, a label that is
@@ -59,9 +61,9 @@ def load(request: Request) -> Split:
     files = train_files if request.which == "train" else _evaluation_shards(folder)
 
     def build() -> Split:
-        columns = columns_of(train_files[0])
-        classes = columns.names or _label_values(train_files, columns)
-        return read_shards(files, columns, classes, request.image_size, request.progress)
+        names = next((found for file in train_files if (found := columns_of(file).names)), None)
+        classes = names or _label_values(train_files)
+        return read_shards(files, classes, request.image_size, request.progress, indices=names is not None)
 
     place = [folder.resolve(), request.image_size]
     return cached("parquet", request.which, place, [*files, *train_files], build)
@@ -123,20 +125,17 @@ def columns_of(file: Path) -> Columns:
 
 
 def read_shards(
-    files: Sequence[Path],
-    columns: Columns,
-    classes: Sequence[str],
-    image_size: int | None,
-    progress: bool,
+    files: Sequence[Path], classes: Sequence[str], image_size: int | None, progress: bool, *, indices: bool
 ) -> Split:
     """Decode shards, a few hundred rows at a time.
 
     Args:
         files: the split's shards, in order.
-        columns: where images and labels stand; with ``names``, integer labels are indices into ``classes``.
-        classes: the class names; without ``columns.names``, labels are looked up among them.
+        classes: the class names.
         image_size: see :func:`harness.data.decode.decode`.
         progress: whether to draw a bar.
+        indices: whether integer labels of a shard that names none are indices into ``classes``; else they are
+            looked up among them, as text.
 
     Raises:
         DataError: see :func:`load`.
@@ -148,16 +147,16 @@ def read_shards(
         with _damage_named(file):
             count += pq.read_metadata(file).num_rows
     where = str(files[0].parent) if len(files) > 1 else str(files[0])
-    images = decode_all(_encoded(files, columns.image), count, image_size, where=where, progress=progress)
-    labels = [_indices(_column(file, columns.label), columns, classes, file) for file in files]
+    images = decode_all(_encoded(files), count, image_size, where=where, progress=progress)
+    labels = [_labels(file, classes, indices) for file in files]
     return split_of(images, np.concatenate(labels), classes, where=where)
 
 
-def _encoded(files: Sequence[Path], column: str) -> Iterator[Item]:
+def _encoded(files: Sequence[Path]) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     for file in files:
-        row = 0
+        row, column = 0, columns_of(file).image
         with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
             for batch in shard.iter_batches(_BATCH_ROWS, columns=[column], use_threads=False):
                 values = batch.column(0)
@@ -186,25 +185,46 @@ def _column(file: Path, name: str) -> pa.ChunkedArray:
     return values
 
 
-def _label_values(files: Sequence[Path], columns: Columns) -> tuple[str, ...]:
-    values = {value for file in files for value in _column(file, columns.label).unique().to_pylist()}
+def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
+    values = {value for file in files for value in _column(file, columns_of(file).label).unique().to_pylist()}
     if any(not isinstance(value, str) and value < 0 for value in values):
         raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
+    if len({type(value) for value in values}) > 1:
+        raise DataError(f"{files[0].parent}: labels are numbers in some train shards and text in others")
     return tuple(str(value) for value in sorted(values))
 
 
-def _indices(
-    values: pa.ChunkedArray, columns: Columns, classes: Sequence[str], file: Path
-) -> NDArray[np.int64]:
+def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int64]:
+    """A shard's labels as indices into ``classes``, by the shard's own names where it has any."""
     import pyarrow as pa
 
-    if columns.names is not None and pa.types.is_integer(values.type):
-        return np.asarray(values.to_numpy(), dtype=np.int64)
+    columns = columns_of(file)
+    values = _column(file, columns.label)
     index = {name: label for label, name in enumerate(classes)}
+    if pa.types.is_integer(values.type) and (columns.names is not None or indices):
+        found = np.asarray(values.to_numpy(), dtype=np.int64)
+        names = columns.names or tuple(classes)
+        if (wrong := (found < 0) | (found >= len(names))).any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"{file}: image {row} has label {found[row]}, expected 0 to {len(names) - 1} "
+                "(is this split unlabelled? data.holdout evaluates on train images instead)"
+            )
+        known = np.array([index.get(name, -1) for name in names])
+        if (unknown := known[found] < 0).any():
+            name = names[found[np.flatnonzero(unknown)[0]]]
+            raise DataError(f"{file}: the class {name!r} is not among the train split's: {_list(classes)}")
+        return known[found]
     try:
         return np.array([index[str(value)] for value in values.to_pylist()], dtype=np.int64)
     except KeyError as error:
-        raise DataError(f"{file}: label {error.args[0]!r} does not occur in the train split") from error
+        raise DataError(
+            f"{file}: label {error.args[0]!r} does not occur in the train split: {_list(classes)}"
+        ) from error
+
+
+def _list(classes: Sequence[str]) -> str:
+    return one_line(", ".join(classes), 120)
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:

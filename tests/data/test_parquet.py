@@ -8,6 +8,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from harness.data import parquet
@@ -124,6 +126,67 @@ def test_test_label_that_train_does_not_know_is_refused(root):
     write(root / "test.parquet", ["emu"])
     with pytest.raises(DataError, match="'emu' does not occur in the train split"):
         load(root, "test")
+
+
+def test_class_names_in_another_order_are_the_same_classes(root):
+    write(root / "train.parquet", [0, 1, 2], names=["ant", "bee", "cow"])
+    write(root / "test.parquet", [0, 1, 2], names=["cow", "ant", "bee"])
+    test = load(root, "test")
+    assert test.classes == load(root).classes == ("ant", "bee", "cow")
+    assert test.labels.tolist() == [2, 0, 1]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_shard_is_read_by_its_own_names_and_columns(root, data):
+    """Whatever order, columns and kind of labels the shards have, an image keeps its class."""
+    folder = root / str(len(list(root.iterdir())))
+    classes = ["ant", "bee", "cow", "dog"]
+    expected = []
+    for number in range(3):
+        names = data.draw(st.permutations(classes))
+        wanted = data.draw(st.lists(st.sampled_from(classes), min_size=1, max_size=5))
+        if number == 0:
+            wanted, first = [*classes, *wanted], names
+        expected += wanted
+        as_text = number > 0 and data.draw(st.booleans())
+        labels = wanted if as_text else [names.index(name) for name in wanted]
+        columns = {"image": data.draw(st.sampled_from(["image", "img"]))}
+        columns["label"] = data.draw(st.sampled_from(["label", "class"]))
+        write(folder / f"train-{number}.parquet", labels, names=None if as_text else names, **columns)
+    split = load(root, path=folder.name)
+    assert split.classes == tuple(first)
+    assert [split.classes[label] for label in split.labels] == expected
+
+
+def test_shards_of_one_split_with_other_class_names_are_refused(root):
+    write(root / "train-0.parquet", [0, 1], names=["ant", "bee"])
+    write(root / "train-1.parquet", [1, 0], names=["bee", "emu"])
+    with pytest.raises(DataError, match=r"train-1.parquet: the class 'emu' is not among .*: ant, bee"):
+        load(root)
+    write(root / "train-1.parquet", [0, 0], names=["bee", "emu"])  # a name that no image has
+    assert load(root).labels.tolist() == [0, 1, 1, 1]
+
+
+def test_the_test_splits_image_column_may_have_another_name(root):
+    write(root / "train.parquet", [0, 1], image="img", names=["a", "b"])
+    write(root / "test.parquet", [1, 0, 1], image="picture", label="labels", names=["a", "b"])
+    assert load(root, "test").labels.tolist() == [1, 0, 1]
+
+
+def test_a_shard_without_names_is_read_by_those_of_the_others(root):
+    write(root / "train-0.parquet", [0, 1])
+    write(root / "train-1.parquet", [1, 1], names=["a", "b"])
+    write(root / "test.parquet", [1, 0])
+    assert load(root).classes == ("a", "b") and load(root).labels.tolist() == [0, 1, 1, 1]
+    assert load(root, "test").labels.tolist() == [1, 0]
+
+
+def test_numbers_and_text_are_not_mixed_up(root):
+    write(root / "train-0.parquet", [0, 1])
+    write(root / "train-1.parquet", ["0", "1"])
+    with pytest.raises(DataError, match="numbers in some train shards and text in others"):
+        load(root)
 
 
 def test_first_class_label_is_taken_unless_one_has_the_usual_name(root):
