@@ -243,6 +243,7 @@ def resolve_variant(
     from harness.compute import begun_with, choose_compute, identity_of
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
+    from harness.data.units import check_units
     from harness.device import resolve_device
     from harness.models import MODELS
     from harness.models.imported import source_digest
@@ -255,6 +256,7 @@ def resolve_variant(
     train_transforms, test_transforms = resolve(
         recipe.augment.train, recipe.augment.test, *mean_std(data.train)
     )
+    check_units(data, train_transforms, test_transforms, _where(study, name))
     device = resolve_device(device)
     own = begun_with(folder.runs_of(name), device) if folder else None
     compute = choose_compute(

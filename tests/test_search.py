@@ -32,7 +32,9 @@ def with_holdout(text: str) -> str:
 @pytest.fixture
 def searched(tmp_path: Path) -> Path:
     path = tmp_path / "searched.toml"
-    path.write_text(with_holdout(TINY_TOML.replace('"tiny"', '"searched"')) + SEARCH)
+    few = TINY_TOML.replace('layers = ["layer1", "res2"], images = 4', 'layers = ["res2"], images = 1')
+    assert few != TINY_TOML
+    path.write_text(with_holdout(few.replace('"tiny"', '"searched"')) + SEARCH)
     return path
 
 
