@@ -58,7 +58,8 @@ def generators_restored() -> Iterator[None]:
 
     of_numpy, of_python = np.random.get_state(), random.getstate()
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+        with torch.random.fork_rng(devices=gpus):
             yield
     finally:
         np.random.set_state(of_numpy)

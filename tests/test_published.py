@@ -32,7 +32,10 @@ from harness.report.summary import accuracy_text
 from harness.store import WEIGHTS, StudyFolder, digest, read_record, write_record
 from harness.study_file import builtin_studies, load_study
 
-SMALL = ["--set", "data.train_limit=64", "--set", "data.test_limit=40", "--set", "model.width=2"]
+SMALL = [
+    *("--set", "data.train_limit=64", "--set", "data.test_limit=40"),
+    *("--set", "model.width=2", "--set", "data.batch_size=20"),
+]
 SHORT = ["--set", "schedule.epochs=1", "--set", "schedule.peak_epoch=0.5"]
 FEW = [
     "--set",

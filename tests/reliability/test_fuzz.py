@@ -271,7 +271,7 @@ def run_many(nursery: Any, answer: Callable[..., Answer], place: Path, tmp_path:
             content = tomli_w.dumps(study).encode("utf-8", "surrogatepass")
         except (RecursionError, TypeError, AttributeError):
             return
-        small = ["data.train_limit=64", "data.test_limit=20", "range_test.iterations=5", "schedule.epochs=1"]
+        small = ["data.train_limit=64", "data.test_limit=20", "range_test.iterations=5", "schedule.epochs=3"]
         if study.get("schedule", {}).get("kind", "triangle") == "triangle":
             small.append("schedule.peak_epoch=0.5")
         arguments = [part for setting in small for part in ("--set", setting)] + ["--seeds", "0"]

@@ -76,7 +76,7 @@ def test_a_profiled_run_is_the_same_run(tiny: Callable[..., Study], tmp_path: Pa
 
 
 def test_a_run_too_short_to_record_has_its_times(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    study = tiny(("data.batch_size", 160), ("schedule.epochs", 2))
+    study = tiny(("data.batch_size", 160), ("schedule.epochs", 3))
     folder, _ = run(study, tmp_path / "out", profile=True)
     names = {path.name for path in (folder.path / "profile").iterdir()}
     assert {"profile.json", "time.csv"} <= names
