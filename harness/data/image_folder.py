@@ -21,14 +21,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Found:
-    """What lies below a class's folder.
+    """What lies below a split's folder.
 
     Attributes:
+        stray: files beside the classes' folders.
         others: files that are no images.
         hidden: files and folders whose names begin with a dot.
     """
 
     images: list[Path] = field(default_factory=list)
+    stray: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
 
@@ -50,7 +52,12 @@ def load(request: Request) -> Split:
     classes = _class_names(split_folder)
     if request.which == "test" and (differing := sorted(set(classes) ^ set(_class_names(folder / "train")))):
         raise DataError(f"{folder}: classes not in both train and test: {', '.join(differing[:5])}")
-    found = Found(hidden=[entry for entry in split_folder.iterdir() if entry.name.startswith(".")])
+    found = Found()
+    for entry in split_folder.iterdir():
+        if entry.name.startswith("."):
+            found.hidden.append(entry)
+        elif not entry.is_dir():
+            found.stray.append(entry)
     labels: list[int] = []
     for label, name in enumerate(classes):
         before = len(found.images)
@@ -58,11 +65,11 @@ def load(request: Request) -> Split:
         if len(found.images) == before:
             raise DataError(f"{split_folder / name}: no image; every class needs at least one")
         labels += [label] * (len(found.images) - before)
-    if found.others:
-        _log.warning(
-            "%s: %d files are no images and passed over, such as %s",
-            folder, len(found.others), found.others[0],
-        )  # fmt: skip
+    for files, why in ((found.others, "are no images"), (found.stray, "lie in no class's folder")):
+        if files:
+            _log.warning(
+                "%s: %d files %s and are passed over, such as %s", folder, len(files), why, min(files)
+            )
 
     def build() -> Split:
         items = ((str(file), file) for file in found.images)
@@ -77,9 +84,9 @@ def load(request: Request) -> Split:
 
 
 def _notes(found: Found, which: str, folder: Path) -> Iterator[str]:
-    for files, why in ((found.others, "no images"), (found.hidden, "hidden")):
+    for files, why in ((found.others, "no images"), (found.stray, "in no class"), (found.hidden, "hidden")):
         if files:
-            yield f"{which}: {len(files)} passed over, {why}, such as {files[0].relative_to(folder)}"
+            yield f"{which}: {len(files)} passed over, {why}, such as {min(files).relative_to(folder)}"
 
 
 def _class_names(split_folder: Path) -> list[str]:

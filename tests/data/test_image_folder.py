@@ -118,8 +118,10 @@ def test_what_is_passed_over_is_counted(root):
     for name in ("notes.txt", "deeper/Thumbs.db", ".DS_Store"):
         (root / "train" / "cat" / name).write_text("x")
     put(root / "train" / ".cache" / "a.png")
+    put(root / "train" / "stray.png")
     assert load(root).notes == (
         "train: 2 passed over, no images, such as cat/deeper/Thumbs.db",
+        "train: 1 passed over, in no class, such as stray.png",
         "train: 2 passed over, hidden, such as .cache",
     )
     found = load_data("image_folder", root, holdout=1, progress=False)
