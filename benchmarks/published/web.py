@@ -11,7 +11,7 @@ from PIL import Image
 WIDTH = 800
 WIDTHS = {"gradcam": 640, "misclassified": 480, "augmented": 480}
 PALETTE = 64  # colours of a PNG
-QUALITY = 40  # of WebP
+QUALITY = 30  # of WebP
 
 
 def web_figure(file: Path) -> tuple[str, bytes]:
