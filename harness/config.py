@@ -343,6 +343,10 @@ class Reference(Strict):
     source: str = Field("", max_length=2000)
     """Who published it, and where."""
 
+    def is_of(self, variant: str) -> bool:
+        """Tell whether it was published of this variant's recipe."""
+        return self.variant in (None, variant)
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.at_least is None) != (self.count is None):

@@ -89,7 +89,7 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
                 ends, [row + 0.25] * 3, "|-", ms=7, mew=1.6, lw=1.4, color=INK, markevery=[1], label=MEAN
             )
         for reference in one.study.references.values():
-            if reference.test_accuracy is not None and reference.variant in (None, variant.name):
+            if reference.test_accuracy is not None and reference.is_of(variant.name):
                 axes.plot(
                     [reference.test_accuracy], [row - 0.25], "v", ms=6, color=COLOURS[1], label=PUBLISHED
                 )

@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks.markdown import table
 from benchmarks.published.read import ROOT, Published, Record, Variant, device_name, page_order
-from harness.config import Reference
 from harness.report.provenance import AT_ONCE, DECISIVE, at_once_text, origin
 from harness.report.references import Claim, claims, consistent
 from harness.report.statistics import Standing, describe, share
@@ -223,9 +222,8 @@ def _minutes(records: Sequence[Record]) -> str:
 def _mixed(shown: Sequence[tuple[Published, Variant]]) -> list[Row]:
     """Studies whose runs were made alike, and how; no rows where all were."""
     groups: dict[tuple[str, ...], dict[str, None]] = {}
-    keys = [
-        key for key in (*DECISIVE, AT_ONCE) if key not in ("data", "device")
-    ]  # a study's own; in accelerator
+    left_out = ("data", "device")  # a study's own; said by the accelerator
+    keys = [key for key in (*DECISIVE, AT_ONCE) if key not in left_out]
     for one, variant in shown:
         for record in variant.finished:
             made = origin(record)
@@ -246,9 +244,7 @@ def _mixed(shown: Sequence[tuple[Published, Variant]]) -> list[Row]:
 
 def _claims(one: Published, variant: Variant) -> list[Claim]:
     """What was published of a variant's recipe."""
-    references: list[Reference] = [
-        reference for reference in one.study.references.values() if reference.variant in (None, variant.name)
-    ]
+    references = [reference for reference in one.study.references.values() if reference.is_of(variant.name)]
     return [claim for reference in references for claim in claims(reference)]
 
 

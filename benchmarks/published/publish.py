@@ -17,7 +17,7 @@ from benchmarks.published.web import web_figure
 from harness.config import Study
 from harness.errors import RunError
 from harness.report.results import Results, Run, read_results
-from harness.store import StudyFolder, atomic_write, canonical, first_difference, read_record
+from harness.store import WEIGHTS, StudyFolder, atomic_write, canonical, first_difference, read_record
 from harness.study_file import builtin_studies, load_study
 
 # Bytes of a study's files. A study may take 400 KB in git, and all of the tree 6 MB: tests/test_published.py.
@@ -190,7 +190,7 @@ def _keep_gradcam(new: Path, old: Path) -> None:
         return
     weights = [
         {
-            record["files"]["model.safetensors"]
+            record["files"][WEIGHTS]
             for file in sorted(folder.glob("runs/*.json"))
             for record in read_records(file)
             if record["status"] == "finished"
@@ -245,7 +245,6 @@ def _shrink(folder: Path) -> list[str]:
 
 def repaired(report: str, folder: Path) -> str:
     """report.md for this folder: figures by their new names; what is not in it is not mentioned."""
-    report = report.replace("`runs/<variant>/seed-<n>/run.json`", "`runs/<variant>.json`")
     report = report.replace("runs/<variant>/seed-<n>/run.json", "runs/<variant>.json")
     blocks = report.split("\n\n")
     kept: list[str] = []

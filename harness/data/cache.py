@@ -80,9 +80,8 @@ def cached(
     return split
 
 
-_hashed: dict[
-    tuple[str, int, int, int], str
-] = {}  # in this process: a split's test names its train files too
+# In this process, where a test split's entry names the train split's files too.
+_hashed: dict[tuple[str, int, int, int], str] = {}
 
 
 def _content(file: Path, about: os.stat_result) -> str:

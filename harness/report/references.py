@@ -67,7 +67,7 @@ def hold_references(study: Study, summaries: list[VariantSummary]) -> list[Varia
         )
         for name, reference in study.references.items()
         for summary in summaries
-        if summary.accuracies and reference.variant in (None, summary.variant)
+        if summary.accuracies and reference.is_of(summary.variant)
         for claim in claims(reference)
     ]
 
