@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from harness.device import (
 from harness.errors import RunError
 from harness.models import MODELS, build_model
 from harness.models.imported import source_digest
+from harness.models.outputs import logits_of
 from harness.seeding import generators_restored, global_seed
 from harness.store import RunFolder, digest, read_record, write_record
 
@@ -77,6 +78,12 @@ def usual_format(device: str) -> str:
     return str(memory_format(device)).removeprefix("torch.")
 
 
+def format_on_cpu(record: Mapping[str, Any]) -> torch.memory_format:
+    """Return the memory format in which a run's network works on the CPU; not every network takes both."""
+    layout: torch.memory_format = getattr(torch, record["identity"].get("memory_format", usual_format("cpu")))
+    return layout
+
+
 def choose_compute(
     recipe: Recipe,
     outline: Outline,
@@ -106,6 +113,8 @@ def choose_compute(
         precision, layout, reason = _fastest_on_cpu(recipe, outline, classes)
     else:
         precision, layout, reason = resolve_precision("auto", device), usual_format(device), ""
+    if begun is None and layout == "channels_last" and recipe.model.name not in MODELS:
+        layout = _usable_format(recipe, outline, classes)
     if recipe.compile != "auto":
         return Compute(precision, layout, recipe.compile, reason)
     if begun is not None:
@@ -141,6 +150,15 @@ def can_compile(device: str) -> bool:
     return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
+def _usable_format(recipe: Recipe, outline: Outline, classes: int) -> str:
+    """Return the first memory format in which a user's network takes a step: ``view`` may not bear both."""
+    for layout in FORMATS:
+        with suppress(Exception):
+            TimedStep(recipe, outline, classes)("float32", layout)
+            return layout
+    return FORMATS[0]  # its rehearsal says why
+
+
 def _fastest_on_cpu(recipe: Recipe, outline: Outline, classes: int) -> tuple[str, str, str]:
     """Return precision, memory format, and the times that decided, timed now or before on this machine."""
     default = resolve_precision("auto", "cpu")
@@ -152,15 +170,15 @@ def _fastest_on_cpu(recipe: Recipe, outline: Outline, classes: int) -> tuple[str
     if seconds is None:
         try:
             seconds = _time_ways(recipe, outline, classes, ways)
-        except Exception:  # a network of one's own may fail here: its first training step reports the error
+        except Exception:  # a network of one's own may fail in every way: its rehearsal says why
             return default, usual_format("cpu"), ""
         _keep(recipe, outline, ways, seconds)
     best = ways[0]
     for way in ways[1:]:
         if seconds[way] * FORMAT_MARGIN < seconds[best]:
             best = way
-    fastest = [min(seconds[way] for way in ways if way[0] == precision) for precision in precisions]
-    times = ", ".join(f"{name} {1000 * each:.0f} ms" for name, each in zip(precisions, fastest, strict=True))
+    fastest = {name: min(seconds[way] for way in ways if way[0] == name) for name in precisions}
+    times = ", ".join(f"{name} {1000 * each:.0f} ms" for name, each in fastest.items() if math.isfinite(each))
     return *best, f"timed with one thread: {times} a step" if len(precisions) > 1 else ""
 
 
@@ -169,16 +187,27 @@ def _time_ways(
 ) -> dict[tuple[str, str], float]:
     """Return the seconds of a training step in each way, the shortest of a few that take turns.
 
-    By one thread: threads that wait for each other on a busy machine would measure that.
+    By one thread: threads that wait for each other on a busy machine would measure that. A way in which a
+    user's network fails takes infinitely long.
+
+    Raises:
+        Exception: what the network raises where it fails in every way.
     """
     prepare("cpu", torch.get_num_threads())
     step = TimedStep(recipe, outline, classes)
+    first = dict.fromkeys(ways, math.inf)
     with one_thread():
-        first = [step(*way) for way in ways]  # warms up; a network that is so slow needs no more
-        steps = TIMED_STEPS if sum(first) < LONGEST_ROUND else 0
-        rounds = [[step(*way) for way in ways] for _ in range(steps)]
+        for way in ways:  # warms up; a network that is slow needs no more
+            try:
+                first[way] = step(*way)
+            except Exception:
+                if way == ways[-1] and math.isinf(min(first.values())):
+                    raise
+        working = [way for way in ways if math.isfinite(first[way])]
+        steps = TIMED_STEPS if sum(first[way] for way in working) < LONGEST_ROUND else 0
+        rounds = [{way: step(*way) for way in working} for _ in range(steps)]
     release_memory("cpu")
-    return dict(zip(ways, map(min, *rounds) if rounds else first, strict=True))
+    return {way: min((each[way] for each in rounds if way in each), default=first[way]) for way in ways}
 
 
 class TimedStep:
@@ -188,7 +217,9 @@ class TimedStep:
         images = max(4, int(FLOPS_A_STEP / outline.flops_per_image))
         images = min(recipe.data.batch_size, images)
         with global_seed(0, "timing"):
-            self.model = build_model(recipe.model.name, recipe.model.options, classes).train()
+            self.model = build_model(
+                recipe.model.name, recipe.model.options, classes, outline.image_shape
+            ).train()
             self.images = torch.randn(images, *outline.image_shape)
             self.labels = torch.randint(classes, (images,))
 
@@ -200,7 +231,7 @@ class TimedStep:
         with generators_restored():  # dropout draws
             started = time.perf_counter()
             with autocast("cpu", precision):
-                loss = F.cross_entropy(self.model(images).float(), self.labels)
+                loss = F.cross_entropy(logits_of(self.model(images))[0].float(), self.labels)
             loss.backward()  # type: ignore[no-untyped-call]
             seconds = time.perf_counter() - started
         self.model.zero_grad()
@@ -227,8 +258,8 @@ def _kept(
     """Return what was timed on this machine before; None where there is nothing, or it is damaged."""
     with suppress(RunError, LookupError, TypeError, ValueError):
         record = read_record(_entry(recipe, outline, ways)) or {}
-        seconds = [float(value) for value in record["seconds"]]
-        if all(0 < value < math.inf for value in seconds):
+        seconds = [math.inf if value is None else float(value) for value in record["seconds"]]
+        if all(value > 0 for value in seconds):
             return dict(zip(ways, seconds, strict=True))
     return None
 
@@ -237,4 +268,5 @@ def _keep(
     recipe: Recipe, outline: Outline, ways: list[tuple[str, str]], seconds: dict[tuple[str, str], float]
 ) -> None:
     with suppress(RunError):  # a cache that cannot be written is no error
-        write_record(_entry(recipe, outline, ways), {"ways": ways, "seconds": [seconds[way] for way in ways]})
+        taken = [seconds[way] if math.isfinite(seconds[way]) else None for way in ways]
+        write_record(_entry(recipe, outline, ways), {"ways": ways, "seconds": taken})

@@ -137,6 +137,8 @@ class DataConfig(Strict):
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
     """Images a step; an epoch's last batch may be smaller."""
+    drop_last: bool = False
+    """Leave an epoch's smaller last batch out; its images are others in each epoch."""
     holdout: Count | None = None
     """Train images set aside and evaluated on instead of the test split, which then stays closed."""
     train_limit: Count | None = None

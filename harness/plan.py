@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.config import Constant, Recipe, Study
 from harness.data.arrays import Data
 from harness.errors import StudyError
-from harness.schedule import Rates, lr_milestones
-from harness.schema import suggest
-from harness.seeding import generators_restored, global_seed
+from harness.schedule import Rates, count_steps, lr_milestones
+from harness.schema import one_line, suggest
+from harness.seeding import generators_restored
 from harness.store import RunFolder, StudyFolder, digest
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.compute import Compute
     from harness.models.summary import LayerRow
 
+Measured = TypeVar("Measured")
 LARGEST_IMAGE = 1024  # pixels of a side; as large as data.image_size may be
 
 
@@ -35,6 +36,7 @@ class Variant:
         compute: precision, memory format, compiled or not.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
+        resumes: whether a checkpoint holds all that its network keeps.
     """
 
     study: str
@@ -50,6 +52,7 @@ class Variant:
     digest: str
     outline: Outline
     devices: int = 1
+    resumes: bool = True
 
     @property
     def precision(self) -> str:
@@ -58,8 +61,28 @@ class Variant:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches an epoch, the last, smaller one included."""
+        """Return the batches of an epoch."""
         return self.outline.steps_per_epoch
+
+    @property
+    def last_batch(self) -> int:
+        """Return how many images an epoch's last batch has."""
+        return self.images_an_epoch - (self.steps_per_epoch - 1) * self.recipe.data.batch_size
+
+    @property
+    def images_an_epoch(self) -> int:
+        """Return how many images an epoch trains on."""
+        data = self.recipe.data
+        return self.steps_per_epoch * data.batch_size if data.drop_last else self.train_images
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Return what makes the network anew; it is kept with its weights."""
+        return {
+            "model": {"name": self.recipe.model.name, **self.recipe.model.options},
+            "classes": list(self.classes),
+            "image_shape": list(self.outline.image_shape),
+        }
 
 
 @dataclass(frozen=True)
@@ -139,7 +162,8 @@ def check_recipe(study: Study, name: str) -> None:
     check_transforms(recipe.augment.train, f"{where}: augment.train")
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
-    optimizer = create_optimizer(recipe.optimizer, _network(recipe, classes=2), where)
+    network = _measured(recipe, 2, None, where, lambda model: model)
+    optimizer = create_optimizer(recipe.optimizer, network, where)
     scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
     check_step(recipe.optimizer, where, scheduled=scheduled)
     cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
@@ -149,21 +173,31 @@ def check_recipe(study: Study, name: str) -> None:
         )
 
 
-def _network(recipe: Recipe, classes: int) -> nn.Module:
-    """A recipe's network, without its weights where it can be so made: they may be larger than the memory."""
-    import torch
+def _measured(
+    recipe: Recipe,
+    classes: int,
+    image_shape: Sequence[int] | None,
+    where: str,
+    measure: Callable[[nn.Module], Measured],
+) -> Measured:
+    """What a measure finds in a recipe's network.
 
-    from harness.models import build_model
+    Raises:
+        StudyError: whatever a user's network raises, in one line.
+    """
+    from harness.models.summary import measure_network
 
+    name = recipe.model.name
     try:
-        with torch.device("meta"):
-            return build_model(recipe.model.name, recipe.model.options, classes)
-    except (
-        RuntimeError,
-        NotImplementedError,
-    ):  # a user's network may look at its weights while it is made
-        with global_seed(0, "plan"):
-            return build_model(recipe.model.name, recipe.model.options, classes)
+        return measure_network(name, recipe.model.options, classes, image_shape, measure)
+    except StudyError as error:
+        text = str(error)
+        raise StudyError(text if text.startswith(where) else f"{where}: {text}") from None
+    except Exception as error:
+        given = f", given images (N, {', '.join(map(str, image_shape))})" if image_shape else ""
+        raise StudyError(
+            f"{where}: model.name: {name}{given}: {type(error).__name__}: {one_line(error, 200)}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -209,16 +243,25 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
         raise StudyError(f"{where}: augment: images of {train} pixels leave nothing to pool; 8 is the least")
     if max(train) > LARGEST_IMAGE:
         raise StudyError(f"{where}: augment: images of {train} pixels; {LARGEST_IMAGE} is the most")
-    model = _network(recipe, classes)
-    _check_layers(recipe, model, where)
     image_shape = (3, *train)
-    layers = tuple(summarise(model, image_shape))
-    steps = -(-images // recipe.data.batch_size)
+
+    def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int]:
+        _check_layers(recipe.attribution.layers, model, image_shape, where)
+        layers = tuple(summarise(model, image_shape))
+        return layers, count_parameters(model), flops_per_image(model, image_shape)
+
+    layers, parameters, flops = _measured(recipe, classes, image_shape, where, measure)
+    steps = count_steps(images, recipe.data.batch_size, recipe.data.drop_last)
+    if not steps:
+        raise StudyError(
+            f"{where}: data.drop_last: {images} images fill no batch of {recipe.data.batch_size}; lower "
+            "data.batch_size, or leave drop_last out"
+        )
     try:  # any rates: what may be wrong with a schedule is its length
         lr_milestones(recipe.schedule, Rates(0.1, 1.0), steps)
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
-    return Outline(image_shape, steps, count_parameters(model), flops_per_image(model, image_shape), layers)
+    return Outline(image_shape, steps, parameters, flops, layers)
 
 
 def resolve_variant(
@@ -280,7 +323,9 @@ def resolve_variant(
         identity["model_source"] = source_digest(recipe.model.name)
     if devices > 1:  # else the digest of a run from before there was this choice
         identity["devices"] = devices
-        smallest = images % recipe.data.batch_size or recipe.data.batch_size
+        smallest = min(images, recipe.data.batch_size)
+        if not recipe.data.drop_last:
+            smallest = images % recipe.data.batch_size or smallest
         if smallest < 2 * devices:
             raise StudyError(
                 f"{_where(study, name)}: --devices {devices}: the last batch has {smallest} images; "
@@ -326,13 +371,26 @@ def _where(study: Study, name: str) -> str:
     return study.name if name == "base" else f"{study.name}: variants.{name}"
 
 
-def _check_layers(recipe: Recipe, model: Any, where: str) -> None:
+def _check_layers(
+    layers: Sequence[str], model: nn.Module, image_shape: tuple[int, int, int], where: str
+) -> None:
+    from harness.report.attribution.maps import outputs_on_zeros
+
     known = dict(model.named_modules())
-    for layer in recipe.attribution.layers:
+    stages = ", ".join(name for name, _ in model.named_children())
+    for layer in layers:
         if layer not in known or not layer:
-            stages = ", ".join(name for name, _ in model.named_children())
             raise StudyError(
                 f"{where}: attribution.layers: the model has no layer {layer!r} (its stages: {stages})"
+            )
+    outputs = (
+        outputs_on_zeros(model, {layer: known[layer] for layer in layers}, image_shape) if layers else {}
+    )
+    for layer in layers:
+        if getattr(outputs.get(layer), "ndim", 0) != 4:
+            raise StudyError(
+                f"{where}: attribution.layers: layer {layer!r} gives no map (N, C, h, w) for Grad-CAM "
+                f"(the model's stages: {stages})"
             )
 
 
@@ -344,6 +402,8 @@ def _deciding(
     whole = recipe.model_dump(mode="json", exclude=left_out)
     if compute.compiled:  # else the digest of a run from before there was this choice
         whole["compile"] = True
+    if not recipe.data.drop_last:  # as before there was this choice
+        del whole["data"]["drop_last"]
     del whole["data"]["path"]  # where the images lie; what they are is in the data's checksum
     whole["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:

@@ -16,6 +16,7 @@ from harness.errors import DataError, RunError
 from harness.store import RunFolder, StudyFolder, atomic_write
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -29,8 +30,9 @@ class Predictor:
         classes: the names, by label.
         transforms: the resolved pipeline that test images went through.
         image_size: (height, width) of images before it.
-        layers: those that the study explains.
+        layers: those that the study explains; else the network's stages; none where it has no maps.
         metadata: what the weights' file says of its network.
+        memory_format: of the images that it is fed.
     """
 
     model: nn.Module
@@ -39,6 +41,7 @@ class Predictor:
     image_size: tuple[int, int]
     layers: tuple[str, ...]
     metadata: dict[str, Any]
+    memory_format: torch.memory_format
 
     def read(self, path: str | Path) -> NDArray[np.uint8]:
         """An image file as the network's data was: RGB, (height, width, 3), resized if it has another size.
@@ -88,6 +91,8 @@ class Predictor:
         from harness.report.attribution.maps import layer_maps
         from harness.report.galleries import overlay
 
+        if layer is None and not self.layers:
+            raise RunError("Grad-CAM: no layer of this network gives a map")
         inputs = self.prepare(images)
         (maps,) = layer_maps(self.model, [layer or self.layers[-1]], inputs, list(targets))
         seen = denormalise(inputs, self.transforms)
@@ -105,7 +110,8 @@ class Predictor:
 
         labels = np.zeros(len(images), np.int64)
         split = split_of(np.ascontiguousarray(images), labels, self.classes, where="the images")
-        return [batch for batch, _ in Batches(split, self.transforms, 500, seed=0, shuffle=False)]
+        batches = Batches(split, self.transforms, 500, seed=0, shuffle=False)
+        return [images.contiguous(memory_format=self.memory_format) for images, _ in batches]
 
 
 def load(run: str | Path) -> Predictor:
@@ -114,6 +120,7 @@ def load(run: str | Path) -> Predictor:
     Raises:
         RunError: there is no finished run, or its files are damaged.
     """
+    from harness.compute import format_on_cpu
     from harness.models.weights import load_weights
 
     record = _folder(Path(run)).verify()
@@ -125,9 +132,19 @@ def load(run: str | Path) -> Predictor:
         classes=tuple(metadata["classes"]),
         transforms=record["recipe"]["augment"]["test"],
         image_size=(height, width),
-        layers=tuple(record["recipe"]["attribution"]["layers"]),
+        layers=tuple(record["recipe"]["attribution"]["layers"]) or _stages(model, metadata["image_shape"]),
         metadata=metadata,
+        memory_format=format_on_cpu(record),
     )
+
+
+def _stages(model: nn.Module, image_shape: Sequence[int]) -> tuple[str, ...]:
+    from harness.report.attribution.maps import stages
+
+    try:
+        return tuple(stages(model, image_shape))
+    except RunError:
+        return ()
 
 
 def _folder(path: Path) -> RunFolder:

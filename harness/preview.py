@@ -19,6 +19,7 @@ from harness.plan import Outline, Variant, check_recipe, choose_variants, outlin
 from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
 from harness.store import StudyFolder
 from harness.training.range_test import stored_rates
+from harness.training.rehearsal import rehearse
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,17 @@ def _look(preview: Preview, name: str) -> _Known:
     facts: Outline | None = None
     check_recipe(study, name)
     try:
+        data = preview.load_data(recipe)
         variant = resolve_variant(
             study,
             name,
-            preview.load_data(recipe),
+            data,
             device=preview.device,
             devices=preview.devices,
             folder=preview.folder,
         )
         facts = variant.outline
+        rehearse(variant, data)
     except DataError:
         known = FACTS.get(recipe.data.source)
         if known is not None:

@@ -48,6 +48,11 @@ def resolve_rates(schedule: Triangle | OneCycle | Constant, found: Rates | None)
     return Rates(choose(schedule.lr_min, "lr_min"), lr_max)
 
 
+def count_steps(images: int, batch_size: int, drop_last: bool) -> int:
+    """Count the batches of an epoch; a smaller last one is left out or not."""
+    return images // batch_size if drop_last else -(-images // batch_size)
+
+
 def lr_milestones(schedule: Triangle | OneCycle | Constant, rates: Rates, steps_per_epoch: int) -> Milestones:
     """Corners of the learning rate.
 

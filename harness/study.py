@@ -92,7 +92,7 @@ class Images:
         from harness.data import default_root, load_data
 
         config = recipe.data
-        key = config.model_dump_json(exclude={"batch_size"})
+        key = config.model_dump_json(exclude={"batch_size", "drop_last"})
         if key not in self.loaded:
             self.loaded[key] = load_data(
                 config.source,
@@ -396,8 +396,8 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
             status = max(status, _export(study, folder, variants, options))
         return status
     plans = [_plan(study, folder, images, options) for study, folder in zip(studies, folders, strict=True)]
+    plans = [check_plan(plan, images, speak) for plan in plans]
     for plan in plans:
-        check_plan(plan)
         check_folders(plan, force=options["force"], say=speak)
     for plan in plans:
         status = max(status, _carry_out(plan, images, options, speak))
@@ -425,7 +425,7 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
 
     def execute_some(study: Study, names: list[str]) -> int:
         some = _plan(study, plan.folder, images, {**options, "variants": names})
-        check_plan(some)
+        some = check_plan(some, images, speak)
         check_folders(some, force=options["force"], say=speak)
         return execute(some)
 

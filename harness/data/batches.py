@@ -19,6 +19,7 @@ from harness.data.arrays import Split
 from harness.data.augment import reference_pipeline, seed_pipeline
 from harness.data.batched import Parameters, TensorPipeline, tensor_pipeline
 from harness.device import one_thread, send
+from harness.schedule import count_steps
 from harness.seeding import derive_seed, generator
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _resident: WeakValueDictionary[tuple[str, str, str], Tensor] = WeakValueDictiona
 
 
 class Batches:
-    """Iterable over the batches of one epoch; the last, smaller batch is kept.
+    """Iterable over the batches of one epoch.
 
     Batches are float32 ``(B, 3, H, W)`` in channels_last memory and int64 ``(B,)``, on the device. No global
     random state is read or changed, and neither the device nor the number of workers changes a batch.
@@ -45,6 +46,7 @@ class Batches:
         seed: the run's.
         purpose: keeps the draws of different uses of one seed apart.
         shuffle: whether each epoch has an order of its own; else file order.
+        drop_last: leave the last batch out where it is smaller.
         device: where the batches are wanted. On CUDA the split is moved there once and augmented there.
         workers: processes for pipelines that only Albumentations can run.
         reference: run Albumentations even where tensors would do.
@@ -63,6 +65,7 @@ class Batches:
         seed: int,
         purpose: str = "train",
         shuffle: bool,
+        drop_last: bool = False,
         device: str | torch.device = "cpu",
         workers: int = 0,
         reference: bool = False,
@@ -74,6 +77,7 @@ class Batches:
         self._seed = seed
         self._purpose = purpose
         self._shuffle = shuffle
+        self._drop_last = drop_last
         self._device = torch.device(device)
         self._workers = workers
         self._part = part
@@ -91,7 +95,7 @@ class Batches:
         self._at_once = max(1, AUGMENTED_BYTES // of_a_batch) if home.type == "cuda" else 1
 
     def __len__(self) -> int:
-        return -(-len(self._split) // self._batch_size)
+        return count_steps(len(self._split), self._batch_size, self._drop_last)
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration is of, counted from 1."""
@@ -119,7 +123,7 @@ class Batches:
             order = torch.randperm(len(self._split), generator=draws)
         else:
             order = torch.arange(len(self._split))
-        return torch.split(order, self._batch_size)
+        return torch.split(order, self._batch_size)[: len(self)]
 
     def _drawn(self, epoch: int, first: int) -> _Draws:
         """The draws of a block of batches, where the images are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.config import Recipe
@@ -12,7 +12,7 @@ from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
 from harness.locks import locked
 from harness.plan import Plan, Variant
-from harness.schedule import Rates, lr_milestones, resolve_rates
+from harness.schedule import Rates, resolve_rates
 from harness.store import RunFolder, StudyFolder, first_difference, write_record
 from harness.trackers import Guarded
 from harness.training.progress import Say
@@ -39,17 +39,27 @@ class Job:
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
 
 
-def check_plan(plan: Plan) -> None:
-    """Refuse before any work what would otherwise show at a run's first step.
+def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Plan:
+    """Try before any work what would otherwise fail in a run, or at its end.
+
+    Returns:
+        the plan, whose variants know whether their runs can go on from a checkpoint.
 
     Raises:
-        StudyError: a schedule that cannot be stepped.
+        StudyError: what would fail.
     """
+    from harness.training.rehearsal import rehearse
+
+    variants = []
     for variant in plan.variants:
-        try:
-            lr_milestones(variant.recipe.schedule, Rates(1.0, 1.0), variant.steps_per_epoch)
-        except StudyError as error:
-            raise StudyError(f"{plan.study.name}: {variant.name}: {error}") from None
+        lost = rehearse(variant, load_data(variant.recipe))
+        if lost:
+            say(
+                f"{plan.study.name}/{variant.name}  warning: without checkpoints, a killed run begins anew: "
+                f"{variant.recipe.model.name}: {lost}"
+            )
+        variants.append(replace(variant, resumes=not lost))
+    return replace(plan, variants=tuple(variants))
 
 
 def check_folders(plan: Plan, *, force: bool, say: Say) -> None:

@@ -7,12 +7,15 @@ A name with a colon is the import path of a user's own, and installed packages m
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
 from harness.schema import suggest, validate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
 # name -> "module:options"; the options are a strict schema with a `build(classes)` method.
@@ -39,7 +42,27 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
     return validate(getattr(import_module(module), attribute), options, where, prefix="model")
 
 
-def build_model(name: str, options: dict[str, Any], classes: int) -> nn.Module:
-    """A network with weights freshly drawn from torch's global generator."""
+def build_model(
+    name: str, options: dict[str, Any], classes: int, image_shape: Sequence[int] | None = None
+) -> nn.Module:
+    """Make a network in float32, with weights freshly drawn from the global generators.
+
+    Args:
+        image_shape: (3, H, W). Lazy layers learn their sizes from it; without it they stay lazy.
+
+    Raises:
+        StudyError: unknown model or option, or what a user's own network raises.
+    """
+    import torch
+    from torch.nn.parameter import is_lazy
+
     model: nn.Module = model_options(name, options).build(classes)
+    if image_shape is not None and any(map(is_lazy, chain(model.parameters(), model.buffers()))):
+        modes = {module: module.training for module in model.modules()}
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, *image_shape))
+        for module, mode in modes.items():
+            module.training = mode
+    if any(each.dtype in (torch.float16, torch.bfloat16, torch.float64) for each in model.parameters()):
+        model = model.float()  # the study's precision says what is computed in
     return model

@@ -33,11 +33,17 @@ class Imported:
         """The network.
 
         Raises:
-            StudyError: what was made is none.
+            StudyError: it raises, or what it makes is no network.
         """
         from torch import nn
 
-        model = self.make(classes, **self.options)
+        try:
+            model = self.make(classes, **self.options)
+        except Exception as error:  # whatever another's code raises
+            raise StudyError(
+                f"model.name: {self.name}, called with {classes} classes and {self.options}: "
+                f"{type(error).__name__}: {one_line(error, 200)}"
+            ) from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model.name: {self.name} gives {type(model).__name__}, not a torch.nn.Module")
         return model

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from harness.models import build_model
+from harness.models.outputs import logits_of
+from harness.seeding import global_seed
+
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,30 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def measure_network(
+    name: str,
+    options: dict[str, Any],
+    classes: int,
+    image_shape: Sequence[int] | None,
+    measure: Callable[[nn.Module], Measured],
+) -> Measured:
+    """Measure a network of this kind, without weights where it can be done: they may not fit into memory.
+
+    Args:
+        measure: is given a network to throw away, on torch's ``meta`` device or on the CPU.
+
+    Raises:
+        StudyError: the network cannot be built.
+        Exception: what the network raises.
+    """
+    try:
+        with torch.device("meta"):
+            return measure(build_model(name, options, classes, image_shape))
+    except Exception:  # a user's network may look at its weights, or at what it computes
+        with global_seed(0, "measure"):
+            return measure(build_model(name, options, classes, image_shape))
+
+
 def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[LayerRow]:
     """A row for every leaf layer in the order of execution.
 
@@ -37,12 +69,13 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
     rows: list[LayerRow] = []
     hooks = []
 
-    def record(name: str, module: nn.Module, output: Tensor) -> None:
+    def record(name: str, module: nn.Module, output: Any) -> None:
         parameters = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        first = next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), None)  # of an LSTM's
         rows.append(
             LayerRow(
                 name,
-                tuple(output.shape[1:]),
+                () if first is None else tuple(first.shape[1:]),
                 sum(p.numel() for p in parameters),
                 sum(p.numel() * p.element_size() for p in parameters),
             )
@@ -65,11 +98,13 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
     return rows
 
 
-def flops_per_image(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter."""
+def flops_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
+    """Count forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter.
+
+    The network takes a training step's passes: its statistics and gradients are other ones afterwards.
+    """
     batch = 2  # batch norm in training mode wants more than one value a channel, even on a 1x1 map
-    model = copy.deepcopy(model).to("meta")
-    images = torch.zeros(batch, *image_shape, device="meta")
+    images = torch.zeros(batch, *image_shape, device=next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter:
-        model(images).sum().backward()
+        torch.stack([logits.sum() for logits in logits_of(model(images))]).sum().backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // batch

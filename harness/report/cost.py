@@ -62,15 +62,17 @@ def flops(run: Run) -> int | None:
 
 @cache
 def _flops_per_image(model: str, classes: int, image_shape: tuple[int, int, int]) -> int | None:
-    import torch
-
-    from harness.models import build_model
-    from harness.models.summary import flops_per_image
+    from harness.models.summary import flops_per_image, measure_network
 
     options = json.loads(model)
     try:
-        with torch.device("meta"):  # shapes only
-            return flops_per_image(build_model(options.pop("name"), options, classes), image_shape)
+        return measure_network(
+            options.pop("name"),
+            options,
+            classes,
+            image_shape,
+            lambda network: flops_per_image(network, image_shape),
+        )
     except HarnessError:  # a network of someone's package that is not installed here
         return None
 

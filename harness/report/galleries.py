@@ -147,6 +147,7 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
     Raises:
         RunError: the weights cannot be loaded, or a layer does not fit.
     """
+    from harness.compute import format_on_cpu
     from harness.data.batches import Batches, denormalise
     from harness.models.weights import load_weights
     from harness.report.attribution.maps import layer_maps, stages
@@ -158,6 +159,7 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
     pipeline, indices = run.recipe["augment"]["test"], choice.indices
     subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)
     inputs, _ = next(iter(Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")))
+    inputs = inputs.contiguous(memory_format=format_on_cpu(run.record))
     return Explanation(
         layers,
         denormalise(inputs, pipeline),

@@ -20,6 +20,7 @@ from harness.errors import RunError
 from harness.files import open_regular
 from harness.report import statistics
 from harness.report.columns import columns
+from harness.schedule import count_steps
 from harness.schema import one_line
 from harness.store import RunFolder, StudyFolder, read_record, sha256_file
 
@@ -130,8 +131,9 @@ class Run:
         if (epoch := next(reached, None)) is None:
             return None
         images = (self.record["provenance"].get("data") or {}).get("train_images")
-        batch = (self.recipe.get("data") or {}).get("batch_size")
-        steps = epoch * math.ceil(images / batch) if images and batch else None
+        data = self.recipe.get("data") or {}
+        batch, drop_last = data.get("batch_size"), data.get("drop_last", False)
+        steps = epoch * count_steps(images, batch, drop_last) if images and batch else None
         return Arrival(epoch, steps, math.fsum(row["train_seconds"] or 0.0 for row in self.history[:epoch]))
 
     @cached_property

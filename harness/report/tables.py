@@ -259,16 +259,17 @@ def model_rows(results: Results) -> list[list[Any]]:
 
 
 def _summarise_model(run: Run) -> list[list[Any]]:
-    import torch
+    from harness.models.summary import measure_network, summarise
 
-    from harness.models import build_model
-    from harness.models.summary import summarise
-
-    options = dict(run.recipe["model"])
+    options, shape = dict(run.recipe["model"]), tuple(run.record["image_shape"])
     try:
-        with torch.device("meta"):  # shapes only: no time, no memory and no random numbers
-            model = build_model(options.pop("name"), options, len(run.classes))
-            layers = summarise(model, tuple(run.record["image_shape"]))
+        layers = measure_network(
+            options.pop("name"),
+            options,
+            len(run.classes),
+            shape,
+            lambda network: summarise(network, shape),
+        )
     except HarnessError:  # a network of someone's package that is not installed here
         return []
     return [[row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes] for row in layers]

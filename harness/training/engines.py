@@ -18,9 +18,11 @@ from torch.optim import Optimizer
 from harness.config import Loss as LossConfig
 from harness.device import autocast, release_memory
 from harness.errors import StudyError
+from harness.models.outputs import logits_of
 from harness.schedule import Milestones
 from harness.training.group import gather, share
 
+AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss: Szegedy et al., "Going Deeper with Convolutions" (2015)
 RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -38,6 +40,8 @@ def create_trainer(
 ) -> Engine:
     """An engine whose step is forward, backward, optimizer step, and nothing else.
 
+    Where a network gives auxiliary logits too, their cross-entropy counts with ``AUXILIARY_WEIGHT``.
+
     Its batches are (images (N, 3, H, W), labels (N,)) on the device; its output is a dict of the batch's mean
     ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all detached and still on the device.
     ``trainer.state.metrics`` has the epoch's ``loss`` and ``accuracy``, over the batches as trained on.
@@ -51,8 +55,10 @@ def create_trainer(
             model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
-            logits = model(images).float()
+            logits, *auxiliary = [each.float() for each in logits_of(model(images))]
             value = loss(logits, labels)
+            for other in auxiliary:
+                value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
         scaler.scale(value * share(len(labels), device)).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()

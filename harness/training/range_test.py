@@ -114,7 +114,9 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
     recipe, device = variant.recipe, variant.device
     prepare(device, threads)
     with global_seed(settings.seed, "range_test/initialisation"):
-        model = build_model(recipe.model.name, recipe.model.options, len(variant.classes))
+        model = build_model(
+            recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
+        )
     memory_format = getattr(torch, variant.compute.memory_format)
     model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
@@ -135,6 +137,7 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
         seed=settings.seed,
         purpose="range_test",
         shuffle=True,
+        drop_last=recipe.data.drop_last,
         device=device,
     )
     with global_seed(settings.seed, "range_test/dropout"):

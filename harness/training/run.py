@@ -23,7 +23,8 @@ from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import computed_by, loading_workers, prepare, synchronize
 from harness.errors import RunError
-from harness.models import build_model
+from harness.models import MODELS, build_model
+from harness.models.outside import OutsideState
 from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
@@ -194,7 +195,9 @@ def _train(
     recipe, seed, device = variant.recipe, folder.seed, variant.device
     epochs = recipe.schedule.epochs
     with global_seed(seed, "initialisation"):
-        model = build_model(recipe.model.name, recipe.model.options, len(variant.classes))
+        model = build_model(
+            recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
+        )
     memory_format = getattr(torch, variant.compute.memory_format)
     model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
@@ -212,6 +215,7 @@ def _train(
         recipe.data.batch_size,
         seed=seed,
         shuffle=True,
+        drop_last=recipe.data.drop_last,
         device=device,
         workers=loading_workers(device),
         part=part,
@@ -266,10 +270,10 @@ def _train(
             "test_accuracy": accuracy_from_logits(logits, labels),
             "train_seconds": trained - clock["started"],
             "eval_seconds": evaluated - trained,
-            "images_per_second": variant.train_images / (trained - clock["started"]),
+            "images_per_second": variant.images_an_epoch / (trained - clock["started"]),
         }
         if not math.isfinite(row["test_loss"]):
-            raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, "test loss")
+            raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, evaluated=True)
         log.rows.append(row)
         if (now := log.count_runs()) is not None:
             log.runs_at_once.append(now)
@@ -279,7 +283,7 @@ def _train(
             writer.write(lambda: atomic_write(folder.path / "history.csv", history))
         say(epoch_line(folder.name, epochs, row))
 
-    state = {
+    state: dict[str, Any] = {
         "trainer": trainer,
         "model": model,
         "optimizer": optimizer,
@@ -287,10 +291,12 @@ def _train(
         "log": log,
         **schedules,
     }
+    if recipe.model.name not in MODELS:
+        state["outside"] = OutsideState(model)
     # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
     owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
     writer = Writer(beside=device != "cpu")
-    if group.leads():
+    if group.leads() and variant.resumes:
         attach_checkpoint(trainer, state, folder.checkpoint_file, owner, writer)
     try:
         if load_checkpoint(folder.checkpoint_file, state, owner):
@@ -333,12 +339,7 @@ def _write_artefacts(
     archive = io.BytesIO()
     np.savez(archive, logits=logits, labels=labels)
     atomic_write(folder.path / "predictions.npz", archive.getvalue())
-    metadata = {
-        "model": {"name": variant.recipe.model.name, **variant.recipe.model.options},
-        "classes": list(variant.classes),
-        "image_shape": list(variant.outline.image_shape),
-    }
-    atomic_write(folder.weights_file, weights_bytes(model, metadata))
+    atomic_write(folder.weights_file, weights_bytes(model, variant.network))
     atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
     steps = [
         {

@@ -57,7 +57,8 @@ def test_every_process_writes_the_same_bytes() -> None:
     code = (
         "import hashlib, torch; from harness.models.weights import weights_bytes; "
         "model = torch.nn.Linear(2, 2); torch.nn.init.ones_(model.weight); torch.nn.init.ones_(model.bias); "
-        "keys = {key: key for key in ('model', 'classes', 'image_shape', 'a', 'b', 'c')}; "
+        "keys = {key: key for key in ('classes', 'image_shape', 'a', 'b', 'c')}; "
+        "keys['model'] = {'name': 'resnet18'}; "
         "print(hashlib.sha256(weights_bytes(model, keys)).hexdigest())"
     )
     found = {

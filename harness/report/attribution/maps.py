@@ -107,19 +107,22 @@ def enlarge(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.fl
 def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
     """The top-level children with parameters whose output is a map (N, C, h, w), in the order of execution.
 
+    Where there is none, the network's last convolution.
+
     Args:
         image_shape: (3, H, W).
 
     Raises:
-        RunError: there is none.
+        RunError: there is neither.
     """
-    outputs = _children_outputs(model, image_shape)
-    found = [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
-    if not found:
-        raise RunError(
-            "no top-level layer of the network gives a map; attribution.layers can name inner ones"
-        )
-    return found
+    children = _children(model)
+    convolutions = {name: each for name, each in model.named_modules() if isinstance(each, nn.Conv2d)}
+    for modules, first in ((children, 0), (convolutions, -1)):
+        outputs = outputs_on_zeros(model, modules, image_shape)
+        found = [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
+        if found:
+            return found[first:]
+    raise RunError("no layer of the network gives a map; attribution.layers can name some")
 
 
 def blocks(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
@@ -128,11 +131,17 @@ def blocks(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
     Args:
         image_shape: (3, H, W).
     """
-    return list(_children_outputs(model, image_shape))
+    return list(outputs_on_zeros(model, _children(model), image_shape))
 
 
-def _children_outputs(model: nn.Module, image_shape: Sequence[int]) -> dict[str, Tensor]:
-    modules = {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
+def _children(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
+
+
+def outputs_on_zeros(
+    model: nn.Module, modules: Mapping[str, nn.Module], image_shape: Sequence[int]
+) -> dict[str, Tensor]:
+    """What these modules give for one black image, by name, in the order of execution."""
     device = next(model.parameters()).device
     with _frozen(model), torch.no_grad(), _outputs(modules) as found:
         model(torch.zeros(1, *image_shape, device=device))

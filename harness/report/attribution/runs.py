@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import harness
+from harness.compute import format_on_cpu
 from harness.data.arrays import Split, split_of
 from harness.data.batches import Batches
 from harness.data.cache import cached_arrays
-from harness.device import memory_format, use_threads
+from harness.device import use_threads
 from harness.errors import RunError
 from harness.models import build_model
-from harness.models.summary import flops_per_image
+from harness.models.summary import flops_per_image, measure_network
 from harness.models.weights import load_weights
 from harness.report.attribution.faithfulness import STEPS, deletion_insertion, pixel_order
 from harness.report.attribution.maps import coarse_maps, enlarge, stages
@@ -41,11 +42,12 @@ def affordable(run: Run, layers: Sequence[str]) -> int:
     """
     options = dict(run.recipe["model"])
     shape = tuple(run.record["image_shape"])
-    with torch.device("meta"):  # no weights: only shapes are needed
-        model = build_model(options.pop("name"), options, len(run.classes))
-        named = len(layers) or len(stages(model, shape))
-        forward = flops_per_image(model, shape) / 3
-    blocks = sum(any(True for _ in child.parameters()) for child in model.children())
+
+    def measure(model: nn.Module) -> tuple[int, int, float]:
+        blocks = sum(any(True for _ in child.parameters()) for child in model.children())
+        return len(layers) or len(stages(model, shape)), blocks, flops_per_image(model, shape) / 3
+
+    named, blocks, forward = measure_network(options.pop("name"), options, len(run.classes), shape, measure)
     attributed = DRAWS * blocks + 3 + MOST_SEEDS  # maps of all layers: forward, and back to the activations
     predicted = 4 * (STEPS - 1) * named  # two curves and two of random order
     found = int(BUDGET // (forward * (3 * attributed + predicted)))
@@ -191,13 +193,15 @@ def _networks(run: Run) -> tuple[nn.Module, Any]:
     def fresh(draw: int) -> nn.Module:
         options = dict(metadata["model"])
         with global_seed(draw, "randomise"):
-            return build_model(options.pop("name"), options, len(metadata["classes"]))
+            return build_model(
+                options.pop("name"), options, len(metadata["classes"]), metadata["image_shape"]
+            )
 
-    return model.to(memory_format=memory_format("cpu")), fresh  # type: ignore[call-overload]
+    return model.to(memory_format=format_on_cpu(run.record)), fresh  # type: ignore[call-overload]
 
 
 def _inputs(run: Run, split: Split) -> tuple[Tensor, list[int]]:
     """The images as the run's evaluation has them, the same for every seed, and their true classes."""
     batches = Batches(split, run.recipe["augment"]["test"], len(split), seed=0, shuffle=False)
     images, labels = next(iter(batches))
-    return images, labels.tolist()
+    return images.contiguous(memory_format=format_on_cpu(run.record)), labels.tolist()

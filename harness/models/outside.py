@@ -1,0 +1,102 @@
+"""What a network keeps outside its ``state_dict``: a counter, a cached tensor, a non-persistent buffer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_VALUES = (type(None), bool, int, float, complex, str, bytes)
+
+
+class OutsideState:
+    """A network's attributes and buffers that are no part of its ``state_dict``, as a part of a checkpoint.
+
+    Kept are numbers, texts, tensors, and lists, tuples, sets and dicts of these. Nothing else can be read
+    from a checkpoint without running code from it; :func:`fingerprints` tells whether it changes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Module -> attribute -> value, copied."""
+        kept: dict[str, dict[str, Any]] = {}
+        for name, module in self.model.named_modules():
+            values = {key: _copy(value) for key, value in _attributes(module) if _is_plain(value)}
+            if values:
+                kept[name] = values
+        return kept
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give the modules these values."""
+        modules = dict(self.model.named_modules())
+        device = next((each.device for each in self.model.parameters()), torch.device("cpu"))
+        for name, values in state.items():
+            module = modules[name]
+            for key, value in values.items():
+                before = getattr(module, key, None)
+                there = before.device if isinstance(before, Tensor) else device
+                if key in module._buffers:
+                    module._buffers[key] = _copy(value, there)
+                else:
+                    setattr(module, key, _copy(value, there))
+
+
+def fingerprints(model: nn.Module) -> dict[str, str]:
+    """Digests of the attributes that a checkpoint cannot hold, by name, such as ``"3.rng"``.
+
+    Modules and parameters of the network itself do not count where an attribute refers to them.
+    """
+    own = {id(part): name for name, part in [*model.named_modules(), *model.named_parameters()]}
+    found = {}
+    for name, module in model.named_modules():
+        for key, value in _attributes(module):
+            if not _is_plain(value):
+                content = io.BytesIO()
+                try:
+                    _Pickler(content, own).dump(value)
+                except Exception:  # a lambda, a lock, an open file: nothing can be said of it
+                    continue
+                found[f"{name}.{key}".lstrip(".")] = hashlib.sha256(content.getvalue()).hexdigest()
+    return found
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, own: Mapping[int, str]) -> None:
+        super().__init__(file)
+        self.own = own
+
+    def persistent_id(self, value: Any) -> str | None:
+        """Name what is a part of the network itself."""
+        return self.own.get(id(value))
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    yield from ((key, value) for key, value in vars(module).items() if key not in _OF_EVERY_MODULE)
+    for key in module._non_persistent_buffers_set:
+        yield key, module._buffers[key]
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in _VALUES or (isinstance(value, Tensor) and not isinstance(value, nn.Parameter)):
+        return True
+    if type(value) in (list, tuple, set):
+        return all(map(_is_plain, value))
+    return type(value) is dict and all(map(_is_plain, [*value, *value.values()]))
+
+
+def _copy(value: Any, device: torch.device | None = None) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device or value.device, copy=True)
+    if type(value) is dict:
+        return {key: _copy(each, device) for key, each in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(_copy(each, device) for each in value)
+    return value

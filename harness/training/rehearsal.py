@@ -1,0 +1,290 @@
+"""Try before any work what a run will do with its network: train, evaluate, be saved, go on, be explained.
+
+A built-in network is known to do all that; what it may not bear is a last batch of one image.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.arrays import Data, split_of
+from harness.data.batches import Batches
+from harness.device import autocast, prepare
+from harness.errors import RunError, StudyError
+from harness.models import MODELS, build_model
+from harness.models.outputs import logits_of
+from harness.models.outside import OutsideState, fingerprints
+from harness.models.weights import network_of, weights_bytes
+from harness.optimizers import create_optimizer
+from harness.plan import Variant
+from harness.report.attribution.maps import coarse_maps, layer_maps, stages
+from harness.schema import one_line
+from harness.seeding import generators_restored, global_seed, seed_generators
+from harness.training.engines import create_evaluator, create_loss, create_scaler, create_trainer
+
+STEPS = 3  # before a state is saved
+RATE = 1e-3
+_passed: dict[str, str] = {}  # what decides a rehearsal -> what it found
+
+
+def rehearse(variant: Variant, data: Data) -> str:
+    """Do with a few of the variant's images all that its runs and its report will do with its network.
+
+    Returns:
+        why a killed run cannot go on from a checkpoint; empty where it can.
+
+    Raises:
+        StudyError: what would fail, in one line.
+    """
+    recipe = variant.recipe
+    decisive = [
+        variant.network, recipe.optimizer.model_dump(), recipe.loss.model_dump(), recipe.attribution.layers,
+        _batch_sizes(variant), variant.device, variant.precision, variant.compute.memory_format,
+        variant.identity.get("model_source"),
+    ]  # fmt: skip
+    key = json.dumps(decisive)
+    if not _batch_sizes(variant):
+        return ""
+    if key not in _passed:
+        prepare(variant.device, torch.get_num_threads())
+        with generators_restored():
+            _passed[key] = _Rehearsal(variant, data).result()
+    return _passed[key]
+
+
+def _batch_sizes(variant: Variant) -> list[int]:
+    """Return the sizes of batches to try: a few images, and the last batch where it is smaller still.
+
+    Of a built-in network only what is normalised together and is a single image.
+    """
+    recipe, last = variant.recipe, variant.last_batch
+    batch = min(recipe.data.batch_size, variant.train_images)
+    if recipe.model.name not in MODELS:
+        return sorted({min(4, batch), min(4, last)}, reverse=True)
+    ghost = recipe.model.options.get("ghost_batch") or batch
+    return [1] if any(size // max(1, round(size / ghost)) == 1 for size in (batch, last)) else []
+
+
+class _Rehearsal:
+    """The parts of a rehearsal; each says in one line what a user's network raises."""
+
+    def __init__(self, variant: Variant, data: Data) -> None:
+        self.variant, self.name = variant, variant.recipe.model.name
+        self.sizes = _batch_sizes(variant)
+        self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
+        split, count = data.train, max(self.sizes)
+        some = split_of(split.images[:count].copy(), split.labels[:count], split.classes)
+        batches = Batches(some, variant.train_transforms, count, seed=0, purpose="rehearsal", shuffle=False)
+        images, self.labels = next(iter(batches))
+        self.images = images.contiguous(memory_format=self.layout)
+
+    def result(self) -> str:
+        """Why a killed run cannot go on; empty where it can."""
+        own = self.name not in MODELS
+        if own:
+            self._check_outputs()
+        for size in self.sizes:
+            many = "1 image" if size == 1 else f"{size} images"
+            try:
+                _Player(self.variant).train(self.images[:size], self.labels[:size])
+            except Exception as error:
+                if own and size == self.sizes[0]:
+                    raise self._refusal(f"a training step with {many}", error) from None
+                raise self._refusal_of_last_batch(error) from None
+        return self._try_end() if own else ""
+
+    def _try_end(self) -> str:
+        """Try what comes after the first steps."""
+        player = _Player(self.variant)
+        before = fingerprints(player.model)
+        for _ in range(STEPS):
+            player.train(self.images, self.labels)
+        with self._saying("evaluating it"):
+            player.evaluate(self.images, self.labels)
+        lost = self._try_checkpoint(player)
+        changed = [name for name, now in fingerprints(player.model).items() if before.get(name, now) != now]
+        if changed:
+            names = ", ".join(sorted(changed)[:3])
+            lost = f"its {names} changes, and a checkpoint holds numbers and tensors alone"
+        self._try_weights(player)
+        return lost
+
+    # ---- its parts --------------------------------------------------------------------------------------
+
+    def _check_outputs(self) -> None:
+        """One logit for each class, in training and in evaluation; a tuple is for training alone."""
+        model = _Player(self.variant).model
+        images = self.images.to(self.variant.device)
+        for training, mode, count in ((False, "evaluation", 1), (True, "training", len(images))):
+            model.train(training)
+            with (
+                self._saying(f"{mode}, on images of {tuple(images[:count].shape)}"),
+                torch.no_grad(),
+                autocast(self.variant.device, self.variant.precision),
+            ):
+                outputs = model(images[:count])
+            for logits in logits_of(outputs) if training else [outputs]:
+                self._check_logits(logits, mode, (count, len(self.variant.classes)))
+
+    def _check_logits(self, logits: Any, mode: str, shape: tuple[int, int]) -> None:
+        if not isinstance(logits, Tensor):
+            found = type(logits).__name__
+        elif tuple(logits.shape) != shape:
+            found = f"a tensor of shape {tuple(logits.shape)}"
+        elif not logits.is_floating_point():
+            found = f"a tensor of {logits.dtype}"
+        elif not logits.isfinite().all():
+            found = "numbers that are not finite, before any training"
+        else:
+            return
+        raise StudyError(
+            f"{self._where}: in {mode} it gives {found}; expected logits of shape {shape}, "
+            f"one for each of {shape[1]} classes"
+        )
+
+    def _try_checkpoint(self, player: _Player) -> str:
+        """Train on from a checkpoint, and anew from the start: both have to give the same weights."""
+        try:
+            content = io.BytesIO()
+            torch.save(player.state(), content)
+            content.seek(0)
+            state = torch.load(content, map_location="cpu", weights_only=True)
+            resumed = _Player(self.variant)
+            resumed.load_state(state)
+        except Exception as error:
+            return f"its state cannot be read back: {one_line(error, 200)}"
+        again = _Player(self.variant)
+        for _ in range(STEPS):
+            again.train(self.images, self.labels)
+        for one in (player, again, resumed):
+            one.train(self.images, self.labels)
+        if not _same(player.model, again.model):
+            raise StudyError(
+                f"{self._where}: trained twice from one seed, it gives two different networks; let it draw "
+                "from torch's, numpy's or Python's global generator, and keep what changes inside of it"
+            )
+        return "" if _same(player.model, resumed.model) else "after a checkpoint it trains on in another way"
+
+    def _try_weights(self, player: _Player) -> None:
+        """Save, load, predict, explain, as the report does."""
+        with self._saying("saving and loading its weights"):
+            loaded, _ = network_of(weights_bytes(player.model, self.variant.network), "model.safetensors")
+            loaded = loaded.to(memory_format=self.layout)  # type: ignore[call-overload]
+            trained = player.model.to("cpu").eval()
+            with torch.no_grad():
+                seed_generators(0)
+                expected = trained(self.images).float()
+                seed_generators(0)
+                found = loaded(self.images).float()
+            tolerance = 1e-3 * float(expected.abs().max())
+        if not torch.allclose(found, expected, rtol=1e-3, atol=tolerance):
+            raise StudyError(
+                f"{self._where}: loaded from its file, it gives other logits; keep what it learns in "
+                "parameters and buffers, and its layers in a torch.nn.ModuleList"
+            )
+        layers, targets = self.variant.recipe.attribution.layers, self.labels.tolist()
+        if not layers:
+            try:
+                layers = stages(loaded, self.variant.outline.image_shape)
+            except RunError:  # no maps: the report says so
+                return
+        with self._saying("attribution.layers: Grad-CAM"):
+            coarse_maps(loaded, layers, self.images, targets)
+            layer_maps(loaded, layers, self.images, targets)
+
+    def _refusal_of_last_batch(self, error: Exception) -> StudyError:
+        """A network that trains on a few images has failed on one, or on as few as the last batch has."""
+        data, last = self.variant.recipe.data, self.variant.last_batch
+        small = "1 image" if last == 1 else f"{last} images"
+        place = self._where.rpartition("model.name")[0]
+        return StudyError(
+            f"{place}data.batch_size: the last batch of an epoch has {small} "
+            f"({self.variant.train_images} in batches of {data.batch_size}), on which the network fails: "
+            f"{one_line(error, 120)}; choose another batch_size, or set data.drop_last = true"
+        )
+
+    # ---- in words ---------------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        place = "" if self.variant.name == "base" else f"variants.{self.variant.name}: "
+        return f"{self.variant.study}: {place}model.name: {self.name}"
+
+    @contextmanager
+    def _saying(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except StudyError:
+            raise
+        except Exception as error:  # whatever another's code raises
+            raise self._refusal(what, error) from None
+
+    def _refusal(self, what: str, error: Exception) -> StudyError:
+        kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
+        return StudyError(f"{self._where}: {what}: {kind}{one_line(error, 200)}")
+
+
+class _Player:
+    """A network with its optimizer and engines, as a run has them."""
+
+    def __init__(self, variant: Variant) -> None:
+        recipe, device, layout = variant.recipe, variant.device, variant.compute.memory_format
+        with global_seed(0, "rehearsal"):
+            model = build_model(
+                recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
+            )
+        memory_format = getattr(torch, layout)
+        self.model: nn.Module = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.optimizer = create_optimizer(recipe.optimizer, self.model)
+        for group in self.optimizer.param_groups:
+            group["lr"] = RATE
+        options = {"device": device, "memory_format": memory_format}
+        loss, scaler = create_loss(recipe.loss, self.model), create_scaler(device, variant.precision)
+        self.trainer = create_trainer(
+            self.model, self.optimizer, loss, precision=variant.precision, scaler=scaler, **options
+        )
+        self.evaluators = [
+            create_evaluator(self.model, precision=precision, **options)
+            for precision in dict.fromkeys((variant.precision, "float32"))
+        ]
+        self.device, self.step = device, 0
+
+    def train(self, images: Tensor, labels: Tensor) -> None:
+        """Take a step; its draws depend on how many came before."""
+        self.step += 1
+        seed_generators(self.step)
+        self.trainer.run([(images.to(self.device), labels.to(self.device))], max_epochs=1)
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> None:
+        """In the precision of the training, and in float32."""
+        for evaluator in self.evaluators:
+            evaluator.run([(images.to(self.device), labels.to(self.device))])
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of a network."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "outside": OutsideState(self.model).state_dict(),
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        OutsideState(self.model).load_state_dict(state["outside"])
+        self.step = state["step"]
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same parameters and buffers, to the bit."""
+    tensors = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in tensors if isinstance(pair[0], Tensor))

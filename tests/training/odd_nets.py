@@ -1,0 +1,322 @@
+"""Networks as people bring them: sound ones with habits, and wrong ones."""
+
+from __future__ import annotations
+
+from collections import deque, namedtuple
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Plain(nn.Module):
+    """Convolution, batch norm, mean over the map, a linear layer."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(images)))
+
+    def forward(self, images: Tensor) -> Any:
+        return self.fc(self.features(images).mean((2, 3)))
+
+
+# ---- sound: what a checkpoint and the weights have to hold -------------------------------------------------
+
+
+class Counter(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.steps = 0
+
+    def forward(self, images: Tensor) -> Any:
+        self.steps += self.training
+        return super().forward(images) * (1 + 0.1 * self.steps)
+
+
+class CounterInDict(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.kept: dict[str, list[Any]] = {"steps": [0, "a"]}
+
+    def forward(self, images: Tensor) -> Any:
+        self.kept["steps"][0] += self.training
+        return super().forward(images) * (1 + 0.1 * self.kept["steps"][0])
+
+
+class NotPersistent(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+
+    def forward(self, images: Tensor) -> Any:
+        found = self.features(images).mean((2, 3))
+        if self.training:
+            self.mean = 0.5 * self.mean + found.detach().float().mean(0)
+        return self.fc(found - self.mean)
+
+
+class PlainTensor(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.mixed = torch.randn(4, 4)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.fc(self.features(images).mean((2, 3)) @ self.mixed)
+
+
+class ExtraState(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.steps = 0
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "more": [1, "a"]}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+
+    def forward(self, images: Tensor) -> Any:
+        self.steps += self.training
+        return super().forward(images) * (1 + 0.1 * self.steps)
+
+
+class Tied(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.other = nn.Conv2d(3, 4, 3, padding=1)
+        self.other.weight = self.conv.weight
+
+    def features(self, images: Tensor) -> Tensor:
+        return super().features(images) + self.other(images)
+
+
+class Aliased(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("part", self.conv.weight.detach()[1:3])
+
+
+# ---- sound: what a check must not refuse -------------------------------------------------------------------
+
+
+class Constant(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) + torch.tensor([0.1])
+
+
+class Item(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) * (2.0 if self.fc.weight.sum().item() > 0 else 1.0)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(24, 8, batch_first=True)
+        self.fc = nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Any:
+        rows = F.adaptive_avg_pool2d(images, 8).permute(0, 2, 1, 3).flatten(2)
+        return self.fc(self.lstm(rows)[0][:, -1])
+
+
+class OldWeightNorm(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.conv = nn.utils.weight_norm(self.conv)  # type: ignore[no-untyped-call]
+
+
+Outputs = namedtuple("Outputs", "logits auxiliary nothing")
+
+
+class Auxiliary(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.side = nn.Linear(4, classes)
+
+    def forward(self, images: Tensor) -> Any:
+        found = self.features(images).mean((2, 3))
+        return Outputs(self.fc(found), self.side(found), None) if self.training else self.fc(found)
+
+
+class Lazy(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()
+        self.fc = nn.LazyLinear(classes)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.fc(F.relu(self.norm(self.conv(images))).flatten(1))
+
+
+class Half(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.half()
+
+
+class View(nn.Module):
+    """Its ``view`` needs images in the usual memory format."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.fc = nn.LazyLinear(classes)
+
+    def forward(self, images: Tensor) -> Any:
+        maps = F.relu(self.conv(images))
+        return self.fc(maps.view(len(maps), -1))
+
+
+class Function(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.activation = lambda values: values.relu_()
+
+    def features(self, images: Tensor) -> Tensor:
+        found: Tensor = self.activation(self.norm(self.conv(images)))
+        return found
+
+
+class KeepsMaps(Plain):
+    def features(self, images: Tensor) -> Tensor:
+        self.maps = super().features(images)
+        return self.maps
+
+
+class NoMaps(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.LazyLinear(classes)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.fc(images.flatten(1))
+
+
+# ---- sound, but their state is not to be kept --------------------------------------------------------------
+
+
+class Deque(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.scales = deque([1.0], maxlen=2)
+
+    def forward(self, images: Tensor) -> Any:
+        if self.training:
+            self.scales.append(self.scales[-1] + 0.1)
+            return super().forward(images) * self.scales[-1]
+        return super().forward(images)
+
+
+class OwnGenerator(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.draws = np.random.default_rng(0)
+
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) * (1 + self.draws.random() if self.training else 1)
+
+
+# ---- wrong -------------------------------------------------------------------------------------------------
+
+
+class TooMany(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes + 2)
+
+
+class Pair(Plain):
+    def forward(self, images: Tensor) -> Any:
+        found = super().forward(images)
+        return found, found
+
+
+class Table(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return {"logits": super().forward(images)}
+
+
+class OneChannel(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.conv = nn.Conv2d(1, 4, 3)
+
+
+class Raises(Plain):
+    def forward(self, images: Tensor) -> Any:
+        raise KeyError("no such thing")
+
+
+class RaisesWhenMade(Plain):
+    def __init__(self, classes: int) -> None:
+        raise OSError("no such file")
+
+
+class RaisesInTraining(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) if not self.training else 1 / 0
+
+
+class Squeezed(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images).squeeze()
+
+
+class NotFinite(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) * (1.0 if self.training else float("nan"))
+
+
+class Entropy(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.draws = np.random.default_rng()
+
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) * (1 + self.draws.random() if self.training else 1)
+
+
+class OfTheClass(Plain):
+    steps = 0
+
+    def forward(self, images: Tensor) -> Any:
+        OfTheClass.steps += self.training
+        return super().forward(images) * (1 + 0.1 * OfTheClass.steps)
+
+
+class InAList(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.layers = [nn.Linear(4, 4)]
+
+    def forward(self, images: Tensor) -> Any:
+        return self.fc(self.layers[0](self.features(images).mean((2, 3))))
+
+
+class OneImageFails(Plain):
+    """Batch norm over vectors: one image has no variance."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.last = nn.BatchNorm1d(classes)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.last(super().forward(images))
+
+
+class NotFiniteLater(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Any:
+        self.steps += self.training
+        found = super().forward(images)
+        return found if self.training or self.steps < 9 else found * float("nan")
