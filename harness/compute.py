@@ -80,7 +80,9 @@ def usual_format(device: str) -> str:
 
 def format_on_cpu(record: Mapping[str, Any]) -> torch.memory_format:
     """Return the memory format in which a run's network works on the CPU; not every network takes both."""
-    layout: torch.memory_format = getattr(torch, record["identity"].get("memory_format", usual_format("cpu")))
+    layout: torch.memory_format = getattr(
+        torch, (record.get("identity") or {}).get("memory_format", usual_format("cpu"))
+    )
     return layout
 
 

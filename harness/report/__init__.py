@@ -41,7 +41,7 @@ def write_report(
     from harness.report.images import RunImages
     from harness.report.index import entry
     from harness.report.page import html_page, markdown
-    from harness.report.provenance import no_weights, warnings
+    from harness.report.provenance import no_weights, ties, warnings
     from harness.report.results import read_results
     from harness.report.style import to_vector
     from harness.report.summary import conclude, summarise
@@ -57,7 +57,10 @@ def write_report(
         images = RunImages(results, load_data)
         measured, errors = measure(results, images)
         summary = conclude(
-            results, summaries, [*warnings(results), *no_weights(results), *sanity_warnings(measured)], asked
+            results,
+            summaries,
+            [*warnings(results), *ties(results), *no_weights(results), *sanity_warnings(measured)],
+            asked,
         )
         for name, text in {**build_tables(results, summaries), **attribution_tables(measured)}.items():
             atomic_write(folder.tables / f"{name}.csv", text)

@@ -136,6 +136,17 @@ def warnings(results: Results) -> list[str]:
     return lines
 
 
+def ties(results: Results) -> list[str]:
+    """A line about images whose largest logit is that of several classes, as bfloat16 leaves some."""
+    counts = [run.predictions.ties for run in results.finished if run.predictions is not None]
+    if not any(counts):
+        return []
+    return [
+        f"Ties: in {_runs(sum(map(bool, counts)))} of {len(counts)} the largest logit of up to {max(counts)} "
+        "images is that of several classes; it counts for the first of them."
+    ]
+
+
 def no_weights(results: Results) -> list[str]:
     """A line that names the variants whose networks cannot be looked into."""
     lacking = [

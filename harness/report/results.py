@@ -37,12 +37,17 @@ WHOLE_NUMBERS = {"epoch", "iteration"}
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the last epoch's logits said of the N evaluation images: all arrays (N,), in the split's order."""
+    """What the last epoch's logits said of the N evaluation images: all arrays (N,), in the split's order.
+
+    Attributes:
+        ties: images whose largest logit is that of several classes.
+    """
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
     brier: float
+    ties: int
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
@@ -303,7 +308,8 @@ def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDA
     predicted = logits.argmax(axis=1).astype(np.int64)
     confidence = probabilities[np.arange(len(labels)), predicted]
     brier = statistics.brier_score(probabilities, labels)
-    return Predictions(labels.astype(np.int64), predicted, confidence, brier), probabilities
+    ties = statistics.count_ties(logits)
+    return Predictions(labels.astype(np.int64), predicted, confidence, brier, ties), probabilities
 
 
 def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:

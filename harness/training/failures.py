@@ -23,10 +23,13 @@ _TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
 class NonFiniteLoss(RunError):
     """Training diverged; a result that is kept and not repeated."""
 
-    def __init__(self, iteration: int, epoch: int, what: str = "loss") -> None:
-        super().__init__(
-            f"{what} not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
-        )
+    def __init__(self, iteration: int, epoch: int, *, evaluated: bool = False) -> None:
+        text = f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
+        if evaluated:
+            text = (
+                f"test {text}, or look at what the network does in evaluation alone: the train loss is finite"
+            )
+        super().__init__(text)
         self.iteration = iteration
 
 

@@ -28,7 +28,7 @@ from harness.models.outside import OutsideState
 from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
-from harness.report.statistics import accuracy_from_logits, cross_entropy_from_logits
+from harness.report.statistics import accuracy_from_logits, count_ties, cross_entropy_from_logits
 from harness.schedule import Rates, lr_milestones, momentum_milestones
 from harness.seeding import derive_seed, generators_restored, global_seed, seed_generators
 from harness.store import RunFolder, atomic_write, digest, write_record
@@ -203,12 +203,15 @@ def _train(
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     engine_options = {"device": device, "precision": variant.precision, "memory_format": memory_format}
-    network = computed_by(group.spread(model, device), variant.compute.compiled)
+    spread = group.spread(model, device)
+    network = computed_by(spread, variant.compute.compiled)
     part = group.part()
     trainer = create_trainer(
         network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
     )
     evaluator = create_evaluator(network, **engine_options)
+    # Coarser logits tie, and a tie counts for the lower class: the numbers of the run are float32's.
+    last_evaluator = create_evaluator(spread, **{**engine_options, "precision": "float32"})
     train_batches = Batches(
         data.train,
         variant.train_transforms,
@@ -255,10 +258,10 @@ def _train(
     def end_epoch(engine: Engine) -> None:
         synchronize(device)
         trained = time.perf_counter()
-        evaluator.run(test_batches)
+        at_end = engine.state.epoch == epochs
+        logits, labels = _evaluate(last_evaluator if at_end else evaluator, test_batches)
         synchronize(device)
         evaluated = time.perf_counter()
-        logits, labels = _predictions(evaluator)
         row: dict[str, Any] = {
             "variant": variant.name,
             "seed": seed,
@@ -316,11 +319,16 @@ def _train(
         if done < epochs:
             trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
         else:  # killed between the last epoch and the end of the run
-            evaluator.run(test_batches)
+            last_evaluator.run(test_batches)
     if watch is not None:
         rates_seen = [row["images_per_second"] for row in log.rows[done:]]
         say(f"{folder.name}  profile: {watch.write(folder.path / 'profile', variant, rates_seen)}")
-    return *_predictions(evaluator), model
+    return *_predictions(last_evaluator), model
+
+
+def _evaluate(evaluator: Engine, batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    evaluator.run(batches)
+    return _predictions(evaluator)
 
 
 def _predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -361,6 +369,7 @@ def _metrics(log: Log, logits: NDArray[np.float32], labels: NDArray[np.int64]) -
         "epochs": len(log.rows),
         "test_accuracy": accuracy_from_logits(logits, labels),
         "test_loss": cross_entropy_from_logits(logits, labels),
+        "test_ties": count_ties(logits),
         "train_accuracy": log.rows[-1]["train_accuracy"],
         "best_test_accuracy": best,
         "best_epoch": accuracies.index(best) + 1,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.report.provenance import AT_ONCE, no_weights, origins, times_note, warnings
+from harness.report.provenance import AT_ONCE, no_weights, origins, ties, times_note, warnings
 from harness.report.results import Results, read_results
 from harness.store import WEIGHTS
 
@@ -81,6 +81,19 @@ def test_seconds_of_runs_that_shared_a_device_say_so(
     note = times_note(results)
     assert note is None if words is None else note is not None and words in note
     assert warnings(results) == []
+
+
+def test_ties_are_counted_and_said(lab: Lab) -> None:
+    place = lab()
+    place.finish("base", 0)
+    assert ties(read(place)) == []
+    logits = np.eye(10)[np.arange(8)]
+    logits[2, 7] = logits[5, 1] = 1
+    place.finish("base", 1, logits=logits)
+    assert ties(read(place)) == [
+        "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for the "
+        "first of them."
+    ]
 
 
 def test_weights_that_are_gone_are_said_in_one_line(lab: Lab) -> None:

@@ -261,3 +261,31 @@ def test_without_cycling_the_optimizers_own_momentum_stays() -> None:
     model = nn.Linear(1, 2)
     trainer = create_trainer(model, optimizer, create_loss(Loss(), model), **CPU)
     assert list(attach_schedule(trainer, optimizer, [(0, 0.1)], None)) == ["schedule"]
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.side = nn.Linear(3, 10), nn.Linear(3, 10)
+
+    def forward(self, images: Tensor) -> Any:
+        found = images.mean((2, 3))
+        return (self.main(found), self.side(found), None) if self.training else self.main(found)
+
+
+def test_auxiliary_logits_count_for_three_tenths_of_the_loss() -> None:
+    ours = TwoHeads()
+    before = [value.detach().clone() for value in ours.parameters()]
+    ((images, labels),) = batches(6)
+    optimizer = torch.optim.SGD(ours.parameters(), lr=1.0)
+    trainer = create_trainer(ours, optimizer, create_loss(Loss(), ours), **CPU)
+    trainer.run([(images, labels)])
+    parts = [value.clone().requires_grad_() for value in before]
+    found = images.mean((2, 3))
+    main = F.cross_entropy(found @ parts[0].T + parts[1], labels)
+    side = F.cross_entropy(found @ parts[2].T + parts[3], labels)
+    (main + 0.3 * side).backward()  # type: ignore[no-untyped-call]
+    for now, part in zip(ours.parameters(), parts, strict=True):
+        assert part.grad is not None
+        torch.testing.assert_close(now.detach(), part.detach() - part.grad)
+    assert trainer.state.metrics["loss"] == pytest.approx((main + 0.3 * side).item())

@@ -97,6 +97,22 @@ def test_the_saved_weights_give_the_saved_predictions(tiny: Callable[..., Study]
     np.testing.assert_allclose(logits, np.load(folder.path / "predictions.npz")["logits"], atol=1e-5)
 
 
+def test_the_numbers_of_a_run_in_bfloat16_are_of_a_pass_in_float32(
+    tiny: Callable[..., Study], tmp_path: Path
+) -> None:
+    record, folder, variant = run(tiny(("precision", "bfloat16")), tmp_path / "out")
+    logits = np.load(folder.path / "predictions.npz")["logits"]
+    assert not np.array_equal(logits, torch.from_numpy(logits).bfloat16().float().numpy())
+    model, _ = load_weights(folder.path / "model.safetensors")
+    data = data_of(tiny(), tmp_path)
+    images, _ = next(
+        iter(run_module.Batches(data.evaluation, variant.test_transforms, 60, seed=0, shuffle=False))
+    )
+    with torch.no_grad():
+        np.testing.assert_allclose(logits, model(images).numpy(), atol=1e-4)
+    assert record["metrics"]["test_ties"] == 0
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     tiny: Callable[..., Study], tmp_path: Path
 ) -> None:

@@ -46,6 +46,16 @@ def accuracy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean(np.asarray(logits).argmax(axis=1) == np.asarray(labels)))
 
 
+def count_ties(logits: ArrayLike) -> int:
+    """Count the images whose largest logit is that of several classes; it is taken for the first of them.
+
+    Args:
+        logits: (N, C).
+    """
+    logits = np.asarray(logits)
+    return int(((logits == logits.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
+
+
 def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
     """Mean negative log-likelihood of the labels, in nats an image, in float64.
 

@@ -19,6 +19,11 @@ def test_accuracy_and_loss_are_torchs_in_float64() -> None:
     assert statistics.accuracy_from_logits(logits, labels) == np.mean(logits.argmax(1) == labels)
 
 
+def test_ties_are_the_images_whose_largest_logit_is_shared() -> None:
+    logits = np.array([[1.0, 2.0, 2.0], [3.0, 2.0, 2.0], [4.0, 4.0, 4.0], [0.0, 1.0, 0.0]])
+    assert statistics.count_ties(logits) == 2 and statistics.count_ties(logits[[1, 3]]) == 0
+
+
 def test_huge_logits_do_not_overflow() -> None:
     logits = np.array([[1e30, 0.0], [-1e30, 0.0]], dtype=np.float32)
     predicted, confidence = statistics.predictions(logits)

@@ -1,0 +1,240 @@
+"""What would fail in a run or at its end is refused before any work; what is sound is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config import Study
+from harness.data import load_data
+from harness.data.arrays import Data
+from harness.data.batches import Batches
+from harness.errors import StudyError
+from harness.launch.job import check_plan
+from harness.models import build_model
+from harness.models.weights import load_weights
+from harness.plan import Plan, Variant, resolve_variant
+from harness.predict import load
+from harness.schedule import Rates
+from harness.store import RunFolder, StudyFolder
+from harness.study_file import resolve
+from harness.training.progress import silent
+from harness.training.rehearsal import rehearse
+from harness.training.run import execute
+from tests.conftest import TINY
+
+NETS = "tests.training.odd_nets"
+STATE = ["Counter", "CounterInDict", "NotPersistent", "PlainTensor", "ExtraState", "Tied", "Aliased"]
+SOUND = ["Constant", "Item", "Recurrent", "OldWeightNorm", "Auxiliary", "Lazy", "Half", "View", "Function"]
+SOUND += ["KeepsMaps", "NoMaps"]
+UNKEPT = ["Deque", "OwnGenerator"]
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return load_data("digits", Path(), train_limit=66, test_limit=20)
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
+    monkeypatch.setenv("HARNESS_ALLOW", "tests")
+
+    def make(net: str, *changes: tuple[str, Any]) -> Study:
+        model = ("model", {"name": f"{NETS}:{net}"})
+        return resolve(TINY, [model, ("attribution.layers", []), ("augment.train", []), *changes])
+
+    return make
+
+
+def variant_of(study: Study, data: Data) -> Variant:
+    return resolve_variant(study, "base", data, device="cpu")
+
+
+def train(variant: Variant, folder: RunFolder, data: Data, say: Callable[[str], None]) -> dict[str, Any]:
+    return execute(variant, folder, data, Rates(0.005, 0.05), threads=1, say=say)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("net", STATE + SOUND + UNKEPT)
+def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
+    net: str, study: Callable[..., Study], data: Data, tmp_path: Path
+) -> None:
+    variant = variant_of(study(net), data)
+    said: list[str] = []
+    plan = check_plan(
+        Plan(study(net), StudyFolder(tmp_path, "x"), (variant,), (0,)), lambda _: data, said.append
+    )
+    (variant,) = plan.variants
+    assert variant.resumes == (net not in UNKEPT) and len(said) == (net in UNKEPT), said
+
+    whole = StudyFolder(tmp_path / "whole", "tiny").run("base", 0)
+    assert train(variant, whole, data, silent)["status"] == "finished"
+
+    def killer(line: str) -> None:
+        if "epoch 3/3" in line:
+            raise Killed
+
+    again = StudyFolder(tmp_path / "again", "tiny").run("base", 0)
+    with pytest.raises(Killed):
+        train(variant, again, data, killer)
+    said = []
+    assert train(variant, again, data, said.append)["status"] == "finished"
+    assert any("goes on after epoch" in line for line in said) == (net not in UNKEPT)
+    for name in ("predictions.npz", "model.safetensors"):
+        assert (again.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+    images = data.evaluation.images
+    logits = np.load(whole.path / "predictions.npz")["logits"]
+    predictor = load(whole.path)
+    np.testing.assert_allclose(predictor.logits(images), logits, atol=1e-4, rtol=1e-4)
+    if net not in ("NoMaps", "Recurrent"):
+        assert predictor.explain(images[:2], [3, 4]).shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        ("TooMany", r"gives a tensor of shape \(1, 12\); expected logits of shape \(1, 10\)"),
+        ("Pair", "in evaluation it gives tuple"),
+        ("Table", "it gives dict; expected a tensor of logits"),
+        ("OneChannel", "to have 1 channels, but got 3"),
+        ("Raises", "KeyError: 'no such thing'"),
+        ("RaisesWhenMade", "OSError: no such file"),
+        ("RaisesInTraining", "ZeroDivisionError"),
+        ("Squeezed", r"gives a tensor of shape \(10,\)"),
+        ("NotFinite", "in evaluation it gives numbers that are not finite"),
+        ("Entropy", "trained twice from one seed, it gives two different networks"),
+        ("OfTheClass", "trained twice from one seed, it gives two different networks"),
+        ("InAList", "loaded from its file, it gives other logits"),
+    ],
+)
+def test_a_wrong_network_is_refused_in_one_line(
+    net: str, said: str, study: Callable[..., Study], data: Data
+) -> None:
+    with pytest.raises(StudyError, match=said) as caught:
+        rehearse(variant_of(study(net), data), data)
+    assert "\n" not in str(caught.value) and f"tiny: model.name: {NETS}:{net}" in str(caught.value)
+
+
+def test_a_network_is_computed_in_the_memory_format_that_it_bears(
+    study: Callable[..., Study], data: Data
+) -> None:
+    for precision in ("float32", "auto"):
+        variant = variant_of(study("View", ("precision", precision)), data)
+        assert variant.compute.memory_format == variant.identity["memory_format"] == "contiguous_format"
+    assert "memory_format" not in variant_of(study("Plain"), data).identity
+
+
+def test_half_precision_weights_are_trained_in_float32(
+    study: Callable[..., Study], data: Data, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path, "tiny").run("base", 0)
+    assert train(variant_of(study("Half"), data), folder, data, silent)["status"] == "finished"
+    model, _ = load_weights(folder.weights_file)
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+def test_a_network_that_is_not_finite_in_evaluation_alone_says_so(
+    study: Callable[..., Study], data: Data, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path, "tiny").run("base", 0)
+    record = train(variant_of(study("NotFiniteLater"), data), folder, data, silent)
+    assert record["error"]["kind"] == "diverged"
+    assert "in evaluation alone: the train loss is finite" in record["error"]["message"]
+
+
+def test_layers_without_a_map_are_refused(study: Callable[..., Study], data: Data) -> None:
+    with pytest.raises(StudyError, match=r"attribution.layers: layer 'fc' gives no map \(N, C, h, w\)"):
+        variant_of(study("Plain", ("attribution.layers", ["fc"])), data)
+
+
+# ---- the last batch ----------------------------------------------------------------------------------------
+
+
+def small(images: int, batch_size: int, *changes: tuple[str, Any]) -> tuple[Study, Data]:
+    """The built-in network on maps of one pixel."""
+    resize = [{"transform": "Resize", "height": 8, "width": 8}]
+    study = resolve(
+        TINY,
+        [
+            ("data.batch_size", batch_size),
+            ("attribution.layers", []),
+            ("augment", {"train": resize, "test": resize}),
+            *changes,
+        ],
+    )
+    return study, load_data("digits", Path(), train_limit=images, test_limit=10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    images=st.integers(10, 40),
+    batch_size=st.integers(2, 20),
+    ghost=st.none() | st.integers(2, 6),
+    drop_last=st.booleans(),
+)
+def test_what_is_refused_for_its_batches_are_those_that_fail(
+    images: int, batch_size: int, ghost: int | None, drop_last: bool
+) -> None:
+    study, data = small(
+        images,
+        batch_size,
+        ("data.drop_last", drop_last),
+        *([("model.ghost_batch", ghost)] if ghost else []),
+        ("schedule", {"kind": "constant", "epochs": 1, "lr": 0.01}),
+    )
+    try:
+        variant = variant_of(study, data)
+    except StudyError as error:
+        assert drop_last and batch_size > len(data.train) and "data.drop_last" in str(error)
+        return
+    with torch.random.fork_rng():
+        network = variant.recipe.model
+        model = build_model(network.name, network.options, 10)
+        batches = Batches(
+            data.train, variant.train_transforms, batch_size, seed=0, shuffle=True, drop_last=drop_last
+        )
+        sizes = []
+        fails = False
+        for batch, _ in batches:
+            sizes.append(len(batch))
+            try:
+                model(batch)
+            except ValueError:
+                fails = True
+    assert len(sizes) == len(batches) == variant.steps_per_epoch
+    assert sizes[-1] == variant.last_batch and sum(sizes) == variant.images_an_epoch
+    try:
+        refused = bool(rehearse(variant, data))
+    except StudyError as error:
+        refused = True
+        assert "data.batch_size: the last batch of an epoch has" in str(error)
+    assert refused == fails, sizes
+
+
+@pytest.mark.parametrize(("drop_last", "fine"), [(False, False), (True, True)])
+def test_a_last_batch_of_one_image_that_a_users_network_fails_on_is_refused(
+    drop_last: bool, fine: bool, study: Callable[..., Study], tmp_path: Path
+) -> None:
+    data = load_data("digits", Path(), train_limit=33, test_limit=20)
+    chosen = study("OneImageFails", ("data.batch_size", 16), ("data.drop_last", drop_last))
+    variant = variant_of(chosen, data)
+    assert variant.steps_per_epoch == (2 if drop_last else 3)
+    if not fine:
+        with pytest.raises(StudyError, match=r"has 1 image \(33 in batches of 16\).* data.drop_last = true"):
+            rehearse(variant, data)
+        return
+    assert rehearse(variant, data) == ""
+    folder = StudyFolder(tmp_path, "tiny").run("base", 0)
+    record = train(variant, folder, data, silent)
+    assert record["status"] == "finished", record["error"]
