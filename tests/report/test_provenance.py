@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.report.provenance import AT_ONCE, no_weights, origins, ties, times_note, warnings
@@ -91,8 +92,8 @@ def test_ties_are_counted_and_said(lab: Lab) -> None:
     logits[2, 7] = logits[5, 1] = 1
     place.finish("base", 1, logits=logits)
     assert ties(read(place)) == [
-        "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for the "
-        "first of them."
+        "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for "
+        "the first of them."
     ]
 
 
