@@ -66,8 +66,8 @@ def augmented(run: Run, train: Split) -> Picture:
     """For each class its first train image, as it is and as the run's train pipeline changes it."""
     from harness.data.batches import augment_images
 
-    chosen = range(min(len(train.classes), MOST_ROWS))
-    first = [int(np.flatnonzero(train.labels == label)[0]) for label in chosen]
+    present, first = np.unique(train.labels, return_index=True)  # a few images may lack some classes
+    chosen, first = present[:MOST_ROWS].tolist(), first[:MOST_ROWS]
     originals = train.images[first]
     pipeline = run.recipe["augment"]["train"]
     changed = augment_images(np.repeat(originals, AUGMENTED, axis=0), pipeline, run.seed)
@@ -88,7 +88,9 @@ def augmented(run: Run, train: Split) -> Picture:
         png, figure = sheet.drawn()
     steps = ", ".join(str(step.get("transform")) for step in pipeline)
     limit = (
-        f" The first {MOST_ROWS} of {len(train.classes)} classes." if len(train.classes) > MOST_ROWS else ""
+        f" The first {len(chosen)} of {len(train.classes)} classes with train images."
+        if len(chosen) < len(train.classes)
+        else ""
     )
     caption = (
         f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "

@@ -246,9 +246,9 @@ class _Player:
         for group in self.optimizer.param_groups:
             group["lr"] = RATE
         options = {"device": device, "memory_format": memory_format}
-        loss, scaler = create_loss(recipe.loss, self.model), create_scaler(device, variant.precision)
+        loss, self.scaler = create_loss(recipe.loss, self.model), create_scaler(device, variant.precision)
         self.trainer = create_trainer(
-            self.model, self.optimizer, loss, precision=variant.precision, scaler=scaler, **options
+            self.model, self.optimizer, loss, precision=variant.precision, scaler=self.scaler, **options
         )
         self.evaluators = [
             create_evaluator(self.model, precision=precision, **options)
@@ -272,6 +272,7 @@ class _Player:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "outside": OutsideState(self.model).state_dict(),
             "step": self.step,
         }
@@ -280,6 +281,7 @@ class _Player:
         """Go on from there."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
         OutsideState(self.model).load_state_dict(state["outside"])
         self.step = state["step"]
 

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from harness.data.arrays import Data, split_of
 from harness.report import write_report
 
 Lab = Callable[..., Any]
@@ -151,3 +153,25 @@ def test_the_statistics_come_without_plots_pages_and_torch() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("train", "evaluated"), [(1, 1), (8, 7)])
+def test_few_images_that_lack_classes_get_a_report(lab: Lab, train: int, evaluated: int) -> None:
+    place = lab(seeds=[0, 1], attribution={"layers": ["res2"], "images": 4})
+    draws = np.random.default_rng(train)
+    whole = place.data
+    chosen = draws.choice(len(whole.train), train, replace=False)
+    place.data = Data(
+        split_of(whole.train.images[chosen], whole.train.labels[chosen], whole.train.classes),
+        split_of(
+            whole.evaluation.images[:evaluated], whole.evaluation.labels[:evaluated], whole.train.classes
+        ),
+        "test",
+    )
+    place.finish(seed=0, logits=draws.normal(size=(evaluated, 10)))
+    place.finish(seed=1, logits=np.eye(10)[np.full(evaluated, 3)])  # one class for all images
+    write_report(place.study, place.folder, [0, 1], ["base"], place.load_data)
+    assert (place.folder.figures / "augmented.png").is_file() and (
+        place.folder.figures / "gradcam.png"
+    ).is_file()
+    assert (place.folder.path / "report.html").is_file()
