@@ -15,7 +15,7 @@ import numpy as np
 import platformdirs
 
 from harness.data.arrays import Data, Request, Split, hold_out, limit
-from harness.errors import DataError
+from harness.errors import AbsentDataError, DataError
 from harness.schema import one_line
 
 Source = Callable[[Request], Split]
@@ -82,6 +82,7 @@ def load_data(
         progress: whether long work may show its progress on stderr.
 
     Raises:
+        AbsentDataError: it may not be downloaded, or nobody has said where it is.
         DataError: the data cannot be had or cannot be trusted.
         StudyError: it is too small for what is asked.
     """
@@ -93,6 +94,11 @@ def load_data(
     def read(request: Request) -> Split:
         try:
             split = load(request)
+        except AbsentDataError as error:
+            nowhere = root == _cache_root() and not (path and os.path.exists(root / path))
+            if source in FACTS or (request.which == "train" and nowhere):
+                raise
+            raise DataError(str(error)) from error  # a folder was named, and it is not in there
         except OSError as error:  # a folder that may not be entered
             place = one_line(error.filename or root, 200)
             raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error

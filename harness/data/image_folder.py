@@ -14,7 +14,7 @@ import numpy as np
 from harness.data.arrays import Request, Split, split_of
 from harness.data.cache import cached
 from harness.data.decode import FORMATS, decode_all
-from harness.errors import DataError
+from harness.errors import AbsentDataError, DataError
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ def _notes(found: Found, which: str, folder: Path) -> Iterator[str]:
 
 def _class_names(split_folder: Path) -> list[str]:
     if not split_folder.is_dir():
-        raise DataError(
+        error = DataError if os.path.lexists(split_folder) else AbsentDataError
+        raise error(
             f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
             "(--data DIR) or data.path (without test images, data.holdout takes some of train's)"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from harness.data.arrays import Request, Split, split_of
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
-from harness.errors import DataError
+from harness.errors import AbsentDataError, DataError
 from harness.schema import one_line
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load(request: Request) -> Split:
     folder = request.root / (request.path or "")
     train_files = find_shards(folder, "train")
     if not train_files:
-        raise DataError(
+        raise AbsentDataError(
             f"{folder}: no train*.parquet in it or in its data/ folder; --data DIR and data.path say where"
         )
     files = train_files if request.which == "train" else _evaluation_shards(folder)

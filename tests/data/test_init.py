@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.data import SOURCES, default_root, load_data, sources
-from harness.errors import DataError, StudyError
+from harness.errors import AbsentDataError, DataError, StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +84,28 @@ def test_users_cache_folder_need_not_exist(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="CIFAR-10 is not in"):
         load_data("cifar10", default_root(), download=False)
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("source", ["image_folder", "parquet"])
+@pytest.mark.parametrize("path", [None, "mine"])
+def test_images_are_absent_only_where_nobody_named_a_folder(tmp_path, monkeypatch, source, path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    with pytest.raises(AbsentDataError):
+        load_data(source, default_root(), path=path)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    for named in ({"path": path}, {"path": str(tmp_path)}):
+        with pytest.raises(DataError) as error:
+            load_data(source, default_root(), **named)
+        assert type(error.value) is DataError
+
+
+def test_what_can_be_downloaded_is_absent_until_some_of_it_is_there(tmp_path):
+    with pytest.raises(AbsentDataError):
+        load_data("cifar10", tmp_path, download=False)
+    (tmp_path / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
+    with pytest.raises(DataError, match="data_batch_1 cannot be read") as error:
+        load_data("cifar10", tmp_path, download=False)
+    assert type(error.value) is DataError
 
 
 def test_environment_names_the_default_folder(tmp_path, monkeypatch):
