@@ -200,7 +200,10 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     recipe, where = study.recipes[name], _where(study, name)
     plain = (0.5, 0.5, 0.5)  # any mean and std: they change no size
     pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
-    train, test = (output_shape(transforms, *size) for transforms in pipelines)
+    train, test = (
+        output_shape(transforms, *size, f"{where}: augment.{split}")
+        for transforms, split in zip(pipelines, ("train", "test"), strict=True)
+    )
     if train != test:
         raise StudyError(
             f"{where}: augment: train images leave as {train}, test images as {test}; make them equal"
@@ -208,7 +211,10 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     if min(train) < 8:
         raise StudyError(f"{where}: augment: images of {train} pixels leave nothing to pool; 8 is the least")
     if max(train) > LARGEST_IMAGE:
-        raise StudyError(f"{where}: augment: images of {train} pixels; {LARGEST_IMAGE} is the most")
+        raise StudyError(
+            f"{where}: augment: images of {train} pixels; {LARGEST_IMAGE} is the most: set data.image_size, "
+            "or crop or Resize them"
+        )
     model = _network(recipe, classes)
     _check_layers(recipe, model, where)
     image_shape = (3, *train)

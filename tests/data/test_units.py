@@ -59,6 +59,8 @@ def test_values_of_another_scale_are_refused(digits: Data, train: Steps, test: S
         [{"transform": "Normalize", "mean": [0.0] * 3, "std": [1.0] * 3}],
         [{**PIXELS, "max_pixel_value": 1.0}],
         [TO_FLOAT, {"transform": "FromFloat"}],
+        [{"transform": "Normalize", "normalization": "image_per_channel"}],
+        [{"transform": "Normalize", "normalization": "min_max"}, {"transform": "HorizontalFlip"}],
         [{"transform": "InvertImg", "p": 1.0}],
         [
             {"transform": "ColorJitter", "p": 1.0},
