@@ -103,19 +103,21 @@ def _evaluation_shards(folder: Path) -> list[Path]:
 def columns_of(file: Path) -> Columns:
     """Find the image and the label column, by the metadata's features, else by usual names and types.
 
+    The case of a name does not matter.
+
     Raises:
-        DataError: the shard is damaged, or has no such column.
+        DataError: the shard is damaged, has no such column, or two whose names differ in case alone.
     """
     import pyarrow.parquet as pq
 
     with _damage_named(file):
         schema = pq.read_schema(file)
     features = _features(schema)
-    image = _first(
-        features, "Image", IMAGE_NAMES, [field.name for field in schema if _holds_images(field.type)]
-    )
-    label = _first(features, "ClassLabel", LABEL_NAMES, [])
-    label = label or next((name for name in LABEL_NAMES if name in schema.names), None)
+    binary = [field.name for field in schema if _holds_images(field.type)]
+    images, labels = _typed(features, "Image") or binary, _typed(features, "ClassLabel")
+    image = _usual(images, IMAGE_NAMES, file) or next(iter(images), None)
+    label = _usual(labels, LABEL_NAMES, file) or next(iter(labels), None)
+    label = label or _usual(schema.names, LABEL_NAMES, file)
     if image is None or label is None:
         kind = f"image column (bytes; {', '.join(IMAGE_NAMES)})" if image is None else "label column"
         hint = "" if image is None else f" ({', '.join(LABEL_NAMES)})"
@@ -175,8 +177,9 @@ def _column(file: Path, name: str) -> pa.ChunkedArray:
 
     with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
         values = shard.read(columns=[name], use_threads=False).column(0)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+        kind = _plain(values.type)
+        if kind != values.type or pa.types.is_binary(kind):  # text, where the writer did not say so
+            values = values.cast(pa.large_string() if pa.types.is_binary(kind) else kind)
     kinds = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
     if not any(kind(values.type) for kind in kinds):
         raise DataError(f"{file}: labels in column {name!r} are {values.type}, expected integers or strings")
@@ -236,11 +239,21 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
         return {}
 
 
-def _first(
-    features: dict[str, dict[str, object]], kind: str, usual: Sequence[str], others: Sequence[str]
-) -> str | None:
-    typed = [name for name, feature in features.items() if feature.get("_type") == kind] or others
-    return next((name for name in usual if name in typed), next(iter(typed), None))
+def _typed(features: dict[str, dict[str, object]], kind: str) -> list[str]:
+    return [name for name, feature in features.items() if feature.get("_type") == kind]
+
+
+def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
+    """The column that has the first of the usual names, in whatever case."""
+    for name in names:
+        found = [column for column in columns if column.lower() == name]
+        if len(found) > 1:
+            raise DataError(
+                f"{file}: columns {' and '.join(map(repr, found))} differ in case alone: drop one"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -248,7 +261,18 @@ def _holds_images(kind: pa.DataType) -> bool:
 
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(pa.types.is_binary(_plain(kind)))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type of the values: of a dictionary those it holds, of text and bytes the usual form."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
 
 
 @contextmanager

@@ -105,12 +105,58 @@ def test_plain_integers_sort_as_numbers(root):
     assert load(root).classes == ("2", "9", "10")
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.string(), pa.large_string(), pa.string_view(), pa.binary()),
+        *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.binary())),
+    ],
+    ids=str,
+)
 def test_strings_are_classes_in_alphabetical_order(root, kind):
-    write(root / "train.parquet", pa.array(["dog", "ant", "dog"]).cast(kind))
+    labels = pa.array(["dog", "ant", "dog"])
+    if pa.types.is_dictionary(kind):
+        labels = labels.cast(kind.value_type).dictionary_encode()
+    write(root / "train.parquet", labels.cast(kind))
     split = load(root)
     assert split.classes == ("ant", "dog")
     assert split.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("struct", [False, True])
+@pytest.mark.parametrize(
+    "kind", [pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())], ids=str
+)
+def test_image_bytes_are_read_in_whatever_form_arrow_has_for_them(root, kind, struct):
+    cells = pa.array([png(0), png(1)], pa.binary())
+    cells = cells.dictionary_encode() if pa.types.is_dictionary(kind) else cells.cast(kind)
+    if struct:
+        cells = pa.StructArray.from_arrays([cells, pa.nulls(2, pa.string())], ["bytes", "path"])
+    write(root / "train.parquet", [0, 1], images=cells, raw=True)
+    assert values(load(root)) == [0, 1]
+
+
+def test_integers_may_be_held_in_a_dictionary(root):
+    write(root / "train.parquet", pa.array([7, 3, 7]).dictionary_encode())
+    assert load(root).classes == ("3", "7") and load(root).labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("Image", "Label"), ("IMG", "Fine_Label"), ("img", "fine_label"), ("image", "LABELS")],
+)
+def test_the_case_of_column_names_does_not_matter(root, image, label):
+    write(root / "train.parquet", [0, 1], image=image, label=label, raw=True)
+    assert load(root).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("twins", [("label", "Label"), ("image", "IMAGE")])
+def test_columns_that_differ_in_case_alone_are_refused(root, twins):
+    write(root / "train.parquet", [0, 1])
+    table = pq.read_table(root / "train.parquet")
+    pq.write_table(table.append_column(twins[1], table[twins[0]]), root / "train.parquet")
+    with pytest.raises(DataError, match=f"'{twins[0]}' and '{twins[1]}' differ in case alone"):
+        load(root)
 
 
 def test_test_labels_are_read_with_the_classes_of_the_train_split(root):
