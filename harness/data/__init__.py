@@ -149,7 +149,11 @@ def _check_classes(split: Split, where: str) -> None:
 def _check_agreement(train: Split, test: Split, source: str) -> None:
     if train.classes != test.classes:
         differing = sorted(set(train.classes) ^ set(test.classes))
-        what = f"not in both: {', '.join(differing[:5])}" if differing else "the same names in another order"
+        what = (
+            f"not in both: {', '.join(map(repr, differing[:5]))}"
+            if differing
+            else "the same names in another order"
+        )
         raise DataError(f"{source}: train and test split have different classes ({what})")
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = [f"{width}x{height}" for height, width in (train.images.shape[1:3], test.images.shape[1:3])]

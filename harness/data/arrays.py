@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ def split_of(
     Args:
         images: uint8, ``(N, H, W, 3)``.
         labels: int64, ``(N,)``.
-        classes: distinct names; a label is an index into them.
+        classes: distinct names; a label is an index into them. See :func:`composed`.
         where: the file or folder that an error names.
 
     Raises:
@@ -108,7 +109,7 @@ def split_of(
         raise DataError(f"{where}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},)")
     if images.size == 0:
         raise DataError(f"{where}: no images (shape {images.shape})")
-    names = tuple(classes)
+    names = tuple(map(composed, classes))
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{where}: the class name {twice!r} stands twice")
@@ -123,6 +124,11 @@ def split_of(
         )
     images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
     return Split(images, labels, names, _checksum(images, labels, names))
+
+
+def composed(name: str) -> str:
+    """A class name in Unicode's composed form (NFC); macOS writes ``é`` as ``e`` and an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _checksum(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, split_of
+from harness.data.arrays import Request, Split, composed, split_of
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
 from harness.errors import AbsentDataError, DataError
@@ -123,7 +123,11 @@ def columns_of(file: Path) -> Columns:
         hint = "" if image is None else f" ({', '.join(LABEL_NAMES)})"
         raise DataError(f"{file}: no {kind}{hint} among {', '.join(schema.names)}")
     names = features.get(label, {}).get("names")
-    return Columns(image, label, tuple(map(str, names)) if isinstance(names, list) and names else None)
+    return Columns(
+        image,
+        label,
+        tuple(composed(str(name)) for name in names) if isinstance(names, list) and names else None,
+    )
 
 
 def read_shards(
@@ -189,7 +193,8 @@ def _column(file: Path, name: str) -> pa.ChunkedArray:
 
 
 def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
-    values = {value for file in files for value in _column(file, columns_of(file).label).unique().to_pylist()}
+    found = (_column(file, columns_of(file).label).unique().to_pylist() for file in files)
+    values = {composed(value) if isinstance(value, str) else value for part in found for value in part}
     if any(not isinstance(value, str) and value < 0 for value in values):
         raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
     if len({type(value) for value in values}) > 1:
@@ -219,7 +224,7 @@ def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int
             raise DataError(f"{file}: the class {name!r} is not among the train split's: {_list(classes)}")
         return known[found]
     try:
-        return np.array([index[str(value)] for value in values.to_pylist()], dtype=np.int64)
+        return np.array([index[composed(str(value))] for value in values.to_pylist()], dtype=np.int64)
     except KeyError as error:
         raise DataError(
             f"{file}: label {error.args[0]!r} does not occur in the train split: {_list(classes)}"

@@ -165,8 +165,28 @@ def test_empty_class_is_refused(root):
 @pytest.mark.parametrize("extra", ["train", "test"])
 def test_class_in_one_split_only_is_refused(root, extra):
     put(root / extra / "emu" / "a.png")
-    with pytest.raises(DataError, match="not in both train and test: emu"):
+    with pytest.raises(DataError, match="not in both train and test: 'emu'"):
         load(root, "test")
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_class_names_are_the_same_in_both_unicode_forms(root):
+    put(root / "train" / DECOMPOSED / "a.png", 4)
+    put(root / "test" / COMPOSED / "a.png", 4)
+    assert load(root).classes == load(root, "test").classes == (COMPOSED, "cat", "dog")
+    data = load_data("image_folder", root, progress=False)
+    assert values(data.train) == [4, 2, 3, 1] and data.train.classes == data.evaluation.classes
+
+
+def test_two_folders_of_one_class_name_are_refused(root):
+    for name in (COMPOSED, DECOMPOSED):
+        put(root / "train" / name / f"{len(name)}.png")
+    if len(os.listdir(root / "train")) < 4:
+        pytest.skip("the file system has one name for both")
+    with pytest.raises(DataError, match=r"train: the folders 'caf.*' and 'caf.*' have one name"):
+        load(root)
 
 
 @pytest.mark.parametrize("which", ["train", "test"])

@@ -167,6 +167,19 @@ def test_test_labels_are_read_with_the_classes_of_the_train_split(root):
     assert split.labels.tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_class_names_are_the_same_in_both_unicode_forms(root, named):
+    names = ["caf\u00e9", "bar"], ["cafe\u0301", "bar"]
+    for file, form in zip(("train-0", "train-1", "test"), (*names, names[1]), strict=True):
+        if named:
+            write(root / f"{file}.parquet", [0, 1], names=form)
+        else:
+            write(root / f"{file}.parquet", form)
+    train, test = load(root), load(root, "test")
+    assert train.classes == test.classes and set(train.classes) == set(names[0])
+    assert train.labels.tolist() == [*test.labels.tolist()] * 2
+
+
 def test_test_label_that_train_does_not_know_is_refused(root):
     write(root / "train.parquet", ["ant"])
     write(root / "test.parquet", ["emu"])
