@@ -350,7 +350,8 @@ def _deciding(
     whole = recipe.model_dump(mode="json", exclude=left_out)
     if compute.compiled:  # else the digest of a run from before there was this choice
         whole["compile"] = True
-    del whole["data"]["path"]  # where the images lie; what they are is in the data's checksum
+    for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
+        del whole["data"][key]
     whole["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:
         whole["range_test"] = recipe.range_test_settings.model_dump(mode="json")

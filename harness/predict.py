@@ -31,6 +31,7 @@ class Predictor:
         image_size: (height, width) of images before it.
         layers: those that the study explains.
         metadata: what the weights' file says of its network.
+        bits: how many bits a channel images stored in 16 use.
     """
 
     model: nn.Module
@@ -39,6 +40,7 @@ class Predictor:
     image_size: tuple[int, int]
     layers: tuple[str, ...]
     metadata: dict[str, Any]
+    bits: int | None = None
 
     def read(self, path: str | Path) -> NDArray[np.uint8]:
         """An image file as the network's data was: RGB, (height, width, 3), resized if it has another size.
@@ -51,7 +53,7 @@ class Predictor:
         height, width = self.image_size
         if not Path(path).is_file():  # a pipe would be waited for
             raise DataError(f"{path}: not an image file")
-        image = decode(str(path), Path(path), height if height == width else None)
+        image = decode(str(path), Path(path), height if height == width else None, self.bits)
         if image.shape[:2] != self.image_size:
             raise DataError(
                 f"{path}: {image.shape[1]}x{image.shape[0]} pixels; resize it to {width}x{height}"
@@ -127,6 +129,7 @@ def load(run: str | Path) -> Predictor:
         image_size=(height, width),
         layers=tuple(record["recipe"]["attribution"]["layers"]),
         metadata=metadata,
+        bits=record["recipe"]["data"].get("bits"),
     )
 
 

@@ -68,6 +68,7 @@ def test_the_digest_covers_the_data(tiny: Callable[..., Study], data: Data) -> N
         ("question", "Another?"),
         ("target.test_accuracy", 0.9),
         ("attribution.images", 9),
+        ("data.bits", 12),  # what it does to images is in their checksum
         ("range_test", {"iterations": 50}),  # its rates are numbers: the sweep is only looked at
         ("references", {"x": {"test_accuracy": 0.5}}),
     ],

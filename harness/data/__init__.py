@@ -6,7 +6,7 @@ import difflib
 import importlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
@@ -62,6 +62,7 @@ def load_data(
     *,
     path: str | None = None,
     image_size: int | None = None,
+    bits: int | None = None,
     holdout: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
@@ -75,6 +76,7 @@ def load_data(
         root: the data folder; it must exist, unless it is the user's cache folder.
         path: ``data.path``, for the sources that read a folder of the user's.
         image_size: ``data.image_size``, pixels, for the same.
+        bits: ``data.bits``, for the same.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
         test_limit: images to evaluate on, of the test split or the hold-out.
@@ -105,12 +107,12 @@ def load_data(
         _check_classes(split, f"{source}, {request.which} split")
         return split
 
-    request = Request(root, "train", path, image_size, download, progress)
+    request = Request(root, "train", path, image_size, download, progress, bits)
     train = read(request)
     if holdout is not None:
         train, evaluation = hold_out(train, holdout)
     else:
-        evaluation = read(Request(root, "test", path, image_size, download, progress))
+        evaluation = read(replace(request, which="test"))
         _check_agreement(train, evaluation, source)
     if train_limit is not None:
         train = limit(train, train_limit, "data.train_limit")

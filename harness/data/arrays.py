@@ -36,6 +36,7 @@ class Request:
         image_size: ``data.image_size``, pixels of the square images to make; None leaves images as they are.
         download: whether the network may be used where the data is missing.
         progress: whether long work may show its progress on stderr.
+        bits: ``data.bits``, how many bits a channel images stored in 16 use; None where the study has none.
     """
 
     root: Path
@@ -44,6 +45,7 @@ class Request:
     image_size: int | None = None
     download: bool = True
     progress: bool = True
+    bits: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,9 +205,9 @@ def refuse_options(request: Request, source: str) -> None:
     """For sources that know where and how large their images are.
 
     Raises:
-        DataError: the study sets ``data.path`` or ``data.image_size``.
+        DataError: the study sets ``data.path``, ``data.image_size`` or ``data.bits``.
     """
-    for key in ("path", "image_size"):
+    for key in ("path", "image_size", "bits"):
         if getattr(request, key) is not None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
 

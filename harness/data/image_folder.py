@@ -77,11 +77,16 @@ def load(request: Request) -> Split:
     def build() -> Split:
         items = ((str(file), file) for file in found.images)
         images = decode_all(
-            items, len(found.images), request.image_size, where=str(split_folder), progress=request.progress
+            items,
+            len(found.images),
+            request.image_size,
+            bits=request.bits,
+            where=str(split_folder),
+            progress=request.progress,
         )
         return split_of(images, np.array(labels, dtype=np.int64), list(classes), where=str(split_folder))
 
-    place = [split_folder.resolve(), request.image_size]
+    place = [split_folder.resolve(), request.image_size, request.bits]
     split = cached("image_folder", request.which, place, found.images, build)
     return replace(split, notes=tuple(_notes(found, request.which, split_folder)))
 

@@ -63,9 +63,11 @@ def load(request: Request) -> Split:
     def build() -> Split:
         names = next((found for file in train_files if (found := columns_of(file).names)), None)
         classes = names or _label_values(train_files)
-        return read_shards(files, classes, request.image_size, request.progress, indices=names is not None)
+        return read_shards(
+            files, classes, request.image_size, request.progress, bits=request.bits, indices=names is not None
+        )
 
-    place = [folder.resolve(), request.image_size]
+    place = [folder.resolve(), request.image_size, request.bits]
     return cached("parquet", request.which, place, [*files, *train_files], build)
 
 
@@ -131,14 +133,20 @@ def columns_of(file: Path) -> Columns:
 
 
 def read_shards(
-    files: Sequence[Path], classes: Sequence[str], image_size: int | None, progress: bool, *, indices: bool
+    files: Sequence[Path],
+    classes: Sequence[str],
+    image_size: int | None,
+    progress: bool,
+    *,
+    bits: int | None = None,
+    indices: bool,
 ) -> Split:
     """Decode shards, a few hundred rows at a time.
 
     Args:
         files: the split's shards, in order.
         classes: the class names.
-        image_size: see :func:`harness.data.decode.decode`.
+        image_size, bits: see :func:`harness.data.decode.decode_all`.
         progress: whether to draw a bar.
         indices: whether integer labels of a shard that names none are indices into ``classes``; else they are
             looked up among them, as text.
@@ -153,7 +161,7 @@ def read_shards(
         with _damage_named(file):
             count += pq.read_metadata(file).num_rows
     where = str(files[0].parent) if len(files) > 1 else str(files[0])
-    images = decode_all(_encoded(files), count, image_size, where=where, progress=progress)
+    images = decode_all(_encoded(files), count, image_size, bits=bits, where=where, progress=progress)
     labels = [_labels(file, classes, indices) for file in files]
     return split_of(images, np.concatenate(labels), classes, where=where)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -372,6 +373,16 @@ def test_images_of_several_sizes_need_image_size(root):
     with pytest.raises(DataError, match="set data.image_size"):
         load(root)
     assert load(root, image_size=3).images.shape == (2, 3, 3, 3)
+
+
+def test_the_bits_that_are_used_hold_for_both_splits(root):
+    for name, value in (("train", 4095), ("test", 1000)):
+        content = io.BytesIO()
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(content, "PNG")
+        write(root / f"{name}.parquet", [0], names=["a"], images=[content.getvalue()])
+    with pytest.raises(DataError, match="train.parquet: no value .* is above 4095: set data.bits = 12"):
+        load(root)
+    assert values(load(root, bits=12)) == [255] and values(load(root, "test", bits=12)) == [62]
 
 
 def test_more_rows_than_are_held_at_a_time_stay_in_order(root, monkeypatch):
