@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from typing import cast
 import numpy as np
 import platformdirs
 
-from harness.data.arrays import Data, Request, Split, hold_out, limit
+from harness.data.arrays import Data, Request, Split, constant_channels, hold_out, limit
 from harness.errors import AbsentDataError, DataError
 from harness.schema import one_line
 
+_log = logging.getLogger(__name__)
 Source = Callable[[Request], Split]
 
 # Imported when asked for. An installed package adds its own under the entry point group "harness.sources".
@@ -105,6 +107,10 @@ def load_data(
             place = one_line(error.filename or root, 200)
             raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
         _check_classes(split, f"{source}, {request.which} split")
+        if constant := constant_channels(split):
+            said = f"{', '.join(constant)} in all images"
+            _log.warning("%s, %s split: %s; are they read as they should be?", source, request.which, said)
+            split = replace(split, notes=(*split.notes, f"{request.which}: {said}"))
         return split
 
     request = Request(root, "train", path, image_size, download, progress, bits)

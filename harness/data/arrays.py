@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Which = Literal["train", "test"]
+LEAST_STD = 1 / 255  # a grey level
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,12 @@ def hold_out(
 def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and (population) standard deviation of each channel over all pixels, as fractions of 255.
 
-    Sums are exact integers from a histogram of each channel; only the last division and root round.
+    Sums are exact integers from a histogram of each channel; only the last division and root round. A
+    standard deviation is at least ``LEAST_STD``: a channel that hardly varies is not blown up, and a constant
+    one divides nothing by zero.
+
+    Raises:
+        DataError: all images have one colour.
     """
     means, stds = [], []
     for channel in range(3):
@@ -198,7 +204,23 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         squares = sum(value * value * int(count) for value, count in enumerate(counts))
         means.append(total / (255 * pixels))
         stds.append(math.sqrt((pixels * squares - total * total) / (255 * pixels) ** 2))
-    return tuple(means), tuple(stds)
+    if not any(stds):
+        colour = ", ".join(f"{255 * mean:.0f}" for mean in means)
+        raise DataError(
+            f"all train images have one colour ({colour}): there is nothing to learn; look at them"
+        )
+    return tuple(means), tuple(max(std, LEAST_STD) for std in stds)
+
+
+def constant_channels(split: Split) -> list[str]:
+    """The channels that have one value in all pixels of all images, such as ``"blue is always 0"``."""
+    values = split.images[0, 0, 0]
+    some = split.images[:: max(1, len(split) // 64)]  # nearly always enough to see that a channel varies
+    return [
+        f"{name} is always {values[channel]}"
+        for channel, name in enumerate(("red", "green", "blue"))
+        if all((images[..., channel] == values[channel]).all() for images in (some, split.images))
+    ]
 
 
 def refuse_options(request: Request, source: str) -> None:

@@ -124,6 +124,16 @@ def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
     assert load_data("image_folder", tmp_path, image_size=4).train.images.shape == (2, 4, 4, 3)
 
 
+def test_a_channel_that_never_varies_is_said_and_noted(tmp_path, caplog):
+    for split in ("train", "test"):
+        for number, name in enumerate("ab"):
+            put(tmp_path / split / name / "0.png")
+            Image.new("RGB", (4, 4), (number, 90 * number, 7)).save(tmp_path / split / name / "0.png")
+    notes = [f"{split}: blue is always 7 in all images" for split in ("train", "test")]
+    assert load_data("image_folder", tmp_path).notes == notes
+    assert "image_folder, train split: blue is always 7 in all images; are they read as" in caplog.text
+
+
 OWN_SOURCE = """
 import numpy as np
 from harness.data.arrays import split_of
