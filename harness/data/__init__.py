@@ -106,10 +106,13 @@ def load_data(
         except OSError as error:  # a folder that may not be entered
             place = one_line(error.filename or root, 200)
             raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
-        _check_classes(split, f"{source}, {request.which} split")
+        where = f"{source}, {request.which} split"
+        _check_classes(split, where)
         if constant := constant_channels(split):
             said = f"{', '.join(constant)} in all images"
-            _log.warning("%s, %s split: %s; are they read as they should be?", source, request.which, said)
+            if len(constant) == 3:
+                raise DataError(f"{where}: {said}: there is nothing to tell apart; look at the files")
+            _log.warning("%s: %s; look whether they are read as they should be", where, said)
             split = replace(split, notes=(*split.notes, f"{request.which}: {said}"))
         return split
 

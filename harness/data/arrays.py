@@ -190,9 +190,6 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     Sums are exact integers from a histogram of each channel; only the last division and root round. A
     standard deviation is at least ``LEAST_STD``: a channel that hardly varies is not blown up, and a constant
     one divides nothing by zero.
-
-    Raises:
-        DataError: all images have one colour.
     """
     means, stds = [], []
     for channel in range(3):
@@ -204,11 +201,6 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         squares = sum(value * value * int(count) for value, count in enumerate(counts))
         means.append(total / (255 * pixels))
         stds.append(math.sqrt((pixels * squares - total * total) / (255 * pixels) ** 2))
-    if not any(stds):
-        colour = ", ".join(f"{255 * mean:.0f}" for mean in means)
-        raise DataError(
-            f"all train images have one colour ({colour}): there is nothing to learn; look at them"
-        )
     return tuple(means), tuple(max(std, LEAST_STD) for std in stds)
 
 

@@ -151,13 +151,6 @@ def test_std_of_a_channel_is_at_least_a_grey_level():
     assert found[0][0] == 77 / 255 and found[1] == (1 / 255, 1 / 255, 1.5 / 255)
 
 
-def test_images_of_one_colour_are_refused():
-    images = np.full((10, 3, 3, 3), 0, dtype=np.uint8)
-    images[..., 2] = 255
-    with pytest.raises(DataError, match=r"all train images have one colour \(0, 0, 255\): "):
-        mean_std(split_of(images, np.zeros(10, np.int64), ["a"]))
-
-
 def test_channels_that_never_vary_are_named():
     images = np.random.default_rng(1).integers(0, 256, (1000, 3, 3, 3), dtype=np.uint8)
     labels = np.zeros(1000, np.int64)

@@ -20,7 +20,8 @@ def surroundings(tmp_path, monkeypatch):
 
 def put(path, size=(4, 4)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size).save(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
 
 
 def test_digits_load_with_both_splits(tmp_path):
@@ -131,7 +132,13 @@ def test_a_channel_that_never_varies_is_said_and_noted(tmp_path, caplog):
             Image.new("RGB", (4, 4), (number, 90 * number, 7)).save(tmp_path / split / name / "0.png")
     notes = [f"{split}: blue is always 7 in all images" for split in ("train", "test")]
     assert load_data("image_folder", tmp_path).notes == notes
-    assert "image_folder, train split: blue is always 7 in all images; are they read as" in caplog.text
+    assert "image_folder, train split: blue is always 7 in all images; look whether" in caplog.text
+    for name in "ab":
+        Image.new("RGB", (4, 4), (0, 9, 7)).save(tmp_path / "test" / name / "0.png")
+    with pytest.raises(
+        DataError, match="test split: red is always 0, green is always 9, blue is always 7 in"
+    ):
+        load_data("image_folder", tmp_path)
 
 
 OWN_SOURCE = """
@@ -146,7 +153,8 @@ def load(request):
         labels, classes = np.zeros_like(labels), ["a"]
     if request.path == "differ":
         classes = [f"{request.which} a", "b"]
-    return split_of(np.zeros((count, 4, 4, 3), np.uint8), labels, classes)
+    images = np.arange(count * 48).astype(np.uint8).reshape(count, 4, 4, 3)
+    return split_of(images, labels, classes)
 """
 
 
