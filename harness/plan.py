@@ -204,15 +204,19 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
         output_shape(transforms, *size, f"{where}: augment.{split}")
         for transforms, split in zip(pipelines, ("train", "test"), strict=True)
     )
+    leaves, tested = (f"{width}x{height}" for height, width in (train, test))
     if train != test:
         raise StudyError(
-            f"{where}: augment: train images leave as {train}, test images as {test}; make them equal"
+            f"{where}: augment: train images leave as {leaves} pixels, test images as {tested}; "
+            "make them equal by data.image_size, or the same crop or Resize in both"
         )
     if min(train) < 8:
-        raise StudyError(f"{where}: augment: images of {train} pixels leave nothing to pool; 8 is the least")
+        raise StudyError(
+            f"{where}: augment: images of {leaves} pixels; 8 is the least: set data.image_size, or Resize"
+        )
     if max(train) > LARGEST_IMAGE:
         raise StudyError(
-            f"{where}: augment: images of {train} pixels; {LARGEST_IMAGE} is the most: set data.image_size, "
+            f"{where}: augment: images of {leaves} pixels; {LARGEST_IMAGE} is the most: set data.image_size, "
             "or crop or Resize them"
         )
     model = _network(recipe, classes)

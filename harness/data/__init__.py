@@ -149,11 +149,11 @@ def _find(source: str) -> Source:
 
 def _check_classes(split: Split, where: str) -> None:
     if len(split.classes) < 2:
-        raise DataError(f"{where}: only the class {split.classes[0]!r}; there is nothing to tell apart")
+        raise DataError(f"{where}: only the class {split.classes[0]!r}; add a second one to tell it from")
     empty = np.flatnonzero(np.bincount(split.labels, minlength=len(split.classes)) == 0)
     if len(empty):
         raise DataError(
-            f"{where}: no image of class {split.classes[empty[0]]!r}; every class needs at least one"
+            f"{where}: no image of class {split.classes[empty[0]]!r}; add one, or remove the class"
         )
 
 

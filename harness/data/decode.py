@@ -191,7 +191,9 @@ def _of_8_bits(opened: Image.Image, source: Path | bytes, name: str, bits: int) 
     if low < 0:
         raise DataError(f"{name}: negative values, down to {low}: save it with values from 0 up")
     if high >> bits:
-        raise DataError(f"{name}: the value {high} needs {high.bit_length()} bits, and data.bits = {bits}")
+        raise DataError(
+            f"{name}: the value {high} needs {high.bit_length()} bits: set data.bits above {bits}"
+        )
     image = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
     image.getexif()[ExifTags.Base.Orientation] = turned
     return image, high

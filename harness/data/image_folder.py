@@ -66,7 +66,9 @@ def load(request: Request) -> Split:
         before = len(found.images)
         _find(class_folder, found)
         if len(found.images) == before:
-            raise DataError(f"{class_folder}: no image; every class needs at least one")
+            raise DataError(
+                f"{class_folder}: no image; every class needs at least one: add some, or remove it"
+            )
         labels += [label] * (len(found.images) - before)
     for files, why in ((found.others, "are no images"), (found.stray, "lie in no class's folder")):
         if files:
@@ -116,7 +118,9 @@ def _class_folders(split_folder: Path) -> dict[str, Path]:
             f"{split_folder}: folders {names} have one name in two Unicode forms; put all images into one"
         )
     if not classes:
-        raise DataError(f"{split_folder}: no class folder in it; expected one folder of images a class")
+        raise DataError(
+            f"{split_folder}: no class folder in it; move each class's images into a folder of its own"
+        )
     return dict(sorted(classes.items()))
 
 

@@ -87,7 +87,9 @@ def find_shards(folder: Path, split: str) -> list[Path]:
         files = sorted((folder / split).glob("[!.]*.parquet"))
     for file in files:
         if (of := re.search(r"-\d{5}-of-(\d{5})", file.name)) and int(of[1]) != len(files):
-            raise DataError(f"{file.parent}: {len(files)} {split} shards, their names tell of {int(of[1])}")
+            raise DataError(
+                f"{file.parent}: {len(files)} {split} shards, their names tell of {int(of[1])}: add the rest"
+            )
     return files
 
 
@@ -178,7 +180,9 @@ def _encoded(files: Sequence[Path]) -> Iterator[Item]:
                     values = values.field("bytes")
                 for encoded in values.to_pylist():
                     if not isinstance(encoded, bytes):
-                        raise DataError(f"{file}, row {row}: no image bytes in column {column!r}")
+                        raise DataError(
+                            f"{file}, row {row}: no image bytes in column {column!r}; drop the row"
+                        )
                     yield f"{file}, row {row}", encoded
                     row += 1
 
@@ -196,7 +200,7 @@ def _column(file: Path, name: str) -> pa.ChunkedArray:
     if not any(kind(values.type) for kind in kinds):
         raise DataError(f"{file}: labels in column {name!r} are {values.type}, expected integers or strings")
     if values.null_count:
-        raise DataError(f"{file}: {values.null_count} rows have no label in column {name!r}")
+        raise DataError(f"{file}: {values.null_count} rows have no label in column {name!r}; drop them")
     return values
 
 
@@ -206,7 +210,9 @@ def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
     if any(not isinstance(value, str) and value < 0 for value in values):
         raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
     if len({type(value) for value in values}) > 1:
-        raise DataError(f"{files[0].parent}: labels are numbers in some train shards and text in others")
+        raise DataError(
+            f"{files[0].parent}: labels are numbers in some train shards and text in others; write all alike"
+        )
     return tuple(str(value) for value in sorted(values))
 
 
@@ -296,4 +302,5 @@ def _damage_named(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, LookupError) as error:
-        raise DataError(f"{file}: damaged or no Parquet shard: {' '.join(str(error).split())}") from error
+        cause = " ".join(str(error).split())
+        raise DataError(f"{file}: damaged or no Parquet shard ({cause}): fetch it anew") from error

@@ -87,7 +87,7 @@ def test_a_portable_map_is_scaled_by_its_own_largest_value(magic, largest):
 
 
 def test_values_that_do_not_fit_are_refused():
-    with pytest.raises(DataError, match="^x: the value 4096 needs 13 bits, and data.bits = 12"):
+    with pytest.raises(DataError, match="^x: the value 4096 needs 13 bits: set data.bits above 12"):
         decode("x", deep(np.array([[4095, 4096]], np.uint16), ".png"), bits=12)
     signed = tiff(np.array([[-5, 7]], "<i2"), sample_format=2)
     with pytest.raises(DataError, match="^x: negative values, down to -5: save it with"):
