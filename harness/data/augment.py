@@ -165,11 +165,11 @@ def output_shape(
             raise _failure(error, noise, where) from None
         found[_kind(image)] = image
     for image in found.values():
-        usual = image.dtype == np.uint8 or np.issubdtype(image.dtype, np.floating)
-        if not usual or image.shape[2:] != (3,) or not np.isfinite(image).all():
+        usual = image.dtype in (np.uint8, np.float32, np.float64) and image.shape[2:] == (3,)
+        if not usual or not np.isfinite(image).all():
             raise StudyError(
                 f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
-                "expected uint8 or float images of 3 channels"
+                "expected uint8, float32 or float64 images of 3 channels"
             )
     shapes = sorted({image.shape[:2] for image in found.values()})
     if len(shapes) > 1:
@@ -183,7 +183,7 @@ _Kind = tuple[tuple[int, ...], str]
 _Images = dict[_Kind, np.ndarray]
 _DRAWS = 12  # of a transform's parameters
 _MOST_KINDS = 8  # that are followed further: of more, the smallest and the largest
-_MOST_ORDERED = 10  # transforms of a RandomOrder; of more it is not followed which were used
+_MOST_ORDERED = 12  # transforms of a RandomOrder; of more it is not followed which were used
 
 
 class _Ends(random.Random):
