@@ -135,6 +135,8 @@ class DataConfig(Strict):
     """Inside the data folder, for sources that need one."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Pixels: the shorter side is resized to it and the middle square cut out."""
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    """How many bits a channel images stored in 16 use, such as 12; asked for where it is not all of them."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
     """Images a step; an epoch's last batch may be smaller."""
     drop_last: bool = False

@@ -13,6 +13,10 @@ class DataError(HarnessError):
     """Data that cannot be had or cannot be trusted: a folder, a shard, an archive, a cache."""
 
 
+class AbsentDataError(DataError):
+    """Data that is not there yet: a start would download it, or be told where it is. A dry run goes on."""
+
+
 class RunError(HarnessError):
     """A run cannot go on or a run folder cannot be trusted."""
 

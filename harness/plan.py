@@ -234,15 +234,25 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     recipe, where = study.recipes[name], _where(study, name)
     plain = (0.5, 0.5, 0.5)  # any mean and std: they change no size
     pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
-    train, test = (output_shape(transforms, *size) for transforms in pipelines)
+    train, test = (
+        output_shape(transforms, *size, f"{where}: augment.{split}")
+        for transforms, split in zip(pipelines, ("train", "test"), strict=True)
+    )
+    leaves, tested = (f"{width}x{height}" for height, width in (train, test))
     if train != test:
         raise StudyError(
-            f"{where}: augment: train images leave as {train}, test images as {test}; make them equal"
+            f"{where}: augment: train images leave as {leaves} pixels, test images as {tested}; "
+            "make them equal by data.image_size, or the same crop or Resize in both"
         )
     if min(train) < 8:
-        raise StudyError(f"{where}: augment: images of {train} pixels leave nothing to pool; 8 is the least")
+        raise StudyError(
+            f"{where}: augment: images of {leaves} pixels; 8 is the least: set data.image_size, or Resize"
+        )
     if max(train) > LARGEST_IMAGE:
-        raise StudyError(f"{where}: augment: images of {train} pixels; {LARGEST_IMAGE} is the most")
+        raise StudyError(
+            f"{where}: augment: images of {leaves} pixels; {LARGEST_IMAGE} is the most: set data.image_size, "
+            "or crop or Resize them"
+        )
     image_shape = (3, *train)
 
     def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int]:
@@ -403,8 +413,8 @@ def _deciding(
     if compute.compiled:  # else the digest of a run from before there was this choice
         whole["compile"] = True
     if not recipe.data.drop_last:  # as before there was this choice
-        del whole["data"]["drop_last"]
-    del whole["data"]["path"]  # where the images lie; what they are is in the data's checksum
+        for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
+        del whole["data"][key]
     whole["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:
         whole["range_test"] = recipe.range_test_settings.model_dump(mode="json")

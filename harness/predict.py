@@ -33,6 +33,7 @@ class Predictor:
         layers: those that the study explains; else the network's stages; none where it has no maps.
         metadata: what the weights' file says of its network.
         memory_format: of the images that it is fed.
+        bits: how many bits a channel images stored in 16 use.
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class Predictor:
     layers: tuple[str, ...]
     metadata: dict[str, Any]
     memory_format: torch.memory_format
+    bits: int | None = None
 
     def read(self, path: str | Path) -> NDArray[np.uint8]:
         """An image file as the network's data was: RGB, (height, width, 3), resized if it has another size.
@@ -54,7 +56,7 @@ class Predictor:
         height, width = self.image_size
         if not Path(path).is_file():  # a pipe would be waited for
             raise DataError(f"{path}: not an image file")
-        image = decode(str(path), Path(path), height if height == width else None)
+        image = decode(str(path), Path(path), height if height == width else None, self.bits)
         if image.shape[:2] != self.image_size:
             raise DataError(
                 f"{path}: {image.shape[1]}x{image.shape[0]} pixels; resize it to {width}x{height}"
@@ -135,6 +137,7 @@ def load(run: str | Path) -> Predictor:
         layers=tuple(record["recipe"]["attribution"]["layers"]) or _stages(model, metadata["image_shape"]),
         metadata=metadata,
         memory_format=format_on_cpu(record),
+        bits=record["recipe"]["data"].get("bits"),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from harness.config import Recipe, Study
 from harness.data import FACTS
 from harness.data.arrays import Data
-from harness.errors import DataError, RunError
+from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
 from harness.plan import Outline, Variant, check_recipe, choose_variants, outline, resolve_variant
 from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
@@ -58,7 +58,8 @@ def as_json(previews: list[Preview]) -> str:
     """The array that scripts read: one object a study.
 
     Raises:
-        StudyError: a study is wrong. Missing data is no error here.
+        StudyError: a study is wrong.
+        DataError: its data is damaged or of no use. Data that is not there yet is no error here.
     """
     return json.dumps([_study_object(preview) for preview in previews], indent=2)
 
@@ -67,7 +68,7 @@ def as_text(previews: list[Preview]) -> str:
     """The same for people, with each network's parameter summary.
 
     Raises:
-        StudyError: a study is wrong.
+        StudyError, DataError: as :func:`as_json`.
     """
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
@@ -89,7 +90,7 @@ def _look(preview: Preview, name: str) -> _Known:
         )
         facts = variant.outline
         rehearse(variant, data)
-    except DataError:
+    except AbsentDataError:
         known = FACTS.get(recipe.data.source)
         if known is not None:
             images = known.train_images - (recipe.data.holdout or 0)

@@ -99,6 +99,7 @@ class Images:
                 self.root or default_root(),
                 path=config.path,
                 image_size=config.image_size,
+                bits=config.bits,
                 holdout=config.holdout,
                 train_limit=config.train_limit,
                 test_limit=config.test_limit,

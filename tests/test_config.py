@@ -70,6 +70,7 @@ FLOATS = [
 ]
 INTEGERS = [
     "data.image_size",
+    "data.bits",
     "data.batch_size",
     "data.holdout",
     "data.train_limit",
@@ -126,6 +127,7 @@ def test_free_form_values_are_finite_however_deep_they_lie(path: str, number: fl
         ("references.shares.count", -1, 0, 50, 51),
         ("data.batch_size", 1, 2, 65_536, 65_537),
         ("data.image_size", 7, 8, 1024, 1025),
+        ("data.bits", 7, 8, 16, 17),
         ("data.train_limit", 0, 1, 100_000_000, 100_000_001),
         ("schedule.epochs", 1, 2, 100_000, 10**9),
         ("schedule.peak_epoch", 0, 1e-9, 3.999, 4),

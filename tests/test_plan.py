@@ -13,7 +13,7 @@ from harness.config import Recipe, Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import StudyError
-from harness.plan import make_plan, resolve_variant
+from harness.plan import make_plan, outline, resolve_variant
 from harness.store import StudyFolder
 
 
@@ -68,6 +68,7 @@ def test_the_digest_covers_the_data(tiny: Callable[..., Study], data: Data) -> N
         ("question", "Another?"),
         ("target.test_accuracy", 0.9),
         ("attribution.images", 9),
+        ("data.bits", 12),  # what it does to images is in their checksum
         ("range_test", {"iterations": 50}),  # its rates are numbers: the sweep is only looked at
         ("references", {"x": {"test_accuracy": 0.5}}),
     ],
@@ -81,6 +82,26 @@ def test_the_digest_leaves_out_what_does_not(
 def test_the_digest_covers_a_range_test_that_is_used(tiny: Callable[..., Study], data: Data) -> None:
     found = ("schedule.lr_max", "find")
     assert digest(tiny(found), data) != digest(tiny(found, ("range_test", {"iterations": 50})), data)
+
+
+@pytest.mark.parametrize(
+    ("train", "size", "words"),
+    [
+        ([], (1500, 2000), "images of 2000x1500 pixels; 1024 is the most: set data.image_size, or crop"),
+        ([], (6, 6), "images of 6x6 pixels; 8 is the least: set data.image_size, or Resize"),
+        (
+            None,
+            (1500, 2000),
+            "train images leave as 32x32 pixels, test images as 2000x1500; make them equal",
+        ),
+    ],
+)
+def test_images_of_a_size_that_no_run_takes_are_refused_with_the_way_out(
+    tiny: Callable[..., Study], train: list[Any] | None, size: tuple[int, int], words: str
+) -> None:
+    study = tiny() if train is None else tiny(("augment.train", train))
+    with pytest.raises(StudyError, match=f"^tiny: augment: {words}"):
+        outline(study, "base", 100, size, 10)
 
 
 def test_planning_leaves_the_global_random_state_as_it_was(tiny: Callable[..., Study], data: Data) -> None:

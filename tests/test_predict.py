@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_a_run_without_weights_says_what_to_do(run: Path, tmp_path: Path) -> Non
     done = predict(copy, tmp_path / "any.png")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "model.safetensors: not there; copy it back, or remove its folder" in done.stderr
+
+
+def test_images_in_16_bits_are_read_as_the_training_images_were(run: Path, tmp_path: Path) -> None:
+    deep = np.arange(1024, dtype=np.uint16).reshape(32, 32) * 4
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    predictor = harness.load(run)
+    assert predictor.bits is None
+    assert (predictor.read(tmp_path / "deep.png") == deep[..., None] >> 8).all()
+    assert (replace(predictor, bits=12).read(tmp_path / "deep.png") == deep[..., None] >> 4).all()
 
 
 def test_what_is_no_image_is_refused(run: Path, tmp_path: Path) -> None:

@@ -53,6 +53,24 @@ def test_without_the_data_the_digest_is_null_and_nothing_is_downloaded(
     assert list(empty.iterdir()) == []
 
 
+def test_data_that_is_no_use_is_refused_as_by_a_start(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        folder = tmp_path / "data" / "mine" / place
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_text("no image")
+    arguments = [tiny_file, "--data", tmp_path / "data", "--set", "data.path=mine"]
+    arguments += ["--set", "data.source=image_folder"]
+    start, dry_run = command(*arguments), command(*arguments, "--dry-run")
+    assert start.returncode == dry_run.returncode == 2 and dry_run.stdout == ""
+    assert start.stderr == dry_run.stderr and "0.png: not an image" in start.stderr
+    # no folder is named: the study's images may well be elsewhere
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home"), "HARNESS_DATA": ""}
+    done = command(tiny_file, *arguments[3:], "--dry-run", **home)
+    assert done.returncode == 0 and "the data is not here: --data DIR says where it is" in done.stdout
+
+
 def test_the_text_names_the_peak_of_the_learning_rate_where_it_lies_within_an_epoch(
     command: Command, tiny_file: Path
 ) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
@@ -14,10 +15,11 @@ from typing import cast
 import numpy as np
 import platformdirs
 
-from harness.data.arrays import Data, Request, Split, hold_out, limit
-from harness.errors import DataError
+from harness.data.arrays import Data, Request, Split, constant_channels, hold_out, limit
+from harness.errors import AbsentDataError, DataError
 from harness.schema import one_line
 
+_log = logging.getLogger(__name__)
 Source = Callable[[Request], Split]
 
 # Imported when asked for. An installed package adds its own under the entry point group "harness.sources".
@@ -62,6 +64,7 @@ def load_data(
     *,
     path: str | None = None,
     image_size: int | None = None,
+    bits: int | None = None,
     holdout: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
@@ -75,6 +78,7 @@ def load_data(
         root: the data folder; it must exist, unless it is the user's cache folder.
         path: ``data.path``, for the sources that read a folder of the user's.
         image_size: ``data.image_size``, pixels, for the same.
+        bits: ``data.bits``, for the same.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
         test_limit: images to evaluate on, of the test split or the hold-out.
@@ -82,6 +86,7 @@ def load_data(
         progress: whether long work may show its progress on stderr.
 
     Raises:
+        AbsentDataError: it may not be downloaded, or nobody has said where it is.
         DataError: the data cannot be had or cannot be trusted.
         StudyError: it is too small for what is asked.
     """
@@ -93,18 +98,30 @@ def load_data(
     def read(request: Request) -> Split:
         try:
             split = load(request)
+        except AbsentDataError as error:
+            nowhere = root == _cache_root() and not (path and os.path.exists(root / path))
+            if source in FACTS or (request.which == "train" and nowhere):
+                raise
+            raise DataError(str(error)) from error  # a folder was named, and it is not in there
         except OSError as error:  # a folder that may not be entered
             place = one_line(error.filename or root, 200)
             raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
-        _check_classes(split, f"{source}, {request.which} split")
+        where = f"{source}, {request.which} split"
+        _check_classes(split, where)
+        if constant := constant_channels(split):
+            said = f"{', '.join(constant)} in all images"
+            if len(constant) == 3:
+                raise DataError(f"{where}: {said}: there is nothing to tell apart; look at the files")
+            _log.warning("%s: %s; look whether they are read as they should be", where, said)
+            split = replace(split, notes=(*split.notes, f"{request.which}: {said}"))
         return split
 
-    request = Request(root, "train", path, image_size, download, progress)
+    request = Request(root, "train", path, image_size, download, progress, bits)
     train = read(request)
     if holdout is not None:
         train, evaluation = hold_out(train, holdout)
     else:
-        evaluation = read(Request(root, "test", path, image_size, download, progress))
+        evaluation = read(replace(request, which="test"))
         _check_agreement(train, evaluation, source)
     if train_limit is not None:
         train = limit(train, train_limit, "data.train_limit")
@@ -132,18 +149,22 @@ def _find(source: str) -> Source:
 
 def _check_classes(split: Split, where: str) -> None:
     if len(split.classes) < 2:
-        raise DataError(f"{where}: only the class {split.classes[0]!r}; there is nothing to tell apart")
+        raise DataError(f"{where}: only the class {split.classes[0]!r}; add a second one to tell it from")
     empty = np.flatnonzero(np.bincount(split.labels, minlength=len(split.classes)) == 0)
     if len(empty):
         raise DataError(
-            f"{where}: no image of class {split.classes[empty[0]]!r}; every class needs at least one"
+            f"{where}: no image of class {split.classes[empty[0]]!r}; add one, or remove the class"
         )
 
 
 def _check_agreement(train: Split, test: Split, source: str) -> None:
     if train.classes != test.classes:
         differing = sorted(set(train.classes) ^ set(test.classes))
-        what = f"not in both: {', '.join(differing[:5])}" if differing else "the same names in another order"
+        what = (
+            f"not in both: {', '.join(map(repr, differing[:5]))}"
+            if differing
+            else "the same names in another order"
+        )
         raise DataError(f"{source}: train and test split have different classes ({what})")
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = [f"{width}x{height}" for height, width in (train.images.shape[1:3], test.images.shape[1:3])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Which = Literal["train", "test"]
+LEAST_STD = 1 / 255  # a grey level
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Request:
         image_size: ``data.image_size``, pixels of the square images to make; None leaves images as they are.
         download: whether the network may be used where the data is missing.
         progress: whether long work may show its progress on stderr.
+        bits: ``data.bits``, how many bits a channel images stored in 16 use; None where the study has none.
     """
 
     root: Path
@@ -43,6 +46,7 @@ class Request:
     image_size: int | None = None
     download: bool = True
     progress: bool = True
+    bits: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ def split_of(
     Args:
         images: uint8, ``(N, H, W, 3)``.
         labels: int64, ``(N,)``.
-        classes: distinct names; a label is an index into them.
+        classes: distinct names; a label is an index into them. See :func:`composed`.
         where: the file or folder that an error names.
 
     Raises:
@@ -108,7 +112,7 @@ def split_of(
         raise DataError(f"{where}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},)")
     if images.size == 0:
         raise DataError(f"{where}: no images (shape {images.shape})")
-    names = tuple(classes)
+    names = tuple(map(composed, classes))
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{where}: the class name {twice!r} stands twice")
@@ -123,6 +127,11 @@ def split_of(
         )
     images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
     return Split(images, labels, names, _checksum(images, labels, names))
+
+
+def composed(name: str) -> str:
+    """A class name in Unicode's composed form (NFC); macOS writes ``é`` as ``e`` and an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _checksum(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:
@@ -178,7 +187,9 @@ def hold_out(
 def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and (population) standard deviation of each channel over all pixels, as fractions of 255.
 
-    Sums are exact integers from a histogram of each channel; only the last division and root round.
+    Sums are exact integers from a histogram of each channel; only the last division and root round. A
+    standard deviation is at least ``LEAST_STD``: a channel that hardly varies is not blown up, and a constant
+    one divides nothing by zero.
     """
     means, stds = [], []
     for channel in range(3):
@@ -190,16 +201,27 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         squares = sum(value * value * int(count) for value, count in enumerate(counts))
         means.append(total / (255 * pixels))
         stds.append(math.sqrt((pixels * squares - total * total) / (255 * pixels) ** 2))
-    return tuple(means), tuple(stds)
+    return tuple(means), tuple(max(std, LEAST_STD) for std in stds)
+
+
+def constant_channels(split: Split) -> list[str]:
+    """The channels that have one value in all pixels of all images, such as ``"blue is always 0"``."""
+    values = split.images[0, 0, 0]
+    some = split.images[:: max(1, len(split) // 64)]  # nearly always enough to see that a channel varies
+    return [
+        f"{name} is always {values[channel]}"
+        for channel, name in enumerate(("red", "green", "blue"))
+        if all((images[..., channel] == values[channel]).all() for images in (some, split.images))
+    ]
 
 
 def refuse_options(request: Request, source: str) -> None:
     """For sources that know where and how large their images are.
 
     Raises:
-        DataError: the study sets ``data.path`` or ``data.image_size``.
+        DataError: the study sets ``data.path``, ``data.image_size`` or ``data.bits``.
     """
-    for key in ("path", "image_size"):
+    for key in ("path", "image_size", "bits"):
         if getattr(request, key) is not None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import random
 import warnings
@@ -51,7 +52,7 @@ class _Composition(Strict):
 
 
 class _Selection(_Composition):
-    n: int = Field(default=1, ge=1)
+    n: int = Field(default=1, ge=1, le=50)
     replace: bool = False
 
 
@@ -144,53 +145,154 @@ def seed_pipeline(pipeline: A.Compose, seed: int) -> None:
 def output_shape(
     transforms: list[dict[str, Any]], height: int, width: int, where: str = "augment"
 ) -> tuple[int, int]:
-    """Height and width after the pipeline, in pixels, found by running it with and without what is optional.
+    """Height and width after the pipeline, in pixels, found by following every branch, however rarely taken.
 
     Raises:
         StudyError: it cannot run on such an image, its size varies, or no finite image of 3 channels results.
     """
+    if max(height, width) > LARGEST_BETWEEN:
+        raise StudyError(
+            f"{where}: images are {width}x{height} pixels; {LARGEST_BETWEEN} is the most: set data.image_size"
+        )
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    _check_growth(reference_pipeline(transforms), noise, where)
-    shapes: set[tuple[int, ...]] = set()
-    for probability in (None, 0.0, 1.0):
-        pipeline = reference_pipeline(transforms)
-        for transform in _leaves(pipeline):
-            if probability is not None and 0 < transform.p < 1:
-                transform.p = probability
-        for seed in range(5):
-            seed_pipeline(pipeline, seed)
-            try:
-                image = pipeline(image=noise)["image"]
-            except Exception as error:  # whatever a transform raises, the request is what is wrong
-                message = f"{where}: fails on an image of {width}x{height} pixels: {error}"
-                raise StudyError(one_line(message)) from None
-            usual = image.dtype in (np.uint8, np.float32) and image.shape[2:] == (3,)
-            if not usual or not np.isfinite(image).all():
-                raise StudyError(
-                    f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
-                    "expected uint8 or float32 images of 3 channels"
-                )
-            shapes.add(image.shape[:2])
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{w}x{h}" for h, w in sorted(shapes)[:4])
-        raise StudyError(f"{where}: the image size varies ({sizes}); end with a crop or Resize of one size")
-    found = shapes.pop()
-    return found[0], found[1]
-
-
-def _check_growth(pipeline: A.Compose, image: np.ndarray, where: str) -> None:
-    """Stop where an image has grown beyond all use, before the next transform makes more of it."""
-    seed_pipeline(pipeline, 0)
-    for transform in _leaves(pipeline):
+    pipeline = reference_pipeline(transforms)
+    found = _after_all(pipeline.transforms, {_kind(noise): noise}, where)
+    for seed in range(5):  # and as it is run
+        seed_pipeline(pipeline, seed)
         try:
-            image = transform(image=image)["image"]
-        except Exception:  # the whole pipeline tells
-            return
-        if max(image.shape[:2]) > LARGEST_BETWEEN:
+            image = pipeline(image=noise)["image"]
+        except Exception as error:  # whatever a transform raises, the request is what is wrong
+            raise _failure(error, noise, where) from None
+        found[_kind(image)] = image
+    for image in found.values():
+        usual = image.dtype in (np.uint8, np.float32, np.float64) and image.shape[2:] == (3,)
+        if not usual or not np.isfinite(image).all():
             raise StudyError(
-                f"{where}: an image is {image.shape[1]}x{image.shape[0]} pixels after "
-                f"{type(transform).__name__}; {LARGEST_BETWEEN} is the most on the way"
+                f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
+                "expected uint8, float32 or float64 images of 3 channels"
             )
+    shapes = sorted({image.shape[:2] for image in found.values()})
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{w}x{h}" for h, w in shapes[:4])
+        raise StudyError(f"{where}: the image size varies ({sizes}); end with a crop or Resize of one size")
+    return shapes[0][0], shapes[0][1]
+
+
+# An image of each shape and type that may leave a transform.
+_Kind = tuple[tuple[int, ...], str]
+_Images = dict[_Kind, np.ndarray]
+_DRAWS = 12  # of a transform's parameters
+_MOST_KINDS = 8  # that are followed further: of more, the smallest and the largest
+_MOST_ORDERED = 12  # transforms of a RandomOrder; of more it is not followed which were used
+
+
+class _Ends(random.Random):
+    """Draws the ends of a range as often as all between them: most changes of a size show there."""
+
+    def random(self) -> float:
+        return min(max(3 * super().random() - 1, 2**-40), 1 - 2**-40)
+
+
+def _kind(image: np.ndarray) -> _Kind:
+    return image.shape, image.dtype.str
+
+
+def _after_all(transforms: list[Any], images: _Images, where: str) -> _Images:
+    for transform in transforms:
+        images = _after(transform, images, where)
+    return images
+
+
+def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False) -> _Images:
+    """What may leave a transform or composition.
+
+    Args:
+        chosen: by OneOf, which applies it whatever its p.
+    """
+    name = type(transform).__name__
+    selects = name in ("SomeOf", "RandomOrder")
+    certain = chosen and not selects  # these ask their own p all the same
+    found = {} if certain or transform.p == 1 else dict(images)
+    if transform.p == 0 and not certain:
+        return found
+    if name == "Sequential":
+        found |= _after_all(transform.transforms, images, where)
+    elif name == "OneOf":
+        for child in transform.transforms:
+            found |= _after(child, images, where, chosen=True) if child.p > 0 else {}
+    else:
+        found |= (_selected if selects else _applied)(transform, images, where)
+    if len(found) > _MOST_KINDS:
+        kinds = sorted(found, key=lambda kind: (math.prod(kind[0]), kind))
+        kept = kinds[: _MOST_KINDS // 2] + kinds[-_MOST_KINDS // 2 :]
+        found = {kind: found[kind] for kind in kept}
+    return found
+
+
+def _selected(selection: Any, images: _Images, where: str) -> _Images:
+    """What may leave SomeOf, which keeps the order of those that it selects, or RandomOrder."""
+    children, ordered = selection.transforms, type(selection).__name__ == "SomeOf"
+    again = selection.replace or (not ordered and len(children) > _MOST_ORDERED)
+    known: dict[tuple[int, _Kind], _Images] = {}
+
+    def after(child: int, images: _Images) -> _Images:
+        found: _Images = {}
+        for kind, image in images.items():
+            if (child, kind) not in known:
+                known[child, kind] = _after(children[child], {kind: image}, where)
+            found |= known[child, kind]
+        return found
+
+    # by the transforms that may still follow
+    reached = {tuple(range(len(children))): images}
+    for _ in range(selection.n):
+        following: dict[tuple[int, ...], _Images] = {}
+        for open_, before in reached.items():
+            for place, child in enumerate(open_):
+                left = open_[: 0 if ordered else place] + open_[place + 1 :]
+                if again:
+                    left = open_[place:] if ordered else open_
+                following.setdefault(left, {}).update(after(child, before))
+        reached = following
+    return {kind: image for found in reached.values() for kind, image in found.items()}
+
+
+def _applied(transform: Any, images: _Images, where: str) -> _Images:
+    name = type(transform).__name__
+    if name == "Normalize":
+        _check_normalized(transform, images, where)
+    found: _Images = {}
+    for image in images.values():
+        for seed in range(max(3, _DRAWS // len(images))):
+            transform.set_random_state(np.random.default_rng(seed), _Ends(seed))
+            try:
+                result = transform(image=image, force_apply=True)["image"]
+            except Exception as error:  # whatever a transform raises, the request is what is wrong
+                raise _failure(error, image, f"{where}: {name}") from None
+            if max(result.shape[:2]) > LARGEST_BETWEEN:  # before the next one makes more of it
+                raise StudyError(
+                    f"{where}: an image is {result.shape[1]}x{result.shape[0]} pixels after {name}; "
+                    f"{LARGEST_BETWEEN} is the most on the way"
+                )
+            found.setdefault(_kind(result), result)
+    return found
+
+
+def _check_normalized(normalize: Any, images: _Images, where: str) -> None:
+    if len({dtype for _, dtype in images}) > 1:
+        raise StudyError(
+            f"{where}: some images come to Normalize as bytes and some as floats; convert all or none"
+        )
+    for image in images.values():  # Albumentations divides floats by a channel's std, even if that is 0
+        if not np.isfinite(normalize(image=np.zeros_like(image))["image"]).all():
+            raise StudyError(
+                f"{where}: Normalize makes NaN of an image of one colour; normalise bytes, not floats"
+            )
+
+
+def _failure(error: Exception, image: np.ndarray, where: str) -> StudyError:
+    height, width = image.shape[:2]
+    return StudyError(one_line(f"{where}: fails on an image of {width}x{height} pixels: {error}"))
 
 
 def _albumentations() -> Any:
@@ -355,14 +457,6 @@ def _nested(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for child in table.get("transforms", []):
         yield child
         yield from _nested(child)
-
-
-def _leaves(composition: Any) -> Iterator[Any]:
-    for child in composition.transforms:
-        if isinstance(child, _albumentations().BaseCompose):
-            yield from _leaves(child)
-        else:
-            yield child
 
 
 def _tuples(value: Any) -> Any:

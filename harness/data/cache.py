@@ -61,10 +61,10 @@ def cached(
     try:
         found = [(file, file.stat()) for file in files]
     except OSError as error:
-        raise DataError(f"{source}: {error.filename} cannot be read: {error.strerror}") from error
+        raise DataError(f"{source}: {error.filename} cannot be read: {error.strerror}; restore it") from error
     for file, about in found:
         if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for without end
-            raise DataError(f"{source}: {file} is not a regular file")
+            raise DataError(f"{source}: {file} is not a regular file; remove it")
     with ThreadPoolExecutor() as pool:  # hashing holds no lock
         contents = list(pool.map(_content, *zip(*found, strict=True))) if found else []
     stamps = [(str(file), content) for (file, _), content in zip(found, contents, strict=True)]

@@ -21,7 +21,7 @@ import numpy as np
 from harness.data.arrays import Request, Split, Which, refuse_options, split_of
 from harness.data.cache import cached
 from harness.data.parquet import columns_of, find_shards, read_shards
-from harness.errors import DataError
+from harness.errors import AbsentDataError, DataError
 
 ARCHIVE = "cifar-10-python.tar.gz"
 BATCHES_FOLDER = "cifar-10-batches-py"
@@ -100,7 +100,7 @@ def _found(request: Request, facts: Facts) -> Found | None:
 
 def _downloaded(request: Request, facts: Facts) -> Found:
     if not request.download:
-        raise DataError(f"CIFAR-10 is not in {request.root}, and a dry run downloads nothing")
+        raise AbsentDataError(f"CIFAR-10 is not in {request.root}, and a dry run downloads nothing")
     _download(request.root / "cifar10", facts, request.progress)
     found = _found(request, facts)
     assert found is not None, "the archive was just put there"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from harness.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 # Raise it when the same bytes give other pixels than before: cached arrays are then built anew.
-VERSION = 2
+VERSION = 3
 # Pillow knows more; some of those start other programs (EPS) or are of no use here.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # A few kilobytes can claim to be gigabytes of pixels; 8,000 x 8,000 is more than any data set here needs.
@@ -33,13 +33,20 @@ Item = tuple[str, Path | bytes]
 
 
 def decode_all(
-    items: Iterable[Item], count: int, image_size: int | None, *, where: str, progress: bool
+    items: Iterable[Item],
+    count: int,
+    image_size: int | None,
+    *,
+    bits: int | None = None,
+    where: str,
+    progress: bool,
 ) -> NDArray[np.uint8]:
     """Decode ``count`` images into one array, in order.
 
     Args:
         items: a name for errors with each image's file or encoded bytes; consumed a few at a time.
         image_size: see :func:`decode`; None demands that all images have one size.
+        bits: see :func:`decode`; None demands that 16-bit images use most of their range.
         where: the folder or file the images come from, for errors.
         progress: whether to draw a bar, where stderr is a terminal.
 
@@ -47,13 +54,14 @@ def decode_all(
         uint8, ``(count, H, W, 3)``.
 
     Raises:
-        DataError: an image cannot be read, or sizes differ and ``image_size`` is None.
+        DataError: an image cannot be read, sizes differ and ``image_size`` is None, or all 16-bit images lie
+            below the half of their range and ``bits`` is None: 12 bits stored in 16 would become 16 levels.
     """
     from tqdm import tqdm
 
     images: NDArray[np.uint8] | None = None
     first = ""
-    done = 0
+    done = peak = 0
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(
@@ -65,8 +73,10 @@ def decode_all(
                 raise DataError(f"{where}: more images than the {count} it tells of")
             names, sources = zip(*batch, strict=True)
             threaded = _encoded_size(sources[0]) >= _WORTH_THREADS
-            decoded = (pool.map if threaded else map)(decode, names, sources, repeat(image_size))
-            for name, image in zip(names, decoded, strict=True):
+            decoded = (pool.map if threaded else map)(
+                _decode, names, sources, repeat(image_size), repeat(bits)
+            )
+            for name, (image, largest) in zip(names, decoded, strict=True):
                 if images is None:
                     first, images = name, _room_for(count, image.shape, where)
                 if image.shape != images.shape[1:]:
@@ -76,25 +86,46 @@ def decode_all(
                     )
                 images[done] = image
                 done += 1
+                peak = max(peak, largest)
             bar.update(len(batch))
     if images is None or done != count:
         raise DataError(f"{where}: {done} images, expected {max(count, 1)}")
+    if bits is None and 0 < peak < 1 << 15:
+        likely = next(bits for bits in (8, 10, 12, 14, 15) if peak < 1 << bits)
+        raise DataError(
+            f"{where}: no value in the 16-bit images is above {peak}: set data.bits = {likely}, how many "
+            "bits are used (16 if they are all, and the images so dark)"
+        )
     return images
 
 
-def decode(name: str, source: Path | bytes, image_size: int | None = None) -> NDArray[np.uint8]:
+def decode(
+    name: str, source: Path | bytes, image_size: int | None = None, bits: int | None = None
+) -> NDArray[np.uint8]:
     """One image as RGB pixels, upright as its EXIF orientation says.
 
     Grayscale and palettes become RGB, 16 bits become 8, an alpha channel is dropped (as torchvision's loader
     does), the first frame stands for an animation. With ``image_size`` the shorter side is resized to
     it, bilinear with antialiasing, and the centre square cropped, both in one step.
 
+    Args:
+        bits: how many of its 16 bits an image uses, from the lowest; None for all. A PGM or PPM file with a
+            largest value of its own (maxval) goes by that, a file of 12 bits by them.
+
     Returns:
         uint8, ``(H, W, 3)``.
 
     Raises:
-        DataError: not an image of a known format, damaged, or more than ``MAX_PIXELS`` pixels.
+        DataError: not an image of a known format, damaged, more than ``MAX_PIXELS`` pixels, or a value that
+            does not fit.
     """
+    return _decode(name, source, image_size, bits)[0]
+
+
+def _decode(
+    name: str, source: Path | bytes, image_size: int | None, bits: int | None
+) -> tuple[NDArray[np.uint8], int]:
+    """The image, and the largest value of one whose 16 bits may not all be used (else 0)."""
     from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -105,29 +136,80 @@ def decode(name: str, source: Path | bytes, image_size: int | None = None) -> ND
                 raise DataError(
                     f"{name}: {_size(opened)} pixels; at most {MAX_PIXELS:,} are read, make it smaller"
                 )
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1  # else it costs a copy
-            image = _rgb(ImageOps.exif_transpose(opened) if turned else opened, name)
+            image: Image.Image = opened
+            peak, known = 0, _known_bits(opened)
+            if known is not None:
+                image, largest = _of_8_bits(opened, source, name, known or bits or 16)
+                peak = 0 if known else largest
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1  # else it costs a copy
+            image = _rgb(ImageOps.exif_transpose(image) if turned else image, name)
     except DataError:
         raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: not an image of a known format ({', '.join(FORMATS)}) or damaged"
+            f"{name}: not an image of a known format ({', '.join(FORMATS)}) or damaged: replace or remove it"
         ) from error
     except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
-        raise DataError(f"{name}: cannot be read as an image: {' '.join(str(error).split())}") from error
+        cause = " ".join(str(error).split())
+        raise DataError(f"{name}: cannot be read as an image ({cause}): replace or remove it") from error
     if image_size is not None:
         side = min(image.size)  # Pillow's box says what to compute; pixels around it still count at its edges
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(image)
+    return np.asarray(image), peak
+
+
+def _known_bits(opened: ImageFile.ImageFile) -> int | None:
+    """How many of its 16 bits a file says that it uses, 0 where it does not say; None for fewer bits."""
+    if opened.format not in ("PNG", "TIFF", "PPM") or opened.mode == "CMYK":
+        return None
+    codec: str = opened.tile[0][0]
+    arguments: Any = opened.tile[0][3]
+    layout = arguments if isinstance(arguments, str) else arguments[0]
+    if codec.startswith("ppm"):  # Pillow scales by the maxval
+        if opened.mode == "I":
+            return 0 if arguments[1] == 65535 else 16
+        return 0 if (codec, arguments) == ("ppm", ("RGB", 65535)) else None
+    if layout == "I;12":
+        return 12
+    return 0 if ";16" in layout else None
+
+
+def _of_8_bits(opened: Image.Image, source: Path | bytes, name: str, bits: int) -> tuple[Image.Image, int]:
+    """An image of 16 bits a channel scaled to 8, and its largest value."""
+    from PIL import ExifTags, Image
+
+    turned = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    opened.load()
+    if opened.mode in ("RGB", "RGBA"):  # Pillow has dropped the lower bytes
+        values = _deep_colours(source)
+    else:
+        values = np.asarray(opened)
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF is turned as it is loaded
+    low, high = int(values.min()), int(values.max())
+    if low < 0:
+        raise DataError(f"{name}: negative values, down to {low}: save it with values from 0 up")
+    if high >> bits:
+        raise DataError(
+            f"{name}: the value {high} needs {high.bit_length()} bits: set data.bits above {bits}"
+        )
+    image = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+    image.getexif()[ExifTags.Base.Orientation] = turned
+    return image, high
+
+
+def _deep_colours(source: Path | bytes) -> NDArray[np.uint16]:
+    import cv2
+
+    log = cv2.utils.logging
+    log.setLogLevel(log.LOG_LEVEL_SILENT)  # of sound TIFFs, too, it says what is unusual
+    encoded = source.read_bytes() if isinstance(source, Path) else source
+    values = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(values, dtype=np.uint16)[..., 2::-1]
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
-    from PIL import Image
-
-    if image.mode.startswith("I;16"):  # convert() would clip at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise DataError(f"{name}: 32-bit pixels have no fixed range: save it with 8 bits a channel")
     if image.mode == "P" and "transparency" in image.info:

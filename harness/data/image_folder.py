@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, split_of
+from harness.data.arrays import Request, Split, composed, split_of
 from harness.data.cache import cached
 from harness.data.decode import FORMATS, decode_all
-from harness.errors import DataError
+from harness.errors import AbsentDataError, DataError
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +49,12 @@ def load(request: Request) -> Split:
     """
     folder = request.root / (request.path or "")
     split_folder = folder / request.which
-    classes = _class_names(split_folder)
-    if request.which == "test" and (differing := sorted(set(classes) ^ set(_class_names(folder / "train")))):
-        raise DataError(f"{folder}: classes not in both train and test: {', '.join(differing[:5])}")
+    classes = _class_folders(split_folder)
+    if request.which == "test" and (
+        differing := sorted(set(classes) ^ set(_class_folders(folder / "train")))
+    ):
+        names = ", ".join(map(repr, differing[:5]))
+        raise DataError(f"{folder}: classes not in both train and test: {names}; rename or add folders")
     found = Found()
     for entry in split_folder.iterdir():
         if entry.name.startswith("."):
@@ -59,11 +62,13 @@ def load(request: Request) -> Split:
         elif not entry.is_dir():
             found.stray.append(entry)
     labels: list[int] = []
-    for label, name in enumerate(classes):
+    for label, class_folder in enumerate(classes.values()):
         before = len(found.images)
-        _find(split_folder / name, found)
+        _find(class_folder, found)
         if len(found.images) == before:
-            raise DataError(f"{split_folder / name}: no image; every class needs at least one")
+            raise DataError(
+                f"{class_folder}: no image; every class needs at least one: add some, or remove it"
+            )
         labels += [label] * (len(found.images) - before)
     for files, why in ((found.others, "are no images"), (found.stray, "lie in no class's folder")):
         if files:
@@ -74,11 +79,16 @@ def load(request: Request) -> Split:
     def build() -> Split:
         items = ((str(file), file) for file in found.images)
         images = decode_all(
-            items, len(found.images), request.image_size, where=str(split_folder), progress=request.progress
+            items,
+            len(found.images),
+            request.image_size,
+            bits=request.bits,
+            where=str(split_folder),
+            progress=request.progress,
         )
-        return split_of(images, np.array(labels, dtype=np.int64), classes, where=str(split_folder))
+        return split_of(images, np.array(labels, dtype=np.int64), list(classes), where=str(split_folder))
 
-    place = [split_folder.resolve(), request.image_size]
+    place = [split_folder.resolve(), request.image_size, request.bits]
     split = cached("image_folder", request.which, place, found.images, build)
     return replace(split, notes=tuple(_notes(found, request.which, split_folder)))
 
@@ -89,19 +99,29 @@ def _notes(found: Found, which: str, folder: Path) -> Iterator[str]:
             yield f"{which}: {len(files)} passed over, {why}, such as {min(files).relative_to(folder)}"
 
 
-def _class_names(split_folder: Path) -> list[str]:
+def _class_folders(split_folder: Path) -> dict[str, Path]:
+    """The folder of each class, sorted by the classes' names."""
     if not split_folder.is_dir():
-        raise DataError(
+        error = DataError if os.path.lexists(split_folder) else AbsentDataError
+        raise error(
             f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
             "(--data DIR) or data.path (without test images, data.holdout takes some of train's)"
         )
     entries = [entry for entry in split_folder.iterdir() if not entry.name.startswith(".")]
     for entry in entries:
         _check_link(entry)
-    names = sorted(entry.name for entry in entries if entry.is_dir())
-    if not names:
-        raise DataError(f"{split_folder}: no class folder in it; expected one folder of images a class")
-    return names
+    folders = [entry for entry in entries if entry.is_dir()]
+    classes = {composed(entry.name): entry for entry in folders}
+    if twin := next((entry for entry in folders if classes[composed(entry.name)] != entry), None):
+        names = f"{ascii(twin.name)} and {ascii(classes[composed(twin.name)].name)}"
+        raise DataError(
+            f"{split_folder}: folders {names} have one name in two Unicode forms; put all images into one"
+        )
+    if not classes:
+        raise DataError(
+            f"{split_folder}: no class folder in it; move each class's images into a folder of its own"
+        )
+    return dict(sorted(classes.items()))
 
 
 def _find(class_folder: Path, found: Found) -> None:

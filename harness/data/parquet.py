@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, split_of
+from harness.data.arrays import Request, Split, composed, split_of
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
-from harness.errors import DataError
+from harness.errors import AbsentDataError, DataError
 from harness.schema import one_line
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load(request: Request) -> Split:
     folder = request.root / (request.path or "")
     train_files = find_shards(folder, "train")
     if not train_files:
-        raise DataError(
+        raise AbsentDataError(
             f"{folder}: no train*.parquet in it or in its data/ folder; --data DIR and data.path say where"
         )
     files = train_files if request.which == "train" else _evaluation_shards(folder)
@@ -63,9 +63,11 @@ def load(request: Request) -> Split:
     def build() -> Split:
         names = next((found for file in train_files if (found := columns_of(file).names)), None)
         classes = names or _label_values(train_files)
-        return read_shards(files, classes, request.image_size, request.progress, indices=names is not None)
+        return read_shards(
+            files, classes, request.image_size, request.progress, bits=request.bits, indices=names is not None
+        )
 
-    place = [folder.resolve(), request.image_size]
+    place = [folder.resolve(), request.image_size, request.bits]
     return cached("parquet", request.which, place, [*files, *train_files], build)
 
 
@@ -85,7 +87,9 @@ def find_shards(folder: Path, split: str) -> list[Path]:
         files = sorted((folder / split).glob("[!.]*.parquet"))
     for file in files:
         if (of := re.search(r"-\d{5}-of-(\d{5})", file.name)) and int(of[1]) != len(files):
-            raise DataError(f"{file.parent}: {len(files)} {split} shards, their names tell of {int(of[1])}")
+            raise DataError(
+                f"{file.parent}: {len(files)} {split} shards, their names tell of {int(of[1])}: add the rest"
+            )
     return files
 
 
@@ -103,36 +107,48 @@ def _evaluation_shards(folder: Path) -> list[Path]:
 def columns_of(file: Path) -> Columns:
     """Find the image and the label column, by the metadata's features, else by usual names and types.
 
+    The case of a name does not matter.
+
     Raises:
-        DataError: the shard is damaged, or has no such column.
+        DataError: the shard is damaged, has no such column, or two whose names differ in case alone.
     """
     import pyarrow.parquet as pq
 
     with _damage_named(file):
         schema = pq.read_schema(file)
     features = _features(schema)
-    image = _first(
-        features, "Image", IMAGE_NAMES, [field.name for field in schema if _holds_images(field.type)]
-    )
-    label = _first(features, "ClassLabel", LABEL_NAMES, [])
-    label = label or next((name for name in LABEL_NAMES if name in schema.names), None)
+    binary = [field.name for field in schema if _holds_images(field.type)]
+    images, labels = _typed(features, "Image") or binary, _typed(features, "ClassLabel")
+    image = _usual(images, IMAGE_NAMES, file) or next(iter(images), None)
+    label = _usual(labels, LABEL_NAMES, file) or next(iter(labels), None)
+    label = label or _usual(schema.names, LABEL_NAMES, file)
     if image is None or label is None:
         kind = f"image column (bytes; {', '.join(IMAGE_NAMES)})" if image is None else "label column"
         hint = "" if image is None else f" ({', '.join(LABEL_NAMES)})"
         raise DataError(f"{file}: no {kind}{hint} among {', '.join(schema.names)}")
     names = features.get(label, {}).get("names")
-    return Columns(image, label, tuple(map(str, names)) if isinstance(names, list) and names else None)
+    return Columns(
+        image,
+        label,
+        tuple(composed(str(name)) for name in names) if isinstance(names, list) and names else None,
+    )
 
 
 def read_shards(
-    files: Sequence[Path], classes: Sequence[str], image_size: int | None, progress: bool, *, indices: bool
+    files: Sequence[Path],
+    classes: Sequence[str],
+    image_size: int | None,
+    progress: bool,
+    *,
+    bits: int | None = None,
+    indices: bool,
 ) -> Split:
     """Decode shards, a few hundred rows at a time.
 
     Args:
         files: the split's shards, in order.
         classes: the class names.
-        image_size: see :func:`harness.data.decode.decode`.
+        image_size, bits: see :func:`harness.data.decode.decode_all`.
         progress: whether to draw a bar.
         indices: whether integer labels of a shard that names none are indices into ``classes``; else they are
             looked up among them, as text.
@@ -147,7 +163,7 @@ def read_shards(
         with _damage_named(file):
             count += pq.read_metadata(file).num_rows
     where = str(files[0].parent) if len(files) > 1 else str(files[0])
-    images = decode_all(_encoded(files), count, image_size, where=where, progress=progress)
+    images = decode_all(_encoded(files), count, image_size, bits=bits, where=where, progress=progress)
     labels = [_labels(file, classes, indices) for file in files]
     return split_of(images, np.concatenate(labels), classes, where=where)
 
@@ -164,7 +180,9 @@ def _encoded(files: Sequence[Path]) -> Iterator[Item]:
                     values = values.field("bytes")
                 for encoded in values.to_pylist():
                     if not isinstance(encoded, bytes):
-                        raise DataError(f"{file}, row {row}: no image bytes in column {column!r}")
+                        raise DataError(
+                            f"{file}, row {row}: no image bytes in column {column!r}; drop the row"
+                        )
                     yield f"{file}, row {row}", encoded
                     row += 1
 
@@ -175,22 +193,26 @@ def _column(file: Path, name: str) -> pa.ChunkedArray:
 
     with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
         values = shard.read(columns=[name], use_threads=False).column(0)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+        kind = _plain(values.type)
+        if kind != values.type or pa.types.is_binary(kind):  # text, where the writer did not say so
+            values = values.cast(pa.large_string() if pa.types.is_binary(kind) else kind)
     kinds = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
     if not any(kind(values.type) for kind in kinds):
         raise DataError(f"{file}: labels in column {name!r} are {values.type}, expected integers or strings")
     if values.null_count:
-        raise DataError(f"{file}: {values.null_count} rows have no label in column {name!r}")
+        raise DataError(f"{file}: {values.null_count} rows have no label in column {name!r}; drop them")
     return values
 
 
 def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
-    values = {value for file in files for value in _column(file, columns_of(file).label).unique().to_pylist()}
+    found = (_column(file, columns_of(file).label).unique().to_pylist() for file in files)
+    values = {composed(value) if isinstance(value, str) else value for part in found for value in part}
     if any(not isinstance(value, str) and value < 0 for value in values):
         raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
     if len({type(value) for value in values}) > 1:
-        raise DataError(f"{files[0].parent}: labels are numbers in some train shards and text in others")
+        raise DataError(
+            f"{files[0].parent}: labels are numbers in some train shards and text in others; write all alike"
+        )
     return tuple(str(value) for value in sorted(values))
 
 
@@ -216,7 +238,7 @@ def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int
             raise DataError(f"{file}: the class {name!r} is not among the train split's: {_list(classes)}")
         return known[found]
     try:
-        return np.array([index[str(value)] for value in values.to_pylist()], dtype=np.int64)
+        return np.array([index[composed(str(value))] for value in values.to_pylist()], dtype=np.int64)
     except KeyError as error:
         raise DataError(
             f"{file}: label {error.args[0]!r} does not occur in the train split: {_list(classes)}"
@@ -236,11 +258,21 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
         return {}
 
 
-def _first(
-    features: dict[str, dict[str, object]], kind: str, usual: Sequence[str], others: Sequence[str]
-) -> str | None:
-    typed = [name for name, feature in features.items() if feature.get("_type") == kind] or others
-    return next((name for name in usual if name in typed), next(iter(typed), None))
+def _typed(features: dict[str, dict[str, object]], kind: str) -> list[str]:
+    return [name for name, feature in features.items() if feature.get("_type") == kind]
+
+
+def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
+    """The column that has the first of the usual names, in whatever case."""
+    for name in names:
+        found = [column for column in columns if column.lower() == name]
+        if len(found) > 1:
+            raise DataError(
+                f"{file}: columns {' and '.join(map(repr, found))} differ in case alone: drop one"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -248,7 +280,18 @@ def _holds_images(kind: pa.DataType) -> bool:
 
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(pa.types.is_binary(_plain(kind)))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type of the values: of a dictionary those it holds, of text and bytes the usual form."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
 
 
 @contextmanager
@@ -259,4 +302,5 @@ def _damage_named(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, LookupError) as error:
-        raise DataError(f"{file}: damaged or no Parquet shard: {' '.join(str(error).split())}") from error
+        cause = " ".join(str(error).split())
+        raise DataError(f"{file}: damaged or no Parquet shard ({cause}): fetch it anew") from error

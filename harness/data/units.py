@@ -59,7 +59,8 @@ def _problem(split: Split, pipelines: dict[str, list[dict[str, Any]]]) -> str | 
         return "augment: train and test have different Normalize; give both the same, or leave it out of test"
     chosen = np.unique(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int))
     images = split.images[chosen]
-    raw = Values(float(images.mean()) / 255, float(images.std()) / 255)
+    # within a channel: what lies between them is no contrast
+    raw = Values(float(images.mean()) / 255, float(images.std(axis=(0, 1, 2)).max()) / 255)
     found = {}
     for name, pipeline in pipelines.items():
         values = _values(images, split.labels[chosen], split.classes, pipeline)

@@ -86,7 +86,7 @@ def _facts(made: dict[str, Any]) -> dict[str, str]:
         "evaluated on": data.get("evaluated_on"),
         "train images": data.get("train_images"),
         "evaluation images": data.get("evaluation_images"),
-        "files passed over": "; ".join(data.get("passed_over") or ()) or None,
+        "notes on the data": "; ".join(data.get("passed_over") or ()) or None,
         **versions,
     }
     return {key: str(value) for key, value in facts.items() if value is not None}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.arrays import Data, hold_out, limit, mean_std, split_of
+from harness.data.arrays import Data, constant_channels, hold_out, limit, mean_std, split_of
 from harness.errors import DataError, StudyError
 
 
@@ -143,6 +143,19 @@ def test_mean_and_std_are_those_of_the_pixels_by_channel():
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-12)
 
 
-def test_std_of_equal_pixels_is_exactly_zero():
-    images = np.full((10, 3, 3, 3), 77, dtype=np.uint8)
-    assert mean_std(split_of(images, np.zeros(10, np.int64), ["a"])) == ((77 / 255,) * 3, (0.0,) * 3)
+def test_std_of_a_channel_is_at_least_a_grey_level():
+    images = np.full((10, 30, 30, 3), 77, dtype=np.uint8)
+    images[0, 0, 0, 1] = 78
+    images[5:, ..., 2] = 80
+    found = mean_std(split_of(images, np.zeros(10, np.int64), ["a"]))
+    assert found[0][0] == 77 / 255 and found[1] == (1 / 255, 1 / 255, 1.5 / 255)
+
+
+def test_channels_that_never_vary_are_named():
+    images = np.random.default_rng(1).integers(0, 256, (1000, 3, 3, 3), dtype=np.uint8)
+    labels = np.zeros(1000, np.int64)
+    assert constant_channels(split_of(images, labels, ["a"])) == []
+    images[..., 0], images[..., 2] = 0, 9
+    assert constant_channels(split_of(images, labels, ["a"])) == ["red is always 0", "blue is always 9"]
+    images[997, 2, 2, 2] = 8
+    assert constant_channels(split_of(images, labels, ["a"])) == ["red is always 0"]

@@ -13,6 +13,8 @@ from collections import Counter
 import albumentations as A
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.data.augment import (
     _classes,
@@ -217,6 +219,115 @@ def test_a_pipeline_that_gives_no_images_of_one_size_is_refused(transforms, cont
         output_shape(transforms, 32, 32, "augment.train")
     assert str(caught.value).startswith("augment.train: ")
     assert contains in str(caught.value) and "\n" not in str(caught.value)
+
+
+SMALLER = {"transform": "RandomCrop", "height": 16, "width": 16, "p": 1.0}
+SURE_FLIP = FLIP | {"p": 1.0}
+SELECTIONS = ("SomeOf", "RandomOrder")
+
+
+def some(name, *transforms, **options):
+    return {"transform": name, "p": 1.0, "transforms": list(transforms)} | options
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [some("OneOf", SMALLER, SURE_FLIP, p=1e-6)],
+        [some("OneOf", SMALLER | {"p": 1e-6}, SURE_FLIP)],
+        [some("OneOf", some("SomeOf", SMALLER, n=1, p=0.999))],
+        [some("SomeOf", *[SURE_FLIP] * 49, SMALLER, n=1)],
+        [some("SomeOf", SURE_FLIP, SMALLER, n=2, p=1e-6)],
+        [some("SomeOf", SURE_FLIP, SMALLER, n=2, replace=True)],
+        [some("RandomOrder", SMALLER, {"transform": "Pad", "padding": 4, "p": 1.0}, n=2)],
+        [some("Sequential", some("OneOf", some("Sequential", SMALLER, p=1e-6), SURE_FLIP), p=1e-6)],
+        [{"transform": "RandomScale", "scale_limit": [0.0, 0.032], "p": 1.0}],  # 33 pixels in 2 % of draws
+    ],
+)
+def test_a_size_that_varies_in_a_branch_rarely_taken_is_refused(transforms):
+    with pytest.raises(StudyError, match="the image size varies"):
+        output_shape(transforms, 32, 32)
+    assert output_shape([*transforms, SMALLER], 32, 32) == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [some("OneOf", SMALLER, SMALLER | {"transform": "CenterCrop"})],
+        [some("OneOf", SMALLER, SURE_FLIP | {"p": 0.0})],
+        [some("SomeOf", SURE_FLIP, SMALLER, n=2)],
+        [some("RandomOrder", SMALLER, SURE_FLIP, n=2)],
+        [some("Sequential", some("Sequential", SMALLER))],
+    ],
+)
+def test_a_size_that_every_branch_gives_is_accepted(transforms):
+    assert output_shape(transforms, 32, 32) == (16, 16)
+
+
+def pipelines():
+    leaves = st.builds(
+        lambda leaf, p: leaf | {"p": p},
+        st.sampled_from([SMALLER, FLIP, {"transform": "Pad", "padding": 4}, {"transform": "Transpose"}]),
+        st.sampled_from([0.1, 0.9, 1.0, 1.0]),
+    )
+
+    def compositions(children):
+        inner = st.lists(children, min_size=1, max_size=3)
+        return st.builds(
+            lambda composition, inner, p, n: some(
+                composition, *inner, p=p, **({"n": min(n, len(inner))} if composition in SELECTIONS else {})
+            ),
+            st.sampled_from(["OneOf", "Sequential", *SELECTIONS]),
+            inner,
+            st.sampled_from([0.1, 1.0, 1.0]),
+            st.integers(1, 3),
+        )
+
+    return st.lists(st.recursive(leaves, compositions, max_leaves=5), min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pipelines())
+def test_images_leave_an_accepted_pipeline_in_its_size(transforms):
+    pipeline = reference_pipeline(transforms)
+    image = IMAGE[:, :24]
+    try:
+        accepted = output_shape(transforms, 32, 24)
+    except StudyError as error:
+        assert "size varies" in str(error) or "fails on an image" in str(error)
+        return
+    for seed in range(60):
+        seed_pipeline(pipeline, seed)
+        assert pipeline(image=image)["image"].shape == (*accepted, 3)
+
+
+@pytest.mark.parametrize("normalization", ["image", "image_per_channel", "min_max", "min_max_per_channel"])
+def test_images_may_be_normalised_each_by_itself(normalization):
+    own = {"transform": "Normalize", "normalization": normalization}
+    train, test = resolve([own, FLIP], [], (0.5,) * 3, (0.25,) * 3)
+    for pipeline in (train, test):
+        check_transforms(pipeline, "augment.train")
+        assert output_shape(pipeline, 32, 32) == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "words"),
+    [
+        ([{"transform": "ToFloat", "p": 0.001}, NORMALIZE], "some images come to Normalize as bytes"),
+        (
+            [{"transform": "ToFloat"}, {"transform": "Normalize", "normalization": "image_per_channel"}],
+            "makes NaN of an image of one colour",
+        ),
+    ],
+)
+def test_a_normalize_that_fails_some_images_only_is_refused(transforms, words):
+    with pytest.raises(StudyError, match=words):
+        output_shape(transforms, 32, 32)
+
+
+def test_photographs_that_are_too_large_are_refused_with_the_way_out():
+    with pytest.raises(StudyError, match="images are 4000x3000 pixels; .*: set data.image_size"):
+        output_shape([NORMALIZE], 3000, 4000)
 
 
 def test_constants_are_given_by_name():

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +48,84 @@ def test_alpha_is_dropped():
 def test_sixteen_bits_are_scaled_not_clipped():
     image = Image.fromarray(np.array([[0, 256, 32768, 65535]], dtype=np.uint16))
     assert decode("x", encoded(image))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+DEEP = np.random.default_rng(1).integers(0, 1 << 16, (6, 4, 3)).astype(np.uint16)
+
+
+def deep(pixels, kind):
+    """16 bits a channel as OpenCV writes them."""
+    return cv2.imencode(kind, pixels if pixels.ndim == 2 else pixels[..., ::-1])[1].tobytes()
+
+
+def netpbm(magic, largest, pixels):
+    header = f"{magic}\n{pixels.shape[1]} {pixels.shape[0]}\n{largest}\n".encode()
+    if magic in ("P2", "P3"):
+        return header + " ".join(map(str, pixels.ravel())).encode()
+    return header + pixels.astype(">u2").tobytes()
+
+
+@pytest.mark.parametrize("bits", [None, 16, 14, 12, 10, 8])
+@pytest.mark.parametrize(
+    ("kind", "colours"), [("png", 3), ("tiff", 3), ("ppm", 3), ("png", 1), ("tiff", 1), ("pgm", 1)]
+)
+def test_the_highest_eight_of_the_bits_that_are_used_are_kept(kind, colours, bits):
+    values = (DEEP if colours == 3 else DEEP[..., 0]) >> (16 - (bits or 16))
+    expected = values >> ((bits or 16) - 8)
+    expected = expected if colours == 3 else expected[..., None]
+    assert (decode("x", deep(values, f".{kind}"), bits=bits) == expected).all()
+
+
+@pytest.mark.parametrize("magic", ["P2", "P3", "P5", "P6"])
+@pytest.mark.parametrize("largest", [300, 1023, 4095, 65535])
+def test_a_portable_map_is_scaled_by_its_own_largest_value(magic, largest):
+    values = (DEEP % (largest + 1.0)).astype(np.uint16)
+    values = values[..., 0] if magic in ("P2", "P5") else values
+    exact = values * (255 / largest)
+    exact = exact if values.ndim == 3 else exact[..., None]
+    assert abs(decode("x", netpbm(magic, largest, values)) - exact).max() < 1
+
+
+def test_values_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match="^x: the value 4096 needs 13 bits: set data.bits above 12"):
+        decode("x", deep(np.array([[4095, 4096]], np.uint16), ".png"), bits=12)
+    signed = tiff(np.array([[-5, 7]], "<i2"), sample_format=2)
+    with pytest.raises(DataError, match="^x: negative values, down to -5: save it with"):
+        decode("x", signed)
+    assert decode("x", tiff(np.array([[0, 4095]], "<i2"), sample_format=2), bits=12).max() == 255
+
+
+def tiff(values, sample_format):
+    content = values.tobytes()
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+    tags |= {279: len(content), 339: sample_format}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    end = struct.pack("<H", len(tags)) + directory + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + end
+
+
+@pytest.mark.parametrize(("peak", "bits"), [(200, 8), (1000, 10), (4095, 12), (9000, 14), (32767, 15)])
+def test_sixteen_bits_that_are_not_all_used_ask_how_many_are(peak, bits):
+    dark, darker = (("x", deep(np.full((4, 4), value, np.uint16), ".png")) for value in (peak, 1))
+    with pytest.raises(DataError, match=f"^here: no value .* is above {peak}: set data.bits = {bits}, "):
+        decode_all([darker, dark], 2, None, where="here", progress=False)
+    for known in (bits, 16):
+        images = decode_all([dark], 1, None, bits=known, where="here", progress=False)
+        assert (images == peak >> (known - 8)).all()
+    bright = ("x", deep(np.full((4, 4), 1 << 15, np.uint16), ".png"))
+    assert decode_all([dark, bright], 2, None, where="here", progress=False).max() == 128
+
+
+def test_sixteen_bits_of_colour_are_turned_as_eight_are():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = deep(DEEP, ".png")
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    place = content.index(b"IDAT") - 4
+    turned = content[:place] + chunk + content[place:]
+    assert (decode("x", turned) == np.rot90(DEEP >> 8, k=-1)).all()
 
 
 def test_exif_orientation_is_honoured():

@@ -150,6 +150,17 @@ def test_images_of_several_sizes_need_image_size(root):
     assert load(root, image_size=5).images.shape == (4, 5, 5, 3)
 
 
+def test_one_number_of_bits_holds_for_both_splits(root):
+    for split, value in (("train", 4095), ("test", 1000)):
+        file = root / split / "cat" / "deep.png"
+        Image.fromarray(np.full((6, 8), value, np.uint16)).save(file)
+    with pytest.raises(DataError, match="train: no value .* is above 4095: set data.bits = 12"):
+        load_data("image_folder", root, progress=False)
+    for bits, train, test in ((12, 255, 62), (16, 15, 3)):
+        data = load_data("image_folder", root, bits=bits, progress=False)
+        assert (data.train.images.max(), data.evaluation.images.max()) == (train, test)
+
+
 def test_unreadable_image_is_named(root):
     (root / "test" / "dog" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(DataError, match=r"test.dog.a\.png: "):
@@ -165,8 +176,28 @@ def test_empty_class_is_refused(root):
 @pytest.mark.parametrize("extra", ["train", "test"])
 def test_class_in_one_split_only_is_refused(root, extra):
     put(root / extra / "emu" / "a.png")
-    with pytest.raises(DataError, match="not in both train and test: emu"):
+    with pytest.raises(DataError, match="not in both train and test: 'emu'"):
         load(root, "test")
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_class_names_are_the_same_in_both_unicode_forms(root):
+    put(root / "train" / DECOMPOSED / "a.png", 4)
+    put(root / "test" / COMPOSED / "a.png", 4)
+    assert load(root).classes == load(root, "test").classes == (COMPOSED, "cat", "dog")
+    data = load_data("image_folder", root, progress=False)
+    assert values(data.train) == [4, 2, 3, 1] and data.train.classes == data.evaluation.classes
+
+
+def test_two_folders_of_one_class_name_are_refused(root):
+    for name in (COMPOSED, DECOMPOSED):
+        put(root / "train" / name / f"{len(name)}.png")
+    if len(os.listdir(root / "train")) < 4:
+        pytest.skip("the file system has one name for both")
+    with pytest.raises(DataError, match=r"train: folders 'caf.*' and 'caf.*' have one name"):
+        load(root)
 
 
 @pytest.mark.parametrize("which", ["train", "test"])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.data import SOURCES, default_root, load_data, sources
-from harness.errors import DataError, StudyError
+from harness.errors import AbsentDataError, DataError, StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,8 @@ def surroundings(tmp_path, monkeypatch):
 
 def put(path, size=(4, 4)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size).save(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
 
 
 def test_digits_load_with_both_splits(tmp_path):
@@ -86,6 +87,28 @@ def test_users_cache_folder_need_not_exist(tmp_path, monkeypatch):
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize("source", ["image_folder", "parquet"])
+@pytest.mark.parametrize("path", [None, "mine"])
+def test_images_are_absent_only_where_nobody_named_a_folder(tmp_path, monkeypatch, source, path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    with pytest.raises(AbsentDataError):
+        load_data(source, default_root(), path=path)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    for named in ({"path": path}, {"path": str(tmp_path)}):
+        with pytest.raises(DataError) as error:
+            load_data(source, default_root(), **named)
+        assert type(error.value) is DataError
+
+
+def test_what_can_be_downloaded_is_absent_until_some_of_it_is_there(tmp_path):
+    with pytest.raises(AbsentDataError):
+        load_data("cifar10", tmp_path, download=False)
+    (tmp_path / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
+    with pytest.raises(DataError, match="data_batch_1 cannot be read") as error:
+        load_data("cifar10", tmp_path, download=False)
+    assert type(error.value) is DataError
+
+
 def test_environment_names_the_default_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     assert default_root() == tmp_path
@@ -102,6 +125,22 @@ def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
     assert load_data("image_folder", tmp_path, image_size=4).train.images.shape == (2, 4, 4, 3)
 
 
+def test_a_channel_that_never_varies_is_said_and_noted(tmp_path, caplog):
+    for split in ("train", "test"):
+        for number, name in enumerate("ab"):
+            put(tmp_path / split / name / "0.png")
+            Image.new("RGB", (4, 4), (number, 90 * number, 7)).save(tmp_path / split / name / "0.png")
+    notes = [f"{split}: blue is always 7 in all images" for split in ("train", "test")]
+    assert load_data("image_folder", tmp_path).notes == notes
+    assert "image_folder, train split: blue is always 7 in all images; look whether" in caplog.text
+    for name in "ab":
+        Image.new("RGB", (4, 4), (0, 9, 7)).save(tmp_path / "test" / name / "0.png")
+    with pytest.raises(
+        DataError, match="test split: red is always 0, green is always 9, blue is always 7 in"
+    ):
+        load_data("image_folder", tmp_path)
+
+
 OWN_SOURCE = """
 import numpy as np
 from harness.data.arrays import split_of
@@ -114,7 +153,8 @@ def load(request):
         labels, classes = np.zeros_like(labels), ["a"]
     if request.path == "differ":
         classes = [f"{request.which} a", "b"]
-    return split_of(np.zeros((count, 4, 4, 3), np.uint8), labels, classes)
+    images = np.arange(count * 48).astype(np.uint8).reshape(count, 4, 4, 3)
+    return split_of(images, labels, classes)
 """
 
 
@@ -156,7 +196,7 @@ def test_data_of_a_single_class_is_refused(tmp_path, installed):
 
 
 def test_splits_with_different_classes_are_refused(tmp_path, installed):
-    with pytest.raises(DataError, match="different classes .*test a, train a"):
+    with pytest.raises(DataError, match="different classes .*'test a', 'train a'"):
         load_data("theirs", tmp_path, path="differ")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -105,12 +106,58 @@ def test_plain_integers_sort_as_numbers(root):
     assert load(root).classes == ("2", "9", "10")
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.string(), pa.large_string(), pa.string_view(), pa.binary()),
+        *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.binary())),
+    ],
+    ids=str,
+)
 def test_strings_are_classes_in_alphabetical_order(root, kind):
-    write(root / "train.parquet", pa.array(["dog", "ant", "dog"]).cast(kind))
+    labels = pa.array(["dog", "ant", "dog"])
+    if pa.types.is_dictionary(kind):
+        labels = labels.cast(kind.value_type).dictionary_encode()
+    write(root / "train.parquet", labels.cast(kind))
     split = load(root)
     assert split.classes == ("ant", "dog")
     assert split.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("struct", [False, True])
+@pytest.mark.parametrize(
+    "kind", [pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())], ids=str
+)
+def test_image_bytes_are_read_in_whatever_form_arrow_has_for_them(root, kind, struct):
+    cells = pa.array([png(0), png(1)], pa.binary())
+    cells = cells.dictionary_encode() if pa.types.is_dictionary(kind) else cells.cast(kind)
+    if struct:
+        cells = pa.StructArray.from_arrays([cells, pa.nulls(2, pa.string())], ["bytes", "path"])
+    write(root / "train.parquet", [0, 1], images=cells, raw=True)
+    assert values(load(root)) == [0, 1]
+
+
+def test_integers_may_be_held_in_a_dictionary(root):
+    write(root / "train.parquet", pa.array([7, 3, 7]).dictionary_encode())
+    assert load(root).classes == ("3", "7") and load(root).labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("Image", "Label"), ("IMG", "Fine_Label"), ("img", "fine_label"), ("image", "LABELS")],
+)
+def test_the_case_of_column_names_does_not_matter(root, image, label):
+    write(root / "train.parquet", [0, 1], image=image, label=label, raw=True)
+    assert load(root).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("twins", [("label", "Label"), ("image", "IMAGE")])
+def test_columns_that_differ_in_case_alone_are_refused(root, twins):
+    write(root / "train.parquet", [0, 1])
+    table = pq.read_table(root / "train.parquet")
+    pq.write_table(table.append_column(twins[1], table[twins[0]]), root / "train.parquet")
+    with pytest.raises(DataError, match=f"'{twins[0]}' and '{twins[1]}' differ in case alone"):
+        load(root)
 
 
 def test_test_labels_are_read_with_the_classes_of_the_train_split(root):
@@ -119,6 +166,19 @@ def test_test_labels_are_read_with_the_classes_of_the_train_split(root):
     split = load(root, "test")
     assert split.classes == ("ant", "bee", "cow")
     assert split.labels.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_class_names_are_the_same_in_both_unicode_forms(root, named):
+    names = ["caf\u00e9", "bar"], ["cafe\u0301", "bar"]
+    for file, form in zip(("train-0", "train-1", "test"), (*names, names[1]), strict=True):
+        if named:
+            write(root / f"{file}.parquet", [0, 1], names=form)
+        else:
+            write(root / f"{file}.parquet", form)
+    train, test = load(root), load(root, "test")
+    assert train.classes == test.classes and set(train.classes) == set(names[0])
+    assert train.labels.tolist() == [*test.labels.tolist()] * 2
 
 
 def test_test_label_that_train_does_not_know_is_refused(root):
@@ -313,6 +373,16 @@ def test_images_of_several_sizes_need_image_size(root):
     with pytest.raises(DataError, match="set data.image_size"):
         load(root)
     assert load(root, image_size=3).images.shape == (2, 3, 3, 3)
+
+
+def test_the_bits_that_are_used_hold_for_both_splits(root):
+    for name, value in (("train", 4095), ("test", 1000)):
+        content = io.BytesIO()
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(content, "PNG")
+        write(root / f"{name}.parquet", [0], names=["a"], images=[content.getvalue()])
+    with pytest.raises(DataError, match="train.parquet: no value .* is above 4095: set data.bits = 12"):
+        load(root)
+    assert values(load(root, bits=12)) == [255] and values(load(root, "test", bits=12)) == [62]
 
 
 def test_more_rows_than_are_held_at_a_time_stay_in_order(root, monkeypatch):

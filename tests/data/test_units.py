@@ -59,6 +59,8 @@ def test_values_of_another_scale_are_refused(digits: Data, train: Steps, test: S
         [{"transform": "Normalize", "mean": [0.0] * 3, "std": [1.0] * 3}],
         [{**PIXELS, "max_pixel_value": 1.0}],
         [TO_FLOAT, {"transform": "FromFloat"}],
+        [{"transform": "Normalize", "normalization": "image_per_channel"}],
+        [{"transform": "Normalize", "normalization": "min_max"}, {"transform": "HorizontalFlip"}],
         [{"transform": "InvertImg", "p": 1.0}],
         [
             {"transform": "ColorJitter", "p": 1.0},
@@ -85,8 +87,16 @@ def test_images_normalised_by_their_own_numbers_pass_however_dark_or_pale(data: 
     if images.std() == 0:
         images[0, 0, 0] ^= 1
     split = split_of(images, np.arange(20) % 2, ["a", "b"])
-    if min(mean_std(split)[1]) > 0:
-        check(Data(split, split, "test"), [])
+    check(Data(split, split, "test"), [])
+
+
+@pytest.mark.parametrize("constant", [[0], [1, 2]])
+@pytest.mark.parametrize("varied", [1, 200])
+def test_channels_that_are_always_the_same_pass(constant, varied):
+    images = np.random.default_rng(0).integers(0, varied + 1, (20, 8, 8, 3)).astype(np.uint8)
+    images[..., constant] = 255
+    split = split_of(images, np.arange(20) % 2, ["a", "b"])
+    check(Data(split, split, "test"), [])
 
 
 def test_values_that_are_not_finite_are_refused(digits: Data) -> None:
