@@ -49,14 +49,14 @@ def decode_all(
     Raises:
         DataError: an image cannot be read, or sizes differ and ``image_size`` is None.
     """
-    from tqdm import tqdm
+    from harness.bar import Bar
 
     images: NDArray[np.uint8] | None = None
     first = ""
     done = 0
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(
+        Bar(
             total=count, desc="decoding", unit="image", disable=not (progress and sys.stderr.isatty())
         ) as bar,
     ):
