@@ -260,6 +260,9 @@ def command(studies: tuple[str, ...], **options: Any) -> None:
 
 def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     """Do what was asked; the exit status."""
+    from harness.models.imported import allow
+
+    allow(options["allow"], [Path(name).parent for name in names])
     if (place := torchrun_place()) is not None and place[0] > 0:
         return _follow(len(names), options)
     if options["list_"]:
@@ -310,10 +313,8 @@ def _check(options: dict[str, Any]) -> None:
         StudyError: in one line.
     """
     from harness.launch import check_launcher, parse_workers
-    from harness.models.imported import allow
     from harness.trackers import check_tracker
 
-    allow(options["allow"])
     if options["json_"] and not options["dry_run"]:
         raise StudyError("--json: goes with --list or --dry-run")
     workers = options["workers"] = parse_workers(options["workers"])
