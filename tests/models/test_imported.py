@@ -73,7 +73,7 @@ def test_it_is_found_however_the_command_starts_and_shadows_nothing(
         (elsewhere / name).write_text("raise SystemExit('shadowed')")
     if beside == "current folder":
         (tmp_path / "my_nets.py").rename(elsewhere / "my_nets.py")
-    few = ["--set", "schedule.epochs=2", "--set", "data.train_limit=64", "--set", "data.test_limit=64"]
+    few = ["--set", "schedule.epochs=2", "--set", "data.train_limit=200", "--set", "data.test_limit=64"]
     how = ["--launcher", "process", "--workers", "2", "--seeds", "0"] if beside == "study" else ["--dry-run"]
     command = [sys.executable, "-P", "-m", "harness.study", "../mine.toml", "--allow", "my_nets", *few, *how]
     environment = {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
