@@ -16,6 +16,7 @@ import torch
 
 from benchmarks import inputs, report, start, step, training
 from benchmarks.markdown import table
+from harness.console import open_streams
 from harness.device import prepare, resolve_device, usable_cores
 from harness.errors import HarnessError
 from harness.training.profile import matrix_rate
@@ -113,6 +114,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Measure, print and write ``benchmarks/results.md``."""
+    open_streams()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--data", help="the folder that holds cifar10/")

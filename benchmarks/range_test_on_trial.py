@@ -14,6 +14,7 @@ from typing import get_args
 import numpy as np
 
 from harness.config import RangeTest
+from harness.console import open_streams
 from harness.errors import HarnessError, RunError
 from harness.report.results import Results, read_results
 from harness.report.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
@@ -72,6 +73,7 @@ def draw(results: Results) -> bytes:
 
 def main() -> None:
     """Read the study that is named, draw, write."""
+    open_streams()
     if len(sys.argv) != 2:
         sys.exit("error: name one study folder: python -m benchmarks.range_test_on_trial OUT/lr_grid")
     folder = Path(sys.argv[1]).resolve()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from harness.console import open_streams
 from harness.data import load_data
 from harness.data.batches import Batches
 from harness.models import build_model
@@ -60,6 +61,7 @@ def fixed_share(share: float, cells: int = 64, maps: int = 20_000) -> float:
 
 
 def main() -> None:
+    open_streams()
     for name in sys.argv[1:]:
         means = means_of(Path(name))
         checks = means[: NETWORKS // DRAWS * DRAWS].reshape(-1, DRAWS, means.shape[1]).mean(axis=1)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.markdown import table
+from harness.console import open_streams
 
 WORKERS = 2
 STUDY = """
@@ -88,6 +89,7 @@ def cpu_seconds(pid: int) -> float:
 
 def main() -> None:
     """Measure what the command line asks for."""
+    open_streams()
     launcher, *rest = sys.argv[1:]
     numbers = list(takewhile(str.isdecimal, rest))
     rows = [measure(launcher, int(runs), *rest[len(numbers) :]) for runs in numbers]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import simulations
+from harness.console import open_streams
 
 
 def _print(title: str, header: tuple[str, ...], rows: list[list[str]]) -> None:
@@ -31,6 +32,7 @@ def _too_low(_: str, coverage: float) -> bool:
 
 
 def main() -> None:
+    open_streams()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=100_000, help="simulated studies a cell")
     studies = parser.parse_args().studies

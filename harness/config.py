@@ -195,7 +195,9 @@ class OptimizerConfig(Named):
     def _ranges(self) -> Self:
         options = self.options
         if "lr" in options:
-            raise ValueError("lr is set by [schedule] (lr_max, lr_min); remove it here")
+            raise ValueError(
+                "lr is set by [schedule] (lr_max, or lr where its kind is constant); remove it here"
+            )
         for key in ("momentum", "betas", "weight_decay"):
             values = options.get(key, [])
             for value in values if isinstance(values, list) else [values]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import codecs
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -23,6 +25,11 @@ EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2
 _usual_hook = sys.unraisablehook
 _AGAIN_SECONDS = 0.02
 _COLOURS = {"error": "red", "interrupted": "yellow"}  # as a line begins
+_PLAIN = "harness.plain"  # the name of an error handler of Python's encoders
+_STAND_INS = {
+    "±": "+/-", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": ".", "≤": "<=", "≥": ">=", "→": "->",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "\xa0": " ", "²": "2", "κ": "kappa", "π": "pi",
+}  # fmt: skip
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,10 +90,34 @@ def torchrun_place() -> tuple[int, int] | None:
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
-def open_streams() -> None:
-    """Give a process that was started without stdout or stderr (``>&-``) the null device.
+def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace the first character that an encoding lacks; bytes of a file's name that are no text stay."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    char, end = error.object[error.start], error.start + 1
+    if "\udc80" <= char <= "\udcff" and not error.encoding.startswith(("utf-16", "utf-32")):
+        return bytes([ord(char) - 0xDC00]), end
+    return _STAND_INS.get(char, "?"), end
 
-    Else the next file to be opened would take the free number, and what a library says go into that file.
+
+codecs.register_error(_PLAIN, _stand_in)
+
+
+def plain(text: str, stream: IO[str] | None = None) -> str:
+    """Return the text as a stream will show it: stdout's encoding may lack some characters.
+
+    For a table, whose columns depend on how long each text is.
+    """
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, _PLAIN).decode(encoding, "surrogateescape")
+
+
+def open_streams() -> None:
+    """Make stdout and stderr safe to write to, in any encoding.
+
+    A process that was started without one (``>&-``) is given the null device. Else the next file to be opened
+    would take the free number, and what a library says go into that file. A character that the encoding lacks
+    becomes a plain one: ``+/-`` for ``±``.
     """
     handle = os.open(os.devnull, os.O_RDWR)
     while handle <= 2:
@@ -95,6 +126,26 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):  # not where a program has put another object in its place
+            stream.reconfigure(errors=_PLAIN)
+
+
+def bear_warnings() -> None:
+    """Show a warning where ``-W error`` would stop, here and in processes that are started from here.
+
+    Libraries warn of what is no fault of the study.
+    """
+    if any(option.startswith("e") for option in sys.warnoptions):
+        warnings.simplefilter("default")
+        sys.warnoptions.append("default")  # the last one counts
+        if "PYTHONWARNINGS" in os.environ:
+            os.environ["PYTHONWARNINGS"] += ",default"
+
+
+def tell(line: str) -> None:
+    """One line to stdout, at once; click's own would write UTF-8 where stdout is ASCII."""
+    print(line, flush=True)
 
 
 def complain(line: str) -> None:
@@ -103,7 +154,7 @@ def complain(line: str) -> None:
     if mark in _COLOURS and not os.environ.get("NO_COLOR"):  # no-color.org; click drops colours in a pipe
         line = f"{click.style(mark + colon, fg=_COLOURS[mark], bold=True)}{rest}"
     try:
-        click.echo(line, err=True)
+        click.echo(line, file=sys.stderr)  # a file named, click leaves its encoding alone
     except OSError:
         give_up(sys.stderr)
 
@@ -123,6 +174,7 @@ def run_command(command: click.Command, name: str, interrupted: str = "interrupt
     request; 130 after an interrupt.
     """
     open_streams()
+    bear_warnings()
     heed_interrupts()
     try:
         script = Path(sys.argv[0]).name  # as installed, whose name shell completion goes by

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -14,6 +15,12 @@ from harness.schema import one_line, suggest
 
 # One wants a closure, the other sparse gradients: neither fits a step of one forward and one backward pass.
 _UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")
+_NO_USE = {
+    "maximize": "it makes the loss rise",
+    "capturable": "no CUDA graph is captured here",
+    "differentiable": "no gradient is taken through a step here",
+}
+_GRADIENT = torch.tensor([[1.0, 0.5], [-0.5, 2.0]])
 _FUSED = ("SGD", "Adam", "AdamW")  # that torch has as one CUDA kernel
 
 
@@ -32,6 +39,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
         raise StudyError(
             f"{where}: optimizer.name: torch.optim has no usable {config.name!r}{suggest(config.name, known)}"
         )
+    _check_options(known[config.name], config.options, f"{where}: optimizer")
     options = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
     }
@@ -42,6 +50,38 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
         return optimizer
     except Exception as error:  # whatever the optimizer's own checks raise
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+
+
+def _check_options(optimizer: type[Optimizer], options: dict[str, Any], where: str) -> None:
+    """Hold the options against the optimizer's own defaults.
+
+    Raises:
+        StudyError: no such argument, a value of another kind than the default, or of no use in training.
+    """
+    parameters = inspect.signature(optimizer).parameters
+    known = {key: one for key, one in parameters.items() if key not in ("params", "lr")}
+    for key, value in options.items():
+        place = f"{where}.{one_line(key, 80)}"
+        if key not in known:
+            hint = suggest(key, known.keys() - _NO_USE.keys())
+            raise StudyError(f"{place}: torch.optim.{optimizer.__name__} has no such argument{hint}")
+        default, got = known[key].default, one_line(repr(value), 80)
+        if isinstance(default, bool) or bool in get_args(known[key].annotation):
+            if not isinstance(value, bool):
+                raise StudyError(f"{place}: expected true or false, got {got}")
+            if value and key in _NO_USE:
+                raise StudyError(f"{place}: {_NO_USE[key]}; remove it")
+        elif isinstance(default, tuple):
+            if not isinstance(value, list) or len(value) != len(default) or not all(map(_is_number, value)):
+                example = [0.001 if part is None else part for part in default]
+                wanted = f"a list of {len(default)} numbers such as {example}"
+                raise StudyError(f"{place}: expected {wanted}, got {got}")
+        elif _is_number(default) and not _is_number(value):
+            raise StudyError(f"{place}: expected a number such as {default}, got {got}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _fused(optimizer: type[Optimizer], options: dict[str, Any], model: nn.Module) -> dict[str, Any]:
@@ -62,16 +102,19 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
         scheduled: whether the rate changes from step to step.
 
     Raises:
-        StudyError: what the optimizer says to them, or that its steps do not follow the learning rate.
+        StudyError: what the optimizer says to them, or that its steps go uphill or do not follow the rate.
     """
-    if "capturable" in config.options:  # for a GPU's tensors only
-        return
     try:
         ends = [_end_of_steps(config, where, rate) for rate in (0.01, 0.02)]
     except StudyError:
         raise
     except Exception as error:  # whatever it meets
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+    if any(float((_GRADIENT * (end - 1)).sum()) > 0 for end in ends):
+        raise StudyError(
+            f"{where}: optimizer: torch.optim.{config.name} with {config.options} steps uphill: "
+            "the loss would rise; change these"
+        )
     if scheduled and torch.equal(*ends):
         raise StudyError(
             f"{where}: optimizer.name: {config.name} does not follow the learning rate after its first step, "
@@ -83,7 +126,7 @@ def _end_of_steps(config: OptimizerConfig, where: str, rate: float) -> torch.Ten
     """Where a parameter is after a step at 0.01 and two at the rate: ASGD follows it one step late."""
     parameter = nn.Parameter(torch.ones(2, 2))
     optimizer = create_optimizer(config, nn.ParameterList([parameter]), where)
-    parameter.grad = torch.tensor([[1.0, 0.5], [-0.5, 2.0]])
+    parameter.grad = _GRADIENT.clone()
     for lr in (0.01, rate, rate):
         optimizer.param_groups[0]["lr"] = lr
         optimizer.step()

@@ -413,7 +413,8 @@ def _deciding(
     if compute.compiled:  # else the digest of a run from before there was this choice
         whole["compile"] = True
     if not recipe.data.drop_last:  # as before there was this choice
-        for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
+        del whole["data"]["drop_last"]
+    for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
         del whole["data"][key]
     whole["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:

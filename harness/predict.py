@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from harness.console import complain, run_command
+from harness.console import complain, run_command, tell
 from harness.errors import DataError, RunError
 from harness.store import RunFolder, StudyFolder, atomic_write
 
@@ -197,10 +197,10 @@ def command(
         best = np.argsort(-row, kind="stable")[: len(row) if json_ else top]
         if json_:
             found = {predictor.classes[label]: float(row[label]) for label in best}
-            click.echo(json.dumps({"image": str(path), "probabilities": found}))
+            tell(json.dumps({"image": str(path), "probabilities": found}))
         else:
             named = "  ".join(f"{predictor.classes[label]} {100 * row[label]:.1f} %" for label in best)
-            click.echo(f"{path}  {named}")
+            tell(f"{path}  {named}")
     if gradcam is not None:
         drawn = predictor.explain(pictures, probabilities.argmax(axis=1).tolist(), layer)
         for path, target in zip(_draw(gradcam, images, drawn), probabilities.argmax(axis=1), strict=True):

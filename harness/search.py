@@ -104,7 +104,7 @@ def search(
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=early)
     )
     status = execute(_with(study, {}), [variant.name for variant in plan.variants])
-    say(f"{study.name}: a search of {settings.trials} trials, the first {early} of them at random")
+    say(f"{study.name}: {opening(settings)}")
     for at in range(settings.trials):
         name = numbered("trial", at)
         # one for each: what it proposes follows from the trials before it, however often we were stopped
@@ -144,6 +144,13 @@ def search(
         else:
             proposals.tell(trial, state=TrialState.FAIL)
     return *with_trials(study, folder), status
+
+
+def opening(settings: Search) -> str:
+    """Say how many trials there are, and how many of them are drawn at random."""
+    trials, early = settings.trials, settings.random_trials
+    drawn = "drawn at random" if early >= trials else f"the first {early} of them drawn at random"
+    return f"a search of {trials} trial{'s' * (trials > 1)}, {drawn}"
 
 
 def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,15 @@ from click.shell_completion import CompletionItem
 
 import harness
 from harness.config import MAX_SEEDS, Recipe, Study
-from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED, complain, run_command, torchrun_place
+from harness.console import (
+    EXIT_RUN_FAILED,
+    EXIT_TARGET_MISSED,
+    complain,
+    plain,
+    run_command,
+    tell,
+    torchrun_place,
+)
 from harness.errors import DataError, RunError, StudyError
 from harness.export import parse_exports
 from harness.schema import one_line
@@ -232,7 +240,7 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
 @click.option("--quiet", is_flag=True, help="Only the verdict.")
 @click.version_option(harness.__version__, prog_name="harness")
 def command(studies: tuple[str, ...], **options: Any) -> None:
-    """Train every variant of a STUDY with every seed, and report mean ± std against its target.
+    """Train every variant of a STUDY with every seed, and report mean and std against its target.
 
     A STUDY is a built-in study's name or the path of a study file; with none, the embedded quickstart.
     The same command goes on where an earlier one ended.
@@ -253,6 +261,9 @@ def command(studies: tuple[str, ...], **options: Any) -> None:
 
 def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
     """Do what was asked; the exit status."""
+    from harness.models.imported import allow
+
+    allow(options["allow"], [Path(name).parent for name in names])
     if (place := torchrun_place()) is not None and place[0] > 0:
         return _follow(len(names), options)
     if options["list_"]:
@@ -291,7 +302,7 @@ def answer(names: tuple[str, ...], options: dict[str, Any]) -> int:
             )
             for study in loaded
         ]
-        click.echo(as_json(previews) if options["json_"] else as_text(previews))
+        tell(as_json(previews) if options["json_"] else as_text(previews))
         return 0
     return _work(loaded, options)
 
@@ -303,10 +314,8 @@ def _check(options: dict[str, Any]) -> None:
         StudyError: in one line.
     """
     from harness.launch import check_launcher, parse_workers
-    from harness.models.imported import allow
     from harness.trackers import check_tracker
 
-    allow(options["allow"])
     if options["json_"] and not options["dry_run"]:
         raise StudyError("--json: goes with --list or --dry-run")
     workers = options["workers"] = parse_workers(options["workers"])
@@ -403,7 +412,7 @@ def _work(studies: list[Study], options: dict[str, Any]) -> int:
     for plan in plans:
         status = max(status, _carry_out(plan, images, options, speak))
     if len(plans) > 1 and not options["quiet"]:
-        click.echo(f"all studies: {options['out'] / 'index.html'}")
+        tell(f"all studies: {options['out'] / 'index.html'}")
     return status
 
 
@@ -446,6 +455,7 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
 
 def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tracker: Guarded | None) -> int:
     """Run what is missing of a plan; a line for every run that could not be done."""
+    from harness.bar import no_bar_left
     from harness.device import resolve_device
     from harness.launch import get_launcher
     from harness.launch.job import Job, find_rates
@@ -458,7 +468,7 @@ def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tr
         job = replace(
             job, rates={variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
         )
-    with group.lead(devices, resolve_device(options["device"]), images):
+    with no_bar_left(), group.lead(devices, resolve_device(options["device"]), images):
         lost = _lost(plan, get_launcher(launcher)(job, workers))
     for line in lost:
         complain(line)
@@ -546,11 +556,11 @@ def _report(
     except (RunError, OSError) as error:  # the study's own report is written
         complain(f"no page of all studies: {one_line(error)}")
     for line in summary.verdicts:
-        click.echo(line)
+        tell(line)
     for failure in summary.failures:
         complain(failure)
     if not options["quiet"]:
-        click.echo(f"report: {folder.path / 'report.html'}")
+        tell(f"report: {folder.path / 'report.html'}")
     if summary.failures:
         return EXIT_RUN_FAILED
     return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
@@ -570,7 +580,7 @@ def _export(study: Study, folder: StudyFolder, variants: list[str], options: dic
                 if run.status() == "finished":
                     path = export(run, options["formats_exported"])
                     if not options["quiet"]:
-                        click.echo(f"exported: {path}")
+                        tell(f"exported: {path}")
             except RunError as error:  # the others are exported all the same
                 complain(f"error: {error}")
                 status = EXIT_RUN_FAILED
@@ -599,7 +609,7 @@ def _list(as_json: bool) -> None:
             }
             for study in studies
         ]
-        click.echo(json.dumps(rows, indent=2))
+        tell(json.dumps(rows, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
@@ -613,9 +623,9 @@ def _list(as_json: bool) -> None:
         table.add_row(
             study.name,
             f"{study.target.test_accuracy:.1%}",
-            _percent(published[study.name]),
-            _measured(measured.get(study.name)),
-            Text(study.question),
+            plain(_percent(published[study.name])),
+            plain(_measured(measured.get(study.name))),
+            Text(plain(study.question)),
         )
     width = shutil.get_terminal_size((160, 24)).columns
     Console(width=max(width, 60), highlight=False).print(table)

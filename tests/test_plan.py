@@ -126,7 +126,7 @@ def test_runs_come_in_the_order_of_variants_then_seeds(tiny: Callable[..., Study
         (("model.name", "custom_resnt"), "did you mean 'custom_resnet'"),
         (("model.widht", 3), "model.widht: unknown key, did you mean 'width'"),
         (("optimizer.name", "SDG"), "did you mean 'SGD'"),
-        (("optimizer.momentun", 0.9), "optimizer: torch.optim.SGD says"),
+        (("optimizer.momentun", 0.9), "optimizer.momentun: torch.optim.SGD has no such argument"),
         (("augment.train", [{"transform": "RandomCorp"}]), "augment.train\\[0\\]"),
         (("attribution.layers", ["layer9"]), "no layer 'layer9' \\(its stages: prep, layer1"),
         (("augment.train", [{"transform": "CenterCrop", "height": 16, "width": 16}]), "make them equal"),

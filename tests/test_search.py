@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.config import Search
+from harness.search import opening
 from harness.store import read_record, write_record
 from harness.study_file import load_study
 from tests.conftest import TINY_TOML, Command
@@ -149,3 +151,17 @@ def test_what_cannot_be_is_one_line_before_any_work(
     done = command(searched, *arguments)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
     assert not (tmp_path / "results" / "searched" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("trials", "early", "said"),
+    [
+        (40, 10, "a search of 40 trials, the first 10 of them drawn at random"),
+        (4, 10, "a search of 4 trials, drawn at random"),
+        (10, 10, "a search of 10 trials, drawn at random"),
+        (1, 10, "a search of 1 trial, drawn at random"),
+    ],
+)
+def test_no_more_trials_are_random_than_there_are(trials: int, early: int, said: str) -> None:
+    values = {"schedule.lr_max": [0.1, 0.2]}
+    assert opening(Search(trials=trials, random_trials=early, values=values)) == said

@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks.gpu import parts
 from benchmarks.gpu.shared import ROOT, Options
 from benchmarks.gpu.table import Report
+from harness.console import open_streams
 
 RESULTS = ROOT / "benchmarks" / "gpu-results.md"
 SECONDS, QUICK_SECONDS = 145.0, 240.0
@@ -114,6 +115,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the parts one after another; print and write what they found."""
+    open_streams()
     began = time.time()
     chosen = read_options(arguments)
     from harness.device import resolve_device

@@ -15,6 +15,7 @@ from benchmarks.published.figure import overview
 from benchmarks.published.page import known, page
 from benchmarks.published.publish import publish
 from benchmarks.published.read import KNOWN, RESULTS, read_all
+from harness.console import open_streams
 from harness.errors import HarnessError
 from harness.schema import one_line
 from harness.store import atomic_write
@@ -22,6 +23,7 @@ from harness.store import atomic_write
 
 def main() -> None:
     """Publish what is named, then write the page; what cannot be published is said, and the rest goes on."""
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.published",
         description=__doc__,

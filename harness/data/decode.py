@@ -57,14 +57,14 @@ def decode_all(
         DataError: an image cannot be read, sizes differ and ``image_size`` is None, or all 16-bit images lie
             below the half of their range and ``bits`` is None: 12 bits stored in 16 would become 16 levels.
     """
-    from tqdm import tqdm
+    from harness.bar import Bar
 
     images: NDArray[np.uint8] | None = None
     first = ""
     done = peak = 0
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(
+        Bar(
             total=count, desc="decoding", unit="image", disable=not (progress and sys.stderr.isatty())
         ) as bar,
     ):

@@ -69,7 +69,7 @@ class View:
 
             table = Table.grid(padding=(0, 1))
             table.add_column()
-            table.add_column(no_wrap=True, overflow="ellipsis")
+            table.add_column(no_wrap=True, overflow="crop")  # an ellipsis may be written as three characters
             for number, text in self.rows.items():
                 table.add_row(str(number + 1), Text(text))
             self.live.update(table)

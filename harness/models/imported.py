@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
@@ -18,16 +20,26 @@ from harness.schema import one_line
 if TYPE_CHECKING:
     from torch import nn
 
-ALLOWED = "HARNESS_ALLOW"  # package names with commas between; the environment reaches workers and nodes
+# Names of packages, and folders that may hold them; the environment reaches workers and nodes.
+ALLOWED, FOLDERS = "HARNESS_ALLOW", "HARNESS_PATH"
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A function or class that takes the number of classes, and these options by name."""
+    """A function or class that takes the number of classes, and these options by name.
+
+    Attributes:
+        keyword: it takes the number as ``num_classes``, as torchvision's do, and not as its first argument.
+    """
 
     name: str
     make: Callable[..., nn.Module]
     options: dict[str, Any]
+    keyword: bool = False
+
+    def number(self, classes: int) -> tuple[tuple[int, ...], dict[str, int]]:
+        """How it is told the number of classes: its first arguments, and those by name."""
+        return ((), {"num_classes": classes}) if self.keyword else ((classes,), {})
 
     def build(self, classes: int) -> nn.Module:
         """The network.
@@ -37,8 +49,11 @@ class Imported:
         """
         from torch import nn
 
+        from harness.models.vision import mended
+
+        first, named = self.number(classes)
         try:
-            model = self.make(classes, **self.options)
+            model = mended(lambda: self.make(*first, **named, **self.options))
         except Exception as error:  # whatever another's code raises
             raise StudyError(
                 f"model.name: {self.name}, called with {classes} classes and {self.options}: "
@@ -49,8 +64,11 @@ class Imported:
         return model
 
 
-def allow(packages: Sequence[str]) -> None:
+def allow(packages: Sequence[str], folders: Sequence[str | Path] = ()) -> None:
     """Let studies name networks in these packages, in this process and those it starts.
+
+    Args:
+        folders: where they may lie, beside the current one; what is installed is found before these.
 
     Raises:
         StudyError: not a package's name.
@@ -61,11 +79,25 @@ def allow(packages: Sequence[str]) -> None:
                 f"--allow {one_line(package, 80)}: expected a package's name, such as my_package"
             )
     os.environ[ALLOWED] = ",".join(dict.fromkeys([*allowed(), *packages]))
+    if allowed():
+        places = [*_folders(), *(os.path.abspath(folder) for folder in (".", *folders))]
+        os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(places))
 
 
 def allowed() -> list[str]:
     """The packages that may be imported from."""
     return [name for name in os.environ.get(ALLOWED, "").split(",") if name]
+
+
+def _folders() -> list[str]:
+    return [folder for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
+
+
+def _import(module: str) -> ModuleType:
+    from harness.models.vision import mended
+
+    sys.path += [folder for folder in _folders() if folder not in sys.path]  # at the end: nothing is shadowed
+    return mended(lambda: import_module(module))
 
 
 def installed() -> dict[str, str]:
@@ -86,14 +118,25 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
     if path == name and package not in allowed():  # who installed a package has trusted it
         raise StudyError(f"{place}: a study may not import {package!r} unless you say --allow {package}")
     try:
-        make = getattr(import_module(module), attribute)
+        make = getattr(_import(module), attribute)
+    except ModuleNotFoundError as error:
+        hint = f"; put {package}.py beside the study file or into the current folder, or install it"
+        hint = hint if error.name == package else ""
+        raise StudyError(f"{place}: {one_line(error, 200)}{hint}") from None
     except Exception as error:  # whatever another's code does while it is imported
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
     try:
-        inspect.signature(make).bind(10, **options)
+        signature = inspect.signature(make)
+        # without a place for a first argument it may take any by name
+        first = any(
+            one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in signature.parameters.values()
+        )
+        found = Imported(name, make, options, "num_classes" in signature.parameters or not first)
+        place_of_classes, named = found.number(10)
+        signature.bind(*place_of_classes, **named, **options)
     except (TypeError, ValueError) as error:
         raise StudyError(f"{place}: called with the number of classes and {options}: {error}") from None
-    return Imported(name, make, options)
+    return found
 
 
 def source_digest(name: str) -> str:
@@ -101,5 +144,5 @@ def source_digest(name: str) -> str:
 
     What this module imports in turn is not looked at.
     """
-    file = import_module(installed().get(name, name).partition(":")[0]).__file__
+    file = _import(installed().get(name, name).partition(":")[0]).__file__
     return hashlib.sha256(Path(file or "").read_bytes() if file else b"").hexdigest()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 # torchvision registers fakes for these while it is imported. Its registry wheel is a CUDA build: beside a
 # CPU-only torch its library does not load, the operators are unknown, and the import dies.
@@ -19,20 +24,26 @@ def import_torchvision() -> ModuleType:
     Raises:
         ImportError: torchvision is not installed, or broken in another way.
     """
+    try:
+        return mended(lambda: import_module("torchvision"))
+    except RuntimeError as error:
+        raise ImportError(f"torchvision cannot be imported: {error}") from error
+
+
+def mended(do: Callable[[], T]) -> T:
+    """What a function gives that may import torchvision; called again where that import dies."""
     global _library
     try:
-        import torchvision
+        return do()
     except RuntimeError as error:
         if "torchvision::" not in str(error) or _library is not None:
-            raise ImportError(f"torchvision cannot be imported: {error}") from error
-        _forget_half_imported()
-        _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for operator in _MISSING:
-            schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            _library.define(schema)  # type: ignore[no-untyped-call]
-        return import_torchvision()
-    module: ModuleType = torchvision
-    return module
+            raise
+    _forget_half_imported()
+    _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for operator in _MISSING:
+        schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        _library.define(schema)  # type: ignore[no-untyped-call]
+    return do()
 
 
 def _forget_half_imported() -> None:

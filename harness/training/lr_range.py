@@ -31,6 +31,9 @@ Floats = NDArray[np.float64]
 DIVERGENCE = 5.0
 # A Gaussian over 1/40 of the sweep. Unlike a running average it does not shift a peak to higher rates.
 SMOOTHING_SHARE = 40
+# Fewer rates than this, or rates of which each is so many times the one before, are too few to choose from.
+FEWEST, COARSEST = 20, 2.0
+MANY = 50  # rates are enough where they need not be close to each other
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,12 @@ class Sweep:
 
 def smooth(values: Floats) -> Floats:
     """Zero-lag Gaussian smoothing, mirrored at the ends."""
-    sigma = max(1.0, len(values) / SMOOTHING_SHARE)
-    smoothed: Floats = gaussian_filter1d(values, sigma, mode="reflect")
+    smoothed: Floats = gaussian_filter1d(values, _sigma(len(values)), mode="reflect")
     return smoothed
+
+
+def _sigma(steps: int) -> float:
+    return max(1.0, steps / SMOOTHING_SHARE)
 
 
 def sweep(
@@ -140,8 +146,11 @@ def sweep(
         optimizer.load_state_dict(optimizer_state)
         model.train(was_training)
     finite = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    if finite == 0:  # before the first update: no rate is the cause
+        raise RunError("range test: the first batch's loss is not finite; look at data, augment and model")
     if finite < 5:
-        raise RunError(f"range test: the loss is not finite after {finite} steps; lower range_test.start_lr")
+        how = "is not finite" if finite < len(losses) else "runs away"
+        raise RunError(f"range test: the loss {how} after {finite} steps; {_lower(planned)}")
     early = len(losses) < settings.iterations or finite < len(losses)
     return Sweep(np.array(rates[:finite]), np.array(losses[:finite]), np.array(accuracies[:finite]), early)
 
@@ -163,18 +172,79 @@ def choose(result: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
     else:
         first, last = _longest_fall(loss)
         at = first + round((last - first) * 2 / 3)
-    doubts = []
-    steps = len(result.lr)
+    return Rates(float(result.lr[at]) / settings.lr_min_divisor, float(result.lr[at])), _doubts(
+        result, at, settings
+    )
+
+
+def _doubts(result: Sweep, at: int, settings: RangeTest) -> list[str]:
+    """Say why the rate at an index is a doubtful choice, and which key of the study mends that."""
+    loss, rates, steps = result.smoothed_loss, result.lr, len(result.lr)
     edge = max(1, steps // 50)
-    if at < edge or at >= steps - edge:
-        side = "start" if at < edge else "end"
+    first, lowest, margin = float(loss[0]), int(np.argmin(loss)), _noise(result)
+    risen = np.flatnonzero(loss > first + margin)
+    turns_at = int(risen[0]) if len(risen) else steps
+    doubts = []
+    apart = (settings.end_lr / settings.start_lr) ** (1 / (settings.iterations - 1))
+    coarse = settings.mode == "exponential" and apart > COARSEST
+    if settings.iterations < FEWEST or coarse:
+        wanted = 1 + math.ceil(math.log(settings.end_lr / settings.start_lr) / math.log(1.1))
+        each = f", each {apart:.3g} times the one before," if coarse else ""
         doubts.append(
-            f"lr_max = {result.lr[at]:.4g} lies at the {side} of the sweep; move range_test.{side}_lr"
+            f"{settings.iterations} rates{each} are too few to choose from; "
+            f"raise range_test.iterations to {max(MANY, wanted if settings.mode == 'exponential' else 0)}"
         )
-    turned = result.diverged or int(np.argmin(loss)) < steps - edge
-    if not turned:
+    lower = _lower(rates)
+    chosen = f"lr_max = {rates[at]:.4g}"
+    if loss[at] > first + margin:
+        doubts.append(f"the loss at {chosen} is {loss[at]:.3g}, above its {first:.3g} at the start; ")
+        doubts[-1] += lower if turns_at <= edge else "lower range_test.end_lr"
+    elif doubts:  # what a sweep of so few rates says besides means nothing
+        pass
+    elif first - loss[lowest] <= margin:
+        if turns_at == steps and not result.diverged:
+            doubts.append("no rate of the sweep lowers the loss; raise range_test.end_lr")
+        elif turns_at <= settings.iterations / 5:
+            doubts.append(f"the loss rises from the first rates on; {lower}")
+        else:
+            doubts.append("no rate lowers the loss before it rises; raise range_test.iterations")
+    elif at < edge and settings.criterion == "accuracy" and lowest >= edge:
+        doubts.append(
+            f"{chosen} lies at the start of the sweep, but the loss falls until lr = {rates[lowest]:.4g}; "
+            "choose another range_test.criterion"
+        )
+    elif at < edge:
+        doubts.append(f"{chosen} lies at the start of the sweep; {lower}")
+    elif at >= steps - edge and result.diverged:
+        doubts.append(f"{chosen} is where the loss ran away; raise range_test.iterations")
+    elif at >= steps - edge:
+        doubts.append(f"{chosen} lies at the end of the sweep; raise range_test.end_lr")
+    elif lowest >= steps - edge and not result.diverged:
         doubts.append("the loss still falls where the sweep ends; raise range_test.end_lr")
-    return Rates(float(result.lr[at]) / settings.lr_min_divisor, float(result.lr[at])), doubts
+    elif steps < FEWEST:
+        doubts.append(
+            f"the loss ran away after {steps} of {settings.iterations} steps, too few to choose from; "
+            "lower range_test.end_lr"
+        )
+    return doubts
+
+
+def _lower(rates: Floats) -> str:
+    """Say what makes the first rates smaller; one far above the rate before it follows from the last."""
+    return f"lower range_test.{'end' if rates[1] > COARSEST * rates[0] else 'start'}_lr"
+
+
+def _noise(result: Sweep) -> float:
+    """By how much the smoothed loss may differ from its start by chance, or too little to matter.
+
+    Four standard deviations of what Gaussian smoothing leaves of the batches' noise until the loss is
+    lowest; that noise is taken by the median absolute deviation.
+    """
+    smoothed = result.smoothed_loss
+    residuals = (result.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]
+    noise = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
+    left = noise / math.sqrt(2 * math.sqrt(math.pi) * _sigma(len(smoothed)))
+    return max(4 * left, 0.02 * abs(float(smoothed[0])))
 
 
 def _longest_fall(values: Floats) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 
+from harness.bar import Bar
 from harness.console import give_up
 
 Say = Callable[[str], None]
@@ -37,7 +38,9 @@ def attach_bar(engine: Engine, description: str, speak: Say) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tqdm's own, of a notebook without widgets: it then draws text
             import tqdm.auto  # noqa: F401
-        bar = ProgressBar(desc=description, persist=False, ncols=100, file=sys.stderr)
+        bar = ProgressBar(desc=description, persist=False, file=sys.stderr)
+        if not notebook:
+            bar.pbar_cls = Bar
         # Reading the loss waits for the device: seldom enough not to slow it down.
         bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
+from torch import nn
 
 from harness.data import load_data
+from harness.errors import StudyError
+from harness.models.imported import imported
 from tests.conftest import Command
 
 PAGE = Path("docs/your-own.md").resolve()
@@ -55,13 +61,60 @@ def test_other_code_is_another_configuration(mine: Path, command: Command, tmp_p
     assert done.returncode == 2 and "model_source" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("beside", ["study", "current folder"])
+def test_it_is_found_however_the_command_starts_and_shadows_nothing(
+    beside: str, mine: Path, tmp_path: Path
+) -> None:
+    """As ``harness-study`` starts, the current folder is not where Python looks; ``-P`` does the same."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("click.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')")
+        (elsewhere / name).write_text("raise SystemExit('shadowed')")
+    if beside == "current folder":
+        (tmp_path / "my_nets.py").rename(elsewhere / "my_nets.py")
+    few = ["--set", "schedule.epochs=2", "--set", "data.train_limit=200", "--set", "data.test_limit=64"]
+    how = ["--launcher", "process", "--workers", "2", "--seeds", "0"] if beside == "study" else ["--dry-run"]
+    command = [sys.executable, "-P", "-m", "harness.study", "../mine.toml", "--allow", "my_nets", *few, *how]
+    environment = {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
+    done = subprocess.run(
+        command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0 and done.stdout.startswith("mine: "), done.stderr
+
+
+def num_classes(*, depth: int = 1, num_classes: int = 1000) -> nn.Module:
+    return nn.Linear(depth, num_classes)
+
+
+def anything(**options: int) -> nn.Module:
+    return nn.Linear(1, options["num_classes"])
+
+
+def second(depth: int = 1, num_classes: int = 1000) -> nn.Module:
+    return nn.Linear(depth, num_classes)
+
+
+@pytest.mark.parametrize("function", ["num_classes", "anything", "second"])
+def test_the_number_of_classes_goes_where_it_is_called_num_classes(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "their_nets", sys.modules[__name__])
+    monkeypatch.setenv("HARNESS_ALLOW", "their_nets")
+    made = imported(f"their_nets:{function}", {}, "study").build(7)
+    assert isinstance(made, nn.Linear) and (made.in_features, made.out_features) == (1, 7)
+    with pytest.raises(StudyError, match="multiple values for .*num_classes"):
+        imported(f"their_nets:{function}", {"num_classes": 3}, "study")
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
         ("my_nets:small", (), "may not import 'my_nets' unless you say --allow my_nets"),
         ("os:system", ("--allow", "my_nets"), "may not import 'os'"),
         ("my_nets:missing", ("--allow", "my_nets"), "no attribute 'missing'"),
-        ("my_nets.inner:small", ("--allow", "my_nets"), "ModuleNotFoundError"),
+        ("my_nets.inner:small", ("--allow", "my_nets"), "No module named 'my_nets.inner'"),
+        ("my_nts:small", ("--allow", "my_nts"), "put my_nts.py beside the study file"),
         ("my_nets:small", ("--allow", "my_nets", "--set", "model.depth=3"), "depth"),
         ("my_nets:nn", ("--allow", "my_nets"), "callable"),
         ("my_nets:small", ("--allow", "my-nets"), "expected a package's name"),

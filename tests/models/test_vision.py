@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_it_is_mended_only_where_it_is_broken() -> None:
     )
     assert mended.returncode == 0, mended.stderr
     assert mended.stdout.strip() == str(plain.returncode != 0)
+
+
+@pytest.mark.parametrize("name", ["torchvision.models:resnet18", "theirs:early", "theirs:late"])
+def test_networks_of_others_may_use_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "def late(classes):\n    from torchvision.models import resnet18\n"
+        "    return resnet18(num_classes=classes)\n"
+        f"{'from torchvision.models import resnet18 as early' if 'early' in name else ''}\n"
+    )
+    done = python(
+        f"import sys\nsys.path.append({str(tmp_path)!r})\n"
+        "from harness.models.imported import allow, imported\nallow(['torchvision', 'theirs'])\n"
+        f"print(imported({name!r}, {{}}, 'study').build(7).fc.out_features)"
+    )
+    assert done.stdout.strip() == "7", done.stderr
 
 
 def test_another_breakage_is_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:

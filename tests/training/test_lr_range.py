@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
@@ -235,7 +237,21 @@ def test_the_rows_end_before_the_first_loss_that_is_not_finite(bad: float) -> No
     assert len(bench.rates) == 8, "nothing is trained on after it"
 
 
-@pytest.mark.parametrize("at", [0, 1, 4])
+def test_a_first_loss_that_is_not_finite_is_no_rates_fault() -> None:
+    data = Data(20)
+    data.images[0] = float("nan")
+    with pytest.raises(RunError, match="^range test: the first batch's loss is not finite; look at data"):
+        Bench().sweep(data, iterations=20)
+
+
+def test_a_loss_that_runs_away_at_once_names_the_key_that_lowers_the_first_rates() -> None:
+    for mode, key in (("linear", "end"), ("exponential", "start")):
+        rates = {"start_lr": 1.0 if mode == "linear" else 1e5, "end_lr": 1e6}
+        with pytest.raises(RunError, match=f"after [1-4] steps; lower range_test.{key}_lr$"):
+            Bench(momentum=0.0).sweep(Data(30), iterations=30, mode=mode, **rates)
+
+
+@pytest.mark.parametrize("at", [1, 4])
 def test_a_loss_that_is_not_finite_within_the_first_five_steps_is_an_error(at: int) -> None:
     data = Data(20)
     data.images[at] = float("nan")
@@ -314,13 +330,127 @@ def test_lr_min_is_lr_max_by_its_divisor(divisor: float) -> None:
     assert rates.lr_min == rates.lr_max / divisor
 
 
-@pytest.mark.parametrize(("at", "side"), [(-4, "start"), (0, "end")])
 @pytest.mark.parametrize("criterion", ["accuracy", "minimum"])
-def test_a_choice_at_the_edge_of_the_sweep_is_doubtful(at: float, side: str, criterion: str) -> None:
-    rates, doubts = choose(curve(bowl(at), -bowl(at), diverged=True), RangeTest(criterion=criterion))
-    assert doubts == [
-        f"lr_max = {rates.lr_max:.4g} lies at the {side} of the sweep; move range_test.{side}_lr"
+def test_a_choice_at_the_end_of_the_sweep_is_doubtful(criterion: str) -> None:
+    rates, doubts = choose(curve(bowl(0), -bowl(0)), RangeTest(criterion=criterion))
+    assert doubts == [f"lr_max = {rates.lr_max:.4g} lies at the end of the sweep; raise range_test.end_lr"]
+    rates, doubts = choose(curve(bowl(0), -bowl(0), diverged=True), RangeTest(criterion=criterion))
+    assert doubts == [f"lr_max = {rates.lr_max:.4g} is where the loss ran away; raise range_test.iterations"]
+
+
+@pytest.mark.parametrize("criterion", ["accuracy", "minimum"])
+def test_a_loss_that_rises_from_the_start_asks_for_lower_rates(criterion: str) -> None:
+    settings = RangeTest(criterion=criterion)
+    for diverged in (False, True):
+        _, doubts = choose(curve(bowl(-4), -bowl(-4), diverged), settings)
+        assert doubts == ["the loss rises from the first rates on; lower range_test.start_lr"]
+
+
+def test_where_the_second_rate_follows_the_last_that_one_is_named() -> None:
+    lr = np.linspace(1e-4, 1e3, 200)[:8]
+    loss = np.geomspace(2.3, 20, 8)
+    assert choose(Sweep(lr, loss, -loss, True), RangeTest(end_lr=1e3, iterations=200, mode="linear"))[1] == [
+        "the loss rises from the first rates on; lower range_test.end_lr"
     ]
+
+
+def test_a_choice_whose_loss_is_above_the_first_is_doubtful() -> None:
+    rates, doubts = choose(curve(bowl(-3), LOG), RangeTest())
+    assert rates.lr_max > 0.9
+    start = f"the loss at lr_max = {rates.lr_max:.4g} is "
+    assert len(doubts) == 1 and doubts[0].startswith(start)
+    assert doubts[0].endswith(" at the start; lower range_test.end_lr")
+
+
+def test_an_accuracy_that_falls_while_the_loss_falls_too_is_no_criterion() -> None:
+    _, (doubt,) = choose(curve(bowl(-1), -LOG), RangeTest())
+    assert doubt.startswith(
+        "lr_max = 0.0001 lies at the start of the sweep, but the loss falls until lr = 0.09"
+    )
+    assert doubt.endswith("; choose another range_test.criterion")
+
+
+@pytest.mark.parametrize("criterion", ["accuracy", "minimum", "steepest", "valley"])
+def test_a_flat_curve_asks_for_higher_rates(criterion: str) -> None:
+    noise = np.random.default_rng(0).normal(size=200) / 5
+    for loss in (np.full(200, 2.3), 2.3 + noise):
+        doubts = choose(curve(loss, -loss), RangeTest(criterion=criterion))[1]
+        assert doubts == ["no rate of the sweep lowers the loss; raise range_test.end_lr"]
+
+
+def test_rates_too_few_or_too_far_apart_are_doubtful() -> None:
+    for few, says in (
+        (RangeTest(iterations=5, end_lr=1e6), "5 rates, each 316 times the one before, are too few"),
+        (RangeTest(iterations=15, start_lr=0.1), "15 rates are too few"),
+        (RangeTest(iterations=15, mode="linear"), "15 rates are too few"),
+        (RangeTest(iterations=30, start_lr=1e-9, end_lr=10), "30 rates, each 2.21 times the one before"),
+    ):
+        space = np.geomspace if few.mode == "exponential" else np.linspace
+        lr = space(few.start_lr, few.end_lr, few.iterations)
+        fall = np.linspace(2, 1, len(lr))
+        doubt = choose(Sweep(lr, fall, -fall, False), few)[1][0]
+        assert doubt.startswith(says) and "raise range_test.iterations to " in doubt
+        enough = few.model_copy(update={"iterations": int(doubt.split()[-1])})
+        lr = space(enough.start_lr, enough.end_lr, enough.iterations)
+        fall = np.linspace(2, 1, len(lr))
+        assert not any("too few" in doubt for doubt in choose(Sweep(lr, fall, -fall, False), enough)[1])
+
+
+def imagined(settings: RangeTest, learns: float, fails: float, noise: float) -> Sweep | None:
+    """A sweep of a network that learns from one rate on and fails from another on, both as log10.
+
+    None where its loss runs away within five steps, which is an error.
+    """
+    space = np.geomspace if settings.mode == "exponential" else np.linspace
+    lr = space(settings.start_lr, settings.end_lr, settings.iterations)
+    at = np.log10(lr)
+    loss = 2.3 - 1.5 * np.clip((at - learns) / (fails - learns), 0, 1) + 10 ** (2 * (at - fails))
+    loss = np.concatenate([[2.3], loss[:-1]])  # that of a batch is measured before the step
+    loss += noise * np.random.default_rng(0).normal(size=len(lr))
+    above = np.flatnonzero(loss > 5 * np.minimum.accumulate(loss))
+    end = int(above[0]) + 1 if len(above) else len(lr)
+    return Sweep(lr[:end], loss[:end], 1 - loss[:end] / 3, len(above) > 0) if end >= 5 else None
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    start=st.floats(-7, 2),
+    span=st.floats(0.5, 7),
+    iterations=st.integers(5, 300),
+    mode=st.sampled_from(["exponential", "linear"]),
+    criterion=st.sampled_from(["accuracy", "minimum"]),
+    learns=st.floats(-4, -2),
+    noise=st.floats(0, 0.1),
+)
+def test_who_follows_the_advice_finds_the_rate_at_which_the_network_still_learns(
+    start: float, span: float, iterations: int, mode: str, criterion: str, learns: float, noise: float
+) -> None:
+    fails = learns + 2
+    chosen = RangeTest(
+        start_lr=10**start, end_lr=10 ** min(start + span, 5), iterations=iterations,
+        mode=mode, criterion=criterion,
+    )  # fmt: skip
+    told = []
+    for _ in range(20):
+        result = imagined(chosen, learns, fails, noise)
+        if result is None:
+            coarse = chosen.mode == "linear" or chosen.iterations < 50
+            told.append(f"lower range_test.{'end' if coarse else 'start'}_lr")
+        else:
+            rates, doubts = choose(result, chosen)
+            if not doubts:
+                break
+            told.append(doubts[-1].rpartition("; ")[2])
+        verb, key, *to = told[-1].replace("range_test.", "").replace("to ", "").split()
+        factor = {"raise": 3, "lower": 1 / 3}[verb]
+        value = int(to[0]) if to else getattr(chosen, key) * factor
+        changed = chosen.model_copy(update={key: int(value) if key == "iterations" else value})
+        if changed.start_lr >= changed.end_lr:  # both go down
+            changed = changed.model_copy(update={"start_lr": changed.end_lr / 100})
+        chosen = changed
+    else:
+        pytest.fail(f"never done: {told} {chosen}")
+    assert learns < np.log10(rates.lr_max) < fails + 0.5, (told, chosen)
 
 
 def test_a_choice_well_inside_is_not_doubtful() -> None:

@@ -1,0 +1,57 @@
+"""A progress bar of one line that is never wider than its terminal, whose size may change at any moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+from tqdm.std import tqdm
+
+_USUAL_COLUMNS = 80
+
+
+class Bar(tqdm):  # type: ignore[type-arg]
+    """tqdm's, which asks for the width only once and clears as many characters as it wrote last."""
+
+    @property
+    def format_dict(self) -> MutableMapping[str, Any]:
+        """What the bar's text is made of; tqdm asks for it at each refresh."""
+        self.ncols = room(self.fp)
+        return super().format_dict
+
+    @staticmethod
+    def status_printer(file: Any) -> Callable[[str], None]:
+        """Return what replaces the bar's line by another."""
+        shown = 0
+
+        def show(line: str) -> None:
+            nonlocal shown
+            most = room(file)
+            line = line[:most]
+            # a terminal that became narrower has cut the old line in its last column
+            file.write("\r" + line.ljust(min(shown, most + 1)))
+            file.flush()
+            shown = len(line)
+
+        return show
+
+
+@contextmanager
+def no_bar_left() -> Iterator[None]:
+    """Close every open bar at the end, also where an interrupt or an error ends the work early."""
+    try:
+        yield
+    finally:
+        for bar in list(getattr(Bar, "_instances", ())):
+            bar.close()
+
+
+def room(stream: IO[str]) -> int:
+    """Columns of a terminal that a line may take; the last one stays free, since some wrap after it."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # no terminal, or closed
+        columns = 0
+    return max(1, (columns or _USUAL_COLUMNS) - 1)
