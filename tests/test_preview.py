@@ -89,7 +89,7 @@ def test_the_text_names_cost_and_state(command: Command, tiny_file: Path) -> Non
 
 def test_a_study_that_could_not_run_is_refused(command: Command, tiny_file: Path) -> None:
     done = command(tiny_file, "--dry-run", "--set", "optimizer.momentun=0.9")
-    assert done.returncode == 2 and "SGD says" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "SGD has no such argument" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_more_images_than_there_are_is_refused(command: Command, tiny_file: Path) -> None:
