@@ -256,6 +256,8 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     image_shape = (3, *train)
 
     def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int]:
+        if not count_parameters(model):
+            raise StudyError(f"model.name: {recipe.model.name}: it has no parameter that requires a gradient")
         _check_layers(recipe.attribution.layers, model, image_shape, where)
         layers = tuple(summarise(model, image_shape))
         return layers, count_parameters(model), flops_per_image(model, image_shape)

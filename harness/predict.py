@@ -68,8 +68,8 @@ class Predictor:
         import torch
 
         with torch.no_grad():
-            found = [self.model(batch).numpy() for batch in self._batches(images)]
-        return np.concatenate(found).astype(np.float32)
+            found = [self.model(batch).float().numpy() for batch in self._batches(images)]
+        return np.concatenate(found)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Probabilities by softmax, (N, classes), of images (N, height, width, 3) uint8 RGB."""

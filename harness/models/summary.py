@@ -83,7 +83,8 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 
     for name, module in model.named_modules():
         inert = isinstance(module, nn.Flatten | nn.Dropout) and getattr(module, "p", 0) == 0
-        if not list(module.children()) and not inert:
+        hookable = not isinstance(module, torch.jit.ScriptModule)
+        if not list(module.children()) and hookable and not inert:
             hooks.append(module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out)))
     was_training = model.training
     model.eval()

@@ -104,10 +104,8 @@ class _Rehearsal:
         """Try what comes after the first steps."""
         player = _Player(self.variant)
         before = fingerprints(player.model)
-        for _ in range(STEPS):
-            player.train(self.images, self.labels)
-        with self._saying("evaluating it"):
-            player.evaluate(self.images, self.labels)
+        with self._saying("some steps and an evaluation"):
+            self._play(player)
         lost = self._try_checkpoint(player)
         changed = [name for name, now in fingerprints(player.model).items() if before.get(name, now) != now]
         if changed:
@@ -115,6 +113,11 @@ class _Rehearsal:
             lost = f"its {names} changes, and a checkpoint holds numbers and tensors alone"
         self._try_weights(player)
         return lost
+
+    def _play(self, player: _Player) -> None:
+        for _ in range(STEPS):
+            player.train(self.images, self.labels)
+        player.evaluate(self.images, self.labels)
 
     # ---- its parts --------------------------------------------------------------------------------------
 
@@ -161,8 +164,7 @@ class _Rehearsal:
         except Exception as error:
             return f"its state cannot be read back: {one_line(error, 200)}"
         again = _Player(self.variant)
-        for _ in range(STEPS):
-            again.train(self.images, self.labels)
+        self._play(again)
         for one in (player, again, resumed):
             one.train(self.images, self.labels)
         if not _same(player.model, again.model):

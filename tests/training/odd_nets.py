@@ -50,6 +50,19 @@ class CounterInDict(Plain):
         return super().forward(images) * (1 + 0.1 * self.kept["steps"][0])
 
 
+class HookCounter(Plain):
+    """It counts evaluations too."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.passes = 0
+        self.conv.register_forward_hook(self.scale)
+
+    def scale(self, layer: nn.Module, images: Any, maps: Tensor) -> Tensor:
+        self.passes += 1
+        return maps * (1 + 0.1 * self.passes)
+
+
 class NotPersistent(Plain):
     def __init__(self, classes: int) -> None:
         super().__init__(classes)
@@ -191,6 +204,22 @@ class KeepsMaps(Plain):
         return self.maps
 
 
+class Autocast(Plain):
+    def forward(self, images: Tensor) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(images)
+
+
+class Scripted(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.activation = torch.jit.script(nn.ReLU())  # type: ignore[no-untyped-call]
+
+    def features(self, images: Tensor) -> Tensor:
+        found: Tensor = self.activation(self.norm(self.conv(images)))
+        return found
+
+
 class NoMaps(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -257,6 +286,12 @@ class Raises(Plain):
 class RaisesWhenMade(Plain):
     def __init__(self, classes: int) -> None:
         raise OSError("no such file")
+
+
+class Frozen(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.requires_grad_(False)
 
 
 class RaisesInTraining(Plain):

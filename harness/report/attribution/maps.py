@@ -51,7 +51,7 @@ def layer_maps(
             except (RuntimeError, AssertionError, ValueError, IndexError, AttributeError, TypeError) as error:
                 raise RunError(f"Grad-CAM of layer {name!r}: {one_line(error)}") from error
             maps.append(fine.detach()[:, 0])
-    return _scaled(torch.stack(maps)).cpu().numpy()
+    return _scaled(torch.stack(maps)).float().cpu().numpy()
 
 
 def coarse_maps(
@@ -87,7 +87,7 @@ def coarse_maps(
             for name, feature, gradient in zip(layers, features, _gradients(score, features), strict=True):
                 weights = gradient.mean((2, 3), keepdim=True)
                 found[name].append((weights * feature).sum(1).relu().detach())
-    return [torch.cat(found[name]).cpu().numpy() for name in layers]
+    return [torch.cat(found[name]).float().cpu().numpy() for name in layers]
 
 
 def _gradients(score: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -154,6 +154,8 @@ def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     found: dict[str, Tensor] = {}
     hooks = []
     for name, module in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hook
+            continue
 
         def keep(_: nn.Module, __: object, output: Tensor, name: str = name) -> Tensor | None:
             found[name] = output
