@@ -6,6 +6,7 @@ import difflib
 import importlib
 import logging
 import os
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -93,6 +94,9 @@ def load_data(
     # os.path: where its parent may not be entered, Path raises
     if not os.path.isdir(root) and root != _cache_root():
         raise DataError(f"the data folder {root} does not exist: create it, or name another with --data")
+    if path is not None:  # as it is written, else in another of Unicode's forms
+        forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
+        path = next((form for form in forms if os.path.exists(root / form)), path)
     load = _find(source)
 
     def read(request: Request) -> Split:

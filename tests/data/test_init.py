@@ -125,6 +125,13 @@ def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
     assert load_data("image_folder", tmp_path, image_size=4).train.images.shape == (2, 4, 4, 3)
 
 
+@pytest.mark.parametrize(("on_disk", "written"), [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_path_is_found_in_either_unicode_form(tmp_path, on_disk, written):
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        put(tmp_path / on_disk / place / "0.png")
+    assert len(load_data("image_folder", tmp_path, path=written).train) == 2
+
+
 def test_a_channel_that_never_varies_is_said_and_noted(tmp_path, caplog):
     for split in ("train", "test"):
         for number, name in enumerate("ab"):
