@@ -87,25 +87,16 @@ class _Rehearsal:
 
     def result(self) -> str:
         """Why a killed run cannot go on; empty where it can."""
-        own = self.name not in MODELS
-        if own:
-            self._check_outputs()
-        for size in self.sizes:
-            many = "1 image" if size == 1 else f"{size} images"
-            try:
-                _Player(self.variant).train(self.images[:size], self.labels[:size])
-            except Exception as error:
-                if own and size == self.sizes[0]:
-                    raise self._refusal(f"a training step with {many}", error) from None
-                raise self._refusal_of_last_batch(error) from None
-        return self._try_end() if own else ""
-
-    def _try_end(self) -> str:
-        """Try what comes after the first steps."""
+        if self.name in MODELS:
+            self._try_last_batch(self.sizes[0])
+            return ""
+        self._check_outputs()
         player = _Player(self.variant)
         before = fingerprints(player.model)
-        with self._saying("some steps and an evaluation"):
+        with self._saying("training and evaluation"):
             self._play(player)
+        for size in self.sizes[1:]:
+            self._try_last_batch(size)
         lost = self._try_checkpoint(player)
         changed = [name for name, now in fingerprints(player.model).items() if before.get(name, now) != now]
         if changed:
@@ -201,16 +192,18 @@ class _Rehearsal:
             coarse_maps(loaded, layers, self.images, targets)
             layer_maps(loaded, layers, self.images, targets)
 
-    def _refusal_of_last_batch(self, error: Exception) -> StudyError:
-        """A network that trains on a few images has failed on one, or on as few as the last batch has."""
+    def _try_last_batch(self, size: int) -> None:
         data, last = self.variant.recipe.data, self.variant.last_batch
-        small = "1 image" if last == 1 else f"{last} images"
-        place = self._where.rpartition("model.name")[0]
-        return StudyError(
-            f"{place}data.batch_size: the last batch of an epoch has {small} "
-            f"({self.variant.train_images} in batches of {data.batch_size}), on which the network fails: "
-            f"{one_line(error, 120)}; choose another batch_size, or set data.drop_last = true"
-        )
+        try:
+            _Player(self.variant).train(self.images[:size], self.labels[:size])
+        except Exception as error:
+            small = "1 image" if last == 1 else f"{last} images"
+            place = self._where.rpartition("model.name")[0]
+            raise StudyError(
+                f"{place}data.batch_size: the last batch of an epoch has {small} "
+                f"({self.variant.train_images} in batches of {data.batch_size}), on which the network fails: "
+                f"{one_line(error, 120)}; choose another batch_size, or set data.drop_last = true"
+            ) from None
 
     # ---- in words ---------------------------------------------------------------------------------------
 
