@@ -85,7 +85,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> st
     kind, given, context = first["type"], first["input"], first.get("ctx", {})
     if kind == "extra_forbidden":
         known = {name for table in tables for name in table.model_fields}
-        return one_line(f"{place}: unknown key{suggest(str(first['loc'][-1]), known)}")
+        hint = suggest(str(first["loc"][-1]), known) if known else "; this table has none"
+        return one_line(f"{place}: unknown key{hint}")
     if kind == "missing":
         known = {name for table in tables for name in table.model_fields}
         near = get_close_matches(key, given.keys() - known, n=1) if isinstance(given, dict) else []
@@ -138,7 +139,7 @@ def _wanted(error: ErrorDetails) -> str:
     own = _WANTED.get(error["type"])
     if own is not None:
         context = error.get("ctx", {})
-        numbers = {name: f"{value:.10g}" for name, value in context.items() if isinstance(value, int | float)}
+        numbers = {name: f"{value:g}" for name, value in context.items() if isinstance(value, float)}
         return own.format(**context | numbers)
     return error["msg"][:1].lower() + error["msg"][1:]
 
@@ -163,7 +164,7 @@ def _example(kind: str, given: Any, tables: list[type[BaseModel]], key: str, ite
     elif kind == "string_type" and isinstance(given, int | float):
         candidates = [json.dumps(given)]
     elif kind in ("list_type", "too_short"):
-        candidates = [*([[given]] if given else []), [0, 1, 2]]
+        candidates = [*([[given]] if given else []), [0, 1, 2], [0.1, 0.9]]
     for candidate in candidates:
         value = [candidate] if item else candidate
         if any(key in table.model_fields and _takes(table, key, value) for table in tables):

@@ -167,6 +167,15 @@ def test_suggest_says_nothing_where_there_is_nothing_near_and_too_much_to_list()
     assert suggest("epoch", ["epochs", "seeds"]) == ", did you mean 'epochs'?"
 
 
+class Empty(Strict):
+    """A table without keys."""
+
+
+def test_a_key_of_a_table_that_has_none_is_told_so() -> None:
+    with pytest.raises(StudyError, match="^file: model.width: unknown key; this table has none$"):
+        validate(Empty, {"width": 3}, "file", prefix="model")
+
+
 class Loose(BaseModel):
     """A table that may hold more."""
 
