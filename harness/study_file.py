@@ -233,7 +233,9 @@ def _is_unicode(text: str) -> bool:
 
 def _check_variants(variants: Any, where: str) -> None:
     if not isinstance(variants, dict):
-        raise StudyError(f"{where}: variants: expected tables [variants.NAME]")
+        raise StudyError(
+            f"{where}: variants: expected tables [variants.NAME], got {one_line(repr(variants), 80)}"
+        )
     if len(variants) > MAX_VARIANTS:
         raise StudyError(
             f"{where}: variants: {len(variants)} of them; {MAX_VARIANTS} is the most a study may have"

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from harness.config import (
+    Attribution,
+    DataConfig,
+    Loss,
+    RangeTest,
+    Resources,
+    Search,
+    Study,
+    Target,
+    Triangle,
+)
 from harness.errors import StudyError
 from harness.schema import Strict, one_line, suggest, validate
+from harness.study_file import resolve
+from tests.conftest import TINY
+
+_TABLES = {
+    "attribution": Attribution, "data": DataConfig, "loss": Loss, "range_test": RangeTest,
+    "resources": Resources, "schedule": Triangle, "search": Search, "target": Target,
+}  # fmt: skip
 
 
 class Inner(Strict):
@@ -41,6 +62,8 @@ class Outer(Strict):
     inner: Inner = Inner()
     many: list[Inner] = []
     named: dict[str, Inner] = {}
+    words: list[str] = []
+    either: bool | Literal["auto"] = "auto"
     shape: Annotated[Box | Ball, Field(discriminator="kind")] = Box(kind="box", edges=12)
 
 
@@ -87,14 +110,23 @@ def test_a_missing_key_is_named_with_its_path() -> None:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ({"inner": {"height": 1.0}}, "inner.height: input should be a valid integer, got 1.0"),
-        ({"inner": {"height": True}}, "inner.height: input should be a valid integer, got True"),
-        ({"inner": {"width": "1"}}, "inner.width: input should be a valid number, got '1'"),
-        ({"inner": {"width": True}}, "inner.width: input should be a valid number, got True"),
-        ({"inner": {"width": -1}}, "inner.width: input should be greater than or equal to 0, got -1"),
-        ({"inner": {"width": float("nan")}}, "inner.width: input should be a finite number, got nan"),
-        ({"inner": {"width": float("inf")}}, "inner.width: input should be a finite number, got inf"),
-        ({"many": {}}, "many: input should be a valid list, got {}"),
+        ({"inner": {"height": 1.0}}, "inner.height: expected a whole number such as 1, got 1.0"),
+        ({"inner": {"height": True}}, "inner.height: expected a whole number such as 3, got True"),
+        ({"inner": {"width": "1"}}, "inner.width: expected a number such as 1.0, got '1'"),
+        ({"inner": {"width": True}}, "inner.width: expected a number such as 0.1, got True"),
+        ({"inner": {"width": -1}}, "inner.width: expected at least 0, got -1"),
+        ({"inner": {"width": float("nan")}}, "inner.width: expected a finite number, got nan"),
+        ({"inner": {"width": float("inf")}}, "inner.width: expected a finite number, got inf"),
+        ({"inner": 3}, "inner: expected a table such as { height = 3 }, got 3"),
+        ({"many": {}}, "many: expected a list, got {}"),
+        ({"many": [1]}, "many[0]: expected a table such as { height = 1 }, got 1"),
+        ({"named": []}, "named: expected a table, got []"),
+        ({"name": 7}, 'name: expected text in quotes such as "7", got 7'),
+        ({"words": "one"}, "words: expected a list such as [\"one\"], got 'one'"),
+        ({"either": "yes"}, "either: expected true or false or 'auto', got 'yes'"),
+        ({"shape": "box"}, "shape: expected a table such as { kind = \"box\" }, got 'box'"),
+        ({"shape": {"kind": "cone"}}, "shape.kind: expected 'box', 'ball', got 'cone'"),
+        ({"shape": {}}, "shape.kind: missing"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path_and_what_was_expected(
@@ -133,3 +165,54 @@ def test_suggest_says_nothing_where_there_is_nothing_near_and_too_much_to_list()
     assert suggest("zzz", [f"name{n}" for n in range(25)]) == ""
     assert suggest("zzz", ["b", "a"]) == " (known: a, b)"
     assert suggest("epoch", ["epochs", "seeds"]) == ", did you mean 'epochs'?"
+
+
+class Empty(Strict):
+    """A table without keys."""
+
+
+def test_a_key_of_a_table_that_has_none_is_told_so() -> None:
+    with pytest.raises(StudyError, match="^file: model.width: unknown key; this table has none$"):
+        validate(Empty, {"width": 3}, "file", prefix="model")
+
+
+class Loose(BaseModel):
+    """A table that may hold more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+
+
+def test_a_required_key_of_a_table_that_may_hold_more_is_found_under_another_spelling() -> None:
+    with pytest.raises(StudyError, match="^file: name: missing; it is written 'nmae'$"):
+        validate(Loose, {"nmae": "SGD", "momentum": 0.9}, "file")
+    with pytest.raises(StudyError, match="^file: name: missing$"):
+        validate(Loose, {"momentum": 0.9}, "file")
+
+
+KEYS = [f"{table}.{key}" for table, model in _TABLES.items() for key in model.model_fields]
+
+
+@given(
+    key=st.sampled_from([*Study.model_fields, *KEYS]),
+    value=st.sampled_from([3, -3, 0.5, "x", "12", True, [], ["x"], [1.5], {}, {"x": 1}, float("nan"), "0-4"]),
+)
+def test_a_wrong_value_of_any_key_is_said_in_our_words_with_an_example_that_is_right(
+    key: str, value: Any
+) -> None:
+    try:
+        resolve(TINY, [(key, value)])
+    except StudyError as error:
+        said = str(error)
+        assert said.isprintable() and not re.search("input|valid |should|pydantic|validation", said.lower())
+        if found := re.fullmatch(r"study: (\S+): expected .* such as (.*), got .*", said):
+            place, example = found.groups()
+            right = tomllib.loads(f"value = {example}")["value"]
+            again = [(key, [right])] if "[" in place else [(place, right)]
+            with suppress(StudyError):
+                resolve(TINY, again)
+                return
+            with pytest.raises(StudyError) as second:
+                resolve(TINY, again)
+            assert not str(second.value).startswith(f"study: {place}: expected "), (said, str(second.value))

@@ -135,11 +135,11 @@ def test_values_that_cannot_go_together_fail_their_trial_alone(
     [
         (("--set", "data={source='digits'}"), "it would choose by the test images; set data.holdout"),
         (("--devices", "2"), "one device each, not --devices 2"),
-        (("--set", "search.trials=0"), "search.trials: input should be greater"),
+        (("--set", "search.trials=0"), "search.trials: expected at least"),
         (("--set", "search.values={'schedule.lr_mx'=[1,2]}"), "did you mean 'lr_max'"),
         (("--set", "model.width=3"), "[search] tries values of model.width"),
         (("--set", "variants.Trial-1={}"), "its trials are variants named trial-"),
-        (("--set", "search.values={'data.batch_size'=[32,1]}"), "batch_size: input should be greater"),
+        (("--set", "search.values={'data.batch_size'=[32,1]}"), "batch_size: expected at least"),
         (("--set", "search.values={'optimizer.name'=['SGD','SGDD']}"), "did you mean 'SGD'"),
         (("--set", "search.values={'loss.l1'={low=1e400,high=2.0}}"), "expected a finite number, got inf"),
         (("--set", "search.values={'loss.l1'=[0.1],loss={l1=[0.2]}}"), "loss.l1 is named twice"),

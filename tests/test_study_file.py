@@ -138,7 +138,7 @@ def test_a_variant_may_ask_for_a_range_test_of_its_own() -> None:
         ),
         (
             {"x": {"data.batch_size": 8.0}},
-            "study: variants.x: data.batch_size: input should be a valid integer, got 8.0",
+            "study: variants.x: data.batch_size: expected a whole number such as 8, got 8.0",
         ),
         (
             {"x": {"optimiser.name": "Adam"}},
@@ -395,11 +395,11 @@ def test_a_setting_is_toml_and_a_bare_word_is_text(tmp_path: Path, text: str, va
         ("a\nb", "--set a b: expected KEY=VALUE"),
         ("schedule.epoch=3", "schedule.epoch: unknown key, did you mean 'epochs'?"),
         ("schedul.epochs=3", "schedul: unknown key, did you mean 'schedule'?"),
-        ("schedule.epochs=3.0", "schedule.epochs: input should be a valid integer, got 3.0"),
+        ("schedule.epochs=3.0", "schedule.epochs: expected a whole number such as 3, got 3.0"),
         ("schedule.lr_max=nan", "schedule.lr_max: expected a finite rate from 0 to 1e6, got nan"),
         ("model.a=inf", "model: expected finite numbers, got inf"),
         ("seeds.a=1", "--set: seeds.a: seeds is not a table"),
-        ("seeds=0-4", "seeds: input should be a valid list, got '0-4'"),
+        ("seeds=0-4", "seeds: expected a list such as [0, 1, 2], got '0-4'"),
         ("name=../x", "name: '../x' is not a name"),
         ("variants=3", "variants: expected tables"),
         ("variants.base.data.batch_size=3", "variants.base: `base` is the file itself"),

@@ -65,7 +65,11 @@ def decode_all(
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         Bar(
-            total=count, desc="decoding", unit="image", disable=not (progress and sys.stderr.isatty())
+            total=count,
+            desc="decoding",
+            unit="image",
+            leave=False,
+            disable=not (progress and sys.stderr.isatty()),
         ) as bar,
     ):
         for batch in _batches(islice(items, count + 1)):

@@ -219,7 +219,12 @@ def _doubts(result: Sweep, at: int, settings: RangeTest) -> list[str]:
         doubts.append(f"{chosen} is where the loss ran away; raise range_test.iterations")
     elif at >= steps - edge:
         doubts.append(f"{chosen} lies at the end of the sweep; raise range_test.end_lr")
-    elif lowest >= steps - edge and not result.diverged:
+    elif lowest >= steps - edge and result.diverged:  # one that runs away is smoothed into a rise
+        doubts.append(
+            f"the loss falls until lr = {rates[-1]:.4g} and is not finite at the next step; "
+            "look at data and precision, or raise range_test.iterations"
+        )
+    elif lowest >= steps - edge:
         doubts.append("the loss still falls where the sweep ends; raise range_test.end_lr")
     elif steps < FEWEST:
         doubts.append(

@@ -464,8 +464,11 @@ def test_a_sweep_that_never_turned_is_doubtful() -> None:
     assert np.log10(rates.lr_max) == pytest.approx(-2, abs=0.02)
 
 
-def test_a_sweep_that_diverged_has_turned() -> None:
-    assert choose(curve(-LOG, -bowl(-2), diverged=True), RangeTest())[1] == []
+def test_a_loss_that_falls_until_it_is_not_finite_may_be_the_datas_fault() -> None:
+    _, (doubt,) = choose(curve(-LOG, -bowl(-2), diverged=True), RangeTest())
+    assert doubt.startswith("the loss falls until lr = 1 and is not finite at the next step; look at data")
+    ran_away = np.append(-LOG[:-5], [5, 9, 15, 30, 80])
+    assert choose(curve(ran_away, -bowl(-2), diverged=True), RangeTest())[1] == []
 
 
 @pytest.mark.parametrize("criterion", ["accuracy", "minimum", "steepest", "valley"])
