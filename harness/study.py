@@ -21,6 +21,7 @@ from harness.config import MAX_SEEDS, Recipe, Study
 from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED, complain, run_command, torchrun_place
 from harness.errors import DataError, RunError, StudyError
 from harness.export import parse_exports
+from harness.report.numbers import plus_minus
 from harness.schema import one_line
 from harness.store import StudyFolder, read_record
 from harness.study_file import builtin_studies, known_results, load_study
@@ -628,8 +629,8 @@ def _measured(found: dict[str, Any] | None) -> str:
     """``93.99 ± 0.12 % (n = 5)``."""
     if found is None:
         return "–"
-    spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
-    return f"{100 * found['mean']:.2f}{spread} % (n = {found['n']})"
+    std = None if found["std"] is None else 100 * found["std"]
+    return f"{plus_minus(100 * found['mean'], std, 2)} % (n = {found['n']})"
 
 
 def main() -> None:

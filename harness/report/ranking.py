@@ -6,6 +6,7 @@ from harness.config import Study
 from harness.report import statistics
 from harness.report.blocks import Block, explained
 from harness.report.comparisons import p_text, same_images
+from harness.report.numbers import spread_text
 from harness.report.results import Results
 from harness.report.statistics import Place
 from harness.schema import one_line
@@ -75,7 +76,7 @@ def blocks(results: Results) -> list[Block]:
             place.name,
             one_line(changes_text(results.study, place.name), 120) or "–",
             f"{100 * place.mean:.2f}",
-            "–" if place.std is None else f"{100 * place.std:.2f}",
+            spread_text(place.std and 100 * place.std, 2),
             str(place.n),
             f"{100 * place.behind:.2f}",
             p_text(place.p),

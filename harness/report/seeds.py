@@ -8,6 +8,7 @@ from harness.report.blocks import Block, explained
 from harness.report.comparisons import p_text
 from harness.report.evidence import Evidence
 from harness.report.findings import interval, number_table, with_evidence
+from harness.report.numbers import decimals_of, plus_minus, spread_text
 from harness.report.results import Results
 from harness.report.statistics import BOOTSTRAP_FROM, Spread
 from harness.report.summary import VariantSummary
@@ -34,9 +35,9 @@ def distribution(summaries: list[VariantSummary]) -> list[Block]:
         [
             summary.variant,
             str(one.n),
-            f"{100 * one.mean:.3f}",
-            "–" if one.std is None else f"{100 * one.std:.3f}",
-            "–" if one.sem is None else f"{100 * one.sem:.3f}",
+            f"{100 * one.mean:.{decimals_of(100 * (one.std or 0.0), 3)}f}",
+            spread_text(one.std and 100 * one.std, 3),
+            spread_text(one.sem and 100 * one.sem, 3),
             interval(one.ci_low, one.ci_high),
             *((interval(*(found.bootstrap or (None, None))),) if resampled else ()),
             *(f"{100 * value:.2f}" for value in (one.minimum, one.median)),
@@ -73,8 +74,8 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
                 summary.variant,
                 str(one.n),
                 f"{one.images:,}",
-                f"{100 * one.std:.3f}",
-                f"{100 * one.independent_std:.3f}",
+                spread_text(100 * one.std, 3),
+                spread_text(100 * one.independent_std, 3),
                 _between(one),
                 p_text(one.p_luck),
                 reading(one),
@@ -103,7 +104,7 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
     if known:
         columns = ("variant", "images", "sampling noise of new images, points")
         rows = [
-            [summary.variant, f"{found.images:,}", f"{100 * found.sampling_std:.3f}"]
+            [summary.variant, f"{found.images:,}", spread_text(100 * found.sampling_std, 3)]
             for summary, found in known
         ]
         lead = (
@@ -148,11 +149,11 @@ def calibration(summaries: list[VariantSummary]) -> list[Block]:
         [
             summary.variant,
             str(found.ece.n),
-            _plus_minus(100 * found.ece.mean, found.ece.std and 100 * found.ece.std, 2),
+            plus_minus(100 * found.ece.mean, found.ece.std and 100 * found.ece.std, 2),
             "–"
             if summary.test_loss is None
-            else _plus_minus(summary.test_loss.mean, summary.test_loss.std, 4),
-            _plus_minus(found.brier.mean, found.brier.std, 4),
+            else plus_minus(summary.test_loss.mean, summary.test_loss.std, 4),
+            plus_minus(found.brier.mean, found.brier.std, 4),
         ]
         for summary, found in known
     ]
@@ -162,10 +163,6 @@ def calibration(summaries: list[VariantSummary]) -> list[Block]:
         "and Brier score (0 to 2): each is one number a run, mean ± std over the n seeds."
     )
     return [Block("text", lead), number_table(header, rows), explained(text)]
-
-
-def _plus_minus(mean: float, std: float | None, decimals: int) -> str:
-    return f"{mean:.{decimals}f}" + ("" if std is None else f" ± {std:.{decimals}f}")
 
 
 def together(results: Results, summaries: list[VariantSummary]) -> list[Block]:
