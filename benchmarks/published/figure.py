@@ -41,7 +41,7 @@ def overview(published: Sequence[Published]) -> bytes:
 def draw(published: Sequence[Published]) -> Figure:
     """Draw a panel a study; each kind of mark carries its name as its label."""
     drawn = [
-        (one, [variant for variant in one.variants if variant.finished or variant.other][:MOST_ROWS])
+        (one, [variant for variant in one.variants if variant.records or variant.other][:MOST_ROWS])
         for one in published
     ]
     spans = [1.15 * (max(values) - min(values)) for one, rows in drawn if (values := _values(one, rows))]
@@ -106,8 +106,9 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
 
 
 def _label(variant: Variant) -> str:
-    n = len(variant.finished)
-    return f"{short(variant.name)}\nn = {n}" if n else short(variant.name)
+    n, runs = len(variant.finished), len(variant.records)
+    counts = ([f"n = {n}"] if n else []) + ([f"{runs - n} of {runs} failed"] if runs > n else [])
+    return "\n".join([short(variant.name), *([", ".join(counts)] if counts else [])])
 
 
 def _subtitle(one: Published, rows: Sequence[Variant]) -> str:

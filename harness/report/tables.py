@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,10 @@ def _evidence(found: Evidence) -> list[Any]:
 
 def _comparisons(results: Results) -> Iterator[list[Any]]:
     for row in compare_variants(results):
-        found = row.found
+        found, failures = row.found, row.failures
+        failed = [None] * 5 if failures is None else [*astuple(failures)]
         if found is None:
-            yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5]
+            yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5, *failed]
             continue
         estimate, permutation = found.primary, found.permutation
         yield [
@@ -133,7 +135,7 @@ def _comparisons(results: Results) -> Iterator[list[Any]]:
             row.baseline,
             found.test,
             found.n,
-            estimate.difference,
+            estimate.difference if found.test != "Fisher" else None,
             estimate.low,
             estimate.high,
             estimate.p,
@@ -144,21 +146,21 @@ def _comparisons(results: Results) -> Iterator[list[Any]]:
             found.welch_p,
             *((None, None) if permutation is None else (permutation.p, permutation.smallest_p)),
             found.seeds_needed,
+            *failed,
         ]
 
 
 def _ranking(results: Results) -> Iterator[list[Any]]:
-    for place in rank_variants(results):
+    for one in rank_variants(results):
+        place = one.place
         yield [
-            place.rank,
-            place.name,
-            place.n,
-            place.mean,
-            place.std,
-            place.behind,
-            place.p,
-            "yes" if place.possible else "no",
-            canonical(results.study.variants.get(place.name, {})),
+            one.rank,
+            one.name,
+            *([0, *[None] * 4] if place is None else [place.n, place.mean, place.std, place.behind, place.p]),
+            None if one.possible is None else "yes" if one.possible else "no",
+            canonical(results.study.variants.get(one.name, {})),
+            one.failed,
+            " ".join(one.worse_than),
         ]
 
 

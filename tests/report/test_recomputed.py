@@ -38,12 +38,13 @@ SEEDS = {
     "single": [7],
 }
 FAILED = {"paired": 1}
+LOST = 3  # runs of a variant that has no finished one
 RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resampling
 # What is no statistic of runs: attributions have their own independent recomputation.
 ELSEWHERE = {"attributions"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
-    "statistic", "class", "layer", "output_shape", "source", "possible", "changes",
+    "statistic", "class", "layer", "output_shape", "source", "possible", "changes", "worse_than",
 }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def place(shared_lab: Lab) -> Any:
     made = shared_lab(
         target={"test_accuracy": TARGET},
         seeds=[0],
-        variants={name: {"loss.label_smoothing": 0.1} for name in SEEDS if name != "base"},
+        variants={name: {"loss.label_smoothing": 0.1} for name in [*SEEDS, "lost"] if name != "base"},
         references={
             "paper": {"test_accuracy": 0.9, "source": "a paper"},
             "mean": {"test_accuracy": 0.56, "runs": 4, "source": "another"},
@@ -147,6 +148,8 @@ def place(shared_lab: Lab) -> Any:
             before = np.random.default_rng(seed).uniform(0.3, 0.65, 3).tolist()
             made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before)
     made.fail("paired", 5)
+    for seed in range(LOST):
+        made.fail("lost", seed)
     made.sweep()
     write_report(made.study, made.folder, [0], list(made.study.recipes), None)
     return made
@@ -205,6 +208,17 @@ def two_sided(observed: int, totals: list[int]) -> float:
     above = sum(total >= observed for total in totals) / len(totals)
     below = sum(total <= observed for total in totals) / len(totals)
     return min(1.0, 2 * min(above, below))
+
+
+def fisher(failed: int, n: int, failed_baseline: int, n_baseline: int) -> float:
+    """Two-sided: all tables of these margins that are no likelier than the one that was found."""
+    whole, both = math.comb(n + n_baseline, n), failed + failed_baseline
+    chances = [
+        math.comb(both, count) * math.comb(n + n_baseline - both, n - count) / whole
+        for count in range(max(0, both - n_baseline), min(n, both) + 1)
+    ]
+    found = math.comb(both, failed) * math.comb(n + n_baseline - both, n - failed) / whole
+    return sum(chance for chance in chances if chance <= found * (1 + 1e-9))
 
 
 def power(effect: float, n: int, alpha: float, paired: bool) -> float:
@@ -370,9 +384,24 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
     found = {row["variant"]: row for row in tables.rows["comparisons"]}
     assert {name: row["test"] for name, row in found.items()} == {
         "paired": "paired t", "close": "paired t", "apart": "Welch t", "single": "McNemar",
+        "lost": "Fisher",
     }  # fmt: skip
     effects = {}
     for variant, row in found.items():
+        failed, finished = FAILED.get(variant, 0), len(SEEDS.get(variant, []))
+        if variant == "lost":
+            failed = LOST
+            p_values[variant] = p = fisher(LOST, LOST, 0, 52)
+            effects[variant] = -1.0
+            tables.check("comparisons", row, n=LOST, n_baseline=52, p=p, difference=None, effect_size=None,
+                         ci_low=None, ci_high=None, welch_p=None, permutation_p=None,
+                         smallest_p=None)  # fmt: skip
+        counts = (failed, failed + finished, 0, 52) if failed else (None,) * 4
+        names = ("failed", "failed_of", "failed_baseline", "failed_of_baseline")
+        tables.check("comparisons", row, **dict(zip(names, counts, strict=True)),
+                     failed_p=fisher(failed, failed + finished, 0, 52) if failed else None)  # fmt: skip
+        if variant == "lost":
+            continue
         mine = runs[variant]
         n = len(mine.accuracy)
         if variant == "single":
@@ -440,7 +469,18 @@ def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
     )
     pairs = stats.tukey_hsd(*(runs[variant].accuracy for variant in several), equal_var=False).pvalue
     best = np.mean(runs[order[0]].accuracy)
-    for rank, (variant, row) in enumerate(zip(order, tables.rows["ranking"], strict=True), start=1):
+    *finished, lost = tables.rows["ranking"]
+    assert (lost["variant"], lost["possible"], lost["worse_than"]) == ("lost", "no", "base")
+    tables.check("ranking", lost, rank=len(order) + 1, n=0, mean=None, std=None, behind=None, p=None,
+                 failed=LOST)  # fmt: skip
+    worse: dict[str, set[str]] = {}
+    for row in tables.rows["comparisons"]:
+        if row["verdict"] in ("better", "worse"):
+            pair = (row["variant"], row["baseline"])
+            one, other = pair if row["verdict"] == "worse" else pair[::-1]
+            worse.setdefault(one, set()).add(other)
+    assert "base" in worse
+    for rank, (variant, row) in enumerate(zip(order, finished, strict=True), start=1):
         accuracy = runs[variant].accuracy
         assert row["variant"] == variant
         p = std = None
@@ -456,8 +496,10 @@ def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
                 p = stats.studentized_range.sf(away, len(order), welch)
                 assert p >= pairs[several.index(order[0])][several.index(variant)]
         tables.check("ranking", row, rank=rank, n=len(accuracy), mean=np.mean(accuracy), std=std,
-                     behind=best - np.mean(accuracy), p=p)  # fmt: skip
-        assert row["possible"] == ("no" if p is not None and p <= 0.05 else "yes")
+                     behind=best - np.mean(accuracy), p=p, failed=FAILED.get(variant, 0))  # fmt: skip
+        assert set(row["worse_than"].split()) == worse.get(variant, set())
+        out = p is not None and p <= 0.05 or variant in worse
+        assert row["possible"] == ("no" if out else "yes")
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
