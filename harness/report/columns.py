@@ -244,12 +244,16 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "draws": "of random weights",
             "randomised_rank_correlation": "with the maps of the network whose weights were drawn anew",
             "randomised_rank_correlation_other_images": "the same for different images",
-            "sanity_check": "`passed`, `failed` or `not judged`",
+            "sanity_check": "all three checks together: `passed` where each passed, `failed` where one "
+            "failed, else `not judged`",
             "deletion_auc": "area under the true class's probability while the most important places go",
             "deletion_auc_random": "the same with random maps",
             "insertion_auc": "area while they come",
             "insertion_auc_random": "the same with random maps",
             "without_evidence": "share of maps without any positive evidence",
+            "randomisation_check": "whether the maps depend on the weights: `passed`, `failed`, `not judged`",
+            "deletion_check": "whether deletion does more harm than in the order of random maps: likewise",
+            "insertion_check": "whether insertion brings more than in the order of random maps: likewise",
         },
     ),
     "attribution_curves": (
