@@ -96,6 +96,9 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "ece_std": "over seeds",
             "brier_mean": "Brier score, 0 to 2",
             "brier_std": "over seeds",
+            "between_runs_low": "lower end of the 95 % interval of the std between runs, the root of "
+            "`variance_between_runs`; empty where the seeds differ too little for any",
+            "between_runs_high": "its upper end",
         },
     ),
     "comparisons": (

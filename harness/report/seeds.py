@@ -67,7 +67,7 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
     if split:
         header = (
             "variant", "seeds", "images", "std over seeds, points", "of independent errors, points",
-            "between runs, points", "p (luck alone)", "what it says",
+            "between runs, points", "its 95 % interval, points", "p (luck alone)", "what it says",
         )  # fmt: skip
         rows = [
             [
@@ -77,6 +77,7 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
                 spread_text(100 * one.std, 3),
                 spread_text(100 * one.independent_std, 3),
                 _between(one),
+                "–" if one.low is None or one.high is None else _range(one.low, one.high),
                 p_text(one.p_luck),
                 reading(one),
             ]
@@ -92,9 +93,11 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             "the probability that a run is right on an image, estimated from the seeds (divisor n - 1). "
             "What exceeds that is genuine difference between runs, which new images would show as well "
             "(Jordan, arXiv 2304.01910); its variance is estimated without bias, so it can come out "
-            "negative. p is the probability that luck alone gives a std this large."
+            "negative. Its interval takes runs for normal (chi-square), and is wide from few seeds. p is the "
+            "probability that luck alone gives a std this large; the test finds little with few seeds, so a "
+            "large p does not say that all is luck: the interval says how large the difference may be."
         )
-        blocks += [Block("text", lead), number_table(header, rows, frozenset({0, 7})), explained(text)]
+        blocks += [Block("text", lead), number_table(header, rows, frozenset({0, 8})), explained(text)]
     if single := [summary.variant for summary, found in known if found.ece.n == 1]:
         text = (
             f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
@@ -127,13 +130,23 @@ def _between(one: Spread) -> str:
 
 
 def reading(one: Spread) -> str:
-    """Which part of the spread over seeds is luck."""
+    """Say whether runs differ by more than luck, and by how much; a test that finds nothing shows nothing."""
     if one.p_luck is None:
         return "every seed is right on the same images"
     if one.p_luck > 0.05:
-        return "luck on these images can explain all of it: no seed is shown to be better than another"
+        if one.low is None or one.high is None:
+            return "seeds differ less than luck on these images alone lets them: runs are not shown to differ"
+        return f"runs are not shown to differ, and may with a std of {_range(one.low, one.high)} points"
     share = min(1.0, one.independent_std**2 / one.std**2)
-    return f"the runs differ genuinely; luck on these images is {100 * share:.0f} % of the variance"
+    luck = f"luck on these images is about {100 * share:.0f} % of the variance"
+    if one.low is None or one.high is None:
+        return f"the runs differ genuinely; {luck}"
+    return f"the runs differ genuinely, with a std of {_range(one.low, one.high)} points; {luck}"
+
+
+def _range(low: float, high: float) -> str:
+    """``0 to 0.25``, in points."""
+    return f"{spread_text(100 * low, 2)} to {spread_text(100 * high, 2)}"
 
 
 # ---- calibration and ensemble ---------------------------------------------------------------------------

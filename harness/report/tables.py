@@ -119,6 +119,7 @@ def _evidence(found: Evidence) -> list[Any]:
         None if found.missed is None else len(found.missed),
         *_spread(found.ece, "mean", "std"),
         *_spread(found.brier, "mean", "std"),
+        *((None, None) if spread is None else (spread.low, spread.high)),
     ]
 
 

@@ -336,12 +336,18 @@ def test_where_the_spread_comes_from(tables: Tables, runs: dict[str, Runs], vari
     n, images, mean = len(mine.accuracy), mine.images, float(np.mean(mine.accuracy))
     tables.check("summary", row, noise_new_images=math.sqrt(mean * (1 - mean) / images))
     names = ("noise_seeds", "noise_seeds_plug_in", "variance_between_runs", "p_luck", "error_consistency",
-             "ensemble_accuracy", "missed_by_every_seed")  # fmt: skip
+             "ensemble_accuracy", "missed_by_every_seed", "between_runs_low",
+             "between_runs_high")  # fmt: skip
     if n == 1:
         tables.check("summary", row, **dict.fromkeys(set(names) - {"ensemble_accuracy"}))
     else:
         plug_in = sum(p * (1 - p) for p in mine.correct.mean(axis=0)) / images**2
         unbiased, measured = plug_in * n / (n - 1), np.var(mine.accuracy, ddof=1)
+        ends = [
+            ((n - 1) * measured / stats.chi2.ppf(level, n - 1) - unbiased) * images / (images - 1)
+            for level in (0.975, 0.025)
+        ]
+        low, high = (None, None) if ends[1] < 0 else (math.sqrt(max(end, 0)) for end in ends)
         kappas = [cohen_kappa_score(one, two) for one, two in itertools.combinations(mine.correct, 2)]
         tables.check(
             "summary",
@@ -350,6 +356,8 @@ def test_where_the_spread_comes_from(tables: Tables, runs: dict[str, Runs], vari
             noise_seeds_plug_in=math.sqrt(plug_in),
             variance_between_runs=images / (images - 1) * (measured - unbiased),
             p_luck=stats.chi2.sf((n - 1) * measured / unbiased, n - 1),
+            between_runs_low=low,
+            between_runs_high=high,
             error_consistency=np.mean(kappas),
             missed_by_every_seed=sum(not column.any() for column in mine.correct.T),
         )
