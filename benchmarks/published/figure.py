@@ -67,7 +67,7 @@ def _values(one: Published, rows: Sequence[Variant]) -> list[float]:
     intervals = [
         end
         for variant in rows
-        if (accuracy := describe(variant.accuracies))
+        if (accuracy := describe(variant.accuracies, shares=True))
         for end in (accuracy.ci_low, accuracy.ci_high)
     ]
     return [value for value in (*published, *measured, *intervals) if value is not None]
@@ -82,7 +82,7 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
         found, other = variant.accuracies, _others(variant)
         axes.plot(found, [row] * len(found), "o", ms=5, color=COLOURS[0], alpha=0.55, mec="none", label=SEED)
         axes.plot(other, [row] * len(other), "o", ms=5, mfc="none", mec=FAINT, label=OTHER)
-        accuracy = describe(found)
+        accuracy = describe(found, shares=True)
         if accuracy and accuracy.ci_low is not None and accuracy.ci_high is not None:
             ends = [accuracy.ci_low, accuracy.mean, accuracy.ci_high]
             axes.plot(

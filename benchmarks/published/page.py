@@ -152,7 +152,7 @@ def _summary(tested: Sequence[tuple[Published, Variant]]) -> str:
 
 
 def _row(one: Published, variant: Variant) -> Row:
-    accuracy = describe(variant.accuracies)
+    accuracy = describe(variant.accuracies, shares=True)
     assert accuracy is not None
     interval = NOTHING
     if accuracy.ci_low is not None and accuracy.ci_high is not None:

@@ -126,7 +126,7 @@ def _result(results: Results, summaries: list[VariantSummary], summary: Summary)
         "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
         "beside it); one run has none. The interval is the 95 % t interval of the mean over seeds on this "
         "one set of images: it says how surely the recipe's mean is known, not where a single run falls. "
-        "From few seeds it is wide and can reach beyond 100 %; where all seeds agree there is none. A failed "
+        "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
         "run counts as one that did not reach the target."
     )
     note = times_note(results)

@@ -177,8 +177,8 @@ def spread(values: list[float], **names: str) -> dict[str, float | None]:
         "mean": np.mean(values),
         "std": np.std(values, ddof=1) if n > 1 else None,
         "sem": sem,
-        "low": low,
-        "high": high,
+        "low": None if low is None else max(low, 0),
+        "high": None if high is None else min(high, 1),
         "min": min(values),
         "max": max(values),
         "median": np.median(values),
@@ -541,7 +541,7 @@ def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
                 percentile = stats.percentileofscore(mine.accuracy, published, kind="mean") / 100
                 part = 1 / among if row["statistic"] == "mean" else math.pi / 2 / (among + math.pi / 2 - 1)
                 error = np.std(mine.accuracy, ddof=1) * math.sqrt(part + 1 / n)
-                low, high = stats.t.interval(0.95, n - 1, np.mean(mine.accuracy), error)
+                low, high = np.clip(stats.t.interval(0.95, n - 1, np.mean(mine.accuracy), error), 0, 1)
         if low is not None:
             assert row["plausible"] == ("yes" if low <= published <= high else "no")
         tables.check("references", row, published=published, runs=among, n=n, at_least=at_least,
