@@ -27,8 +27,9 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "epochs_to_target": "first epoch that reached the study's target",
             "seconds_to_target": "training time until then",
             "parameters": "trainable ones",
-            "lr_min": "of the schedule, found or given",
-            "lr_max": "likewise; a one-cycle peak between two steps is above the rate of either",
+            "lr_min": "the rate found or given: the schedule's lower corner",
+            "lr_max": "the rate found or given: the schedule's upper corner; where that falls between two "
+            "steps, no step has it: see `learning_rates`",
             "seconds": "training and evaluation, over all processes that worked on it",
             "error": "why it failed",
         },

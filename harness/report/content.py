@@ -13,6 +13,7 @@ from harness.report.comparisons import compare_variants, sentence
 from harness.report.findings import interval
 from harness.report.headline import headline
 from harness.report.provenance import origins, times_note
+from harness.report.rates import highest_rate
 from harness.report.results import Results
 from harness.report.style import Picture
 from harness.report.summary import Summary, VariantSummary, accuracy_text, minutes_text, percent_text
@@ -55,7 +56,10 @@ def compose(
         Section("Against published numbers", findings.references(results, summaries)),
         Section("Which part of the spread is luck", seeds.spread(summaries)),
         Section("Every run", _runs(results)),
-        Section("Learning rates", [*_range_tests(results), *draw("range_test", "learning_rate")]),
+        Section(
+            "Learning rates",
+            [*_range_tests(results), *_stepped_rates(results), *draw("range_test", "learning_rate")],
+        ),
         Section("Classes and errors", draw("per_class", "confusion", "misclassified")),
         Section("Calibration", [*seeds.calibration(summaries), *draw("calibration")]),
         Section("What the seeds know together", seeds.together(results, summaries)),
@@ -248,6 +252,35 @@ def _range_tests(results: Results) -> list[Block]:
     return (
         [Block("table", header=header, rows=rows[:MOST_ROWS], numeric=numeric, files=files)] if rows else []
     )
+
+
+def _stepped_rates(results: Results) -> list[Block]:
+    """The schedule's corners, and the highest rate that a step really had; of each first finished run."""
+    rows = []
+    for variant in results.variants[:MOST_ROWS]:
+        for run in results.of(variant, "finished")[:1]:
+            corners, highest = (run.number("lr_min"), run.number("lr_max")), highest_rate(run)
+            if highest is not None:
+                given = ["–" if corner is None else f"{corner:.4g}" for corner in corners]
+                last = run.rates[-1]["lr"]
+                rows.append(
+                    [
+                        variant,
+                        *given,
+                        f"{highest[0]:.4g}",
+                        f"{highest[1]:,} of {len(run.rates):,}",
+                        "–" if last is None else f"{last:.4g}",
+                    ]
+                )
+    if not rows:
+        return []
+    header = ("variant", "lr_min given", "lr_max given", "highest rate of a step", "at step", "last rate")
+    text = (
+        "lr_min and lr_max are the corners of the schedule, found or given. A corner that falls between two "
+        "steps is no step's rate: then the highest rate lies below lr_max."
+    )
+    numeric, files = frozenset(range(1, len(header))), ["tables/learning_rates.csv"]
+    return [Block("table", header=header, rows=rows, numeric=numeric, files=files), Block("text", text)]
 
 
 def _parameters(results: Results) -> list[Block]:
