@@ -415,8 +415,8 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
 
     study, names = plan.study, [variant.name for variant in plan.variants]
     tracker = get_tracker(options["tracker"]) if options["tracker"] else None
-    if study.search is None:  # a search writes its trials at its end
-        plan.folder.write_study(study.to_toml())
+    if study.search is None:  # a search's trials are not known yet
+        plan.folder.write_study(_reported(study, plan.folder).to_toml())
     speak(_opening(plan))
     if tracker is not None:
         tracker.begin(plan, speak)
@@ -434,7 +434,6 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
         status = execute(plan)
     else:
         study, names, status = search(plan, execute_some, speak, force=options["force"])
-        plan.folder.write_study(study.to_toml())
     status = max(status, _report(study, plan.folder, names, images, options))
     status = max(status, _export(study, plan.folder, names, options))
     if tracker is not None:
@@ -530,8 +529,10 @@ def _report(
     from harness.report import write_report
     from harness.report.index import write_index
 
+    whole = _reported(study, folder)
+    folder.write_study(whole.to_toml())
     summary: Summary = write_report(
-        study,
+        whole,
         folder,
         study.seeds,
         variants,
@@ -554,6 +555,14 @@ def _report(
     if summary.failures:
         return EXIT_RUN_FAILED
     return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
+
+
+def _reported(study: Study, folder: StudyFolder) -> Study:
+    """The study with all seeds that a report is about: those asked for, and those of its runs on disk."""
+    found = {run.seed for run in folder.runs() if run.variant in study.recipes and run.record_file.exists()}
+    if found <= set(study.seeds):
+        return study
+    return study.model_copy(update={"seeds": sorted(found.union(study.seeds))})
 
 
 def _export(study: Study, folder: StudyFolder, variants: list[str], options: dict[str, Any]) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.config import Study
-from harness.report import cost, findings, ranking, seeds
+from harness.report import cost, findings, ranking, repeat, seeds
 from harness.report.attribution.measures import Attributions
 from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
@@ -70,7 +69,7 @@ def compose(
         Section("What it is trained on", draw("augmented")),
         Section("The network", _parameters(results)),
         Section("Where the numbers come from", _provenance(results)),
-        Section("How to repeat it", _repeat(results.study)),
+        Section("How to repeat it", repeat.blocks(results)),
     ]
     if notes:
         sections.insert(-2, Section("Left out", [Block("list", items=notes)]))
@@ -316,29 +315,3 @@ def _provenance(results: Results) -> list[Block]:
             blocks += [Block("heading", title), Block("table", header=("property", "value"), rows=rows)]
     text = "The record of each run, runs/<variant>/seed-<n>/run.json, has its own."
     return [*blocks, Block("text", text)] if blocks else []
-
-
-def _repeat(study: Study) -> list[Block]:
-    names = [name for name in study.recipes]
-    commands = [
-        "# the whole study again, into another folder: the same numbers on the same machine and thread count",
-        "python -m harness.study study.toml --out again",
-        "# tables, figures and this report again, from the finished runs in DIR/" + study.name,
-        "python -m harness.study study.toml --out DIR --report-only",
-    ]
-    if len(names) > 1:
-        commands += [
-            "# one variant",
-            f"python -m harness.study study.toml --variants {names[-1]} --out again",
-        ]
-    lead = "study.toml lies beside this report: the study as resolved, every override included."
-    if any(name.startswith("trial-") for name in names):
-        lead += (
-            " The variants trial-... were made by a search, which the file that it began with repeats; this "
-            "one runs every seed of each, also those that the search left out."
-        )
-    return [
-        Block("text", lead),
-        Block("code", "\n".join(commands)),
-        Block("code", study.to_toml(), title="The study file as resolved"),
-    ]

@@ -12,6 +12,7 @@ from harness.config import NAME_PATTERN
 from harness.errors import RunError
 from harness.report.blocks import Report
 from harness.report.page import render
+from harness.report.repeat import commands
 from harness.report.results import Results
 from harness.report.summary import VariantSummary, accuracy_text, percent_text
 from harness.store import StudyFolder, atomic_write, read_record
@@ -32,6 +33,7 @@ def entry(results: Results, summaries: Sequence[VariantSummary], report: Report)
         "target": results.study.target.test_accuracy,
         "last_finished": max(ends, default="") or None,
         "variants": [_variant(summary) for summary in summaries],
+        "repeat": commands(results),
     }
 
 
