@@ -7,7 +7,7 @@ from harness.report.comparisons import VariantComparison, compare_variants, p_te
 from harness.report.evidence import Evidence
 from harness.report.references import claims, consistent, hold_references
 from harness.report.results import Results
-from harness.report.statistics import TimeToTarget
+from harness.report.statistics import TimeToTarget, share
 from harness.report.summary import VariantSummary, minutes_text, percent_text
 
 Known = list[tuple[VariantSummary, Evidence]]
@@ -39,30 +39,36 @@ def interval(low: float | None, high: float | None) -> str:
 
 def target(summaries: list[VariantSummary]) -> list[Block]:
     """How surely and how soon the target is reached."""
-    known = with_evidence(summaries)
-    if not known:
+    known = [summary for summary in summaries if summary.runs]
+    if not any(summary.finished for summary in known):
         return []
     header = (
         "variant", "reached on the last epoch", "95 % interval of that share, %", "reached at any epoch",
         "median epochs to it", "median steps", "median minutes", "p (mean not above it)",
     )  # fmt: skip
     rows = []
-    for summary, found in known:
-        seconds = found.seconds.median
+    for summary in known:
+        found, reached = summary.evidence, share(summary.reached, summary.runs)
+        texts = [
+            summary.variant,
+            f"{reached.count} of {reached.n}",
+            f"{100 * reached.low:.0f} to {100 * reached.high:.0f}",
+        ]
+        if found is None:
+            rows.append([*texts, f"0 of {reached.n}", *["–"] * 4])
+            continue
         rows.append(
             [
-                summary.variant,
-                f"{found.reached.count} of {found.reached.n}",
-                f"{100 * found.reached.low:.0f} to {100 * found.reached.high:.0f}",
+                *texts,
                 f"{found.epochs.reached} of {found.epochs.n}",
                 _median(found.epochs),
                 _median(found.steps),
-                minutes_text(seconds),
+                minutes_text(found.seconds.median),
                 p_text(found.p_above),
             ]
         )
     lead = (
-        f"How many runs reached the target of {percent_text(known[0][0].target)}, in which share of further "
+        f"How many runs reached the target of {percent_text(known[0].target)}, in which share of further "
         "runs that is to be expected, and how soon they did."
     )
     text = (

@@ -196,7 +196,7 @@ def _numbers(one: Ranked) -> list[str]:
     """Mean, std, n, failed runs, distance from the highest and p."""
     place, failed = one.place, failed_text(one) if one.failed else "–"
     if place is None:
-        return ["–", "–", "0", failed, "–", "–"]
+        return [failed, "–", "0", failed, "–", "–"]
     std = 100 * (place.std or 0.0)
     return [
         f"{100 * place.mean:.{decimals_of(std, 2)}f}",

@@ -17,7 +17,7 @@ from harness.report.evidence import Evidence
 from harness.report.ranking import rank_variants
 from harness.report.references import hold_references
 from harness.report.results import Results, Run
-from harness.report.statistics import Distribution, clopper_pearson, confusion
+from harness.report.statistics import Distribution, clopper_pearson, confusion, share
 from harness.report.summary import VariantSummary
 from harness.store import canonical
 
@@ -87,8 +87,17 @@ def _summary(summary: VariantSummary) -> list[Any]:
         summary.parameters,
         *_spread(summary.seconds, "mean", "std"),
         *_spread(summary.test_accuracy, "median", "iqm"),
-        *([None] * len(EVIDENCE) if summary.evidence is None else _evidence(summary.evidence)),
+        *(_no_evidence(summary.runs) if summary.evidence is None else _evidence(summary.evidence)),
     ]
+
+
+def _no_evidence(runs: int) -> list[Any]:
+    """Of a variant whose runs all failed it is known that none reached the target."""
+    if not runs:
+        return [None] * len(EVIDENCE)
+    none = share(0, runs)
+    known = {"reached_low": none.low, "reached_high": none.high, "ever_reached": 0}
+    return [known.get(column) for column in EVIDENCE]
 
 
 def _evidence(found: Evidence) -> list[Any]:

@@ -316,6 +316,13 @@ def test_summary(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
     tables.check("summary", row, bootstrap_low=bootstrap[0], bootstrap_high=bootstrap[1])
 
 
+def test_a_variant_that_only_failed_has_reached_nothing(tables: Tables) -> None:
+    (row,) = tables.of("summary", "lost")
+    low, high = proportion_confint(0, LOST, method="beta")
+    tables.check("summary", row, runs=LOST, failed=LOST, reached=0, ever_reached=0, reached_low=low,
+                 reached_high=high, test_accuracy_mean=None, epochs_to_target_median=None)  # fmt: skip
+
+
 @pytest.mark.parametrize("variant", SEEDS)
 def test_times_to_the_target(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
     mine, (row,) = runs[variant], tables.of("summary", variant)
@@ -526,28 +533,29 @@ PUBLISHED = {
 
 def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
     for row in tables.rows["references"]:
-        mine, (published, among) = runs[row["variant"]], PUBLISHED[row["reference"], row["statistic"]]
-        n = len(mine.accuracy)
+        published, among = PUBLISHED[row["reference"], row["statistic"]]
+        accuracies = [] if row["variant"] == "lost" else runs[row["variant"]].accuracy
+        n = len(accuracies)
         low = high = percentile = at_least = None
         if row["statistic"] == "share":
-            at_least, n = 0.55, n + FAILED.get(row["variant"], 0)
-            reached = sum(accuracy >= 0.55 for accuracy in mine.accuracy)
+            at_least, n = 0.55, n + {**FAILED, "lost": LOST}.get(row["variant"], 0)
+            reached = sum(accuracy >= 0.55 for accuracy in accuracies)
             measured = reached / n
             shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9)]
             low, high = min(shares), max(shares)
         else:
-            measured = (np.median if row["statistic"] == "median" else np.mean)(mine.accuracy)
+            measured = (np.median if row["statistic"] == "median" else np.mean)(accuracies)
             if n > 1:
-                percentile = stats.percentileofscore(mine.accuracy, published, kind="mean") / 100
+                percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
                 part = 1 / among if row["statistic"] == "mean" else math.pi / 2 / (among + math.pi / 2 - 1)
-                error = np.std(mine.accuracy, ddof=1) * math.sqrt(part + 1 / n)
-                low, high = np.clip(stats.t.interval(0.95, n - 1, np.mean(mine.accuracy), error), 0, 1)
+                error = np.std(accuracies, ddof=1) * math.sqrt(part + 1 / n)
+                low, high = np.clip(stats.t.interval(0.95, n - 1, np.mean(accuracies), error), 0, 1)
         if low is not None:
             assert row["plausible"] == ("yes" if low <= published <= high else "no")
         tables.check("references", row, published=published, runs=among, n=n, at_least=at_least,
                      measured=measured, difference=published - measured, percentile=percentile,
                      prediction_low=low, prediction_high=high)  # fmt: skip
-    assert len(tables.rows["references"]) == 4 * len(SEEDS)
+    assert len(tables.rows["references"]) == 4 * len(SEEDS) + 1  # a variant that only failed has the share
 
 
 def _alike(ours: int, n: int, theirs: int, among: int) -> bool:
