@@ -136,7 +136,9 @@ def reading(one: Spread) -> str:
     if one.p_luck > 0.05:
         if one.low is None or one.high is None:
             return "seeds differ less than luck on these images alone lets them: runs are not shown to differ"
-        return f"runs are not shown to differ, and may with a std of {_range(one.low, one.high)} points"
+        return (
+            f"runs are not shown to differ; a std between them of {_range(one.low, one.high)} points can be"
+        )
     share = min(1.0, one.independent_std**2 / one.std**2)
     luck = f"luck on these images is about {100 * share:.0f} % of the variance"
     if one.low is None or one.high is None:
