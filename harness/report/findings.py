@@ -97,11 +97,11 @@ def comparisons(results: Results) -> list[Block]:
     header: tuple[str, ...] = (
         "variant", "verdict", "difference, points", "95 % interval, points", "test", "n", "p", "p (Holm)",
         "effect size", "Welch p", "permutation p (smallest possible)", "seeds that would tell",
-        "failed, of both", "p (failed)",
+        "failed, of both (p)",
     )  # fmt: skip
     rows = [_comparison(one, pairwise) for one in compared]
     if not any(one.failures for one in compared):
-        header, rows = header[:-2], [row[:-2] for row in rows]
+        header, rows = header[:-1], [row[:-1] for row in rows]
     several = sum(one.found is not None for one in compared) > 1
     text = (
         f"Differences are accuracy minus that of {'the second' if pairwise else compared[0].baseline}, last "
@@ -144,12 +144,12 @@ def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
     found = one.found
     name = f"{one.variant} against {one.baseline}" if pairwise else one.variant
     failures = one.failures
-    failed = ["–", "–"]
+    failed = "–"
     if failures is not None:
         counts = f"{failures.failed} of {failures.n}, {failures.failed_baseline} of {failures.n_baseline}"
-        failed = [counts, p_text(failures.p)]
+        failed = f"{counts} ({p_text(failures.p)})"
     if found is None:
-        return [name, f"not compared: {one.obstacle}", *["–"] * 10, *failed]
+        return [name, f"not compared: {one.obstacle}", *["–"] * 10, failed]
     estimate, permutation = found.primary, found.permutation
     low, high = estimate.low, estimate.high
     enough = found.verdict != "cannot tell" or found.test == "McNemar" or not estimate.effect_size
@@ -166,7 +166,7 @@ def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
         p_text(found.welch_p),
         "–" if permutation is None else f"{p_text(permutation.p)} ({p_text(permutation.smallest_p)})",
         "–" if enough else f"about {found.seeds_needed:,}" if found.seeds_needed else "more than 10,000",
-        *failed,
+        failed,
     ]
 
 
