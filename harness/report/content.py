@@ -94,7 +94,8 @@ def _result(results: Results, summaries: list[VariantSummary], summary: Summary)
         runs = [str(row.finished), str(row.failed), str(row.missing)]
         reached = f"{row.reached} of {row.runs}"
         if accuracy is None:
-            rows.append([row.variant, "–", reached, "–", "–", *runs, *["–"] * 3])
+            lost = f"{row.failed} of {row.runs} failed" if row.failed else "–"
+            rows.append([row.variant, lost, reached, "–", "–", *runs, *["–"] * 3])
             continue
         rows.append(
             [

@@ -127,10 +127,11 @@ def _read(name: str, has_page: bool, found: dict[str, Any]) -> Line:
 
 
 def _accuracies(variants: Sequence[dict[str, Any]]) -> list[str]:
-    """``98.9 ± 0.5 % (n = 4)``, after its variant's name where the study has several."""
+    """``98.9 ± 0.5 % (n = 4)`` or ``4 of 4 failed``, after the variant's name where the study has several."""
     texts = []
     for one in variants[:MOST_VARIANTS]:
-        measured = f"{one['text']} (n = {one['finished']})" if one["text"] else "–"
+        failed = f"{one['failed']} of {one['failed'] + one['finished']} failed" if one["failed"] else "–"
+        measured = f"{one['text']} (n = {one['finished']})" if one["text"] else failed
         texts.append(f"{one['variant']}: {measured}" if len(variants) > 1 else measured)
     more = len(variants) - MOST_VARIANTS
     return [*texts, f"and {more} more variants"] if more > 0 else texts
