@@ -84,8 +84,8 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             for summary, one in split
         ]
         lead = (
-            "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it is genuine: "
-            "some runs are better networks than others."
+            "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it, if anything, "
+            "is genuine: some runs are better networks than others."
         )
         text = (
             "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
@@ -136,9 +136,7 @@ def reading(one: Spread) -> str:
     if one.p_luck > 0.05:
         if one.low is None or one.high is None:
             return "seeds differ less than luck on these images alone lets them: runs are not shown to differ"
-        return (
-            f"runs are not shown to differ; a std between them of {_range(one.low, one.high)} points can be"
-        )
+        return f"runs are not shown to differ: their own std may be {_range(one.low, one.high)} points"
     share = min(1.0, one.independent_std**2 / one.std**2)
     luck = f"luck on these images is about {100 * share:.0f} % of the variance"
     if one.low is None or one.high is None:

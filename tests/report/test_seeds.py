@@ -88,7 +88,7 @@ def test_of_one_run_no_part_of_the_spread_is_called_luck(place: Any) -> None:
 @pytest.mark.parametrize(
     ("p_luck", "expected"),
     [
-        (0.4, "runs are not shown to differ; a std between them of 0.12 to 1.30 points can be"),
+        (0.4, "runs are not shown to differ: their own std may be 0.12 to 1.30 points"),
         (
             0.001,
             "the runs differ genuinely, with a std of 0.12 to 1.30 points; "
