@@ -156,9 +156,17 @@ def output_files() -> str:
 
 
 FILES = [
-    ("`study.toml`", "the study as resolved, overrides included; reading it again gives the same study"),
+    (
+        "`study.toml`",
+        "the study as resolved, overrides included, with all seeds that the report is about; the report's "
+        "commands make its runs again from it",
+    ),
     ("`report.html`, `report.md`", "verdict, tables, figures, provenance"),
-    ("`report.json`", "verdict, target and each variant's numbers, for programs; carries its checksum"),
+    (
+        "`report.json`",
+        "verdict, target, each variant's numbers and the commands that make the runs again (`repeat`), for "
+        "programs; carries its checksum",
+    ),
     ("`search.json`", "of a search: what each trial tries, and after how many seeds it was cut short"),
     ("`tables/*.csv`", "below"),
     ("`figures/*.png`", "the page's figures; also `.svg`, `.pdf` with `--figures`"),

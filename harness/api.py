@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import Study
 from harness.errors import RunError, StudyError
+from harness.report.numbers import spread_text
 from harness.schema import suggest
 from harness.store import StudyFolder, read_record
 from harness.study_file import load_study
@@ -42,7 +43,7 @@ _SHOWN = {  # in a notebook, in percent: the summary has more columns than a pag
 
 
 def _percent(share: float) -> str:
-    return "–" if share != share else f"{100 * share:.2f}"  # NaN where one run has no spread
+    return "–" if share != share else spread_text(100 * share, 2)  # NaN where one run has no spread
 
 
 class Results:

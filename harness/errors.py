@@ -23,3 +23,12 @@ class RunError(HarnessError):
 
 class HeldError(RunError):
     """Another process is at work on the same thing."""
+
+
+# Kinds of a failed run (run.json's ``error``) that say nothing of how often its recipe fails: faults of the
+# machine, and a failed range test, which all seeds of a variant share. Every other kind, such as ``diverged``
+# or what a network raised, is the recipe's.
+NOT_THE_RECIPE = frozenset(
+    {"out_of_memory", "disk", "disk_full", "damaged", "worker_died", "range_test"}
+    | {"AcceleratorError", "DistError", "DistBackendError", "DistNetworkError", "DistStoreError"}
+)

@@ -95,6 +95,12 @@ def model_card(run: RunFolder, predictor: Predictor, formats: Sequence[str]) -> 
             "Where the numbers come from",
             [
                 Block("text", f"The study's verdict: {report['verdict']}"),
+                Block(
+                    "text",
+                    "The study file below, saved as study.toml, and these commands make the runs that it is "
+                    "about again. DATA stands for the folder that holds the data.",
+                ),
+                Block("code", "\n".join(report.get("repeat", ()))),
                 Block("code", (run.study.path / "study.toml").read_text("utf-8"), title="The study file"),
             ],
         ),

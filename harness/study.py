@@ -29,6 +29,7 @@ from harness.console import (
 )
 from harness.errors import DataError, RunError, StudyError
 from harness.export import parse_exports
+from harness.report.numbers import plus_minus
 from harness.schema import one_line
 from harness.store import StudyFolder, read_record
 from harness.study_file import builtin_studies, known_results, load_study
@@ -424,8 +425,8 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
 
     study, names = plan.study, [variant.name for variant in plan.variants]
     tracker = get_tracker(options["tracker"]) if options["tracker"] else None
-    if study.search is None:  # a search writes its trials at its end
-        plan.folder.write_study(study.to_toml())
+    if study.search is None:  # a search's trials are not known yet
+        plan.folder.write_study(_reported(study, plan.folder).to_toml())
     speak(_opening(plan))
     if tracker is not None:
         tracker.begin(plan, speak)
@@ -443,7 +444,6 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
         status = execute(plan)
     else:
         study, names, status = search(plan, execute_some, speak, force=options["force"])
-        plan.folder.write_study(study.to_toml())
     status = max(status, _report(study, plan.folder, names, images, options))
     status = max(status, _export(study, plan.folder, names, options))
     if tracker is not None:
@@ -540,8 +540,10 @@ def _report(
     from harness.report import write_report
     from harness.report.index import write_index
 
+    whole = _reported(study, folder)
+    folder.write_study(whole.to_toml())
     summary: Summary = write_report(
-        study,
+        whole,
         folder,
         study.seeds,
         variants,
@@ -564,6 +566,17 @@ def _report(
     if summary.failures:
         return EXIT_RUN_FAILED
     return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
+
+
+def _reported(study: Study, folder: StudyFolder) -> Study:
+    """The study with all seeds that a report is about: those asked for, and those of its runs on disk."""
+    runs = [run for run in folder.runs() if run.variant in study.recipes]
+    found = {
+        run.seed for run in runs if os.path.exists(run.record_file)
+    }  # False where it may not be looked at
+    if found <= set(study.seeds):
+        return study
+    return study.model_copy(update={"seeds": sorted(found.union(study.seeds))})
 
 
 def _export(study: Study, folder: StudyFolder, variants: list[str], options: dict[str, Any]) -> int:
@@ -639,8 +652,8 @@ def _measured(found: dict[str, Any] | None) -> str:
     """``93.99 ± 0.12 % (n = 5)``."""
     if found is None:
         return "–"
-    spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
-    return f"{100 * found['mean']:.2f}{spread} % (n = {found['n']})"
+    std = None if found["std"] is None else 100 * found["std"]
+    return f"{plus_minus(100 * found['mean'], std, 2)} % (n = {found['n']})"
 
 
 def main() -> None:

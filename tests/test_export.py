@@ -97,7 +97,8 @@ def test_the_card_says_what_the_run_and_the_study_say(run: Path, exported: Path)
     results = yaml.safe_load(head)["model-index"][0]["results"][0]
     assert results["metrics"] == [{"type": "accuracy", "value": accuracy}]
     assert f"{100 * accuracy:.2f} %" in body and harness.Results(run.parents[2]).verdict[:20] in body
-    for said in ("## Limits", "knows these classes alone: 0, 1, 2", "run once", 'name = "tiny"'):
+    repeat = json.loads((run.parents[2] / "report.json").read_text())["repeat"]
+    for said in ("## Limits", "knows these classes alone: 0, 1, 2", "run once", 'name = "tiny"', *repeat):
         assert said in body
     config = json.loads((exported / "config.json").read_text())
     assert config["input"]["shape"] == ["batch", 3, 32, 32] and config["output"]["shape"] == ["batch", 10]

@@ -25,6 +25,7 @@ from benchmarks.published.publish import publish, size_of
 from benchmarks.published.read import KNOWN, RESULTS, ROOT, read, read_all, read_records, records_text
 from benchmarks.published.web import web_figure
 from harness.errors import HarnessError, RunError
+from harness.report.numbers import plus_minus
 from harness.report.references import claims
 from harness.report.results import read_results
 from harness.report.statistics import describe
@@ -203,7 +204,7 @@ def test_a_study_is_taken_over_without_weights_and_stands_on_the_page(
     for variant in ("base", "low", "high"):
         mean, std = (100 * summary.loc[variant, f"test_accuracy_{part}"] for part in ("mean", "std"))
         line, more = (line for line in text.splitlines() if f"| {variant} |" in line)
-        assert f"| {variant} | 2 | {mean:.2f} ± {std:.2f} % | 100 %, 1 run |" in line
+        assert f"| {variant} | 2 | {plus_minus(mean, std, 2)} % | 100 %, 1 run |" in line
         assert "| 1 | " in more and "(1 at once)" in more
     assert "python -m harness.study annealed --seeds 0,1,2,3,4" in text  # all of it
     (target / "tables" / "gone.csv").write_text("old")

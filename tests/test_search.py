@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from harness.config import Search
 from harness.search import opening
 from harness.store import read_record, write_record
+from harness.study import parse_seeds
 from harness.study_file import load_study
 from tests.conftest import TINY_TOML, Command
 
@@ -52,6 +55,14 @@ def test_trials_are_variants_ranked_on_the_holdout(searched: Path, tmp_path: Pat
     assert set(pd.read_csv(folder / "tables" / "summary.csv").evaluated_on) == {"holdout"}
     written = load_study(str(folder / "study.toml"))
     assert written.search is None and len(written.recipes) == 9
+    named = set()
+    for line in (read_record(folder / "report.json") or {})["repeat"]:
+        words = dict(itertools.pairwise(shlex.split(line)))
+        seeds = parse_seeds(words["--seeds"]) if "--seeds" in words else written.seeds
+        named |= {(variant, seed) for variant in words["--variants"].split(",") for seed in seeds}
+    assert named == set(
+        zip(runs.variant, runs.seed, strict=True)
+    )  # those that were cut short with fewer seeds
     rates = [recipe.schedule.model_dump()["lr_max"] for recipe in written.recipes.values()][1:]
     assert len(set(rates)) == 8 and all(rate == float(f"{rate:.4g}") for rate in rates)
 

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from harness.errors import StudyError
 from harness.study import parse_formats, parse_seeds
@@ -283,3 +285,78 @@ def test_a_report_does_not_replace_one_whose_runs_are_elsewhere(
     done = command(tiny_file, "--seeds", "0", "--report-only")
     assert done.returncode == 2 and "has a report and no runs; it stays as it is" in done.stderr
     assert (study / "report.md").read_text("utf-8") == before
+
+
+OWN = """
+from torch import nn
+def small(classes, width):
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+                         nn.Linear(4 * width, classes))
+"""
+
+
+def accuracies(study: Path) -> dict[tuple[str, int], float]:
+    table = pd.read_csv(study / "tables" / "runs.csv")
+    return dict(zip(zip(table.variant, table.seed, strict=True), table.test_accuracy, strict=True))
+
+
+def repeat(study: Path, empty: Path, data: Path, **environment: str) -> None:
+    """Run the report's own commands in an empty folder that has its study file."""
+    empty.mkdir()
+    (empty / "study.toml").write_bytes((study / "study.toml").read_bytes())
+    for line in json.loads((study / "report.json").read_text("utf-8"))["repeat"]:
+        line = line.replace("python ", f"{sys.executable} ").replace("DATA", str(data))
+        done = subprocess.run(
+            line, shell=True, cwd=empty, env={**os.environ, **environment}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
+def test_the_reports_commands_make_its_runs_again(tmp_path: Path, tiny_file: Path, command: Command) -> None:
+    with tiny_file.open("a") as file:
+        file.write("[variants.slow]\noptimizer.momentum = 0.5\n")
+    trial = (tiny_file, "--set", "schedule.epochs=1", "--set", "schedule.peak_epoch=0.5")
+    assert command(*trial, "--seeds", "3").returncode == 0
+    done = command(*trial, "--seeds", "1", "--variants", "base")
+    assert done.returncode == 0, done.stderr
+    study = tmp_path / "results" / "tiny"
+    assert "seeds = [\n    1,\n    3,\n]" in (study / "study.toml").read_text("utf-8")
+    page = (study / "report.md").read_text("utf-8")
+    assert all(line in page for line in json.loads((study / "report.json").read_text("utf-8"))["repeat"])
+    repeat(study, tmp_path / "empty", tmp_path)
+    ours, again = accuracies(study), accuracies(tmp_path / "empty" / "again" / "tiny")
+    assert ours == again and sorted(ours) == [("base", 1), ("base", 3), ("slow", 3)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
+def test_a_study_of_own_images_and_an_own_network_is_repeated_by_its_report(
+    tmp_path: Path, tiny_file: Path, command: Command
+) -> None:
+    for split, count in (("train", 12), ("test", 6)):
+        for label in ("dark", "light"):
+            folder = tmp_path / "images" / "mine" / split / label
+            folder.mkdir(parents=True)
+            for at in range(count):
+                rng = np.random.default_rng([count, at, len(label)])
+                pixels = rng.integers(0, 128, (32, 32, 3)) + 100 * (label == "light")
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{at}.png")
+    (tmp_path / "own_nets.py").write_text(OWN)
+    text = tiny_file.read_text()
+    for before, after in (
+        ('source = "digits", batch_size = 32, train_limit = 160, test_limit = 60',
+         'source = "image_folder", path = "mine", image_size = 32, batch_size = 8'),
+        ('name = "custom_resnet", width = 2', 'name = "own_nets:small", width = 3'),
+        ('["layer1", "res2"]', '["0"]'),
+        ('precision = "float32"', ""),
+        ("epochs = 3, peak_epoch = 1", "epochs = 1, peak_epoch = 0.5"),
+    ):  # fmt: skip
+        assert before in text
+        text = text.replace(before, after)
+    tiny_file.write_text(text)
+    found = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = command(tiny_file, "--data", "images", "--allow", "own_nets", "--seeds", "0", **found)
+    assert done.returncode == 0, done.stderr
+    study = tmp_path / "results" / "tiny"
+    repeat(study, tmp_path / "empty", tmp_path / "images", **found)
+    assert accuracies(study) == accuracies(tmp_path / "empty" / "again" / "tiny")

@@ -41,7 +41,7 @@ def overview(published: Sequence[Published]) -> bytes:
 def draw(published: Sequence[Published]) -> Figure:
     """Draw a panel a study; each kind of mark carries its name as its label."""
     drawn = [
-        (one, [variant for variant in one.variants if variant.finished or variant.other][:MOST_ROWS])
+        (one, [variant for variant in one.variants if variant.records or variant.other][:MOST_ROWS])
         for one in published
     ]
     spans = [1.15 * (max(values) - min(values)) for one, rows in drawn if (values := _values(one, rows))]
@@ -67,7 +67,7 @@ def _values(one: Published, rows: Sequence[Variant]) -> list[float]:
     intervals = [
         end
         for variant in rows
-        if (accuracy := describe(variant.accuracies))
+        if (accuracy := describe(variant.accuracies, shares=True))
         for end in (accuracy.ci_low, accuracy.ci_high)
     ]
     return [value for value in (*published, *measured, *intervals) if value is not None]
@@ -82,7 +82,7 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
         found, other = variant.accuracies, _others(variant)
         axes.plot(found, [row] * len(found), "o", ms=5, color=COLOURS[0], alpha=0.55, mec="none", label=SEED)
         axes.plot(other, [row] * len(other), "o", ms=5, mfc="none", mec=FAINT, label=OTHER)
-        accuracy = describe(found)
+        accuracy = describe(found, shares=True)
         if accuracy and accuracy.ci_low is not None and accuracy.ci_high is not None:
             ends = [accuracy.ci_low, accuracy.mean, accuracy.ci_high]
             axes.plot(
@@ -106,8 +106,9 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
 
 
 def _label(variant: Variant) -> str:
-    n = len(variant.finished)
-    return f"{short(variant.name)}\nn = {n}" if n else short(variant.name)
+    n, runs = len(variant.finished), len(variant.records)
+    counts = ([f"n = {n}"] if n else []) + ([f"{runs - n} of {runs} failed"] if runs > n else [])
+    return "\n".join([short(variant.name), *([", ".join(counts)] if counts else [])])
 
 
 def _subtitle(one: Published, rows: Sequence[Variant]) -> str:

@@ -80,7 +80,7 @@ def page(published: Sequence[Published]) -> str:
         parts += [
             "## Earlier runs on other devices",
             "They are in no number above. Their device, their versions and, where a range test chose it, "
-            "their peak learning rate differ.",
+            "the peak of their schedule differ.",
             _table(other),
         ]
     if mixed:
@@ -152,7 +152,7 @@ def _summary(tested: Sequence[tuple[Published, Variant]]) -> str:
 
 
 def _row(one: Published, variant: Variant) -> Row:
-    accuracy = describe(variant.accuracies)
+    accuracy = describe(variant.accuracies, shares=True)
     assert accuracy is not None
     interval = NOTHING
     if accuracy.ci_low is not None and accuracy.ci_high is not None:
@@ -193,7 +193,7 @@ def _other(one: Published, variant: Variant, record: Record) -> Row:
         "variant": variant.name,
         "seed": str(record["seed"]),
         "accuracy": f"{100 * record['metrics']['test_accuracy']:.2f} %",
-        "peak learning rate": f"{record['metrics']['lr_max']:.3g}",
+        "peak of the schedule": f"{record['metrics']['lr_max']:.3g}",
         "device": _unbroken(device_name(record)),
         "precision": record["provenance"]["precision"],
         "date": _unbroken(record["provenance"]["started"][:10]),

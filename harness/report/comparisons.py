@@ -9,39 +9,57 @@ import numpy as np
 
 from harness.report import statistics
 from harness.report.results import Results, Run
-from harness.report.statistics import Comparison
+from harness.report.statistics import Comparison, Failures
 
 
 @dataclass(frozen=True)
 class VariantComparison:
-    """A variant against the baseline; ``found`` is None, and ``obstacle`` says why, where that cannot be."""
+    """A variant against the baseline; ``found`` is None, and ``obstacle`` says why, where that cannot be.
+
+    Attributes:
+        failures: of both recipes; None where no run failed by its recipe, or one of the two has none.
+    """
 
     variant: str
     baseline: str
     found: Comparison | None
     obstacle: str = ""
+    failures: Failures | None = None
 
 
 def compare_variants(results: Results) -> list[VariantComparison]:
     """A comparison for every variant but the baseline, in the study's order, corrected together by Holm.
 
     Where the study asks for all comparisons, every other pair follows: each variant against those before it.
-    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs.
+    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs. Where
+    one of the two has no finished run, the numbers of runs that their recipes made fail are.
     """
     baseline = results.study.baseline
     others = [variant for variant in results.variants if variant != baseline]
     pairs = [(variant, baseline) for variant in others if baseline in results.variants]
     if results.study.comparisons == "all":
         pairs += [(variant, earlier) for at, variant in enumerate(others) for earlier in others[:at]]
-    compared = [_compare(*(results.of(variant, "finished") for variant in pair)) for pair in pairs]
+    failures = [_failures(results.of(one), results.of(two)) for one, two in pairs]
+    compared = [
+        _compare(results.of(one, "finished"), results.of(two, "finished"), failed)
+        for (one, two), failed in zip(pairs, failures, strict=True)
+    ]
     judged = iter(statistics.judge([found for found, _ in compared if found is not None]))
     return [
-        VariantComparison(*pair, None if found is None else next(judged), obstacle)
-        for pair, (found, obstacle) in zip(pairs, compared, strict=True)
+        VariantComparison(*pair, None if found is None else next(judged), obstacle, failed)
+        for pair, (found, obstacle), failed in zip(pairs, compared, failures, strict=True)
     ]
 
 
-def _compare(runs: list[Run], base: list[Run]) -> tuple[Comparison | None, str]:
+def _failures(runs: list[Run], base: list[Run]) -> Failures | None:
+    failed, failed_base = (sum(run.failed_by_recipe for run in each) for each in (runs, base))
+    finished, finished_base = (sum(run.status == "finished" for run in each) for each in (runs, base))
+    return statistics.compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
+
+
+def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tuple[Comparison | None, str]:
+    if failures is not None and not (runs and base):
+        return statistics.compare_by_failures(failures), ""
     if not runs:
         return None, "it has no finished run"
     if not base:
@@ -82,10 +100,26 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
     Args:
         several: whether more than one comparison was made, so that Holm's correction changed something.
     """
+    failures, found = comparison.failures, comparison.found
+    text = _sentence(comparison, several)
+    if failures is None or found is not None and found.test == "Fisher":
+        return text
+    counts = failures_text(failures, comparison.baseline)
+    return f"{text}; beside that {counts} (Fisher's exact test, {p_equals(failures.p)})"
+
+
+def _sentence(comparison: VariantComparison, several: bool) -> str:
     variant, baseline, found = comparison.variant, comparison.baseline, comparison.found
     if found is None:
         return f"{variant} against {baseline}: not compared, {comparison.obstacle}"
     estimate, holm = found.primary, " after Holm" if several else ""
+    if found.test == "Fisher" and comparison.failures is not None:
+        told = found.verdict != "cannot tell"
+        verdict = f"is {found.verdict} than {baseline}" if told else f"against {baseline}: cannot tell"
+        return (
+            f"{variant} {verdict}: {failures_text(comparison.failures, baseline)} "
+            f"(Fisher's exact test, {p_equals(found.p_holm)}{holm})"
+        )
     if found.test == "McNemar":
         return (
             f"{variant} against {baseline}: cannot tell with n = 1; on these images its network is "
@@ -99,16 +133,21 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
             f"{difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
         )
     paired = " shared seeds" if found.test == "paired t" else ""
-    measured = (
-        f"95 % interval {points(estimate.low)} to {points(estimate.high)}; "
-        f"{found.test}, {seeds}{paired}, {p_equals(found.p_holm)}{holm}"
-    )
+    interval = f"95 % interval {points(estimate.low)} to {points(estimate.high)}"
+    test = f"{found.test}, {seeds}{paired}, {p_equals(found.p_holm)}{holm}"
     if found.verdict != "cannot tell":
         size = f"{abs(100 * estimate.difference):.2f} points"
-        return f"{variant} is {found.verdict} than {baseline} by {size} ({measured})"
+        return f"{variant} is {found.verdict} than {baseline} by {size} ({interval}; {test})"
+    if estimate.low <= 0 <= estimate.high:
+        excluded = (
+            f"excludes only that it is more than {-100 * estimate.low:.2f} points worse or "
+            f"{100 * estimate.high:.2f} points better"
+        )
+    else:
+        excluded = "is not corrected for the other comparisons"
     return (
-        f"{variant} against {baseline}: cannot tell with {seeds}; "
-        f"{difference_text(estimate.difference)} ({measured}); {seeds_text(found)}"
+        f"{variant} against {baseline}: cannot tell with {seeds}; {difference_text(estimate.difference)} "
+        f"({test}); the {interval} {excluded}; {seeds_text(found)}"
     )
 
 
@@ -120,10 +159,18 @@ def seeds_text(found: Comparison) -> str:
 
 
 def difference_text(difference: float) -> str:
-    """``0.52 points better``."""
+    """``0.52 points better``; a small one is no equality, of which only an interval could speak."""
     if round(100 * difference, 2) == 0:
-        return "equally good to 0.01 points"
+        return "less than 0.01 points away"
     return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
+
+
+def failures_text(failures: Failures, baseline: str) -> str:
+    """``4 of 4 runs failed, and 0 of 4 of base``."""
+    return (
+        f"{failures.failed} of {failures.n} runs failed, and "
+        f"{failures.failed_baseline} of {failures.n_baseline} of {baseline}"
+    )
 
 
 def points(fraction: float) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.config import Study
-from harness.report import cost, findings, ranking, seeds
+from harness.report import cost, findings, ranking, repeat, seeds
 from harness.report.attribution.measures import Attributions
 from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
@@ -13,6 +12,7 @@ from harness.report.comparisons import compare_variants, sentence
 from harness.report.findings import interval
 from harness.report.headline import headline
 from harness.report.provenance import origins, times_note
+from harness.report.rates import highest_rate
 from harness.report.results import Results
 from harness.report.style import Picture
 from harness.report.summary import Summary, VariantSummary, accuracy_text, minutes_text, percent_text
@@ -55,7 +55,10 @@ def compose(
         Section("Against published numbers", findings.references(results, summaries)),
         Section("Which part of the spread is luck", seeds.spread(summaries)),
         Section("Every run", _runs(results)),
-        Section("Learning rates", [*_range_tests(results), *draw("range_test", "learning_rate")]),
+        Section(
+            "Learning rates",
+            [*_range_tests(results), *_stepped_rates(results), *draw("range_test", "learning_rate")],
+        ),
         Section("Classes and errors", draw("per_class", "confusion", "misclassified")),
         Section("Calibration", [*seeds.calibration(summaries), *draw("calibration")]),
         Section("What the seeds know together", seeds.together(results, summaries)),
@@ -66,7 +69,7 @@ def compose(
         Section("What it is trained on", draw("augmented")),
         Section("The network", _parameters(results)),
         Section("Where the numbers come from", _provenance(results)),
-        Section("How to repeat it", _repeat(results.study)),
+        Section("How to repeat it", repeat.blocks(results)),
     ]
     if notes:
         sections.insert(-2, Section("Left out", [Block("list", items=notes)]))
@@ -91,7 +94,8 @@ def _result(results: Results, summaries: list[VariantSummary], summary: Summary)
         runs = [str(row.finished), str(row.failed), str(row.missing)]
         reached = f"{row.reached} of {row.runs}"
         if accuracy is None:
-            rows.append([row.variant, "–", reached, "–", "–", *runs, *["–"] * 3])
+            lost = f"{row.failed} of {row.runs} failed" if row.failed else "–"
+            rows.append([row.variant, lost, reached, "–", "–", *runs, *["–"] * 3])
             continue
         rows.append(
             [
@@ -126,7 +130,7 @@ def _result(results: Results, summaries: list[VariantSummary], summary: Summary)
         "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
         "beside it); one run has none. The interval is the 95 % t interval of the mean over seeds on this "
         "one set of images: it says how surely the recipe's mean is known, not where a single run falls. "
-        "From few seeds it is wide and can reach beyond 100 %; where all seeds agree there is none. A failed "
+        "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
         "run counts as one that did not reach the target."
     )
     note = times_note(results)
@@ -250,6 +254,35 @@ def _range_tests(results: Results) -> list[Block]:
     )
 
 
+def _stepped_rates(results: Results) -> list[Block]:
+    """The schedule's corners, and the highest rate that a step really had; of each first finished run."""
+    rows = []
+    for variant in results.variants[:MOST_ROWS]:
+        for run in results.of(variant, "finished")[:1]:
+            corners, highest = (run.number("lr_min"), run.number("lr_max")), highest_rate(run)
+            if highest is not None:
+                given = ["–" if corner is None else f"{corner:.4g}" for corner in corners]
+                last = run.rates[-1]["lr"]
+                rows.append(
+                    [
+                        variant,
+                        *given,
+                        f"{highest[0]:.4g}",
+                        f"{highest[1]:,} of {len(run.rates):,}",
+                        "–" if last is None else f"{last:.4g}",
+                    ]
+                )
+    if not rows:
+        return []
+    header = ("variant", "lr_min given", "lr_max given", "highest rate of a step", "at step", "last rate")
+    text = (
+        "lr_min and lr_max are the corners of the schedule, found or given. A corner that falls between two "
+        "steps is no step's rate: then the highest rate lies below lr_max."
+    )
+    numeric, files = frozenset(range(1, len(header))), ["tables/learning_rates.csv"]
+    return [Block("table", header=header, rows=rows, numeric=numeric, files=files), Block("text", text)]
+
+
 def _parameters(results: Results) -> list[Block]:
     """One summary for each different network."""
     by_variant: dict[str, list[list[str]]] = {}
@@ -283,29 +316,3 @@ def _provenance(results: Results) -> list[Block]:
             blocks += [Block("heading", title), Block("table", header=("property", "value"), rows=rows)]
     text = "The record of each run, runs/<variant>/seed-<n>/run.json, has its own."
     return [*blocks, Block("text", text)] if blocks else []
-
-
-def _repeat(study: Study) -> list[Block]:
-    names = [name for name in study.recipes]
-    commands = [
-        "# the whole study again, into another folder: the same numbers on the same machine and thread count",
-        "python -m harness.study study.toml --out again",
-        "# tables, figures and this report again, from the finished runs in DIR/" + study.name,
-        "python -m harness.study study.toml --out DIR --report-only",
-    ]
-    if len(names) > 1:
-        commands += [
-            "# one variant",
-            f"python -m harness.study study.toml --variants {names[-1]} --out again",
-        ]
-    lead = "study.toml lies beside this report: the study as resolved, every override included."
-    if any(name.startswith("trial-") for name in names):
-        lead += (
-            " The variants trial-... were made by a search, which the file that it began with repeats; this "
-            "one runs every seed of each, also those that the search left out."
-        )
-    return [
-        Block("text", lead),
-        Block("code", "\n".join(commands)),
-        Block("code", study.to_toml(), title="The study file as resolved"),
-    ]

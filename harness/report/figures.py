@@ -31,6 +31,7 @@ from harness.report.tables import run_confusion
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LEAST_SPAN = 0.02  # of the accuracies' axis: two points
 MOST_CLASSES = 50  # per figure; more are no longer readable
 NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
 PANELS = (
@@ -115,8 +116,8 @@ def _log_where_needed(panels: Sequence[Axes]) -> None:
 
 def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     """Each seed's last test accuracy, mean ± std, target and references; None without a finished run."""
-    drawn = [summary for summary in summaries if summary.test_accuracy is not None]
-    if not drawn:
+    drawn = [summary for summary in summaries if summary.test_accuracy is not None or summary.failed]
+    if not any(summary.test_accuracy for summary in drawn):
         return None
     target = results.study.target.test_accuracy
     references = [
@@ -130,11 +131,10 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
         for place, summary in enumerate(drawn):
             values = summary.accuracies
             colour = COLOURS[place % len(COLOURS)]
-            spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
-            axes.plot(values, place + np.asarray(spread), "o", ms=6, color=colour, alpha=0.6, mec="none")
+            spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
+            axes.plot(values, place + spread, "o", ms=6, color=colour, alpha=0.6, mec="none")
             found = summary.test_accuracy
-            assert found is not None
-            if found.std is not None:
+            if found is not None and found.std is not None:
                 axes.errorbar(
                     found.mean,
                     place + 0.32,
@@ -145,24 +145,25 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
                     color=colour,
                     lw=1.4,
                 )
-            failed = f"\n{summary.failed} failed" if summary.failed else ""
-            text = accuracy_text(found, target) + failed
+            texts = [accuracy_text(found, target)] if found is not None else []
+            if summary.failed:
+                texts.append(f"{summary.failed} of {summary.runs} failed")
             axes.annotate(
-                text,
+                "\n".join(texts),
                 (1.01, place),
                 xycoords=("axes fraction", "data"),
                 va="center",
                 fontsize=8,
                 annotation_clip=False,
             )
-        axes.axvline(target, color=TARGET_COLOUR, ls="--", lw=1.2, label=f"target {percent_text(target)}")
+        lines = [(target, f"target {percent_text(target)}", {"color": TARGET_COLOUR, "ls": "--", "lw": 1.2})]
         for number, (name, published, claim) in enumerate(references):
-            colour = COLOURS[-1 - number % len(COLOURS)]
-            axes.axvline(published, color=colour, ls=":", lw=1.8, label=f"{short(name, 24)}: {claim}")
+            style = {"color": COLOURS[-1 - number % len(COLOURS)], "ls": ":", "lw": 1.8}
+            lines.append((published, f"{short(name, 24)}: {claim}", style))
+        far = _lines(axes, drawn, lines)
         axes.set_yticks(range(len(drawn)), [short(summary.variant, 24) for summary in drawn])
         axes.set_ylim(len(drawn) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        axes.margins(x=0.08)
         split = "hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "test"
         axes.set_xlabel(f"{split} accuracy of the last epoch, percent")
         as_percent("x", axes)
@@ -178,7 +179,39 @@ def accuracy(results: Results, summaries: list[VariantSummary]) -> Picture | Non
         )
     if references:
         caption += " Dotted: published numbers; see whether they fall among the dots."
+    if far:
+        caption += " A triangle at the border stands for a line far beyond it."
     return Picture("accuracy", None, caption, png, figure)
+
+
+def _lines(
+    axes: Axes, drawn: Sequence[VariantSummary], lines: Sequence[tuple[float, str, dict[str, Any]]]
+) -> bool:
+    """Draw target and references where they leave the dots readable, else a triangle at the border.
+
+    Returns:
+        Whether a line lies beyond the border.
+    """
+    accuracies = [value for summary in drawn for value in summary.accuracies]
+    for found in (summary.test_accuracy for summary in drawn):
+        if found is not None and found.std is not None:
+            accuracies += [found.mean - found.std, found.mean + found.std]
+    low, high = min(accuracies), max(accuracies)
+    reach = max(high - low, LEAST_SPAN)
+    near = [at for at, _, _ in lines if low - reach <= at <= high + reach]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.08 * max(high - low, LEAST_SPAN)
+    axes.set_xlim(max(low - margin, -margin / 2), min(high + margin, 1 + margin / 2))
+    for number, (at, label, style) in enumerate(lines):
+        if at in near:
+            axes.axvline(at, label=label, **style)
+            continue
+        right = at > high
+        axes.plot(
+            float(right), 0.92 - 0.14 * number, ">" if right else "<", ms=8, color=style["color"],
+            clip_on=False, transform=axes.transAxes, label=f"{label}, far {'right' if right else 'left'}",
+        )  # fmt: skip
+    return len(near) < len(lines)
 
 
 def per_class(results: Results, variant: str) -> Picture:

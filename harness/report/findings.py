@@ -7,7 +7,7 @@ from harness.report.comparisons import VariantComparison, compare_variants, p_te
 from harness.report.evidence import Evidence
 from harness.report.references import claims, consistent, hold_references
 from harness.report.results import Results
-from harness.report.statistics import TimeToTarget
+from harness.report.statistics import TimeToTarget, share
 from harness.report.summary import VariantSummary, minutes_text, percent_text
 
 Known = list[tuple[VariantSummary, Evidence]]
@@ -39,30 +39,36 @@ def interval(low: float | None, high: float | None) -> str:
 
 def target(summaries: list[VariantSummary]) -> list[Block]:
     """How surely and how soon the target is reached."""
-    known = with_evidence(summaries)
-    if not known:
+    known = [summary for summary in summaries if summary.runs]
+    if not any(summary.finished for summary in known):
         return []
     header = (
         "variant", "reached on the last epoch", "95 % interval of that share, %", "reached at any epoch",
         "median epochs to it", "median steps", "median minutes", "p (mean not above it)",
     )  # fmt: skip
     rows = []
-    for summary, found in known:
-        seconds = found.seconds.median
+    for summary in known:
+        found, reached = summary.evidence, share(summary.reached, summary.runs)
+        texts = [
+            summary.variant,
+            f"{reached.count} of {reached.n}",
+            f"{100 * reached.low:.0f} to {100 * reached.high:.0f}",
+        ]
+        if found is None:
+            rows.append([*texts, f"0 of {reached.n}", *["–"] * 4])
+            continue
         rows.append(
             [
-                summary.variant,
-                f"{found.reached.count} of {found.reached.n}",
-                f"{100 * found.reached.low:.0f} to {100 * found.reached.high:.0f}",
+                *texts,
                 f"{found.epochs.reached} of {found.epochs.n}",
                 _median(found.epochs),
                 _median(found.steps),
-                minutes_text(seconds),
+                minutes_text(found.seconds.median),
                 p_text(found.p_above),
             ]
         )
     lead = (
-        f"How many runs reached the target of {percent_text(known[0][0].target)}, in which share of further "
+        f"How many runs reached the target of {percent_text(known[0].target)}, in which share of further "
         "runs that is to be expected, and how soon they did."
     )
     text = (
@@ -88,11 +94,14 @@ def comparisons(results: Results) -> list[Block]:
     if not compared:
         return []
     pairwise = results.study.comparisons == "all"
-    header = (
+    header: tuple[str, ...] = (
         "variant", "verdict", "difference, points", "95 % interval, points", "test", "n", "p", "p (Holm)",
         "effect size", "Welch p", "permutation p (smallest possible)", "seeds that would tell",
+        "failed, of both (p)",
     )  # fmt: skip
     rows = [_comparison(one, pairwise) for one in compared]
+    if not any(one.failures for one in compared):
+        header, rows = header[:-1], [row[:-1] for row in rows]
     several = sum(one.found is not None for one in compared) > 1
     text = (
         f"Differences are accuracy minus that of {'the second' if pairwise else compared[0].baseline}, last "
@@ -105,6 +114,13 @@ def comparisons(results: Results) -> list[Block]:
         "are those of each recipe that a power of 80 % takes if the difference is as large as it was "
         "measured; from few seeds that is a guess, and more often too few than too many."
     )
+    if any(one.failures for one in compared):
+        text += (
+            " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
+            "error. Their numbers are compared by Fisher's exact test. Where one of two variants has no "
+            "finished run, that is the comparison; elsewhere it stands beside the accuracies, is not "
+            "corrected and decides nothing."
+        )
     blocks = [number_table(header, rows, frozenset({0, 1, 4}), "comparisons"), explained(text)]
     if any(one.found is not None and one.found.test == "McNemar" for one in compared):
         blocks.append(
@@ -120,22 +136,27 @@ def comparisons(results: Results) -> list[Block]:
         for variant in results.variants
         if results.of(variant, "failed") and any(variant in (one.variant, one.baseline) for one in compared)
     ]:
-        blocks.append(Block("text", f"Failed runs are in none of these differences: {', '.join(failed)}."))
+        blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
     return blocks
 
 
 def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
     found = one.found
     name = f"{one.variant} against {one.baseline}" if pairwise else one.variant
+    failures = one.failures
+    failed = "–"
+    if failures is not None:
+        counts = f"{failures.failed} of {failures.n}, {failures.failed_baseline} of {failures.n_baseline}"
+        failed = f"{counts} ({p_text(failures.p)})"
     if found is None:
-        return [name, f"not compared: {one.obstacle}", *["–"] * 10]
+        return [name, f"not compared: {one.obstacle}", *["–"] * 10, failed]
     estimate, permutation = found.primary, found.permutation
     low, high = estimate.low, estimate.high
     enough = found.verdict != "cannot tell" or found.test == "McNemar" or not estimate.effect_size
     return [
         name,
         f"{found.verdict} with n = {found.n}" if found.verdict == "cannot tell" else found.verdict,
-        points(estimate.difference),
+        "–" if found.test == "Fisher" else points(estimate.difference),
         "–" if low is None or high is None else f"{points(low)} to {points(high)}",
         found.test,
         str(found.n) if found.n == found.n_baseline else f"{found.n}, {found.n_baseline}",
@@ -145,6 +166,7 @@ def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
         p_text(found.welch_p),
         "–" if permutation is None else f"{p_text(permutation.p)} ({p_text(permutation.smallest_p)})",
         "–" if enough else f"about {found.seeds_needed:,}" if found.seeds_needed else "more than 10,000",
+        failed,
     ]
 
 

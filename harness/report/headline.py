@@ -90,9 +90,16 @@ def _differences(compared: Sequence[VariantComparison]) -> str:
         names = [variant for variant, found in judged if found == verdict]
         if names:
             parts.append(f"{_names(names, len(judged))} {_is(names)} {verdict} than {baseline}")
-    alike = [variant for variant, found in judged if found not in ("better", "worse")]
+    open_ones = [one for one in compared if one.found is not None and one.found.verdict == "cannot tell"]
+    alike = [one.variant for one in open_ones if one.found is not None and one.found.test != "Fisher"]
     if alike:
         parts.append(f"{_names(alike, len(judged))} {_is(alike)} not shown to differ from {baseline}")
+    if gone := [
+        one.variant if one.failures.failed == one.failures.n else baseline
+        for one in open_ones
+        if one.failures is not None and one.variant not in alike
+    ]:
+        parts.append(f"no run of {_names(list(dict.fromkeys(gone)), len(judged))} finished")
     return ", ".join(parts)
 
 

@@ -12,6 +12,7 @@ from harness.config import NAME_PATTERN
 from harness.errors import RunError
 from harness.report.blocks import Report
 from harness.report.page import render
+from harness.report.repeat import commands
 from harness.report.results import Results
 from harness.report.summary import VariantSummary, accuracy_text, percent_text
 from harness.store import StudyFolder, atomic_write, read_record
@@ -32,6 +33,7 @@ def entry(results: Results, summaries: Sequence[VariantSummary], report: Report)
         "target": results.study.target.test_accuracy,
         "last_finished": max(ends, default="") or None,
         "variants": [_variant(summary) for summary in summaries],
+        "repeat": commands(results),
     }
 
 
@@ -125,10 +127,11 @@ def _read(name: str, has_page: bool, found: dict[str, Any]) -> Line:
 
 
 def _accuracies(variants: Sequence[dict[str, Any]]) -> list[str]:
-    """``98.9 ± 0.5 % (n = 4)``, after its variant's name where the study has several."""
+    """``98.9 ± 0.5 % (n = 4)`` or ``4 of 4 failed``, after the variant's name where the study has several."""
     texts = []
     for one in variants[:MOST_VARIANTS]:
-        measured = f"{one['text']} (n = {one['finished']})" if one["text"] else "–"
+        failed = f"{one['failed']} of {one['failed'] + one['finished']} failed" if one["failed"] else "–"
+        measured = f"{one['text']} (n = {one['finished']})" if one["text"] else failed
         texts.append(f"{one['variant']}: {measured}" if len(variants) > 1 else measured)
     more = len(variants) - MOST_VARIANTS
     return [*texts, f"and {more} more variants"] if more > 0 else texts

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from harness.config import Study
 from harness.report import statistics
 from harness.report.blocks import Block, explained
-from harness.report.comparisons import p_text, same_images
+from harness.report.comparisons import VariantComparison, compare_variants, p_text, same_images
+from harness.report.numbers import decimals_of, spread_text
 from harness.report.results import Results
 from harness.report.statistics import Place
 from harness.schema import one_line
@@ -17,10 +21,41 @@ MOST_NAMED = 8  # of the possible winners, in a line
 MOST_ROWS = 60
 
 
-def rank_variants(results: Results) -> list[Place]:
-    """The variants that have a finished run, the highest mean accuracy first; empty for fewer than three.
+@dataclass(frozen=True)
+class Ranked:
+    """A variant among the others.
 
-    A variant that was evaluated on other images than the first has no place among the others.
+    Attributes:
+        place: by its accuracy; None without a finished run.
+        failed, runs: how many failed, of those that finished or failed.
+        by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
+        worse_than: the variants that a comparison has shown it to be worse than.
+    """
+
+    rank: int
+    name: str
+    place: Place | None
+    failed: int
+    runs: int
+    by_recipe: bool
+    worse_than: tuple[str, ...] = ()
+
+    @property
+    def possible(self) -> bool | None:
+        """Whether it may be the best: no test has shown another to be better; None where none can say."""
+        if self.place is None:
+            return False if self.by_recipe else None
+        return self.place.possible and not self.worse_than
+
+
+def rank_variants(results: Results) -> list[Ranked]:
+    """The variants, the highest mean accuracy first and those without a finished run last.
+
+    A variant that was evaluated on other images than the first has no place among the others, and one of
+    which no run has ended none either.
+
+    Returns:
+        Empty for fewer than three, or where none has a finished run.
     """
     finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
     first = next(iter(finished.values()), [])
@@ -30,7 +65,39 @@ def rank_variants(results: Results) -> list[Place]:
         if same_images([*first, *runs])
     }
     values = {variant: each for variant, each in values.items() if each}
-    return statistics.rank_recipes(values) if len(values) >= FEWEST else []
+    places = {place.name: place for place in statistics.rank_recipes(values)} if values else {}
+    failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
+    last = [variant for variant in failed if variant not in finished]
+    if not places or len(places) + len(last) < FEWEST:
+        return []
+    worse = _worse(compare_variants(results))
+    ranked = []
+    for name in [*places, *last]:
+        place, lost = places.get(name), failed.get(name, [])
+        ranked.append(
+            Ranked(
+                len(places) + 1 if place is None else place.rank,
+                name,
+                place,
+                len(lost),
+                len(lost) + len(finished.get(name, [])),
+                any(run.failed_by_recipe for run in lost),
+                tuple(worse.get(name, [])),
+            )
+        )
+    return ranked
+
+
+def _worse(compared: Sequence[VariantComparison]) -> dict[str, list[str]]:
+    """Variant -> those that it was shown to be worse than."""
+    worse: dict[str, list[str]] = {}
+    for one in compared:
+        verdict = "cannot tell" if one.found is None else one.found.verdict
+        if verdict == "worse":
+            worse.setdefault(one.variant, []).append(one.baseline)
+        elif verdict == "better":
+            worse.setdefault(one.baseline, []).append(one.variant)
+    return worse
 
 
 def changes_text(study: Study, variant: str) -> str:
@@ -42,62 +109,79 @@ def changes_text(study: Study, variant: str) -> str:
     )
 
 
-def sentence(places: list[Place]) -> str:
-    """Who may have won, in a line."""
-    possible = [place.name for place in places if place.possible]
-    best, everyone = places[0], len(places)
-    if len(possible) == 1:
-        return f"{best.name} is the best of {everyone} variants (Games-Howell, all others p <= 0.05)"
-    if len(possible) == everyone:
+def sentence(ranked: list[Ranked]) -> str:
+    """Who may have won by which rule, and who never finished, in a line."""
+    possible = [one.name for one in ranked if one.possible]
+    places = [one.place for one in ranked if one.place is not None]
+    everyone, rule = len(ranked), "Games-Howell, p > 0.05"
+    if any(one.worse_than for one in ranked if one.place is not None and one.place.possible):
+        rule += ", and not shown to be worse by a comparison"
+    if len(places) == 1:
+        text = f"of {everyone} variants {places[0].name} alone has a finished run"
+    elif len(possible) == 1:
+        text = f"{possible[0]} alone of {everyone} variants may be the best ({rule})"
+    elif len(possible) == len(places):
         fewest, most = min(place.n for place in places), max(place.n for place in places)
         seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
         why = "one seed each has no spread" if most == 1 else f"{seeds} does not tell them apart"
-        return (
-            f"{everyone} of {everyone} variants may be the best; {best.name} has the highest mean, and {why}"
+        text = (
+            f"{len(possible)} of {everyone} variants may be the best; {places[0].name} has the highest mean, "
+            f"and {why}"
         )
-    names = ", ".join(possible[:MOST_NAMED])
-    more = f" and {len(possible) - MOST_NAMED} more" if len(possible) > MOST_NAMED else ""
-    return f"{len(possible)} of {everyone} variants may be the best: {names}{more} (Games-Howell, p > 0.05)"
+    else:
+        names = ", ".join(possible[:MOST_NAMED]) or "none"
+        more = f" and {len(possible) - MOST_NAMED} more" if len(possible) > MOST_NAMED else ""
+        text = f"{len(possible)} of {everyone} variants may be the best: {names}{more} ({rule})"
+    gone = [f"{one.name} ({failed_text(one)})" for one in ranked if one.place is None]
+    if not gone:
+        return text
+    more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
+    return f"{text}; no finished run: {', '.join(gone[:MOST_NAMED])}{more}"
+
+
+def failed_text(one: Ranked) -> str:
+    """``4 of 4 failed``."""
+    return f"{one.failed} of {one.runs} failed"
 
 
 def blocks(results: Results) -> list[Block]:
     """The table of the page, with what a reader has to know of it."""
-    places = rank_variants(results)
-    if not places:
+    ranked = rank_variants(results)
+    if not ranked:
         return []
     header = (
-        "rank", "variant", "what it changes", "mean accuracy, %", "std, %", "n", "behind the highest, points",
-        "p (all pairs)", "may be the best",
+        "rank", "variant", "what it changes", "mean accuracy, %", "std, %", "n", "failed",
+        "behind the highest, points", "p (all pairs)", "may be the best",
     )  # fmt: skip
     rows = [
         [
-            str(place.rank),
-            place.name,
-            one_line(changes_text(results.study, place.name), 120) or "–",
-            f"{100 * place.mean:.2f}",
-            "–" if place.std is None else f"{100 * place.std:.2f}",
-            str(place.n),
-            f"{100 * place.behind:.2f}",
-            p_text(place.p),
-            "yes" if place.possible else "no",
+            str(one.rank),
+            one.name,
+            one_line(changes_text(results.study, one.name), 120) or "–",
+            *_numbers(one),
+            _possible(one),
         ]
-        for place in places[:MOST_ROWS]
+        for one in ranked[:MOST_ROWS]
     ]
     text = (
-        "May be the best: every variant that the one with the highest mean is not told apart from, by Games "
-        "and Howell's test with Tukey's correction for all pairs, p > 0.05. About 19 times in 20 the best "
-        "recipe is among them, and more seeds make them fewer. A variant with one run has no spread of "
-        "its own and is judged by the one that all variants have in common."
+        "May be the best: every variant that neither of two rules excludes. One is Games and Howell's test "
+        "with Tukey's correction for all pairs: p of at most 0.05 against the highest mean. The other is the "
+        "comparison above: a variant that it calls worse than another is not the best. The first takes the "
+        "spread of all seeds, the second, where variants share seeds, that of their differences, so one can "
+        "exclude what the other does not. Each excludes the best recipe in about 1 of 20 studies at most, so "
+        "both together in 1 of 10. More seeds make the list shorter. A variant with one run has no spread of "
+        "its own and is judged by the one that all variants have in common. A variant without a finished run "
+        "stands last: it is not the best where its recipe made runs fail, and unknown where the machine did."
     )
     found = [
-        Block("text", f"{sentence(places)}."),
+        Block("text", f"{sentence(ranked)}."),
         Block(
-            "table", header=header, rows=rows, numeric=frozenset({0, 3, 4, 5, 6, 7}),
+            "table", header=header, rows=rows, numeric=frozenset({0, 3, 4, 5, 6, 7, 8}),
             files=["tables/ranking.csv"],
         ),
         explained(text),
     ]  # fmt: skip
-    recipe = results.study.recipes.get(places[0].name)
+    recipe = results.study.recipes.get(ranked[0].name)
     if recipe is not None and recipe.data.holdout is None:
         text = (
             "These are test images: the winner's own accuracy is the highest of several draws, and so on "
@@ -106,3 +190,27 @@ def blocks(results: Results) -> list[Block]:
         )
         found.append(Block("text", text))
     return found
+
+
+def _numbers(one: Ranked) -> list[str]:
+    """Mean, std, n, failed runs, distance from the highest and p."""
+    place, failed = one.place, failed_text(one) if one.failed else "–"
+    if place is None:
+        return [failed, "–", "0", failed, "–", "–"]
+    std = 100 * (place.std or 0.0)
+    return [
+        f"{100 * place.mean:.{decimals_of(std, 2)}f}",
+        "–" if place.std is None else spread_text(std, 2),
+        str(place.n),
+        failed,
+        f"{100 * place.behind:.2f}",
+        p_text(place.p),
+    ]
+
+
+def _possible(one: Ranked) -> str:
+    if one.place is None:
+        return "unknown" if one.possible is None else "no: none finished"
+    if one.place.possible and one.worse_than:
+        return f"no: worse than {', '.join(one.worse_than[:MOST_NAMED])}"
+    return "yes" if one.possible else "no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def range_test(sweep: Sweep, run: Run | None) -> Picture:
     """Loss and accuracy against the learning rate, raw and smoothed, with the rates that were chosen.
 
     Args:
-        run: a finished run of the variant, for the rates that were used where the study sets them itself.
+        run: a finished run of the variant, for the rates that the study gives where it sets them itself.
     """
     record = sweep.record
     lr = column(sweep.rows, "lr")
@@ -45,7 +46,7 @@ def range_test(sweep: Sweep, run: Run | None) -> Picture:
             axes.axvline(record["lr_max"], color=COLOURS[1], ls="--", label=f"LRMAX {record['lr_max']:.3g}")
             used = None if run is None or record.get("used") else run.number("lr_max")
             if used is not None:
-                axes.axvline(used, color=COLOURS[6], ls=":", label=f"used {used:.3g}")
+                axes.axvline(used, color=COLOURS[6], ls=":", label=f"given {used:.3g}")
         panels[0].set_title("Loss")
         panels[0].set_ylabel("nats per image")
         panels[1].set_title("Accuracy")
@@ -111,7 +112,22 @@ def learning_rate(run: Run) -> Picture | None:
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
+    highest = highest_rate(run)
+    if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
+        caption += (
+            f" Its highest is {highest[0]:.4g}, at step {highest[1]:,}: the peak of the plan falls between "
+            "two steps."
+        )
     return Picture("learning_rate", run.variant, caption, png, figure)
+
+
+def highest_rate(run: Run) -> tuple[float, int] | None:
+    """The highest rate that a step of a run had, and the first such step, from 1; None if unknown."""
+    stepped = [(row["lr"], -int(row["iteration"] or 0)) for row in run.rates if row["lr"] is not None]
+    if not stepped:
+        return None
+    rate, step = max(stepped)
+    return rate, -step
 
 
 def planned_corners(run: Run) -> Corners:

@@ -30,7 +30,7 @@ class Claim:
         On a hold-out only the difference is known: what was published was measured on other images.
 
         Args:
-            accuracies: of the finished ones; at least one.
+            accuracies: of the finished ones; at least one, but for a share.
             runs: how many finished or failed; a failed run has not reached what a share is of.
         """
         reference = self.reference
@@ -56,7 +56,10 @@ class VariantStanding:
 
 
 def hold_references(study: Study, summaries: list[VariantSummary]) -> list[VariantStanding]:
-    """Compare every published number with each variant that it is of and that has a finished run."""
+    """Compare every published number with each variant that it is of and that has a finished run.
+
+    A share of runs is also compared with a variant whose runs all failed: none of them has reached it.
+    """
     return [
         VariantStanding(
             name,
@@ -67,8 +70,9 @@ def hold_references(study: Study, summaries: list[VariantSummary]) -> list[Varia
         )
         for name, reference in study.references.items()
         for summary in summaries
-        if summary.accuracies and reference.is_of(summary.variant)
+        if reference.is_of(summary.variant)
         for claim in claims(reference)
+        if summary.accuracies or (claim.statistic == "share" and summary.runs)
     ]
 
 

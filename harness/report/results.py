@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.config import NAME_PATTERN, Study
-from harness.errors import RunError
+from harness.errors import NOT_THE_RECIPE, RunError
 from harness.files import open_regular
 from harness.report import statistics
 from harness.report.columns import columns
@@ -95,6 +95,12 @@ class Run:
     def seed(self) -> int:
         """The run's seed."""
         return self.folder.seed
+
+    @property
+    def failed_by_recipe(self) -> bool:
+        """Whether it failed by its recipe: it diverged, or its network raised an error."""
+        kind = (self.record.get("error") or {}).get("kind") if self.status == "failed" else None
+        return kind is not None and kind not in NOT_THE_RECIPE
 
     @property
     def threads(self) -> int:

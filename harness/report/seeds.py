@@ -8,6 +8,7 @@ from harness.report.blocks import Block, explained
 from harness.report.comparisons import p_text
 from harness.report.evidence import Evidence
 from harness.report.findings import interval, number_table, with_evidence
+from harness.report.numbers import decimals_of, plus_minus, spread_text
 from harness.report.results import Results
 from harness.report.statistics import BOOTSTRAP_FROM, Spread
 from harness.report.summary import VariantSummary
@@ -34,9 +35,9 @@ def distribution(summaries: list[VariantSummary]) -> list[Block]:
         [
             summary.variant,
             str(one.n),
-            f"{100 * one.mean:.3f}",
-            "–" if one.std is None else f"{100 * one.std:.3f}",
-            "–" if one.sem is None else f"{100 * one.sem:.3f}",
+            f"{100 * one.mean:.{decimals_of(100 * (one.std or 0.0), 3)}f}",
+            spread_text(one.std and 100 * one.std, 3),
+            spread_text(one.sem and 100 * one.sem, 3),
             interval(one.ci_low, one.ci_high),
             *((interval(*(found.bootstrap or (None, None))),) if resampled else ()),
             *(f"{100 * value:.2f}" for value in (one.minimum, one.median)),
@@ -66,24 +67,25 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
     if split:
         header = (
             "variant", "seeds", "images", "std over seeds, points", "of independent errors, points",
-            "between runs, points", "p (luck alone)", "what it says",
+            "between runs, points", "its 95 % interval, points", "p (luck alone)", "what it says",
         )  # fmt: skip
         rows = [
             [
                 summary.variant,
                 str(one.n),
                 f"{one.images:,}",
-                f"{100 * one.std:.3f}",
-                f"{100 * one.independent_std:.3f}",
+                spread_text(100 * one.std, 3),
+                spread_text(100 * one.independent_std, 3),
                 _between(one),
+                "–" if one.low is None or one.high is None else _range(one.low, one.high),
                 p_text(one.p_luck),
                 reading(one),
             ]
             for summary, one in split
         ]
         lead = (
-            "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it is genuine: "
-            "some runs are better networks than others."
+            "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it, if anything, "
+            "is genuine: some runs are better networks than others."
         )
         text = (
             "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
@@ -91,9 +93,11 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
             "the probability that a run is right on an image, estimated from the seeds (divisor n - 1). "
             "What exceeds that is genuine difference between runs, which new images would show as well "
             "(Jordan, arXiv 2304.01910); its variance is estimated without bias, so it can come out "
-            "negative. p is the probability that luck alone gives a std this large."
+            "negative. Its interval takes runs for normal (chi-square), and is wide from few seeds. p is the "
+            "probability that luck alone gives a std this large; the test finds little with few seeds, so a "
+            "large p does not say that all is luck: the interval says how large the difference may be."
         )
-        blocks += [Block("text", lead), number_table(header, rows, frozenset({0, 7})), explained(text)]
+        blocks += [Block("text", lead), number_table(header, rows, frozenset({0, 8})), explained(text)]
     if single := [summary.variant for summary, found in known if found.ece.n == 1]:
         text = (
             f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
@@ -103,7 +107,7 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
     if known:
         columns = ("variant", "images", "sampling noise of new images, points")
         rows = [
-            [summary.variant, f"{found.images:,}", f"{100 * found.sampling_std:.3f}"]
+            [summary.variant, f"{found.images:,}", spread_text(100 * found.sampling_std, 3)]
             for summary, found in known
         ]
         lead = (
@@ -126,13 +130,23 @@ def _between(one: Spread) -> str:
 
 
 def reading(one: Spread) -> str:
-    """Which part of the spread over seeds is luck."""
+    """Say whether runs differ by more than luck, and by how much; a test that finds nothing shows nothing."""
     if one.p_luck is None:
         return "every seed is right on the same images"
     if one.p_luck > 0.05:
-        return "luck on these images can explain all of it: no seed is shown to be better than another"
+        if one.low is None or one.high is None:
+            return "seeds differ less than luck on these images alone lets them: runs are not shown to differ"
+        return f"runs are not shown to differ: their own std may be {_range(one.low, one.high)} points"
     share = min(1.0, one.independent_std**2 / one.std**2)
-    return f"the runs differ genuinely; luck on these images is {100 * share:.0f} % of the variance"
+    luck = f"luck on these images is about {100 * share:.0f} % of the variance"
+    if one.low is None or one.high is None:
+        return f"the runs differ genuinely; {luck}"
+    return f"the runs differ genuinely, with a std of {_range(one.low, one.high)} points; {luck}"
+
+
+def _range(low: float, high: float) -> str:
+    """``0 to 0.25``, in points."""
+    return f"{spread_text(100 * low, 2)} to {spread_text(100 * high, 2)}"
 
 
 # ---- calibration and ensemble ---------------------------------------------------------------------------
@@ -148,11 +162,11 @@ def calibration(summaries: list[VariantSummary]) -> list[Block]:
         [
             summary.variant,
             str(found.ece.n),
-            _plus_minus(100 * found.ece.mean, found.ece.std and 100 * found.ece.std, 2),
+            plus_minus(100 * found.ece.mean, found.ece.std and 100 * found.ece.std, 2),
             "–"
             if summary.test_loss is None
-            else _plus_minus(summary.test_loss.mean, summary.test_loss.std, 4),
-            _plus_minus(found.brier.mean, found.brier.std, 4),
+            else plus_minus(summary.test_loss.mean, summary.test_loss.std, 4),
+            plus_minus(found.brier.mean, found.brier.std, 4),
         ]
         for summary, found in known
     ]
@@ -162,10 +176,6 @@ def calibration(summaries: list[VariantSummary]) -> list[Block]:
         "and Brier score (0 to 2): each is one number a run, mean ± std over the n seeds."
     )
     return [Block("text", lead), number_table(header, rows), explained(text)]
-
-
-def _plus_minus(mean: float, std: float | None, decimals: int) -> str:
-    return f"{mean:.{decimals}f}" + ("" if std is None else f" ± {std:.{decimals}f}")
 
 
 def together(results: Results, summaries: list[VariantSummary]) -> list[Block]:

@@ -8,6 +8,7 @@ from harness.config import Study
 from harness.report import ranking
 from harness.report.comparisons import compare_variants, sentence
 from harness.report.evidence import Evidence, gather
+from harness.report.numbers import decimals_of, plus_minus
 from harness.report.results import Results, Run
 from harness.report.statistics import Distribution, describe
 
@@ -86,9 +87,9 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         reached=sum(value >= target for value in accuracies),
         accuracies=tuple(accuracies),
         target=target,
-        test_accuracy=describe(accuracies),
+        test_accuracy=describe(accuracies, shares=True),
         test_loss=describe(_values(finished, "test_loss")),
-        train_accuracy=describe(_values(finished, "train_accuracy")),
+        train_accuracy=describe(_values(finished, "train_accuracy"), shares=True),
         seconds=describe(_values(finished, "seconds", "timings")),
         parameters=int(parameters[0]) if parameters else None,
         evidence=gather(results, variant),
@@ -140,17 +141,14 @@ def verdict(study: Study, summary: VariantSummary) -> str:
 def accuracy_text(accuracy: Distribution, target: float, decimals: int = 1) -> str:
     """``93.4 ± 0.2 %``, the ± being the std over seeds; ``93.4 %`` from one run.
 
-    More decimals where the std or the distance to the target needs them: a mean below the target is never
-    rounded up to it.
+    More decimals where the std or the distance to the target needs them: a std is written as 0 only where it
+    is 0, and a mean below the target is never rounded up to it.
     """
     mean, std = 100 * accuracy.mean, None if accuracy.std is None else 100 * accuracy.std
-    while decimals < 4 and (
-        (std and round(std, decimals) == 0)
-        or (round(mean, decimals) >= 100 * target) != (accuracy.mean >= target)
-    ):
+    decimals = decimals_of(std or 0.0, decimals)
+    while decimals < 4 and (round(mean, decimals) >= 100 * target) != (accuracy.mean >= target):
         decimals += 1
-    spread = "" if std is None else f" ± {std:.{decimals}f}"
-    return f"{mean:.{decimals}f}{spread} %"
+    return f"{plus_minus(mean, std, decimals)} %"
 
 
 def percent_text(fraction: float) -> str:

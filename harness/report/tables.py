@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from harness.report.evidence import Evidence
 from harness.report.ranking import rank_variants
 from harness.report.references import hold_references
 from harness.report.results import Results, Run
-from harness.report.statistics import Distribution, clopper_pearson, confusion
+from harness.report.statistics import Distribution, clopper_pearson, confusion, share
 from harness.report.summary import VariantSummary
 from harness.store import canonical
 
@@ -86,8 +87,17 @@ def _summary(summary: VariantSummary) -> list[Any]:
         summary.parameters,
         *_spread(summary.seconds, "mean", "std"),
         *_spread(summary.test_accuracy, "median", "iqm"),
-        *([None] * len(EVIDENCE) if summary.evidence is None else _evidence(summary.evidence)),
+        *(_no_evidence(summary.runs) if summary.evidence is None else _evidence(summary.evidence)),
     ]
+
+
+def _no_evidence(runs: int) -> list[Any]:
+    """Of a variant whose runs all failed it is known that none reached the target."""
+    if not runs:
+        return [None] * len(EVIDENCE)
+    none = share(0, runs)
+    known = {"reached_low": none.low, "reached_high": none.high, "ever_reached": 0}
+    return [known.get(column) for column in EVIDENCE]
 
 
 def _evidence(found: Evidence) -> list[Any]:
@@ -118,14 +128,16 @@ def _evidence(found: Evidence) -> list[Any]:
         None if found.missed is None else len(found.missed),
         *_spread(found.ece, "mean", "std"),
         *_spread(found.brier, "mean", "std"),
+        *((None, None) if spread is None else (spread.low, spread.high)),
     ]
 
 
 def _comparisons(results: Results) -> Iterator[list[Any]]:
     for row in compare_variants(results):
-        found = row.found
+        found, failures = row.found, row.failures
+        failed = [None] * 5 if failures is None else [*astuple(failures)]
         if found is None:
-            yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5]
+            yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5, *failed]
             continue
         estimate, permutation = found.primary, found.permutation
         yield [
@@ -133,7 +145,7 @@ def _comparisons(results: Results) -> Iterator[list[Any]]:
             row.baseline,
             found.test,
             found.n,
-            estimate.difference,
+            estimate.difference if found.test != "Fisher" else None,
             estimate.low,
             estimate.high,
             estimate.p,
@@ -144,21 +156,21 @@ def _comparisons(results: Results) -> Iterator[list[Any]]:
             found.welch_p,
             *((None, None) if permutation is None else (permutation.p, permutation.smallest_p)),
             found.seeds_needed,
+            *failed,
         ]
 
 
 def _ranking(results: Results) -> Iterator[list[Any]]:
-    for place in rank_variants(results):
+    for one in rank_variants(results):
+        place = one.place
         yield [
-            place.rank,
-            place.name,
-            place.n,
-            place.mean,
-            place.std,
-            place.behind,
-            place.p,
-            "yes" if place.possible else "no",
-            canonical(results.study.variants.get(place.name, {})),
+            one.rank,
+            one.name,
+            *([0, *[None] * 4] if place is None else [place.n, place.mean, place.std, place.behind, place.p]),
+            None if one.possible is None else "yes" if one.possible else "no",
+            canonical(results.study.variants.get(one.name, {})),
+            one.failed,
+            " ".join(one.worse_than),
         ]
 
 

@@ -39,7 +39,7 @@ def comparisons(results: Results) -> Picture | None:
     """Each comparison's difference with its interval; None without one."""
     compared = [one for one in compare_variants(results) if one.found is not None]
     drawn = compared[:MOST_COMPARISONS]
-    if not drawn:
+    if all(one.found is not None and one.found.test == "Fisher" for one in drawn):
         return None
     pairwise, baseline = results.study.comparisons == "all", drawn[0].baseline
     with house_style():
@@ -58,10 +58,13 @@ def comparisons(results: Results) -> Picture | None:
                 axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=COLOURS[5], mec="none")
             if estimate.low is not None and estimate.high is not None:
                 axes.plot([estimate.low, estimate.high], [place, place], color=colour, lw=2.2)
-            axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
+            if found.test != "Fisher":
+                axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
             seeds = f"n = {found.n}" if found.n == found.n_baseline else f"n = {found.n}, {found.n_baseline}"
-            test = "McNemar " if found.test == "McNemar" else ""
+            test = f"{found.test} " if found.test in ("McNemar", "Fisher") else ""
             text = f"{found.verdict}, {seeds}\n{test}{p_equals(found.p_holm)}"
+            if found.test == "Fisher" and one.failures is not None:
+                text = f"{one.failures.failed} of {one.failures.n} failed: {text}"
             axes.annotate(
                 text,
                 (1.01, place),
@@ -88,6 +91,10 @@ def comparisons(results: Results) -> Picture | None:
     )
     if len(compared) > 1:
         caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
+    if any(one.found is not None and one.found.test == "Fisher" for one in drawn):
+        caption += (
+            " Where one of the two has no finished run, the numbers of failed runs are compared (Fisher)."
+        )
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
     return Picture("comparisons", None, caption, png, figure)

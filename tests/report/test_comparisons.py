@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.errors import NOT_THE_RECIPE
 from harness.plan import resolve_variant
 from harness.report import findings
 from harness.report.comparisons import VariantComparison, compare_variants, p_equals, p_text, sentence
+from harness.report.headline import headline
 from harness.report.results import Results, read_results
 from harness.report.statistics import Comparison, Estimate
+from harness.report.summary import summarise
 from harness.report.uncertainty import comparisons as comparisons_figure
 from harness.study_file import resolve
 
@@ -63,7 +67,12 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Any) 
         "no_cutout is worse than base by 8.33 points (95 % interval -9.02 to -7.64; paired t, "
         "n = 3 shared seeds, p = 0.00074 after Holm)"
     )
-    assert same.startswith("slow against base: cannot tell with n = 3; equally good to 0.01 points (95 % ")
+    assert same == (
+        "slow against base: cannot tell with n = 3; less than 0.01 points away (paired t, n = 3 shared "
+        "seeds, p = 1.00 after Holm); the 95 % interval -1.20 to +1.20 excludes only that it is more than "
+        "1.20 points worse or 1.20 points better; a difference of this size would take more than 10,000 "
+        "seeds to tell"
+    )
 
 
 def test_one_comparison_needs_no_correction(lab: Lab) -> None:
@@ -100,6 +109,67 @@ def test_what_has_no_finished_run_is_not_compared(lab: Lab) -> None:
         "no_cutout against base: not compared, the other has no finished run",
         "slow against base: not compared, it has no finished run",
     ]
+
+
+def failing(lab: Lab, failed: int, failed_baseline: int, **error: Any) -> Any:
+    """Four runs of each, of which the first ones failed."""
+    made = lab(variants={"lost": {"optimizer.momentum": 0.99}}, seeds=[0, 1, 2, 3])
+    for variant, lost in (("lost", failed), ("base", failed_baseline)):
+        for seed in range(4):
+            if seed < lost:
+                made.fail(variant, seed, **error)
+            else:
+                made.finish(variant, seed, logits=logits(made, 330 + seed))
+    return made
+
+
+def test_a_variant_that_only_fails_is_worse_by_fishers_exact_test(lab: Lab) -> None:
+    made = failing(lab, 4, 0)
+    (one,) = compared(made)
+    assert one.found is not None and (one.found.test, one.found.verdict) == ("Fisher", "worse")
+    assert one.found.primary.p == pytest.approx(2 / math.comb(8, 4))
+    assert sentences(made) == [
+        "lost is worse than base: 4 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p = 0.029)"
+    ]
+    assert headline(read(made), summarise(read(made))).endswith("; lost is worse than base.")
+
+
+def test_a_baseline_that_only_fails_is_the_worse_one(lab: Lab) -> None:
+    assert sentences(failing(lab, 0, 4)) == [
+        "lost is better than base: 0 of 4 runs failed, and 4 of 4 of base (Fisher's exact test, p = 0.029)"
+    ]
+
+
+def test_failures_stand_beside_accuracies_where_both_have_finished_runs(lab: Lab) -> None:
+    (one,) = compared(made := failing(lab, 1, 0))
+    assert one.found is not None and one.found.test == "paired t"
+    assert sentences(made)[0].endswith(
+        "; beside that 1 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p = 1.00)"
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(NOT_THE_RECIPE))
+def test_faults_of_the_machine_are_no_failures_of_the_recipe(lab: Lab, kind: str) -> None:
+    assert sentences(failing(lab, 4, 0, kind=kind)) == [
+        "lost against base: not compared, it has no finished run"
+    ]
+
+
+def test_an_error_of_the_network_is_one_of_the_recipe(lab: Lab) -> None:
+    assert "4 of 4 runs failed" in sentences(failing(lab, 4, 0, kind="ValueError"))[0]
+
+
+def test_fishers_test_is_corrected_with_the_others(lab: Lab, place: Any) -> None:
+    made = lab(variants={**VARIANTS, "lost": {"optimizer.momentum": 0.99}})  # in the same folder
+    for seed in range(3):
+        made.fail("lost", seed)
+    *_, lost = compared(made)
+    assert lost.found is not None and lost.found.verdict == "cannot tell"
+    assert lost.found.p_holm == pytest.approx(2 * (lost.found.primary.p or 0))  # the second of three
+
+
+def test_a_figure_of_differences_has_a_row_for_what_only_fails(lab: Lab) -> None:
+    assert comparisons_figure(read(failing(lab, 4, 0))) is None  # no difference at all to draw
 
 
 def test_single_runs_are_two_networks_and_no_verdict(lab: Lab) -> None:

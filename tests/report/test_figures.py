@@ -77,6 +77,35 @@ def test_captions_name_the_weakest_class_and_the_most_frequent_error(lab: Lab) -
     assert f"3 taken for 8, {share:.1f} % of its images" in figures.confusion(results, "base").caption
 
 
+def axes_of(picture: Picture | None) -> Any:
+    assert picture is not None and picture.figure is not None
+    return picture.figure.axes[0]
+
+
+def test_a_variant_that_only_failed_has_its_place_in_the_figure(lab: Lab) -> None:
+    place = lab(variants={"lost": {"optimizer.momentum": 0.99}})
+    for seed in range(3):
+        place.finish("base", seed)
+        place.fail("lost", seed)
+    axes = axes_of(figures.accuracy(*read(place)))
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["base", "lost"]
+    assert axes.texts[1].get_text() == "3 of 3 failed"
+
+
+@pytest.mark.parametrize(("target", "far"), [(0.1, True), (0.99, False)])
+def test_a_far_target_does_not_squeeze_the_dots(lab: Lab, target: float, far: bool) -> None:
+    place = lab(target={"test_accuracy": target}, references={"all": {"test_accuracy": 1.0}})
+    labels = place.data.evaluation.labels
+    for seed in range(3):
+        predicted = np.where(np.arange(360) < 353 + seed, labels, (labels + 1) % 10)
+        place.finish("base", seed, logits=np.eye(10)[predicted] * 3)
+    picture = figures.accuracy(*read(place))
+    low, high = axes_of(picture).get_xlim()
+    assert high - low < 0.06 and high < 1.01  # nothing is above 100 %
+    assert bool(low > target) is far
+    assert picture is not None and ("A triangle at the border" in picture.caption) is far
+
+
 def test_nothing_is_drawn_of_a_study_without_a_finished_run(lab: Lab) -> None:
     place = lab()
     place.fail("base", 0)

@@ -55,7 +55,7 @@ def test_comparisons_say_that_failed_runs_are_not_in_them(place: Any) -> None:
     results, _ = read(place)
     blocks = findings.comparisons(results)
     assert rows(blocks)[0][:2] == ["no_cutout", "cannot tell with n = 1"]
-    assert "Failed runs are in none of these differences: no_cutout." in text(blocks)
+    assert "Failed runs are in no difference of accuracies: no_cutout." in text(blocks)
     assert "never two recipes" in text(blocks)
 
 
@@ -66,7 +66,7 @@ def test_the_baselines_failed_runs_are_named_too(lab: Lab) -> None:
     made.fail("base", 1)
     made.fail("no_cutout", 2)
     blocks = findings.comparisons(read(made)[0])
-    assert "Failed runs are in none of these differences: base, no_cutout." in text(blocks)
+    assert "Failed runs are in no difference of accuracies: base, no_cutout." in text(blocks)
 
 
 def test_a_study_of_one_variant_has_no_comparisons(lab: Lab) -> None:

@@ -74,7 +74,7 @@ def test_several_variants_are_named_with_what_sets_them_apart(lab: Lab) -> None:
         place.fail("lost", seed)
     assert said(place) == (
         "Target of 70 % reached by every run of base and twin, by no run of weak and lost (3 runs failed); "
-        "weak is worse than base, twin is not shown to differ from base."
+        "weak is worse than base, twin is not shown to differ from base, no run of lost finished."
     )
 
 

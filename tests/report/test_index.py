@@ -84,7 +84,7 @@ def test_several_variants_are_named_with_their_numbers(lab: Lab) -> None:
     write_report(place.study, place.folder, [0], list(place.study.recipes), None)
     (line,) = read_lines(place.folder.out)
     assert [text.partition(":")[0] for text in line.accuracies] == ["base", "other"]
-    assert line.accuracies[1] == "other: –"
+    assert line.accuracies[1] == "other: 1 of 1 failed"
 
 
 def test_what_is_no_study_is_passed_over(out: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.report import rates
+from harness.report import rates, write_report
 from harness.report.results import Results, Run, read_results
 from harness.schedule import Rates, lr_milestones, rates_at
 
@@ -59,6 +60,22 @@ def test_the_learning_rate_figure_names_its_ends(lab: Lab) -> None:
     assert "(seed 0), which should be the same" in picture.caption
     same = picture == rates.learning_rate(read(place)[1])
     assert same
+
+
+def test_a_peak_between_two_steps_is_not_said_to_be_stepped(lab: Lab) -> None:
+    place = lab()
+    path = place.finish(metrics={"parameters": 26_010, "lr_min": 0.01, "lr_max": 0.11})
+    stepped = [float(row["lr"]) for row in csv.DictReader((path / "learning_rates.csv").open())]
+    results, run = read(place)
+    assert rates.highest_rate(run) == (max(stepped), 1 + stepped.index(max(stepped)))
+    picture = rates.learning_rate(run)
+    assert picture is not None
+    assert picture.caption.endswith(
+        "Its highest is 0.1, at step 10: the peak of the plan falls between two steps."
+    )
+    write_report(place.study, place.folder, [0], ["base"], None)
+    page = (place.folder.path / "report.md").read_text("utf-8")
+    assert "| base | 0.01 | 0.11 | 0.1 | 10 of 36 | 0.01 |" in page
 
 
 def test_a_run_that_is_not_finished_has_no_learning_rate_figure(lab: Lab) -> None:

@@ -38,12 +38,13 @@ SEEDS = {
     "single": [7],
 }
 FAILED = {"paired": 1}
+LOST = 3  # runs of a variant that has no finished one
 RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resampling
 # What is no statistic of runs: attributions have their own independent recomputation.
 ELSEWHERE = {"attributions"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
-    "statistic", "class", "layer", "output_shape", "source", "possible", "changes",
+    "statistic", "class", "layer", "output_shape", "source", "possible", "changes", "worse_than",
 }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def place(shared_lab: Lab) -> Any:
     made = shared_lab(
         target={"test_accuracy": TARGET},
         seeds=[0],
-        variants={name: {"loss.label_smoothing": 0.1} for name in SEEDS if name != "base"},
+        variants={name: {"loss.label_smoothing": 0.1} for name in [*SEEDS, "lost"] if name != "base"},
         references={
             "paper": {"test_accuracy": 0.9, "source": "a paper"},
             "mean": {"test_accuracy": 0.56, "runs": 4, "source": "another"},
@@ -147,6 +148,8 @@ def place(shared_lab: Lab) -> Any:
             before = np.random.default_rng(seed).uniform(0.3, 0.65, 3).tolist()
             made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before)
     made.fail("paired", 5)
+    for seed in range(LOST):
+        made.fail("lost", seed)
     made.sweep()
     write_report(made.study, made.folder, [0], list(made.study.recipes), None)
     return made
@@ -174,8 +177,8 @@ def spread(values: list[float], **names: str) -> dict[str, float | None]:
         "mean": np.mean(values),
         "std": np.std(values, ddof=1) if n > 1 else None,
         "sem": sem,
-        "low": low,
-        "high": high,
+        "low": None if low is None else max(low, 0),
+        "high": None if high is None else min(high, 1),
         "min": min(values),
         "max": max(values),
         "median": np.median(values),
@@ -205,6 +208,17 @@ def two_sided(observed: int, totals: list[int]) -> float:
     above = sum(total >= observed for total in totals) / len(totals)
     below = sum(total <= observed for total in totals) / len(totals)
     return min(1.0, 2 * min(above, below))
+
+
+def fisher(failed: int, n: int, failed_baseline: int, n_baseline: int) -> float:
+    """Two-sided: all tables of these margins that are no likelier than the one that was found."""
+    whole, both = math.comb(n + n_baseline, n), failed + failed_baseline
+    chances = [
+        math.comb(both, count) * math.comb(n + n_baseline - both, n - count) / whole
+        for count in range(max(0, both - n_baseline), min(n, both) + 1)
+    ]
+    found = math.comb(both, failed) * math.comb(n + n_baseline - both, n - failed) / whole
+    return sum(chance for chance in chances if chance <= found * (1 + 1e-9))
 
 
 def power(effect: float, n: int, alpha: float, paired: bool) -> float:
@@ -302,6 +316,13 @@ def test_summary(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
     tables.check("summary", row, bootstrap_low=bootstrap[0], bootstrap_high=bootstrap[1])
 
 
+def test_a_variant_that_only_failed_has_reached_nothing(tables: Tables) -> None:
+    (row,) = tables.of("summary", "lost")
+    low, high = proportion_confint(0, LOST, method="beta")
+    tables.check("summary", row, runs=LOST, failed=LOST, reached=0, ever_reached=0, reached_low=low,
+                 reached_high=high, test_accuracy_mean=None, epochs_to_target_median=None)  # fmt: skip
+
+
 @pytest.mark.parametrize("variant", SEEDS)
 def test_times_to_the_target(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
     mine, (row,) = runs[variant], tables.of("summary", variant)
@@ -322,12 +343,18 @@ def test_where_the_spread_comes_from(tables: Tables, runs: dict[str, Runs], vari
     n, images, mean = len(mine.accuracy), mine.images, float(np.mean(mine.accuracy))
     tables.check("summary", row, noise_new_images=math.sqrt(mean * (1 - mean) / images))
     names = ("noise_seeds", "noise_seeds_plug_in", "variance_between_runs", "p_luck", "error_consistency",
-             "ensemble_accuracy", "missed_by_every_seed")  # fmt: skip
+             "ensemble_accuracy", "missed_by_every_seed", "between_runs_low",
+             "between_runs_high")  # fmt: skip
     if n == 1:
         tables.check("summary", row, **dict.fromkeys(set(names) - {"ensemble_accuracy"}))
     else:
         plug_in = sum(p * (1 - p) for p in mine.correct.mean(axis=0)) / images**2
         unbiased, measured = plug_in * n / (n - 1), np.var(mine.accuracy, ddof=1)
+        ends = [
+            ((n - 1) * measured / stats.chi2.ppf(level, n - 1) - unbiased) * images / (images - 1)
+            for level in (0.975, 0.025)
+        ]
+        low, high = (None, None) if ends[1] < 0 else (math.sqrt(max(end, 0)) for end in ends)
         kappas = [cohen_kappa_score(one, two) for one, two in itertools.combinations(mine.correct, 2)]
         tables.check(
             "summary",
@@ -336,6 +363,8 @@ def test_where_the_spread_comes_from(tables: Tables, runs: dict[str, Runs], vari
             noise_seeds_plug_in=math.sqrt(plug_in),
             variance_between_runs=images / (images - 1) * (measured - unbiased),
             p_luck=stats.chi2.sf((n - 1) * measured / unbiased, n - 1),
+            between_runs_low=low,
+            between_runs_high=high,
             error_consistency=np.mean(kappas),
             missed_by_every_seed=sum(not column.any() for column in mine.correct.T),
         )
@@ -370,9 +399,24 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
     found = {row["variant"]: row for row in tables.rows["comparisons"]}
     assert {name: row["test"] for name, row in found.items()} == {
         "paired": "paired t", "close": "paired t", "apart": "Welch t", "single": "McNemar",
+        "lost": "Fisher",
     }  # fmt: skip
     effects = {}
     for variant, row in found.items():
+        failed, finished = FAILED.get(variant, 0), len(SEEDS.get(variant, []))
+        if variant == "lost":
+            failed = LOST
+            p_values[variant] = p = fisher(LOST, LOST, 0, 52)
+            effects[variant] = -1.0
+            tables.check("comparisons", row, n=LOST, n_baseline=52, p=p, difference=None, effect_size=None,
+                         ci_low=None, ci_high=None, welch_p=None, permutation_p=None,
+                         smallest_p=None)  # fmt: skip
+        counts = (failed, failed + finished, 0, 52) if failed else (None,) * 4
+        names = ("failed", "failed_of", "failed_baseline", "failed_of_baseline")
+        tables.check("comparisons", row, **dict(zip(names, counts, strict=True)),
+                     failed_p=fisher(failed, failed + finished, 0, 52) if failed else None)  # fmt: skip
+        if variant == "lost":
+            continue
         mine = runs[variant]
         n = len(mine.accuracy)
         if variant == "single":
@@ -440,7 +484,18 @@ def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
     )
     pairs = stats.tukey_hsd(*(runs[variant].accuracy for variant in several), equal_var=False).pvalue
     best = np.mean(runs[order[0]].accuracy)
-    for rank, (variant, row) in enumerate(zip(order, tables.rows["ranking"], strict=True), start=1):
+    *finished, lost = tables.rows["ranking"]
+    assert (lost["variant"], lost["possible"], lost["worse_than"]) == ("lost", "no", "base")
+    tables.check("ranking", lost, rank=len(order) + 1, n=0, mean=None, std=None, behind=None, p=None,
+                 failed=LOST)  # fmt: skip
+    worse: dict[str, set[str]] = {}
+    for row in tables.rows["comparisons"]:
+        if row["verdict"] in ("better", "worse"):
+            pair = (row["variant"], row["baseline"])
+            one, other = pair if row["verdict"] == "worse" else pair[::-1]
+            worse.setdefault(one, set()).add(other)
+    assert "base" in worse
+    for rank, (variant, row) in enumerate(zip(order, finished, strict=True), start=1):
         accuracy = runs[variant].accuracy
         assert row["variant"] == variant
         p = std = None
@@ -456,8 +511,10 @@ def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
                 p = stats.studentized_range.sf(away, len(order), welch)
                 assert p >= pairs[several.index(order[0])][several.index(variant)]
         tables.check("ranking", row, rank=rank, n=len(accuracy), mean=np.mean(accuracy), std=std,
-                     behind=best - np.mean(accuracy), p=p)  # fmt: skip
-        assert row["possible"] == ("no" if p is not None and p <= 0.05 else "yes")
+                     behind=best - np.mean(accuracy), p=p, failed=FAILED.get(variant, 0))  # fmt: skip
+        assert set(row["worse_than"].split()) == worse.get(variant, set())
+        out = p is not None and p <= 0.05 or variant in worse
+        assert row["possible"] == ("no" if out else "yes")
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -476,28 +533,29 @@ PUBLISHED = {
 
 def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
     for row in tables.rows["references"]:
-        mine, (published, among) = runs[row["variant"]], PUBLISHED[row["reference"], row["statistic"]]
-        n = len(mine.accuracy)
+        published, among = PUBLISHED[row["reference"], row["statistic"]]
+        accuracies = [] if row["variant"] == "lost" else runs[row["variant"]].accuracy
+        n = len(accuracies)
         low = high = percentile = at_least = None
         if row["statistic"] == "share":
-            at_least, n = 0.55, n + FAILED.get(row["variant"], 0)
-            reached = sum(accuracy >= 0.55 for accuracy in mine.accuracy)
+            at_least, n = 0.55, n + {**FAILED, "lost": LOST}.get(row["variant"], 0)
+            reached = sum(accuracy >= 0.55 for accuracy in accuracies)
             measured = reached / n
             shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9)]
             low, high = min(shares), max(shares)
         else:
-            measured = (np.median if row["statistic"] == "median" else np.mean)(mine.accuracy)
+            measured = (np.median if row["statistic"] == "median" else np.mean)(accuracies)
             if n > 1:
-                percentile = stats.percentileofscore(mine.accuracy, published, kind="mean") / 100
+                percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
                 part = 1 / among if row["statistic"] == "mean" else math.pi / 2 / (among + math.pi / 2 - 1)
-                error = np.std(mine.accuracy, ddof=1) * math.sqrt(part + 1 / n)
-                low, high = stats.t.interval(0.95, n - 1, np.mean(mine.accuracy), error)
+                error = np.std(accuracies, ddof=1) * math.sqrt(part + 1 / n)
+                low, high = np.clip(stats.t.interval(0.95, n - 1, np.mean(accuracies), error), 0, 1)
         if low is not None:
             assert row["plausible"] == ("yes" if low <= published <= high else "no")
         tables.check("references", row, published=published, runs=among, n=n, at_least=at_least,
                      measured=measured, difference=published - measured, percentile=percentile,
                      prediction_low=low, prediction_high=high)  # fmt: skip
-    assert len(tables.rows["references"]) == 4 * len(SEEDS)
+    assert len(tables.rows["references"]) == 4 * len(SEEDS) + 1  # a variant that only failed has the share
 
 
 def _alike(ours: int, n: int, theirs: int, among: int) -> bool:

@@ -88,13 +88,17 @@ def test_of_one_run_no_part_of_the_spread_is_called_luck(place: Any) -> None:
 @pytest.mark.parametrize(
     ("p_luck", "expected"),
     [
-        (0.4, "luck on these images can explain all of it: no seed is shown to be better than another"),
-        (0.001, "the runs differ genuinely; luck on these images is 25 % of the variance"),
+        (0.4, "runs are not shown to differ: their own std may be 0.12 to 1.30 points"),
+        (
+            0.001,
+            "the runs differ genuinely, with a std of 0.12 to 1.30 points; "
+            "luck on these images is about 25 % of the variance",
+        ),
         (None, "every seed is right on the same images"),
     ],
 )
 def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None:
-    found = Spread(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025)
+    found = Spread(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025, 0.0012, 0.013)
     assert seeds.reading(found) == expected
 
 

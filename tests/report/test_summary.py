@@ -50,7 +50,7 @@ def test_a_failed_run_counts_as_one_that_did_not_reach_the_target(lab: Lab) -> N
         place.finish("base", seed, logits=logits(place, 342))
     place.fail("base", 2)
     found = conclusion(place)
-    assert found.verdicts == ["digits: 95.0 ± 0.0 % over 2 seeds; 90 % reached by 2 of 3, 1 of 3 failed"]
+    assert found.verdicts == ["digits: 95.0 ± 0 % over 2 seeds; 90 % reached by 2 of 3, 1 of 3 failed"]
     assert found.failures == ["digits/base/seed-2: diverged: loss not finite (iteration 12)"]
     assert not found.target_met
 
@@ -99,6 +99,9 @@ def test_runs_on_disk_that_were_not_asked_for_do_not_decide(lab: Lab) -> None:
     [
         ([0.934, 0.936], 0.9, "93.5 ± 0.1 %"),
         ([0.9342, 0.9346], 0.9, "93.44 ± 0.03 %"),
+        ([0.99999, 0.99999 + 4e-9], 0.9, "99.9990002 ± 0.0000003 %"),
+        ([0.95, 0.95, 0.95], 0.9, "95.0 ± 0 %"),
+        ([0.1 + 0.2, 0.3], 0.1, "30.0 ± 0 %"),  # equal but for their last bits
         ([0.8999], 0.9, "89.99 %"),
         ([0.9], 0.9, "90.0 %"),
         ([0.93176], 0.9318, "93.176 %"),

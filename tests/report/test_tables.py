@@ -39,7 +39,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
-GREW = {"summary", "comparisons", "per_class", "references"}
+GREW = {"summary", "comparisons", "per_class", "references", "ranking"}
 
 
 def build(lab: Any) -> dict[str, str]:

@@ -60,7 +60,7 @@ def attributions(found: Attributions) -> Picture:
         "the dashed line the check fails. Below: the class's probability as the pixels that a layer's map "
         "ranks highest are replaced by the mean colour (deletion), or shown alone (insertion); dashed: in "
         "the order of random maps of the layer's own resolution. A map that finds what the network uses "
-        "falls faster and rises faster than these."
+        "falls faster and rises faster than these; at a layer whose title names a check it does not."
     )
     return Picture("attributions", found.variant, caption, png, figure)
 
@@ -111,7 +111,8 @@ def _faithfulness(axes: Axes, found: Attributions, at: int, row: LayerNumbers) -
         ]
     ):
         axes.plot(share, means[kind], color=colour, ls=style, lw=1.8 if style == "-" else 1.1, label=name)
-    axes.set_title(short(row.layer, 24))
+    lost = " and ".join(check for check in row.failed if check != "randomisation")
+    axes.set_title(short(row.layer, 24) + (f"\n{lost} failed" if lost else ""))
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_locator(MultipleLocator(0.25))

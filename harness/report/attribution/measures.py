@@ -14,7 +14,7 @@ from harness.data.arrays import Data
 from harness.errors import HarnessError
 from harness.report.attribution.faithfulness import area
 from harness.report.attribution.runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
-from harness.report.attribution.sanity import MOST, Verdict, judge
+from harness.report.attribution.sanity import MOST, Verdict, judge, judge_gain, together
 from harness.report.images import RunImages
 from harness.report.results import Results, Run
 from harness.report.statistics import mean_known
@@ -39,6 +39,8 @@ class LayerNumbers:
         sanity_other: the same for different images.
         deletion, insertion: areas under the curves; ``_random``: those of random maps of the layer's size.
         without_evidence: share of the maps that are zero everywhere.
+        checks: ``randomisation``, ``deletion`` and ``insertion``, the last two against random maps, and what
+            came of each.
     """
 
     layer: str
@@ -47,12 +49,22 @@ class LayerNumbers:
     predicted: float | None
     sanity: float | None
     sanity_other: float | None
-    verdict: Verdict
     deletion: float
     deletion_random: float
     insertion: float
     insertion_random: float
     without_evidence: float
+    checks: dict[str, Verdict]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the checks say together: a layer passes where it passes all of them."""
+        return together(self.checks.values())
+
+    @property
+    def failed(self) -> list[str]:
+        """The checks that failed."""
+        return [name for name, verdict in self.checks.items() if verdict == "failed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +116,16 @@ class Attributions:
     @cached_property
     def numbers(self) -> list[LayerNumbers]:
         """By layer."""
-        deletion, insertion, deletion_random, insertion_random = area(self.curves).mean(axis=2).tolist()
+        areas = area(self.curves)
+        deletion, insertion, deletion_random, insertion_random = areas.mean(axis=2).tolist()
         rows = []
         for at, layer in enumerate(self.layers):
             sanity, verdict = judge(self.sanity[:, -1, at])
+            checks: dict[str, Verdict] = {
+                "randomisation": verdict,
+                "deletion": judge_gain(areas[2, at] - areas[0, at]),
+                "insertion": judge_gain(areas[1, at] - areas[3, at]),
+            }
             rows.append(
                 LayerNumbers(
                     layer=layer,
@@ -116,12 +134,12 @@ class Attributions:
                     predicted=_mean(self.predicted[at]),
                     sanity=sanity,
                     sanity_other=_mean(self.sanity_other[:, at]),
-                    verdict=verdict,
                     deletion=deletion[at],
                     deletion_random=deletion_random[at],
                     insertion=insertion[at],
                     insertion_random=insertion_random[at],
                     without_evidence=float(self.empty[at].mean()),
+                    checks=checks,
                 )
             )
         return rows
@@ -133,20 +151,30 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def sanity_warnings(measured: Sequence[Attributions]) -> list[str]:
-    """A line for every variant with layers whose maps do not depend on what the network learnt."""
+    """Name the checks that a variant's maps fail, and at which layers: a line for each variant."""
     lines = []
     for one in measured:
-        failed = [
-            f"{row.layer} ({row.sanity:.2f})"
-            for row in one.numbers
-            if row.verdict == "failed" and row.sanity is not None
-        ]
-        if failed:
+        said = []
+        if failed := [
+            f"{row.layer} ({row.sanity or 0.0:.2f})" for row in one.numbers if "randomisation" in row.failed
+        ]:
+            said.append(
+                f"the model-randomisation check at {', '.join(failed)} (rank correlation above {MOST:g} with "
+                "the maps of a network whose weights are drawn anew)"
+            )
+        for check, better in (("deletion", "lower"), ("insertion", "higher")):
+            if failed := [
+                f"{row.layer} ({getattr(row, check):.3f} against {getattr(row, f'{check}_random'):.3f})"
+                for row in one.numbers
+                if check in row.failed
+            ]:
+                said.append(
+                    f"the {check} check at {', '.join(failed)} (its area is not {better} than of random maps)"
+                )
+        if said:
             lines.append(
-                f"{one.variant}: Grad-CAM fails the model-randomisation check at {', '.join(failed)}: the "
-                "maps stay much the same when all weights are drawn anew, so they do not show what the "
-                f"network learnt (rank correlation above {MOST:g}; {one.draws} draws, {one.images} images, "
-                f"seed {one.seed})."
+                f"{one.variant}: Grad-CAM fails {'; '.join(said)}: there its maps are no explanation of what "
+                f"the network uses ({one.draws} draws, {one.images} images, seed {one.seed})."
             )
     return lines
 

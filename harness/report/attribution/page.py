@@ -49,6 +49,7 @@ def _numbers(measured: Sequence[Attributions]) -> Iterator[list[Any]]:
                 row.insertion,
                 row.insertion_random,
                 row.without_evidence,
+                *row.checks.values(),
             ]
 
 
@@ -71,7 +72,7 @@ def attribution_blocks(measured: Sequence[Attributions]) -> list[Block]:
         return []
     header = (
         "variant", "layer", "images", "seeds (pairs)", "agreement of seeds (other images)",
-        "predicted against true class (errors)", "after new weights (other images)", "sanity check",
+        "predicted against true class (errors)", "after new weights (other images)", "sanity checks",
         "deletion AUC (random maps)", "insertion AUC (random maps)",
     )  # fmt: skip
     rows = [_row(one, row) for one in measured for row in one.numbers]
@@ -86,16 +87,19 @@ def attribution_blocks(measured: Sequence[Attributions]) -> list[Block]:
         "class explained is the true one. Agreement is the mean over all pairs of the first "
         f"{MOST_SEEDS} finished seeds at most; everything else is of {which}. Predicted against true class "
         "is of its most confident errors.",
-        "Sanity check (Adebayo et al., 2018): all weights are drawn anew by the network's own "
-        "initialisation. A layer fails where the correlation with the trained maps stays above "
-        f"{MOST:g}: more than half of what its maps show is then owed to something else than learning. From "
-        f"fewer than {ENOUGH} comparisons nothing is judged. Deletion and insertion (Petsiuk et al., 2018): "
+        "A layer passes its sanity checks where it passes all three. Randomisation (Adebayo et al., 2018): "
+        "all weights are drawn anew by the network's own initialisation. A layer fails where the correlation "
+        f"with the trained maps stays above {MOST:g}: more than half of what its maps show is then owed to "
+        "something else than learning. Deletion and insertion (Petsiuk et al., 2018): "
         "the area under the true class's probability while the pixels ranked highest are replaced by the "
         "mean colour, or shown alone, a tenth at a time. Lower deletion and higher insertion are better, but "
         "only against random maps of the same resolution (in brackets): scattered pixels and patches do "
-        "not do the same harm, so the areas of layers of different resolution cannot be compared.",
+        "not do the same harm, so the areas of layers of different resolution cannot be compared. A layer "
+        "fails where its mean area is not better than that of random maps, and passes where the 95 % t "
+        "interval of the gain over the images lies above 0; between these, and from fewer than "
+        f"{ENOUGH} images, nothing is judged.",
     ]
-    titles = ("How to read the correlations", "How to read the sanity check, deletion and insertion")
+    titles = ("How to read the correlations", "How to read the sanity checks, deletion and insertion")
     left_out = len(rows) - MOST_ROWS
     more = (
         [Block("text", f"{left_out} more layers stand in tables/attributions.csv.")] if left_out > 0 else []
@@ -122,7 +126,7 @@ def _row(one: Attributions, row: LayerNumbers) -> list[str]:
         _pair(row.agreement, row.agreement_other),
         "–" if row.predicted is None else f"{row.predicted:.2f} ({one.errors})",
         _pair(row.sanity, row.sanity_other),
-        row.verdict,
+        f"failed: {', '.join(row.failed)}" if row.failed else row.verdict,
         _pair(row.deletion, row.deletion_random),
         _pair(row.insertion, row.insertion_random),
     ]

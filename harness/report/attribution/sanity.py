@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.report.attribution.maps import blocks, coarse_maps
-from harness.report.statistics import mean_known, rank_correlations
+from harness.report.statistics import mean_known, rank_correlations, t_interval
 
 DRAWS = 3  # cascades, each with weights of its own
 MOST = 0.5  # rank correlation with the maps of a network that learnt nothing
-ENOUGH = 10  # comparisons of maps without which nothing is judged
+ENOUGH = 10  # comparisons of maps, or images, without which nothing is judged
 
 Verdict = Literal["passed", "failed", "not judged"]
 
@@ -118,3 +118,27 @@ def judge(same: NDArray[np.float64]) -> tuple[float | None, Verdict]:
     if known < ENOUGH:
         return mean, "not judged"
     return mean, "failed" if mean > MOST else "passed"
+
+
+def judge_gain(gains: NDArray[np.float64]) -> Verdict:
+    """Whether maps find what the network uses better than random maps do.
+
+    Args:
+        gains: (N,), of each image by how much its map's area is better than that of a random map.
+
+    Returns:
+        ``failed`` where they are not better on average, ``passed`` where the 95 % t interval of the mean
+        gain lies above 0, else ``not judged``, and so from fewer than ``ENOUGH`` images.
+    """
+    if len(gains) < ENOUGH:
+        return "not judged"
+    if gains.mean() <= 0:
+        return "failed"
+    interval = t_interval(gains.tolist())
+    return "passed" if interval is not None and interval[0] > 0 else "not judged"
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """One verdict of several checks: failed where one failed, passed where all passed."""
+    found = set(verdicts)
+    return "failed" if "failed" in found else "not judged" if "not judged" in found else "passed"

@@ -1,8 +1,8 @@
 """Numbers in, numbers out: everything the report computes; knows no files, no tables and no plots.
 
-Over seeds: ``distribution``, ``target``, ``reference``; between recipes: ``comparison``, ``ranking``,
-``permutation``, ``images``; of the networks' outputs: ``classification``, ``ensemble``, ``variance``; of
-maps: ``ranks``.
+Over seeds: ``distribution``, ``target``, ``reference``; between recipes: ``comparison``, ``failures``,
+``ranking``, ``permutation``, ``images``; of the networks' outputs: ``classification``, ``ensemble``,
+``variance``; of maps: ``ranks``.
 docs/statistics.md says why each is used and how it did in simulations. scipy, which does the mathematics, is
 imported where needed.
 """
@@ -24,6 +24,7 @@ from harness.report.statistics.comparison import (
     Comparison,
     Estimate,
     compare,
+    compare_by_failures,
     compare_networks,
     holm,
     judge,
@@ -51,6 +52,7 @@ from harness.report.statistics.ensemble import (
     error_consistency,
     most_voted,
 )
+from harness.report.statistics.failures import Failures, compare_failures
 from harness.report.statistics.images import NetworkComparison, compare_images, mcnemar
 from harness.report.statistics.permutation import Permutation, relabelled, sign_flips
 from harness.report.statistics.ranking import Place, rank_recipes
@@ -79,6 +81,7 @@ __all__ = [
     "Comparison",
     "Distribution",
     "Estimate",
+    "Failures",
     "NetworkComparison",
     "Permutation",
     "Place",
@@ -94,6 +97,8 @@ __all__ = [
     "brier_score",
     "clopper_pearson",
     "compare",
+    "compare_by_failures",
+    "compare_failures",
     "compare_images",
     "compare_networks",
     "confusion",

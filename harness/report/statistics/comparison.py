@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.report.statistics.distribution import CONFIDENCE_LEVEL, judgeable_std, mean_of, std_of
+from harness.report.statistics.failures import Failures
 from harness.report.statistics.images import NetworkComparison
 from harness.report.statistics.permutation import Permutation, relabelled, sign_flips
 
@@ -26,7 +27,7 @@ class Estimate:
     """A difference of means and what a t test says of it; all but the difference None where it cannot.
 
     Attributes:
-        difference: mean of the first - mean of the second.
+        difference: mean of the first - mean of the second: of accuracies; of ``Fisher``, of finishing.
         low, high: its 95 % interval.
         p: two-sided, of the null hypothesis "no difference".
         effect_size: Cohen's d, the difference in standard deviations.
@@ -45,7 +46,7 @@ class Comparison:
 
     Attributes:
         test: the primary one: ``paired t``, ``Welch t``, ``McNemar`` (single runs: two networks, not two
-            recipes) or empty where nothing can be compared.
+            recipes), or ``Fisher`` where one of the two has no finished run: of the numbers of failed runs.
         n, n_baseline: the runs that it is about; equal, and the same seeds, where it is paired.
         primary: its result.
         welch_p: Welch's test over all runs of both, beside a paired primary test.
@@ -55,7 +56,7 @@ class Comparison:
             already, or where that cannot be said.
     """
 
-    test: Literal["paired t", "Welch t", "McNemar", ""]
+    test: Literal["paired t", "Welch t", "McNemar", "Fisher"]
     n: int
     n_baseline: int
     primary: Estimate
@@ -97,6 +98,13 @@ def compare_networks(networks: NetworkComparison) -> Comparison:
     """The comparison of a single run with another: it tells two networks apart, and never two recipes."""
     test = Estimate(networks.difference, networks.low, networks.high, networks.p, networks.effect_size)
     return Comparison("McNemar", 1, 1, test)
+
+
+def compare_by_failures(failures: Failures) -> Comparison:
+    """The comparison of two recipes of which one has no finished run: by how many runs failed."""
+    share, share_baseline = failures.failed / failures.n, failures.failed_baseline / failures.n_baseline
+    test = Estimate(share_baseline - share, p=failures.p)
+    return Comparison("Fisher", failures.n, failures.n_baseline, test)
 
 
 def judge(comparisons: Sequence[Comparison], alpha: float = ALPHA) -> list[Comparison]:

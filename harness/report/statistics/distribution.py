@@ -38,15 +38,28 @@ class Distribution:
     iqm: float
 
 
-def describe(values: Sequence[float]) -> Distribution | None:
-    """The distribution of the values, one a seed; None where there are none."""
+def describe(values: Sequence[float], *, shares: bool = False) -> Distribution | None:
+    """The distribution of the values, one a seed; None where there are none.
+
+    Args:
+        shares: whether they are fractions, such as accuracies: the interval is cut at 0 and 1, beyond which
+            their mean cannot lie, so it holds the mean as often as the uncut one.
+    """
     if not len(values):
         return None
     mean, std = mean_of(values), std_of(values)
-    low, high = t_interval(values) or (None, None)
+    interval = t_interval(values)
+    if interval is not None and shares:
+        interval = cut_shares(*interval)
+    low, high = interval or (None, None)
     sem = None if std is None else std / math.sqrt(len(values))
     median, iqm = median_of(values), interquartile_mean(values)
     return Distribution(len(values), mean, min(values), max(values), std, sem, low, high, median, iqm)
+
+
+def cut_shares(low: float, high: float) -> tuple[float, float]:
+    """An interval of what lies in [0, 1], without what lies outside."""
+    return max(low, 0.0), min(high, 1.0)
 
 
 def mean_of(values: Sequence[float]) -> float:
@@ -95,7 +108,7 @@ def t_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tupl
     """Two-sided confidence interval of the mean: mean ± t(n - 1, (1 + level) / 2) · std / sqrt(n).
 
     Student, "The probable error of a mean" (Biometrika, 1908). It takes the values as independent draws of a
-    normal distribution, so it speaks of the recipe over seeds on this one test set, and is not cut at 0 or 1.
+    normal distribution, so it speaks of the recipe over seeds on this one test set.
 
     Returns:
         ``(low, high)``, or None for fewer than two values, or where all are equal: an interval without any

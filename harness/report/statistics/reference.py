@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.report.statistics.distribution import CONFIDENCE_LEVEL, judgeable_std, mean_of, median_of
+from harness.report.statistics.distribution import (
+    CONFIDENCE_LEVEL,
+    cut_shares,
+    judgeable_std,
+    mean_of,
+    median_of,
+)
 
 Statistic = Literal["mean", "median"]
 
@@ -58,7 +64,8 @@ def accuracy_standing(
     if len(values) < 2:
         return Standing(1, published, measured)
     below = sum(value < published for value in values) + sum(value == published for value in values) / 2
-    low, high = prediction_interval(values, runs, statistic) or (None, None)
+    interval = prediction_interval(values, runs, statistic)
+    low, high = cut_shares(*interval) if interval is not None else (None, None)
     return Standing(len(values), published, measured, below / len(values), low, high)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.report.statistics.distribution import CONFIDENCE_LEVEL
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -31,6 +33,8 @@ class Spread:
         p_luck: probability that independent errors alone give a variance at least as large as the measured
             one: small where runs genuinely differ; None where every seed is right on the same images.
         sampling_std: std of one network's accuracy over new test sets of this size: sqrt(a(1 - a) / N).
+        low, high: 95 % interval of the std between runs, the root of what ``between_runs`` estimates; None
+            where the seeds differ less than any such std would let them in 97.5 % of cases.
     """
 
     n: int
@@ -41,6 +45,8 @@ class Spread:
     between_runs: float
     p_luck: float | None
     sampling_std: float
+    low: float | None
+    high: float | None
 
 
 def spread(correct: ArrayLike) -> Spread | None:
@@ -51,7 +57,9 @@ def spread(correct: ArrayLike) -> Spread | None:
     for the between-run variance, N / (N - 1) · (variance over seeds - sum p(1 - p) / N^2). Both variances
     have the divisor n - 1 here, without which few seeds would seem to show an excess. ``p_luck`` is the
     chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
-    parts, so it is close to normal whatever the images are.
+    parts, so it is close to normal whatever the images are. The interval is the chi-square interval of a
+    variance (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) less that of independent
+    errors, cut at 0; it takes runs for normal and the variance of independent errors for known.
 
     Args:
         correct: (n, N) of 0 and 1: whether seed i is right on image j.
@@ -59,7 +67,7 @@ def spread(correct: ArrayLike) -> Spread | None:
     Returns:
         None for fewer than two seeds or two images.
     """
-    from scipy.special import chdtrc
+    from scipy.special import chdtrc, chdtri
 
     matrix = np.asarray(correct, dtype=bool)
     n, images = matrix.shape
@@ -73,6 +81,12 @@ def spread(correct: ArrayLike) -> Spread | None:
     variance = squares / (n - 1) / images**2
     luck = per_image * n / (n - 1) / images**2
     accuracy = float(totals.sum()) / (n * images)
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    low, high = (
+        ((n - 1) * variance / float(chdtri(n - 1, above)) - luck) * images / (images - 1)
+        for above in (tail, 1 - tail)
+    )
+    known = luck > 0 and high >= 0
     return Spread(
         n=n,
         images=images,
@@ -82,6 +96,8 @@ def spread(correct: ArrayLike) -> Spread | None:
         between_runs=(variance - luck) * images / (images - 1),
         p_luck=float(chdtrc(n - 1, (n - 1) * variance / luck)) if luck else None,
         sampling_std=sampling_std(accuracy, images),
+        low=math.sqrt(max(low, 0.0)) if known else None,
+        high=math.sqrt(high) if known else None,
     )
 
 

@@ -18,6 +18,7 @@ from harness.models.weights import weights_bytes
 from harness.report import write_report
 from harness.report.attribution import runs as attribution_runs
 from harness.report.attribution.measures import Attributions, measure, sanity_warnings
+from harness.report.attribution.page import attribution_blocks
 from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.images import RunImages
 from harness.report.results import read_results
@@ -123,12 +124,36 @@ def test_passing_and_unjudged_layers_are_not_warned_about(lab: Lab) -> None:
     place = lab(seeds=[0], attribution=WISH)
     place.finish()
     (found,), _ = measured(place)
-    assert [layer.verdict for layer in found.numbers] == ["passed", "passed"]
+    assert [layer.verdict for layer in found.numbers] == ["not judged"] * 2  # four images are too few
+    assert [layer.checks["randomisation"] for layer in found.numbers] == ["passed"] * 2
     assert sanity_warnings([found]) == []
     alike = replace(found, sanity=np.where(np.arange(2)[:, None] == 1, 0.9, found.sanity))
     (line,) = sanity_warnings([alike])
-    assert line.startswith("base: Grad-CAM fails the model-randomisation check at res2 (0.90): ")
+    assert line.startswith("base: Grad-CAM fails the model-randomisation check at res2 (0.90) ")
     assert "layer1" not in line
+
+
+def test_a_layer_passes_only_where_it_passes_every_check(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution={**WISH, "images": 20})
+    place.finish()
+    (found,), _ = measured(place)
+    falling = np.linspace(0.9, 0.1, 11) ** np.linspace(2, 3, 20)[:, None]
+    good = np.stack([falling**1.2, falling[:, ::-1] ** 0.8, falling, falling[:, ::-1]])  # than random maps
+    curves = np.repeat(good[:, None], 2, axis=1)
+    fine = replace(found, curves=curves)
+    assert [layer.verdict for layer in fine.numbers] == ["passed"] * 2 and sanity_warnings([fine]) == []
+    for check, kind in (("deletion", 0), ("insertion", 1)):
+        lost = curves.copy()
+        lost[kind, 1], lost[kind + 2, 1] = curves[kind + 2, 1], curves[kind, 1]  # the random maps are better
+        first, second = (worse := replace(found, curves=lost)).numbers
+        assert (first.verdict, second.verdict, second.failed) == ("passed", "failed", [check])
+        (line,) = sanity_warnings([worse])
+        assert f"the {check} check at res2 (" in line and "layer1" not in line
+        page = attribution_blocks([worse])[0]
+        assert [row[7] for row in page.rows] == ["passed", f"failed: {check}"]
+    alike = curves.copy()
+    alike[:2] = alike[2:]
+    assert [layer.verdict for layer in replace(found, curves=alike).numbers] == ["failed"] * 2
 
 
 class FixedEdges(nn.Module):
@@ -199,7 +224,7 @@ def test_a_layer_that_does_not_depend_on_the_weights_is_warned_about_in_the_repo
     place = own_network(FixedEdgesOptions)
     summary = write_report(place.study, place.folder, [0], ["base"], place.load_data)
     (line,) = [line for line in summary.warnings if "Grad-CAM" in line]
-    assert line.startswith("base: Grad-CAM fails the model-randomisation check at edges (1.00)")
+    assert line.startswith("base: Grad-CAM fails the model-randomisation check at edges (1.00) ")
     assert "fails the model-randomisation check" in (place.folder.path / "report.html").read_text()
     assert [row["sanity_check"] for row in place.table("attributions")] == ["failed"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.models import build_model
 from harness.report.attribution.maps import coarse_maps
-from harness.report.attribution.sanity import DRAWS, ENOUGH, MOST, judge, own_and_other, randomise
+from harness.report.attribution.sanity import DRAWS, ENOUGH, MOST, judge, judge_gain, own_and_other, randomise
 from harness.report.statistics import mean_known
 from harness.seeding import global_seed
 
@@ -186,3 +186,18 @@ def test_a_layer_fails_above_the_limit_from_enough_maps(
 ) -> None:
     found = judge(same)
     assert found == (None if mean is None else pytest.approx(mean), verdict)
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        (np.linspace(0.01, 0.2, 25), "passed"),
+        (np.linspace(-0.2, 0.21, 25), "not judged"),  # better on average, which chance can explain
+        (np.linspace(-0.2, 0.19, 25), "failed"),
+        (np.linspace(-0.2, -0.1, 25), "failed"),
+        (np.full(25, 0.1), "not judged"),  # no spread to judge it by
+        (np.linspace(-0.2, -0.1, ENOUGH - 1), "not judged"),
+    ],
+)
+def test_maps_pass_where_they_are_surely_better_than_random_ones(gains: np.ndarray, verdict: str) -> None:
+    assert judge_gain(gains) == verdict

@@ -25,6 +25,19 @@ def test_the_interval_is_students() -> None:
     assert statistics.t_interval(VALUES) == pytest.approx((low, high), rel=1e-12)
 
 
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_the_interval_of_accuracies_stays_inside_and_keeps_what_it_holds(values: list[float]) -> None:
+    found, whole = statistics.describe(values, shares=True), statistics.t_interval(values)
+    assert found is not None
+    if whole is None:
+        assert found.ci_low is None and found.ci_high is None
+    else:
+        assert (found.ci_low, found.ci_high) == (max(whole[0], 0), min(whole[1], 1))
+        standing = statistics.accuracy_standing(0.5, values)
+        assert standing.low is not None and standing.high is not None
+        assert 0 <= standing.low <= found.mean <= standing.high <= 1
+
+
 def test_a_distribution_has_every_number() -> None:
     found = statistics.describe(VALUES)
     assert found is not None

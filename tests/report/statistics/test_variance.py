@@ -91,3 +91,26 @@ def test_the_estimate_is_unbiased_over_all_that_can_happen() -> None:
         assert found is not None
         expected += probability * found.between_runs
     assert expected == pytest.approx(0.04, rel=1e-12)
+
+
+@pytest.mark.parametrize("between", [0.0, 0.006])
+def test_the_interval_holds_the_std_between_runs_as_often_as_it_says(between: float) -> None:
+    """400 studies of 5 runs on 1,000 images: std of independent errors 0.9 points."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        shares = 0.9 + between * rng.standard_normal((5, 1))
+        found = statistics.spread(rng.random((5, 1000)) < shares)
+        assert found is not None
+        if found.low is None or found.high is None:
+            continue  # an empty interval holds nothing
+        held += found.low <= between <= found.high
+    assert 0.925 <= held / 400 <= 0.985  # 0.95, and in each direction more than two Monte Carlo errors
+
+
+def test_seeds_that_hardly_differ_leave_no_interval() -> None:
+    right = np.ones((3, 90), dtype=bool)
+    for seed in range(3):
+        right[seed, 30 * seed : 30 * seed + 9] = False  # equal accuracies, errors on other images
+    found = statistics.spread(right)
+    assert found is not None and found.std == 0
+    assert (found.low, found.high) == (None, None)

@@ -1,0 +1,111 @@
+"""The commands that make the runs of a report again: every option that decides a number is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from harness.config import Recipe, Study
+from harness.report.blocks import Block
+from harness.report.results import Results, Run
+
+PROGRAM = "python -m harness.study study.toml"
+EMBEDDED = "digits"  # the source that needs no folder
+
+
+def commands(results: Results) -> list[str]:
+    """What makes every run of the report again, beside the study's file: one command where one can say it.
+
+    Variants of other seeds, devices, precision or number of threads have a command of their own.
+    """
+    study = results.study
+    groups: dict[tuple[tuple[int, ...], str, str], list[str]] = {}
+    for variant in results.variants:
+        if variant in study.recipes:
+            runs = results.of(variant)
+            key = tuple(run.seed for run in runs), *_conditions(study.recipes[variant], runs)
+            groups.setdefault(key, []).append(variant)
+    made = []
+    for (seeds, threads, conditions), variants in groups.items():
+        chosen = "" if set(variants) == set(study.recipes) else f" --variants {','.join(variants)}"
+        if set(seeds) != set(study.seeds):
+            chosen += f" --seeds {seeds_text(seeds)}"
+        made.append(f"{threads}{PROGRAM} --out again{chosen}{conditions}{_needs(study, variants)}")
+    return made
+
+
+def blocks(results: Results) -> list[Block]:
+    """The section of the page."""
+    study = results.study
+    names = [name for name in results.variants if name in study.recipes]
+    code = [
+        "# the same runs, in another folder: the same numbers on the same machine",
+        *commands(results),
+        f"# tables, figures and this report again, from the finished runs in DIR/{study.name}",
+        f"{PROGRAM} --out DIR --report-only{_needs(study, names)}",
+    ]
+    lead = (
+        "study.toml lies beside this report: the study as resolved, every override included, with the seeds "
+        "that the report is about."
+    )
+    if any(recipe.data.source != EMBEDDED for recipe in study.recipes.values()):
+        lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
+    if any(package(recipe) for recipe in study.recipes.values()):
+        lead += " --allow names a package that Python has to find where the command runs."
+    if any(name.startswith("trial-") for name in names):
+        lead += (
+            " The variants trial-... were made by a search, which the file that it began with repeats; these "
+            "commands run what it tried."
+        )
+    return [
+        Block("text", lead),
+        Block("code", "\n".join(code)),
+        Block("code", study.to_toml(), title="The study file as resolved"),
+    ]
+
+
+def package(recipe: Recipe) -> str:
+    """The package that a network is imported from by its path, ``package.module:name``; else empty."""
+    return recipe.model.name.partition(":")[0].partition(".")[0] if ":" in recipe.model.name else ""
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """What ``--seeds`` takes: ``0-2,7``."""
+    ordered = sorted(seeds)
+    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
+    return ",".join(
+        str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True)
+    )
+
+
+def _needs(study: Study, variants: Sequence[str]) -> str:
+    """Where data and networks are."""
+    recipes = [study.recipes[variant] for variant in variants]
+    allowed = dict.fromkeys(name for recipe in recipes if (name := package(recipe)))
+    data = " --data DATA" if any(recipe.data.source != EMBEDDED for recipe in recipes) else ""
+    return data + "".join(f" --allow {name}" for name in allowed)
+
+
+def _conditions(recipe: Recipe, runs: Sequence[Run]) -> tuple[str, str]:
+    """How the first run was computed, a finished one if there is one, where the study leaves that open.
+
+    Returns:
+        Threads, for the environment; and options.
+    """
+    record: dict[str, Any] = min(runs, key=lambda run: run.status != "finished").record
+    identity, made = record.get("identity") or {}, record.get("provenance") or {}
+    device, options = identity.get("device"), ""
+    if device is not None:
+        options += f" --device {device}"
+    if identity.get("devices"):
+        options += f" --devices {identity['devices']}"
+    # with a precision that is named, the memory format is the usual one and not timed
+    if recipe.precision == "auto" and "precision" in identity and "memory_format" not in identity:
+        options += f" --precision {identity['precision']}"
+    if recipe.compile == "auto" and device == "cuda":
+        compiled = bool((identity.get("recipe") or {}).get("compile"))
+        options += f" --set compile={str(compiled).lower()}"
+    threads = made.get("threads")
+    return f"OMP_NUM_THREADS={threads} " if device == "cpu" and isinstance(threads, int) else "", options

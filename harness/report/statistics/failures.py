@@ -1,0 +1,34 @@
+"""Does one recipe fail more often than another? A failed run has no accuracy that a t test could take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many runs of a variant and of a baseline failed, of how many that finished or failed.
+
+    Attributes:
+        p: two-sided, of the null hypothesis that both fail equally often.
+    """
+
+    failed: int
+    n: int
+    failed_baseline: int
+    n_baseline: int
+    p: float
+
+
+def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> Failures | None:
+    """Compare two shares of failed runs by Fisher's exact test (JRSS, 1935), which holds for any n.
+
+    Returns:
+        None where one of the two has no run, or none failed.
+    """
+    from scipy.stats import fisher_exact
+
+    if not n or not n_baseline or not failed + failed_baseline:
+        return None
+    table = [[failed, n - failed], [failed_baseline, n_baseline - failed_baseline]]
+    return Failures(failed, n, failed_baseline, n_baseline, float(fisher_exact(table).pvalue))

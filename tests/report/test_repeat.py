@@ -1,0 +1,60 @@
+"""The commands on the page: which runs they name, and every option that decides a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report.repeat import commands, seeds_text
+from harness.report.results import read_results
+from harness.study import parse_seeds
+
+Lab = Callable[..., Any]
+START = "python -m harness.study study.toml --out again"
+
+
+def repeated(lab: Any, seeds: list[int] | None = None) -> list[str]:
+    seeds = lab.study.seeds if seeds is None else seeds
+    return commands(read_results(lab.study, lab.folder, seeds, list(lab.study.recipes)))
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, unique=True))
+def test_seeds_are_written_as_the_option_takes_them(seeds: list[int]) -> None:
+    assert parse_seeds(seeds_text(seeds)) == sorted(seeds)
+
+
+def test_a_study_of_one_setting_is_one_command(lab: Lab) -> None:
+    place = lab(variants={"slow": {"optimizer.momentum": 0.1}})
+    identity = {"device": "cpu", "precision": "bfloat16"}
+    for variant in ("base", "slow"):
+        place.finish(variant, 0, identity=identity)
+    assert repeated(place) == [f"OMP_NUM_THREADS=1 {START} --device cpu --precision bfloat16"]
+
+
+def test_variants_of_other_seeds_have_a_command_of_their_own(lab: Lab) -> None:
+    place = lab(variants={"slow": {"optimizer.momentum": 0.1}}, precision="float32", seeds=[0, 1, 2])
+    for seed in range(3):
+        place.finish("base", seed, identity={"device": "cpu"})
+    place.finish("slow", 1, identity={"device": "cpu"})
+    assert repeated(place, []) == [
+        f"OMP_NUM_THREADS=1 {START} --variants base --device cpu",
+        f"OMP_NUM_THREADS=1 {START} --variants slow --seeds 1 --device cpu",
+    ]
+
+
+def test_what_a_gpu_needs_is_named(lab: Lab) -> None:
+    place = lab(data={"source": "cifar10", "batch_size": 160}, seeds=[0])
+    identity = {"device": "cuda", "devices": 2, "precision": "bfloat16", "recipe": {"compile": True}}
+    place.finish(identity=identity, provenance={"device": "cuda"})
+    assert repeated(place) == [
+        f"{START} --device cuda --devices 2 --precision bfloat16 --set compile=true --data DATA"
+    ]
+
+
+def test_a_memory_format_that_was_timed_is_not_lost_by_naming_the_precision(lab: Lab) -> None:
+    place = lab(seeds=[0])
+    place.finish(identity={"device": "cpu", "precision": "float32", "memory_format": "contiguous_format"})
+    assert repeated(place) == [f"OMP_NUM_THREADS=1 {START} --device cpu"]
