@@ -386,8 +386,10 @@ def _where(study: Study, name: str) -> str:
 def _check_layers(
     layers: Sequence[str], model: nn.Module, image_shape: tuple[int, int, int], where: str
 ) -> None:
-    from harness.report.attribution.maps import outputs_on_zeros
+    from harness.models.outputs import outputs_on_zeros
 
+    if not layers:
+        return
     known = dict(model.named_modules())
     stages = ", ".join(name for name, _ in model.named_children())
     for layer in layers:
@@ -395,9 +397,7 @@ def _check_layers(
             raise StudyError(
                 f"{where}: attribution.layers: the model has no layer {layer!r} (its stages: {stages})"
             )
-    outputs = (
-        outputs_on_zeros(model, {layer: known[layer] for layer in layers}, image_shape) if layers else {}
-    )
+    outputs = outputs_on_zeros(model, {layer: known[layer] for layer in layers}, image_shape)
     for layer in layers:
         if getattr(outputs.get(layer), "ndim", 0) != 4:
             raise StudyError(

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.models import build_model
-from harness.models.outputs import logits_of
+from harness.models.outputs import evaluating, logits_of
 from harness.seeding import global_seed
 
 Measured = TypeVar("Measured")
@@ -86,14 +86,10 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
         hookable = not isinstance(module, torch.jit.ScriptModule)
         if not list(module.children()) and hookable and not inert:
             hooks.append(module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out)))
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
-            device = next(model.parameters()).device
-            model(torch.zeros(1, *image_shape, device=device))
+        with evaluating(model), torch.no_grad():
+            model(torch.zeros(1, *image_shape, device=next(model.parameters()).device))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return rows
