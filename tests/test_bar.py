@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 
-from harness.bar import Bar, no_bar_left, room
+from harness.bar import Bar, no_bar_left, usable_columns
 from harness.training.progress import attach_bar, say
 
 pty = pytest.importorskip("pty", reason="needs pseudo terminals")
@@ -136,7 +136,7 @@ def test_work_that_is_ended_early_leaves_no_bar(error: type[BaseException]) -> N
 
 def test_without_a_terminal_there_is_room_for_the_usual_width() -> None:
     with open(os.devnull, "w") as stream:
-        assert room(stream) == 79
-    assert room(stream) == 79, "closed"
+        assert usable_columns(stream) == 79
+    assert usable_columns(stream) == 79, "closed"
     with screen(0) as seen:
-        assert room(seen.stream) == 79, "a terminal that does not know its size"
+        assert usable_columns(seen.stream) == 79, "a terminal that does not know its size"

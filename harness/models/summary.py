@@ -40,7 +40,7 @@ def measure_network(
     image_shape: Sequence[int] | None,
     measure: Callable[[nn.Module], Measured],
 ) -> Measured:
-    """Measure a network of this kind, without weights where it can be done: they may not fit into memory.
+    """Measure a network, without its weights where that works: they may not fit into memory.
 
     Args:
         measure: is given a network to throw away, on torch's ``meta`` device or on the CPU.
@@ -98,7 +98,7 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 def flops_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Count forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter.
 
-    The network takes a training step's passes: its statistics and gradients are other ones afterwards.
+    It goes through a training step's passes, which change its batch statistics and gradients.
     """
     batch = 2  # batch norm in training mode wants more than one value a channel, even on a 1x1 map
     images = torch.zeros(batch, *image_shape, device=next(model.parameters()).device)
