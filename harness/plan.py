@@ -36,7 +36,7 @@ class Variant:
         compute: precision, memory format, compiled or not.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
-        resumes: whether a checkpoint holds all that its network keeps.
+        resumes: whether its runs can resume from a checkpoint: it holds all that the network keeps.
     """
 
     study: str
@@ -61,7 +61,7 @@ class Variant:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return self.outline.steps_per_epoch
 
     @property
@@ -77,7 +77,7 @@ class Variant:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Return what makes the network anew; it is kept with its weights."""
+        """Return what the network is built from; it is stored with the weights."""
         return {
             "model": {"name": self.recipe.model.name, **self.recipe.model.options},
             "classes": list(self.classes),
@@ -180,7 +180,7 @@ def _measured(
     where: str,
     measure: Callable[[nn.Module], Measured],
 ) -> Measured:
-    """What a measure finds in a recipe's network.
+    """Measure a recipe's network: see :func:`harness.models.summary.measure_network`.
 
     Raises:
         StudyError: whatever a user's network raises, in one line.
