@@ -52,7 +52,7 @@ def blocks(results: Results) -> list[Block]:
     if any(recipe.data.source != EMBEDDED for recipe in study.recipes.values()):
         lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
     if any(package(recipe) for recipe in study.recipes.values()):
-        lead += " --allow names a package that Python has to find where the command runs."
+        lead += " --allow names a package: install it, or copy it beside study.toml."
     if any(name.startswith("trial-") for name in names):
         lead += (
             " The variants trial-... were made by a search, which the file that it began with repeats; these "
