@@ -26,7 +26,6 @@ class Screen:
 
     def __init__(self, columns: int, encoding: str = "utf-8") -> None:
         self.ours, theirs = pty.openpty()
-        os.set_blocking(self.ours, False)
         self.stream = os.fdopen(theirs, "w", encoding=encoding)
         self.lines, self.at, self.encoding = [""], 0, encoding
         self.resize(columns)
@@ -43,10 +42,11 @@ class Screen:
         self.at = min(self.at, columns)
 
     def read(self) -> None:
-        try:
-            text = os.read(self.ours, 1 << 20).decode(self.encoding)
-        except BlockingIOError:
-            return
+        print(end="\0", file=self.stream, flush=True)  # a mark to wait for: the kernel hands text over later
+        content = b""
+        while not content.endswith(b"\0"):
+            content += os.read(self.ours, 1 << 20)
+        text = content[:-1].decode(self.encoding)
         assert "\x1b" not in text, "nothing that a plain terminal does not know"
         for char in text:
             if char == "\r":
