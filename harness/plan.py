@@ -84,6 +84,16 @@ class Variant:
             "image_shape": list(self.outline.image_shape),
         }
 
+    def new_network(self) -> nn.Module:
+        """Build the network on its device, with weights freshly drawn from the global generators."""
+        import torch
+
+        from harness.models import build_model
+
+        config, layout = self.recipe.model, getattr(torch, self.compute.memory_format)
+        model = build_model(config.name, config.options, len(self.classes), self.outline.image_shape)
+        return model.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -18,7 +18,7 @@ from harness.data.arrays import Data, split_of
 from harness.data.batches import Batches
 from harness.device import autocast, prepare
 from harness.errors import RunError, StudyError
-from harness.models import MODELS, build_model
+from harness.models import MODELS
 from harness.models.outputs import logits_of
 from harness.models.outside import OutsideState, fingerprints
 from harness.models.weights import network_of, weights_bytes
@@ -231,17 +231,13 @@ class _Trainee:
     """A network with its optimizer and engines, as a run has them."""
 
     def __init__(self, variant: Variant) -> None:
-        recipe, device, layout = variant.recipe, variant.device, variant.compute.memory_format
+        recipe, device = variant.recipe, variant.device
         with global_seed(0, "rehearsal"):
-            model = build_model(
-                recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
-            )
-        memory_format = getattr(torch, layout)
-        self.model: nn.Module = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+            self.model = variant.new_network()
         self.optimizer = create_optimizer(recipe.optimizer, self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = RATE
-        options = {"device": device, "memory_format": memory_format}
+        options = {"device": device, "memory_format": getattr(torch, variant.compute.memory_format)}
         loss, self.scaler = create_loss(recipe.loss, self.model), create_scaler(device, variant.precision)
         self.trainer = create_trainer(
             self.model, self.optimizer, loss, precision=variant.precision, scaler=self.scaler, **options
