@@ -129,14 +129,14 @@ def sentence(ranked: list[Ranked]) -> str:
             f"and {why}"
         )
     else:
-        names = ", ".join(possible[:MOST_NAMED]) or "none"
-        more = f" and {len(possible) - MOST_NAMED} more" if len(possible) > MOST_NAMED else ""
-        text = f"{len(possible)} of {everyone} variants may be the best: {names}{more} ({rule})"
+        text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
     gone = [f"{one.name} ({failed_text(one)})" for one in ranked if one.place is None]
-    if not gone:
-        return text
-    more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
-    return f"{text}; no finished run: {', '.join(gone[:MOST_NAMED])}{more}"
+    return f"{text}; no finished run: {_listed(gone)}" if gone else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED]) or 'none'}{more}"
 
 
 def failed_text(one: Ranked) -> str:
