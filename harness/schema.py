@@ -134,7 +134,7 @@ _WANTED["int_from_float"] = _WANTED["int_type"]
 
 
 def _wanted(error: ErrorDetails) -> str:
-    """What was expected, in our words; in pydantic's for what none of our schemas has."""
+    """Say what was expected; in pydantic's words for an error that none of our schemas has."""
     own = _WANTED.get(error["type"])
     if own is not None:
         context = error.get("ctx", {})

@@ -49,7 +49,7 @@ def weights_bytes(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors that share no memory: tied weights are stored under each of their names."""
+    """Make tensors contiguous, and share no memory: tied weights are stored under each of their names."""
     seen: set[int] = set()
     found = {}
     for key, tensor in tensors.items():
@@ -92,7 +92,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def network_of(content: bytes, path: str) -> tuple[nn.Module, dict[str, Any]]:
-    """As :func:`load_weights`, from the file's bytes.
+    """Do what :func:`load_weights` does, from the file's bytes.
 
     Args:
         path: for messages.
