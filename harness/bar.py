@@ -13,22 +13,22 @@ _USUAL_COLUMNS = 80
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
-    """tqdm's, which asks for the width only once and clears as many characters as it wrote last."""
+    """tqdm's bar; tqdm asks for the width only once, and clears as many characters as it wrote last."""
 
     @property
     def format_dict(self) -> MutableMapping[str, Any]:
-        """What the bar's text is made of; tqdm asks for it at each refresh."""
-        self.ncols = room(self.fp)
+        """Return what the bar's text is made of, its width taken anew; tqdm asks for it at each refresh."""
+        self.ncols = usable_columns(self.fp)
         return super().format_dict
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
-        """Return what replaces the bar's line by another."""
+        """Return a function that replaces the bar's line by another."""
         shown = 0
 
         def show(line: str) -> None:
             nonlocal shown
-            most = room(file)
+            most = usable_columns(file)
             line = line[:most]
             # a terminal that became narrower has cut the old line in its last column
             file.write("\r" + line.ljust(min(shown, most + 1)))
@@ -48,8 +48,8 @@ def no_bar_left() -> Iterator[None]:
             bar.close()
 
 
-def room(stream: IO[str]) -> int:
-    """Columns of a terminal that a line may take; the last one stays free, since some wrap after it."""
+def usable_columns(stream: IO[str]) -> int:
+    """Count the columns that a line may take; the last one stays free, since some terminals wrap after it."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):  # no terminal, or closed

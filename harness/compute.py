@@ -153,7 +153,7 @@ def can_compile(device: str) -> bool:
 
 
 def _usable_format(recipe: Recipe, outline: Outline, classes: int) -> str:
-    """Return the first memory format in which a user's network takes a step: ``view`` may not bear both."""
+    """Return the first memory format in which a user's network takes a step; ``view`` fails in some."""
     for layout in FORMATS:
         with suppress(Exception):
             TimedStep(recipe, outline, classes)("float32", layout)

@@ -136,11 +136,11 @@ class DataConfig(Strict):
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
-    """How many bits a channel images stored in 16 use, such as 12; asked for where it is not all of them."""
+    """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
     """Images a step; an epoch's last batch may be smaller."""
     drop_last: bool = False
-    """Leave an epoch's smaller last batch out; its images are others in each epoch."""
+    """Leave out an epoch's last batch where it is smaller; in each epoch that is other images."""
     holdout: Count | None = None
     """Train images set aside and evaluated on instead of the test split, which then stays closed."""
     train_limit: Count | None = None

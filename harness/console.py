@@ -91,7 +91,7 @@ def torchrun_place() -> tuple[int, int] | None:
 
 
 def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace the first character that an encoding lacks; bytes of a file's name that are no text stay."""
+    """Replace the first character that an encoding lacks; bytes of a file name that are no text stay."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     char, end = error.object[error.start], error.start + 1
@@ -131,10 +131,10 @@ def open_streams() -> None:
             stream.reconfigure(errors=_PLAIN)
 
 
-def bear_warnings() -> None:
-    """Show a warning where ``-W error`` would stop, here and in processes that are started from here.
+def show_warnings() -> None:
+    """Show warnings under ``-W error`` too, where they would stop the command and the processes it starts.
 
-    Libraries warn of what is no fault of the study.
+    Libraries warn of things that are no fault of the study.
     """
     if any(option.startswith("e") for option in sys.warnoptions):
         warnings.simplefilter("default")
@@ -144,7 +144,7 @@ def bear_warnings() -> None:
 
 
 def tell(line: str) -> None:
-    """One line to stdout, at once; click's own would write UTF-8 where stdout is ASCII."""
+    """Write a line to stdout at once; click's own echo would write UTF-8 where stdout is ASCII."""
     print(line, flush=True)
 
 
@@ -154,7 +154,7 @@ def complain(line: str) -> None:
     if mark in _COLOURS and not os.environ.get("NO_COLOR"):  # no-color.org; click drops colours in a pipe
         line = f"{click.style(mark + colon, fg=_COLOURS[mark], bold=True)}{rest}"
     try:
-        click.echo(line, file=sys.stderr)  # a file named, click leaves its encoding alone
+        click.echo(line, file=sys.stderr)  # a named file keeps its encoding
     except OSError:
         give_up(sys.stderr)
 
@@ -174,7 +174,7 @@ def run_command(command: click.Command, name: str, interrupted: str = "interrupt
     request; 130 after an interrupt.
     """
     open_streams()
-    bear_warnings()
+    show_warnings()
     heed_interrupts()
     try:
         script = Path(sys.argv[0]).name  # as installed, whose name shell completion goes by

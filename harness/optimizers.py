@@ -53,7 +53,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
 
 
 def _check_options(optimizer: type[Optimizer], options: dict[str, Any], where: str) -> None:
-    """Hold the options against the optimizer's own defaults.
+    """Check the options' names, and their kinds against the optimizer's defaults.
 
     Raises:
         StudyError: no such argument, a value of another kind than the default, or of no use in training.

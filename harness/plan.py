@@ -36,7 +36,7 @@ class Variant:
         compute: precision, memory format, compiled or not.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
-        resumes: whether a checkpoint holds all that its network keeps.
+        resumes: whether its runs can resume from a checkpoint: it holds all that the network keeps.
     """
 
     study: str
@@ -61,7 +61,7 @@ class Variant:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return self.outline.steps_per_epoch
 
     @property
@@ -77,12 +77,22 @@ class Variant:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Return what makes the network anew; it is kept with its weights."""
+        """Return what the network is built from; it is stored with the weights."""
         return {
             "model": {"name": self.recipe.model.name, **self.recipe.model.options},
             "classes": list(self.classes),
             "image_shape": list(self.outline.image_shape),
         }
+
+    def new_network(self) -> nn.Module:
+        """Build the network on its device, with weights freshly drawn from the global generators."""
+        import torch
+
+        from harness.models import build_model
+
+        config, layout = self.recipe.model, getattr(torch, self.compute.memory_format)
+        model = build_model(config.name, config.options, len(self.classes), self.outline.image_shape)
+        return model.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ def _measured(
     where: str,
     measure: Callable[[nn.Module], Measured],
 ) -> Measured:
-    """What a measure finds in a recipe's network.
+    """Measure a recipe's network: see :func:`harness.models.summary.measure_network`.
 
     Raises:
         StudyError: whatever a user's network raises, in one line.
@@ -386,8 +396,10 @@ def _where(study: Study, name: str) -> str:
 def _check_layers(
     layers: Sequence[str], model: nn.Module, image_shape: tuple[int, int, int], where: str
 ) -> None:
-    from harness.report.attribution.maps import outputs_on_zeros
+    from harness.models.outputs import outputs_on_zeros
 
+    if not layers:
+        return
     known = dict(model.named_modules())
     stages = ", ".join(name for name, _ in model.named_children())
     for layer in layers:
@@ -395,9 +407,7 @@ def _check_layers(
             raise StudyError(
                 f"{where}: attribution.layers: the model has no layer {layer!r} (its stages: {stages})"
             )
-    outputs = (
-        outputs_on_zeros(model, {layer: known[layer] for layer in layers}, image_shape) if layers else {}
-    )
+    outputs = outputs_on_zeros(model, {layer: known[layer] for layer in layers}, image_shape)
     for layer in layers:
         if getattr(outputs.get(layer), "ndim", 0) != 4:
             raise StudyError(

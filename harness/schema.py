@@ -83,12 +83,11 @@ def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> st
     path, tables, key = _walk(schema, first["loc"])
     place = ".".join(part for part in (prefix, path) if part)
     kind, given, context = first["type"], first["input"], first.get("ctx", {})
+    known = {name for table in tables for name in table.model_fields}
     if kind == "extra_forbidden":
-        known = {name for table in tables for name in table.model_fields}
         hint = suggest(str(first["loc"][-1]), known) if known else "; this table has none"
         return one_line(f"{place}: unknown key{hint}")
     if kind == "missing":
-        known = {name for table in tables for name in table.model_fields}
         near = get_close_matches(key, given.keys() - known, n=1) if isinstance(given, dict) else []
         return one_line(f"{place}: missing{f'; it is written {near[0]!r}' if near else ''}")
     if kind == "string_pattern_mismatch":
@@ -135,7 +134,7 @@ _WANTED["int_from_float"] = _WANTED["int_type"]
 
 
 def _wanted(error: ErrorDetails) -> str:
-    """What was expected, in our words; in pydantic's for what none of our schemas has."""
+    """Say what was expected; in pydantic's words for an error that none of our schemas has."""
     own = _WANTED.get(error["type"])
     if own is not None:
         context = error.get("ctx", {})

@@ -571,9 +571,8 @@ def _report(
 def _reported(study: Study, folder: StudyFolder) -> Study:
     """The study with all seeds that a report is about: those asked for, and those of its runs on disk."""
     runs = [run for run in folder.runs() if run.variant in study.recipes]
-    found = {
-        run.seed for run in runs if os.path.exists(run.record_file)
-    }  # False where it may not be looked at
+    # os.path: where a folder may not be entered, Path raises
+    found = {run.seed for run in runs if os.path.exists(run.record_file)}
     if found <= set(study.seeds):
         return study
     return study.model_copy(update={"seeds": sorted(found.union(study.seeds))})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 
-from harness.bar import Bar, no_bar_left, room
+from harness.bar import Bar, no_bar_left, usable_columns
 from harness.training.progress import attach_bar, say
 
 pty = pytest.importorskip("pty", reason="needs pseudo terminals")
@@ -26,7 +26,6 @@ class Screen:
 
     def __init__(self, columns: int, encoding: str = "utf-8") -> None:
         self.ours, theirs = pty.openpty()
-        os.set_blocking(self.ours, False)
         self.stream = os.fdopen(theirs, "w", encoding=encoding)
         self.lines, self.at, self.encoding = [""], 0, encoding
         self.resize(columns)
@@ -43,10 +42,11 @@ class Screen:
         self.at = min(self.at, columns)
 
     def read(self) -> None:
-        try:
-            text = os.read(self.ours, 1 << 20).decode(self.encoding)
-        except BlockingIOError:
-            return
+        print(end="\0", file=self.stream, flush=True)  # a mark to wait for: the kernel hands text over later
+        content = b""
+        while not content.endswith(b"\0"):
+            content += os.read(self.ours, 1 << 20)
+        text = content[:-1].decode(self.encoding)
         assert "\x1b" not in text, "nothing that a plain terminal does not know"
         for char in text:
             if char == "\r":
@@ -136,7 +136,7 @@ def test_work_that_is_ended_early_leaves_no_bar(error: type[BaseException]) -> N
 
 def test_without_a_terminal_there_is_room_for_the_usual_width() -> None:
     with open(os.devnull, "w") as stream:
-        assert room(stream) == 79
-    assert room(stream) == 79, "closed"
+        assert usable_columns(stream) == 79
+    assert usable_columns(stream) == 79, "closed"
     with screen(0) as seen:
-        assert room(seen.stream) == 79, "a terminal that does not know its size"
+        assert usable_columns(seen.stream) == 79, "a terminal that does not know its size"

@@ -151,7 +151,7 @@ def test_a_librarys_warning_stops_neither_the_command_nor_its_processes(
     how: dict[str, str], tmp_path: Path
 ) -> None:
     text = (
-        "import multiprocessing, warnings; from harness.console import *; bear_warnings()\n"
+        "import multiprocessing, warnings; from harness.console import *; show_warnings()\n"
         "warnings.warn('old', DeprecationWarning)\n"
         "if __name__ == '__main__':\n"
         "    worker = multiprocessing.get_context('spawn').Process(target=print, args=('done',))\n"

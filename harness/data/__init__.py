@@ -87,7 +87,7 @@ def load_data(
         progress: whether long work may show its progress on stderr.
 
     Raises:
-        AbsentDataError: it may not be downloaded, or nobody has said where it is.
+        AbsentDataError: it may not be downloaded, or no folder was named that should hold it.
         DataError: the data cannot be had or cannot be trusted.
         StudyError: it is too small for what is asked.
     """

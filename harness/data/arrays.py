@@ -130,7 +130,7 @@ def split_of(
 
 
 def composed(name: str) -> str:
-    """A class name in Unicode's composed form (NFC); macOS writes ``é`` as ``e`` and an accent."""
+    """Return a class name in Unicode's composed form (NFC); macOS writes ``é`` as ``e`` and an accent."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -205,7 +205,7 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def constant_channels(split: Split) -> list[str]:
-    """The channels that have one value in all pixels of all images, such as ``"blue is always 0"``."""
+    """List the channels that have one value in all pixels of all images, such as ``"blue is always 0"``."""
     values = split.images[0, 0, 0]
     some = split.images[:: max(1, len(split) // 64)]  # nearly always enough to see that a channel varies
     return [

@@ -178,16 +178,15 @@ def output_shape(
     return shapes[0][0], shapes[0][1]
 
 
-# An image of each shape and type that may leave a transform.
-_Kind = tuple[tuple[int, ...], str]
-_Images = dict[_Kind, np.ndarray]
+_Kind = tuple[tuple[int, ...], str]  # an image's shape and type
+_Images = dict[_Kind, np.ndarray]  # one image of each kind that may leave a transform
 _DRAWS = 12  # of a transform's parameters
-_MOST_KINDS = 8  # that are followed further: of more, the smallest and the largest
-_MOST_ORDERED = 12  # transforms of a RandomOrder; of more it is not followed which were used
+_MOST_KINDS = 8  # are followed further; of more, the smallest and the largest
+_MOST_ORDERED = 12  # transforms of a RandomOrder: with more, each may follow any other, itself included
 
 
 class _Ends(random.Random):
-    """Draws the ends of a range as often as all between them: most changes of a size show there."""
+    """Draw each end of a range as often as all values between: an image's size varies most there."""
 
     def random(self) -> float:
         return min(max(3 * super().random() - 1, 2**-40), 1 - 2**-40)
@@ -204,10 +203,10 @@ def _after_all(transforms: list[Any], images: _Images, where: str) -> _Images:
 
 
 def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False) -> _Images:
-    """What may leave a transform or composition.
+    """Return the images that may leave a transform or composition.
 
     Args:
-        chosen: by OneOf, which applies it whatever its p.
+        chosen: whether a OneOf has chosen it, which applies it whatever its p.
     """
     name = type(transform).__name__
     selects = name in ("SomeOf", "RandomOrder")
@@ -219,7 +218,8 @@ def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False)
         found |= _after_all(transform.transforms, images, where)
     elif name == "OneOf":
         for child in transform.transforms:
-            found |= _after(child, images, where, chosen=True) if child.p > 0 else {}
+            if child.p > 0:
+                found |= _after(child, images, where, chosen=True)
     else:
         found |= (_selected if selects else _applied)(transform, images, where)
     if len(found) > _MOST_KINDS:
@@ -230,7 +230,7 @@ def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False)
 
 
 def _selected(selection: Any, images: _Images, where: str) -> _Images:
-    """What may leave SomeOf, which keeps the order of those that it selects, or RandomOrder."""
+    """Return the images that may leave a SomeOf, which keeps the transforms' order, or a RandomOrder."""
     children, ordered = selection.transforms, type(selection).__name__ == "SomeOf"
     again = selection.replace or (not ordered and len(children) > _MOST_ORDERED)
     known: dict[tuple[int, _Kind], _Images] = {}
@@ -243,7 +243,7 @@ def _selected(selection: Any, images: _Images, where: str) -> _Images:
             found |= known[child, kind]
         return found
 
-    # by the transforms that may still follow
+    # the transforms that may still follow -> the images so far
     reached = {tuple(range(len(children))): images}
     for _ in range(selection.n):
         following: dict[tuple[int, ...], _Images] = {}

@@ -129,7 +129,7 @@ def decode(
 def _decode(
     name: str, source: Path | bytes, image_size: int | None, bits: int | None
 ) -> tuple[NDArray[np.uint8], int]:
-    """The image, and the largest value of one whose 16 bits may not all be used (else 0)."""
+    """Return the image, and the largest value of one whose 16 bits may not all be used (else 0)."""
     from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -165,7 +165,7 @@ def _decode(
 
 
 def _known_bits(opened: ImageFile.ImageFile) -> int | None:
-    """How many of its 16 bits a file says that it uses, 0 where it does not say; None for fewer bits."""
+    """Find how many of its 16 bits a file says that it uses; 0 where it does not say, None for fewer bits."""
     if opened.format not in ("PNG", "TIFF", "PPM") or opened.mode == "CMYK":
         return None
     codec: str = opened.tile[0][0]
@@ -181,7 +181,7 @@ def _known_bits(opened: ImageFile.ImageFile) -> int | None:
 
 
 def _of_8_bits(opened: Image.Image, source: Path | bytes, name: str, bits: int) -> tuple[Image.Image, int]:
-    """An image of 16 bits a channel scaled to 8, and its largest value."""
+    """Scale an image of 16 bits a channel to 8; return it with its largest value before."""
     from PIL import ExifTags, Image
 
     turned = opened.getexif().get(ExifTags.Base.Orientation, 1)

@@ -263,7 +263,7 @@ def _typed(features: dict[str, dict[str, object]], kind: str) -> list[str]:
 
 
 def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
-    """The column that has the first of the usual names, in whatever case."""
+    """Find the column that has the first of the usual names, in whatever case."""
     for name in names:
         found = [column for column in columns if column.lower() == name]
         if len(found) > 1:

@@ -43,7 +43,7 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
     """Try before any work what would otherwise fail in a run, or at its end.
 
     Returns:
-        the plan, whose variants know whether their runs can go on from a checkpoint.
+        The plan, whose variants know whether their runs can resume from a checkpoint.
 
     Raises:
         StudyError: what would fail.
@@ -52,13 +52,13 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
 
     variants = []
     for variant in plan.variants:
-        lost = rehearse(variant, load_data(variant.recipe))
-        if lost:
+        obstacle = rehearse(variant, load_data(variant.recipe))
+        if obstacle:
             say(
                 f"{plan.study.name}/{variant.name}  warning: without checkpoints, a killed run begins anew: "
-                f"{variant.recipe.model.name}: {lost}"
+                f"{variant.recipe.model.name}: {obstacle}"
             )
-        variants.append(replace(variant, resumes=not lost))
+        variants.append(replace(variant, resumes=not obstacle))
     return replace(plan, variants=tuple(variants))
 
 

@@ -58,11 +58,10 @@ def build_model(
 
     model: nn.Module = model_options(name, options).build(classes)
     if image_shape is not None and any(map(is_lazy, chain(model.parameters(), model.buffers()))):
-        modes = {module: module.training for module in model.modules()}
-        with torch.no_grad():
-            model.eval()(torch.zeros(2, *image_shape))
-        for module, mode in modes.items():
-            module.training = mode
+        from harness.models.outputs import evaluating
+
+        with evaluating(model), torch.no_grad():
+            model(torch.zeros(2, *image_shape))
     if any(each.dtype in (torch.float16, torch.bfloat16, torch.float64) for each in model.parameters()):
         model = model.float()  # the study's precision says what is computed in
     return model

@@ -37,8 +37,8 @@ class Imported:
     options: dict[str, Any]
     keyword: bool = False
 
-    def number(self, classes: int) -> tuple[tuple[int, ...], dict[str, int]]:
-        """How it is told the number of classes: its first arguments, and those by name."""
+    def arguments(self, classes: int) -> tuple[tuple[int, ...], dict[str, int]]:
+        """Return the number of classes as it is passed: positional arguments, and those by name."""
         return ((), {"num_classes": classes}) if self.keyword else ((classes,), {})
 
     def build(self, classes: int) -> nn.Module:
@@ -49,11 +49,11 @@ class Imported:
         """
         from torch import nn
 
-        from harness.models.vision import mended
+        from harness.models.vision import with_torchvision
 
-        first, named = self.number(classes)
+        positional, named = self.arguments(classes)
         try:
-            model = mended(lambda: self.make(*first, **named, **self.options))
+            model = with_torchvision(lambda: self.make(*positional, **named, **self.options))
         except Exception as error:  # whatever another's code raises
             raise StudyError(
                 f"model.name: {self.name}, called with {classes} classes and {self.options}: "
@@ -94,10 +94,10 @@ def _folders() -> list[str]:
 
 
 def _import(module: str) -> ModuleType:
-    from harness.models.vision import mended
+    from harness.models.vision import with_torchvision
 
     sys.path += [folder for folder in _folders() if folder not in sys.path]  # at the end: nothing is shadowed
-    return mended(lambda: import_module(module))
+    return with_torchvision(lambda: import_module(module))
 
 
 def installed() -> dict[str, str]:
@@ -127,13 +127,13 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
     try:
         signature = inspect.signature(make)
-        # without a place for a first argument it may take any by name
-        first = any(
+        # one like ``def net(**options)`` has no positional argument that could be the number
+        positional = any(
             one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in signature.parameters.values()
         )
-        found = Imported(name, make, options, "num_classes" in signature.parameters or not first)
-        place_of_classes, named = found.number(10)
-        signature.bind(*place_of_classes, **named, **options)
+        found = Imported(name, make, options, "num_classes" in signature.parameters or not positional)
+        first, named = found.arguments(10)
+        signature.bind(*first, **named, **options)
     except (TypeError, ValueError) as error:
         raise StudyError(f"{place}: called with the number of classes and {options}: {error}") from None
     return found

@@ -1,10 +1,13 @@
-"""What networks give: logits, and while some train also those of auxiliary heads."""
+"""What networks and their layers give: logits, those of auxiliary heads, and what leaves a layer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 def logits_of(outputs: Any) -> list[Tensor]:
@@ -23,3 +26,51 @@ def logits_of(outputs: Any) -> list[Tensor]:
                 f"it gives {type(each).__name__}{among}; expected a tensor of logits (N, classes)"
             )
     return [logits for logits in several if logits is not None]
+
+
+def outputs_on_zeros(
+    model: nn.Module, modules: Mapping[str, nn.Module], image_shape: Sequence[int]
+) -> dict[str, Any]:
+    """Return what these modules give for one image of zeros, by name, in the order of execution.
+
+    Args:
+        image_shape: (3, H, W).
+    """
+    device = next(model.parameters()).device
+    with evaluating(model), torch.no_grad(), outputs_of(modules) as found:
+        model(torch.zeros(1, *image_shape, device=device))
+    return found
+
+
+@contextmanager
+def outputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """Keep what these modules give in the passes inside, by name, in the order of execution."""
+    found: dict[str, Any] = {}
+    hooks = []
+    for name, module in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hook
+            continue
+
+        def keep(_: nn.Module, __: object, output: Any, name: str = name) -> Tensor | None:
+            found[name] = output
+            # what follows may change its input in place, as torchvision's ReLUs do
+            return output.clone() if isinstance(output, Tensor) else None
+
+        hooks.append(module.register_forward_hook(keep))
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set eval mode inside, in which batch norm keeps its statistics; every module's own mode comes back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

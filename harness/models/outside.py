@@ -26,7 +26,7 @@ class OutsideState:
         self.model = model
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Module -> attribute -> value, copied."""
+        """Copy the values: module -> attribute -> value."""
         kept: dict[str, dict[str, Any]] = {}
         for name, module in self.model.named_modules():
             values = {key: _copy(value) for key, value in _attributes(module) if _is_plain(value)}
@@ -35,7 +35,7 @@ class OutsideState:
         return kept
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Give the modules these values."""
+        """Set the modules' attributes to these values."""
         modules = dict(self.model.named_modules())
         device = next((each.device for each in self.model.parameters()), torch.device("cpu"))
         for name, values in state.items():
@@ -50,7 +50,7 @@ class OutsideState:
 
 
 def fingerprints(model: nn.Module) -> dict[str, str]:
-    """Digests of the attributes that a checkpoint cannot hold, by name, such as ``"3.rng"``.
+    """Return digests of the attributes that a checkpoint cannot hold, by name, such as ``"3.rng"``.
 
     Modules and parameters of the network itself do not count where an attribute refers to them.
     """

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.models import build_model
-from harness.models.outputs import logits_of
+from harness.models.outputs import evaluating, logits_of
 from harness.seeding import global_seed
 
 Measured = TypeVar("Measured")
@@ -40,7 +40,7 @@ def measure_network(
     image_shape: Sequence[int] | None,
     measure: Callable[[nn.Module], Measured],
 ) -> Measured:
-    """Measure a network of this kind, without weights where it can be done: they may not fit into memory.
+    """Measure a network, without its weights where that works: they may not fit into memory.
 
     Args:
         measure: is given a network to throw away, on torch's ``meta`` device or on the CPU.
@@ -86,14 +86,10 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
         hookable = not isinstance(module, torch.jit.ScriptModule)
         if not list(module.children()) and hookable and not inert:
             hooks.append(module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out)))
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
-            device = next(model.parameters()).device
-            model(torch.zeros(1, *image_shape, device=device))
+        with evaluating(model), torch.no_grad():
+            model(torch.zeros(1, *image_shape, device=next(model.parameters()).device))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return rows
@@ -102,7 +98,7 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 def flops_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Count forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter.
 
-    The network takes a training step's passes: its statistics and gradients are other ones afterwards.
+    It goes through a training step's passes, which change its batch statistics and gradients.
     """
     batch = 2  # batch norm in training mode wants more than one value a channel, even on a 1x1 map
     images = torch.zeros(batch, *image_shape, device=next(model.parameters()).device)

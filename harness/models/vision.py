@@ -25,13 +25,13 @@ def import_torchvision() -> ModuleType:
         ImportError: torchvision is not installed, or broken in another way.
     """
     try:
-        return mended(lambda: import_module("torchvision"))
+        return with_torchvision(lambda: import_module("torchvision"))
     except RuntimeError as error:
         raise ImportError(f"torchvision cannot be imported: {error}") from error
 
 
-def mended(do: Callable[[], T]) -> T:
-    """What a function gives that may import torchvision; called again where that import dies."""
+def with_torchvision(do: Callable[[], T]) -> T:
+    """Call a function that may import torchvision; where that import dies, mend it and call again."""
     global _library
     try:
         return do()

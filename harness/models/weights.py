@@ -21,7 +21,7 @@ from harness.schema import one_line
 from harness.seeding import global_seed
 
 KEYS = ("model", "classes", "image_shape")
-REST = "harness.rest"  # of a file's entries: what is kept beside tensors, by torch.save
+REST = "harness.rest"  # the entry of what is no tensor, written by torch.save
 
 
 def weights_bytes(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:
@@ -49,13 +49,13 @@ def weights_bytes(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors that share no memory: tied weights are stored under each of their names."""
+    """Make tensors contiguous, and share no memory: tied weights are stored under each of their names."""
     seen: set[int] = set()
     found = {}
     for key, tensor in tensors.items():
         storage = tensor.untyped_storage().data_ptr()
-        found[key] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor
-        found[key] = found[key].contiguous()
+        shared = storage in seen
+        found[key] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
         seen.add(storage)
     return found
 
@@ -92,7 +92,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def network_of(content: bytes, path: str) -> tuple[nn.Module, dict[str, Any]]:
-    """As :func:`load_weights`, from the file's bytes.
+    """Do what :func:`load_weights` does, from the file's bytes.
 
     Args:
         path: for messages.

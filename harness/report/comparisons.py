@@ -159,14 +159,14 @@ def seeds_text(found: Comparison) -> str:
 
 
 def difference_text(difference: float) -> str:
-    """``0.52 points better``; a small one is no equality, of which only an interval could speak."""
+    """Write ``0.52 points better``; a small difference is never called equality, which a mean cannot show."""
     if round(100 * difference, 2) == 0:
         return "less than 0.01 points away"
     return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
 
 
 def failures_text(failures: Failures, baseline: str) -> str:
-    """``4 of 4 runs failed, and 0 of 4 of base``."""
+    """Write ``4 of 4 runs failed, and 0 of 4 of base``."""
     return (
         f"{failures.failed} of {failures.n} runs failed, and "
         f"{failures.failed_baseline} of {failures.n_baseline} of {baseline}"

@@ -255,7 +255,7 @@ def _range_tests(results: Results) -> list[Block]:
 
 
 def _stepped_rates(results: Results) -> list[Block]:
-    """The schedule's corners, and the highest rate that a step really had; of each first finished run."""
+    """List the schedule's corners and the highest rate of a step, of each variant's first finished run."""
     rows = []
     for variant in results.variants[:MOST_ROWS]:
         for run in results.of(variant, "finished")[:1]:

@@ -137,7 +137,7 @@ def warnings(results: Results) -> list[str]:
 
 
 def ties(results: Results) -> list[str]:
-    """A line about images whose largest logit is that of several classes, as bfloat16 leaves some."""
+    """Count in a line the images whose largest logit several classes have; in bfloat16 there are many."""
     counts = [run.predictions.ties for run in results.finished if run.predictions is not None]
     if not any(counts):
         return []

@@ -49,7 +49,7 @@ class Ranked:
 
 
 def rank_variants(results: Results) -> list[Ranked]:
-    """The variants, the highest mean accuracy first and those without a finished run last.
+    """Rank the variants, the highest mean accuracy first and those without a finished run last.
 
     A variant that was evaluated on other images than the first has no place among the others, and one of
     which no run has ended none either.
@@ -89,7 +89,7 @@ def rank_variants(results: Results) -> list[Ranked]:
 
 
 def _worse(compared: Sequence[VariantComparison]) -> dict[str, list[str]]:
-    """Variant -> those that it was shown to be worse than."""
+    """Map a variant to those that it was shown to be worse than."""
     worse: dict[str, list[str]] = {}
     for one in compared:
         verdict = "cannot tell" if one.found is None else one.found.verdict
@@ -110,7 +110,7 @@ def changes_text(study: Study, variant: str) -> str:
 
 
 def sentence(ranked: list[Ranked]) -> str:
-    """Who may have won by which rule, and who never finished, in a line."""
+    """Say in a line which variants may be the best, by which rule, and which have no finished run."""
     possible = [one.name for one in ranked if one.possible]
     places = [one.place for one in ranked if one.place is not None]
     everyone, rule = len(ranked), "Games-Howell, p > 0.05"
@@ -129,18 +129,18 @@ def sentence(ranked: list[Ranked]) -> str:
             f"and {why}"
         )
     else:
-        names = ", ".join(possible[:MOST_NAMED]) or "none"
-        more = f" and {len(possible) - MOST_NAMED} more" if len(possible) > MOST_NAMED else ""
-        text = f"{len(possible)} of {everyone} variants may be the best: {names}{more} ({rule})"
+        text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
     gone = [f"{one.name} ({failed_text(one)})" for one in ranked if one.place is None]
-    if not gone:
-        return text
-    more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
-    return f"{text}; no finished run: {', '.join(gone[:MOST_NAMED])}{more}"
+    return f"{text}; no finished run: {_listed(gone)}" if gone else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED]) or 'none'}{more}"
 
 
 def failed_text(one: Ranked) -> str:
-    """``4 of 4 failed``."""
+    """Write ``4 of 4 failed``."""
     return f"{one.failed} of {one.runs} failed"
 
 
@@ -193,7 +193,7 @@ def blocks(results: Results) -> list[Block]:
 
 
 def _numbers(one: Ranked) -> list[str]:
-    """Mean, std, n, failed runs, distance from the highest and p."""
+    """Return mean, std, n, failed runs, distance from the highest and p."""
     place, failed = one.place, failed_text(one) if one.failed else "–"
     if place is None:
         return [failed, "–", "0", failed, "–", "–"]

@@ -122,7 +122,7 @@ def learning_rate(run: Run) -> Picture | None:
 
 
 def highest_rate(run: Run) -> tuple[float, int] | None:
-    """The highest rate that a step of a run had, and the first such step, from 1; None if unknown."""
+    """Return the highest rate that a step of a run had, and the first such step, from 1; None if unknown."""
     stepped = [(row["lr"], -int(row["iteration"] or 0)) for row in run.rates if row["lr"] is not None]
     if not stepped:
         return None

@@ -15,7 +15,7 @@ EMBEDDED = "digits"  # the source that needs no folder
 
 
 def commands(results: Results) -> list[str]:
-    """What makes every run of the report again, beside the study's file: one command where one can say it.
+    """List the commands that make every run of the report again, beside its study.toml: one where that does.
 
     Variants of other seeds, devices, precision or number of threads have a command of their own.
     """
@@ -36,7 +36,7 @@ def commands(results: Results) -> list[str]:
 
 
 def blocks(results: Results) -> list[Block]:
-    """The section of the page."""
+    """Make the page's section."""
     study = results.study
     names = [name for name in results.variants if name in study.recipes]
     code = [
@@ -52,7 +52,7 @@ def blocks(results: Results) -> list[Block]:
     if any(recipe.data.source != EMBEDDED for recipe in study.recipes.values()):
         lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
     if any(package(recipe) for recipe in study.recipes.values()):
-        lead += " --allow names a package that Python has to find where the command runs."
+        lead += " --allow names a package: install it, or copy it beside study.toml."
     if any(name.startswith("trial-") for name in names):
         lead += (
             " The variants trial-... were made by a search, which the file that it began with repeats; these "
@@ -66,12 +66,12 @@ def blocks(results: Results) -> list[Block]:
 
 
 def package(recipe: Recipe) -> str:
-    """The package that a network is imported from by its path, ``package.module:name``; else empty."""
+    """Return the package that a network is imported from by its path, ``package.module:name``; else empty."""
     return recipe.model.name.partition(":")[0].partition(".")[0] if ":" in recipe.model.name else ""
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """What ``--seeds`` takes: ``0-2,7``."""
+    """Write seeds as ``--seeds`` takes them: ``0-2,7``."""
     ordered = sorted(seeds)
     starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
     ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
@@ -81,7 +81,7 @@ def seeds_text(seeds: Iterable[int]) -> str:
 
 
 def _needs(study: Study, variants: Sequence[str]) -> str:
-    """Where data and networks are."""
+    """Return the options that say where data and networks are."""
     recipes = [study.recipes[variant] for variant in variants]
     allowed = dict.fromkeys(name for recipe in recipes if (name := package(recipe)))
     data = " --data DATA" if any(recipe.data.source != EMBEDDED for recipe in recipes) else ""
@@ -89,7 +89,7 @@ def _needs(study: Study, variants: Sequence[str]) -> str:
 
 
 def _conditions(recipe: Recipe, runs: Sequence[Run]) -> tuple[str, str]:
-    """How the first run was computed, a finished one if there is one, where the study leaves that open.
+    """Return how the runs were computed where the study leaves that open, by the first finished one if any.
 
     Returns:
         Threads, for the environment; and options.

@@ -130,7 +130,7 @@ def _between(one: Spread) -> str:
 
 
 def reading(one: Spread) -> str:
-    """Say whether runs differ by more than luck, and by how much; a test that finds nothing shows nothing."""
+    """Say whether runs differ by more than luck, and by how much; a large p is no sign of equality."""
     if one.p_luck is None:
         return "every seed is right on the same images"
     if one.p_luck > 0.05:

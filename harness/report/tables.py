@@ -92,7 +92,7 @@ def _summary(summary: VariantSummary) -> list[Any]:
 
 
 def _no_evidence(runs: int) -> list[Any]:
-    """Of a variant whose runs all failed it is known that none reached the target."""
+    """Return what is known of a variant whose runs all failed: none reached the target."""
     if not runs:
         return [None] * len(EVIDENCE)
     none = share(0, runs)
@@ -135,7 +135,7 @@ def _evidence(found: Evidence) -> list[Any]:
 def _comparisons(results: Results) -> Iterator[list[Any]]:
     for row in compare_variants(results):
         found, failures = row.found, row.failures
-        failed = [None] * 5 if failures is None else [*astuple(failures)]
+        failed = [None] * 5 if failures is None else list(astuple(failures))
         if found is None:
             yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5, *failed]
             continue

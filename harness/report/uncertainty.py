@@ -36,7 +36,7 @@ def _label(one: VariantComparison, pairwise: bool) -> str:
 
 
 def comparisons(results: Results) -> Picture | None:
-    """Each comparison's difference with its interval; None without one."""
+    """Draw each comparison's difference with its interval; None where no accuracies are compared."""
     compared = [one for one in compare_variants(results) if one.found is not None]
     drawn = compared[:MOST_COMPARISONS]
     if all(one.found is not None and one.found.test == "Fisher" for one in drawn):

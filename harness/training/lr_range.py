@@ -31,9 +31,9 @@ Floats = NDArray[np.float64]
 DIVERGENCE = 5.0
 # A Gaussian over 1/40 of the sweep. Unlike a running average it does not shift a peak to higher rates.
 SMOOTHING_SHARE = 40
-# Fewer rates than this, or rates of which each is so many times the one before, are too few to choose from.
+# Fewer rates than FEWEST, or rates more than COARSEST times the one before, are too few to choose from.
 FEWEST, COARSEST = 20, 2.0
-MANY = 50  # rates are enough where they need not be close to each other
+MANY = 50  # rates to ask for where there were too few, at least
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,8 @@ def choose(result: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
     else:
         first, last = _longest_fall(loss)
         at = first + round((last - first) * 2 / 3)
-    return Rates(float(result.lr[at]) / settings.lr_min_divisor, float(result.lr[at])), _doubts(
-        result, at, settings
-    )
+    lr_max = float(result.lr[at])
+    return Rates(lr_max / settings.lr_min_divisor, lr_max), _doubts(result, at, settings)
 
 
 def _doubts(result: Sweep, at: int, settings: RangeTest) -> list[str]:
@@ -197,9 +196,9 @@ def _doubts(result: Sweep, at: int, settings: RangeTest) -> list[str]:
     lower = _lower(rates)
     chosen = f"lr_max = {rates[at]:.4g}"
     if loss[at] > first + margin:
-        doubts.append(f"the loss at {chosen} is {loss[at]:.3g}, above its {first:.3g} at the start; ")
-        doubts[-1] += lower if turns_at <= edge else "lower range_test.end_lr"
-    elif doubts:  # what a sweep of so few rates says besides means nothing
+        mend = lower if turns_at <= edge else "lower range_test.end_lr"
+        doubts.append(f"the loss at {chosen} is {loss[at]:.3g}, above its {first:.3g} at the start; {mend}")
+    elif doubts:  # nothing more can be told from so few rates
         pass
     elif first - loss[lowest] <= margin:
         if turns_at == steps and not result.diverged:
@@ -235,7 +234,7 @@ def _doubts(result: Sweep, at: int, settings: RangeTest) -> list[str]:
 
 
 def _lower(rates: Floats) -> str:
-    """Say what makes the first rates smaller; one far above the rate before it follows from the last."""
+    """Say which key makes the first rates smaller; where they lie far apart, the second depends on end_lr."""
     return f"lower range_test.{'end' if rates[1] > COARSEST * rates[0] else 'start'}_lr"
 
 

@@ -14,7 +14,6 @@ from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import computed_by, prepare
 from harness.errors import HarnessError, RunError
-from harness.models import build_model
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.schedule import Rates
@@ -114,11 +113,7 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
     recipe, device = variant.recipe, variant.device
     prepare(device, threads)
     with global_seed(settings.seed, "range_test/initialisation"):
-        model = build_model(
-            recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
-        )
-    memory_format = getattr(torch, variant.compute.memory_format)
-    model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        model = variant.new_network()
     optimizer = create_optimizer(recipe.optimizer, model)
     loss = create_loss(recipe.loss, model)
     trainer = create_trainer(
@@ -127,7 +122,7 @@ def run_range_test(variant: Variant, data: Data, settings: RangeTest, *, threads
         loss,
         device=device,
         precision=variant.precision,
-        memory_format=memory_format,
+        memory_format=getattr(torch, variant.compute.memory_format),
     )
     attach_bar(trainer, f"{variant.study}/{variant.name} range test", say)
     batches = Batches(

@@ -1,6 +1,6 @@
-"""Try before any work what a run will do with its network: train, evaluate, be saved, go on, be explained.
+"""Try before any work what a run will do with its network: train, evaluate, save, resume, explain.
 
-A built-in network is known to do all that; what it may not bear is a last batch of one image.
+A built-in network is known to do all that; it may only fail on a last batch of one image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.data.arrays import Data, split_of
 from harness.data.batches import Batches
 from harness.device import autocast, prepare
 from harness.errors import RunError, StudyError
-from harness.models import MODELS, build_model
+from harness.models import MODELS
 from harness.models.outputs import logits_of
 from harness.models.outside import OutsideState, fingerprints
 from harness.models.weights import network_of, weights_bytes
@@ -43,26 +43,26 @@ def rehearse(variant: Variant, data: Data) -> str:
     Raises:
         StudyError: what would fail, in one line.
     """
-    recipe = variant.recipe
+    recipe, sizes = variant.recipe, _batch_sizes(variant)
+    if not sizes:
+        return ""
     decisive = [
         variant.network, recipe.optimizer.model_dump(), recipe.loss.model_dump(), recipe.attribution.layers,
-        _batch_sizes(variant), variant.device, variant.precision, variant.compute.memory_format,
+        sizes, variant.device, variant.precision, variant.compute.memory_format,
         variant.identity.get("model_source"),
     ]  # fmt: skip
     key = json.dumps(decisive)
-    if not _batch_sizes(variant):
-        return ""
     if key not in _passed:
         prepare(variant.device, torch.get_num_threads())
         with generators_restored():
-            _passed[key] = _Rehearsal(variant, data).result()
+            _passed[key] = _Rehearsal(variant, data, sizes).result()
     return _passed[key]
 
 
 def _batch_sizes(variant: Variant) -> list[int]:
     """Return the sizes of batches to try: a few images, and the last batch where it is smaller still.
 
-    Of a built-in network only what is normalised together and is a single image.
+    Of a built-in network only a single image that batch norm would normalise by itself.
     """
     recipe, last = variant.recipe, variant.last_batch
     batch = min(recipe.data.batch_size, variant.train_images)
@@ -75,9 +75,9 @@ def _batch_sizes(variant: Variant) -> list[int]:
 class _Rehearsal:
     """The parts of a rehearsal; each says in one line what a user's network raises."""
 
-    def __init__(self, variant: Variant, data: Data) -> None:
+    def __init__(self, variant: Variant, data: Data, sizes: list[int]) -> None:
         self.variant, self.name = variant, variant.recipe.model.name
-        self.sizes = _batch_sizes(variant)
+        self.sizes = sizes
         self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
         split, count = data.train, max(self.sizes)
         some = split_of(split.images[:count].copy(), split.labels[:count], split.classes)
@@ -86,35 +86,35 @@ class _Rehearsal:
         self.images = images.contiguous(memory_format=self.layout)
 
     def result(self) -> str:
-        """Why a killed run cannot go on; empty where it can."""
+        """Try everything, and return why a killed run cannot resume; empty where it can."""
         if self.name in MODELS:
             self._try_last_batch(self.sizes[0])
             return ""
         self._check_outputs()
-        player = _Player(self.variant)
-        before = fingerprints(player.model)
+        trainee = _Trainee(self.variant)
+        before = fingerprints(trainee.model)
         with self._saying("training and evaluation"):
-            self._play(player)
+            self._train_and_evaluate(trainee)
         for size in self.sizes[1:]:
             self._try_last_batch(size)
-        lost = self._try_checkpoint(player)
-        changed = [name for name, now in fingerprints(player.model).items() if before.get(name, now) != now]
+        lost = self._try_checkpoint(trainee)
+        changed = [name for name, now in fingerprints(trainee.model).items() if before.get(name, now) != now]
         if changed:
             names = ", ".join(sorted(changed)[:3])
             lost = f"its {names} changes, and a checkpoint holds numbers and tensors alone"
-        self._try_weights(player)
+        self._try_weights(trainee)
         return lost
 
-    def _play(self, player: _Player) -> None:
+    def _train_and_evaluate(self, trainee: _Trainee) -> None:
         for _ in range(STEPS):
-            player.train(self.images, self.labels)
-        player.evaluate(self.images, self.labels)
+            trainee.train(self.images, self.labels)
+        trainee.evaluate(self.images, self.labels)
 
-    # ---- its parts --------------------------------------------------------------------------------------
+    # ---- what is tried ----------------------------------------------------------------------------------
 
     def _check_outputs(self) -> None:
-        """One logit for each class, in training and in evaluation; a tuple is for training alone."""
-        model = _Player(self.variant).model
+        """Refuse other outputs than a logit for each class; a tuple is allowed in training alone."""
+        model = _Trainee(self.variant).model
         images = self.images.to(self.variant.device)
         for training, mode, count in ((False, "evaluation", 1), (True, "training", len(images))):
             model.train(training)
@@ -143,34 +143,38 @@ class _Rehearsal:
             f"one for each of {shape[1]} classes"
         )
 
-    def _try_checkpoint(self, player: _Player) -> str:
-        """Train on from a checkpoint, and anew from the start: both have to give the same weights."""
+    def _try_checkpoint(self, trainee: _Trainee) -> str:
+        """Resume from a checkpoint, and train again from the start: both have to give the same weights.
+
+        Returns:
+            why a checkpoint does not do; empty where it does.
+        """
         try:
             content = io.BytesIO()
-            torch.save(player.state(), content)
+            torch.save(trainee.state(), content)
             content.seek(0)
             state = torch.load(content, map_location="cpu", weights_only=True)
-            resumed = _Player(self.variant)
+            resumed = _Trainee(self.variant)
             resumed.load_state(state)
         except Exception as error:
             return f"its state cannot be read back: {one_line(error, 200)}"
-        again = _Player(self.variant)
-        self._play(again)
-        for one in (player, again, resumed):
+        again = _Trainee(self.variant)
+        self._train_and_evaluate(again)
+        for one in (trainee, again, resumed):
             one.train(self.images, self.labels)
-        if not _same(player.model, again.model):
+        if not _same(trainee.model, again.model):
             raise StudyError(
                 f"{self._where}: trained twice from one seed, it gives two different networks; let it draw "
                 "from torch's, numpy's or Python's global generator, and keep what changes inside of it"
             )
-        return "" if _same(player.model, resumed.model) else "after a checkpoint it trains on in another way"
+        return "" if _same(trainee.model, resumed.model) else "after a checkpoint it trains on in another way"
 
-    def _try_weights(self, player: _Player) -> None:
-        """Save, load, predict, explain, as the report does."""
+    def _try_weights(self, trainee: _Trainee) -> None:
+        """Save, load, predict and explain, as the report does."""
         with self._saying("saving and loading its weights"):
-            loaded, _ = network_of(weights_bytes(player.model, self.variant.network), "model.safetensors")
+            loaded, _ = network_of(weights_bytes(trainee.model, self.variant.network), "model.safetensors")
             loaded = loaded.to(memory_format=self.layout)  # type: ignore[call-overload]
-            trained = player.model.to("cpu").eval()
+            trained = trainee.model.to("cpu").eval()
             with torch.no_grad():
                 seed_generators(0)
                 expected = trained(self.images).float()
@@ -195,7 +199,7 @@ class _Rehearsal:
     def _try_last_batch(self, size: int) -> None:
         data, last = self.variant.recipe.data, self.variant.last_batch
         try:
-            _Player(self.variant).train(self.images[:size], self.labels[:size])
+            _Trainee(self.variant).train(self.images[:size], self.labels[:size])
         except Exception as error:
             small = "1 image" if last == 1 else f"{last} images"
             place = self._where.rpartition("model.name")[0]
@@ -205,7 +209,7 @@ class _Rehearsal:
                 f"{one_line(error, 120)}; choose another batch_size, or set data.drop_last = true"
             ) from None
 
-    # ---- in words ---------------------------------------------------------------------------------------
+    # ---- messages ---------------------------------------------------------------------------------------
 
     @property
     def _where(self) -> str:
@@ -219,28 +223,21 @@ class _Rehearsal:
         except StudyError:
             raise
         except Exception as error:  # whatever another's code raises
-            raise self._refusal(what, error) from None
-
-    def _refusal(self, what: str, error: Exception) -> StudyError:
-        kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
-        return StudyError(f"{self._where}: {what}: {kind}{one_line(error, 200)}")
+            kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
+            raise StudyError(f"{self._where}: {what}: {kind}{one_line(error, 200)}") from None
 
 
-class _Player:
+class _Trainee:
     """A network with its optimizer and engines, as a run has them."""
 
     def __init__(self, variant: Variant) -> None:
-        recipe, device, layout = variant.recipe, variant.device, variant.compute.memory_format
+        recipe, device = variant.recipe, variant.device
         with global_seed(0, "rehearsal"):
-            model = build_model(
-                recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
-            )
-        memory_format = getattr(torch, layout)
-        self.model: nn.Module = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+            self.model = variant.new_network()
         self.optimizer = create_optimizer(recipe.optimizer, self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = RATE
-        options = {"device": device, "memory_format": memory_format}
+        options = {"device": device, "memory_format": getattr(torch, variant.compute.memory_format)}
         loss, self.scaler = create_loss(recipe.loss, self.model), create_scaler(device, variant.precision)
         self.trainer = create_trainer(
             self.model, self.optimizer, loss, precision=variant.precision, scaler=self.scaler, **options
@@ -258,12 +255,12 @@ class _Player:
         self.trainer.run([(images.to(self.device), labels.to(self.device))], max_epochs=1)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> None:
-        """In the precision of the training, and in float32."""
+        """Evaluate in the precision of the training, and in float32."""
         for evaluator in self.evaluators:
             evaluator.run([(images.to(self.device), labels.to(self.device))])
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of a network."""
+        """Return what a checkpoint holds of a network."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -273,7 +270,7 @@ class _Player:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from what :meth:`state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

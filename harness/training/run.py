@@ -23,7 +23,7 @@ from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import computed_by, loading_workers, prepare, synchronize
 from harness.errors import RunError
-from harness.models import MODELS, build_model
+from harness.models import MODELS
 from harness.models.outside import OutsideState
 from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
@@ -195,11 +195,8 @@ def _train(
     recipe, seed, device = variant.recipe, folder.seed, variant.device
     epochs = recipe.schedule.epochs
     with global_seed(seed, "initialisation"):
-        model = build_model(
-            recipe.model.name, recipe.model.options, len(variant.classes), variant.outline.image_shape
-        )
+        model = variant.new_network()
     memory_format = getattr(torch, variant.compute.memory_format)
-    model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     engine_options = {"device": device, "precision": variant.precision, "memory_format": memory_format}

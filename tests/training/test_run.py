@@ -248,7 +248,7 @@ def test_running_out_of_memory_names_the_batch_size(
     def exhausted(*args: object, **kwargs: object) -> None:
         torch.empty(1 << 60)  # a real allocation failure, at the place where a network is built
 
-    monkeypatch.setattr(run_module, "build_model", exhausted)
+    monkeypatch.setattr(Variant, "new_network", exhausted)
     record, _, _ = run(tiny(), tmp_path / "out")
     assert record["error"]["kind"] == "out_of_memory"
     assert "batches of 32" in record["error"]["message"] and "data.batch_size" in record["error"]["message"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.errors import RunError
+from harness.models.outputs import evaluating, outputs_of, outputs_on_zeros
 from harness.schema import one_line
 
 BATCH = 25  # images at once
@@ -41,7 +41,7 @@ def layer_maps(
 
     modules = [_find_layer(model, name) for name in layers]
     maps = []
-    with _frozen(model), torch.inference_mode(False), torch.enable_grad():
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         inputs = images.detach().clone().float().requires_grad_()
         classes = torch.as_tensor(targets, dtype=torch.int64, device=images.device).clone()
         for name, module in zip(layers, modules, strict=True):
@@ -73,11 +73,11 @@ def coarse_maps(
     """
     modules = {name: _find_layer(model, name) for name in layers}
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    with _frozen(model), torch.inference_mode(False), torch.enable_grad():
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         classes = torch.as_tensor(targets, dtype=torch.int64, device=images.device).clone()
         for part, labels in zip(torch.split(images, BATCH), torch.split(classes, BATCH), strict=True):
             inputs = part.detach().clone().float().requires_grad_()
-            with _outputs(modules) as outputs:
+            with outputs_of(modules) as outputs:
                 score = model(inputs).gather(1, labels[:, None]).sum()
             for name in layers:
                 output = outputs.get(name)
@@ -138,56 +138,12 @@ def _children(model: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
 
 
-def outputs_on_zeros(
-    model: nn.Module, modules: Mapping[str, nn.Module], image_shape: Sequence[int]
-) -> dict[str, Tensor]:
-    """What these modules give for one black image, by name, in the order of execution."""
-    device = next(model.parameters()).device
-    with _frozen(model), torch.no_grad(), _outputs(modules) as found:
-        model(torch.zeros(1, *image_shape, device=device))
-    return found
-
-
-@contextmanager
-def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """What these modules give in the passes inside, by name, in the order of execution."""
-    found: dict[str, Tensor] = {}
-    hooks = []
-    for name, module in modules.items():
-        if isinstance(module, torch.jit.ScriptModule):  # takes no hook
-            continue
-
-        def keep(_: nn.Module, __: object, output: Tensor, name: str = name) -> Tensor | None:
-            found[name] = output
-            # what follows may change its input in place, as torchvision's ReLUs do
-            return output.clone() if isinstance(output, Tensor) else None
-
-        hooks.append(module.register_forward_hook(keep))
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def _find_layer(model: nn.Module, name: str) -> nn.Module:
     found: nn.Module | None = dict(model.named_modules()).get(name)
     if found is None or not name:
         known = ", ".join(child for child, _ in model.named_children())
         raise RunError(f"Grad-CAM: the model has no layer {name!r}; its stages are {known}")
     return found
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode, in which batch norm keeps its statistics; every submodule's own mode comes back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _scaled(maps: Tensor) -> Tensor:

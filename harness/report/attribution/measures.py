@@ -58,7 +58,7 @@ class LayerNumbers:
 
     @property
     def verdict(self) -> Verdict:
-        """What the checks say together: a layer passes where it passes all of them."""
+        """Join the checks: a layer passes where it passes all of them."""
         return together(self.checks.values())
 
     @property

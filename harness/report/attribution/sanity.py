@@ -121,7 +121,7 @@ def judge(same: NDArray[np.float64]) -> tuple[float | None, Verdict]:
 
 
 def judge_gain(gains: NDArray[np.float64]) -> Verdict:
-    """Whether maps find what the network uses better than random maps do.
+    """Judge whether maps find what the network uses better than random maps do.
 
     Args:
         gains: (N,), of each image by how much its map's area is better than that of a random map.
@@ -139,6 +139,6 @@ def judge_gain(gains: NDArray[np.float64]) -> Verdict:
 
 
 def together(verdicts: Iterable[Verdict]) -> Verdict:
-    """One verdict of several checks: failed where one failed, passed where all passed."""
+    """Join the verdicts of several checks: failed where one failed, passed where all passed."""
     found = set(verdicts)
     return "failed" if "failed" in found else "not judged" if "not judged" in found else "passed"

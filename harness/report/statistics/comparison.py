@@ -101,7 +101,7 @@ def compare_networks(networks: NetworkComparison) -> Comparison:
 
 
 def compare_by_failures(failures: Failures) -> Comparison:
-    """The comparison of two recipes of which one has no finished run: by how many runs failed."""
+    """Compare two recipes, of which one has no finished run, by how many runs failed."""
     share, share_baseline = failures.failed / failures.n, failures.failed_baseline / failures.n_baseline
     test = Estimate(share_baseline - share, p=failures.p)
     return Comparison("Fisher", failures.n, failures.n_baseline, test)

@@ -58,7 +58,7 @@ def describe(values: Sequence[float], *, shares: bool = False) -> Distribution |
 
 
 def cut_shares(low: float, high: float) -> tuple[float, float]:
-    """An interval of what lies in [0, 1], without what lies outside."""
+    """Cut an interval of fractions at 0 and 1."""
     return max(low, 0.0), min(high, 1.0)
 
 
