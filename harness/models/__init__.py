@@ -60,7 +60,8 @@ def build_model(
     if image_shape is not None and any(map(is_lazy, chain(model.parameters(), model.buffers()))):
         modes = {module: module.training for module in model.modules()}
         with torch.no_grad():
-            model.eval()(torch.zeros(2, *image_shape))
+            model.eval()
+            model(torch.zeros(2, *image_shape))
         for module, mode in modes.items():
             module.training = mode
     if any(each.dtype in (torch.float16, torch.bfloat16, torch.float64) for each in model.parameters()):
