@@ -52,12 +52,12 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
 
     variants = []
     for variant in plan.variants:
-        lost = rehearse(variant, load_data(variant.recipe))
+        lost, doubt = rehearse(variant, load_data(variant.recipe))
+        place, network = f"{plan.study.name}/{variant.name}  warning:", variant.recipe.model.name
         if lost:
-            say(
-                f"{plan.study.name}/{variant.name}  warning: without checkpoints, a killed run begins anew: "
-                f"{variant.recipe.model.name}: {lost}"
-            )
+            say(f"{place} without checkpoints, a killed run begins anew: {network}: {lost}")
+        if doubt:
+            say(f"{place} {network}: {doubt}")
         variants.append(replace(variant, resumes=not lost))
     return replace(plan, variants=tuple(variants))
 
