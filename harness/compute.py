@@ -115,7 +115,7 @@ def choose_compute(
         precision, layout, reason = _fastest_on_cpu(recipe, outline, classes)
     else:
         precision, layout, reason = resolve_precision("auto", device), usual_format(device), ""
-    if begun is None and layout == "channels_last" and recipe.model.name not in MODELS:
+    if own is None and layout == "channels_last" and recipe.model.name not in MODELS:
         layout = _usable_format(recipe, outline, classes)
     if recipe.compile != "auto":
         return Compute(precision, layout, recipe.compile, reason)
@@ -219,9 +219,8 @@ class TimedStep:
         images = max(4, int(FLOPS_A_STEP / outline.flops_per_image))
         images = min(recipe.data.batch_size, images)
         with global_seed(0, "timing"):
-            self.model = build_model(
-                recipe.model.name, recipe.model.options, classes, outline.image_shape
-            ).train()
+            self.model = build_model(recipe.model.name, recipe.model.options, classes, outline.image_shape)
+            self.model.train()
             self.images = torch.randn(images, *outline.image_shape)
             self.labels = torch.randint(classes, (images,))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,16 @@ def seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def generator_states() -> dict[str, bytes]:
+    """Return where the global generators are; torch's is that of the CPU."""
+    import numpy as np
+    import torch
+
+    of_torch = torch.get_rng_state().numpy().tobytes()
+    others = {"numpy": np.random.get_state(), "Python": random.getstate()}
+    return {"torch": of_torch} | {name: pickle.dumps(state) for name, state in others.items()}
 
 
 @contextmanager

@@ -52,12 +52,12 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
 
     variants = []
     for variant in plan.variants:
-        obstacle = rehearse(variant, load_data(variant.recipe))
+        obstacle, doubt = rehearse(variant, load_data(variant.recipe))
+        place, network = f"{plan.study.name}/{variant.name}  warning:", variant.recipe.model.name
         if obstacle:
-            say(
-                f"{plan.study.name}/{variant.name}  warning: without checkpoints, a killed run begins anew: "
-                f"{variant.recipe.model.name}: {obstacle}"
-            )
+            say(f"{place} without checkpoints, a killed run begins anew: {network}: {obstacle}")
+        if doubt:
+            say(f"{place} {network}: {doubt}")
         variants.append(replace(variant, resumes=not obstacle))
     return replace(plan, variants=tuple(variants))
 

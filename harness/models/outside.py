@@ -68,6 +68,12 @@ def fingerprints(model: nn.Module) -> dict[str, str]:
     return found
 
 
+def changed(model: nn.Module, before: Mapping[str, str]) -> str:
+    """Name up to three attributes whose :func:`fingerprints` are no longer those of before; empty without."""
+    now = fingerprints(model)
+    return ", ".join(sorted(name for name in now if before.get(name, now[name]) != now[name])[:3])
+
+
 class _Pickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO, own: Mapping[int, str]) -> None:
         super().__init__(file)
@@ -84,12 +90,14 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
         yield key, module._buffers[key]
 
 
-def _is_plain(value: Any) -> bool:
-    if type(value) in _VALUES or (isinstance(value, Tensor) and not isinstance(value, nn.Parameter)):
+def _is_plain(value: Any, around: frozenset[int] = frozenset()) -> bool:
+    if type(value) in _VALUES or type(value) is Tensor:
         return True
-    if type(value) in (list, tuple, set):
-        return all(map(_is_plain, value))
-    return type(value) is dict and all(map(_is_plain, [*value, *value.values()]))
+    if id(value) in around:  # it holds itself
+        return False
+    parts = [*value, *value.values()] if type(value) is dict else value
+    within = around | {id(value)}
+    return type(value) in (list, tuple, set, dict) and all(_is_plain(each, within) for each in parts)
 
 
 def _copy(value: Any, device: torch.device | None = None) -> Any:

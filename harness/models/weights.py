@@ -119,4 +119,5 @@ def network_of(content: bytes, path: str) -> tuple[nn.Module, dict[str, Any]]:
         raise RunError(f"{path}: its network cannot be built: {one_line(error)}") from None
     except RuntimeError as error:
         raise RunError(f"{path}: does not fit its network: {one_line(error)}") from None
-    return model.eval(), metadata
+    model.eval()  # a user's may return nothing
+    return model, metadata

@@ -127,17 +127,25 @@ def _copy(state: Any) -> Any:
 
 
 def attach_checkpoint(
-    trainer: Engine, state: Mapping[str, Any], path: Path, digest: str, writer: Writer, share: float = SHARE
+    trainer: Engine,
+    state: Mapping[str, Any],
+    path: Path,
+    digest: str,
+    writer: Writer,
+    share: float = SHARE,
+    *,
+    whole: Callable[[], bool] = lambda: True,
 ) -> None:
     """Write a checkpoint after an epoch where one is due; after the last epoch the run itself is written.
 
     Args:
         share: of the training's time that checkpoints may take; 1 writes one after every epoch.
+        whole: tells whether the state is still all that the training goes on from; else none is written.
     """
     saver = CheckpointSaver(path, digest, writer, share)
 
     def wanted(engine: Engine, epoch: int) -> bool:
-        return epoch < (engine.state.max_epochs or 0) and saver.due()
+        return epoch < (engine.state.max_epochs or 0) and saver.due() and whole()
 
     checkpoint = Checkpoint(dict(state), saver, n_saved=None)
     trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=wanted), checkpoint)

@@ -48,6 +48,7 @@ def create_trainer(
     ``scaler`` keeps float16 gradients from vanishing; see :func:`create_scaler`.
     """
     scaler = scaler or create_scaler(device, precision)
+    model.train()  # also one that is new: a user's may leave parts in evaluation mode there
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]

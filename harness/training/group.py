@@ -132,15 +132,28 @@ def follow(device: str, load_data: Callable[[Recipe], Data]) -> None:
     idist.finalize()
 
 
-def spread(model: nn.Module, device: str) -> nn.Module:
-    """The network whose gradients are averaged over the group; itself without one."""
+def spread(model: nn.Module, device: str, *, unused: bool = False) -> nn.Module:
+    """The network whose gradients are averaged over the group; itself without one.
+
+    Args:
+        unused: a step may leave some of its parameters out.
+    """
     if idist.get_world_size() == 1:
         return model
     logging.getLogger("ignite.distributed.auto.auto_model").disabled = True  # it sets its own level
     # Ignite's conversion takes every batch norm, also one that normalises parts of a device's images.
     whole = all(getattr(module, "synchronised", True) for module in model.modules())
-    spread_out: nn.Module = idist.auto_model(model, sync_bn=whole and synchronise_statistics(device))
+    sync_bn = whole and synchronise_statistics(device)
+    spread_out: nn.Module = idist.auto_model(model, sync_bn=sync_bn, find_unused_parameters=unused)
     return spread_out
+
+
+def told(content: Any) -> Any:
+    """The first process's content, in every process."""
+    word = [content]
+    if idist.get_world_size() > 1:
+        torch.distributed.broadcast_object_list(word, src=0)
+    return word[0]
 
 
 def share(images: int, device: str) -> float | Tensor:
@@ -201,6 +214,5 @@ def _start_follower(place: dict[str, str], device: str, load_data: Callable[[Rec
 
 def _broadcast(order: Order | None) -> Order | None:
     """The leader's word, in every process."""
-    word: list[Order | None] = [order]
-    torch.distributed.broadcast_object_list(word, src=0)
-    return word[0]
+    word: Order | None = told(order)
+    return word

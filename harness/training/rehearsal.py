@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,32 +20,43 @@ from harness.device import autocast, prepare
 from harness.errors import RunError, StudyError
 from harness.models import MODELS
 from harness.models.outputs import logits_of
-from harness.models.outside import OutsideState, fingerprints
+from harness.models.outside import OutsideState, changed, fingerprints
 from harness.models.weights import network_of, weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.report.attribution.maps import coarse_maps, layer_maps, stages
 from harness.schema import one_line
-from harness.seeding import generators_restored, global_seed, seed_generators
+from harness.seeding import generator_states, generators_restored, global_seed, seed_generators
 from harness.training.engines import create_evaluator, create_loss, create_scaler, create_trainer
 
 STEPS = 3  # before a state is saved
 RATE = 1e-3
-_passed: dict[str, str] = {}  # what decides a rehearsal -> what it found
 
 
-def rehearse(variant: Variant, data: Data) -> str:
+class Found(NamedTuple):
+    """What people are told of a network that works.
+
+    Attributes:
+        lost: why a killed run cannot resume from a checkpoint; empty where it can.
+        doubt: why its results may mislead; empty without a reason.
+    """
+
+    lost: str = ""
+    doubt: str = ""
+
+
+_passed: dict[str, Found] = {}  # what decides a rehearsal -> what it found
+
+
+def rehearse(variant: Variant, data: Data) -> Found:
     """Do with a few of the variant's images all that its runs and its report will do with its network.
-
-    Returns:
-        why a killed run cannot go on from a checkpoint; empty where it can.
 
     Raises:
         StudyError: what would fail, in one line.
     """
     recipe, sizes = variant.recipe, _batch_sizes(variant)
     if not sizes:
-        return ""
+        return Found()
     decisive = [
         variant.network, recipe.optimizer.model_dump(), recipe.loss.model_dump(), recipe.attribution.layers,
         sizes, variant.device, variant.precision, variant.compute.memory_format,
@@ -77,7 +88,7 @@ class _Rehearsal:
 
     def __init__(self, variant: Variant, data: Data, sizes: list[int]) -> None:
         self.variant, self.name = variant, variant.recipe.model.name
-        self.sizes = sizes
+        self.sizes, self.doubt = sizes, ""
         self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
         split, count = data.train, max(self.sizes)
         some = split_of(split.images[:count].copy(), split.labels[:count], split.classes)
@@ -85,36 +96,47 @@ class _Rehearsal:
         images, self.labels = next(iter(batches))
         self.images = images.contiguous(memory_format=self.layout)
 
-    def result(self) -> str:
-        """Try everything, and return why a killed run cannot resume; empty where it can."""
+    def result(self) -> Found:
+        """Try everything."""
         if self.name in MODELS:
             self._try_last_batch(self.sizes[0])
-            return ""
-        self._check_outputs()
-        trainee = _Trainee(self.variant)
+            return Found()
+        trainee, other = _Trainee(self.variant), _Trainee(self.variant, seed=1)
+        self._check_draws([trainee.drawn, other.drawn])
+        self._check_outputs(other.model)
         before = fingerprints(trainee.model)
         with self._saying("training and evaluation"):
             self._train_and_evaluate(trainee)
+        self._check_state(trainee)
         for size in self.sizes[1:]:
             self._try_last_batch(size)
         lost = self._try_checkpoint(trainee)
-        changed = [name for name, now in fingerprints(trainee.model).items() if before.get(name, now) != now]
-        if changed:
-            names = ", ".join(sorted(changed)[:3])
+        if names := changed(trainee.model, before):
             lost = f"its {names} changes, and a checkpoint holds numbers and tensors alone"
         self._try_weights(trainee)
-        return lost
+        return Found(lost, self.doubt)
 
     def _train_and_evaluate(self, trainee: _Trainee) -> None:
+        drawn = []
         for _ in range(STEPS):
             trainee.train(self.images, self.labels)
+            drawn.append(trainee.drawn)
         trainee.evaluate(self.images, self.labels)
+        self._check_draws(drawn)
 
     # ---- what is tried ----------------------------------------------------------------------------------
 
-    def _check_outputs(self) -> None:
+    def _check_draws(self, drawn: list[dict[str, bytes]]) -> None:
+        """Refuse a network that seeds a generator: after other seeds its state would be the same."""
+        for name in drawn[0]:
+            if len({states[name] for states in drawn}) < len(drawn):
+                raise StudyError(
+                    f"{self._where}: it seeds {name}'s generator itself, so all seeds of the study would "
+                    "draw the same; remove that call: the harness seeds every generator"
+                )
+
+    def _check_outputs(self, model: nn.Module) -> None:
         """Refuse other outputs than a logit for each class; a tuple is allowed in training alone."""
-        model = _Trainee(self.variant).model
         images = self.images.to(self.variant.device)
         for training, mode, count in ((False, "evaluation", 1), (True, "training", len(images))):
             model.train(training)
@@ -136,6 +158,10 @@ class _Rehearsal:
             found = f"a tensor of {logits.dtype}"
         elif not logits.isfinite().all():
             found = "numbers that are not finite, before any training"
+        elif (logits >= 0).all() and torch.allclose(
+            logits.float().sum(1), torch.ones(()).to(logits.device), atol=0.01
+        ):
+            found = "probabilities, to which the loss would apply softmax again"
         else:
             return
         raise StudyError(
@@ -143,12 +169,31 @@ class _Rehearsal:
             f"one for each of {shape[1]} classes"
         )
 
+    def _check_state(self, trainee: _Trainee) -> None:
+        """Refuse parameters that the optimizer does not have, and tensors that no file can hold."""
+        trained = {id(each) for group in trainee.optimizer.param_groups for each in group["params"]}
+        late = [name for name, each in trainee.model.named_parameters() if id(each) not in trained]
+        if late:
+            raise StudyError(
+                f"{self._where}: its forward makes parameters ({', '.join(late[:3])}), which would not be "
+                "trained; make them in __init__, by torch.nn.LazyLinear and the like where a size is unknown"
+            )
+        for name, value in trainee.model.state_dict().items():
+            if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_quantized):
+                raise StudyError(
+                    f"{self._where}: its {name} is sparse or quantised, which model.safetensors cannot hold; "
+                    "keep it as a dense tensor, and convert it in forward"
+                )
+
     def _try_checkpoint(self, trainee: _Trainee) -> str:
         """Resume from a checkpoint, and train again from the start: both have to give the same weights.
 
         Returns:
             why a checkpoint does not do; empty where it does.
         """
+        again = _Trainee(self.variant)
+        with self._saying("training and evaluation"):
+            self._train_and_evaluate(again)
         try:
             content = io.BytesIO()
             torch.save(trainee.state(), content)
@@ -158,33 +203,51 @@ class _Rehearsal:
             resumed.load_state(state)
         except Exception as error:
             return f"its state cannot be read back: {one_line(error, 200)}"
-        again = _Trainee(self.variant)
-        self._train_and_evaluate(again)
-        for one in (trainee, again, resumed):
-            one.train(self.images, self.labels)
-        if not _same(trainee.model, again.model):
+        with self._saying("training and evaluation"):
+            for one in (trainee, again):
+                self._train_and_evaluate(one)
+        if self._content(trainee) != self._content(again):
             raise StudyError(
                 f"{self._where}: trained twice from one seed, it gives two different networks; let it draw "
                 "from torch's, numpy's or Python's global generator, and keep what changes inside of it"
             )
-        return "" if _same(trainee.model, resumed.model) else "after a checkpoint it trains on in another way"
+        try:  # several steps: that two parts of a network no longer share a tensor shows late
+            self._train_and_evaluate(resumed)
+        except Exception as error:  # whatever another's code raises
+            return f"after a checkpoint it fails: {type(error).__name__}: {one_line(error, 200)}"
+        if self._content(trainee) != self._content(resumed):
+            return "after a checkpoint it trains on in another way"
+        return ""
+
+    def _content(self, trainee: _Trainee) -> bytes:
+        """Return all that is kept of a network, as bytes: numbers that are not finite equal themselves."""
+        with self._saying("saving its weights"):
+            return weights_bytes(trainee.model, self.variant.network)
 
     def _try_weights(self, trainee: _Trainee) -> None:
         """Save, load, predict and explain, as the report does."""
         with self._saying("saving and loading its weights"):
             loaded, _ = network_of(weights_bytes(trainee.model, self.variant.network), "model.safetensors")
             loaded = loaded.to(memory_format=self.layout)  # type: ignore[call-overload]
-            trained = trainee.model.to("cpu").eval()
+            trained = trainee.model.to("cpu")
+            trained.eval()
             with torch.no_grad():
                 seed_generators(0)
                 expected = trained(self.images).float()
                 seed_generators(0)
                 found = loaded(self.images).float()
-            tolerance = 1e-3 * float(expected.abs().max())
-        if not torch.allclose(found, expected, rtol=1e-3, atol=tolerance):
+                seed_generators(0)
+                alone = loaded(self.images[-1:]).float()
+            tolerance = 1e-3 * float(expected.abs().nan_to_num(0, 0, 0).max())
+        if not torch.allclose(found, expected, rtol=1e-3, atol=tolerance, equal_nan=True):
             raise StudyError(
                 f"{self._where}: loaded from its file, it gives other logits; keep what it learns in "
                 "parameters and buffers, and its layers in a torch.nn.ModuleList"
+            )
+        if not torch.allclose(alone, expected[-1:], rtol=1e-2, atol=10 * tolerance, equal_nan=True):
+            self.doubt = (
+                "in evaluation, an image's logits depend on more than the image (on others of its batch, on "
+                "chance, or on earlier images), so accuracies depend on how many are evaluated at once"
             )
         layers, targets = self.variant.recipe.attribution.layers, self.labels.tolist()
         if not layers:
@@ -230,10 +293,11 @@ class _Rehearsal:
 class _Trainee:
     """A network with its optimizer and engines, as a run has them."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, seed: int = 0) -> None:
         recipe, device = variant.recipe, variant.device
-        with global_seed(0, "rehearsal"):
+        with global_seed(seed, "rehearsal"):
             self.model = variant.new_network()
+            self.drawn = generator_states()
         self.optimizer = create_optimizer(recipe.optimizer, self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = RATE
@@ -249,10 +313,11 @@ class _Trainee:
         self.device, self.step = device, 0
 
     def train(self, images: Tensor, labels: Tensor) -> None:
-        """Take a step; its draws depend on how many came before."""
+        """Take a step; its draws depend on how many came before, and ``drawn`` tells where they ended."""
         self.step += 1
         seed_generators(self.step)
         self.trainer.run([(images.to(self.device), labels.to(self.device))], max_epochs=1)
+        self.drawn = generator_states()
 
     def evaluate(self, images: Tensor, labels: Tensor) -> None:
         """Evaluate in the precision of the training, and in float32."""
@@ -276,9 +341,3 @@ class _Trainee:
         self.scaler.load_state_dict(state["scaler"])
         OutsideState(self.model).load_state_dict(state["outside"])
         self.step = state["step"]
-
-
-def _same(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two networks have the same parameters and buffers, to the bit."""
-    tensors = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(*pair) for pair in tensors if isinstance(pair[0], Tensor))

@@ -24,7 +24,7 @@ from harness.data.batches import Batches
 from harness.device import computed_by, loading_workers, prepare, synchronize
 from harness.errors import RunError
 from harness.models import MODELS
-from harness.models.outside import OutsideState
+from harness.models.outside import OutsideState, changed, fingerprints
 from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
@@ -197,10 +197,12 @@ def _train(
     with global_seed(seed, "initialisation"):
         model = variant.new_network()
     memory_format = getattr(torch, variant.compute.memory_format)
+    users, outside = recipe.model.name not in MODELS, OutsideState(model)
+    unkept = fingerprints(model) if users else {}
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     engine_options = {"device": device, "precision": variant.precision, "memory_format": memory_format}
-    spread = group.spread(model, device)
+    spread = group.spread(model, device, unused=users)
     network = computed_by(spread, variant.compute.compiled)
     part = group.part()
     trainer = create_trainer(
@@ -239,8 +241,13 @@ def _train(
     attach_bar(trainer, folder.name, say)
     clock = {"started": 0.0}
 
+    def share_outside() -> None:
+        if users and part[1] > 1:  # as of buffers, the first device's count
+            outside.load_state_dict(group.told(outside.state_dict()))
+
     @trainer.on(Events.EPOCH_STARTED)
     def begin_epoch(engine: Engine) -> None:
+        share_outside()
         train_batches.set_epoch(engine.state.epoch)
         engine.set_data(train_batches)
         # Dropout knows only torch's global generators; generators_restored() ends that below.
@@ -256,6 +263,7 @@ def _train(
         synchronize(device)
         trained = time.perf_counter()
         at_end = engine.state.epoch == epochs
+        share_outside()
         logits, labels = _evaluate(last_evaluator if at_end else evaluator, test_batches)
         synchronize(device)
         evaluated = time.perf_counter()
@@ -291,13 +299,15 @@ def _train(
         "log": log,
         **schedules,
     }
-    if recipe.model.name not in MODELS:
-        state["outside"] = OutsideState(model)
+    if users:
+        state["outside"] = outside
     # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
     owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
     writer = Writer(beside=device != "cpu")
     if group.leads() and variant.resumes:
-        attach_checkpoint(trainer, state, folder.checkpoint_file, owner, writer)
+        attach_checkpoint(
+            trainer, state, folder.checkpoint_file, owner, writer, whole=lambda: not changed(model, unkept)
+        )
     try:
         if load_checkpoint(folder.checkpoint_file, state, owner):
             say(f"{folder.name}  goes on after epoch {len(log.rows)} of {epochs}")
@@ -317,6 +327,11 @@ def _train(
             trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
         else:  # killed between the last epoch and the end of the run
             last_evaluator.run(test_batches)
+    if users and variant.resumes and (names := changed(model, unkept)):
+        say(
+            f"{folder.name}  warning: its network's {names} changed; model.safetensors holds numbers and "
+            "tensors alone, so the network may give other results once it is loaded"
+        )
     if watch is not None:
         rates_seen = [row["images_per_second"] for row in log.rows[done:]]
         say(f"{folder.name}  profile: {watch.write(folder.path / 'profile', variant, rates_seen)}")

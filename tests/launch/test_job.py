@@ -151,4 +151,4 @@ def test_a_variant_whose_range_test_fails_is_recorded_and_the_others_go_on(
     said, folders = start(tiny(("seeds", [0]), ("variants", {"hot": hot})), tmp_path)
     assert [folder.status() for folder in folders] == ["finished", "failed"]
     assert json.loads(folders[1].record_file.read_text())["error"]["kind"] == "range_test"
-    assert any("range test: the loss" in line and "lower range_test.start_lr" in line for line in said)
+    assert any("range test: the loss" in line and "lower range_test.start_lr" in line for line in said), said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque, namedtuple
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.tv_tensors import Image
 
 
 class Plain(nn.Module):
@@ -229,7 +231,115 @@ class NoMaps(nn.Module):
         return self.fc(images.flatten(1))
 
 
+class HoldsItself(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.kept: dict[str, Any] = {}
+        self.kept["self"] = self.kept
+
+
+class FreezesNorm(Plain):
+    """As for fine-tuning; without the ``return self`` that is easily forgotten."""
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+        self.norm.eval()
+
+
+class Subclass(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.picture = Image(torch.zeros(3, 4, 4))
+
+
+class OfOtherTypes(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("turn", torch.full((4,), 1j))
+        self.register_buffer("order", torch.arange(4))
+
+    def forward(self, images: Tensor) -> Any:
+        found = self.features(images).mean((2, 3))[:, self.order]
+        return self.fc(found * (found * self.turn).imag)
+
+
+class Unused(Plain):
+    """Parameters that not every step uses, or none does."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.more, self.never = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 4)
+
+    def features(self, images: Tensor) -> Tensor:
+        found = super().features(images)
+        return found if self.training and random.random() < 0.5 else found + self.more(found)
+
+
+class KeepsMean(Unused):
+    """A running mean that is no buffer."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.mean = torch.zeros(4)
+
+    def forward(self, images: Tensor) -> Any:
+        found = self.features(images).mean((2, 3))
+        if self.training:
+            self.mean = 0.5 * self.mean + found.detach().float().mean(0)
+        return self.fc(found - self.mean)
+
+
+# ---- sound, but what they give of an image depends on more than the image ----------------------------------
+
+
+class NoStatistics(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.norm = nn.BatchNorm2d(4, track_running_stats=False)
+
+
+class DropsAlways(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return F.dropout(super().forward(images), 0.5)
+
+
 # ---- sound, but their state is not to be kept --------------------------------------------------------------
+
+
+class Shared(Plain):
+    """A list that two parts share: one reads it before the other writes."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.steps = self.conv.steps = [0.0]  # type: ignore[assignment]
+
+    def forward(self, images: Tensor) -> Any:
+        found = super().forward(images) * (1 + 0.1 * self.conv.steps[0])  # type: ignore[index]
+        self.steps[0] += self.training
+        return found
+
+
+class SeesWeights(Plain):
+    """It sees the weights of another layer in an attribute."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.weight = self.fc.weight.detach()
+
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) + self.features(images).mean((2, 3)).float() @ self.weight.T
+
+
+class LateGenerator(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.steps, self.draws = 0, None
+
+    def forward(self, images: Tensor) -> Any:
+        if self.training and self.steps == 0:
+            self.draws = np.random.default_rng(0)  # type: ignore[assignment]
+        self.steps += self.training
+        return super().forward(images) * (1 + self.draws.random() if self.training else 1)  # type: ignore[attr-defined]
 
 
 class Deque(Plain):
@@ -333,6 +443,56 @@ class InAList(Plain):
 
     def forward(self, images: Tensor) -> Any:
         return self.fc(self.layers[0](self.features(images).mean((2, 3))))
+
+
+class SeedsWhenMade(Plain):
+    def __init__(self, classes: int) -> None:
+        torch.manual_seed(42)
+        super().__init__(classes)
+
+
+class SeedsInTraining(Plain):
+    def forward(self, images: Tensor) -> Any:
+        np.random.seed(0)
+        return super().forward(images)
+
+
+class Softmax(Plain):
+    def forward(self, images: Tensor) -> Any:
+        found = super().forward(images)
+        return found if self.training else found.softmax(1)
+
+
+class MadeInForward(Plain):
+    def forward(self, images: Tensor) -> Any:
+        if not hasattr(self, "more"):
+            self.more = nn.Linear(10, 10)
+        return self.more(super().forward(images))
+
+
+class Sparse(Plain):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("chosen", torch.eye(4).to_sparse())
+
+
+class LateArray(Plain):
+    """An array that the first steps do not change."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.steps, self.scale = 0, np.ones(1)
+
+    def forward(self, images: Tensor) -> Any:
+        self.steps += self.training
+        if self.training and self.steps % 8 == 0:
+            self.scale = self.scale + 0.5
+        return super().forward(images) * float(self.scale[0])
+
+
+class Explodes(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) * 1e30
 
 
 class OneImageFails(Plain):

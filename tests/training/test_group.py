@@ -24,6 +24,7 @@ from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.optimizers import create_optimizer
 from harness.plan import resolve_variant
+from harness.predict import load
 from harness.seeding import global_seed
 from harness.study_file import load_study
 from tests.conftest import Command
@@ -120,6 +121,21 @@ def test_the_curve_is_that_of_one_process_with_two_halves(
         torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0.01)
     np.testing.assert_allclose(np.load(run / "predictions.npz")["logits"], logits, rtol=0, atol=2e-3)
     assert "2 share a run" in (tmp_path / "out" / "tiny" / "report.md").read_text("utf-8")
+
+
+def test_state_that_is_no_buffer_is_the_same_in_all_processes_and_parameters_may_be_unused(
+    tiny_file: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_ALLOW", "tests")
+    text = tiny_file.read_text("utf-8").replace("custom_resnet", "tests.training.odd_nets:KeepsMean")
+    tiny_file.write_text(text.replace(", width = 2", "").replace('["layer1", "res2"]', '["conv"]'), "utf-8")
+    root = str(Path(__file__).parents[2])
+    done = command(tiny_file, *TWO, "--seeds", "0", "--out", "out", OMP_NUM_THREADS="1", PYTHONPATH=root)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "out" / "tiny" / "runs" / "base" / "seed-0"
+    images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
+    logits = np.load(run / "predictions.npz")["logits"]
+    np.testing.assert_allclose(load(run).logits(images), logits, rtol=0, atol=1e-5)
 
 
 def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_path: Path) -> None:
