@@ -198,7 +198,7 @@ class OptimizerConfig(Named):
             raise ValueError(
                 "lr is set by [schedule] (lr_max, or lr where its kind is constant); remove it here"
             )
-        for key in ("momentum", "betas", "weight_decay"):
+        for key in ("momentum", "betas", "dampening", "weight_decay"):
             values = options.get(key, [])
             for value in values if isinstance(values, list) else [values]:
                 if isinstance(value, bool) or not isinstance(value, int | float):

@@ -59,15 +59,19 @@ def model_card(run: RunFolder, predictor: Predictor, formats: Sequence[str]) -> 
     held = data["evaluated_on"] == "holdout"
     split = "images held out of the train split" if held else "the test split"
     variant: dict[str, Any] = next((one for one in report["variants"] if one["variant"] == run.variant), {})
+    std = "" if variant.get("test_accuracy_std") is None else " (± is the std)"
+    epochs = f"{metrics['epochs']:,} epoch{'' if metrics['epochs'] == 1 else 's'}"
+    repeat = "\n".join(report.get("repeat", ()))
+    where = " DATA stands for the folder that holds the data." if "--data DATA" in repeat else ""
     facts = [
         ["accuracy of this network", f"{100 * metrics['test_accuracy']:.2f} % on {split}, last epoch"],
         [
             "its recipe over seeds",
-            f"{variant.get('text') or '–'} (± is the std), n = {variant.get('finished')}",
+            f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}",
         ],
         ["target", f"{100 * report['target']:g} %"],
         ["network", f"{record['recipe']['model']['name']}, {metrics['parameters']:,} parameters"],
-        ["trained on", f"{record['recipe']['data']['source']}, {metrics['epochs']} epochs, seed {run.seed}"],
+        ["trained on", f"{record['recipe']['data']['source']}, {epochs}, seed {run.seed}"],
         ["precision, device", f"{provenance['precision']}, {provenance['device']}; exported in float32"],
         ["finished", str(provenance.get("finished"))],
         ["configuration", f"digest {record['digest'][:16]}"],
@@ -98,9 +102,9 @@ def model_card(run: RunFolder, predictor: Predictor, formats: Sequence[str]) -> 
                 Block(
                     "text",
                     "The study file below, saved as study.toml, and these commands make the runs that it is "
-                    "about again. DATA stands for the folder that holds the data.",
+                    f"about again.{where}",
                 ),
-                Block("code", "\n".join(report.get("repeat", ()))),
+                Block("code", repeat),
                 Block("code", (run.study.path / "study.toml").read_text("utf-8"), title="The study file"),
             ],
         ),

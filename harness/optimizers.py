@@ -110,6 +110,11 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
         raise
     except Exception as error:  # whatever it meets
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+    if not all(end.isfinite().all() for end in ends):
+        raise StudyError(
+            f"{where}: optimizer: torch.optim.{config.name} with {config.options} makes weights that are not "
+            "finite; change these"
+        )
     if any(float((_GRADIENT * (end - 1)).sum()) > 0 for end in ends):
         raise StudyError(
             f"{where}: optimizer: torch.optim.{config.name} with {config.options} steps uphill: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ class Predictor:
 
         height, width = self.image_size
         if not Path(path).is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: not an image file")
+            there = os.path.lexists(path)
+            raise DataError(f"{path}: {'not an image file' if there else 'no such file'}")
         image = decode(str(path), Path(path), height if height == width else None, self.bits)
         if image.shape[:2] != self.image_size:
             raise DataError(

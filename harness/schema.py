@@ -149,10 +149,13 @@ def _example(kind: str, given: Any, tables: list[type[BaseModel]], key: str, ite
     if kind != "dict_type" and _WANTED.get(kind) == "a table":
         inner = [table for field in fields for table in _tables(field.annotation)] if fields else tables
         inside = [(table, name) for table in inner for name in table.model_fields]
-        plain = not isinstance(given, dict | list)
-        found = [(name, given) for table, name in inside if plain and _takes(table, name, given)]
-        found += [(name, table.model_fields[name].default) for table, name in inside]
-        usable = (pair for pair in found if isinstance(pair[1], str | int | float | list))
+        found = [(table, name, given) for table, name in inside if not isinstance(given, dict | list)]
+        found += [(table, name, table.model_fields[name].default) for table, name in inside]
+        usable = (
+            (name, value)
+            for table, name, value in found
+            if isinstance(value, str | int | float | list) and _accepts(table, {name: value})
+        )
         return next((f"{{ {name} = {json.dumps(value)} }}" for name, value in usable), "")
     number = _number(given)
     candidates: list[Any] = []
@@ -179,8 +182,17 @@ def _number(given: Any) -> float | None:
     return number if math.isfinite(number) and not isinstance(given, bool) else None
 
 
+def _accepts(table: type[BaseModel], raw: dict[str, Any]) -> bool:
+    """Whether a table can be just this."""
+    try:
+        table.model_validate(raw)
+    except ValidationError:
+        return False
+    return True
+
+
 def _takes(table: type[BaseModel], key: str, value: Any) -> bool:
-    """Whether a key of a table can have a value."""
+    """Whether a key of a table can have a value, whatever else the table lacks."""
     try:
         table.model_validate({key: value})
     except ValidationError as error:

@@ -201,7 +201,7 @@ def _check_toml(raw: dict[str, Any], where: str) -> None:
         inner: list[tuple[_Place, Any]] = []
         for place, value in level:
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise StudyError(f"{where}: {_path(place)}: expected an integer of 64 bits")
+                raise StudyError(f"{where}: {_path(place)}: a whole number this large does not fit 64 bits")
             if isinstance(value, dict):
                 inner += [((place, key), part) for key, part in value.items()]
             elif isinstance(value, list):

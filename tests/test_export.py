@@ -100,6 +100,7 @@ def test_the_card_says_what_the_run_and_the_study_say(run: Path, exported: Path)
     repeat = json.loads((run.parents[2] / "report.json").read_text())["repeat"]
     for said in ("## Limits", "knows these classes alone: 0, 1, 2", "run once", 'name = "tiny"', *repeat):
         assert said in body
+    assert "±" not in body and "DATA" not in body  # of one run, on embedded images
     config = json.loads((exported / "config.json").read_text())
     assert config["input"]["shape"] == ["batch", 3, 32, 32] and config["output"]["shape"] == ["batch", 10]
 

@@ -155,9 +155,21 @@ def test_no_value_of_another_kind_reaches_torch(name: str, value: Any) -> None:
 
 
 def test_an_optimizer_that_steps_uphill_is_refused() -> None:
-    uphill = OptimizerConfig(name="SGD", momentum=0.9, dampening=2.0)
-    with pytest.raises(StudyError, match="SGD with .*'dampening': 2.0.* steps uphill: the loss would rise"):
+    uphill = OptimizerConfig(name="ASGD", lambd=-20.0, alpha=1.0)
+    with pytest.raises(StudyError, match="ASGD with .*'lambd': -20.0.* steps uphill: the loss would rise"):
         check_step(uphill)
+
+
+@pytest.mark.parametrize("dampening", [-0.5, 1, 1.001, 1.5, 1e308, True, "0.5"])
+def test_dampening_that_turns_the_gradient_round_after_some_steps_is_refused(dampening: Any) -> None:
+    """Above 1 the sum of SGD's gradients changes its sign, with 0.9 and 1.001 after 65 steps."""
+    with pytest.raises(ValueError, match="dampening must be"):
+        OptimizerConfig(name="SGD", momentum=0.9, dampening=dampening)
+
+
+def test_an_optimizer_that_makes_weights_that_are_not_finite_is_refused() -> None:
+    with pytest.raises(StudyError, match="RMSprop with .*'alpha': 1.5.* makes weights that are not finite"):
+        check_step(OptimizerConfig(name="RMSprop", alpha=1.5))
 
 
 def test_the_place_of_the_mistake_is_named() -> None:
@@ -169,7 +181,7 @@ def test_the_place_of_the_mistake_is_named() -> None:
     ("name", "options", "says"),
     [
         ("SGD", {"weight_decay": 1e308}, "overflow"),
-        ("SGD", {"momentum": 0.9, "dampening": 1e308}, "overflow"),
+        ("RMSprop", {"weight_decay": 1e308}, "overflow"),
     ],
 )
 def test_what_only_a_step_shows_is_refused_before_any_work(

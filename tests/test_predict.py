@@ -102,6 +102,10 @@ def test_what_is_no_image_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match="not an image"):
         harness.load(run).read(tmp_path / "text.png")
+    with pytest.raises(DataError, match="missing.png: no such file$"):
+        harness.load(run).read(tmp_path / "missing.png")
+    with pytest.raises(DataError, match="not an image file$"):
+        harness.load(run).read(tmp_path)
     for arguments in ((tmp_path / "text.png",), (tmp_path / "missing.png",), ()):
         done = predict(run, *arguments)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr

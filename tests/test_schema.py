@@ -124,7 +124,7 @@ def test_a_missing_key_is_named_with_its_path() -> None:
         ({"name": 7}, 'name: expected text in quotes such as "7", got 7'),
         ({"words": "one"}, "words: expected a list such as [\"one\"], got 'one'"),
         ({"either": "yes"}, "either: expected true or false or 'auto', got 'yes'"),
-        ({"shape": "box"}, "shape: expected a table such as { kind = \"box\" }, got 'box'"),
+        ({"shape": "box"}, "shape: expected a table, got 'box'"),  # it takes more than one key
         ({"shape": {"kind": "cone"}}, "shape.kind: expected 'box', 'ball', got 'cone'"),
         ({"shape": {}}, "shape.kind: missing"),
     ],

@@ -236,12 +236,13 @@ def test_augmentations_may_nest_as_deep_as_anyone_writes_them() -> None:
 def test_an_integer_that_toml_has_not_is_refused(path: str, value: int) -> None:
     given_ = [value] if path == "seeds" else value
     assert (
-        refusal(lambda: resolve(BASE, [(path, given_)])) == f"--set: {path}: expected an integer of 64 bits"
+        refusal(lambda: resolve(BASE, [(path, given_)]))
+        == f"--set: {path}: a whole number this large does not fit 64 bits"
     )
     raw = copy.deepcopy(BASE)
     *tables, last = path.split(".")
     (raw[tables[0]] if tables else raw)[last] = given_
-    assert refusal(lambda: resolve(raw)) == f"study: {path}: expected an integer of 64 bits"
+    assert refusal(lambda: resolve(raw)) == f"study: {path}: a whole number this large does not fit 64 bits"
 
 
 # Files
@@ -257,7 +258,7 @@ def test_an_integer_that_toml_has_not_is_refused(path: str, value: int) -> None:
         (b"a = 1\na = 2", "not valid TOML: "),
         (b"\x00", "not valid TOML: "),
         (b"seeds = [" + b"9" * 5000 + b"]", "not a study: "),
-        (b"seeds = [0x" + b"f" * 5000 + b"]", "seeds: expected an integer of 64 bits"),
+        (b"seeds = [0x" + b"f" * 5000 + b"]", "seeds: a whole number this large does not fit 64 bits"),
         (b"", ": missing"),
     ],
 )

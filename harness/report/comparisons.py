@@ -139,10 +139,12 @@ def _sentence(comparison: VariantComparison, several: bool) -> str:
         size = f"{abs(100 * estimate.difference):.2f} points"
         return f"{variant} is {found.verdict} than {baseline} by {size} ({interval}; {test})"
     if estimate.low <= 0 <= estimate.high:
-        excluded = (
-            f"excludes only that it is more than {-100 * estimate.low:.2f} points worse or "
-            f"{100 * estimate.high:.2f} points better"
-        )
+        ends = [
+            f"{100 * abs(end):.2f} points {word}"
+            for end, word in ((estimate.low, "worse"), (estimate.high, "better"))
+            if abs(end) < 1
+        ]
+        excluded = f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
     else:
         excluded = "is not corrected for the other comparisons"
     return (

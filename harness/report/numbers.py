@@ -26,3 +26,12 @@ def plus_minus(mean: float, std: float | None, decimals: int) -> str:
         return f"{mean:.{decimals}f}"
     decimals = decimals_of(std, decimals)
     return f"{mean:.{decimals}f} ± {spread_text(std, decimals)}"
+
+
+def apart(value: float, other: float, decimals: int, most: int = 6) -> tuple[str, str]:
+    """Write two numbers with so many decimals that the larger one looks larger, ``most`` at most."""
+    while decimals < most and value != other and round(value, decimals) == round(other, decimals):
+        decimals += 1
+    # no minus before a zero
+    first, second = (f"{round(each, decimals) + 0.0:.{decimals}f}" for each in (value, other))
+    return first, second

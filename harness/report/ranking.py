@@ -124,10 +124,10 @@ def sentence(ranked: list[Ranked]) -> str:
         fewest, most = min(place.n for place in places), max(place.n for place in places)
         seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
         why = "one seed each has no spread" if most == 1 else f"{seeds} does not tell them apart"
-        text = (
-            f"{len(possible)} of {everyone} variants may be the best; {places[0].name} has the highest mean, "
-            f"and {why}"
-        )
+        first = [place.name for place in places if place.rank == 1]
+        more = f" and {len(first) - MOST_NAMED} more" if len(first) > MOST_NAMED else ""
+        names = f"{', '.join(first[:MOST_NAMED])}{more} {'has' if len(first) == 1 else 'share'}"
+        text = f"{len(possible)} of {everyone} variants may be the best; {names} the highest mean, and {why}"
     else:
         text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
     gone = [f"{one.name} ({failed_text(one)})" for one in ranked if one.place is None]

@@ -24,15 +24,38 @@ def commands(results: Results) -> list[str]:
     for variant in results.variants:
         if variant in study.recipes:
             runs = results.of(variant)
-            key = tuple(run.seed for run in runs), *_conditions(study.recipes[variant], runs)
+            key = _seeds(runs), *_conditions(study.recipes[variant], runs)
             groups.setdefault(key, []).append(variant)
     made = []
     for (seeds, threads, conditions), variants in groups.items():
-        chosen = "" if set(variants) == set(study.recipes) else f" --variants {','.join(variants)}"
-        if set(seeds) != set(study.seeds):
-            chosen += f" --seeds {seeds_text(seeds)}"
+        chosen = _chosen(study, variants, seeds)
         made.append(f"{threads}{PROGRAM} --out again{chosen}{conditions}{_needs(study, variants)}")
     return made
+
+
+def report_command(results: Results) -> str:
+    """What makes the report again from runs on disk: it asks for no run that the report does not have."""
+    study = results.study
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for variant in results.variants:
+        if variant in study.recipes:
+            groups.setdefault(_seeds(results.of(variant)), []).append(variant)
+    # what is on disk is found there: one group is asked for, that of a missing run if there is one
+    waiting = {run.variant for run in results.runs if run.status not in ("finished", "failed")}
+    seeds, variants = max(groups.items(), key=lambda group: bool(waiting & set(group[1])))
+    names = [name for names in groups.values() for name in names]
+    chosen = _chosen(study, variants, seeds)
+    return f"{PROGRAM} --out DIR --report-only{chosen}{_needs(study, names)}"
+
+
+def _seeds(runs: Sequence[Run]) -> tuple[int, ...]:
+    return tuple(sorted(run.seed for run in runs))
+
+
+def _chosen(study: Study, variants: Sequence[str], seeds: Sequence[int]) -> str:
+    """The options that choose these runs, where they are not all of the study's."""
+    chosen = "" if set(variants) == set(study.recipes) else f" --variants {','.join(variants)}"
+    return chosen if set(seeds) == set(study.seeds) else f"{chosen} --seeds {seeds_text(seeds)}"
 
 
 def blocks(results: Results) -> list[Block]:
@@ -43,7 +66,7 @@ def blocks(results: Results) -> list[Block]:
         "# the same runs, in another folder: the same numbers on the same machine",
         *commands(results),
         f"# tables, figures and this report again, from the finished runs in DIR/{study.name}",
-        f"{PROGRAM} --out DIR --report-only{_needs(study, names)}",
+        report_command(results),
     ]
     lead = (
         "study.toml lies beside this report: the study as resolved, every override included, with the seeds "

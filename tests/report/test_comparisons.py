@@ -75,6 +75,15 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Any) 
     )
 
 
+def test_what_an_interval_excludes_is_said_only_where_it_excludes_something(lab: Lab) -> None:
+    made = lab(variants={"slow": {"optimizer.momentum": 0.1}})
+    for seed, (base, slow) in enumerate([(330, 60), (270, 340), (210, 260)]):
+        made.finish("base", seed, logits=logits(made, base))
+        made.finish("slow", seed, logits=logits(made, slow))
+    (line,) = sentences(made)
+    assert "the 95 % interval -100.00 to +100.00 excludes nothing; a difference" in line
+
+
 def test_one_comparison_needs_no_correction(lab: Lab) -> None:
     made = lab(variants={"no_cutout": {"augment.train": []}})
     for seed, right in enumerate((330, 333, 335)):

@@ -36,8 +36,8 @@ def test_a_variant_without_a_finished_run_stands_last_and_cannot_be_the_best(lab
         (3, "lost", False),
     ]
     assert ranking.sentence(ranked(made)) == (
-        "2 of 3 variants may be the best; base has the highest mean, and n = 3 does not tell them apart; "
-        "no finished run: lost (3 of 3 failed)"
+        "2 of 3 variants may be the best; base, slow share the highest mean, and n = 3 does not tell them "
+        "apart; no finished run: lost (3 of 3 failed)"
     )
 
 

@@ -354,7 +354,7 @@ def test_where_the_spread_comes_from(tables: Tables, runs: dict[str, Runs], vari
             ((n - 1) * measured / stats.chi2.ppf(level, n - 1) - unbiased) * images / (images - 1)
             for level in (0.975, 0.025)
         ]
-        low, high = (None, None) if ends[1] < 0 else (math.sqrt(max(end, 0)) for end in ends)
+        low, high = (None, None) if ends[1] < 0 else (math.sqrt(min(max(end, 0), 0.25)) for end in ends)
         kappas = [cohen_kappa_score(one, two) for one, two in itertools.combinations(mine.correct, 2)]
         tables.check(
             "summary",

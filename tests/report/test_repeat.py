@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.repeat import commands, seeds_text
+from harness.report.repeat import PROGRAM, commands, report_command, seeds_text
 from harness.report.results import read_results
 from harness.study import parse_seeds
 
@@ -43,6 +43,28 @@ def test_variants_of_other_seeds_have_a_command_of_their_own(lab: Lab) -> None:
         f"OMP_NUM_THREADS=1 {START} --variants base --device cpu",
         f"OMP_NUM_THREADS=1 {START} --variants slow --seeds 1 --device cpu",
     ]
+
+
+def test_the_reports_own_command_asks_for_no_run_that_it_does_not_have(lab: Lab) -> None:
+    place = lab(variants={"slow": {"optimizer.momentum": 0.1}, "idle": {"optimizer.momentum": 0.2}})
+
+    def again(seeds: list[int], variants: list[str]) -> tuple[str, set[tuple[str, int]]]:
+        results = read_results(place.study, place.folder, seeds, variants)
+        return report_command(results), {(run.variant, run.seed) for run in results.runs}
+
+    def asked(command: str) -> tuple[list[int], list[str]]:
+        words = command.split()
+        given = {one: words[words.index(one) + 1] for one in ("--seeds", "--variants") if one in words}
+        seeds = parse_seeds(given["--seeds"]) if "--seeds" in given else place.study.seeds
+        return seeds, given["--variants"].split(",") if "--variants" in given else list(place.study.recipes)
+
+    for seed in range(3):
+        place.finish("base", seed)
+    place.finish("slow", 1)
+    for wish in (([1], ["slow"]), ([1, 2], ["slow"]), ([0, 1, 2], ["base"])):
+        command, runs = again(*wish)
+        assert again(*asked(command)) == (command, runs)
+    assert again([1], ["slow"])[0] == f"{PROGRAM} --out DIR --report-only --variants base"
 
 
 def test_what_a_gpu_needs_is_named(lab: Lab) -> None:

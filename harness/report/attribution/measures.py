@@ -16,6 +16,7 @@ from harness.report.attribution.faithfulness import area
 from harness.report.attribution.runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
 from harness.report.attribution.sanity import MOST, Verdict, judge, judge_gain, together
 from harness.report.images import RunImages
+from harness.report.numbers import apart
 from harness.report.results import Results, Run
 from harness.report.statistics import mean_known
 from harness.schema import one_line
@@ -60,6 +61,10 @@ class LayerNumbers:
     def verdict(self) -> Verdict:
         """Join the checks: a layer passes where it passes all of them."""
         return together(self.checks.values())
+
+    def areas(self, check: str) -> tuple[float, float]:
+        """The area of ``deletion`` or ``insertion``, and that of random maps."""
+        return getattr(self, check), getattr(self, f"{check}_random")
 
     @property
     def failed(self) -> list[str]:
@@ -156,7 +161,9 @@ def sanity_warnings(measured: Sequence[Attributions]) -> list[str]:
     for one in measured:
         said = []
         if failed := [
-            f"{row.layer} ({row.sanity or 0.0:.2f})" for row in one.numbers if "randomisation" in row.failed
+            f"{row.layer} ({apart(row.sanity or 0.0, MOST, 2)[0]})"
+            for row in one.numbers
+            if "randomisation" in row.failed
         ]:
             said.append(
                 f"the model-randomisation check at {', '.join(failed)} (rank correlation above {MOST:g} with "
@@ -164,7 +171,7 @@ def sanity_warnings(measured: Sequence[Attributions]) -> list[str]:
             )
         for check, better in (("deletion", "lower"), ("insertion", "higher")):
             if failed := [
-                f"{row.layer} ({getattr(row, check):.3f} against {getattr(row, f'{check}_random'):.3f})"
+                f"{row.layer} ({' against '.join(apart(*row.areas(check), 3))})"
                 for row in one.numbers
                 if check in row.failed
             ]:

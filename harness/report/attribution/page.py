@@ -12,6 +12,7 @@ from harness.report.attribution.measures import Attributions, LayerNumbers
 from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.attribution.sanity import ENOUGH, MOST
 from harness.report.blocks import Block
+from harness.report.numbers import apart
 from harness.report.tables import csv_text
 
 MOST_ROWS = 60  # of the table on the page; the CSV has all of them
@@ -127,8 +128,7 @@ def _row(one: Attributions, row: LayerNumbers) -> list[str]:
         "–" if row.predicted is None else f"{row.predicted:.2f} ({one.errors})",
         _pair(row.sanity, row.sanity_other),
         f"failed: {', '.join(row.failed)}" if row.failed else row.verdict,
-        _pair(row.deletion, row.deletion_random),
-        _pair(row.insertion, row.insertion_random),
+        *("{} ({})".format(*apart(*row.areas(check), 2)) for check in ("deletion", "insertion")),
     ]
 
 

@@ -28,7 +28,7 @@ class Estimate:
 
     Attributes:
         difference: mean of the first - mean of the second: of accuracies; of ``Fisher``, of finishing.
-        low, high: its 95 % interval.
+        low, high: its 95 % interval; of accuracies cut at -1 and 1.
         p: two-sided, of the null hypothesis "no difference".
         effect_size: Cohen's d, the difference in standard deviations.
     """
@@ -85,13 +85,20 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comp
             "paired t",
             len(shared),
             len(shared),
-            paired_t(differences),
+            _cut(paired_t(differences)),
             welch.p if welch is not None else None,
             sign_flips(differences),
         )
     if welch is None:
         return None
-    return Comparison("Welch t", len(ours), len(theirs), welch, None, relabelled(ours, theirs))
+    return Comparison("Welch t", len(ours), len(theirs), _cut(welch), None, relabelled(ours, theirs))
+
+
+def _cut(estimate: Estimate) -> Estimate:
+    """No difference of accuracies lies beyond -1 and 1, so no interval ends there either."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
 
 
 def compare_networks(networks: NetworkComparison) -> Comparison:

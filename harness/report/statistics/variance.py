@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+MOST_STD = 0.5  # of what lies in [0, 1], over endless runs
+
+
 @dataclass(frozen=True)
 class Spread:
     """Parts of the variance of the accuracy over seeds, and the noise of new images; all in fractions.
@@ -59,7 +62,8 @@ def spread(correct: ArrayLike) -> Spread | None:
     chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
     parts, so it is close to normal whatever the images are. The interval is the chi-square interval of a
     variance (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) less that of independent
-    errors, cut at 0; it takes runs for normal and the variance of independent errors for known.
+    errors, cut at 0 and ``MOST_STD``; it takes runs for normal and the variance of independent errors for
+    known.
 
     Args:
         correct: (n, N) of 0 and 1: whether seed i is right on image j.
@@ -96,8 +100,8 @@ def spread(correct: ArrayLike) -> Spread | None:
         between_runs=(variance - luck) * images / (images - 1),
         p_luck=float(chdtrc(n - 1, (n - 1) * variance / luck)) if luck else None,
         sampling_std=sampling_std(accuracy, images),
-        low=math.sqrt(max(low, 0.0)) if known else None,
-        high=math.sqrt(high) if known else None,
+        low=min(math.sqrt(max(low, 0.0)), MOST_STD) if known else None,
+        high=min(math.sqrt(high), MOST_STD) if known else None,
     )
 
 

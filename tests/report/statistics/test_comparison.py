@@ -170,3 +170,11 @@ def test_seeds_needed_are_the_fewest_with_the_power() -> None:
 
 def test_an_effect_that_is_huge_against_its_spread_has_a_power_of_one() -> None:
     assert statistics.t_power(1e4, 3, paired=True) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("baseline", [{0: 0.1, 1: 0.9}, {2: 0.1, 3: 0.9}])
+def test_no_interval_of_a_difference_of_accuracies_goes_beyond_what_accuracies_allow(
+    baseline: dict[int, float],
+) -> None:
+    found = statistics.compare({0: 0.9, 1: 0.1}, baseline)
+    assert found is not None and (found.primary.low, found.primary.high) == (-1.0, 1.0)

@@ -7,6 +7,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from harness.report import statistics
@@ -114,3 +117,11 @@ def test_seeds_that_hardly_differ_leave_no_interval() -> None:
     found = statistics.spread(right)
     assert found is not None and found.std == 0
     assert (found.low, found.high) == (None, None)
+
+
+@given(arrays(bool, st.tuples(st.integers(2, 5), st.integers(2, 12))))
+def test_the_interval_of_the_std_between_runs_ends_where_no_std_of_shares_is(correct: np.ndarray) -> None:
+    found = statistics.spread(correct)
+    assert found is not None
+    if found.low is not None and found.high is not None:
+        assert 0 <= found.low <= found.high <= 0.5
