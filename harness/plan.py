@@ -37,6 +37,7 @@ class Variant:
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
         resumes: whether its runs can resume from a checkpoint: it holds all that the network keeps.
+        doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
     """
 
     study: str
@@ -53,6 +54,7 @@ class Variant:
     outline: Outline
     devices: int = 1
     resumes: bool = True
+    doubt: str = ""
 
     @property
     def precision(self) -> str:

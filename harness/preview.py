@@ -42,7 +42,7 @@ class Preview:
 class _Known:
     """What is known of a variant: without its data no digest, and of an unknown data set no cost.
 
-    ``refusal``: why what lies on disk is another configuration's.
+    ``refusal``: why what lies on disk is another configuration's. ``warnings``: of a start.
     """
 
     name: str
@@ -52,6 +52,7 @@ class _Known:
     milestones: Milestones | None
     seeds: list[tuple[int, str]]
     refusal: str | None
+    warnings: list[str]
 
 
 def as_json(previews: list[Preview]) -> str:
@@ -77,6 +78,7 @@ def _look(preview: Preview, name: str) -> _Known:
     study, recipe = preview.study, preview.study.recipes[name]
     variant: Variant | None = None
     facts: Outline | None = None
+    warnings: list[str] = []
     check_recipe(study, name)
     try:
         data = preview.load_data(recipe)
@@ -89,7 +91,7 @@ def _look(preview: Preview, name: str) -> _Known:
             folder=preview.folder,
         )
         facts = variant.outline
-        rehearse(variant, data)
+        warnings = rehearse(variant, data).warnings(recipe.model.name)
     except AbsentDataError:
         known = FACTS.get(recipe.data.source)
         if known is not None:
@@ -99,7 +101,7 @@ def _look(preview: Preview, name: str) -> _Known:
     milestones = _milestones(recipe, variant, facts, preview.folder)
     seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
     refusal = _refusal(preview.folder, variant) if variant else None
-    return _Known(name, recipe, variant, facts, milestones, seeds, refusal)
+    return _Known(name, recipe, variant, facts, milestones, seeds, refusal, warnings)
 
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
@@ -172,6 +174,7 @@ def _study_lines(preview: Preview) -> list[str]:
                 f"    digest {known.variant.digest[:16]}, {known.variant.device}, {known.variant.precision}"
             )
         lines += _cost_lines(known)
+        lines += [f"    warning: {warning}" for warning in known.warnings]
         if known.refusal:
             lines.append(f"    a real start refuses: {known.refusal}; choose another --out, or --force")
         if known.outline and known.outline.layers not in shown:

@@ -52,13 +52,10 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
 
     variants = []
     for variant in plan.variants:
-        obstacle, doubt = rehearse(variant, load_data(variant.recipe))
-        place, network = f"{plan.study.name}/{variant.name}  warning:", variant.recipe.model.name
-        if obstacle:
-            say(f"{place} without checkpoints, a killed run begins anew: {network}: {obstacle}")
-        if doubt:
-            say(f"{place} {network}: {doubt}")
-        variants.append(replace(variant, resumes=not obstacle))
+        found = rehearse(variant, load_data(variant.recipe))
+        for warning in found.warnings(variant.recipe.model.name):
+            say(f"{plan.study.name}/{variant.name}  warning: {warning}")
+        variants.append(replace(variant, resumes=not found.lost, doubt=found.doubt))
     return replace(plan, variants=tuple(variants))
 
 

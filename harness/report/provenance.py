@@ -13,7 +13,7 @@ from harness.store import WEIGHTS
 # What runs of one group must share for their spread to be that of the seeds alone.
 DECISIVE = (
     "harness version", "code", "python", "torch", "device", "accelerator", "processor", "precision",
-    "threads", "data", "batches",
+    "evaluated in", "threads", "data", "batches",
 )  # fmt: skip
 AT_ONCE = "runs at once on the device"
 _CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in the table, its beginning in a sentence
@@ -75,6 +75,7 @@ def _facts(made: dict[str, Any]) -> dict[str, str]:
         "device": made.get("device"),
         "devices": _devices(made),
         "precision": made.get("precision"),
+        "evaluated in": made.get("evaluated_in"),
         "threads": made.get("threads"),
         "batches": made.get("batches"),
         "processor": hardware.get("processor"),
@@ -123,6 +124,8 @@ def warnings(results: Results) -> list[str]:
     for variant in results.variants:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")
+        doubts = [text for run in results.of(variant, "finished") for text in run.record.get("doubts") or ()]
+        lines += [f"{variant}: {text}." for text in dict.fromkeys(doubts)]
         recipes = {run.record.get("digest") for run in results.of(variant, "finished")}
         if len(recipes) > 1:
             lines.append(
@@ -180,7 +183,7 @@ def _mixed_origins(results: Results) -> list[str]:
 def _plural(key: str) -> str:
     names = {
         "code": "code states", "threads": "thread counts", "data": "data", "batches": "batch pipelines",
-        "python": "Python versions", "torch": "torch versions",
+        "python": "Python versions", "torch": "torch versions", "evaluated in": "precisions of evaluation",
     }  # fmt: skip
     return names.get(key, f"{key}s")
 

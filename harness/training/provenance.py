@@ -41,6 +41,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
         "hardware": hardware(variant.device),
         "device": variant.device,
         "precision": variant.precision,
+        "evaluated_in": "float32",  # the last epoch; earlier versions did it in the precision
         "threads": threads,
         **({"devices": variant.devices} if variant.devices > 1 else {}),
         "batches": "albumentations" if tensor_pipeline(variant.train_transforms) is None else "tensor",

@@ -44,6 +44,11 @@ class Found(NamedTuple):
     lost: str = ""
     doubt: str = ""
 
+    def warnings(self, network: str) -> list[str]:
+        """Both in words, with the network's name."""
+        anew = f"without checkpoints, a killed run begins anew: {network}: {self.lost}"
+        return [anew] * bool(self.lost) + [f"{network}: {self.doubt}"] * bool(self.doubt)
+
 
 _passed: dict[str, Found] = {}  # what decides a rehearsal -> what it found
 

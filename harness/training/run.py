@@ -67,6 +67,7 @@ class Log:
         count_runs: how many there are now.
         origin: code, versions, threads and machine of this process.
         earlier_origins: those of the processes that were killed, where they differ from this one's.
+        doubts: why the results may mislead; not in a checkpoint, each process finds them itself.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Log:
     count_runs: Callable[[], int | None] = field(default=lambda: None, repr=False)
     origin: dict[str, Any] = field(default_factory=dict)
     earlier_origins: list[dict[str, Any]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -138,7 +140,7 @@ def execute(
             "augment": {"train": variant.train_transforms, "test": variant.test_transforms},
         },
     }
-    log = Log()
+    log = Log(doubts=[variant.doubt] if variant.doubt else [])
     try:
         prepare(variant.device, threads)
         record["provenance"] = provenance(variant, data, threads)
@@ -151,6 +153,8 @@ def execute(
         record["metrics"] |= _metrics(log, logits, labels)
         record["timings"] = _timings(log)
         record["provenance"]["earlier"] = log.earlier_origins
+        if log.doubts:
+            record["doubts"] = log.doubts
         record["provenance"]["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         folder.finish({**record, "status": "finished"})
         record["status"] = "finished"
@@ -328,10 +332,12 @@ def _train(
         else:  # killed between the last epoch and the end of the run
             last_evaluator.run(test_batches)
     if users and variant.resumes and (names := changed(model, unkept)):
-        say(
-            f"{folder.name}  warning: its network's {names} changed; model.safetensors holds numbers and "
-            "tensors alone, so the network may give other results once it is loaded"
+        doubt = (
+            f"its network's {names} changed; model.safetensors holds numbers and tensors alone, so the "
+            "network may give other results once it is loaded"
         )
+        log.doubts.append(doubt)
+        say(f"{folder.name}  warning: {doubt}")
     if watch is not None:
         rates_seen = [row["images_per_second"] for row in log.rows[done:]]
         say(f"{folder.name}  profile: {watch.write(folder.path / 'profile', variant, rates_seen)}")

@@ -84,6 +84,23 @@ def test_seconds_of_runs_that_shared_a_device_say_so(
     assert warnings(results) == []
 
 
+def test_what_a_rehearsal_doubted_is_on_the_page(lab: Lab) -> None:
+    place = lab(seeds=[0, 1])
+    for seed in (0, 1):
+        place.finish("base", seed, doubts=["an image's logits depend on its batch"])
+    assert warnings(read(place)) == ["base: an image's logits depend on its batch."]
+
+
+def test_runs_evaluated_in_another_precision_are_not_mixed_in_silence(lab: Lab) -> None:
+    place = lab(seeds=[0, 1])
+    place.finish("base", 0)
+    place.finish("base", 1, provenance={"evaluated_in": "float32"})
+    expected = (
+        "The runs of base mix different precisions of evaluation: float32 (1 run); not recorded (1 run)."
+    )
+    assert warnings(read(place)) == [expected]
+
+
 def test_ties_are_counted_and_said(lab: Lab) -> None:
     place = lab()
     place.finish("base", 0)

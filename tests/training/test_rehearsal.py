@@ -22,6 +22,7 @@ from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.plan import Plan, Variant, resolve_variant
 from harness.predict import load
+from harness.preview import Preview, as_text
 from harness.schedule import Rates
 from harness.store import RunFolder, StudyFolder
 from harness.study_file import resolve
@@ -89,7 +90,8 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     assert variant.resumes == (net not in UNKEPT) and len(said) == (net in UNKEPT + DOUBTFUL), said
 
     whole = StudyFolder(tmp_path / "whole", "tiny").run("base", 0)
-    assert train(variant, whole, data, silent)["status"] == "finished"
+    record = train(variant, whole, data, silent)
+    assert record["status"] == "finished" and bool(record.get("doubts")) == (net in DOUBTFUL)
 
     def killer(line: str) -> None:
         if "epoch 3/3" in line:
@@ -142,6 +144,15 @@ def test_a_wrong_network_is_refused_in_one_line(
     with pytest.raises(StudyError, match=said) as caught:
         rehearse(variant_of(study(net), data), data)
     assert "\n" not in str(caught.value) and f"tiny: model.name: {NETS}:{net}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("net", "said"), [("Deque", "a killed run begins anew"), ("NoStatistics", "logits")])
+def test_a_dry_run_warns_as_a_start_does(
+    net: str, said: str, study: Callable[..., Study], data: Data, tmp_path: Path
+) -> None:
+    text = as_text([Preview(study(net), StudyFolder(tmp_path, "x"), lambda _: data, None, "cpu")])
+    (line,) = [line for line in text.splitlines() if "warning: " in line]
+    assert said in line and f"{NETS}:{net}: " in line
 
 
 def test_a_network_is_computed_in_the_memory_format_that_it_bears(
