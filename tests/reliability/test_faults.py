@@ -260,7 +260,7 @@ def test_a_range_test_is_waited_for_by_those_who_need_it(nursery: Any, fragile: 
     os.kill(first.pid, signal.SIGCONT)
     assert first.wait().status == 0
     done = second.wait()
-    assert done.status == 0 and "range test: " not in done.stderr.partition("waiting for it")[2]
+    assert done.status == 0 and "fragile/base  range test: " not in done.stderr.partition("waiting for it")[2]
 
 
 def test_a_folder_at_which_another_process_works_is_not_moved_aside(
