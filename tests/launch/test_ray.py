@@ -63,7 +63,7 @@ def test_a_node_is_killed_and_the_tables_are_serials(
     apart: tuple[str, ...], cluster: Any, start: Start, command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
-    long = ("--seeds", "0-1", "--set", "schedule.epochs=40", *apart)
+    long = ("--seeds", "0-1", "--set", "schedule.epochs=20", *apart)
     process = start(*cluster.options, *long)
     until_under_way(process)
     cluster.remove_node(cluster.second, allow_graceful=False)
