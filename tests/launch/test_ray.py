@@ -91,7 +91,8 @@ def test_a_worker_is_killed_and_its_run_goes_on(cluster: Any, start: Start) -> N
 
 
 @in_proc
-@pytest.mark.parametrize("ending", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_no_task_outlives_its_driver_and_the_next_one_goes_on(
     ending: signal.Signals, cluster: Any, start: Start, command: Command, tiny_file: Path
 ) -> None:
