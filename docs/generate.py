@@ -174,7 +174,7 @@ FILES = [
     (
         "`runs/<variant>/seed-<n>/run.json`",
         "status, configuration and its digest, metrics, timings with how many runs were on the device at "
-        "once, provenance, checksums of the other files",
+        "once, provenance, why its results may mislead (`doubts`), checksums of the other files",
     ),
     ("`.../history.csv`, `learning_rates.csv`", "a row an epoch; a row a step"),
     (
