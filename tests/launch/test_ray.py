@@ -58,7 +58,8 @@ def _is_below(pid: int, parent: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("apart", [APART, pytest.param((), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", [APART, ()])
 def test_a_node_is_killed_and_the_tables_are_serials(
     apart: tuple[str, ...], cluster: Any, start: Start, command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
