@@ -347,15 +347,7 @@ def resolve_variant(
         identity["model_source"] = source_digest(recipe.model.name)
     if devices > 1:  # else the digest of a run from before there was this choice
         identity["devices"] = devices
-        smallest = min(images, recipe.data.batch_size)
-        if not recipe.data.drop_last:
-            smallest = images % recipe.data.batch_size or smallest
-        if smallest < 2 * devices:
-            raise StudyError(
-                f"{_where(study, name)}: --devices {devices}: the last batch has {smallest} images; "
-                "batch norm needs two on each device"
-            )
-    return Variant(
+    variant = Variant(
         study=study.name,
         name=name,
         recipe=recipe,
@@ -370,6 +362,12 @@ def resolve_variant(
         outline=facts,
         devices=devices,
     )
+    if variant.last_batch < 2 * devices and devices > 1:
+        raise StudyError(
+            f"{_where(study, name)}: --devices {devices}: the last batch has {variant.last_batch} images; "
+            "batch norm needs two on each device"
+        )
+    return variant
 
 
 def _alike(
