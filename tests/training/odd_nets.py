@@ -65,16 +65,22 @@ class HookCounter(Plain):
         return maps * (1 + 0.1 * self.passes)
 
 
-class NotPersistent(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.register_buffer("mean", torch.zeros(4), persistent=False)
+class Centred(Plain):
+    """It takes a running mean of its features from them; where that is kept, the subclasses say."""
+
+    mean: Tensor
 
     def forward(self, images: Tensor) -> Any:
         found = self.features(images).mean((2, 3))
         if self.training:
             self.mean = 0.5 * self.mean + found.detach().float().mean(0)
         return self.fc(found - self.mean)
+
+
+class NotPersistent(Centred):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
 
 
 class PlainTensor(Plain):
@@ -275,18 +281,12 @@ class Unused(Plain):
         return found if self.training and random.random() < 0.5 else found + self.more(found)
 
 
-class KeepsMean(Unused):
+class KeepsMean(Centred, Unused):
     """A running mean that is no buffer."""
 
     def __init__(self, classes: int) -> None:
         super().__init__(classes)
         self.mean = torch.zeros(4)
-
-    def forward(self, images: Tensor) -> Any:
-        found = self.features(images).mean((2, 3))
-        if self.training:
-            self.mean = 0.5 * self.mean + found.detach().float().mean(0)
-        return self.fc(found - self.mean)
 
 
 # ---- sound, but what they give of an image depends on more than the image ----------------------------------
