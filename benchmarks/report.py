@@ -20,15 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import Study
 from harness.data import load_data
 from harness.data.arrays import Data, split_of
 from harness.models.weights import load_weights, weights_bytes
 from harness.plan import make_plan
 from harness.report import write_report
 from harness.schedule import resolve_rates
-from harness.store import ARTEFACTS, StudyFolder, atomic_write
-from harness.study_file import load_study
+from harness.store.atomic import atomic_write
+from harness.store.folders import ARTEFACTS, StudyFolder
+from harness.study_file.config import Study
+from harness.study_file.load import load_study
 from harness.training.run import execute
 
 IMAGES, EPOCHS = 10_000, 24

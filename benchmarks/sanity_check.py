@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from harness.attribution.maps import coarse_maps, stages
+from harness.attribution.sanity import DRAWS, MOST, own_and_other
 from harness.console import open_streams
 from harness.data import load_data
 from harness.data.batches import Batches
 from harness.models import build_model
 from harness.models.weights import load_weights
-from harness.report.attribution.maps import coarse_maps, stages
 from harness.report.attribution.runs import part_of
-from harness.report.attribution.sanity import DRAWS, MOST, own_and_other
-from harness.report.statistics import mean_known
 from harness.seeding import global_seed
+from harness.statistics.rank_correlation import mean_known
 
 NETWORKS, IMAGES = 300, 25
 

@@ -2,7 +2,7 @@
 
 ``benchmarks.simulation_tables`` prints what they find. Each function computes thousands of studies at once;
 tests/report/statistics/test_simulations.py checks that these give, study by study, what
-harness.report.statistics gives.
+harness.statistics gives.
 """
 
 from __future__ import annotations

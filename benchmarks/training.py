@@ -21,15 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.config import Study
 from harness.data.arrays import Data, split_of
 from harness.data.batches import Batches
 from harness.device import autocast, memory_format, synchronize, usable_cores
 from harness.models import build_model
 from harness.plan import Variant, resolve_variant
 from harness.schedule import resolve_rates
-from harness.store import StudyFolder
-from harness.study_file import load_study
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Study
+from harness.study_file.load import load_study
 from harness.training.run import evaluation_batch, execute
 
 BATCH = 512

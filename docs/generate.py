@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from harness.config import Recipe, Study
 from harness.models.custom_resnet import CustomResNetOptions
 from harness.report.columns import TABLES
-from harness.study_file import json_schema
+from harness.study_file.config import Recipe, Study
+from harness.study_file.load import json_schema
 
 DOCS = Path(__file__).parent
 MADE = "Made by `python docs/generate.py`; not written by hand."

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.api import Results, run
-    from harness.config import Study
     from harness.predict import Predictor, load
-    from harness.study_file import load_study
+    from harness.study_file.config import Study
+    from harness.study_file.load import load_study
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "Results", "Study", "load", "load_study", "run"]
@@ -22,9 +22,9 @@ __all__ = ["Predictor", "Results", "Study", "load", "load_study", "run"]
 _HOMES = {
     "Predictor": "harness.predict",
     "Results": "harness.api",
-    "Study": "harness.config",
+    "Study": "harness.study_file.config",
     "load": "harness.predict",
-    "load_study": "harness.study_file",
+    "load_study": "harness.study_file.load",
     "run": "harness.api",
 }
 

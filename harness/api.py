@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import Study
 from harness.errors import RunError, StudyError
+from harness.messages import suggest
 from harness.report.numbers import spread_text
-from harness.schema import suggest
-from harness.store import StudyFolder, read_record
-from harness.study_file import load_study
+from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed
+from harness.study_file.config import Study
+from harness.study_file.load import load_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class Results:
     def __init__(self, folder: str | Path) -> None:
         path = Path(folder).resolve()
         self.folder = StudyFolder(path.parent, path.name)
-        self._report = read_record(path / "report.json")
+        self._report = read_sealed(path / "report.json")
         if self._report is None:
             raise RunError(f"{folder}: there is no report; harness.run makes one")
 

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from harness.config import Recipe
 from harness.data.cache import cache_folder
 from harness.device import (
     DTYPES,
@@ -34,11 +33,11 @@ from harness.errors import RunError
 from harness.models import MODELS, build_model
 from harness.models.imported import source_digest
 from harness.models.outputs import logits_of
+from harness.outline import Outline
 from harness.seeding import generators_restored, global_seed
-from harness.store import RunFolder, digest, read_record, write_record
-
-if TYPE_CHECKING:
-    from harness.plan import Outline
+from harness.store.folders import RunFolder
+from harness.store.sealed import digest, read_sealed, write_sealed
+from harness.study_file.config import Recipe
 
 FLOPS_A_STEP = 20e9  # of a timed step, which takes some tenths of a second
 TIMED_STEPS = 2
@@ -258,7 +257,7 @@ def _kept(
 ) -> dict[tuple[str, str], float] | None:
     """Return what was timed on this machine before; None where there is nothing, or it is damaged."""
     with suppress(RunError, LookupError, TypeError, ValueError):
-        record = read_record(_entry(recipe, outline, ways)) or {}
+        record = read_sealed(_entry(recipe, outline, ways)) or {}
         seconds = [math.inf if value is None else float(value) for value in record["seconds"]]
         if all(value > 0 for value in seconds):
             return dict(zip(ways, seconds, strict=True))
@@ -270,4 +269,4 @@ def _keep(
 ) -> None:
     with suppress(RunError):  # a cache that cannot be written is no error
         taken = [seconds[way] if math.isfinite(seconds[way]) else None for way in ways]
-        write_record(_entry(recipe, outline, ways), {"ways": ways, "seconds": taken})
+        write_sealed(_entry(recipe, outline, ways), {"ways": ways, "seconds": taken})

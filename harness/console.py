@@ -18,7 +18,7 @@ from typing import IO, Any, NoReturn
 import click
 
 from harness.errors import HarnessError, RunError
-from harness.schema import one_line
+from harness.messages import one_line
 
 EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 

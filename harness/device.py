@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import StudyError
-from harness.schema import one_line
+from harness.messages import one_line
 
 MOST_THREADS = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

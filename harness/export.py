@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunError, StudyError
-from harness.schema import check_installed, one_line, suggest
-from harness.store import RunFolder, atomic_write
+from harness.messages import check_installed, one_line, suggest
+from harness.store.atomic import atomic_write
+from harness.store.folders import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ import harness
 from harness.errors import RunError
 from harness.report.blocks import Block, Report, Section
 from harness.report.page import markdown
-from harness.store import RunFolder, read_record
+from harness.store.folders import RunFolder
+from harness.store.sealed import read_sealed
 
 if TYPE_CHECKING:
     from harness.predict import Predictor
@@ -51,7 +52,7 @@ def model_card(run: RunFolder, predictor: Predictor, formats: Sequence[str]) -> 
         RunError: the run is not finished, or there is no report of its study.
     """
     record = run.verify()
-    report = read_record(run.study.path / "report.json")
+    report = read_sealed(run.study.path / "report.json")
     if report is None:
         raise RunError(f"{run.study.path}: there is no report; the same command with --report-only makes one")
     metrics, provenance = record["metrics"], record["provenance"]

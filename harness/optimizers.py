@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from harness.config import OptimizerConfig
 from harness.errors import StudyError
-from harness.schema import one_line, suggest
+from harness.messages import one_line, suggest
+from harness.study_file.config import OptimizerConfig
 
 # One wants a closure, the other sparse gradients: neither fits a step of one forward and one backward pass.
 _UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")

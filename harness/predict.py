@@ -14,7 +14,8 @@ import numpy as np
 
 from harness.console import complain, run_command, tell
 from harness.errors import DataError, RunError
-from harness.store import RunFolder, StudyFolder, atomic_write
+from harness.store.atomic import atomic_write
+from harness.store.folders import RunFolder, StudyFolder
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +92,8 @@ class Predictor:
         Raises:
             RunError: there is no such layer, or Grad-CAM does not work on it.
         """
+        from harness.attribution.maps import layer_maps
         from harness.data.batches import denormalise
-        from harness.report.attribution.maps import layer_maps
         from harness.report.galleries import overlay
 
         if layer is None and not self.layers:
@@ -144,7 +145,7 @@ def load(run: str | Path) -> Predictor:
 
 
 def _stages(model: nn.Module, image_shape: Sequence[int]) -> tuple[str, ...]:
-    from harness.report.attribution.maps import stages
+    from harness.attribution.maps import stages
 
     try:
         return tuple(stages(model, image_shape))

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import Recipe, Study
 from harness.data import FACTS
 from harness.data.arrays import Data
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
-from harness.plan import Outline, Variant, check_recipe, choose_variants, outline, resolve_variant
+from harness.outline import Outline, check_recipe, outline
+from harness.plan import Variant, choose_variants, resolve_variant
 from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
-from harness.store import StudyFolder
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Recipe, Study
 from harness.training.range_test import stored_rates
 from harness.training.rehearsal import rehearse
 

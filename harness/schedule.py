@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config import Constant, OneCycle, Triangle
 from harness.errors import StudyError
+from harness.study_file.config import Constant, OneCycle, Triangle
 
 Milestones = list[tuple[int, float]]
 

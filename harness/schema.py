@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib.util import find_spec
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import StudyError
+from harness.messages import one_line, suggest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -43,36 +43,6 @@ def validate(schema: type[AnyModel], raw: Mapping[str, Any], where: str, prefix:
         return schema.model_validate(dict(raw))
     except ValidationError as error:
         raise StudyError(f"{where}: {_explain(error, schema, prefix)}") from None
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """``", did you mean 'epochs'?"``, or the known names where there are few, or nothing."""
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f", did you mean {close[0]!r}?"
-    return f" (known: {', '.join(known)})" if known and len(known) <= 24 else ""
-
-
-def check_installed(package: str, where: str, extra: str = "") -> None:
-    """Without importing it.
-
-    Args:
-        extra: of ours that installs it; without one, that of its own name.
-
-    Raises:
-        StudyError: it is not there.
-    """
-    if find_spec(package) is None:
-        install = f"pip install 'ignite-harness[{extra or package}]'"
-        raise StudyError(f"{where}: {package} is not installed; {install}")
-
-
-def one_line(error: object, limit: int = 300) -> str:
-    """The text of an error on one line of bounded length, without control characters."""
-    text = " ".join(str(error).split())
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.config import MAX_VARIANTS, Range, Search, Study
 from harness.console import EXIT_RUN_FAILED
 from harness.errors import RunError, StudyError
-from harness.plan import check_recipe
-from harness.report.statistics.distribution import mean_of
-from harness.schema import check_installed, one_line
+from harness.messages import check_installed, one_line
+from harness.outline import check_recipe
 from harness.seeding import derive_seed
-from harness.store import StudyFolder, first_difference, read_record, write_record
-from harness.study_file import MAX_RUNS, resolve
-from harness.sweep import ends, numbered, rounded
+from harness.statistics.distribution import mean_of
+from harness.store.folders import StudyFolder
+from harness.store.sealed import first_difference, read_sealed, write_sealed
+from harness.study_file.config import MAX_VARIANTS, Range, Search, Study
+from harness.study_file.grids import ends, numbered, rounded
+from harness.study_file.load import MAX_RUNS, resolve
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -156,7 +157,7 @@ def opening(settings: Search) -> str:
 def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict[str, dict[str, Any]]:
     """The trials of ``search.json`` by name; none where there is no such file."""
     path = folder.path / RECORD
-    record = read_record(path)
+    record = read_sealed(path)
     if record is None:
         return {}
     difference = first_difference(_identity(study), record["identity"])
@@ -170,7 +171,7 @@ def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict
 
 
 def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Any]) -> None:
-    write_record(folder.path / RECORD, {"identity": _identity(study), "trials": trials})
+    write_sealed(folder.path / RECORD, {"identity": _identity(study), "trials": trials})
 
 
 def _identity(study: Study) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import click
 from click.shell_completion import CompletionItem
 
 import harness
-from harness.config import MAX_SEEDS, Recipe, Study
 from harness.console import (
     EXIT_RUN_FAILED,
     EXIT_TARGET_MISSED,
@@ -29,10 +28,12 @@ from harness.console import (
 )
 from harness.errors import DataError, RunError, StudyError
 from harness.export import parse_exports
+from harness.messages import one_line
 from harness.report.numbers import plus_minus
-from harness.schema import one_line
-from harness.store import StudyFolder, read_record
-from harness.study_file import builtin_studies, known_results, load_study
+from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed
+from harness.study_file.config import MAX_SEEDS, Recipe, Study
+from harness.study_file.load import builtin_studies, known_results, load_study
 
 if TYPE_CHECKING:
     from harness.data.arrays import Data
@@ -344,10 +345,10 @@ def _follow(studies: int, options: dict[str, Any]) -> int:
     """As a process that torchrun has started: its part of the runs; all else is the first one's."""
     if not any(options[name] for name in ("list_", "dry_run", "report_only")):
         from harness.device import resolve_device
-        from harness.training import group
+        from harness.launch import followers
 
         for _ in range(studies):
-            group.follow(
+            followers.follow(
                 resolve_device(options["device"]), Images(options["data"], download=False, progress=False)
             )
     return 0
@@ -365,7 +366,7 @@ def _check_devices(options: dict[str, Any]) -> None:
         raise StudyError(f"--devices {devices}: expected at least 1")
     if devices > 1:
         from harness.device import resolve_device
-        from harness.training.group import check
+        from harness.launch.followers import check
 
         if options["launcher"] not in ("auto", "serial") or options["workers"] not in (None, 1):
             raise StudyError(
@@ -449,7 +450,7 @@ def _carry_out(plan: Plan, images: Images, options: dict[str, Any], speak: Say) 
     if tracker is not None:
         from harness.report.index import REPORT  # drawing libraries, half a second: not before the runs
 
-        tracker.report(plan.folder, (read_record(plan.folder.path / REPORT) or {})["variants"], speak)
+        tracker.report(plan.folder, (read_sealed(plan.folder.path / REPORT) or {})["variants"], speak)
     return status
 
 
@@ -457,9 +458,8 @@ def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tr
     """Run what is missing of a plan; a line for every run that could not be done."""
     from harness.bar import no_bar_left
     from harness.device import resolve_device
-    from harness.launch import get_launcher
+    from harness.launch import followers, get_launcher
     from harness.launch.job import Job, find_rates
-    from harness.training import group
 
     devices = options["devices"]
     launcher, workers, threads = _team(plan, options, speak)
@@ -468,7 +468,7 @@ def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tr
         job = replace(
             job, rates={variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
         )
-    with no_bar_left(), group.lead(devices, resolve_device(options["device"]), images):
+    with no_bar_left(), followers.lead(devices, resolve_device(options["device"]), images):
         lost = _lost(plan, get_launcher(launcher)(job, workers))
     for line in lost:
         complain(line)

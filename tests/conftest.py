@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.config import Study
-from harness.study_file import resolve
+from harness.study_file.config import Study
+from harness.study_file.load import resolve
 from tests.children import POSSIBLE, Nursery, one_at_a_time
 
 TINY: dict[str, Any] = {

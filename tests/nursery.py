@@ -32,7 +32,7 @@ def prepare() -> None:
     import harness.compute
     import harness.data.digits
     import harness.launch.auto
-    import harness.launch.local
+    import harness.launch.serial
     import harness.plan
     import harness.preview
     import harness.report.content

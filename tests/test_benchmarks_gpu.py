@@ -16,7 +16,7 @@ from benchmarks.gpu import command, parts, step, workers
 from benchmarks.gpu.shared import Options, Row, synthetic_images
 from benchmarks.gpu.table import Report, Section
 from harness.data import load_data
-from harness.study_file import load_study
+from harness.study_file.load import load_study
 
 
 @pytest.fixture

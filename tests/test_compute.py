@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from harness.store.sealed import write_sealed
 
 from harness import compute as module
 from harness.compute import Compute, begun_with, choose_compute, identity_of
-from harness.config import Study
 from harness.data import load_data
-from harness.plan import Outline, Variant, make_plan, outline, resolve_variant
+from harness.outline import Outline, outline
+from harness.plan import Variant, make_plan, resolve_variant
 from harness.preview import Preview, as_json
 from harness.schedule import Rates
-from harness.store import StudyFolder, write_record
-from harness.study_file import resolve
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Study
+from harness.study_file.load import resolve
 from harness.training.run import execute
 from tests.conftest import TINY
 
@@ -135,7 +137,7 @@ def test_an_entry_without_four_times_is_timed_again(
     asked = clock(2.0, 3.0, 1.0, 2.0)
     first = choose(tiny())
     (entry,) = own_cache.glob("speed-*.json")
-    write_record(entry, {"seconds": seconds})
+    write_sealed(entry, {"seconds": seconds})
     assert choose(tiny()) == first and len(asked) == 2
 
 
@@ -170,7 +172,7 @@ def test_timing_for_real_takes_a_moment_and_leaves_random_state_and_threads(
 
 
 def on_disk(folder: StudyFolder, variant: str = "base", **identity: Any) -> None:
-    write_record(
+    write_sealed(
         folder.run(variant, 0).record_file,
         {
             "variant": variant,

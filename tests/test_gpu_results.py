@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.study_file import builtin_studies, load_study
+from harness.study_file.load import builtin_studies, load_study
 
 SCRIPT = Path("benchmarks/gpu_results.sh")
 NAMED = ("--work", "w", "--packs", "p")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from harness.config import OptimizerConfig
 from harness.errors import StudyError
 from harness.optimizers import check_step, create_optimizer
-from harness.plan import check_recipe
-from harness.study_file import resolve
+from harness.outline import check_recipe
+from harness.study_file.config import OptimizerConfig
+from harness.study_file.load import resolve
 from tests.conftest import TINY
 
 UNFIT = ("LBFGS", "SparseAdam", "Optimizer")

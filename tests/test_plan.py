@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config import Recipe, Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import StudyError
-from harness.plan import make_plan, outline, resolve_variant
-from harness.store import StudyFolder
+from harness.outline import outline
+from harness.plan import make_plan, resolve_variant
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Recipe, Study
 
 
 def load(recipe: Recipe) -> Data:
@@ -154,7 +155,7 @@ def test_a_device_that_is_not_there_is_refused(tiny: Callable[..., Study], data:
 
 
 def test_facts_of_the_headline_variant(cifar10: Path) -> None:
-    from harness.study_file import load_study
+    from harness.study_file.load import load_study
 
     study = load_study("onecycle")
     variant = resolve_variant(study, "base", load_data("cifar10", cifar10, progress=False), device="cpu")

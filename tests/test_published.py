@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from harness.store.sealed import digest, read_sealed, write_sealed
 from PIL import Image
 
 from benchmarks import range_test_on_trial
@@ -28,10 +29,10 @@ from harness.errors import HarnessError, RunError
 from harness.report.numbers import plus_minus
 from harness.report.references import claims
 from harness.report.results import read_results
-from harness.report.statistics import describe
 from harness.report.summary import accuracy_text
-from harness.store import WEIGHTS, StudyFolder, digest, read_record, write_record
-from harness.study_file import builtin_studies, load_study
+from harness.statistics.distribution import describe
+from harness.store.folders import WEIGHTS, StudyFolder
+from harness.study_file.load import builtin_studies, load_study
 
 SMALL = [
     *("--set", "data.train_limit=64", "--set", "data.test_limit=40"),
@@ -264,14 +265,14 @@ def on_another_device(copy: Path, **changes: Any) -> None:
     """As if variant ``low`` had been run on a GPU; ``changes`` are of its records."""
     for seed in (0, 1):
         file = copy / "runs" / "low" / f"seed-{seed}" / "run.json"
-        record = read_record(file)
+        record = read_sealed(file)
         assert record is not None
         hardware = {
             **record["provenance"]["hardware"],
             "accelerator": {"name": "NVIDIA X", "memory_bytes": 1},
         }
         provenance = {**record["provenance"], "hardware": hardware}
-        write_record(file, {**record, "provenance": provenance, "timings": {"seconds": 60.0}, **changes})
+        write_sealed(file, {**record, "provenance": provenance, "timings": {"seconds": 60.0}, **changes})
 
 
 def test_a_run_on_another_device_is_kept_as_that(copy: Path, tmp_path: Path) -> None:
@@ -296,7 +297,7 @@ def test_a_run_on_another_device_is_kept_as_that(copy: Path, tmp_path: Path) -> 
 def test_runs_of_an_older_recipe_are_no_other_device(copy: Path, tmp_path: Path) -> None:
     publish(copy, tmp_path / "results")
     file = copy / "runs" / "low" / "seed-0" / "run.json"
-    record = read_record(file)
+    record = read_sealed(file)
     assert record is not None
     identity = {**record["identity"], "recipe": {**record["identity"]["recipe"], "model": {}}}
     on_another_device(copy, identity=identity)
@@ -319,11 +320,11 @@ def test_published_seeds_are_not_lost(copy: Path, tmp_path: Path) -> None:
 
 def test_a_failed_run_is_counted(copy: Path, tmp_path: Path) -> None:
     file = copy / "runs" / "low" / "seed-1" / "run.json"
-    record = read_record(file)
+    record = read_sealed(file)
     assert record is not None
     metrics = {"parameters": record["metrics"]["parameters"], "lr_min": 0.1, "lr_max": 0.1, "epochs": 0}
     error = {"kind": "diverged", "message": "no"}
-    write_record(file, {**record, "status": "failed", "error": error, "metrics": metrics, "timings": {}})
+    write_sealed(file, {**record, "status": "failed", "error": error, "metrics": metrics, "timings": {}})
     report_again(copy)
     publish(copy, tmp_path / "results")
     text = page(read_all(tmp_path / "results")).replace("\u00a0", " ")
@@ -362,12 +363,12 @@ def test_a_damaged_run_and_a_report_of_other_runs_are_not_published(copy: Path, 
 
 def report_again(study: Path) -> None:
     """What --report-only would say of how many runs are finished."""
-    report = read_record(study / "report.json")
+    report = read_sealed(study / "report.json")
     assert report is not None
     for each in report["variants"]:
-        records = [read_record(file) for file in (study / "runs" / each["variant"]).glob("*/run.json")]
+        records = [read_sealed(file) for file in (study / "runs" / each["variant"]).glob("*/run.json")]
         each["finished"] = sum(record is not None and record["status"] == "finished" for record in records)
-    write_record(study / "report.json", report)
+    write_sealed(study / "report.json", report)
 
 
 @pytest.mark.parametrize(
@@ -429,9 +430,9 @@ def test_grad_cam_of_the_same_runs_stays_where_their_weights_are_gone(
     assert kept and {file.name: file.read_bytes() for file in target.glob("figures/*gradcam.webp")} == kept
     for seed in (0, 1):
         file = copy / "runs" / "low" / f"seed-{seed}" / "run.json"
-        record = read_record(file)
+        record = read_sealed(file)
         assert record is not None
-        write_record(file, {**record, "files": {**record["files"], WEIGHTS: "of another training"}})
+        write_sealed(file, {**record, "files": {**record["files"], WEIGHTS: "of another training"}})
     publish(copy, tmp_path / "results")
     assert not list(target.glob("figures/*gradcam.webp"))
 
@@ -498,7 +499,7 @@ def test_the_published_folder_is_no_source_of_itself(copy: Path) -> None:
 
 def test_fifty_seeds_fit(copy: Path, tmp_path: Path) -> None:
     """The records of many seeds share what is equal; their predictions shrink with them."""
-    record = read_record(copy / "runs" / "low" / "seed-0" / "run.json")
+    record = read_sealed(copy / "runs" / "low" / "seed-0" / "run.json")
     assert record is not None
     rng = np.random.default_rng(0)
     records = [

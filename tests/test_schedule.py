@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import OneCycleLR
 
-from harness.config import Constant, OneCycle, Triangle
 from harness.errors import StudyError
 from harness.schedule import Rates, lr_milestones, momentum_milestones, rates_at, resolve_rates
+from harness.study_file.config import Constant, OneCycle, Triangle
 from harness.training.engines import attach_schedule
 
 Schedule = Triangle | OneCycle | Constant

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.config import (
+from harness.errors import StudyError
+from harness.messages import one_line, suggest
+from harness.schema import Strict, validate
+from harness.study_file.config import (
     Attribution,
     DataConfig,
     Loss,
@@ -23,9 +26,7 @@ from harness.config import (
     Target,
     Triangle,
 )
-from harness.errors import StudyError
-from harness.schema import Strict, one_line, suggest, validate
-from harness.study_file import resolve
+from harness.study_file.load import resolve
 from tests.conftest import TINY
 
 _TABLES = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from harness.store.sealed import read_sealed, write_sealed
 
-from harness.config import Search
 from harness.search import opening
-from harness.store import read_record, write_record
 from harness.study import parse_seeds
-from harness.study_file import load_study
+from harness.study_file.config import Search
+from harness.study_file.load import load_study
 from tests.conftest import TINY_TOML, Command
 
 SEARCH = """
@@ -56,7 +56,7 @@ def test_trials_are_variants_ranked_on_the_holdout(searched: Path, tmp_path: Pat
     written = load_study(str(folder / "study.toml"))
     assert written.search is None and len(written.recipes) == 9
     named = set()
-    for line in (read_record(folder / "report.json") or {})["repeat"]:
+    for line in (read_sealed(folder / "report.json") or {})["repeat"]:
         words = dict(itertools.pairwise(shlex.split(line)))
         seeds = parse_seeds(words["--seeds"]) if "--seeds" in words else written.seeds
         named |= {(variant, seed) for variant in words["--variants"].split(",") for seed in seeds}
@@ -86,20 +86,20 @@ def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
     assert whole.returncode == 0, whole.stderr
     shutil.copytree(tmp_path / "whole", tmp_path / "half")
     half = tmp_path / "half" / "searched"
-    record = read_record(half / "search.json")
+    record = read_sealed(half / "search.json")
     assert record is not None
     # killed in its fourth trial, and a run lost before
     for name in ("trial-002", "trial-003", "trial-004"):
         shutil.rmtree(half / "runs" / name, ignore_errors=True)
     kept = {name: trial for name, trial in record["trials"].items() if name < "trial-003"}
-    write_record(half / "search.json", {**record, "trials": kept})
+    write_sealed(half / "search.json", {**record, "trials": kept})
     done = command(searched, "--out", "half", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     tables = [
         pd.read_csv(tmp_path / out / "searched" / "tables" / "ranking.csv") for out in ("whole", "half")
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    assert read_record(half / "search.json") == record
+    assert read_sealed(half / "search.json") == record
 
     seeds = command(searched, "--out", "half", "--variants", "base,trial-001", "--seeds", "0-2")
     assert seeds.returncode == 0, seeds.stderr

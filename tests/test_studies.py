@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-from harness.config import OneCycle
-from harness.plan import check_recipe, outline
+from harness.outline import check_recipe, outline
 from harness.schedule import lr_milestones, momentum_milestones, rates_at, resolve_rates
-from harness.study_file import builtin_studies, load_study
+from harness.study_file.config import OneCycle
+from harness.study_file.load import builtin_studies, load_study
 
 PARAMETERS = {
     "onecycle": 6_573_120,

@@ -73,7 +73,7 @@ def study_file(options: Options, base: str, epochs: int) -> Path:
 def accepts(study: Path, setting: str) -> bool:
     """Tell whether a study file's schema takes a setting."""
     from harness.errors import HarnessError
-    from harness.study_file import load_study
+    from harness.study_file.load import load_study
 
     try:
         load_study(str(study), settings=[setting])

@@ -14,7 +14,7 @@ from benchmarks.gpu.shared import QUICK_WIDTH, Options, Row, failed
 from benchmarks.gpu.step import Setup, make_step, seconds_of, set_up, use
 from benchmarks.training import Bench, harness_epoch, make_bench
 from harness.plan import resolve_variant
-from harness.study_file import load_study
+from harness.study_file.load import load_study
 
 
 def rows(options: Options) -> Iterator[Row]:

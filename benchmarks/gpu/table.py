@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.gpu.shared import LATE, Row
 from benchmarks.markdown import table
-from harness.store import atomic_write
+from harness.store.atomic import atomic_write
 
 HEADER = ("what", "result", "n", "notes")
 

@@ -17,8 +17,8 @@ from benchmarks.published.publish import publish
 from benchmarks.published.read import KNOWN, RESULTS, read_all
 from harness.console import open_streams
 from harness.errors import HarnessError
-from harness.schema import one_line
-from harness.store import atomic_write
+from harness.messages import one_line
+from harness.store.atomic import atomic_write
 
 
 def main() -> None:

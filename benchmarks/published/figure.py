@@ -12,7 +12,6 @@ from PIL import Image
 
 from benchmarks.published.read import Published, Variant, device_name
 from benchmarks.published.web import small_png
-from harness.report.statistics import describe
 from harness.report.style import (
     COLOURS,
     FAINT,
@@ -24,6 +23,7 @@ from harness.report.style import (
     short,
     to_png,
 )
+from harness.statistics.distribution import describe
 
 MOST_ROWS = 6  # variants of a panel
 LEAST_SPAN, MOST_SPAN = 0.02, 0.06  # of an axis; equal ones, so that equal lengths mean equal differences

@@ -12,9 +12,11 @@ from benchmarks.markdown import table
 from benchmarks.published.read import ROOT, Published, Record, Variant, device_name, page_order
 from harness.report.provenance import AT_ONCE, DECISIVE, at_once_text, origin
 from harness.report.references import Claim, claims, consistent
-from harness.report.statistics import Standing, describe, share
 from harness.report.summary import accuracy_text, minutes_text, percent_text
-from harness.study_file import load_study
+from harness.statistics.distribution import describe
+from harness.statistics.prediction import Standing
+from harness.statistics.target import share
+from harness.study_file.load import load_study
 
 # CIFAR-10's test rows that the copy measured here holds decoded from a JPEG; all its others are lossless.
 CIFAR10_LOSSY = (

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from harness.store.sealed import canonical, first_difference, read_sealed
 
 from benchmarks.published.read import Record, device_name, read, read_records, records_text
 from benchmarks.published.web import web_figure
-from harness.config import Study
 from harness.errors import RunError
 from harness.report.results import Results, Run, read_results
-from harness.store import WEIGHTS, StudyFolder, atomic_write, canonical, first_difference, read_record
-from harness.study_file import builtin_studies, load_study
+from harness.store.atomic import atomic_write
+from harness.store.folders import WEIGHTS, StudyFolder
+from harness.study_file.config import Study
+from harness.study_file.load import builtin_studies, load_study
 
 # Bytes of a study's files. A study may take 400 KB in git, and all of the tree 6 MB: tests/test_published.py.
 LARGEST = 215_000
@@ -58,7 +60,7 @@ def publish(source: Path, results: Path, *, replace: bool = False) -> tuple[Path
             built-in study of its name, too large, or lacks runs that are published; what was published stays
             as it is.
     """
-    report = read_record(source / "report.json")
+    report = read_sealed(source / "report.json")
     if report is None:
         raise RunError(f"{source}: no report.json; run the study, or its report with --report-only")
     study = load_study(str(source / "study.toml"))

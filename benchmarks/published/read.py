@@ -19,13 +19,13 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from harness.store.sealed import canonical, digest, read_sealed
 from numpy.typing import NDArray
 
-from harness.config import Study
 from harness.errors import RunError
-from harness.schema import one_line
-from harness.store import canonical, digest, read_record
-from harness.study_file import builtin_studies, load_study
+from harness.messages import one_line
+from harness.study_file.config import Study
+from harness.study_file.load import builtin_studies, load_study
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -119,7 +119,7 @@ def read(folder: Path) -> Published:
             _variant(folder, name)
             for name in sorted(names, key=lambda name: (order.get(name, len(order)), name))
         ]
-        verdict = (read_record(folder / "report.json") or {})["verdict"]
+        verdict = (read_sealed(folder / "report.json") or {})["verdict"]
     except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise RunError(f"{folder}: damaged: {type(error).__name__}: {one_line(error)}") from None
     return Published(folder, study, verdict, tuple(variants))

@@ -18,7 +18,7 @@ import platformdirs
 
 from harness.data.arrays import Data, Request, Split, constant_channels, hold_out, limit
 from harness.errors import AbsentDataError, DataError
-from harness.schema import one_line
+from harness.messages import one_line
 
 _log = logging.getLogger(__name__)
 Source = Callable[[Request], Split]

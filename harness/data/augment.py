@@ -21,7 +21,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from harness.errors import StudyError
-from harness.schema import Strict, one_line, suggest, validate
+from harness.messages import one_line, suggest
+from harness.schema import Strict, validate
 
 if TYPE_CHECKING:
     import albumentations as A

@@ -17,7 +17,7 @@ from harness.data.arrays import Request, Split, composed, split_of
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
 from harness.errors import AbsentDataError, DataError
-from harness.schema import one_line
+from harness.messages import one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import StudyError
-from harness.schema import check_installed, one_line, suggest
+from harness.messages import check_installed, one_line, suggest
 
 if TYPE_CHECKING:
     from harness.launch.job import Job
 
 # name -> "module:function"
 LAUNCHERS = {
-    "serial": "harness.launch.local:serial",
+    "serial": "harness.launch.serial:serial",
     "process": "harness.launch.process:process",
     "ray": "harness.launch.ray:ray",
 }

@@ -22,7 +22,8 @@ from harness.compute import TimedStep
 from harness.device import threads_for, threads_set, usable_cores
 from harness.errors import RunError
 from harness.plan import Plan, Variant
-from harness.store import StudyFolder, read_record
+from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed
 
 START_SECONDS = 4.0  # until a worker is ready
 TEAM_MARGIN = 1.1  # least speed-up for which one run at a time with all cores is left
@@ -99,7 +100,7 @@ def threads_kept(folder: StudyFolder) -> int | None:
     records: Iterable[Path] = (run.record_file for run in folder.runs())
     for path in [*records, *sorted(folder.range_test_json("any").parent.glob("*.json"))]:
         with suppress(RunError, AttributeError):  # damaged, or of another program
-            record = read_record(path) or {}
+            record = read_sealed(path) or {}
             threads = record.get("threads") or (record.get("provenance") or {}).get("threads")
             if isinstance(threads, int) and 1 <= threads <= usable_cores():
                 return threads

@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.config import Recipe
 from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
-from harness.locks import locked
 from harness.plan import Plan, Variant
 from harness.schedule import Rates, resolve_rates
-from harness.store import RunFolder, StudyFolder, first_difference, write_record
+from harness.store.folders import RunFolder, StudyFolder
+from harness.store.locks import locked
+from harness.store.sealed import first_difference, write_sealed
+from harness.study_file.config import Recipe
 from harness.trackers import Guarded
 from harness.training.progress import Say
 
@@ -145,6 +146,7 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
         HeldError: another process is at work on it, and we do not wait.
         RunError: what became of it cannot be recorded.
     """
+    from harness.launch import followers
     from harness.training.failures import record_failure
     from harness.training.run import execute
 
@@ -156,6 +158,12 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
             record_failure(variant, folder, rates, "range_test")
             return
         data = job.load_data(variant.recipe)
+        try:
+            followers.call(followers.Call(variant, folder, rates, job.threads))
+        except RunError as error:
+            record_failure(variant, folder, error, "damaged")
+            job.say(f"{folder.name}  FAILED: {error}")
+            return
         record = execute(
             variant,
             folder,
@@ -166,6 +174,8 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
             profile=job.profile,
             tracker=job.tracker,
         )
+        if record["status"] == "failed" and record["error"]["kind"] != "diverged":
+            followers.lose(folder.name)  # they wait for this process in the midst of the run
         job.say(outcome_line(folder, record))
 
 
@@ -193,7 +203,7 @@ def claim(variant: Variant, folder: RunFolder) -> None:
             "error": None,
             "metrics": {},
         }
-        write_record(folder.record_file, record)
+        write_sealed(folder.record_file, record)
 
 
 def _difference_beside(variant: Variant, folder: RunFolder) -> str | None:

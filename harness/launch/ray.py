@@ -25,17 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.config import Resources
 from harness.data.arrays import Data
 from harness.device import threads_for
 from harness.errors import HeldError, RunError, StudyError
 from harness.launch.job import Job, claim, find_rates, needs_work, outcome_line, rates_without, task_name
 from harness.launch.view import View
-from harness.locks import locked
+from harness.messages import one_line
 from harness.plan import Variant
 from harness.schedule import Rates
-from harness.schema import one_line
-from harness.store import StudyFolder, atomic_write
+from harness.store.atomic import atomic_write
+from harness.store.folders import StudyFolder
+from harness.store.locks import locked
+from harness.study_file.config import Resources
 from harness.trackers import Guarded
 from harness.training.failures import record_failure
 from harness.training.range_test import check_agreement, ensure_range_test, set_stale_aside, stored_rates

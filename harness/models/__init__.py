@@ -11,7 +11,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
-from harness.schema import suggest, validate
+from harness.messages import suggest
+from harness.schema import validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
-from harness.schema import one_line
+from harness.messages import one_line
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import RunError, StudyError
+from harness.messages import one_line
 from harness.models import MODELS, build_model
 from harness.models.outside import OutsideState
-from harness.schema import one_line
 from harness.seeding import global_seed
 
 KEYS = ("model", "classes", "image_shape")

@@ -7,11 +7,11 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.config import Study
     from harness.data.arrays import Data
     from harness.report.style import Picture
     from harness.report.summary import Summary
-    from harness.store import StudyFolder
+    from harness.store.folders import StudyFolder
+    from harness.study_file.config import Study
 
 
 def write_report(
@@ -46,7 +46,8 @@ def write_report(
     from harness.report.style import to_vector
     from harness.report.summary import conclude, summarise
     from harness.report.tables import build_tables
-    from harness.store import atomic_write, write_record
+    from harness.store.atomic import atomic_write
+    from harness.store.sealed import write_sealed
 
     with folder.report_lock(), ExitStack() as resources:
         results = read_results(study, folder, seeds, variants)
@@ -80,7 +81,7 @@ def write_report(
         report = compose(results, summaries, summary, pictures, notes, measured, formats)
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
-        write_record(folder.path / "report.json", entry(results, summaries, report))
+        write_sealed(folder.path / "report.json", entry(results, summaries, report))
     return summary
 
 
@@ -95,8 +96,8 @@ def _as(file: str, kind: str) -> str:
 
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
     """Figures that an earlier report drew and this one did not; a user's own files stay."""
-    from harness.files import open_regular
     from harness.report.style import LARGEST_FIGURE, is_ours
+    from harness.store.atomic import open_regular
 
     for path in folder.figures.glob("*"):
         if path.suffix in (".png", ".svg", ".pdf") and path.name not in written:

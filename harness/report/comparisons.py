@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.report import statistics
 from harness.report.results import Results, Run
-from harness.report.statistics import Comparison, Failures
+from harness.statistics.comparison import (
+    MOST_SEEDS,
+    Comparison,
+    compare,
+    compare_by_failures,
+    compare_networks,
+    judge,
+)
+from harness.statistics.fisher import Failures, compare_failures
+from harness.statistics.mcnemar import compare_images
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ def compare_variants(results: Results) -> list[VariantComparison]:
         _compare(results.of(one, "finished"), results.of(two, "finished"), failed)
         for (one, two), failed in zip(pairs, failures, strict=True)
     ]
-    judged = iter(statistics.judge([found for found, _ in compared if found is not None]))
+    judged = iter(judge([found for found, _ in compared if found is not None]))
     return [
         VariantComparison(*pair, None if found is None else next(judged), obstacle, failed)
         for pair, (found, obstacle), failed in zip(pairs, compared, failures, strict=True)
@@ -54,19 +62,19 @@ def compare_variants(results: Results) -> list[VariantComparison]:
 def _failures(runs: list[Run], base: list[Run]) -> Failures | None:
     failed, failed_base = (sum(run.failed_by_recipe for run in each) for each in (runs, base))
     finished, finished_base = (sum(run.status == "finished" for run in each) for each in (runs, base))
-    return statistics.compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
+    return compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
 
 
 def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tuple[Comparison | None, str]:
     if failures is not None and not (runs and base):
-        return statistics.compare_by_failures(failures), ""
+        return compare_by_failures(failures), ""
     if not runs:
         return None, "it has no finished run"
     if not base:
         return None, "the other has no finished run"
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
-    found = statistics.compare(_by_seed(runs), _by_seed(base))
+    found = compare(_by_seed(runs), _by_seed(base))
     if found is not None:
         return found, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
@@ -76,8 +84,8 @@ def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tup
             if run.seed == other.seed:
                 one, two = run, other
     assert one.predictions is not None and two.predictions is not None
-    networks = statistics.compare_images(one.predictions.correct, two.predictions.correct)
-    return statistics.compare_networks(networks), ""
+    networks = compare_images(one.predictions.correct, two.predictions.correct)
+    return compare_networks(networks), ""
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
@@ -156,7 +164,7 @@ def _sentence(comparison: VariantComparison, several: bool) -> str:
 def seeds_text(found: Comparison) -> str:
     """How many seeds would be enough."""
     if found.seeds_needed is None:
-        return f"a difference of this size would take more than {statistics.MOST_SEEDS:,} seeds to tell"
+        return f"a difference of this size would take more than {MOST_SEEDS:,} seeds to tell"
     return f"a difference of this size would take about {found.seeds_needed:,} seeds to tell"
 
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from harness.errors import HarnessError
 from harness.report.results import Results, Run
-from harness.store import canonical
+from harness.store.sealed import canonical
 
 Rows = list[tuple[str, str]]
 

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.report import statistics
 from harness.report.results import Arrival, Results, Run
-from harness.report.statistics import Distribution, Share, Spread, TimeToTarget
+from harness.statistics.distribution import (
+    BOOTSTRAP_FROM,
+    Distribution,
+    bootstrap_interval,
+    describe,
+    mean_of,
+)
+from harness.statistics.ensemble import always_missed, error_consistency, most_voted
+from harness.statistics.target import Share, TimeToTarget, p_above, share, time_to_target
+from harness.statistics.variance import Spread, sampling_std, spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,8 +74,8 @@ def gather(results: Results, variant: str) -> Evidence | None:
     runs = results.of(variant, "finished")
     found = [run.predictions for run in runs if run.predictions is not None]
     accuracies = [value for run in runs if (value := run.number("test_accuracy")) is not None]
-    ece = statistics.describe([one.reliability.ece for one in found])
-    brier = statistics.describe([one.brier for one in found])
+    ece = describe([one.reliability.ece for one in found])
+    brier = describe([one.brier for one in found])
     if ece is None or brier is None:
         return None
     failed = len(results.of(variant, "failed"))
@@ -76,17 +84,17 @@ def gather(results: Results, variant: str) -> Evidence | None:
     arrivals = [run.arrival(target) for run in runs]
     several = correct is not None and len(correct) > 1
     return Evidence(
-        reached=statistics.share(sum(value >= target for value in accuracies), len(runs) + failed),
-        p_above=statistics.p_above(accuracies, target),
+        reached=share(sum(value >= target for value in accuracies), len(runs) + failed),
+        p_above=p_above(accuracies, target),
         bootstrap=_bootstrap(accuracies),
         epochs=_time(arrivals, failed, "epochs"),
         steps=_time(arrivals, failed, "steps"),
         seconds=_time(arrivals, failed, "seconds"),
         images=images,
-        sampling_std=statistics.sampling_std(statistics.mean_of(accuracies), images),
-        spread=statistics.spread(correct) if correct is not None else None,
+        sampling_std=sampling_std(mean_of(accuracies), images),
+        spread=spread(correct) if correct is not None else None,
         ensemble_accuracy=None if ensemble is None else float(np.mean(ensemble == found[0].labels)),
-        error_consistency=statistics.error_consistency(correct) if correct is not None else None,
+        error_consistency=error_consistency(correct) if correct is not None else None,
         missed=_missed(runs, correct) if correct is not None and several else None,
         ece=ece,
         brier=brier,
@@ -102,21 +110,21 @@ def correctness(runs: Sequence[Run]) -> NDArray[np.bool_] | None:
 
 
 def _bootstrap(values: Sequence[float]) -> tuple[float, float] | None:
-    return statistics.bootstrap_interval(values) if len(values) >= statistics.BOOTSTRAP_FROM else None
+    return bootstrap_interval(values) if len(values) >= BOOTSTRAP_FROM else None
 
 
 def _time(arrivals: Sequence[Arrival | None], failed: int, unit: str) -> TimeToTarget:
     """Of the finished runs and of those that failed, which never will."""
     times = [None if arrival is None else getattr(arrival, unit) for arrival in arrivals]
     reached = [time for time in times if time is not None]
-    return statistics.time_to_target(reached, len(times) - len(reached) + failed)
+    return time_to_target(reached, len(times) - len(reached) + failed)
 
 
 def _missed(runs: Sequence[Run], correct: NDArray[np.bool_]) -> tuple[Missed, ...]:
-    places = statistics.always_missed(correct)
+    places = always_missed(correct)
     found = [run.predictions for run in runs if run.predictions is not None]
     predicted = np.stack([one.predicted[places] for one in found])
-    winners, votes = statistics.most_voted(predicted, max(len(run.classes) for run in runs))
+    winners, votes = most_voted(predicted, max(len(run.classes) for run in runs))
     labels = found[0].labels[places]
     order = np.lexsort((places, -votes))
     return tuple(Missed(int(places[at]), int(labels[at]), int(winners[at]), int(votes[at])) for at in order)

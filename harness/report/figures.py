@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.report.references import claims
 from harness.report.results import Results
-from harness.report.statistics import mean_of, row_shares, share, std_of
 from harness.report.style import (
     COLOURS,
     TARGET_COLOUR,
@@ -27,6 +26,9 @@ from harness.report.style import (
 )
 from harness.report.summary import VariantSummary, accuracy_text, percent_text
 from harness.report.tables import run_confusion
+from harness.statistics.classification import row_shares
+from harness.statistics.distribution import mean_of, std_of
+from harness.statistics.target import share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,8 +7,8 @@ from harness.report.comparisons import VariantComparison, compare_variants, p_te
 from harness.report.evidence import Evidence
 from harness.report.references import claims, consistent, hold_references
 from harness.report.results import Results
-from harness.report.statistics import TimeToTarget, share
 from harness.report.summary import VariantSummary, minutes_text, percent_text
+from harness.statistics.target import TimeToTarget, share
 
 Known = list[tuple[VariantSummary, Evidence]]
 

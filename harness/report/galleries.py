@@ -149,10 +149,10 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
     Raises:
         RunError: the weights cannot be loaded, or a layer does not fit.
     """
+    from harness.attribution.maps import layer_maps, stages
     from harness.compute import format_on_cpu
     from harness.data.batches import Batches, denormalise
     from harness.models.weights import load_weights
-    from harness.report.attribution.maps import layer_maps, stages
 
     run, found = choice.run, choice.run.predictions
     assert found is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from harness.data.arrays import Data
 from harness.errors import DataError
 from harness.report.results import Results, Run
-from harness.store import canonical
+from harness.store.sealed import canonical
 
 LoadData = Callable[[str], Data]
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import NAME_PATTERN
 from harness.errors import RunError
 from harness.report.blocks import Report
 from harness.report.page import render
 from harness.report.repeat import commands
 from harness.report.results import Results
 from harness.report.summary import VariantSummary, accuracy_text, percent_text
-from harness.store import StudyFolder, atomic_write, read_record
+from harness.store.atomic import atomic_write
+from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed
+from harness.study_file.config import NAME_PATTERN
 
 REPORT = "report.json"
 LARGEST = 10_000_000  # bytes of such a file that are looked at
@@ -98,7 +100,7 @@ def _line(folder: Path) -> Line | None:
     try:
         if file.stat().st_size > LARGEST:
             raise RunError("too large")
-        return _read(folder.name, has_page, read_record(file) or {})
+        return _read(folder.name, has_page, read_sealed(file) or {})
     except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return Line(folder.name, has_page, "Its report.json is damaged: --report-only writes it anew.")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.report.results import Results
-from harness.store import WEIGHTS
+from harness.store.folders import WEIGHTS
 
 # What runs of one group must share for their spread to be that of the seeds alone.
 DECISIVE = (

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.config import Study
-from harness.report import statistics
+from harness.messages import one_line
 from harness.report.blocks import Block, explained
 from harness.report.comparisons import VariantComparison, compare_variants, p_text, same_images
 from harness.report.numbers import decimals_of, spread_text
 from harness.report.results import Results
-from harness.report.statistics import Place
-from harness.schema import one_line
-from harness.store import canonical
-from harness.sweep import short_keys
+from harness.statistics.games_howell import Place, rank_recipes
+from harness.store.sealed import canonical
+from harness.study_file.config import Study
+from harness.study_file.grids import short_keys
 
 FEWEST = 3  # two are compared with one another
 MOST_NAMED = 8  # of the possible winners, in a line
@@ -65,7 +64,7 @@ def rank_variants(results: Results) -> list[Ranked]:
         if same_images([*first, *runs])
     }
     values = {variant: each for variant, each in values.items() if each}
-    places = {place.name: place for place in statistics.rank_recipes(values)} if values else {}
+    places = {place.name: place for place in rank_recipes(values)} if values else {}
     failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
     last = [variant for variant in failed if variant not in finished]
     if not places or len(places) + len(last) < FEWEST:

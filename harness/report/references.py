@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.config import Reference, Study
-from harness.report.statistics import Standing, accuracy_standing, share_standing
 from harness.report.summary import VariantSummary, percent_text
+from harness.statistics.prediction import Standing, accuracy_standing, share_standing
+from harness.study_file.config import Reference, Study
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from harness.config import Recipe, Study
 from harness.report.blocks import Block
 from harness.report.results import Results, Run
+from harness.study_file.config import Recipe, Study
 
 PROGRAM = "python -m harness.study study.toml"
 EMBEDDED = "digits"  # the source that needs no folder

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harness.config import NAME_PATTERN, Study
 from harness.errors import NOT_THE_RECIPE, RunError
-from harness.files import open_regular
-from harness.report import statistics
+from harness.messages import one_line
 from harness.report.columns import columns
 from harness.schedule import count_steps
-from harness.schema import one_line
-from harness.store import RunFolder, StudyFolder, read_record, sha256_file
+from harness.statistics.classification import Reliability, brier_score, count_ties, log_softmax, reliability
+from harness.statistics.ensemble import ensemble_predictions
+from harness.store.atomic import open_regular, sha256_file
+from harness.store.folders import RunFolder, StudyFolder
+from harness.store.sealed import read_sealed
+from harness.study_file.config import NAME_PATTERN, Study
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,9 +58,9 @@ class Predictions:
         return right
 
     @cached_property
-    def reliability(self) -> statistics.Reliability:
+    def reliability(self) -> Reliability:
         """Confidence against accuracy, in bins."""
-        return statistics.reliability(self.confidence, self.correct)
+        return reliability(self.confidence, self.correct)
 
     @property
     def wrong(self) -> NDArray[np.intp]:
@@ -239,9 +241,7 @@ class _Votes:
 
     def predicted(self) -> NDArray[np.int64] | None:
         """The ensemble's classes; None of one run."""
-        return (
-            statistics.ensemble_predictions(self.total) if self.runs > 1 and self.total is not None else None
-        )
+        return ensemble_predictions(self.total) if self.runs > 1 and self.total is not None else None
 
 
 def _read_run(folder: RunFolder, votes: _Votes) -> Run:
@@ -310,18 +310,18 @@ def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDA
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise RunError(f"{path}: labels outside 0 to {classes - 1}")
-    probabilities = np.exp(statistics.log_softmax(logits))
+    probabilities = np.exp(log_softmax(logits))
     predicted = logits.argmax(axis=1).astype(np.int64)
     confidence = probabilities[np.arange(len(labels)), predicted]
-    brier = statistics.brier_score(probabilities, labels)
-    ties = statistics.count_ties(logits)
+    brier = brier_score(probabilities, labels)
+    ties = count_ties(logits)
     return Predictions(labels.astype(np.int64), predicted, confidence, brier, ties), probabilities
 
 
 def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:
     path, table = folder.range_test_json(variant), folder.range_test_csv(variant)
     try:
-        record = read_record(path)
+        record = read_sealed(path)
         if record is None:
             return None
         if sha256_file(table) != record["csv_sha256"]:

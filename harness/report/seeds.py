@@ -10,8 +10,9 @@ from harness.report.evidence import Evidence
 from harness.report.findings import interval, number_table, with_evidence
 from harness.report.numbers import decimals_of, plus_minus, spread_text
 from harness.report.results import Results
-from harness.report.statistics import BOOTSTRAP_FROM, Spread
 from harness.report.summary import VariantSummary
+from harness.statistics.distribution import BOOTSTRAP_FROM
+from harness.statistics.variance import Spread
 
 MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
 

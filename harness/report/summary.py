@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.config import Study
 from harness.report import ranking
 from harness.report.comparisons import compare_variants, sentence
 from harness.report.evidence import Evidence, gather
 from harness.report.numbers import decimals_of, plus_minus
 from harness.report.results import Results, Run
-from harness.report.statistics import Distribution, describe
+from harness.statistics.distribution import Distribution, describe
+from harness.study_file.config import Study
 
 MOST_COMPARED = 12  # comparisons, each in a line on the console
 

@@ -17,9 +17,11 @@ from harness.report.evidence import Evidence
 from harness.report.ranking import rank_variants
 from harness.report.references import hold_references
 from harness.report.results import Results, Run
-from harness.report.statistics import Distribution, clopper_pearson, confusion, share
 from harness.report.summary import VariantSummary
-from harness.store import canonical
+from harness.statistics.classification import confusion
+from harness.statistics.distribution import Distribution
+from harness.statistics.target import clopper_pearson, share
+from harness.store.sealed import canonical
 
 Cells = Iterable[Sequence[Any]]
 

@@ -7,7 +7,6 @@ from matplotlib.ticker import FuncFormatter
 
 from harness.report.comparisons import VariantComparison, compare_variants, p_equals
 from harness.report.results import Results
-from harness.report.statistics import clopper_pearson
 from harness.report.style import (
     COLOURS,
     FAINT,
@@ -20,6 +19,7 @@ from harness.report.style import (
     short,
     to_png,
 )
+from harness.statistics.target import clopper_pearson
 
 MOST_COMPARISONS = 30  # per figure
 VERDICT_COLOURS = {"better": COLOURS[2], "worse": COLOURS[1], "cannot tell": FAINT}

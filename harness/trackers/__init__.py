@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.errors import StudyError
-from harness.schema import check_installed, one_line, suggest
+from harness.messages import check_installed, one_line, suggest
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from harness.plan import Plan, Variant
-    from harness.store import RunFolder, StudyFolder
+    from harness.store.folders import RunFolder, StudyFolder
 
 # name -> "module:class"; the name is also that of the package and of the extra that installs it
 TRACKERS = {

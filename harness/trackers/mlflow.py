@@ -12,7 +12,7 @@ from ignite.handlers.mlflow_logger import MLflowLogger
 from mlflow.entities import Run
 
 from harness.plan import Plan, Variant
-from harness.store import RunFolder, StudyFolder
+from harness.store.folders import RunFolder, StudyFolder
 
 RUN_TAG, DIGEST_TAG, PARENT_TAG = "harness.run", "harness.digest", "mlflow.parentRunId"
 # A server that does not answer must not hold up a study; MLflow's own defaults are minutes.

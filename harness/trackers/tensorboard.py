@@ -12,7 +12,7 @@ from ignite.handlers.tensorboard_logger import TensorboardLogger
 from PIL import Image
 
 from harness.plan import Plan, Variant
-from harness.store import RunFolder, StudyFolder
+from harness.store.folders import RunFolder, StudyFolder
 
 
 class TensorBoard:

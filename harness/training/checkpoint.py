@@ -21,8 +21,7 @@ from ignite.handlers import Checkpoint
 from ignite.handlers.checkpoint import BaseSaveHandler
 
 from harness.errors import RunError
-from harness.files import open_regular
-from harness.store import atomic_write
+from harness.store.atomic import atomic_write, open_regular
 
 SHARE = 0.05  # of a run's time that its checkpoints may take
 

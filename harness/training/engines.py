@@ -15,12 +15,12 @@ from ignite.metrics import Accuracy, Loss
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from harness.config import Loss as LossConfig
 from harness.device import autocast, release_memory
 from harness.errors import StudyError
 from harness.models.outputs import logits_of
 from harness.schedule import Milestones
-from harness.training.group import gather, share
+from harness.study_file.config import Loss as LossConfig
+from harness.training.distributed import gather, loss_weight
 
 AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss: Szegedy et al., "Going Deeper with Convolutions" (2015)
 RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
@@ -60,7 +60,7 @@ def create_trainer(
             value = loss(logits, labels)
             for other in auxiliary:
                 value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
-        scaler.scale(value * share(len(labels), device)).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(value * loss_weight(len(labels), device)).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}

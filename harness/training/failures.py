@@ -12,9 +12,10 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from harness.errors import RunError
+from harness.messages import one_line
 from harness.plan import Variant
-from harness.schema import one_line
-from harness.store import RunFolder, write_record
+from harness.store.folders import RunFolder
+from harness.store.sealed import write_sealed
 
 # What torch.save says of a full disk, as ignite's range test uses it.
 _TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
@@ -84,7 +85,7 @@ def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: s
     }
     if "provenance" in (before := folder.record() or {}):  # its threads are kept by the next start
         record["provenance"] = before["provenance"]
-    write_record(folder.record_file, record)
+    write_sealed(folder.record_file, record)
 
 
 def failure(error: Exception, variant: Variant) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from scipy.ndimage import gaussian_filter1d
 from torch import nn
 from torch.optim import Optimizer
 
-from harness.config import RangeTest
 from harness.errors import RunError
 from harness.schedule import Rates
 from harness.seeding import generators_restored
+from harness.study_file.config import RangeTest
 
 Floats = NDArray[np.float64]
 # The sweep ends when ignite's own smoothed loss exceeds this multiple of its best (ignite's default).

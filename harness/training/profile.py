@@ -19,7 +19,7 @@ from torch import profiler
 
 from harness.device import DTYPES, synchronize
 from harness.plan import Variant
-from harness.store import atomic_write
+from harness.store.atomic import atomic_write
 
 # Steps that torch's profiler lets pass, warms up on, and records: it slows those it records.
 PASS, WARM_UP, RECORD = 1, 1, 3

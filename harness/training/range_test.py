@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 
-from harness.config import RangeTest
 from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import computed_by, prepare
@@ -18,14 +17,10 @@ from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.schedule import Rates
 from harness.seeding import global_seed
-from harness.store import (
-    StudyFolder,
-    atomic_write,
-    digest,
-    read_record,
-    sha256_file,
-    write_record,
-)
+from harness.store.atomic import atomic_write, sha256_file
+from harness.store.folders import StudyFolder
+from harness.store.sealed import digest, read_sealed, write_sealed
+from harness.study_file.config import RangeTest
 from harness.training.engines import create_loss, create_trainer
 from harness.training.failures import failure
 from harness.training.lr_range import Sweep, choose, sweep
@@ -98,7 +93,7 @@ def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
     settings = variant.recipe.range_test_settings
     csv_file = folder.range_test_csv(variant.name)
     try:
-        record = read_record(folder.range_test_json(variant.name))
+        record = read_sealed(folder.range_test_json(variant.name))
         if settings is None or record is None or record["digest"] != _digest(variant, settings):
             return None
         if sha256_file(csv_file) != record["csv_sha256"]:
@@ -196,4 +191,4 @@ def _write(
         "digest": _digest(variant, settings),
         "csv_sha256": hashlib.sha256(content.encode()).hexdigest(),
     }
-    write_record(folder.range_test_json(variant.name), record)
+    write_sealed(folder.range_test_json(variant.name), record)

@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from harness.attribution.maps import coarse_maps, layer_maps, stages
 from harness.data.arrays import Data, split_of
 from harness.data.batches import Batches
 from harness.device import autocast, prepare
 from harness.errors import RunError, StudyError
+from harness.messages import one_line
 from harness.models import MODELS
 from harness.models.outputs import logits_of
 from harness.models.outside import OutsideState, changed, fingerprints
 from harness.models.weights import network_of, weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
-from harness.report.attribution.maps import coarse_maps, layer_maps, stages
-from harness.schema import one_line
 from harness.seeding import generator_states, generators_restored, global_seed, seed_generators
 from harness.training.engines import create_evaluator, create_loss, create_scaler, create_trainer
 

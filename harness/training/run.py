@@ -28,13 +28,15 @@ from harness.models.outside import OutsideState, changed, fingerprints
 from harness.models.weights import weights_bytes
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
-from harness.report.statistics import accuracy_from_logits, count_ties, cross_entropy_from_logits
 from harness.schedule import Rates, lr_milestones, momentum_milestones
 from harness.seeding import derive_seed, generators_restored, global_seed, seed_generators
-from harness.store import RunFolder, atomic_write, digest, write_record
+from harness.statistics.classification import accuracy_from_logits, count_ties, cross_entropy_from_logits
+from harness.store.atomic import atomic_write
+from harness.store.folders import RunFolder
+from harness.store.sealed import digest, write_sealed
 from harness.trackers import Guarded
-from harness.training import group
 from harness.training.checkpoint import Writer, attach_checkpoint, load_checkpoint
+from harness.training.distributed import broadcast, is_leader, rank_and_world_size, wrap
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,
@@ -145,8 +147,7 @@ def execute(
         prepare(variant.device, threads)
         record["provenance"] = provenance(variant, data, threads)
         log.origin = {key: record["provenance"][key] for key in ORIGIN}
-        write_record(folder.record_file, record)
-        group.call(group.Order(variant, folder, rates, threads))
+        write_sealed(folder.record_file, record)
         with count_runs_on(variant.device) as log.count_runs:
             logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker)
         _write_artefacts(variant, folder, log, logits, labels, model)
@@ -169,10 +170,8 @@ def execute(
             atomic_write(folder.path / "history.csv", history)
         if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
             folder.drop_checkpoint()
-        else:
-            group.lose(folder.name)
         record["files"] = {"history.csv": hashlib.sha256(history.encode()).hexdigest()}
-        write_record(folder.record_file, record)
+        write_sealed(folder.record_file, record)
     if tracker is not None:
         tracker.end(folder, record, say)
     return record
@@ -206,15 +205,15 @@ def _train(
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     engine_options = {"device": device, "precision": variant.precision, "memory_format": memory_format}
-    spread = group.spread(model, device, unused=users)
-    network = computed_by(spread, variant.compute.compiled)
-    part = group.part()
+    wrapped = wrap(model, device, unused=users)
+    network = computed_by(wrapped, variant.compute.compiled)
+    part = rank_and_world_size()
     trainer = create_trainer(
         network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
     )
     evaluator = create_evaluator(network, **engine_options)
     # Coarser logits tie, and a tie counts for the lower class: the numbers of the run are float32's.
-    last_evaluator = create_evaluator(spread, **{**engine_options, "precision": "float32"})
+    last_evaluator = create_evaluator(wrapped, **{**engine_options, "precision": "float32"})
     train_batches = Batches(
         data.train,
         variant.train_transforms,
@@ -247,7 +246,7 @@ def _train(
 
     def share_outside() -> None:
         if users and part[1] > 1:  # as of buffers, the first device's count
-            outside.load_state_dict(group.told(outside.state_dict()))
+            outside.load_state_dict(broadcast(outside.state_dict()))
 
     @trainer.on(Events.EPOCH_STARTED)
     def begin_epoch(engine: Engine) -> None:
@@ -290,7 +289,7 @@ def _train(
         if (now := log.count_runs()) is not None:
             log.runs_at_once.append(now)
         engine.state.metrics |= row
-        if group.leads():
+        if is_leader():
             history = _csv(HISTORY_COLUMNS, log.rows)
             writer.write(lambda: atomic_write(folder.path / "history.csv", history))
         say(epoch_line(folder.name, epochs, row))
@@ -308,7 +307,7 @@ def _train(
     # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
     owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
     writer = Writer(beside=device != "cpu")
-    if group.leads() and variant.resumes:
+    if is_leader() and variant.resumes:
         attach_checkpoint(
             trainer, state, folder.checkpoint_file, owner, writer, whole=lambda: not changed(model, unkept)
         )

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from harness.store.sealed import write_sealed
 
 from harness import device
 from harness.compute import Compute
-from harness.config import Study
 from harness.data import load_data
 from harness.errors import StudyError
 from harness.launch import auto, parse_workers
 from harness.launch.auto import Team, choose_team
 from harness.plan import Plan, make_plan
-from harness.store import StudyFolder, write_record
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Study
 
 GIGABYTE = 10**9
 
@@ -122,7 +123,7 @@ def test_only_what_is_left_to_do_counts(plan: Callable[..., Plan], machine: Any)
             "variant": variant.name, "seed": folder.seed, "status": "finished", "error": None, "digest": "",
             "identity": {}, "metrics": {},
         }  # fmt: skip
-        write_record(folder.record_file, content)
+        write_sealed(folder.record_file, content)
     assert choose_team(made) == Team(1, 2), "one run is left"
 
 
@@ -142,7 +143,7 @@ def test_a_study_goes_on_with_the_threads_it_was_begun_with(plan: Callable[..., 
         "variant": "base", "seed": 7, "status": "running", "error": None, "digest": "", "identity": {},
         "metrics": {}, "provenance": {"threads": 2},
     }  # fmt: skip
-    write_record(made.folder.run("base", 7).record_file, content)
+    write_sealed(made.folder.run("base", 7).record_file, content)
     team = choose_team(made)
     assert (team.workers, team.threads) == (2, 2)
     assert choose_team(made, workers=1) == Team(1, 2)
@@ -171,7 +172,7 @@ def test_a_study_killed_after_its_range_test_keeps_the_threads_of_that(
 ) -> None:
     machine({2: 0.031, 1: 0.057})
     made = plan(3, *LONG)
-    write_record(made.folder.range_test_json("base"), {"threads": 1})
+    write_sealed(made.folder.range_test_json("base"), {"threads": 1})
     assert choose_team(made).threads == 1
 
 
@@ -183,7 +184,7 @@ def test_runs_that_diverged_are_not_left_to_do(plan: Callable[..., Plan], machin
         "variant": variant.name, "seed": folder.seed, "status": "failed", "error": {"kind": "diverged"},
         "digest": "", "identity": {}, "metrics": {},
     }  # fmt: skip
-    write_record(folder.record_file, content)
+    write_sealed(folder.record_file, content)
     assert choose_team(made) == Team(1, 16) and asked == []
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import Recipe, Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import StudyError
 from harness.launch.job import Job, check_folders
-from harness.launch.local import serial
+from harness.launch.serial import serial
 from harness.plan import Plan, make_plan
-from harness.store import RunFolder, StudyFolder
+from harness.store.folders import RunFolder, StudyFolder
+from harness.study_file.config import Recipe, Study
 
 
 def load(recipe: Recipe) -> Data:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.config import Study
+from harness.study_file.config import Study
 from tests.conftest import Command
 from tests.launch.conftest import MORE, SLOW, gone, tables, until_under_way, workers
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from harness.config import Recipe, Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.launch.job import needs_work
 from harness.plan import Variant, resolve_variant
 from harness.report.results import read_results
-from harness.store import ARTEFACTS, StudyFolder
-from harness.study_file import load_study
+from harness.store.folders import ARTEFACTS, StudyFolder
+from harness.study_file.config import Recipe, Study
+from harness.study_file.load import load_study
 from harness.training.range_test import stored_rates
 
 Same = Callable[[Path], None]

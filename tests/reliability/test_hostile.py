@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.store.sealed import write_sealed
 from PIL import Image
 
 from harness.errors import StudyError
-from harness.plan import check_recipe
-from harness.store import StudyFolder, sha256_file, write_record
-from harness.study_file import load_study
+from harness.outline import check_recipe
+from harness.store.atomic import sha256_file
+from harness.store.folders import StudyFolder
+from harness.study_file.load import load_study
 
 Same = Callable[[Path], None]
 
@@ -51,7 +53,7 @@ def seal(finished: StudyFolder, name: str) -> None:
     folder = finished.run("base", 0)
     record = folder.record() or {}
     record["files"][name] = sha256_file(folder.path / name)
-    write_record(folder.record_file, record)
+    write_sealed(folder.record_file, record)
 
 
 # ---- files that are not what they seem --------------------------------------------------------------------
@@ -103,8 +105,8 @@ def test_predictions_and_weights_that_are_bombs_are_not_run_though_their_checksu
 def test_an_intact_record_with_nothing_in_it_is_refused(
     nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
 ) -> None:
-    write_record(finished.run("base", 0).record_file, {"status": "finished"})
-    write_record(finished.range_test_json("base"), {"digest": ["?"]})
+    write_sealed(finished.run("base", 0).record_file, {"status": "finished"})
+    write_sealed(finished.range_test_json("base"), {"digest": ["?"]})
     done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only")
     assert done.status == 1 and "Traceback" not in done.stderr
     done = nursery.run(tmp_path, fragile, "--out", "out")

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from harness.config import Recipe
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import DataError, StudyError
 from harness.plan import make_plan
 from harness.preview import Preview, as_json
-from harness.store import StudyFolder
+from harness.store.folders import StudyFolder
 from harness.study import parse_seeds
-from harness.study_file import load_study
+from harness.study_file.config import Recipe
+from harness.study_file.load import load_study
 
 SECONDS, BILLION = 3.0, 10**9
 LARGE = '{transform = "Resize", height = 1024, width = 1024}, {transform = "Pad", padding = 1024}'

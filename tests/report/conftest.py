@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from harness.store.sealed import write_sealed
 
-from harness.config import Study
 from harness.data.arrays import Data, Request, mean_std
 from harness.data.augment import resolve as resolve_augment
 from harness.data.digits import load
 from harness.models import build_model
 from harness.models.weights import weights_bytes
-from harness.report.statistics import accuracy_from_logits, cross_entropy_from_logits
 from harness.seeding import global_seed
-from harness.store import StudyFolder, atomic_write, sha256_file, write_record
-from harness.study_file import resolve
+from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
+from harness.store.atomic import atomic_write, sha256_file
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Study
+from harness.study_file.load import resolve
 
 EPOCHS, STEPS = 4, 9
 MODEL: dict[str, Any] = {"width": 4, "bn_momentum": 0.5}
@@ -226,7 +228,7 @@ class Lab:
         cause = {"kind": "diverged", "message": "loss not finite", "iteration": 12, **error}
         record = self.record(variant, seed, status="failed", error=cause)
         record["metrics"]["epochs"] = 1
-        write_record(self.folder.run(variant, seed).record_file, record)
+        write_sealed(self.folder.run(variant, seed).record_file, record)
 
     def sweep(self, variant: str = "base", **changes: Any) -> None:
         """A range test: accuracy rises and falls, the loss explodes at the end."""
@@ -251,7 +253,7 @@ class Lab:
             "used": True,
             "csv_sha256": sha256_file(table),
         }
-        write_record(self.folder.range_test_json(variant), {**record, **changes})
+        write_sealed(self.folder.range_test_json(variant), {**record, **changes})
 
     def table(self, name: str) -> list[dict[str, str]]:
         """A written table's rows."""

@@ -16,10 +16,10 @@ from harness.report import findings
 from harness.report.comparisons import VariantComparison, compare_variants, p_equals, p_text, sentence
 from harness.report.headline import headline
 from harness.report.results import Results, read_results
-from harness.report.statistics import Comparison, Estimate
 from harness.report.summary import summarise
 from harness.report.uncertainty import comparisons as comparisons_figure
-from harness.study_file import resolve
+from harness.statistics.comparison import Comparison, Estimate
+from harness.study_file.load import resolve
 
 Lab = Callable[..., Any]
 VARIANTS = {"no_cutout": {"augment.train": []}, "slow": {"optimizer.momentum": 0.1}}

@@ -16,7 +16,7 @@ from harness.report.drawing import draw
 from harness.report.images import RunImages
 from harness.report.results import read_results
 from harness.report.summary import summarise
-from harness.store import WEIGHTS
+from harness.store.folders import WEIGHTS
 
 Lab = Callable[..., Any]
 OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]

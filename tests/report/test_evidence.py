@@ -13,7 +13,7 @@ from harness.report.evidence import Evidence, Missed, gather
 from harness.report.results import read_results
 from harness.report.summary import summarise
 from harness.report.tables import build_tables
-from harness.study_file import resolve
+from harness.study_file.load import resolve
 
 Lab = Callable[..., Any]
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.attribution.maps import layer_maps
 from harness.data.arrays import mean_std, split_of
 from harness.models.weights import load_weights
 from harness.report import galleries
-from harness.report.attribution.maps import layer_maps
 from harness.report.results import Run, read_results
 from harness.report.style import Picture
 

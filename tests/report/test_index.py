@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.store.sealed import read_sealed, write_sealed
 
 from harness.errors import RunError
 from harness.report import write_report
 from harness.report.index import read_lines, write_index
-from harness.store import StudyFolder, read_record, write_record
+from harness.store.folders import StudyFolder
 
 Lab = Callable[..., Any]
 HOSTILE = '<script>alert(1)</script> & "quoted"'
@@ -109,9 +110,9 @@ def test_studies_are_sorted_and_one_without_a_report_is_listed(out: Path) -> Non
     [
         lambda file: file.write_text("{"),
         lambda file: file.write_bytes(file.read_bytes().replace(b"70 %", b"71 %")),
-        lambda file: write_record(file, {"variants": "none"}),
-        lambda file: write_record(file, {**(read_record(file) or {}), "variants": [{"variant": "base"}]}),
-        lambda file: write_record(file, {**(read_record(file) or {}), "target": "high"}),
+        lambda file: write_sealed(file, {"variants": "none"}),
+        lambda file: write_sealed(file, {**(read_sealed(file) or {}), "variants": [{"variant": "base"}]}),
+        lambda file: write_sealed(file, {**(read_sealed(file) or {}), "target": "high"}),
         lambda file: file.write_bytes(b" " * 10_000_001),
     ],
 )
@@ -136,11 +137,12 @@ def test_programs_can_read_the_findings(out: Path) -> None:
 def test_two_processes_at_once_leave_a_whole_page_with_both_studies(out: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from harness.report.index import write_index; "
-        "from harness.store import StudyFolder, read_record, write_record\n"
+        "from harness.store.folders import StudyFolder; "
+        "from harness.store.sealed import read_sealed, write_sealed\n"
         "out, name = Path(sys.argv[1]), sys.argv[2]\n"
-        "record = read_record(out / 'digits/report.json')\n"
+        "record = read_sealed(out / 'digits/report.json')\n"
         "for turn in range(15):\n"
-        "    write_record(out / f'{name}-{turn}/report.json', record)\n"
+        "    write_sealed(out / f'{name}-{turn}/report.json', record)\n"
         "    write_index(StudyFolder(out, name))\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(out), name]) for name in ("one", "two")]

@@ -10,7 +10,7 @@ import pytest
 
 from harness.report.provenance import AT_ONCE, no_weights, origins, ties, times_note, warnings
 from harness.report.results import Results, read_results
-from harness.store import WEIGHTS
+from harness.store.folders import WEIGHTS
 
 Lab = Callable[..., Any]
 

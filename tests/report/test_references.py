@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import Reference
 from harness.report.references import VariantStanding, claims, hold_references
 from harness.report.results import read_results
 from harness.report.summary import summarise
+from harness.study_file.config import Reference
 
 Lab = Callable[..., Any]
 PUBLISHED = {"paper": {"test_accuracy": 0.925}, "outlier": {"test_accuracy": 0.5, "runs": 3}}

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.store.sealed import write_sealed
 
 from harness.report.results import Results, Run, read_results
-from harness.store import write_record
 
 Lab = Callable[..., Any]
 
@@ -37,7 +37,7 @@ def test_a_finished_run_has_its_history_predictions_and_rates(lab: Lab) -> None:
 
 def test_planned_runs_that_are_not_there_or_half_way_are_missing(lab: Lab) -> None:
     place = lab()
-    write_record(place.folder.run("base", 1).record_file, place.record("base", 1))
+    write_sealed(place.folder.run("base", 1).record_file, place.record("base", 1))
     assert [(run.seed, run.status) for run in read(place).runs] == [
         (0, "missing"),
         (1, "missing"),
@@ -111,7 +111,7 @@ def test_a_record_that_lacks_a_part_is_damaged(lab: Lab, key: str) -> None:
     path = place.finish() / "run.json"
     record = json.loads(path.read_text())
     del record[key]
-    write_record(path, record)
+    write_sealed(path, record)
     assert only(read(place)).error.startswith("damaged: ")
 
 

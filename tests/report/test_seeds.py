@@ -11,8 +11,8 @@ import pytest
 from harness.report import seeds
 from harness.report.blocks import Block
 from harness.report.results import Results, read_results
-from harness.report.statistics import Spread
 from harness.report.summary import VariantSummary, summarise
+from harness.statistics.variance import Spread
 
 Lab = Callable[..., Any]
 

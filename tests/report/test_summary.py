@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.report.results import read_results
-from harness.report.statistics import describe
 from harness.report.summary import Summary, accuracy_text, conclude, percent_text, summarise
+from harness.statistics.distribution import describe
 
 Lab = Callable[..., Any]
 

@@ -17,10 +17,10 @@ import torch
 from ignite.engine import Events
 from torch import nn
 
-from harness.config import Loss, OneCycle
 from harness.errors import RunError
 from harness.schedule import lr_milestones, momentum_milestones, resolve_rates
 from harness.seeding import derive_seed, global_seed
+from harness.study_file.config import Loss, OneCycle
 from harness.training.checkpoint import (
     CheckpointSaver,
     DamagedCheckpoint,

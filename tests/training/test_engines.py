@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from ignite.engine import Events
 from torch import Tensor, nn
 
-from harness.config import Loss, OneCycle
 from harness.errors import StudyError
 from harness.models import build_model
 from harness.schedule import momentum_milestones
 from harness.seeding import global_seed
+from harness.study_file.config import Loss, OneCycle
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,

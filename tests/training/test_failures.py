@@ -13,8 +13,8 @@ from ignite.engine import Engine, Events
 from harness.data import load_data
 from harness.errors import RunError
 from harness.plan import Variant, resolve_variant
-from harness.store import atomic_write
-from harness.study_file import resolve
+from harness.store.atomic import atomic_write
+from harness.study_file.load import resolve
 from harness.training.failures import NonFiniteLoss, failure, stop_on_non_finite_loss
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from harness.config import Loss, RangeTest
 from harness.errors import RunError
 from harness.seeding import global_seed
+from harness.study_file.config import Loss, RangeTest
 from harness.training.engines import create_loss, create_trainer
 from harness.training.lr_range import Sweep, choose, smooth, sweep
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness.config import Study
 from harness.data import load_data
 from harness.plan import resolve_variant
 from harness.schedule import resolve_rates
-from harness.store import RunFolder, StudyFolder
+from harness.store.folders import RunFolder, StudyFolder
+from harness.study_file.config import Study
 from harness.training.profile import matrix_rate
 from harness.training.run import execute
 

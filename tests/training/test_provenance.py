@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import harness
-from harness.config import Study
 from harness.data import load_data
 from harness.device import usable_cores
 from harness.plan import resolve_variant
+from harness.study_file.config import Study
 from harness.training import provenance as module
 from harness.training.provenance import git_state, hardware, provenance, versions
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from harness.store.sealed import read_sealed, write_sealed
 
-from harness.config import Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import RunError
 from harness.plan import Variant, resolve_variant
 from harness.schedule import Rates
-from harness.store import StudyFolder, read_record, write_record
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Study
 from harness.training.progress import silent
 from harness.training.range_test import COLUMNS, ensure_range_test, stored_rates
 
@@ -42,7 +43,7 @@ def find(study: Study, data: Data, out: Path) -> tuple[Variant, StudyFolder, Rat
 def test_it_leaves_a_sweep_and_a_choice(tiny: Callable[..., Study], data: Data, tmp_path: Path) -> None:
     _, folder, rates = find(tiny(*FIND), data, tmp_path)
     sweep = pd.read_csv(folder.range_test_csv("base"))
-    choice = read_record(folder.range_test_json("base"))
+    choice = read_sealed(folder.range_test_json("base"))
     assert choice is not None and rates is not None
     assert tuple(sweep.columns) == COLUMNS and list(sweep.iteration) == list(range(1, len(sweep) + 1))
     assert sweep.lr[0] == 1e-3
@@ -96,7 +97,7 @@ def test_a_section_beside_fixed_rates_is_run_and_marked_unused(
     tiny: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
     _, folder, rates = find(tiny(FIND[2]), data, tmp_path)
-    choice = read_record(folder.range_test_json("base"))
+    choice = read_sealed(folder.range_test_json("base"))
     assert rates is not None and choice is not None and choice["used"] is False
 
 
@@ -111,6 +112,6 @@ def test_runs_of_one_variant_never_get_two_different_rates(
         **{"variant": "base", "seed": 0, "status": "finished", "error": None, "identity": variant.identity},
         **{"digest": variant.digest, "metrics": {"lr_max": rates.lr_max * 2}},
     }
-    write_record(run.record_file, record)
+    write_sealed(run.record_file, record)
     with pytest.raises(RunError, match="was trained with"):
         find(tiny(*FIND), data, tmp_path)

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.data.batches import Batches
@@ -24,8 +23,9 @@ from harness.plan import Plan, Variant, resolve_variant
 from harness.predict import load
 from harness.preview import Preview, as_text
 from harness.schedule import Rates
-from harness.store import RunFolder, StudyFolder
-from harness.study_file import resolve
+from harness.store.folders import RunFolder, StudyFolder
+from harness.study_file.config import Study
+from harness.study_file.load import resolve
 from harness.training.progress import silent
 from harness.training.rehearsal import Found, rehearse
 from harness.training.run import execute

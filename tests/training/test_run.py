@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.config import Study
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.models.weights import load_weights
 from harness.plan import Variant, resolve_variant
 from harness.schedule import Rates, resolve_rates
-from harness.store import ARTEFACTS, RunFolder, StudyFolder
+from harness.store.folders import ARTEFACTS, RunFolder, StudyFolder
+from harness.study_file.config import Study
 from harness.training import run as run_module
 from harness.training.progress import silent
 from harness.training.run import HISTORY_COLUMNS, execute

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from harness.report.attribution.faithfulness import STEPS
+from harness.attribution.faithfulness import STEPS
+from harness.attribution.sanity import MOST
 from harness.report.attribution.measures import Attributions, LayerNumbers
-from harness.report.attribution.sanity import MOST
 from harness.report.style import (
     COLOURS,
     INK,

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.attribution.faithfulness import area
+from harness.attribution.sanity import MOST, Verdict, judge, judge_gain, together
 from harness.data.arrays import Data
 from harness.errors import HarnessError
-from harness.report.attribution.faithfulness import area
+from harness.messages import one_line
 from harness.report.attribution.runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
-from harness.report.attribution.sanity import MOST, Verdict, judge, judge_gain, together
 from harness.report.images import RunImages
 from harness.report.numbers import apart
 from harness.report.results import Results, Run
-from harness.report.statistics import mean_known
-from harness.schema import one_line
+from harness.statistics.rank_correlation import mean_known
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.attribution.faithfulness import STEPS
+from harness.attribution.faithfulness import STEPS
+from harness.attribution.sanity import ENOUGH, MOST
 from harness.report.attribution.measures import Attributions, LayerNumbers
 from harness.report.attribution.runs import MOST_SEEDS
-from harness.report.attribution.sanity import ENOUGH, MOST
 from harness.report.blocks import Block
 from harness.report.numbers import apart
 from harness.report.tables import csv_text

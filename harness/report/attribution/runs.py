@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import harness
+from harness.attribution.faithfulness import STEPS, deletion_insertion, pixel_order
+from harness.attribution.maps import coarse_maps, enlarge, stages
+from harness.attribution.sanity import DRAWS, own_and_other, randomise
 from harness.compute import format_on_cpu
 from harness.data.arrays import Split, split_of
 from harness.data.batches import Batches
@@ -22,9 +25,6 @@ from harness.errors import RunError
 from harness.models import build_model
 from harness.models.summary import flops_per_image, measure_network
 from harness.models.weights import load_weights
-from harness.report.attribution.faithfulness import STEPS, deletion_insertion, pixel_order
-from harness.report.attribution.maps import coarse_maps, enlarge, stages
-from harness.report.attribution.sanity import DRAWS, own_and_other, randomise
 from harness.report.galleries import choose
 from harness.report.results import Run
 from harness.seeding import derive_seed, global_seed

@@ -1,0 +1,1 @@
+"""Grad-CAM maps of one network, and the tests of how far they can be believed."""

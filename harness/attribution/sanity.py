@@ -1,0 +1,145 @@
+"""Do the maps depend on what the network learnt? Its weights are drawn anew, and the maps compared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.attribution.maps import blocks, coarse_maps
+from harness.statistics.distribution import t_interval
+from harness.statistics.rank_correlation import mean_known, rank_correlations
+
+DRAWS = 3  # cascades, each with weights of its own
+MOST = 0.5  # rank correlation with the maps of a network that learnt nothing
+ENOUGH = 10  # comparisons of maps, or images, without which nothing is judged
+
+Verdict = Literal["passed", "failed", "not judged"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sanity:
+    """Rank correlations of maps with the trained network's, after every stage of the cascade.
+
+    Attributes:
+        stages: the blocks in the order in which they lost their weights: the head first. After the last one
+            nothing learnt is left.
+        same: (draws, stages, layers, N), each image's map with its own; NaN where one of the two is constant.
+        other: (draws, layers), after the last stage, the mean over all pairs of different images: what maps
+            have in common because of where they lie, whatever the image.
+    """
+
+    stages: list[str]
+    same: NDArray[np.float64]
+    other: NDArray[np.float64]
+
+
+def randomise(
+    model: nn.Module,
+    fresh: Callable[[int], nn.Module],
+    layers: Sequence[str],
+    images: Tensor,
+    targets: Sequence[int] | Tensor,
+    maps: Sequence[NDArray[np.float32]],
+) -> Sanity:
+    """The cascading randomisation test of Grad-CAM.
+
+    Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018), section 3.1: from the head down to the
+    first layer the weights are replaced by newly initialised ones; maps that explain what the network learnt
+    cannot stay what they were.
+
+    Args:
+        model: the trained network; only a copy of it is changed.
+        fresh: a number of a draw -> the same network as its own initialisation makes it, weights and buffers.
+        layers, images, targets: as for :func:`coarse_maps`.
+        maps: of the trained network, a layer each (N, h, w).
+
+    Raises:
+        RunError: Grad-CAM does not work on a layer.
+    """
+    order = blocks(model, images.shape[1:])[::-1]
+    same, other = [], []
+    for draw in range(DRAWS):
+        found = []
+        for changed in _cascade(model, fresh(draw), order):
+            new = coarse_maps(changed, layers, images, targets)
+            found.append([own_and_other(*pair) for pair in zip(maps, new, strict=True)])
+        same.append([[own for own, _ in row] for row in found])
+        other.append([rest for _, rest in found[-1]])
+    return Sanity(order, np.array(same), np.array(other))
+
+
+def _cascade(model: nn.Module, fresh: nn.Module, order: Sequence[str]) -> Iterator[nn.Module]:
+    """One network, changed further at every step; what belongs to no block changes with the last."""
+    changed = copy.deepcopy(model)
+    for name in order[:-1]:
+        changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
+        yield changed
+    changed.load_state_dict(fresh.state_dict())
+    yield changed
+
+
+def own_and_other(
+    first: NDArray[np.float32], second: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], float]:
+    """How alike two networks' maps are at one layer.
+
+    Args:
+        first, second: (N, h, w), of the same N images.
+
+    Returns:
+        The rank correlation of each image's two maps (N,), NaN where one is constant; and the mean over the
+        pairs of different images, NaN without one.
+    """
+    found = rank_correlations(first.reshape(len(first), -1), second.reshape(len(second), -1))
+    own = found.diagonal().copy()
+    np.fill_diagonal(found, np.nan)
+    return own, float(mean_known(found))
+
+
+def judge(same: NDArray[np.float64]) -> tuple[float | None, Verdict]:
+    """Whether a layer's maps depend on the weights.
+
+    Args:
+        same: the rank correlations of its maps after the last stage, any shape.
+
+    Returns:
+        Their mean over what is known, None where nothing is; and ``failed`` where it is above ``MOST``,
+        ``not judged`` from fewer than ``ENOUGH`` comparisons.
+    """
+    known = int(np.isfinite(same).sum())
+    if not known:
+        return None, "not judged"
+    mean = float(mean_known(same))
+    if known < ENOUGH:
+        return mean, "not judged"
+    return mean, "failed" if mean > MOST else "passed"
+
+
+def judge_gain(gains: NDArray[np.float64]) -> Verdict:
+    """Judge whether maps find what the network uses better than random maps do.
+
+    Args:
+        gains: (N,), of each image by how much its map's area is better than that of a random map.
+
+    Returns:
+        ``failed`` where they are not better on average, ``passed`` where the 95 % t interval of the mean
+        gain lies above 0, else ``not judged``, and so from fewer than ``ENOUGH`` images.
+    """
+    if len(gains) < ENOUGH:
+        return "not judged"
+    if gains.mean() <= 0:
+        return "failed"
+    interval = t_interval(gains.tolist())
+    return "passed" if interval is not None and interval[0] > 0 else "not judged"
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Join the verdicts of several checks: failed where one failed, passed where all passed."""
+    found = set(verdicts)
+    return "failed" if "failed" in found else "not judged" if "not judged" in found else "passed"

@@ -1,0 +1,149 @@
+"""The processes of ``--devices N``: rank 0 plans, speaks and writes; the others follow it from run to run.
+
+What they exchange inside a run is in :mod:`harness.training.distributed`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+
+from harness.console import die_with_parent, torchrun_place
+from harness.data.arrays import Data
+from harness.errors import RunError, StudyError
+from harness.plan import Variant
+from harness.schedule import Rates
+from harness.store.folders import RunFolder
+from harness.study_file.config import Recipe
+from harness.training.distributed import broadcast
+from harness.training.run import take_part
+
+PATIENCE = timedelta(days=7)  # followers wait as long as a range test or a report takes
+
+
+@dataclass(frozen=True)
+class Call:
+    """A run that every process trains; None in its place ends the waiting."""
+
+    variant: Variant
+    folder: RunFolder
+    rates: Rates
+    threads: int
+
+
+@dataclass
+class _State:
+    """Why the processes no longer agree on where they are; empty while they do."""
+
+    broken: str = ""
+    followers: list[Any] = field(default_factory=list)
+
+
+_state = _State()
+
+
+def _join(device: str) -> None:
+    """Become one of the processes that the environment names."""
+    idist.initialize("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+
+
+@contextmanager
+def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iterator[None]:
+    """Start the followers of this machine, or join those that torchrun has started; end them afterwards."""
+    if devices == 1:
+        yield
+        return
+    if torchrun_place() is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context("spawn")
+        for rank in range(1, devices):
+            follower = context.Process(
+                target=_start_follower, args=(_place(rank, devices, port), device, load_data), daemon=True
+            )
+            follower.start()
+            _state.followers.append(follower)
+        os.environ.update(_place(0, devices, port))
+    try:
+        _join(device)
+        yield
+        if not _state.broken:
+            broadcast(None)
+    finally:
+        for follower in _state.followers:
+            follower.join(5 if not _state.broken else 0)
+            follower.terminate()
+        with suppress(Exception):  # the others may be gone
+            idist.finalize()
+
+
+def call(called: Call) -> None:
+    """Have the followers train a run too.
+
+    Raises:
+        RunError: an earlier failure has left them in the midst of another.
+    """
+    if idist.get_world_size() > 1:
+        if _state.broken:
+            raise RunError(f"the group of devices was lost with {_state.broken}; the same command goes on")
+        broadcast(called)
+
+
+def lose(name: str) -> None:
+    """After a failure that the others do not share: they wait for this process in the midst of the run."""
+    if idist.get_world_size() > 1:
+        _state.broken = _state.broken or name
+
+
+def follow(device: str, load_data: Callable[[Recipe], Data]) -> None:
+    """Take part in runs until the leader has none left."""
+    _join(device)
+    while (called := broadcast(None)) is not None:
+        take_part(
+            called.variant, called.folder, load_data(called.variant.recipe), called.rates, called.threads
+        )
+    idist.finalize()
+
+
+def check(device: str, devices: int) -> None:
+    """Whether so many devices are here.
+
+    Raises:
+        StudyError: they are not.
+    """
+    if device.startswith("cuda"):
+        here = torch.cuda.device_count()
+        if ":" in device or devices > here:
+            raise StudyError(f"--devices {devices}: {here} GPUs are here; use --device cuda without a number")
+    elif device != "cpu":
+        raise StudyError(f"--devices {devices}: for CPUs and CUDA; {device} is one device")
+
+
+def _place(rank: int, size: int, port: int) -> dict[str, str]:
+    """What torchrun would put into the environment."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def _start_follower(place: dict[str, str], device: str, load_data: Callable[[Recipe], Data]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader decides
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    os.environ.update(place)
+    follow(device, load_data)

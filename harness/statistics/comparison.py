@@ -1,0 +1,229 @@
+"""Is one recipe better than another? Tests named in advance, their intervals, and what n cannot tell.
+
+The primary test is the paired t test over the seeds that both have; without two such seeds it is Welch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.statistics.distribution import CONFIDENCE_LEVEL, judgeable_std, mean_of, std_of
+from harness.statistics.fisher import Failures
+from harness.statistics.mcnemar import NetworkComparison
+from harness.statistics.permutation import Permutation, relabelled, sign_flips
+
+Verdict = Literal["better", "worse", "cannot tell"]
+
+ALPHA = 0.05
+POWER = 0.8
+MOST_SEEDS = 10_000  # beyond, the number that would be enough is not worth naming
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference of means and what a t test says of it; all but the difference None where it cannot.
+
+    Attributes:
+        difference: mean of the first - mean of the second: of accuracies; of ``Fisher``, of finishing.
+        low, high: its 95 % interval; of accuracies cut at -1 and 1.
+        p: two-sided, of the null hypothesis "no difference".
+        effect_size: Cohen's d, the difference in standard deviations.
+    """
+
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    effect_size: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant against a baseline.
+
+    Attributes:
+        test: the primary one: ``paired t``, ``Welch t``, ``McNemar`` (single runs: two networks, not two
+            recipes), or ``Fisher`` where one of the two has no finished run: of the numbers of failed runs.
+        n, n_baseline: the runs that it is about; equal, and the same seeds, where it is paired.
+        primary: its result.
+        welch_p: Welch's test over all runs of both, beside a paired primary test.
+        permutation: the permutation test that makes the same use of the seeds as the primary one.
+        p_holm: p after Holm's correction over the comparisons that were made together.
+        seeds_needed: seeds of each recipe that would tell the measured difference; None where it is told
+            already, or where that cannot be said.
+    """
+
+    test: Literal["paired t", "Welch t", "McNemar", "Fisher"]
+    n: int
+    n_baseline: int
+    primary: Estimate
+    welch_p: float | None = None
+    permutation: Permutation | None = None
+    p_holm: float | None = None
+    seeds_needed: int | None = None
+    verdict: Verdict = "cannot tell"
+
+
+def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
+    """The primary test and its companions, before any correction: see :func:`judge`.
+
+    Args:
+        variant, baseline: seed -> accuracy, in fractions.
+
+    Returns:
+        None where neither two shared seeds nor two seeds of each are there.
+    """
+    shared = sorted(variant.keys() & baseline.keys())
+    ours, theirs = list(variant.values()), list(baseline.values())
+    welch = welch_t(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
+    if len(shared) > 1:
+        differences = [variant[seed] - baseline[seed] for seed in shared]
+        return Comparison(
+            "paired t",
+            len(shared),
+            len(shared),
+            _cut(paired_t(differences)),
+            welch.p if welch is not None else None,
+            sign_flips(differences),
+        )
+    if welch is None:
+        return None
+    return Comparison("Welch t", len(ours), len(theirs), _cut(welch), None, relabelled(ours, theirs))
+
+
+def _cut(estimate: Estimate) -> Estimate:
+    """No difference of accuracies lies beyond -1 and 1, so no interval ends there either."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
+
+
+def compare_networks(networks: NetworkComparison) -> Comparison:
+    """The comparison of a single run with another: it tells two networks apart, and never two recipes."""
+    test = Estimate(networks.difference, networks.low, networks.high, networks.p, networks.effect_size)
+    return Comparison("McNemar", 1, 1, test)
+
+
+def compare_by_failures(failures: Failures) -> Comparison:
+    """Compare two recipes, of which one has no finished run, by how many runs failed."""
+    share, share_baseline = failures.failed / failures.n, failures.failed_baseline / failures.n_baseline
+    test = Estimate(share_baseline - share, p=failures.p)
+    return Comparison("Fisher", failures.n, failures.n_baseline, test)
+
+
+def judge(comparisons: Sequence[Comparison], alpha: float = ALPHA) -> list[Comparison]:
+    """The comparisons with a common baseline, corrected together, each with its verdict.
+
+    A verdict needs a p value after Holm's correction of at most ``alpha``, and runs of several seeds: one run
+    each says which network is better, not which recipe.
+    """
+    tested = [comparison for comparison in comparisons if comparison.primary.p is not None]
+    corrected = iter(holm([comparison.primary.p or 0.0 for comparison in tested]))
+    judged = []
+    for comparison in comparisons:
+        test = comparison.primary
+        p_holm = None if test.p is None else next(corrected)
+        verdict: Verdict = "cannot tell"
+        needed = None
+        if p_holm is not None and p_holm <= alpha and comparison.test != "McNemar":
+            verdict = "better" if test.difference > 0 else "worse"
+        elif test.effect_size and comparison.test in ("paired t", "Welch t"):
+            # Holm asks at most this of the smallest p value
+            paired = comparison.test == "paired t"
+            needed = seeds_needed(test.effect_size, paired=paired, alpha=alpha / len(tested))
+        judged.append(replace(comparison, p_holm=p_holm, seeds_needed=needed, verdict=verdict))
+    return judged
+
+
+def paired_t(differences: Sequence[float], level: float = CONFIDENCE_LEVEL) -> Estimate:
+    """The paired t test: is the mean of the differences, one a seed, zero?
+
+    Student (Biometrika, 1908). Two recipes with the same seed share initialisation and order of the images,
+    so their difference may vary less than each of them. The effect size is Cohen's d_z, mean / std of the
+    differences (Cohen, "Statistical power analysis", 1988, 2.3.5).
+    """
+    from scipy.special import stdtr, stdtrit
+
+    mean, std, n = mean_of(differences), judgeable_std(differences), len(differences)
+    if std is None:
+        return Estimate(mean)
+    error = std / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    p = min(1.0, 2 * float(stdtr(n - 1, -abs(mean) / error)))
+    return Estimate(mean, mean - half, mean + half, p, mean / std)
+
+
+def welch_t(first: Sequence[float], second: Sequence[float], level: float = CONFIDENCE_LEVEL) -> Estimate:
+    """Welch's t test for two independent groups of at least two values, whose variances may differ.
+
+    Welch (Biometrika, 1947), degrees of freedom by Satterthwaite (1946). The effect size is Cohen's d with
+    the root mean square of the two stds (Cohen 1988, 2.3.2).
+    """
+    from scipy.special import stdtr, stdtrit
+
+    difference = mean_of(first) - mean_of(second)
+    if judgeable_std(first) is None and judgeable_std(second) is None:
+        return Estimate(difference)
+    (one, n), (two, m) = ((std_of(values) or 0.0, len(values)) for values in (first, second))
+    parts = one**2 / n, two**2 / m
+    error = math.sqrt(sum(parts))
+    free = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
+    half = float(stdtrit(free, (1 + level) / 2)) * error
+    p = min(1.0, 2 * float(stdtr(free, -abs(difference) / error)))
+    pooled = math.sqrt((one**2 + two**2) / 2)
+    return Estimate(difference, difference - half, difference + half, p, difference / pooled)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for having made several comparisons, in the order given.
+
+    Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of Statistics,
+    1979): the i-th smallest of k times k - i + 1, never below the one before it, at most 1.
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        corrected[at] = highest
+    return corrected
+
+
+def seeds_needed(
+    effect_size: float, *, paired: bool, alpha: float = ALPHA, power: float = POWER
+) -> int | None:
+    """How many seeds of each recipe would show a difference of this size with probability ``power``.
+
+    Cohen (1988), chapter 2, by the noncentral t distribution. It takes the measured effect size for the true
+    one, which from few seeds is a guess, on average too large: a lower bound to plan with.
+
+    Returns:
+        None where more than ``MOST_SEEDS`` would be needed.
+    """
+    if t_power(effect_size, MOST_SEEDS, paired=paired, alpha=alpha) < power:
+        return None
+    low, high = 1, MOST_SEEDS  # low is not enough, high is
+    while high - low > 1:
+        middle = (low + high) // 2
+        if t_power(effect_size, middle, paired=paired, alpha=alpha) < power:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def t_power(effect_size: float, n: int, *, paired: bool, alpha: float = ALPHA) -> float:
+    """Probability that a two-sided t test with n >= 2 seeds of each recipe finds the effect.
+
+    Args:
+        effect_size: Cohen's d_z where paired, else d.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    free, shift = (n - 1, math.sqrt(n)) if paired else (2 * n - 2, math.sqrt(n / 2))
+    critical = float(stdtrit(free, 1 - alpha / 2))
+    away = abs(effect_size) * shift
+    below, above = (float(nctdtr(free, away, bound)) for bound in (-critical, critical))
+    # scipy gives NaN for probabilities that are too small for it
+    return (0.0 if math.isnan(below) else below) + 1 - (0.0 if math.isnan(above) else above)

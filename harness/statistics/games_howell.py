@@ -1,0 +1,77 @@
+"""Which of many recipes may be the best one? The highest mean of a noisy lot is not yet the winner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.statistics.comparison import ALPHA
+from harness.statistics.distribution import judgeable_std, mean_of, std_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """A recipe's place among the others.
+
+    Attributes:
+        rank: 1 for the highest mean; recipes of equal means share a rank.
+        behind: the highest mean - this one's, in fractions.
+        p: of no difference from the highest, corrected for all pairs; None for that one itself, and where
+            there is no spread to judge it by. Where either has a single value, it is Tukey and Kramer's with
+            the spread that all recipes have in common.
+        possible: whether it may be the best: not told apart from the highest.
+    """
+
+    name: str
+    rank: int
+    n: int
+    mean: float
+    std: float | None
+    behind: float
+    p: float | None
+    possible: bool
+
+
+def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) -> list[Place]:
+    """The recipes by their means, and which of them the highest is not told apart from.
+
+    Games and Howell's test (Journal of Educational Statistics, 1976) of each against the highest: Tukey's
+    correction for all pairs, with each pair's own variances. The right set for all pairs holds for the pairs
+    with the highest, whichever that is: with probability ``1 - alpha`` the best recipe is a possible one.
+
+    Args:
+        values: recipe -> at least one accuracy each, in fractions.
+    """
+    means = {name: mean_of(each) for name, each in values.items()}
+    order = sorted(values, key=lambda name: -round(means[name], 12))  # equal but for their last bits
+    places: list[Place] = []
+    for at, name in enumerate(order):
+        mean, best = means[name], order[0]
+        p = None if at == 0 else _p(values[best], values[name], list(values.values()))
+        behind = max(0.0, means[best] - mean)
+        rank = places[-1].rank if places and abs(places[-1].mean - mean) < 1e-12 else at + 1
+        possible = p is None or p > alpha
+        places.append(Place(name, rank, len(values[name]), mean, std_of(values[name]), behind, p, possible))
+    return places
+
+
+def _p(first: Sequence[float], second: Sequence[float], everyone: Sequence[Sequence[float]]) -> float | None:
+    """Two-sided p of one pair out of all; None without a spread."""
+    from scipy.stats import studentized_range
+
+    if min(len(first), len(second)) > 1:
+        parts = [(std_of(each) or 0.0) ** 2 / len(each) for each in (first, second)]
+        known = judgeable_std(first) is not None or judgeable_std(second) is not None
+        weights = zip(parts, (first, second), strict=True)
+        free = sum(parts) ** 2 / sum(part**2 / (len(each) - 1) for part, each in weights) if known else 0.0
+    else:
+        several = [each for each in everyone if len(each) > 1]
+        known = any(judgeable_std(each) is not None for each in several)
+        free = float(sum(len(each) - 1 for each in several))
+        pooled = math.fsum((len(each) - 1) * (std_of(each) or 0.0) ** 2 for each in several) / max(free, 1.0)
+        parts = [pooled / len(each) for each in (first, second)]
+    if not known:
+        return None
+    away = abs(mean_of(first) - mean_of(second)) / math.sqrt(sum(parts) / 2)
+    return min(1.0, float(studentized_range.sf(away, len(everyone), free)))

@@ -1,0 +1,100 @@
+"""Whether and when runs reach the target: shares with exact intervals, tests, median times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.statistics.distribution import CONFIDENCE_LEVEL, judgeable_std, mean_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Share:
+    """``count`` of ``n`` with its 95 % Clopper-Pearson interval."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+
+def share(count: int, n: int) -> Share:
+    """``count`` of ``n`` >= 1 independent trials, with its interval."""
+    low, high = clopper_pearson(count, n)
+    return Share(count, n, float(low), float(high))
+
+
+def clopper_pearson(
+    counts: ArrayLike, n: ArrayLike, level: float = CONFIDENCE_LEVEL
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Exact interval of a probability of which ``counts`` of ``n`` trials are known.
+
+    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least ``level`` whatever the
+    probability is, and by design often more: 3 of 3 leaves everything from 29 % up.
+
+    Args:
+        counts, n: of one shape; 0 <= counts <= n and n >= 1.
+
+    Returns:
+        ``(low, high)``, of that shape.
+    """
+    from scipy.special import betaincinv
+
+    k, total = np.asarray(counts, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    tail = (1 - level) / 2
+    # The beta distribution has no parameter 0: there the bound is 0 or 1 by definition.
+    low = np.where(k == 0, 0.0, betaincinv(np.maximum(k, 1), total - k + 1, tail))
+    high = np.where(k == total, 1.0, betaincinv(k + 1, np.maximum(total - k, 1), 1 - tail))
+    return low, high
+
+
+def p_above(values: Sequence[float], target: float) -> float | None:
+    """p value of "the mean is not above the target", by the one-sided one-sample t test.
+
+    Student (1908). It takes the values as draws of a normal distribution; where a bad seed turns up now and
+    then it rejects far too often (docs/statistics.md), so it stands beside the share of runs that reached the
+    target, and decides nothing.
+
+    Returns:
+        None for fewer than two values, or where all are equal.
+    """
+    from scipy.special import stdtr
+
+    std = judgeable_std(values)
+    if std is None:
+        return None
+    n = len(values)
+    return float(stdtr(n - 1, -(mean_of(values) - target) / (std / math.sqrt(n))))
+
+
+@dataclass(frozen=True)
+class TimeToTarget:
+    """When runs reached the target; ``median`` is None where half of them or more have not."""
+
+    reached: int
+    n: int
+    median: float | None
+
+
+def time_to_target(reached: Sequence[float], missed: int) -> TimeToTarget:
+    """The median time to the target, in which a run that missed it takes forever.
+
+    The end of its schedule is no censoring: a run that was to end there has not reached the target, however
+    long the others took. So the median is that of all times with the misses as infinity; of an even number
+    of runs it is the mean of the two in the middle.
+
+    Args:
+        reached: when each run that reached the target did, in epochs, steps or seconds.
+        missed: how many finished without it, or failed.
+    """
+    n = len(reached) + missed
+    times = [*sorted(reached), *[math.inf] * missed]
+    median = (times[(n - 1) // 2] + times[n // 2]) / 2 if n else math.inf
+    return TimeToTarget(len(reached), n, median if math.isfinite(median) else None)

@@ -1,0 +1,115 @@
+"""Where the spread over seeds comes from; two noises that are never compared as if they were one.
+
+The images of the test set are fixed: runs that err independently, image by image, still differ by chance on
+them. And the images are themselves a sample: other images would give another accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.statistics.distribution import CONFIDENCE_LEVEL
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+MOST_STD = 0.5  # of what lies in [0, 1], over endless runs
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Parts of the variance of the accuracy over seeds, and the noise of new images; all in fractions.
+
+    Attributes:
+        std: measured over the seeds on this test set, divisor n - 1.
+        independent_std: what it would be if errors were independent between images given the recipe:
+            sqrt(sum p(1 - p)) / N, p(1 - p) estimated without bias from the seeds.
+        independent_std_plug_in: the same with p = share of seeds right put in as it is: too small by the
+            factor sqrt((n - 1) / n), and what a textbook's formula gives.
+        between_runs: unbiased estimate of the variance of a run's accuracy on endless new images, in squared
+            fractions; negative where the seeds differ less than independent errors would.
+        p_luck: probability that independent errors alone give a variance at least as large as the measured
+            one: small where runs genuinely differ; None where every seed is right on the same images.
+        sampling_std: std of one network's accuracy over new test sets of this size: sqrt(a(1 - a) / N).
+        low, high: 95 % interval of the std between runs, the root of what ``between_runs`` estimates; None
+            where the seeds differ less than any such std would let them in 97.5 % of cases.
+    """
+
+    n: int
+    images: int
+    std: float
+    independent_std: float
+    independent_std_plug_in: float
+    between_runs: float
+    p_luck: float | None
+    sampling_std: float
+    low: float | None
+    high: float | None
+
+
+def spread(correct: ArrayLike) -> Spread | None:
+    """Split the variance of the accuracy over seeds into luck on these images and differences between runs.
+
+    Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
+    2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
+    for the between-run variance, N / (N - 1) · (variance over seeds - sum p(1 - p) / N^2). Both variances
+    have the divisor n - 1 here, without which few seeds would seem to show an excess. ``p_luck`` is the
+    chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
+    parts, so it is close to normal whatever the images are. The interval is the chi-square interval of a
+    variance (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) less that of independent
+    errors, cut at 0 and ``MOST_STD``; it takes runs for normal and the variance of independent errors for
+    known.
+
+    Args:
+        correct: (n, N) of 0 and 1: whether seed i is right on image j.
+
+    Returns:
+        None for fewer than two seeds or two images.
+    """
+    from scipy.special import chdtrc, chdtri
+
+    matrix = np.asarray(correct, dtype=bool)
+    n, images = matrix.shape
+    if n < 2 or images < 2:
+        return None
+    right = matrix.sum(axis=0, dtype=np.int64)
+    # Integers as long as possible: the parts are small differences of large sums.
+    per_image = float((right * (n - right)).sum()) / n**2  # sum of p(1 - p)
+    totals = matrix.sum(axis=1, dtype=np.int64)
+    squares = float(n * (totals**2).sum() - totals.sum() ** 2) / n
+    variance = squares / (n - 1) / images**2
+    luck = per_image * n / (n - 1) / images**2
+    accuracy = float(totals.sum()) / (n * images)
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    low, high = (
+        ((n - 1) * variance / float(chdtri(n - 1, above)) - luck) * images / (images - 1)
+        for above in (tail, 1 - tail)
+    )
+    known = luck > 0 and high >= 0
+    return Spread(
+        n=n,
+        images=images,
+        std=math.sqrt(variance),
+        independent_std=math.sqrt(luck),
+        independent_std_plug_in=math.sqrt(per_image) / images,
+        between_runs=(variance - luck) * images / (images - 1),
+        p_luck=float(chdtrc(n - 1, (n - 1) * variance / luck)) if luck else None,
+        sampling_std=sampling_std(accuracy, images),
+        low=min(math.sqrt(max(low, 0.0)), MOST_STD) if known else None,
+        high=min(math.sqrt(high), MOST_STD) if known else None,
+    )
+
+
+def sampling_std(accuracy: float, images: int) -> float:
+    """Standard error of an accuracy that N images were drawn to measure: sqrt(a(1 - a) / N), the binomial's.
+
+    Args:
+        accuracy: fraction in [0, 1].
+        images: N.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / images)

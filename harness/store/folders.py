@@ -1,0 +1,274 @@
+"""Study and run folders on disk: atomic writes, locks, checksums, and what state a run is in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import RunError, StudyError
+from harness.store.atomic import atomic_write, sha256_file
+from harness.store.locks import locked
+from harness.store.sealed import read_sealed, write_sealed
+
+Status = Literal["missing", "partial", "finished", "failed"]
+WEIGHTS = "model.safetensors"
+# What a finished run consists of beside run.json, which holds the checksums of these.
+ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", WEIGHTS)
+
+
+def _remove_temporaries(folder: Path, names: str = ".*") -> None:
+    """Remove what killed writers left behind; only under the lock that those files are written under."""
+    for leftover in folder.glob(".*.tmp"):
+        if re.fullmatch(rf"\.{names}\.\d+-[0-9a-f]+\.tmp", leftover.name):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``runs/<variant>/seed-<n>`` of a study."""
+
+    study: StudyFolder
+    variant: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.study.path / "runs" / self.variant / f"seed-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """For messages: ``study/variant/seed-n``."""
+        return f"{self.study.name}/{self.variant}/seed-{self.seed}"
+
+    @property
+    def record_file(self) -> Path:
+        """run.json."""
+        return self.path / "run.json"
+
+    @property
+    def weights_file(self) -> Path:
+        """The last epoch's weights; a finished run may lack them, see :meth:`verify`."""
+        return self.path / WEIGHTS
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """There only while the run is under way."""
+        return self.path / "checkpoint.pt"
+
+    def lock(self, *, wait: bool = True, say: Callable[[str], None] | None = None) -> Any:
+        """The lock that whoever executes this run holds."""
+        path = self.study.locks / f"run-{self.variant}-{self.seed}.lock"
+        return locked(path, self.name, wait=wait, say=say)
+
+    def record(self) -> dict[str, Any] | None:
+        """run.json, or None.
+
+        Raises:
+            RunError: damaged, or the record of something else, such as of a run that was copied here.
+        """
+        record = read_sealed(self.record_file)
+        if record is None:
+            return None
+        if not self._owns(record):
+            raise RunError(f"{self.record_file}: not the record of this run; --force moves it aside")
+        return record
+
+    def _owns(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record has what every record of this run has."""
+        errors: dict[str, Any] = {"running": type(None), "finished": type(None), "failed": dict}
+        return (
+            (record.get("variant"), record.get("seed")) == (self.variant, self.seed)
+            and isinstance(record.get("error", ""), errors.get(str(record.get("status")), ()))
+            and isinstance(record.get("digest"), str)
+            and isinstance(record.get("identity"), dict)
+            and isinstance(record.get("metrics"), dict)
+        )
+
+    def status(self) -> Status:
+        """What run.json says; a run that was begun and not ended is partial."""
+        record = self.record()
+        if record is None:
+            return "partial" if self.checkpoint_file.exists() else "missing"
+        status: Status = record["status"] if record["status"] != "running" else "partial"
+        return status
+
+    def verify(self) -> dict[str, Any]:
+        """The record of a finished run whose every artefact is what was written.
+
+        The weights may be left out, as in results that were published or copied without these large files:
+        all numbers come from the other files.
+
+        Raises:
+            RunError: naming the first file that is missing or damaged.
+        """
+        record = self.record()
+        if record is None or record["status"] != "finished":
+            raise RunError(f"{self.path}: not a finished run")
+        for name in ARTEFACTS:
+            file = self.path / name
+            try:
+                intact = sha256_file(file) == (record.get("files") or {}).get(name)
+            except OSError as error:
+                if name == WEIGHTS and not os.path.lexists(file):
+                    continue
+                raise RunError(f"{file}: cannot be read: {error.strerror}") from None
+            if not intact:
+                raise RunError(f"{file}: damaged (its checksum does not match); --force moves the run aside")
+        return record
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a run whose artefacts are all on disk, then drop its checkpoint."""
+        files = {name: sha256_file(self.path / name) for name in ARTEFACTS}
+        write_sealed(self.record_file, {**record, "files": files})
+        self.drop_checkpoint()
+
+    def drop_checkpoint(self) -> None:
+        """Remove the checkpoint of a run that is done; a kill may have come before."""
+        with suppress(OSError):
+            self.checkpoint_file.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove temporary files that a killed process left behind; call it under the lock."""
+        _remove_temporaries(self.path)
+
+    def set_aside(self) -> Path:
+        """Move the folder away, keeping it, so that the run can begin anew."""
+        return self.study.set_aside(f"{self.variant}-seed-{self.seed}", self.path)
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """``<out>/<study>``."""
+
+    out: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.out / self.name
+
+    @property
+    def tables(self) -> Path:
+        """Where the CSV tables lie."""
+        return self.path / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Where the PNG figures lie."""
+        return self.path / "figures"
+
+    @property
+    def study_file(self) -> Path:
+        """The study as resolved."""
+        return self.path / "study.toml"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files of runs, range tests and the report."""
+        return self.path / ".locks"
+
+    def run(self, variant: str, seed: int) -> RunFolder:
+        """The folder of one run, there or not."""
+        return RunFolder(self, variant, seed)
+
+    def range_test_csv(self, variant: str) -> Path:
+        """The sweep of a variant."""
+        return self.path / "range_test" / f"{variant}.csv"
+
+    def range_test_json(self, variant: str) -> Path:
+        """What was chosen from it."""
+        return self.path / "range_test" / f"{variant}.json"
+
+    @contextmanager
+    def range_test_lock(
+        self, variant: str, *, wait: bool = True, say: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
+        """Held while the sweep is under way."""
+        path = self.locks / f"range-test-{variant}.lock"
+        with locked(path, f"{self.name}/range_test/{variant}", wait=wait, say=say):
+            _remove_temporaries(self.path / "range_test", rf"{re.escape(variant)}\.(csv|json)")
+            yield
+
+    @contextmanager
+    def report_lock(self) -> Iterator[None]:
+        """Held while tables and figures are rebuilt."""
+        with locked(self.locks / "report.lock", f"{self.name}/report"):
+            _remove_temporaries(self.tables)
+            _remove_temporaries(self.figures)
+            _remove_temporaries(self.path, r"report\.(md|html|json)")
+            yield
+
+    @contextmanager
+    def index_lock(self) -> Iterator[None]:
+        """Held while the page of all studies, which lies beside their folders, is rebuilt."""
+        with locked(self.out / ".index.lock", f"{self.out}/index.html"):
+            _remove_temporaries(self.out, r"index\.html")
+            yield
+
+    def write_study(self, text: str) -> None:
+        """Write the study as resolved."""
+        with locked(self.locks / "study.lock", f"{self.name}/study.toml"):
+            _remove_temporaries(self.path, r"study\.toml")
+            atomic_write(self.study_file, text)
+
+    def set_aside(self, name: str, *paths: Path) -> Path:
+        """Move files or a folder to ``superseded/<name>-<n>``, keeping them.
+
+        Returns:
+            Where the first of them lies now.
+        """
+        kept, number = self.path / "superseded", 1
+        while list(kept.glob(f"{name}-{number}")) or list(kept.glob(f"{name}-{number}.*")):
+            number += 1
+        targets = [kept / f"{name}-{number}{'' if path.is_dir() else path.suffix}" for path in paths]
+        for path, target in zip(paths, targets, strict=True):
+            try:
+                kept.mkdir(parents=True, exist_ok=True)
+                if path.exists():
+                    shutil.move(path, target)
+            except OSError as error:
+                raise RunError(f"{path}: cannot be moved to {target}: {error.strerror or error}") from error
+        return targets[0]
+
+    def runs(self) -> list[RunFolder]:
+        """Every run folder on disk, sorted by variant name and seed."""
+        found = [run for path in (self.path / "runs").glob("*/") for run in self.runs_of(path.name)]
+        return sorted(found, key=lambda run: (run.variant, run.seed))
+
+    def runs_of(self, variant: str) -> Iterator[RunFolder]:
+        """A variant's run folders on disk, in no order: the first of thousands costs no look at the rest."""
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self.path / "runs" / variant) as entries,
+        ):
+            for entry in entries:
+                found = re.fullmatch("seed-(0|[1-9][0-9]*)", entry.name)
+                if found and entry.is_dir():
+                    yield RunFolder(self, variant, int(found[1]))
+
+    def check_writable(self) -> None:
+        """Fail before any work where results cannot be written.
+
+        Raises:
+            StudyError: naming the folder.
+        """
+        existing = self.path
+        while existing != existing.parent:
+            try:
+                os.lstat(existing)  # not stat: a link to nowhere is in the way
+                break
+            except (FileNotFoundError, NotADirectoryError):
+                existing = existing.parent
+            except OSError as error:  # a name too long, a folder that may not be entered
+                raise StudyError(f"--out: {str(self.path)[:200]}: {error.strerror}") from None
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise StudyError(f"--out: {existing} is not a folder that can be written to")

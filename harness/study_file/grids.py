@@ -1,0 +1,98 @@
+"""``[grid]`` and ``[random]``: variants written by a rule, named after what they change."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from harness.errors import StudyError
+from harness.study_file.config import MAX_VARIANTS, NAME_PATTERN, Random, Range, Study
+
+Changes = dict[str, Any]
+
+
+def expand(grid: Mapping[str, list[Any]], draws: Random | None, where: str) -> dict[str, Changes]:
+    """Name -> dotted changes of every cell of the grid, in the order of its keys, and of every random draw.
+
+    Raises:
+        StudyError: more cells than a study may have variants.
+    """
+    cells = _cells(grid, where) if grid else {}
+    return {**cells, **(_draws(draws) if draws else {})}
+
+
+def swept(study: Study) -> Iterator[tuple[str, str]]:
+    """The table (``grid``, ``random``, ``search``) and the dotted key of everything that a rule sets."""
+    yield from (("grid", key) for key in study.grid)
+    yield from (("random", key) for key in (study.random.values if study.random else {}))
+    yield from (("search", key) for key in (study.search.values if study.search else {}))
+
+
+def numbered(word: str, at: int) -> str:
+    """A variant's name, the same however many there will be."""
+    return f"{word}-{at:03d}"
+
+
+def short_keys(keys: Iterable[str]) -> list[str]:
+    """The last part of each dotted key; the whole key where several end alike."""
+    dotted = list(keys)
+    lasts = [key.rpartition(".")[2] for key in dotted]
+    return [last if lasts.count(last) == 1 else key for last, key in zip(lasts, dotted, strict=True)]
+
+
+def _cells(grid: Mapping[str, list[Any]], where: str) -> dict[str, Changes]:
+    count = math.prod(len(values) for values in grid.values())
+    if count > MAX_VARIANTS:
+        raise StudyError(f"{where}: grid: {count} cells; {MAX_VARIANTS} is the most a study may have")
+    labels = [
+        [f"{word}-{_label(value, at)}" for at, value in enumerate(values)]
+        for word, values in zip(short_keys(grid), grid.values(), strict=True)
+    ]
+    names = ["_".join(parts) for parts in product(*labels)]
+    plain = all(re.fullmatch(NAME_PATTERN, name) for name in names)
+    if not plain or len({name.lower() for name in names}) < len(names):
+        names = [numbered("cell", at) for at in range(count)]
+    changes = (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
+    return dict(zip(names, changes, strict=True))
+
+
+def _label(value: Any, at: int) -> str:
+    """A value in a variant's name: itself, a table's own name, or its place in the list."""
+    if isinstance(value, dict):
+        value = value.get("name", value.get("kind", at))
+    elif isinstance(value, list):
+        value = at
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _draws(draws: Random) -> dict[str, Changes]:
+    """One value for every key, each from one uniform number, in the order of the keys."""
+    generator = random.Random(draws.seed)
+    return {
+        numbered("draw", at): {key: _value(space, generator.random()) for key, space in draws.values.items()}
+        for at in range(draws.draws)
+    }
+
+
+def _value(space: list[Any] | Range, share: float) -> Any:
+    """The value at a share in [0, 1) of a space."""
+    if isinstance(space, list):
+        return space[int(share * len(space))]
+    low, high = space.low, space.high
+    if space.whole:
+        return low + int(share * (high - low + 1))
+    return rounded(low * (high / low) ** share if space.log else low + share * (high - low), space)
+
+
+def rounded(value: float, space: Range) -> float:
+    """To four digits, inside the space: more would only make the tables wider."""
+    return min(max(float(f"{value:.4g}"), space.low), space.high)
+
+
+def ends(space: list[Any] | Range) -> list[Any]:
+    """What a space can give at its extremes: every value of a list, both ends of a range."""
+    return [space.low, space.high] if isinstance(space, Range) else space

@@ -1,0 +1,76 @@
+"""One run on several devices, by Ignite's distributed layer: rank, world size, and what is exchanged.
+
+Every batch is the same as on one device, and each process trains on its part of it; gradients are averaged,
+weighted by the sizes of the parts. Batch norm sees a process's part alone, except on GPUs, where its
+statistics are synchronised. Without a process group everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from harness.device import synchronise_statistics
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Return this process's rank and the world size: (0, 1) without a process group."""
+    return idist.get_rank(), idist.get_world_size()
+
+
+def is_leader() -> bool:
+    """Return whether this process speaks and writes: rank 0."""
+    return idist.get_rank() == 0
+
+
+def wrap(model: nn.Module, device: str, *, unused: bool = False) -> nn.Module:
+    """Return the network whose gradients are averaged over the processes; itself without a process group.
+
+    Args:
+        unused: a step may leave some of its parameters out.
+    """
+    if idist.get_world_size() == 1:
+        return model
+    logging.getLogger("ignite.distributed.auto.auto_model").disabled = True  # it sets its own level
+    # Ignite's conversion takes every batch norm, also one that normalises parts of a device's images.
+    whole = all(getattr(module, "synchronised", True) for module in model.modules())
+    sync_bn = whole and synchronise_statistics(device)
+    wrapped: nn.Module = idist.auto_model(model, sync_bn=sync_bn, find_unused_parameters=unused)
+    return wrapped
+
+
+def broadcast(content: Any) -> Any:
+    """Return rank 0's content in every process."""
+    box = [content]
+    if idist.get_world_size() > 1:
+        torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def loss_weight(images: int, device: str) -> float | Tensor:
+    """Return the weight of a process's mean loss with which the group's mean is that of the whole batch.
+
+    On the device, so that a GPU's host does not wait for it.
+    """
+    size = idist.get_world_size()
+    if size == 1:
+        return 1.0
+    total = torch.full((), float(images), device=device)
+    torch.distributed.all_reduce(total)
+    return images * size / total
+
+
+def gather(batches: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
+    """Return every process's parts of the batches, in the order of the batches."""
+    size = idist.get_world_size()
+    if size == 1:
+        return batches
+    parts: list[Any] = [None] * size
+    mine = [tuple(part.cpu() for part in batch) for batch in batches]
+    torch.distributed.all_gather_object(parts, mine)
+    return [part[at] for at in range(len(batches)) for part in parts]

@@ -1,0 +1,190 @@
+"""Comparing recipes: each test against scipy or statsmodels, and what the verdict needs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestIndPower, TTestPower
+
+from harness.statistics.comparison import (
+    Comparison,
+    Estimate,
+    compare,
+    compare_networks,
+    holm,
+    judge,
+    seeds_needed,
+    t_power,
+    welch_t,
+)
+from harness.statistics.mcnemar import compare_images
+
+OURS = {0: 0.9312, 1: 0.9340, 2: 0.9291, 3: 0.9364, 4: 0.9330}
+THEIRS = {0: 0.9288, 1: 0.9301, 2: 0.9262, 3: 0.9345, 4: 0.9299}
+
+
+def differing(difference: float, std: float, n: int = 5) -> dict[int, float]:
+    """Baseline's accuracies plus differences of this mean and std."""
+    pattern = np.random.default_rng(n).normal(size=n)
+    pattern = (pattern - pattern.mean()) / pattern.std(ddof=1)
+    return {seed: THEIRS[seed] + difference + std * float(pattern[seed]) for seed in range(n)}
+
+
+def comparison(p: float | None, difference: float = 0.01, effect_size: float = 1.0) -> Comparison:
+    return Comparison("paired t", 5, 5, Estimate(difference, -1, 1, p, effect_size))
+
+
+def test_shared_seeds_are_compared_in_pairs() -> None:
+    found = compare(OURS, THEIRS)
+    assert found is not None
+    expected = stats.ttest_rel(list(OURS.values()), list(THEIRS.values()))
+    assert (found.test, found.n, found.n_baseline) == ("paired t", 5, 5)
+    assert found.primary.p == pytest.approx(expected.pvalue, rel=1e-9)
+    interval = expected.confidence_interval()
+    assert (found.primary.low, found.primary.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    differences = np.array(list(OURS.values())) - np.array(list(THEIRS.values()))
+    assert found.primary.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1), rel=1e-9)
+
+
+def test_welch_stands_beside_the_paired_test() -> None:
+    found = compare(OURS, THEIRS)
+    assert found is not None
+    expected = stats.ttest_ind(list(OURS.values()), list(THEIRS.values()), equal_var=False).pvalue
+    assert found.welch_p == pytest.approx(expected, rel=1e-9)
+    assert found.permutation is not None and found.permutation.smallest_p == 2 / 32
+
+
+def test_pairs_are_matched_by_seed_and_not_by_place() -> None:
+    shuffled = {seed: THEIRS[seed] for seed in (3, 1, 4, 0, 2)}
+    assert compare(OURS, shuffled) == compare(OURS, THEIRS)
+
+
+def test_seeds_that_only_one_has_are_left_out_of_the_paired_test_and_not_of_welchs() -> None:
+    more = {**OURS, 7: 0.99}
+    found, without = compare(more, THEIRS), compare(OURS, THEIRS)
+    assert found is not None and without is not None
+    assert found.primary == without.primary
+    assert found.welch_p != without.welch_p
+
+
+def test_without_shared_seeds_welch_is_the_primary_test() -> None:
+    others = {seed + 10: value for seed, value in THEIRS.items() if seed < 3}
+    found = compare(OURS, others)
+    assert found is not None
+    expected = stats.ttest_ind(list(OURS.values()), list(others.values()), equal_var=False)
+    assert (found.test, found.n, found.n_baseline, found.welch_p) == ("Welch t", 5, 3, None)
+    assert found.primary.p == pytest.approx(expected.pvalue, rel=1e-9)
+    interval = expected.confidence_interval()
+    assert (found.primary.low, found.primary.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.permutation is not None and found.permutation.smallest_p == pytest.approx(2 / 56)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [({0: 0.9}, {0: 0.8}), ({0: 0.9}, {1: 0.8, 2: 0.81}), ({}, OURS)]
+)
+def test_single_runs_compare_no_recipes(ours: dict[int, float], theirs: dict[int, float]) -> None:
+    assert compare(ours, theirs) is None
+
+
+def test_two_seeds_are_the_fewest_that_can_be_compared() -> None:
+    found = compare({0: 0.93, 1: 0.94}, {0: 0.92, 1: 0.925})
+    assert found is not None and found.primary.p is not None and found.primary.p > 0.05
+
+
+def test_differences_that_are_all_equal_decide_nothing() -> None:
+    better = {seed: value + 0.01 for seed, value in THEIRS.items()}
+    found = compare(better, THEIRS)
+    assert found is not None
+    assert found.primary == Estimate(pytest.approx(0.01))
+    (judged,) = judge([found])
+    assert (judged.verdict, judged.p_holm, judged.seeds_needed) == ("cannot tell", None, None)
+
+
+def test_one_group_without_spread_can_still_be_compared() -> None:
+    found = welch_t([0.93, 0.93, 0.93], [0.92, 0.935, 0.94])
+    # it is then as good as known, and the other group is tested against it
+    assert found.p == pytest.approx(stats.ttest_1samp([0.92, 0.935, 0.94], 0.93).pvalue, rel=1e-9)
+    assert welch_t([0.93, 0.93], [0.92, 0.92]) == Estimate(pytest.approx(0.01))
+
+
+@pytest.mark.parametrize(
+    "p_values", [[], [0.04], [0.01, 0.04, 0.03, 0.005], [0.03, 0.03, 0.03], [0.6, 0.9, 0.001], [1.0, 1.0]]
+)
+def test_holms_correction_is_statsmodels(p_values: list[float]) -> None:
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(list(expected), rel=1e-12)
+
+
+def test_a_verdict_needs_the_corrected_p() -> None:
+    alone = judge([comparison(0.03)])
+    assert (alone[0].verdict, alone[0].p_holm) == ("better", 0.03)
+    several = judge([comparison(0.03), comparison(0.5), comparison(0.9)])
+    assert several[0].verdict == "cannot tell" and several[0].p_holm == pytest.approx(0.09)
+
+
+def test_a_worse_variant_is_called_worse() -> None:
+    (judged,) = judge([comparison(0.001, difference=-0.01)])
+    assert judged.verdict == "worse"
+
+
+def test_comparisons_that_cannot_be_tested_do_not_count_in_the_correction() -> None:
+    judged = judge([comparison(None), comparison(0.03)])
+    assert [one.p_holm for one in judged] == [None, 0.03]
+
+
+def test_single_networks_get_no_verdict_about_recipes() -> None:
+    networks = compare_images([1] * 900 + [0] * 100, [1] * 800 + [0] * 200)
+    (judged,) = judge([compare_networks(networks)])
+    assert judged.p_holm is not None and judged.p_holm < 1e-9
+    assert (judged.test, judged.verdict, judged.seeds_needed) == ("McNemar", "cannot tell", None)
+
+
+def test_where_nothing_can_be_told_it_says_how_many_seeds_could() -> None:
+    found = compare(differing(0.001, 0.002), THEIRS)
+    assert found is not None
+    (judged,) = judge([found])
+    expected = TTestPower().solve_power(0.5, power=0.8, alpha=0.05)
+    assert (judged.verdict, judged.seeds_needed) == ("cannot tell", math.ceil(expected))
+
+
+def test_more_comparisons_need_more_seeds() -> None:
+    found = compare(differing(0.001, 0.002), THEIRS)
+    assert found is not None
+    judged = judge([found] * 3)
+    expected = TTestPower().solve_power(0.5, power=0.8, alpha=0.05 / 3)
+    assert judged[0].seeds_needed == math.ceil(expected)
+
+
+@pytest.mark.parametrize("effect", [0.3, 0.8, 1.5])
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_the_power_is_statsmodels(effect: float, n: int) -> None:
+    paired = TTestPower().power(effect, n, 0.05)
+    independent = TTestIndPower().power(effect, n, 0.05)
+    assert t_power(effect, n, paired=True) == pytest.approx(paired, abs=1e-7)
+    assert t_power(-effect, n, paired=False) == pytest.approx(independent, abs=1e-7)
+
+
+def test_seeds_needed_are_the_fewest_with_the_power() -> None:
+    for effect, paired in ((1.0, True), (0.5, False), (40.0, True)):
+        n = seeds_needed(effect, paired=paired)
+        assert n is not None and t_power(effect, n, paired=paired) >= 0.8
+        assert n == 2 or t_power(effect, n - 1, paired=paired) < 0.8
+    # Cohen (1988), table 2.4.1: d = 0.5, two-sided 0.05, power 0.8 takes 64 in each group
+    assert seeds_needed(0.5, paired=False) == 64
+    assert seeds_needed(0.001, paired=True) is None
+
+
+def test_an_effect_that_is_huge_against_its_spread_has_a_power_of_one() -> None:
+    assert t_power(1e4, 3, paired=True) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("baseline", [{0: 0.1, 1: 0.9}, {2: 0.1, 3: 0.9}])
+def test_no_interval_of_a_difference_of_accuracies_goes_beyond_what_accuracies_allow(
+    baseline: dict[int, float],
+) -> None:
+    found = compare({0: 0.9, 1: 0.1}, baseline)
+    assert found is not None and (found.primary.low, found.primary.high) == (-1.0, 1.0)

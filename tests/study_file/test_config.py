@@ -1,0 +1,366 @@
+"""The schema of a study: what it accepts, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from harness.errors import StudyError
+from harness.study_file.config import Study
+from harness.study_file.load import resolve
+
+BASE: dict[str, Any] = {
+    "name": "tiny",
+    "seeds": [0],
+    "target": {"test_accuracy": 0.9},
+    "data": {},
+    "optimizer": {"name": "SGD"},
+    "schedule": {"epochs": 4, "peak_epoch": 1},
+    "range_test": {},
+    "loss": {},
+    "attribution": {},
+    "augment": {},
+    "model": {},
+    "references": {
+        "published": {"test_accuracy": 0.9},
+        "shares": {"at_least": 0.94, "count": 35, "runs": 50},
+    },
+}
+ONE_CYCLE = {"kind": "one_cycle_lr", "epochs": 4, "lr_max": 0.1, "pct_start": 0.3}
+
+
+def with_value(path: str, value: Any) -> Study:
+    """The base with one value replaced."""
+    raw = copy.deepcopy(BASE)
+    *parents, last = path.split(".")
+    table = raw
+    for parent in parents:
+        table = table[parent]
+    table[last] = value
+    return resolve(raw)
+
+
+def refusal(path: str, value: Any) -> str:
+    with pytest.raises(StudyError) as caught:
+        with_value(path, value)
+    message = str(caught.value)
+    assert message.isprintable(), "one line"
+    return message
+
+
+def read(study: Study, path: str) -> Any:
+    value: Any = study
+    for part in path.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+FLOATS = [
+    "target.test_accuracy",
+    "references.published.test_accuracy",
+    "schedule.peak_epoch",
+    "schedule.lr_max",
+    "schedule.lr_min",
+    "schedule.final",
+    "range_test.end_lr",
+    "range_test.lr_min_divisor",
+    "loss.l1",
+]
+INTEGERS = [
+    "data.image_size",
+    "data.bits",
+    "data.batch_size",
+    "data.holdout",
+    "data.train_limit",
+    "data.test_limit",
+    "schedule.epochs",
+    "range_test.iterations",
+    "range_test.seed",
+    "attribution.images",
+    "references.published.runs",
+]
+
+
+@pytest.mark.parametrize("path", FLOATS)
+def test_an_integer_is_good_enough_where_a_float_belongs(path: str) -> None:
+    value = 2 if path in ("schedule.peak_epoch", "range_test.end_lr") else 1
+    found = read(with_value(path, value), path)
+    assert found == value and isinstance(found, float)
+
+
+@pytest.mark.parametrize("path", INTEGERS)
+@pytest.mark.parametrize("value", [20.0, True, "20", [20], float("nan")])
+def test_only_an_integer_is_good_enough_where_an_integer_belongs(path: str, value: Any) -> None:
+    assert refusal(path, value).startswith(f"study: {path}: expected a whole number")
+
+
+@pytest.mark.parametrize("path", FLOATS)
+@pytest.mark.parametrize("value", [True, "0.5", float("nan"), float("inf"), float("-inf"), [0.5]])
+def test_only_a_finite_number_is_good_enough_where_a_float_belongs(path: str, value: Any) -> None:
+    message = refusal(path, value)
+    assert message.startswith(f"study: {path}: ") and repr(value) in message
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["optimizer.eps", "model.dropout", "augment.train", "optimizer.nested", "model.deep"],
+)
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_free_form_values_are_finite_however_deep_they_lie(path: str, number: float) -> None:
+    value: Any = number
+    if path == "augment.train":
+        value = [{"transform": "OneOf", "transforms": [{"transform": "X", "scale": [1.0, number]}]}]
+    elif path.endswith(("nested", "deep")):
+        value = {"a": [1, {"b": number}]}
+    message = refusal(path, value)
+    assert f"expected finite numbers, got {number!r}" in message or f"{number!r} is too large" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "below", "lowest", "highest", "above"),
+    [
+        ("target.test_accuracy", -0.01, 0, 1, 93),
+        ("references.published.test_accuracy", -0.01, 0, 1, 93.18),
+        ("references.shares.at_least", -0.01, 0, 1, 94),
+        ("references.shares.count", -1, 0, 50, 51),
+        ("data.batch_size", 1, 2, 65_536, 65_537),
+        ("data.image_size", 7, 8, 1024, 1025),
+        ("data.bits", 7, 8, 16, 17),
+        ("data.train_limit", 0, 1, 100_000_000, 100_000_001),
+        ("schedule.epochs", 1, 2, 100_000, 10**9),
+        ("schedule.peak_epoch", 0, 1e-9, 3.999, 4),
+        ("schedule.lr_max", -1e-9, 0, 1e6, 1.1e6),
+        ("schedule.lr_min", -1e-9, 0, 1e6, 1.1e6),
+        ("schedule.final", -1e-9, 0, 1e6, 1.1e6),
+        ("range_test.iterations", 4, 5, 100_000, 10**9),
+        ("range_test.start_lr", 0, 1e-12, 0.999, 1.0),
+        ("range_test.end_lr", 1e-4, 1.1e-4, 1e6, 1.1e6),
+        ("range_test.lr_min_divisor", 0.99, 1, 1e6, 1.1e6),
+        ("loss.label_smoothing", -0.01, 0, 0.99, 1),
+        ("loss.l1", -1e-9, 0, 1e6, 1.1e6),
+        ("attribution.images", 0, 1, 100, 101),
+        ("optimizer.momentum", -0.1, 0, 0.999, 1),
+        ("optimizer.betas", [-0.1, 0.9], [0, 0.9], [0.9, 0.999], [0.9, 1]),
+        ("optimizer.weight_decay", -1e-9, 0, 1e3, None),
+        ("seeds", [-1], [0], [2**53 - 1], [2**53]),
+    ],
+)
+def test_every_range_ends_where_it_says(path: str, below: Any, lowest: Any, highest: Any, above: Any) -> None:
+    assert read(with_value(path, lowest), path.split(".")[0])
+    assert read(with_value(path, highest), path.split(".")[0])
+    for beyond in (below, above):
+        if beyond is not None:
+            assert refusal(path, beyond).startswith("study: " + path.split(".")[0])
+
+
+@pytest.mark.parametrize("key", ["momentum", "weight_decay", "betas"])
+@pytest.mark.parametrize("value", [True, "0.9", {"a": 0.9}, [[0.9]]])
+def test_an_optimizers_known_numbers_must_be_numbers(key: str, value: Any) -> None:
+    assert f"optimizer: {key} must be a number" in refusal(f"optimizer.{key}", value)
+
+
+def test_the_rate_belongs_to_the_schedule() -> None:
+    assert "lr is set by [schedule]" in refusal("optimizer.lr", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (
+            {"kind": "tringle", "epochs": 1},
+            "schedule.kind: expected 'triangle', 'one_cycle_lr', 'constant', got 'tringle'",
+        ),
+        ({"kind": ["triangle"], "epochs": 1}, "schedule.kind: .*'constant', got"),
+        ({"kind": "constant", "epochs": 1, "lr": 0.1, "peak_epoch": 1}, "schedule.peak_epoch: unknown key"),
+        ({"kind": "constant", "epochs": 1}, "schedule.lr: missing"),
+        ({**ONE_CYCLE, "pct_start": 0}, "schedule.pct_start: .*more than 0, got 0"),
+        ({**ONE_CYCLE, "pct_start": 1}, "schedule.pct_start: .*less than 1, got 1"),
+        ({**ONE_CYCLE, "div_factor": 0}, "schedule.div_factor: .*at least"),
+        ({**ONE_CYCLE, "div_factor": 5e-324}, "schedule.div_factor: .*at least"),
+        ({**ONE_CYCLE, "final_div_factor": 5e-324}, "schedule.final_div_factor: .*at least"),
+        ({**ONE_CYCLE, "step": "iteration"}, "schedule.step: .*'batch', 'epoch' or 'batch_and_epoch'"),
+        ({**ONE_CYCLE, "cycle_momentum": [0.9]}, "schedule.cycle_momentum: .*at least 2"),
+        ({**ONE_CYCLE, "cycle_momentum": [0.85, 1.0]}, r"schedule.cycle_momentum\[1\]: .*less than 1"),
+        ({**ONE_CYCLE, "total_steps": 0}, "schedule.total_steps: .*at least 1"),
+        ({**ONE_CYCLE, "lr_max": "fnd"}, "schedule.lr_max: expected a rate >= 0 or \"find\", got 'fnd'"),
+        ({"epochs": 4, "peak_epoch": 1, "final": "find"}, 'schedule.final: expected a rate >= 0 or "lr_min"'),
+        ([], "schedule: "),
+        ("constant", "schedule: "),
+    ],
+)
+def test_an_impossible_schedule_is_refused_with_the_key(schedule: Any, expected: str) -> None:
+    with pytest.raises(StudyError, match=f"^study: {expected}"):
+        with_value("schedule", schedule)
+
+
+def test_a_schedule_without_a_kind_is_a_triangle_that_finds_its_rates_and_does_not_annihilate() -> None:
+    schedule = with_value("name", "x").schedule
+    assert schedule.model_dump() == {
+        "kind": "triangle",
+        "epochs": 4,
+        "peak_epoch": 1.0,
+        "lr_max": "find",
+        "lr_min": "find",
+        "final": "lr_min",
+    }
+    assert schedule.finds
+
+
+@pytest.mark.parametrize(
+    ("schedule", "finds"),
+    [
+        ({"epochs": 4, "peak_epoch": 1, "lr_max": 0.1}, True),
+        ({"epochs": 4, "peak_epoch": 1, "lr_max": 0.1, "lr_min": 0.01}, False),
+        (ONE_CYCLE, False),
+        ({**ONE_CYCLE, "lr_max": "find"}, True),
+        ({"kind": "constant", "epochs": 4, "lr": "find"}, True),
+        ({"kind": "constant", "epochs": 4, "lr": 0.1}, False),
+    ],
+)
+def test_a_range_test_is_wanted_where_a_rate_is_left_open_or_where_it_is_asked_for(
+    schedule: dict[str, Any], finds: bool
+) -> None:
+    raw = {**BASE, "schedule": schedule}
+    assert resolve(raw).range_test_settings is not None
+    del raw["range_test"]
+    study = resolve(raw)
+    assert study.schedule.finds == finds and (study.range_test_settings is not None) == finds
+
+
+@pytest.mark.parametrize("name", ["a", "1", "a.b-c_d", "A" * 64, "0..0", "v1.0"])
+def test_a_name_is_letters_digits_and_some_marks(name: str) -> None:
+    assert with_value("name", name).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "../a",
+        "a\\b",
+        "a\n",
+        "\na",
+        "a b",
+        "a.",
+        "-a",
+        "_a",
+        "~",
+        "é",
+        "A" * 65,
+        "a\x00",
+        "C:",
+        "/etc",
+        3,
+        True,
+        ["a"],
+    ],
+)
+def test_no_name_leaves_its_folder(name: Any) -> None:
+    assert refusal("name", name).startswith("study: name: ")
+    if isinstance(name, str):
+        message = refusal("variants", {name: {}})
+        assert message.startswith("study: variants.") and "is not a name" in message
+        assert "is not a name" in refusal("references", {name: {"test_accuracy": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ({}, "references.paper: expected test_accuracy, or at_least and count"),
+        ({"runs": 3, "source": "x"}, "expected test_accuracy, or at_least and count"),
+        ({"at_least": 0.9, "runs": 3}, "at_least goes with count"),
+        ({"test_accuracy": 0.9, "count": 2, "runs": 3}, "count goes with at_least"),
+        ({"at_least": 0.9, "count": 4, "runs": 3}, "count is 4 of only 3 runs"),
+        ({"at_least": 0.9, "count": 2}, "give runs too"),
+        ({"test_accuracy": 0.9, "statistic": "median"}, "give runs too"),
+        (
+            {"test_accuracy": 91.2},
+            "references.paper.test_accuracy: expected a fraction such as 0.912, got 91.2",
+        ),
+        ({"at_least": 94, "count": 3, "runs": 5}, "at_least: expected a fraction such as 0.94, got 94"),
+        (
+            {"test_accuracy": 0.912, "statistic": "median", "at_least": 0.91, "count": 3, "runs": 20},
+            "a median at least 0.91 cannot be with 3 of 20 runs at it",
+        ),
+        (
+            {"test_accuracy": 0.9, "statistic": "median", "at_least": 0.91, "count": 12, "runs": 20},
+            "a median below 0.91 cannot be with 12 of 20 runs at it",
+        ),
+        (0.912, "references.paper: expected a table such as { test_accuracy = 0.912 }, got 0.912"),
+        ({"at_least": 0.9, "count": 1, "statistic": "median"}, "give test_accuracy too"),
+        ({"test_accuracy": 0.9, "statistic": "mode"}, "references.paper.statistic"),
+        ({"test_accuracy": 0.9, "statistics": "median"}, "did you mean 'statistic'"),
+        ({"at_least": 0.9, "count": 1.5, "runs": 3}, "references.paper.count"),
+    ],
+)
+def test_a_reference_says_whole_what_was_published(reference: Any, words: str) -> None:
+    assert words in refusal("references", {"paper": reference})
+
+
+def test_a_name_that_is_none_is_shown_where_it_stands() -> None:
+    for table in ("variants", "references"):
+        assert refusal(table, {"../x": {}}).startswith(
+            f"study: {table}.../x: '../x' is not a name; use letters, "
+        )
+
+
+def test_a_seed_named_twice_is_refused_however_many_there_are() -> None:
+    assert refusal("seeds", [0, 1, 0]) == "study: seeds: 0 is named twice"
+    assert "9998 is named twice" in refusal("seeds", [*range(9_999), 9_998])
+
+
+@pytest.mark.parametrize("seeds", [[], list(range(10_001)), 3, "0-4", [0.0], [True], ["0"]])
+def test_seeds_are_one_to_ten_thousand_integers(seeds: Any) -> None:
+    assert refusal("seeds", seeds).startswith("study: seeds")
+
+
+def test_a_layer_named_twice_is_refused() -> None:
+    assert (
+        refusal("attribution.layers", ["prep", "prep"]) == "study: attribution.layers: 'prep' is named twice"
+    )
+
+
+@pytest.mark.parametrize(
+    "key", ["_recipes", "model_config", "model_fields", "__class__", "recipes", "Name", ""]
+)
+def test_a_top_level_key_that_is_not_the_schemas_is_refused_whatever_it_is_called(key: str) -> None:
+    assert "unknown key" in refusal(key, {"base": 1})
+
+
+@pytest.mark.parametrize(
+    "key", ["model_config", "options", "model_extra", "copy", "_private", "__class__", "__dict__"]
+)
+def test_an_option_may_have_the_name_of_something_inside_the_schema(key: str) -> None:
+    config = with_value(f"optimizer.{key}", 3).optimizer
+    assert config.name == "SGD" and config.options == {key: 3}
+
+
+def test_text_has_bounds() -> None:
+    assert "at most 2000 characters" in refusal("question", "?" * 2001)
+    assert "at most 200 characters" in refusal("data.source", "s" * 201)
+
+
+@pytest.mark.parametrize("path", ["precision", "data.source", "model.name", "baseline", "question"])
+@pytest.mark.parametrize("value", [3, True, None, ["float32"], {}])
+def test_text_is_text(path: str, value: Any) -> None:
+    assert refusal(path, value).startswith(f"study: {path}")
+
+
+def test_what_toml_has_and_no_option_takes_is_refused() -> None:
+    import datetime
+
+    date = datetime.date(2020, 1, 1)
+    for path in ("optimizer.when", "model.when"):
+        assert "expected text, numbers, booleans, lists or tables, got date" in refusal(path, date)
+    assert "got date" in refusal("augment.train", [{"transform": "X", "when": date}])
+
+
+def test_an_instance_does_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        with_value("name", "x").target.test_accuracy = 0.1  # type: ignore[misc]
