@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,10 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
     plan = make_plan(study, folder, lambda recipe: few, device="cpu")
     (variant, trained), rates = plan.runs()[0], resolve_rates(study.schedule, None)
     record = execute(variant, trained, few, rates, threads=1, say=lambda line: None)
-    assert record["status"] == "finished", record["error"]
-    record, labels = trained.record() or {}, np.arange(IMAGES) % 10
+    assert record.status == "finished", record.error
+    labels = np.arange(IMAGES) % 10
     artefacts = {name: (trained.path / name).read_bytes() for name in ARTEFACTS}
-    record["provenance"]["data"] |= {"sha256": _data("base").sha256, "evaluation_images": IMAGES}
+    record.data.update(sha256=_data("base").sha256, evaluation_images=IMAGES)
     model, metadata = load_weights(trained.path / "model.safetensors")
     difficulty = np.random.default_rng(0).normal(3.5, 2, IMAGES)
     for number, (variant, run) in enumerate(plan.runs()):
@@ -80,9 +80,16 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
         }
         for name, bytes_ in (artefacts | own).items():
             atomic_write(run.path / name, bytes_)
-        metrics = {**record["metrics"], "test_accuracy": accuracy, "best_test_accuracy": accuracy}
-        names = {"variant": run.variant, "seed": run.seed, "digest": variant.digest}
-        run.finish({**record, **names, "identity": variant.identity, "metrics": metrics})
+        metrics = {**record.metrics, "test_accuracy": accuracy, "best_test_accuracy": accuracy}
+        own_record = replace(
+            record,
+            variant=run.variant,
+            seed=run.seed,
+            digest=variant.digest,
+            identity=variant.identity,
+            metrics=metrics,
+        )
+        run.finish(own_record)
     return folder
 
 

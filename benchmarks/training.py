@@ -122,7 +122,7 @@ def harness_epoch(bench: Bench) -> float:
             threads=torch.get_num_threads(),
             say=lambda line: ends.append(time.perf_counter()),
         )
-    assert record["status"] == "finished", record["error"]
+    assert record.status == "finished", record.error
     return ends[1] - ends[0]
 
 

@@ -77,11 +77,9 @@ def usual_format(device: str) -> str:
     return str(memory_format(device)).removeprefix("torch.")
 
 
-def format_on_cpu(record: Mapping[str, Any]) -> torch.memory_format:
+def format_on_cpu(identity: Mapping[str, Any]) -> torch.memory_format:
     """Return the memory format in which a run's network works on the CPU; not every network takes both."""
-    layout: torch.memory_format = getattr(
-        torch, (record.get("identity") or {}).get("memory_format", usual_format("cpu"))
-    )
+    layout: torch.memory_format = getattr(torch, identity.get("memory_format", usual_format("cpu")))
     return layout
 
 
@@ -129,7 +127,9 @@ def begun_with(runs: Iterable[RunFolder], device: str) -> Compute | None:
     """Return how runs on disk are computed: the first that can be read and used this kind of device."""
     for run in runs:
         with suppress(RunError, LookupError, TypeError, AttributeError):  # damaged, or of another program
-            identity = (run.record() or {})["identity"]
+            if (record := run.record()) is None:
+                continue
+            identity = record.identity
             layout = identity.get("memory_format", usual_format(device))
             known = identity["precision"] in DTYPES and layout in FORMATS
             if known and identity["device"] == device.split(":")[0]:

@@ -14,6 +14,7 @@ from harness.errors import RunError
 from harness.report.blocks import Block, Report, Section
 from harness.report.page import markdown
 from harness.store.folders import RunFolder
+from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def model_card(run: RunFolder, predictor: Predictor, formats: Sequence[str]) -> 
     report = read_sealed(run.study.path / "report.json")
     if report is None:
         raise RunError(f"{run.study.path}: there is no report; the same command with --report-only makes one")
-    metrics, provenance = record["metrics"], record["provenance"]
+    metrics, provenance = record.metrics, record.provenance
     data = provenance["data"]
     held = data["evaluated_on"] == "holdout"
     split = "images held out of the train split" if held else "the test split"
@@ -71,11 +72,11 @@ def model_card(run: RunFolder, predictor: Predictor, formats: Sequence[str]) -> 
             f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}",
         ],
         ["target", f"{100 * report['target']:g} %"],
-        ["network", f"{record['recipe']['model']['name']}, {metrics['parameters']:,} parameters"],
-        ["trained on", f"{record['recipe']['data']['source']}, {epochs}, seed {run.seed}"],
+        ["network", f"{record.recipe['model']['name']}, {metrics['parameters']:,} parameters"],
+        ["trained on", f"{record.recipe['data']['source']}, {epochs}, seed {run.seed}"],
         ["precision, device", f"{provenance['precision']}, {provenance['device']}; exported in float32"],
         ["finished", str(provenance.get("finished"))],
-        ["configuration", f"digest {record['digest'][:16]}"],
+        ["configuration", f"digest {record.digest[:16]}"],
         ["made by", f"ignite-harness {harness.__version__}"],
     ]
     height, width = predictor.image_size
@@ -133,16 +134,16 @@ def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any])
     return limits
 
 
-def _header(record: dict[str, Any], metrics: dict[str, Any]) -> str:
+def _header(record: RunRecord, metrics: dict[str, Any]) -> str:
     """YAML that model hubs read; JSON's strings and lists are YAML's."""
-    source = record["recipe"]["data"]["source"]
+    source = record.recipe["data"]["source"]
     lines = {
         "library_name": "pytorch",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "pytorch-ignite", "ignite-harness"],
         "model-index": [
             {
-                "name": record["study"],
+                "name": record.study,
                 "results": [
                     {
                         "task": {"type": "image-classification"},

@@ -12,6 +12,7 @@ from harness.errors import StudyError
 from harness.messages import suggest
 from harness.outline import Outline, check_recipe, outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
+from harness.store.records import Recorded, RunRecord
 from harness.store.sealed import digest
 from harness.study_file.config import Recipe, Study
 
@@ -72,6 +73,18 @@ class Variant:
         """Return how many images an epoch trains on."""
         data = self.recipe.data
         return self.steps_per_epoch * data.batch_size if data.drop_last else self.train_images
+
+    def record(self, seed: int, status: Recorded, **known: Any) -> RunRecord:
+        """Return the record of one of its runs, with what else is known of it."""
+        return RunRecord(
+            study=self.study,
+            variant=self.name,
+            seed=seed,
+            status=status,
+            digest=self.digest,
+            identity=self.identity,
+            **known,
+        )
 
     @property
     def network(self) -> dict[str, Any]:

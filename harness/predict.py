@@ -130,17 +130,17 @@ def load(run: str | Path) -> Predictor:
 
     record = _folder(Path(run)).verify()
     model, metadata = load_weights(Path(run) / "model.safetensors")
-    size = record["recipe"]["data"]["image_size"]
+    size = record.recipe["data"]["image_size"]
     height, width = (size, size) if size else metadata["image_shape"][1:]
     return Predictor(
         model=model,
         classes=tuple(metadata["classes"]),
-        transforms=record["recipe"]["augment"]["test"],
+        transforms=record.recipe["augment"]["test"],
         image_size=(height, width),
-        layers=tuple(record["recipe"]["attribution"]["layers"]) or _stages(model, metadata["image_shape"]),
+        layers=tuple(record.recipe["attribution"]["layers"]) or _stages(model, metadata["image_shape"]),
         metadata=metadata,
-        memory_format=format_on_cpu(record),
-        bits=record["recipe"]["data"].get("bits"),
+        memory_format=format_on_cpu(record.identity),
+        bits=record.recipe["data"].get("bits"),
     )
 
 

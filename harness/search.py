@@ -125,7 +125,7 @@ def search(
                 run = folder.run(name, seed)
                 if run.status() != "finished":
                     continue  # a failure has no accuracy to learn from
-                accuracies.append(float(run.verify()["metrics"]["test_accuracy"]))
+                accuracies.append(float(run.verify().metrics["test_accuracy"]))
                 trial.report(mean_of(accuracies), len(accuracies))
                 if len(accuracies) < len(one.seeds) and trial.should_prune():
                     kept["cut"] = len(accuracies)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from harness.store.sealed import write_sealed
 
 from harness import compute as module
 from harness.compute import Compute, begun_with, choose_compute, identity_of
@@ -20,6 +19,7 @@ from harness.plan import Variant, make_plan, resolve_variant
 from harness.preview import Preview, as_json
 from harness.schedule import Rates
 from harness.store.folders import StudyFolder
+from harness.store.records import RunRecord
 from harness.study_file.config import Study
 from harness.study_file.load import resolve
 from harness.training.run import execute
@@ -172,18 +172,9 @@ def test_timing_for_real_takes_a_moment_and_leaves_random_state_and_threads(
 
 
 def on_disk(folder: StudyFolder, variant: str = "base", **identity: Any) -> None:
-    write_sealed(
-        folder.run(variant, 0).record_file,
-        {
-            "variant": variant,
-            "seed": 0,
-            "status": "running",
-            "error": None,
-            "digest": "0",
-            "metrics": {},
-            "identity": {"device": "cpu", "precision": "bfloat16", "recipe": {}, **identity},
-        },
-    )
+    identity = {"device": "cpu", "precision": "bfloat16", "recipe": {}, **identity}
+    run = folder.run(variant, 0)
+    run.write(RunRecord(study="s", variant=variant, seed=0, status="running", digest="0", identity=identity))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -277,7 +268,7 @@ def test_both_memory_formats_train_the_same_network(tiny: Callable[..., Study], 
         variant = replace(usual, compute=Compute("float32", layout))
         run = StudyFolder(tmp_path / layout, "tiny").run("base", 0)
         record = execute(variant, run, data, Rates(1e-4, 1e-3), threads=1, say=lambda line: None)
-        losses.append(record["metrics"]["test_loss"])
+        losses.append(record.metrics["test_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 

@@ -16,6 +16,7 @@ from harness.report.summary import accuracy_text, minutes_text, percent_text
 from harness.statistics.distribution import describe
 from harness.statistics.prediction import Standing
 from harness.statistics.target import share
+from harness.store.records import RunRecord
 from harness.study_file.load import load_study
 
 # CIFAR-10's test rows that the copy measured here holds decoded from a JPEG; all its others are lossless.
@@ -67,7 +68,7 @@ def page(published: Sequence[Published]) -> str:
         _table([_more(*each) for each in shown]),
         *(
             ["How many runs shared the device was not recorded for all of them: their minutes are left out."]
-            if any(at_once_text(variant.finished) is None for _, variant in shown)
+            if any(at_once_text(map(RunRecord.from_json, variant.finished)) is None for _, variant in shown)
             else []
         ),
         f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in the copy "
@@ -216,7 +217,7 @@ def _lossless(variant: Variant, target: float) -> str:
 def _minutes(records: Sequence[Record]) -> str:
     """Only where it is known how many runs shared the device: else the minutes say nothing."""
     seconds = describe([record["timings"]["seconds"] for record in records])
-    if seconds is None or (at_once := at_once_text(records)) is None:
+    if seconds is None or (at_once := at_once_text(map(RunRecord.from_json, records))) is None:
         return NOTHING
     return _unbroken(f"{minutes_text(seconds.mean)} ({at_once} at once)")
 
@@ -228,7 +229,7 @@ def _mixed(shown: Sequence[tuple[Published, Variant]]) -> list[Row]:
     keys = [key for key in (*DECISIVE, AT_ONCE) if key not in left_out]
     for one, variant in shown:
         for record in variant.finished:
-            made = origin(record)
+            made = origin(RunRecord.from_json(record))
             values = tuple(made.get(key, "none" if key == "accelerator" else "not recorded") for key in keys)
             groups.setdefault(values, {})[one.folder.name] = None
     if len(groups) < 2:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from harness.store.sealed import canonical, first_difference, read_sealed
 
 from benchmarks.published.read import Record, device_name, read, read_records, records_text
 from benchmarks.published.web import web_figure
@@ -19,6 +18,7 @@ from harness.errors import RunError
 from harness.report.results import Results, Run, read_results
 from harness.store.atomic import atomic_write
 from harness.store.folders import WEIGHTS, StudyFolder
+from harness.store.sealed import canonical, first_difference, read_sealed
 from harness.study_file.config import Study
 from harness.study_file.load import builtin_studies, load_study
 
@@ -145,7 +145,7 @@ def _write_runs(found: Results, new: Path, old: Path, replace: bool) -> None:
             atomic_write(new / "runs" / f"{variant}.json", records_text(records))
         if runs := found.of(variant, "finished"):
             atomic_write(new / "predictions" / f"{variant}.npz", _predictions(runs))
-    everywhere = {device_name(run.record) for run in found.finished}
+    everywhere = {device_name(_record(run)) for run in found.finished}
     for variant in sorted({file.stem for file in old.glob("*runs/*.json")}):
         here = _finished(read_records(new / "runs" / f"{variant}.json"))
         before = _finished(read_records(old / "runs" / f"{variant}.json"))

@@ -82,9 +82,8 @@ def _left(plan: Plan) -> list[Variant]:
     left = []
     for variant, folder in plan.runs():
         with suppress(RunError):  # damaged: it is done again
-            record = folder.record() or {}
-            diverged = (record.get("error") or {}).get("kind") == "diverged"
-            if record.get("status") == "finished" or diverged:
+            record = folder.record()
+            if record is not None and (record.status == "finished" or record.diverged):
                 continue
         left.append(variant)
     return left

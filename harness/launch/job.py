@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
@@ -13,7 +12,8 @@ from harness.plan import Plan, Variant
 from harness.schedule import Rates, resolve_rates
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.locks import locked
-from harness.store.sealed import first_difference, write_sealed
+from harness.store.records import RunRecord
+from harness.store.sealed import first_difference
 from harness.study_file.config import Recipe
 from harness.trackers import Guarded
 from harness.training.progress import Say
@@ -98,9 +98,9 @@ def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
         if folder.checkpoint_file.exists():
             raise RunError(f"{folder.checkpoint_file}: there is no run.json beside it")
         return None
-    if record["digest"] == variant.digest:
+    if record.digest == variant.digest:
         return None
-    difference = first_difference(variant.identity, record["identity"])
+    difference = first_difference(variant.identity, record.identity)
     return f"{folder.path}: holds another configuration's run ({difference})"
 
 
@@ -174,7 +174,7 @@ def run_one(job: Job, variant: Variant, folder: RunFolder, rates: Rates | RunErr
             profile=job.profile,
             tracker=job.tracker,
         )
-        if record["status"] == "failed" and record["error"]["kind"] != "diverged":
+        if record.status == "failed" and not record.diverged:
             followers.lose(folder.name)  # they wait for this process in the midst of the run
         job.say(outcome_line(folder, record))
 
@@ -193,17 +193,7 @@ def claim(variant: Variant, folder: RunFolder) -> None:
             return
         if difference := _difference_beside(variant, folder):
             raise RunError(f"{difference}; choose another --out")
-        record = {
-            "study": variant.study,
-            "variant": variant.name,
-            "seed": folder.seed,
-            "status": "running",
-            "digest": variant.digest,
-            "identity": variant.identity,
-            "error": None,
-            "metrics": {},
-        }
-        write_sealed(folder.record_file, record)
+        folder.write(variant.record(folder.seed, "running"))
 
 
 def _difference_beside(variant: Variant, folder: RunFolder) -> str | None:
@@ -228,7 +218,7 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
     try:
         difference = difference_on_disk(variant, folder)
         record = folder.record()
-        if record is not None and record["status"] == "finished" and difference is None:
+        if record is not None and record.status == "finished" and difference is None:
             folder.verify()
             folder.drop_checkpoint()
     except RunError as error:
@@ -236,9 +226,9 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
         return True
     if difference is not None:
         raise RunError(f"{difference}; choose another --out")
-    if record is None or record["status"] == "running":
+    if record is None or record.status == "running":
         return True
-    return bool(record["status"] == "failed" and record["error"].get("kind") != "diverged")
+    return record.status == "failed" and not record.diverged
 
 
 def task_name(folder: StudyFolder, variant: str, seed: int | None) -> str:
@@ -253,11 +243,11 @@ def _reason(error: RunError) -> str:
     return str(error).partition(" (")[0]
 
 
-def outcome_line(folder: RunFolder, record: dict[str, Any]) -> str:
+def outcome_line(folder: RunFolder, record: RunRecord) -> str:
     """What a person is told when a run ends."""
-    if record["status"] == "failed":
-        return f"{folder.name}  FAILED: {record['error']['message']}"
-    accuracy, timings = record["metrics"]["test_accuracy"], record["timings"]
+    if record.error is not None:
+        return f"{folder.name}  FAILED: {record.error['message']}"
+    accuracy, timings = record.metrics["test_accuracy"], record.timings
     return (
         f"{folder.name}  finished: {accuracy:.2%} after {timings['seconds']:.0f} s, "
         f"{timings['images_per_second']:.0f} images/s"

@@ -95,7 +95,7 @@ def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
 def same_images(runs: Sequence[Run]) -> bool:
     """The same split, and the same labels in the same order; the images may be scaled or normalised anew."""
     labels = [run.predictions.labels for run in runs if run.predictions is not None]
-    splits = {(run.record["provenance"].get("data") or {}).get("evaluated_on") for run in runs}
+    splits = {run.data.get("evaluated_on") for run in runs}
     return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
 
 

@@ -15,7 +15,7 @@ Rows = list[tuple[str, str]]
 
 def times(results: Results) -> Rows:
     """From the start of the first run to the end of the last one, of those that recorded both."""
-    stamps = [run.record.get("provenance") or {} for run in results.runs]
+    stamps = [run.provenance for run in results.runs]
     starts = sorted(str(made["started"]) for made in stamps if made.get("started"))
     ends = sorted(str(made["finished"]) for made in stamps if made.get("finished"))
     if not starts or not ends:
@@ -52,8 +52,8 @@ def cost(results: Results) -> Rows:
 
 def flops(run: Run) -> int | None:
     """Of a run's training: an image's, forward and backward, times images and epochs; None if unknown."""
-    data = (run.record.get("provenance") or {}).get("data") or {}
-    images, epochs, shape = data.get("train_images"), run.number("epochs"), run.record.get("image_shape")
+    shape = run.record.image_shape if run.record else []
+    images, epochs = run.data.get("train_images"), run.number("epochs")
     if not isinstance(images, int) or epochs is None or not shape or not run.recipe.get("model"):
         return None
     each = _flops_per_image(canonical(run.recipe["model"]), len(run.classes), tuple(shape))
@@ -82,12 +82,12 @@ def _hours(run: Run) -> float:
 
 
 def _core_hours(run: Run) -> float:
-    threads = (run.record.get("provenance") or {}).get("threads")
+    threads = run.provenance.get("threads")
     return _hours(run) * (threads if isinstance(threads, int) else 1)
 
 
 def _device(run: Run) -> str:
-    return str((run.record.get("provenance") or {}).get("device") or "cpu")
+    return str(run.provenance.get("device") or "cpu")
 
 
 def _moment(stamp: str) -> str:

@@ -161,7 +161,7 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
     pipeline, indices = run.recipe["augment"]["test"], choice.indices
     subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)
     inputs, _ = next(iter(Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")))
-    inputs = inputs.contiguous(memory_format=format_on_cpu(run.record))
+    inputs = inputs.contiguous(memory_format=format_on_cpu(run.identity))
     return Explanation(
         layers,
         denormalise(inputs, pipeline),

@@ -38,6 +38,6 @@ class RunImages:
         if self.last is None or self.last[0] != key:
             self.last = key, self.load_data(run.variant)
         data = self.last[1]
-        if data.sha256 != run.record["provenance"]["data"]["sha256"]:
+        if data.sha256 != run.data["sha256"]:
             raise DataError("the data is not what the run was made from (its checksum differs)")
         return data

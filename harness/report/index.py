@@ -26,7 +26,7 @@ MOST_VARIANTS = 8  # of a study, named on the page
 
 def entry(results: Results, summaries: Sequence[VariantSummary], report: Report) -> dict[str, Any]:
     """What ``report.json`` says: the report's findings for programs, and for the page of all studies."""
-    ends = [str((run.record.get("provenance") or {}).get("finished") or "") for run in results.finished]
+    ends = [str(run.provenance.get("finished") or "") for run in results.finished]
     return {
         "study": results.study.name,
         "question": results.study.question,

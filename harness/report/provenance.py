@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from harness.report.results import Results
 from harness.store.folders import WEIGHTS
+from harness.store.records import RunRecord
 
 # What runs of one group must share for their spread to be that of the seeds alone.
 DECISIVE = (
@@ -20,12 +21,12 @@ _CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in the table,
 THEN = ", then "  # between what a run was begun and ended with
 
 
-def origin(record: Mapping[str, Any]) -> dict[str, str]:
+def origin(record: RunRecord | None) -> dict[str, str]:
     """What a run's record says about its making: property -> value, in the order of the report.
 
     Where a killed run was gone on with under other conditions, the value is such as ``1, then 2``.
     """
-    made = record.get("provenance") or {}
+    made = record.provenance if record else {}
     parts = [_facts(part) for part in (*(made.get("earlier") or ()), made)]
     facts = {
         key: THEN.join(dict.fromkeys(part[key] for part in parts if key in part))
@@ -36,11 +37,11 @@ def origin(record: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def at_once_text(records: Iterable[Mapping[str, Any]]) -> str | None:
+def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
     """How many runs were on the device at once, such as ``1 to 3``; None where a run has not recorded it."""
     least, most = [], []
     for record in records:
-        counts = (record.get("timings") or {}).get("runs_at_once")
+        counts = record.timings.get("runs_at_once") if record else None
         if not (isinstance(counts, list) and len(counts) == 2 and all(type(one) is int for one in counts)):
             return None
         if not 1 <= counts[0] <= counts[1]:
@@ -107,7 +108,7 @@ def _changed_under_way(results: Results) -> list[str]:
 
 def origins(results: Results) -> list[tuple[str, str]]:
     """Each property with its value, or with every value and how many finished and failed runs have it."""
-    made = [origin(run.record) for run in results.runs if run.record.get("provenance")]
+    made = [origin(run.record) for run in results.runs if run.provenance]
     rows = []
     for key in dict.fromkeys(key for facts in made for key in facts):
         counts = Counter(facts.get(key, "not recorded") for facts in made)
@@ -124,9 +125,13 @@ def warnings(results: Results) -> list[str]:
     for variant in results.variants:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")
-        doubts = [text for run in results.of(variant, "finished") for text in run.record.get("doubts") or ()]
+        doubts = [
+            text
+            for run in results.of(variant, "finished")
+            for text in (run.record.doubts if run.record else ())
+        ]
         lines += [f"{variant}: {text}." for text in dict.fromkeys(doubts)]
-        recipes = {run.record.get("digest") for run in results.of(variant, "finished")}
+        recipes = {run.record and run.record.digest for run in results.of(variant, "finished")}
         if len(recipes) > 1:
             lines.append(
                 f"{variant}: its runs come from {len(recipes)} different configurations; "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from harness.report.blocks import Block
 from harness.report.results import Results, Run
@@ -117,8 +116,8 @@ def _conditions(recipe: Recipe, runs: Sequence[Run]) -> tuple[str, str]:
     Returns:
         Threads, for the environment; and options.
     """
-    record: dict[str, Any] = min(runs, key=lambda run: run.status != "finished").record
-    identity, made = record.get("identity") or {}, record.get("provenance") or {}
+    run = min(runs, key=lambda run: run.status != "finished")
+    identity, made = run.identity, run.provenance
     device, options = identity.get("device"), ""
     if device is not None:
         options += f" --device {device}"

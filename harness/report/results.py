@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harness.errors import NOT_THE_RECIPE, RunError
+from harness.errors import RunError
 from harness.messages import one_line
-from harness.report.columns import columns
 from harness.schedule import count_steps
 from harness.statistics.classification import Reliability, brier_score, count_ties, log_softmax, reliability
 from harness.statistics.ensemble import ensemble_predictions
 from harness.store.atomic import open_regular, sha256_file
 from harness.store.folders import RunFolder, StudyFolder
+from harness.store.records import RunRecord
+from harness.store.run_files import HISTORY, LEARNING_RATES, RANGE_TEST
 from harness.store.sealed import read_sealed
 from harness.study_file.config import NAME_PATTERN, Study
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 Outcome = Literal["finished", "failed", "missing"]
 Row = dict[str, float | None]
 
-# of a run's and a range test's own files, which the tables put the variant (and seed) before
-HISTORY, RATES, SWEEP = columns("history")[2:], columns("learning_rates")[1:], columns("range_test")[1:]
 WHOLE_NUMBERS = {"epoch", "iteration"}
 
 
@@ -84,7 +83,7 @@ class Run:
     folder: RunFolder
     status: Outcome
     error: str = ""
-    record: dict[str, Any] = field(default_factory=dict)
+    record: RunRecord | None = None
     history: tuple[Row, ...] = ()
     predictions: Predictions | None = None
 
@@ -101,8 +100,7 @@ class Run:
     @property
     def failed_by_recipe(self) -> bool:
         """Whether it failed by its recipe: it diverged, or its network raised an error."""
-        kind = (self.record.get("error") or {}).get("kind") if self.status == "failed" else None
-        return kind is not None and kind not in NOT_THE_RECIPE
+        return self.record is not None and self.record.failed_by_recipe
 
     @property
     def threads(self) -> int:
@@ -112,8 +110,8 @@ class Run:
         """
         from harness.device import threads_for, usable_cores
 
-        recorded = (self.record.get("provenance") or {}).get("threads")
-        return min(recorded, usable_cores()) if isinstance(recorded, int) and recorded > 0 else threads_for(1)
+        recorded = self.record and self.record.threads
+        return min(recorded, usable_cores()) if recorded else threads_for(1)
 
     @property
     def has_weights(self) -> bool:
@@ -123,17 +121,37 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """Class names, by label."""
-        return [str(name) for name in self.record.get("classes") or []]
+        return [str(name) for name in self.record.classes] if self.record else []
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The variant as it was resolved when this run was made."""
-        return dict(self.record.get("recipe") or {})
+        return self.record.recipe if self.record else {}
 
-    def number(self, key: str, table: str = "metrics") -> float | None:
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, H, W) as the network sees it; zeros where it is unknown."""
+        channels, height, width = self.record.image_shape if self.record else (0, 0, 0)
+        return channels, height, width
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides its result but the seed; empty where nothing is known."""
+        return self.record.identity if self.record else {}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Code, versions, hardware, precision and data; empty where nothing is known."""
+        return self.record.provenance if self.record else {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What its provenance says of the data."""
+        return self.record.data if self.record else {}
+
+    def number(self, key: str, table: Literal["metrics", "timings"] = "metrics") -> float | None:
         """A metric or timing of the record; None where it is unknown."""
-        value = (self.record.get(table) or {}).get(key)
-        return value if isinstance(value, int | float) else None
+        return None if self.record is None else self.record.number(key, table)
 
     def arrival(self, target: float) -> Arrival | None:
         """When it first reached the target, from its history; None where it never did, or did not finish."""
@@ -143,7 +161,7 @@ class Run:
         reached = (at for at, value in enumerate(accuracies, 1) if value is not None and value >= target)
         if (epoch := next(reached, None)) is None:
             return None
-        images = (self.record["provenance"].get("data") or {}).get("train_images")
+        images = self.data.get("train_images")
         data = self.recipe.get("data") or {}
         batch, drop_last = data.get("batch_size"), data.get("drop_last", False)
         steps = epoch * count_steps(images, batch, drop_last) if images and batch else None
@@ -154,7 +172,7 @@ class Run:
         """Every step's learning rate, from ``learning_rates.csv``; empty where the run is not finished."""
         if self.status != "finished":
             return ()
-        return read_columns(self.folder.path / "learning_rates.csv", RATES)
+        return read_columns(self.folder.path / "learning_rates.csv", LEARNING_RATES[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,24 +267,26 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
         status = folder.status()
         if status in ("missing", "partial"):
             return Run(folder, "missing")
-        record = folder.verify() if status == "finished" else folder.record() or {}
+        record = folder.verify() if status == "finished" else folder.record()
+        if record is None:  # it went away this moment
+            return Run(folder, "missing")
         if status == "failed":
             return Run(folder, "failed", _cause(record), record, _failed_history(folder, record))
         _check_record(record)
-        history = read_columns(folder.path / "history.csv", HISTORY)
-        found, probabilities = _read_predictions(folder, len(record["classes"]))
+        history = read_columns(folder.path / "history.csv", HISTORY[2:])
+        found, probabilities = _read_predictions(folder, len(record.classes))
         votes.add(found.labels, probabilities)
         return Run(folder, "finished", "", record, history, found)
     except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         return Run(folder, "failed", _damage(folder.path, error))
 
 
-def _check_record(record: dict[str, Any]) -> None:
-    for table in ("metrics", "timings", "provenance", "recipe"):
-        if not isinstance(record[table], dict):
-            raise RunError(f"run.json: {table} is not a table")
+def _check_record(record: RunRecord) -> None:
+    for table in ("classes", "timings", "provenance", "recipe"):
+        if not getattr(record, table):
+            raise RunError(f"run.json: {table} is missing")
     for key in ("test_accuracy", "test_loss"):
-        if not isinstance(record["metrics"].get(key), int | float):
+        if record.number(key) is None:
             raise RunError(f"run.json: metrics.{key} is not a number")
 
 
@@ -277,8 +297,8 @@ def _damage(path: Path, error: Exception) -> str:
     return "damaged: " + text.replace(": damaged (", " (", 1)
 
 
-def _cause(record: dict[str, Any]) -> str:
-    error = record.get("error") or {}
+def _cause(record: RunRecord) -> str:
+    error = record.error or {}
     kind, text = error.get("kind", "failed"), str(error.get("message", "no cause recorded"))
     if not text.startswith(f"{kind}: "):
         text = f"{kind}: {text}"
@@ -288,13 +308,13 @@ def _cause(record: dict[str, Any]) -> str:
     return one_line(text)
 
 
-def _failed_history(folder: RunFolder, record: dict[str, Any]) -> tuple[Row, ...]:
+def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
     """The epochs before the failure, where the file is what the record vouches for."""
-    path, recorded = folder.path / "history.csv", (record.get("files") or {}).get("history.csv")
+    path, recorded = folder.path / "history.csv", record.files.get("history.csv")
     try:
         if recorded is not None and sha256_file(path) != recorded:
             return ()
-        return read_columns(path, HISTORY)
+        return read_columns(path, HISTORY[2:])
     except (RunError, OSError, ValueError):
         return ()
 
@@ -326,7 +346,7 @@ def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:
             return None
         if sha256_file(table) != record["csv_sha256"]:
             raise RunError(f"{table.name}: damaged (its checksum does not match)")
-        return Sweep(variant, read_columns(table, SWEEP), record)
+        return Sweep(variant, read_columns(table, RANGE_TEST), record)
     except (RunError, OSError, KeyError, ValueError) as error:
         return Sweep(variant, error=_damage(path.parent, error))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.report import ranking
 from harness.report.comparisons import compare_variants, sentence
@@ -96,14 +97,14 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
     )
 
 
-def _values(runs: list[Run], key: str, table: str = "metrics") -> list[float]:
+def _values(runs: list[Run], key: str, table: Literal["metrics", "timings"] = "metrics") -> list[float]:
     return [value for run in runs if (value := run.number(key, table)) is not None]
 
 
 def _evaluated_on(results: Results, variant: str) -> str:
     """``test`` or ``holdout``: what the runs recorded, else what the study asks for."""
     for run in results.of(variant, "finished"):
-        recorded = (run.record["provenance"].get("data") or {}).get("evaluated_on")
+        recorded = run.data.get("evaluated_on")
         if recorded:
             return str(recorded)
     recipe = results.study.recipes.get(variant)

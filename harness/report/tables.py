@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -21,6 +19,7 @@ from harness.report.summary import VariantSummary
 from harness.statistics.classification import confusion
 from harness.statistics.distribution import Distribution
 from harness.statistics.target import clopper_pearson, share
+from harness.store import run_files
 from harness.store.sealed import canonical
 
 Cells = Iterable[Sequence[Any]]
@@ -51,12 +50,7 @@ def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str,
 
 def csv_text(table: str, rows: Cells) -> str:
     """The CSV of a table with the columns that :mod:`harness.report.columns` names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(table))
-    # csv writes floats by repr: the shortest text that reads back as the same number
-    writer.writerows(rows)
-    return text.getvalue()
+    return run_files.csv_text(columns(table), rows)
 
 
 def _runs(results: Results) -> Iterator[list[Any]]:
@@ -265,7 +259,7 @@ def model_rows(results: Results) -> list[list[Any]]:
     rows = []
     for variant in results.variants:
         for run in [run for run in results.of(variant) if run.classes and run.recipe.get("model")][:1]:
-            key = canonical([run.recipe["model"], len(run.classes), run.record["image_shape"]])
+            key = canonical([run.recipe["model"], len(run.classes), run.image_shape])
             if key not in built:
                 built[key] = _summarise_model(run)
             rows += [[variant, *row] for row in built[key]]
@@ -275,7 +269,7 @@ def model_rows(results: Results) -> list[list[Any]]:
 def _summarise_model(run: Run) -> list[list[Any]]:
     from harness.models.summary import measure_network, summarise
 
-    options, shape = dict(run.recipe["model"]), tuple(run.record["image_shape"])
+    options, shape = dict(run.recipe["model"]), run.image_shape
     try:
         layers = measure_network(
             options.pop("name"),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import RunError, StudyError
 from harness.store.atomic import atomic_write, sha256_file
 from harness.store.locks import locked
+from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed, write_sealed
 
 Status = Literal["missing", "partial", "finished", "failed"]
@@ -68,39 +69,33 @@ class RunFolder:
         path = self.study.locks / f"run-{self.variant}-{self.seed}.lock"
         return locked(path, self.name, wait=wait, say=say)
 
-    def record(self) -> dict[str, Any] | None:
-        """run.json, or None.
+    def record(self) -> RunRecord | None:
+        """Read run.json; None where there is none.
 
         Raises:
             RunError: damaged, or the record of something else, such as of a run that was copied here.
         """
-        record = read_sealed(self.record_file)
-        if record is None:
+        content = read_sealed(self.record_file)
+        if content is None:
             return None
-        if not self._owns(record):
-            raise RunError(f"{self.record_file}: not the record of this run; --force moves it aside")
-        return record
+        with suppress(RunError):
+            record = RunRecord.from_json(content)
+            if (record.variant, record.seed) == (self.variant, self.seed):
+                return record
+        raise RunError(f"{self.record_file}: not the record of this run; --force moves it aside")
 
-    def _owns(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record has what every record of this run has."""
-        errors: dict[str, Any] = {"running": type(None), "finished": type(None), "failed": dict}
-        return (
-            (record.get("variant"), record.get("seed")) == (self.variant, self.seed)
-            and isinstance(record.get("error", ""), errors.get(str(record.get("status")), ()))
-            and isinstance(record.get("digest"), str)
-            and isinstance(record.get("identity"), dict)
-            and isinstance(record.get("metrics"), dict)
-        )
+    def write(self, record: RunRecord) -> None:
+        """Write run.json."""
+        write_sealed(self.record_file, record.to_json())
 
     def status(self) -> Status:
         """What run.json says; a run that was begun and not ended is partial."""
         record = self.record()
         if record is None:
             return "partial" if self.checkpoint_file.exists() else "missing"
-        status: Status = record["status"] if record["status"] != "running" else "partial"
-        return status
+        return "partial" if record.status == "running" else record.status
 
-    def verify(self) -> dict[str, Any]:
+    def verify(self) -> RunRecord:
         """The record of a finished run whose every artefact is what was written.
 
         The weights may be left out, as in results that were published or copied without these large files:
@@ -110,12 +105,12 @@ class RunFolder:
             RunError: naming the first file that is missing or damaged.
         """
         record = self.record()
-        if record is None or record["status"] != "finished":
+        if record is None or record.status != "finished":
             raise RunError(f"{self.path}: not a finished run")
         for name in ARTEFACTS:
             file = self.path / name
             try:
-                intact = sha256_file(file) == (record.get("files") or {}).get(name)
+                intact = sha256_file(file) == record.files.get(name)
             except OSError as error:
                 if name == WEIGHTS and not os.path.lexists(file):
                     continue
@@ -124,10 +119,10 @@ class RunFolder:
                 raise RunError(f"{file}: damaged (its checksum does not match); --force moves the run aside")
         return record
 
-    def finish(self, record: Mapping[str, Any]) -> None:
+    def finish(self, record: RunRecord) -> None:
         """Write the record of a run whose artefacts are all on disk, then drop its checkpoint."""
         files = {name: sha256_file(self.path / name) for name in ARTEFACTS}
-        write_sealed(self.record_file, {**record, "files": files})
+        self.write(replace(record, files=files))
         self.drop_checkpoint()
 
     def drop_checkpoint(self) -> None:

@@ -15,7 +15,7 @@ from harness.errors import RunError
 from harness.messages import one_line
 from harness.plan import Variant
 from harness.store.folders import RunFolder
-from harness.store.sealed import write_sealed
+from harness.store.records import Failure
 
 # What torch.save says of a full disk, as ignite's range test uses it.
 _TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
@@ -60,35 +60,31 @@ def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
     trainer.add_event_handler(looked_at, look)
 
 
-def earlier_errors(folder: RunFolder) -> list[dict[str, Any]]:
+def earlier_errors(folder: RunFolder) -> list[Failure]:
     """Why earlier tries of this run failed, the last one included."""
     record = folder.record()
     if record is None:
         return []
-    return [*record.get("earlier_errors", []), *([record["error"]] if record["error"] else [])]
+    return [*record.earlier_errors, *([record.error] if record.error else [])]
 
 
 def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: str) -> None:
     """Record a run that could not begin or did not live to say how it failed; the next start tries again."""
-    record: dict[str, Any] = {
-        "study": variant.study,
-        "variant": variant.name,
-        "seed": folder.seed,
-        "status": "failed",
-        "digest": variant.digest,
-        "identity": variant.identity,
-        "error": {**failure(error, variant), "kind": kind},
-        "earlier_errors": earlier_errors(folder),
-        "metrics": {"parameters": variant.outline.parameters},
-        "classes": list(variant.classes),
-        "image_shape": list(variant.outline.image_shape),
-    }
-    if "provenance" in (before := folder.record() or {}):  # its threads are kept by the next start
-        record["provenance"] = before["provenance"]
-    write_sealed(folder.record_file, record)
+    before = folder.record()
+    record = variant.record(
+        folder.seed,
+        "failed",
+        error={**failure(error, variant), "kind": kind},
+        earlier_errors=earlier_errors(folder),
+        metrics={"parameters": variant.outline.parameters},
+        classes=list(variant.classes),
+        image_shape=list(variant.outline.image_shape),
+        provenance=before.provenance if before else {},  # its threads are kept by the next start
+    )
+    folder.write(record)
 
 
-def failure(error: Exception, variant: Variant) -> dict[str, Any]:
+def failure(error: Exception, variant: Variant) -> Failure:
     """run.json's ``error``: kind, one-line message, and the iteration where there is one."""
     if isinstance(error, NonFiniteLoss):
         return {"kind": "diverged", "message": str(error), "iteration": error.iteration}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import statistics
@@ -20,6 +18,7 @@ from torch import profiler
 from harness.device import DTYPES, synchronize
 from harness.plan import Variant
 from harness.store.atomic import atomic_write
+from harness.store.run_files import csv_text
 
 # Steps that torch's profiler lets pass, warms up on, and records: it slows those it records.
 PASS, WARM_UP, RECORD = 1, 1, 3
@@ -141,8 +140,4 @@ def matrix_rate(device: str, precision: str, *, seconds: float = 1.0) -> float:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else [], (list(row.values()) for row in rows))

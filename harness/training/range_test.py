@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Callable
 
 import torch
@@ -19,14 +17,13 @@ from harness.schedule import Rates
 from harness.seeding import global_seed
 from harness.store.atomic import atomic_write, sha256_file
 from harness.store.folders import StudyFolder
+from harness.store.run_files import RANGE_TEST, csv_text
 from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.config import RangeTest
 from harness.training.engines import create_loss, create_trainer
 from harness.training.failures import failure
 from harness.training.lr_range import Sweep, choose, sweep
 from harness.training.progress import Say, attach_bar
-
-COLUMNS = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
 
 
 def ensure_range_test(
@@ -152,8 +149,8 @@ def check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None
             record = run.record() if run.variant == variant.name else None
         except RunError:  # a damaged run is done again
             continue
-        used = record and record["metrics"].get("lr_max")
-        if used and record and record["digest"] == variant.digest and used != rates.lr_max:
+        used = record and record.metrics.get("lr_max")
+        if used and record and record.digest == variant.digest and used != rates.lr_max:
             raise RunError(
                 f"{folder.range_test_json(variant.name)}: now lr_max is {rates.lr_max!r}, but {run.name} was "
                 f"trained with {used!r}; set OMP_NUM_THREADS as it was then, or choose another --out"
@@ -173,11 +170,8 @@ def _write(
         range(1, len(result.lr) + 1), result.lr, result.loss, result.smoothed_loss, result.accuracy,
         result.smoothed_accuracy,
     )  # fmt: skip
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([iteration, *map(float, values)] for iteration, *values in zip(*columns, strict=True))
-    content = text.getvalue()
+    rows = ([iteration, *map(float, values)] for iteration, *values in zip(*columns, strict=True))
+    content = csv_text(RANGE_TEST, rows)
     atomic_write(folder.range_test_csv(variant.name), content)
     record = {
         **settings.model_dump(mode="json"),

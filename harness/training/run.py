@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +32,9 @@ from harness.seeding import derive_seed, generators_restored, global_seed, seed_
 from harness.statistics.classification import accuracy_from_logits, count_ties, cross_entropy_from_logits
 from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
-from harness.store.sealed import digest, write_sealed
+from harness.store.records import RunRecord
+from harness.store.run_files import HISTORY, LEARNING_RATES, csv_text
+from harness.store.sealed import digest
 from harness.trackers import Guarded
 from harness.training.checkpoint import Writer, attach_checkpoint, load_checkpoint
 from harness.training.distributed import broadcast, is_leader, rank_and_world_size, wrap
@@ -50,10 +51,6 @@ from harness.training.progress import Say, attach_bar, epoch_line, silent
 from harness.training.provenance import provenance
 from harness.training.sharing import count_runs_on
 
-HISTORY_COLUMNS = (
-    "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
-    "train_seconds", "eval_seconds", "images_per_second",
-)  # fmt: skip
 # What makes two processes' parts of one run differ.
 ORIGIN = ("harness", "git", "versions", "hardware", "device", "precision", "threads", "batches")
 
@@ -63,7 +60,7 @@ class Log:
     """What a run has measured so far; part of its checkpoint.
 
     Attributes:
-        rows: one dict of ``HISTORY_COLUMNS`` an epoch.
+        rows: one dict of ``HISTORY`` an epoch.
         rates: the learning rate of every step.
         runs_at_once: runs on the device at the end of each epoch, where that is known.
         count_runs: how many there are now.
@@ -112,7 +109,7 @@ def execute(
     say: Say,
     profile: bool = False,
     tracker: Guarded | None = None,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Train one run to its end, or record why it failed.
 
     The caller holds the folder's lock and has made sure that what is in it belongs to this variant.
@@ -122,58 +119,59 @@ def execute(
         tracker: where the run is shown as well.
 
     Returns:
-        run.json's content; its ``status`` is ``finished`` or ``failed``.
+        What run.json says; its ``status`` is ``finished`` or ``failed``.
     """
     folder.clean()
-    record: dict[str, Any] = {
-        "study": variant.study,
-        "variant": variant.name,
-        "seed": folder.seed,
-        "status": "running",
-        "digest": variant.digest,
-        "identity": variant.identity,
-        "error": None,
-        "earlier_errors": earlier_errors(folder),
-        "metrics": {"parameters": variant.outline.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
-        "classes": list(variant.classes),
-        "image_shape": list(variant.outline.image_shape),
-        "recipe": {
+    record = variant.record(
+        folder.seed,
+        "running",
+        earlier_errors=earlier_errors(folder),
+        metrics={"parameters": variant.outline.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
+        classes=list(variant.classes),
+        image_shape=list(variant.outline.image_shape),
+        recipe={
             **variant.recipe.model_dump(mode="json"),
             "augment": {"train": variant.train_transforms, "test": variant.test_transforms},
         },
-    }
+    )
     log = Log(doubts=[variant.doubt] if variant.doubt else [])
     try:
         prepare(variant.device, threads)
-        record["provenance"] = provenance(variant, data, threads)
-        log.origin = {key: record["provenance"][key] for key in ORIGIN}
-        write_sealed(folder.record_file, record)
+        record = replace(record, provenance=provenance(variant, data, threads))
+        log.origin = {key: record.provenance[key] for key in ORIGIN}
+        folder.write(record)
         with count_runs_on(variant.device) as log.count_runs:
             logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker)
         _write_artefacts(variant, folder, log, logits, labels, model)
-        record["metrics"] |= _metrics(log, logits, labels)
-        record["timings"] = _timings(log)
-        record["provenance"]["earlier"] = log.earlier_origins
-        if log.doubts:
-            record["doubts"] = log.doubts
-        record["provenance"]["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        folder.finish({**record, "status": "finished"})
-        record["status"] = "finished"
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        record = replace(
+            record,
+            status="finished",
+            metrics=record.metrics | _metrics(log, logits, labels),
+            provenance={**record.provenance, "earlier": log.earlier_origins, "finished": finished},
+            timings=_timings(log),
+            doubts=log.doubts,
+        )
+        folder.finish(record)
     except Exception as error:
-        record["status"] = "failed"
-        record["error"] = failure(error, variant)
-        record["metrics"]["epochs"] = len(log.rows)
-        record["timings"] = _timings(log)
-        record.setdefault("provenance", {})["earlier"] = log.earlier_origins
-        history = _csv(HISTORY_COLUMNS, log.rows)
+        history = _history(log)
         with suppress(RunError):  # where the disk is full: what cannot be written is left out
             atomic_write(folder.path / "history.csv", history)
         if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
             folder.drop_checkpoint()
-        record["files"] = {"history.csv": hashlib.sha256(history.encode()).hexdigest()}
-        write_sealed(folder.record_file, record)
+        record = replace(
+            record,
+            status="failed",
+            error=failure(error, variant),
+            metrics=record.metrics | {"epochs": len(log.rows)},
+            provenance={**record.provenance, "earlier": log.earlier_origins},
+            timings=_timings(log),
+            doubts=[],
+            files={"history.csv": hashlib.sha256(history.encode()).hexdigest()},
+        )
+        folder.write(record)
     if tracker is not None:
-        tracker.end(folder, record, say)
+        tracker.end(folder, record.to_json(), say)
     return record
 
 
@@ -290,7 +288,7 @@ def _train(
             log.runs_at_once.append(now)
         engine.state.metrics |= row
         if is_leader():
-            history = _csv(HISTORY_COLUMNS, log.rows)
+            history = _history(log)
             writer.write(lambda: atomic_write(folder.path / "history.csv", history))
         say(epoch_line(folder.name, epochs, row))
 
@@ -365,17 +363,11 @@ def _write_artefacts(
     np.savez(archive, logits=logits, labels=labels)
     atomic_write(folder.path / "predictions.npz", archive.getvalue())
     atomic_write(folder.weights_file, weights_bytes(model, variant.network))
-    atomic_write(folder.path / "history.csv", _csv(HISTORY_COLUMNS, log.rows))
+    atomic_write(folder.path / "history.csv", _history(log))
     steps = [
-        {
-            "variant": variant.name,
-            "iteration": step + 1,
-            "epoch": step // variant.steps_per_epoch + 1,
-            "lr": lr,
-        }
-        for step, lr in enumerate(log.rates)
+        (variant.name, step + 1, step // variant.steps_per_epoch + 1, lr) for step, lr in enumerate(log.rates)
     ]
-    atomic_write(folder.path / "learning_rates.csv", _csv(("variant", "iteration", "epoch", "lr"), steps))
+    atomic_write(folder.path / "learning_rates.csv", csv_text(LEARNING_RATES, steps))
 
 
 def _metrics(log: Log, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
@@ -412,10 +404,5 @@ def _timings(log: Log) -> dict[str, Any]:
     return timings
 
 
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    """CSV text with unrounded numbers."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _history(log: Log) -> str:
+    return csv_text(HISTORY, ([row[column] for column in HISTORY] for row in log.rows))

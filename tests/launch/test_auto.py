@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from harness.store.sealed import write_sealed
 
 from harness import device
 from harness.compute import Compute
@@ -21,6 +20,7 @@ from harness.launch import auto, parse_workers
 from harness.launch.auto import Team, choose_team
 from harness.plan import Plan, make_plan
 from harness.store.folders import StudyFolder
+from harness.store.sealed import write_sealed
 from harness.study_file.config import Study
 
 GIGABYTE = 10**9

@@ -70,7 +70,7 @@ def test_force_moves_the_other_run_aside_and_keeps_it(tiny: Callable[..., Study]
     before = folders[0].record_file.read_bytes()
     start(tiny(("seeds", [0]), ("schedule.epochs", 4)), tmp_path, force=True)
     assert (tmp_path / "tiny/superseded/base-seed-0-1/run.json").read_bytes() == before
-    assert folders[0].verify()["metrics"]["epochs"] == 4
+    assert folders[0].verify().metrics["epochs"] == 4
 
 
 def test_configurations_that_began_at_the_same_moment_do_not_share_a_variant(
@@ -136,10 +136,10 @@ def test_another_failure_is_tried_again_and_its_cause_kept(
         patch.setattr(run, "_write_artefacts", broken)
         _, folders = start(tiny(("seeds", [0])), tmp_path)
     record = folders[0].record()
-    assert record is not None and record["error"]["kind"] == "disk_full"
+    assert record is not None and record.error["kind"] == "disk_full"
     said, _ = start(tiny(("seeds", [0])), tmp_path)
     record = folders[0].verify()
-    assert record["status"] == "finished" and record["earlier_errors"][0]["kind"] == "disk_full"
+    assert record.status == "finished" and record.earlier_errors[0]["kind"] == "disk_full"
     assert any(re.search("goes on after epoch [12] of 3", line) for line in said)
 
 

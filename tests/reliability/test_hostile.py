@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.store.sealed import write_sealed
 from PIL import Image
 
 from harness.errors import StudyError
 from harness.outline import check_recipe
 from harness.store.atomic import sha256_file
 from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed, write_sealed
 from harness.study_file.load import load_study
 
 Same = Callable[[Path], None]
@@ -51,7 +51,7 @@ def finished(undisturbed: Any, tmp_path: Path) -> StudyFolder:
 def seal(finished: StudyFolder, name: str) -> None:
     """Give a run's record the right checksum of a file that was exchanged."""
     folder = finished.run("base", 0)
-    record = folder.record() or {}
+    record = read_sealed(folder.record_file) or {}
     record["files"][name] = sha256_file(folder.path / name)
     write_sealed(folder.record_file, record)
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness.store.sealed import write_sealed
 
 from harness.data.arrays import Data, Request, mean_std
 from harness.data.augment import resolve as resolve_augment
@@ -22,7 +21,8 @@ from harness.models.weights import weights_bytes
 from harness.seeding import global_seed
 from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
 from harness.store.atomic import atomic_write, sha256_file
-from harness.store.folders import StudyFolder
+from harness.store.folders import ARTEFACTS, StudyFolder
+from harness.store.sealed import write_sealed
 from harness.study_file.config import Study
 from harness.study_file.load import resolve
 
@@ -220,7 +220,9 @@ class Lab:
             "best_epoch": 1 + int(np.argmax([row[7] for row in rows])),
         }
         timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
-        run.finish({**record, "timings": timings | record.get("timings", {})})
+        files = {name: sha256_file(run.path / name) for name in ARTEFACTS}
+        content = {**record, "timings": timings | record.get("timings", {}), "files": files}
+        write_sealed(run.record_file, content)
         return run.path
 
     def fail(self, variant: str = "base", seed: int = 1, **error: Any) -> None:

@@ -90,7 +90,7 @@ def test_every_planned_run_has_a_row(full: Any) -> None:
 
 def test_numbers_are_unrounded_and_unknown_ones_empty(full: Any) -> None:
     finished, _, failed = rows(build(full)["runs"])[:3]
-    metrics = full.folder.run("base", 0).record()["metrics"]
+    metrics = full.folder.run("base", 0).record().metrics
     assert float(finished["test_loss"]) == metrics["test_loss"]
     assert finished["test_accuracy"] == repr(metrics["test_accuracy"])
     assert (failed["test_accuracy"], failed["epochs"]) == ("", "1")
@@ -99,7 +99,7 @@ def test_numbers_are_unrounded_and_unknown_ones_empty(full: Any) -> None:
 
 def test_the_summary_counts_failed_runs_and_describes_finished_ones(full: Any) -> None:
     base, other = rows(build(full)["summary"])
-    values = [full.folder.run("base", seed).record()["metrics"]["test_accuracy"] for seed in (0, 1)]
+    values = [full.folder.run("base", seed).record().metrics["test_accuracy"] for seed in (0, 1)]
     assert (base["runs"], base["failed"], base["evaluated_on"]) == ("3", "1", "test")
     assert float(base["test_accuracy_mean"]) == pytest.approx(np.mean(values), rel=1e-15)
     assert float(base["test_accuracy_std"]) == pytest.approx(np.std(values, ddof=1), rel=1e-12)
@@ -111,7 +111,7 @@ def test_per_class_counts_add_up_to_the_accuracy(full: Any) -> None:
     of_run = [row for row in rows(build(full)["per_class"]) if (row["variant"], row["seed"]) == ("base", "1")]
     assert [row["class"] for row in of_run] == [str(digit) for digit in range(10)]
     assert sum(int(row["images"]) for row in of_run) == 360
-    accuracy = full.folder.run("base", 1).record()["metrics"]["test_accuracy"]
+    accuracy = full.folder.run("base", 1).record().metrics["test_accuracy"]
     assert sum(int(row["correct"]) for row in of_run) / 360 == accuracy
 
 

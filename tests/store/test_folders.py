@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.store.sealed import digest, first_difference, read_sealed, write_sealed
 
 from harness.errors import HeldError, RunError, StudyError
 from harness.store.atomic import atomic_write, sha256_file
 from harness.store.folders import ARTEFACTS, WEIGHTS, RunFolder, StudyFolder
+from harness.store.records import RunRecord
+from harness.store.sealed import digest, first_difference, read_sealed, write_sealed
 
 RECORD = {"status": "finished", "n": [1, 2.5, None, True], "text": 'é "quoted"\n', "nested": {"a": 0.1}}
 
@@ -35,14 +36,14 @@ def run(tmp_path: Path) -> RunFolder:
 def record_of(run: RunFolder, status: str, **more: Any) -> dict[str, Any]:
     """The least that a run's record has."""
     error = {"kind": "diverged"} if status == "failed" else None
-    owner = {"variant": run.variant, "seed": run.seed, "digest": "d", "identity": {}, "metrics": {}}
-    return {**owner, "status": status, "error": error, **more}
+    owner = {"study": "study", "variant": run.variant, "seed": run.seed, "digest": "d", "identity": {}}
+    return {**owner, "metrics": {}, "status": status, "error": error, **more}
 
 
 def finish(run: RunFolder, **more: Any) -> None:
     for name in ARTEFACTS:
         atomic_write(run.path / name, f"content of {name}")
-    run.finish(record_of(run, "finished", **more))
+    run.finish(RunRecord.from_json(record_of(run, "finished", **more)))
 
 
 # Atomic writes
@@ -290,14 +291,14 @@ def test_finishing_a_run_drops_its_checkpoint_and_notes_every_artefacts_checksum
     finish(run, metrics={"a": 1})
     assert not run.checkpoint_file.exists() and run.status() == "finished"
     record = run.verify()
-    assert record["metrics"] == {"a": 1}
-    assert record["files"] == {name: sha256_file(run.path / name) for name in ARTEFACTS}
+    assert record.metrics == {"a": 1}
+    assert record.files == {name: sha256_file(run.path / name) for name in ARTEFACTS}
 
 
 def test_a_run_without_its_artefacts_cannot_be_finished(run: RunFolder) -> None:
     atomic_write(run.checkpoint_file, b"x")
     with pytest.raises(OSError, match="history.csv"):
-        run.finish(record_of(run, "finished"))
+        run.finish(RunRecord.from_json(record_of(run, "finished")))
     assert run.status() == "partial" and run.checkpoint_file.exists()
 
 
@@ -329,7 +330,7 @@ def test_verify_names_the_artefact_that_is_damaged(run: RunFolder, name: str, da
 def test_verify_takes_a_run_whose_weights_were_removed(run: RunFolder) -> None:
     finish(run)
     run.weights_file.unlink()
-    assert run.verify()["status"] == "finished"
+    assert run.verify().status == "finished"
     run.weights_file.symlink_to(run.path / "nowhere")
     with pytest.raises(RunError, match="cannot be read"):
         run.verify()
@@ -345,7 +346,7 @@ def test_verify_is_for_finished_runs(run: RunFolder, status: str | None) -> None
 
 def test_a_run_set_aside_keeps_every_file_and_the_next_one_gets_the_next_number(run: RunFolder) -> None:
     for number in (1, 2, 3):
-        finish(run, number=number)
+        finish(run, metrics={"number": number})
         (run.path / "notes").mkdir()
         (run.path / "notes" / "mine.txt").write_text(str(number))
         kept = run.set_aside()
@@ -356,7 +357,7 @@ def test_a_run_set_aside_keeps_every_file_and_the_next_one_gets_the_next_number(
         assert {path.name for path in kept.iterdir()} == {*ARTEFACTS, "run.json", "notes"}
         assert (kept / "notes" / "mine.txt").read_text() == str(number)
         record = read_sealed(kept / "run.json")
-        assert record is not None and record["number"] == number
+        assert record is not None and record["metrics"]["number"] == number
     assert run.study.runs() == []
 
 

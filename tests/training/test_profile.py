@@ -27,7 +27,7 @@ def run(study: Study, out: Path, **options: Any) -> tuple[RunFolder, list[str]]:
     record = execute(
         variant, folder, data, resolve_rates(study.schedule, None), threads=1, say=said.append, **options
     )
-    assert record["status"] == "finished", record["error"]
+    assert record.status == "finished", record.error
     return folder, said
 
 

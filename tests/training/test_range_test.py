@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness.store.sealed import read_sealed, write_sealed
 
 from harness.data import load_data
 from harness.data.arrays import Data
@@ -15,9 +14,11 @@ from harness.errors import RunError
 from harness.plan import Variant, resolve_variant
 from harness.schedule import Rates
 from harness.store.folders import StudyFolder
+from harness.store.run_files import RANGE_TEST
+from harness.store.sealed import read_sealed, write_sealed
 from harness.study_file.config import Study
 from harness.training.progress import silent
-from harness.training.range_test import COLUMNS, ensure_range_test, stored_rates
+from harness.training.range_test import ensure_range_test, stored_rates
 
 FIND = (
     ("schedule.lr_max", "find"),
@@ -45,7 +46,7 @@ def test_it_leaves_a_sweep_and_a_choice(tiny: Callable[..., Study], data: Data, 
     sweep = pd.read_csv(folder.range_test_csv("base"))
     choice = read_sealed(folder.range_test_json("base"))
     assert choice is not None and rates is not None
-    assert tuple(sweep.columns) == COLUMNS and list(sweep.iteration) == list(range(1, len(sweep) + 1))
+    assert tuple(sweep.columns) == RANGE_TEST and list(sweep.iteration) == list(range(1, len(sweep) + 1))
     assert sweep.lr[0] == 1e-3
     assert choice["lr_max"] == rates.lr_max == sweep.lr[sweep.smoothed_accuracy.idxmax()]
     assert choice["lr_min"] == rates.lr_max / 8 and choice["seed"] == 0 and choice["used"] is True
@@ -109,7 +110,14 @@ def test_runs_of_one_variant_never_get_two_different_rates(
     folder.range_test_json("base").unlink()
     run = folder.run("base", 0)
     record = {
-        **{"variant": "base", "seed": 0, "status": "finished", "error": None, "identity": variant.identity},
+        **{
+            "study": "tiny",
+            "variant": "base",
+            "seed": 0,
+            "status": "finished",
+            "error": None,
+            "identity": variant.identity,
+        },
         **{"digest": variant.digest, "metrics": {"lr_max": rates.lr_max * 2}},
     }
     write_sealed(run.record_file, record)

@@ -24,6 +24,7 @@ from harness.predict import load
 from harness.preview import Preview, as_text
 from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder
+from harness.store.records import RunRecord
 from harness.study_file.config import Study
 from harness.study_file.load import resolve
 from harness.training.progress import silent
@@ -69,7 +70,7 @@ def variant_of(study: Study, data: Data) -> Variant:
     return resolve_variant(study, "base", data, device="cpu")
 
 
-def train(variant: Variant, folder: RunFolder, data: Data, say: Callable[[str], None]) -> dict[str, Any]:
+def train(variant: Variant, folder: RunFolder, data: Data, say: Callable[[str], None]) -> RunRecord:
     return execute(variant, folder, data, Rates(0.005, 0.05), threads=1, say=say)
 
 
@@ -91,7 +92,7 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
 
     whole = StudyFolder(tmp_path / "whole", "tiny").run("base", 0)
     record = train(variant, whole, data, silent)
-    assert record["status"] == "finished" and bool(record.get("doubts")) == (net in DOUBTFUL)
+    assert record.status == "finished" and bool(record.doubts) == (net in DOUBTFUL)
 
     def killer(line: str) -> None:
         if "epoch 3/3" in line:
@@ -101,7 +102,7 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     with pytest.raises(Killed):
         train(variant, again, data, killer)
     said = []
-    assert train(variant, again, data, said.append)["status"] == "finished"
+    assert train(variant, again, data, said.append).status == "finished"
     assert any("goes on after epoch" in line for line in said) == (net not in UNKEPT)
     for name in ("predictions.npz", "model.safetensors"):
         assert (again.path / name).read_bytes() == (whole.path / name).read_bytes()
@@ -187,7 +188,7 @@ def test_state_that_changes_late_and_cannot_be_kept_is_in_no_checkpoint_and_said
         said.append(line)
         assert not folder.checkpoint_file.exists()
 
-    assert train(variant, folder, data, listen)["status"] == "finished"
+    assert train(variant, folder, data, listen).status == "finished"
     assert "warning: its network's scale changed; model.safetensors holds numbers and tensors" in said[-1]
 
 
@@ -201,7 +202,7 @@ def test_half_precision_weights_are_trained_in_float32(
     study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
     folder = StudyFolder(tmp_path, "tiny").run("base", 0)
-    assert train(variant_of(study("Half"), data), folder, data, silent)["status"] == "finished"
+    assert train(variant_of(study("Half"), data), folder, data, silent).status == "finished"
     model, _ = load_weights(folder.weights_file)
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
@@ -211,8 +212,8 @@ def test_a_network_that_is_not_finite_in_evaluation_alone_says_so(
 ) -> None:
     folder = StudyFolder(tmp_path, "tiny").run("base", 0)
     record = train(variant_of(study("NotFiniteLater"), data), folder, data, silent)
-    assert record["error"]["kind"] == "diverged"
-    assert "in evaluation alone: the train loss is finite" in record["error"]["message"]
+    assert record.error["kind"] == "diverged"
+    assert "in evaluation alone: the train loss is finite" in record.error["message"]
 
 
 def test_layers_without_a_map_are_refused(study: Callable[..., Study], data: Data) -> None:
@@ -300,4 +301,4 @@ def test_a_last_batch_of_one_image_that_a_users_network_fails_on_is_refused(
     assert rehearse(variant, data) == Found()
     folder = StudyFolder(tmp_path, "tiny").run("base", 0)
     record = train(variant, folder, data, silent)
-    assert record["status"] == "finished", record["error"]
+    assert record.status == "finished", record.error

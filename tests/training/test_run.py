@@ -20,10 +20,12 @@ from harness.models.weights import load_weights
 from harness.plan import Variant, resolve_variant
 from harness.schedule import Rates, resolve_rates
 from harness.store.folders import ARTEFACTS, RunFolder, StudyFolder
+from harness.store.records import RunRecord
+from harness.store.run_files import HISTORY
 from harness.study_file.config import Study
 from harness.training import run as run_module
 from harness.training.progress import silent
-from harness.training.run import HISTORY_COLUMNS, execute
+from harness.training.run import execute
 from harness.training.sharing import count_runs_on
 
 TIME_COLUMNS = {"train_seconds", "eval_seconds", "images_per_second"}
@@ -34,7 +36,7 @@ def data_of(study: Study, tmp_path: Path) -> Data:
     return load_data(config.source, tmp_path, train_limit=config.train_limit, test_limit=config.test_limit)
 
 
-def run(study: Study, out: Path, seed: int = 0, **options: Any) -> tuple[dict[str, Any], RunFolder, Variant]:
+def run(study: Study, out: Path, seed: int = 0, **options: Any) -> tuple[RunRecord, RunFolder, Variant]:
     data = data_of(study, out.parent)
     variant = resolve_variant(study, "base", data, device="cpu")
     folder = StudyFolder(out, study.name).run("base", seed)
@@ -51,12 +53,12 @@ def test_a_finished_run_has_every_artefact_and_no_checkpoint(
     tiny: Callable[..., Study], tmp_path: Path
 ) -> None:
     record, folder, _ = run(tiny(), tmp_path / "out")
-    assert record["status"] == "finished"
+    assert record.status == "finished"
     names = {path.name for path in folder.path.iterdir()}
     assert names == {*ARTEFACTS, "run.json"}
-    assert folder.verify()["metrics"] == record["metrics"]
+    assert folder.verify().metrics == record.metrics
     with (folder.path / "history.csv").open() as file:
-        assert tuple(file.readline().strip().split(",")) == HISTORY_COLUMNS
+        assert tuple(file.readline().strip().split(",")) == HISTORY
 
 
 def test_a_run_records_how_many_shared_its_device(
@@ -64,10 +66,10 @@ def test_a_run_records_how_many_shared_its_device(
 ) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     record, _, _ = run(tiny(), tmp_path / "alone")
-    assert record["timings"]["runs_at_once"] == [1, 1]
+    assert record.timings["runs_at_once"] == [1, 1]
     with count_runs_on("cpu"):
         record, _, _ = run(tiny(), tmp_path / "beside")
-    assert record["timings"]["runs_at_once"] == [2, 2]
+    assert record.timings["runs_at_once"] == [2, 2]
 
 
 def test_the_last_epochs_numbers_are_those_of_the_predictions(
@@ -81,8 +83,8 @@ def test_the_last_epochs_numbers_are_those_of_the_predictions(
     wide = logits.astype(np.float64)
     loss = float(np.mean(np.log(np.exp(wide).sum(1)) - wide[np.arange(60), labels]))
     last = rows(folder.path / "history.csv")[-1]
-    assert record["metrics"]["test_accuracy"] == accuracy == float(last["test_accuracy"])
-    assert record["metrics"]["test_loss"] == float(last["test_loss"]) == pytest.approx(loss, abs=1e-12)
+    assert record.metrics["test_accuracy"] == accuracy == float(last["test_accuracy"])
+    assert record.metrics["test_loss"] == float(last["test_loss"]) == pytest.approx(loss, abs=1e-12)
 
 
 def test_the_saved_weights_give_the_saved_predictions(tiny: Callable[..., Study], tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_the_numbers_of_a_run_in_bfloat16_are_of_a_pass_in_float32(
     )
     with torch.no_grad():
         np.testing.assert_allclose(logits, model(images).numpy(), atol=1e-4)
-    assert record["metrics"]["test_ties"] == 0
+    assert record.metrics["test_ties"] == 0
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
@@ -209,7 +211,7 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
     assert partial.status() == "partial"
     said: list[str] = []
     record, folder, _ = run(study, tmp_path / "killed", say=said.append)
-    assert record["status"] == "finished"
+    assert record.status == "finished"
     # The line is said before the checkpoint of its epoch is written.
     assert any("goes on after epoch" in line for line in said) == (epoch > 1)
     assert rows(folder.path / "history.csv") == rows(whole.path / "history.csv")
@@ -227,19 +229,19 @@ def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
     folder.checkpoint_file.write_bytes(b"0" * 64 + b"\nnot a checkpoint")
     said: list[str] = []
     record, _, _ = run(study, tmp_path / "damaged", say=said.append)
-    assert record["status"] == "finished"
+    assert record.status == "finished"
     assert any("checkpoint.pt" in line and "begins anew" in line for line in said)
     assert (folder.path / "predictions.npz").read_bytes() == (whole.path / "predictions.npz").read_bytes()
 
 
 def test_a_diverging_run_is_failed_with_its_iteration(tiny: Callable[..., Study], tmp_path: Path) -> None:
     record, folder, _ = run(tiny(("loss.l1", 1e6)), tmp_path / "out", rates=Rates(1e5, 1e6))
-    assert record["status"] == "failed" and folder.status() == "failed"
-    assert record["error"]["kind"] == "diverged"
-    assert 1 <= record["error"]["iteration"] <= 15
-    assert f"iteration {record['error']['iteration']} " in record["error"]["message"]
+    assert record.status == "failed" and folder.status() == "failed"
+    assert record.error["kind"] == "diverged"
+    assert 1 <= record.error["iteration"] <= 15
+    assert f"iteration {record.error['iteration']} " in record.error["message"]
     assert not folder.checkpoint_file.exists()
-    json.dumps(record, allow_nan=False)
+    json.dumps(record.to_json(), allow_nan=False)
 
 
 def test_running_out_of_memory_names_the_batch_size(
@@ -250,13 +252,13 @@ def test_running_out_of_memory_names_the_batch_size(
 
     monkeypatch.setattr(Variant, "new_network", exhausted)
     record, _, _ = run(tiny(), tmp_path / "out")
-    assert record["error"]["kind"] == "out_of_memory"
-    assert "batches of 32" in record["error"]["message"] and "data.batch_size" in record["error"]["message"]
+    assert record.error["kind"] == "out_of_memory"
+    assert "batches of 32" in record.error["message"] and "data.batch_size" in record.error["message"]
 
 
 def test_provenance_says_where_the_numbers_come_from(tiny: Callable[..., Study], tmp_path: Path) -> None:
     record, _, variant = run(tiny(), tmp_path / "out")
-    origin = record["provenance"]
+    origin = record.provenance
     assert origin["threads"] == 1 and origin["device"] == "cpu" and origin["precision"] == variant.precision
     assert torch.__version__.startswith(origin["versions"]["torch"])
     assert origin["data"]["train_images"] == 160 and origin["data"]["evaluation_images"] == 60
@@ -277,10 +279,10 @@ def test_a_compiled_run_is_the_same_training_and_seeds_share_what_was_compiled(
     )
     first = counters["stats"]["unique_graphs"]
     again = run(tiny(("compile", True), *gentle), tmp_path / "again", seed=1)[0]
-    assert compiled["status"] == again["status"] == "finished"
-    assert compiled["metrics"]["test_loss"] == pytest.approx(plain["metrics"]["test_loss"], rel=1e-3)
+    assert compiled.status == again.status == "finished"
+    assert compiled.metrics["test_loss"] == pytest.approx(plain.metrics["test_loss"], rel=1e-3)
     assert counters["stats"]["unique_graphs"] == first > 0
-    assert compiled["digest"] != plain["digest"] and "compile" not in plain["identity"]["recipe"]
+    assert compiled.digest != plain.digest and "compile" not in plain.identity["recipe"]
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ def measure(results: Results, images: RunImages) -> tuple[list[Attributions], di
 
 def _measure(runs: Sequence[Run], wish: dict[str, Any], data: Data) -> Attributions:
     first = runs[0]
-    alike = [run for run in runs if run.record["provenance"]["data"]["sha256"] == data.sha256][:MOST_SEEDS]
+    alike = [run for run in runs if run.data["sha256"] == data.sha256][:MOST_SEEDS]
     count = min(wish["images"], len(data.evaluation), affordable(first, wish["layers"]))
     chosen = part_of(data.evaluation, np.arange(count))
     network = network_measures(first, wish["layers"], chosen, data.evaluation, wish["images"])

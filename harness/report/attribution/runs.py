@@ -41,7 +41,7 @@ def affordable(run: Run, layers: Sequence[str]) -> int:
         RunError: not for one.
     """
     options = dict(run.recipe["model"])
-    shape = tuple(run.record["image_shape"])
+    shape = run.image_shape
 
     def measure(model: nn.Module) -> tuple[int, int, float]:
         blocks = sum(any(True for _ in child.parameters()) for child in model.children())
@@ -179,7 +179,7 @@ def _key(runs: Sequence[Run], layers: Sequence[str], chosen: Split) -> dict[str,
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),  # type: ignore[no-untyped-call]
         "threads": runs[0].threads,
-        "weights": [run.record["files"]["model.safetensors"] for run in runs],
+        "weights": [run.record.files["model.safetensors"] for run in runs if run.record],
         "pipelines": [run.recipe["augment"]["test"] for run in runs],
         "layers": list(layers),
         "images": chosen.sha256,
@@ -197,11 +197,11 @@ def _networks(run: Run) -> tuple[nn.Module, Any]:
                 options.pop("name"), options, len(metadata["classes"]), metadata["image_shape"]
             )
 
-    return model.to(memory_format=format_on_cpu(run.record)), fresh  # type: ignore[call-overload]
+    return model.to(memory_format=format_on_cpu(run.identity)), fresh  # type: ignore[call-overload]
 
 
 def _inputs(run: Run, split: Split) -> tuple[Tensor, list[int]]:
     """The images as the run's evaluation has them, the same for every seed, and their true classes."""
     batches = Batches(split, run.recipe["augment"]["test"], len(split), seed=0, shuffle=False)
     images, labels = next(iter(batches))
-    return images.contiguous(memory_format=format_on_cpu(run.record)), labels.tolist()
+    return images.contiguous(memory_format=format_on_cpu(run.identity)), labels.tolist()

@@ -211,8 +211,8 @@ def test_other_weights_images_layers_and_threads_are_other_entries(
     network_measures(runs[0], ["res2"], part_of(evaluation, np.arange(1, 3)), evaluation, 1)
     network_measures(runs[0], ["res2"], part, evaluation, 2)
     assert entries() == 5
-    origin = {**runs[0].record["provenance"], "threads": 3}
-    other = replace(runs[0], record={**runs[0].record, "provenance": origin})
+    origin = {**runs[0].provenance, "threads": 3}
+    other = replace(runs[0], record=replace(runs[0].record, provenance=origin))
     monkeypatch.setattr(device, "usable_cores", lambda: 8)
     network_measures(other, ["res2"], part, evaluation, 1)
     assert entries() == 6
@@ -235,14 +235,14 @@ def test_threads_and_global_generator_are_left_as_they_were(place: Any) -> None:
 
 def test_the_full_network_can_afford_25_images(place: Any) -> None:
     run = runs_of(place)[0]
-    run.record["recipe"]["model"] = {"name": "custom_resnet"}
+    run.recipe["model"] = {"name": "custom_resnet"}
     assert 25 <= affordable(run, ["prep", "layer1", "res1", "layer2", "layer3", "res2"]) < 30
     assert affordable(run, []) == affordable(run, ["prep", "layer1", "res1", "layer2", "layer3", "res2"])
 
 
 def test_images_that_are_too_large_for_one_are_refused_in_one_line(place: Any) -> None:
     run = runs_of(place)[0]
-    run.record["recipe"]["model"] = {"name": "resnet18"}
-    run.record["image_shape"] = [3, 512, 512]
+    run.recipe["model"] = {"name": "resnet18"}
+    run.record.image_shape[1:] = [512, 512]
     with pytest.raises(RunError, match="one image of 3x512x512 would take more than 6e\\+12 operations"):
         affordable(run, [])
