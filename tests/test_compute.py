@@ -20,6 +20,7 @@ from harness.preview import Preview, as_json
 from harness.schedule import Rates
 from harness.store.folders import StudyFolder
 from harness.store.records import RunRecord
+from harness.store.sealed import write_sealed
 from harness.study_file.config import Study
 from harness.study_file.load import resolve
 from harness.training.run import execute
