@@ -48,21 +48,6 @@ def test_every_dependency_is_listed_with_a_permissive_licence(generate: ModuleTy
     assert [name for name in generate._named() if not permissive.search(rows[name])] == []
 
 
-def test_a_module_imports_only_from_its_own_layer_and_those_below() -> None:
-    page, layers, depth = (DOCS / "architecture.md").read_text("utf-8"), {}, 0
-    for layer, modules in re.findall(r"^\| (\w*) ?\| (`.+?`) \|", page, re.MULTILINE):
-        depth += bool(layer)
-        layers.update(dict.fromkeys(re.findall(r"`(\w+)", modules), depth))
-    upwards = []
-    for file in Path("harness").rglob("*.py"):
-        own = file.parts[1].removesuffix(".py")
-        imported = re.findall(r"^ *(?:from|import) harness\.(\w+)", file.read_text("utf-8"), re.MULTILINE)
-        upwards += [
-            (str(file), name) for name in imported if own != "__init__" and layers[name] < layers[own]
-        ]
-    assert upwards == []
-
-
 def smaller(text: str, *changes: tuple[str, str]) -> str:
     """A page's text with less to compute; how well it learns is not in question."""
     for theirs, ours in changes:
