@@ -199,8 +199,8 @@ def one_cycle(recipe: tuple[Any, ...]) -> tuple[OneCycle, str]:
 
 def assert_same(ours: list[Any], theirs: list[Any]) -> None:
     np.testing.assert_allclose([lr for lr, _ in ours], [lr for lr, _ in theirs], rtol=0, atol=1e-12)
-    momenta = [[momentum or 0.0 for _, momentum in rows] for rows in (ours, theirs)]
-    np.testing.assert_allclose(*momenta, rtol=0, atol=1e-12)
+    mine, torchs = ([momentum or 0.0 for _, momentum in rows] for rows in (ours, theirs))
+    np.testing.assert_allclose(mine, torchs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())

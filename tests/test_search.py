@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness.store.sealed import read_sealed, write_sealed
 
 from harness.search import opening
+from harness.store.sealed import read_sealed, write_sealed
 from harness.study import parse_seeds
 from harness.study_file.config import Search
 from harness.study_file.load import load_study
@@ -98,7 +98,7 @@ def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
     tables = [
         pd.read_csv(tmp_path / out / "searched" / "tables" / "ranking.csv") for out in ("whole", "half")
     ]
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     assert read_sealed(half / "search.json") == record
 
     seeds = command(searched, "--out", "half", "--variants", "base,trial-001", "--seeds", "0-2")
