@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,11 @@ from harness.data.arrays import Data
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
 from harness.outline import Outline, check_recipe, outline
-from harness.plan import Variant, choose_variants, resolve_variant
+from harness.plan import Variant, choose_variants, make_plan
+from harness.request import Request
+from harness.runner import Images
 from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
+from harness.search import check_search
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Recipe, Study
 from harness.training.range_test import stored_rates
@@ -56,8 +59,25 @@ class _Known:
     warnings: list[str]
 
 
-def as_json(previews: list[Preview]) -> str:
-    """The array that scripts read: one object a study.
+def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
+    """Return what a start with this request would look at; nothing is downloaded.
+
+    Raises:
+        StudyError: a study's search cannot be.
+    """
+    for study in studies:
+        check_search(study, request.world_size)
+    images, asked = Images(request.data), None if request.variants is None else list(request.variants)
+    return [
+        Preview(
+            study, StudyFolder(request.out, study.name), images, asked, request.device, request.world_size
+        )
+        for study in studies
+    ]
+
+
+def as_json(previews: Sequence[Preview]) -> str:
+    """Return the array that scripts read: one object a study.
 
     Raises:
         StudyError: a study is wrong.
@@ -66,8 +86,8 @@ def as_json(previews: list[Preview]) -> str:
     return json.dumps([_study_object(preview) for preview in previews], indent=2)
 
 
-def as_text(previews: list[Preview]) -> str:
-    """The same for people, with each network's parameter summary.
+def as_text(previews: Sequence[Preview]) -> str:
+    """Return the same for people, with each network's parameter summary.
 
     Raises:
         StudyError, DataError: as :func:`as_json`.
@@ -75,34 +95,48 @@ def as_text(previews: list[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _look(preview: Preview, name: str) -> _Known:
-    study, recipe = preview.study, preview.study.recipes[name]
-    variant: Variant | None = None
-    facts: Outline | None = None
-    warnings: list[str] = []
-    check_recipe(study, name)
-    try:
-        data = preview.load_data(recipe)
-        variant = resolve_variant(
+def _look(preview: Preview) -> list[_Known]:
+    """Return what is known of each variant; those whose data is here are planned as by a start."""
+    study, folder = preview.study, preview.folder
+    names = choose_variants(study, preview.variants)
+    here: dict[str, Data] = {}
+    for name in names:
+        check_recipe(study, name)
+        with suppress(AbsentDataError):
+            here[name] = preview.load_data(study.recipes[name])
+    planned: dict[str, Variant] = {}
+    if here:
+        plan = make_plan(
             study,
-            name,
-            data,
+            folder,
+            preview.load_data,
+            variants=list(here),
             device=preview.device,
             devices=preview.devices,
-            folder=preview.folder,
         )
-        facts = variant.outline
-        warnings = rehearse(variant, data).warnings(recipe.model.name)
-    except AbsentDataError:
-        known = FACTS.get(recipe.data.source)
-        if known is not None:
-            images = known.train_images - (recipe.data.holdout or 0)
-            images = min(images, recipe.data.train_limit or images)
-            facts = outline(study, name, images, known.size, known.classes)
-    milestones = _milestones(recipe, variant, facts, preview.folder)
-    seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
-    refusal = _refusal(preview.folder, variant) if variant else None
-    return _Known(name, recipe, variant, facts, milestones, seeds, refusal, warnings)
+        planned = {variant.name: variant for variant in plan.variants}
+    return [_known(preview, name, planned.get(name), here.get(name)) for name in names]
+
+
+def _known(preview: Preview, name: str, variant: Variant | None, data: Data | None) -> _Known:
+    study, folder, recipe = preview.study, preview.folder, preview.study.recipes[name]
+    warnings = rehearse(variant, data).warnings(recipe.model.name) if variant and data else []
+    facts = variant.outline if variant else _outline_without_data(study, name)
+    seeds = [(seed, _status(folder, name, seed)) for seed in study.seeds]
+    refusal = _refusal(folder, variant) if variant else None
+    return _Known(
+        name, recipe, variant, facts, _milestones(recipe, variant, facts, folder), seeds, refusal, warnings
+    )
+
+
+def _outline_without_data(study: Study, name: str) -> Outline | None:
+    """Return the outline for a data set whose sizes are known; None for any other."""
+    config = study.recipes[name].data
+    facts = FACTS.get(config.source)
+    if facts is None:
+        return None
+    images = facts.train_images - (config.holdout or 0)
+    return outline(study, name, min(images, config.train_limit or images), facts.size, facts.classes)
 
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
@@ -132,21 +166,20 @@ def _learning_rates(known: _Known) -> list[float | None]:
     return [float(lr) for lr in rates_at(known.milestones, np.arange(epochs) * known.outline.steps_per_epoch)]
 
 
-def _status(preview: Preview, variant: str, seed: int) -> str:
+def _status(folder: StudyFolder, variant: str, seed: int) -> str:
     try:
-        return preview.folder.run(variant, seed).status()
+        return folder.run(variant, seed).status()
     except RunError:  # a damaged record
         return "failed"
 
 
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for name in choose_variants(preview.study, preview.variants):
-        known = _look(preview, name)
+    for known in _look(preview):
         facts = known.outline
         variants.append(
             {
-                "variant": name,
+                "variant": known.name,
                 "digest": known.variant and known.variant.digest,
                 "parameters": facts and facts.parameters,
                 "flops_per_image": facts and facts.flops_per_image,
@@ -163,9 +196,8 @@ def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
     lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
     shown: list[tuple[Any, ...]] = []
-    for name in choose_variants(study, preview.variants):
-        known = _look(preview, name)
-        lines.append(f"  {name}")
+    for known in _look(preview):
+        lines.append(f"  {known.name}")
         if known.variant is None:
             found = known.recipe.data.source in FACTS  # a known data set is downloaded
             where = "a real start downloads it" if found else "--data DIR says where it is"

@@ -41,6 +41,7 @@ def prepare() -> None:
     import harness.report.tables
     import harness.study
     import harness.training.run
+    import harness.workflow
 
     torch.set_num_threads(1)
     for which in ("train", "test"):  # kept from now on
