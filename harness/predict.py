@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Predictor:
     bits: int | None = None
 
     def read(self, path: str | Path) -> NDArray[np.uint8]:
-        """An image file as the network's data was: RGB, (height, width, 3), resized if it has another size.
+        """Read an image file as the network's data was: RGB, (height, width, 3), resized where needed.
 
         Raises:
             DataError: it cannot be read, or has to be square and is not the network's size.
@@ -67,15 +68,15 @@ class Predictor:
         return image
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, height, width, 3) uint8 RGB -> (N, classes) float32."""
+        """Return the outputs (N, classes) float32 for images (N, height, width, 3) uint8 RGB."""
         import torch
 
         with torch.no_grad():
-            found = [self.model(batch).float().numpy() for batch in self._batches(images)]
-        return np.concatenate(found)
+            outputs = [self.model(batch).float().numpy() for batch in self._batches(images)]
+        return np.concatenate(outputs)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Probabilities by softmax, (N, classes), of images (N, height, width, 3) uint8 RGB."""
+        """Return probabilities by softmax, (N, classes), of images (N, height, width, 3) uint8 RGB."""
         logits = self.logits(images).astype(np.float64)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
@@ -84,7 +85,7 @@ class Predictor:
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], layer: str | None = None
     ) -> NDArray[np.uint8]:
-        """Grad-CAM of a class for each image, laid over it: uint8, (N, height, width, 3).
+        """Draw Grad-CAM of a class over each image: uint8, (N, height, width, 3).
 
         Args:
             layer: None for the last of the study's.
@@ -104,10 +105,14 @@ class Predictor:
         return np.stack([overlay(image, heat) for image, heat in zip(seen, maps, strict=True)])
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
-        """What the network is fed: (N, height, width, 3) uint8 RGB -> (N, 3, H, W) float32, transformed."""
+        """Transform images for the network: (N, height, width, 3) uint8 RGB -> (N, 3, H, W) float32."""
         import torch
 
         return torch.cat(self._batches(images))
+
+    def sample(self) -> Tensor:
+        """Return a prepared batch of one black image, contiguous, as exporters need one."""
+        return self.prepare(np.zeros((1, *self.image_size, 3), np.uint8)).contiguous()
 
     def _batches(self, images: NDArray[np.uint8]) -> list[Any]:
         from harness.data.arrays import split_of
@@ -120,7 +125,7 @@ class Predictor:
 
 
 def load(run: str | Path) -> Predictor:
-    """The trained network of a finished run's folder, ``results/<study>/runs/<variant>/seed-<n>``.
+    """Load the trained network of a finished run's folder, ``results/<study>/runs/<variant>/seed-<n>``.
 
     Raises:
         RunError: there is no finished run, or its files are damaged.
@@ -128,7 +133,7 @@ def load(run: str | Path) -> Predictor:
     from harness.compute import format_on_cpu
     from harness.models.weights import load_weights
 
-    record = _folder(Path(run)).verify()
+    record = run_folder(run).verify()
     model, metadata = load_weights(Path(run) / "model.safetensors")
     size = record.recipe["data"]["image_size"]
     height, width = (size, size) if size else metadata["image_shape"][1:]
@@ -153,9 +158,13 @@ def _stages(model: nn.Module, image_shape: Sequence[int]) -> tuple[str, ...]:
         return ()
 
 
-def _folder(path: Path) -> RunFolder:
-    """The run folder that a path is."""
-    place = path.resolve()
+def run_folder(path: str | Path) -> RunFolder:
+    """Return the run folder that a path names.
+
+    Raises:
+        RunError: it does not look like one.
+    """
+    place = Path(path).resolve()
     number = place.name.removeprefix("seed-")
     if place.parent.parent.name != "runs" or not number.isdecimal():
         raise RunError(f"{path}: not a run's folder; it looks like results/<study>/runs/<variant>/seed-<n>")
@@ -199,35 +208,32 @@ def command(
     for path, row in zip(images, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[: len(row) if json_ else top]
         if json_:
-            found = {predictor.classes[label]: float(row[label]) for label in best}
-            tell(json.dumps({"image": str(path), "probabilities": found}))
+            named = {predictor.classes[label]: float(row[label]) for label in best}
+            tell(json.dumps({"image": str(path), "probabilities": named}))
         else:
-            named = "  ".join(f"{predictor.classes[label]} {100 * row[label]:.1f} %" for label in best)
-            tell(f"{path}  {named}")
+            shown = "  ".join(f"{predictor.classes[label]} {100 * row[label]:.1f} %" for label in best)
+            tell(f"{path}  {shown}")
     if gradcam is not None:
-        drawn = predictor.explain(pictures, probabilities.argmax(axis=1).tolist(), layer)
-        for path, target in zip(_draw(gradcam, images, drawn), probabilities.argmax(axis=1), strict=True):
+        targets = probabilities.argmax(axis=1).tolist()
+        drawn = predictor.explain(pictures, targets, layer)
+        for path, target in zip(_draw(gradcam, images, drawn), targets, strict=True):
             complain(f"{path}: what spoke for {predictor.classes[target]}")
 
 
 def _draw(folder: Path, images: Sequence[Path], drawn: NDArray[np.uint8]) -> list[Path]:
-    """PNG files, eight times the size of small images."""
-    import io
-
+    """Write PNG files, eight times the size of small images."""
     from PIL import Image
 
     paths = []
-    for number, (path, pixels) in enumerate(zip(images, drawn, strict=True)):
+    stems = [path.stem for path in images]
+    for number, (stem, pixels) in enumerate(zip(stems, drawn, strict=True)):
         picture = Image.fromarray(pixels)
         times = max(1, 256 // max(picture.size))
         content = io.BytesIO()
-        picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST).save(
-            content, "PNG"
-        )
-        twice = [other.stem for other in images].count(path.stem) > 1
-        target = folder / f"{path.stem}{f'-{number}' if twice else ''}-gradcam.png"
-        atomic_write(target, content.getvalue())
-        paths.append(target)
+        size = picture.width * times, picture.height * times
+        picture.resize(size, Image.Resampling.NEAREST).save(content, "PNG")
+        paths.append(folder / f"{stem}{f'-{number}' if stems.count(stem) > 1 else ''}-gradcam.png")
+        atomic_write(paths[-1], content.getvalue())
     return paths
 
 

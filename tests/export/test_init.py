@@ -14,9 +14,9 @@ import yaml
 import harness
 from harness.data import load_data
 from harness.errors import StudyError
-from harness.export import export, parse_exports
+from harness.export import FORMATS, export, parse_exports
 from harness.models.weights import load_weights
-from harness.predict import Predictor, _folder
+from harness.predict import Predictor, run_folder
 from tests.conftest import Command
 
 EXPORTED = ("model.safetensors", "model.pt", "model.onnx", "config.json", "README.md")
@@ -108,24 +108,22 @@ def test_the_card_says_what_the_run_and_the_study_say(run: Path, exported: Path)
 def test_the_uses_on_the_card_run(
     exported: Path, batch: torch.Tensor, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.model_card import USES
-
     monkeypatch.chdir(exported)
-    for name, code in USES.items():
+    for name, kind in FORMATS.items():
         names = {"images": batch.numpy() if name == "onnx" else batch}
         with torch.no_grad():
-            exec(code, names)
+            exec(kind.use, names)
         np.testing.assert_allclose(names["logits"], logits, rtol=1e-4, atol=1e-4)
 
 
 def test_an_export_replaces_the_one_before(run: Path, exported: Path) -> None:
-    assert export(_folder(run), ["safetensors"]) == exported
+    assert export(run_folder(run), ["safetensors"]) == exported
     assert sorted(path.name for path in exported.iterdir()) == [
         "README.md",
         "config.json",
         "model.safetensors",
     ]
-    export(_folder(run), ["onnx", "safetensors", "torchscript"])
+    export(run_folder(run), ["onnx", "safetensors", "torchscript"])
 
 
 def test_runs_that_are_there_are_exported_with_their_report(
