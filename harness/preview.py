@@ -18,9 +18,9 @@ from harness.outline import Outline, check_recipe, outline
 from harness.plan import Variant, choose_variants, make_plan
 from harness.request import Request
 from harness.runner import Images
-from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
+from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve_rates
 from harness.search import check_search
-from harness.store.folders import StudyFolder
+from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.config import Recipe, Study
 from harness.training.range_test import stored_rates
 from harness.training.rehearsal import rehearse
@@ -46,7 +46,11 @@ class Preview:
 class _Known:
     """What is known of a variant: without its data no digest, and of an unknown data set no cost.
 
-    ``refusal``: why what lies on disk is another configuration's. ``warnings``: of a start.
+    Attributes:
+        milestones: the corners of the learning rate; None where it has yet to be found.
+        seeds: each with the status of its run.
+        refusal: why what lies on disk is another configuration's; None where it is not.
+        warnings: of a start.
     """
 
     name: str
@@ -55,8 +59,8 @@ class _Known:
     outline: Outline | None
     milestones: Milestones | None
     seeds: list[tuple[int, str]]
-    refusal: str | None
-    warnings: list[str]
+    refusal: str | None = None
+    warnings: Sequence[str] = ()
 
 
 def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
@@ -106,71 +110,72 @@ def _look(preview: Preview) -> list[_Known]:
             here[name] = preview.load_data(study.recipes[name])
     planned: dict[str, Variant] = {}
     if here:
+        device, devices = preview.device, preview.devices
         plan = make_plan(
-            study,
-            folder,
-            preview.load_data,
-            variants=list(here),
-            device=preview.device,
-            devices=preview.devices,
+            study, folder, preview.load_data, variants=list(here), device=device, devices=devices
         )
         planned = {variant.name: variant for variant in plan.variants}
-    return [_known(preview, name, planned.get(name), here.get(name)) for name in names]
+    return [
+        _known(study, folder, name, planned[name], here[name])
+        if name in here
+        else _known_without_data(study, folder, name)
+        for name in names
+    ]
 
 
-def _known(preview: Preview, name: str, variant: Variant | None, data: Data | None) -> _Known:
-    study, folder, recipe = preview.study, preview.folder, preview.study.recipes[name]
-    warnings = rehearse(variant, data).warnings(recipe.model.name) if variant and data else []
-    facts = variant.outline if variant else _outline_without_data(study, name)
-    seeds = [(seed, _status(folder, name, seed)) for seed in study.seeds]
-    refusal = _refusal(folder, variant) if variant else None
+def _known(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> _Known:
+    recipe = variant.recipe
     return _Known(
-        name, recipe, variant, facts, _milestones(recipe, variant, facts, folder), seeds, refusal, warnings
+        name,
+        recipe,
+        variant,
+        variant.outline,
+        _milestones(recipe, variant.outline, stored_rates(variant, folder)),
+        _seeds(study, folder, name),
+        _refusal(folder, variant),
+        rehearse(variant, data).warnings(recipe.model.name),
     )
 
 
-def _outline_without_data(study: Study, name: str) -> Outline | None:
-    """Return the outline for a data set whose sizes are known; None for any other."""
-    config = study.recipes[name].data
-    facts = FACTS.get(config.source)
-    if facts is None:
+def _known_without_data(study: Study, folder: StudyFolder, name: str) -> _Known:
+    recipe, facts = study.recipes[name], None
+    if (known := FACTS.get(recipe.data.source)) is not None:
+        images = known.train_images - (recipe.data.holdout or 0)
+        images = min(images, recipe.data.train_limit or images)
+        facts = outline(study, name, images, known.size, known.classes)
+    return _Known(name, recipe, None, facts, _milestones(recipe, facts, None), _seeds(study, folder, name))
+
+
+def _milestones(recipe: Recipe, facts: Outline | None, stored: Rates | None) -> Milestones | None:
+    if facts is None or (recipe.schedule.finds and stored is None):
         return None
-    images = facts.train_images - (config.holdout or 0)
-    return outline(study, name, min(images, config.train_limit or images), facts.size, facts.classes)
+    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, stored), facts.steps_per_epoch)
+
+
+def _seeds(study: Study, folder: StudyFolder, name: str) -> list[tuple[int, str]]:
+    def status(run: RunFolder) -> str:
+        try:
+            return run.status()
+        except RunError:  # a damaged record
+            return "failed"
+
+    return [(seed, status(folder.run(name, seed))) for seed in study.seeds]
 
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
-    for run in folder.runs():
-        if run.variant == variant.name:
-            with suppress(RunError):  # a damaged one is done again
-                if difference := difference_on_disk(variant, run):
-                    return difference
+    for run in sorted(folder.runs_of(variant.name), key=lambda run: run.seed):
+        with suppress(RunError):  # a damaged one is done again
+            if difference := difference_on_disk(variant, run):
+                return difference
     return None
 
 
-def _milestones(
-    recipe: Recipe, variant: Variant | None, facts: Outline | None, folder: StudyFolder
-) -> Milestones | None:
-    """The corners of the learning rate; None where it has yet to be found, or the steps are not known."""
-    found = stored_rates(variant, folder) if variant else None
-    if facts is None or (recipe.schedule.finds and found is None):
-        return None
-    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, found), facts.steps_per_epoch)
-
-
 def _learning_rates(known: _Known) -> list[float | None]:
-    """The rate at each epoch's first step."""
+    """Return the rate at each epoch's first step."""
     epochs = known.recipe.schedule.epochs
     if known.milestones is None or known.outline is None:
         return [None] * epochs
     return [float(lr) for lr in rates_at(known.milestones, np.arange(epochs) * known.outline.steps_per_epoch)]
-
-
-def _status(folder: StudyFolder, variant: str, seed: int) -> str:
-    try:
-        return folder.run(variant, seed).status()
-    except RunError:  # a damaged record
-        return "failed"
 
 
 def _study_object(preview: Preview) -> dict[str, Any]:

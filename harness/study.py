@@ -128,13 +128,14 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
     return complete
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+)
 @click.argument("studies", nargs=-1, metavar="[STUDY]...", shell_complete=_complete_study)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("results"),
-    show_default=True,
     metavar="DIR",
     help="Where results go: DIR/<study>/.",
 )
@@ -146,10 +147,7 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
 )
 @click.option("--seeds", metavar="LIST", help="The seeds themselves: 0,1,2 or 0-4. [default: the study's]")
 @click.option(
-    "--variants",
-    metavar="A,B",
-    shell_complete=_complete_variants,
-    help="Only these variants. [default: all]",
+    "--variants", metavar="A,B", shell_complete=_complete_variants, help="Only these variants. [default: all]"
 )
 @click.option(
     "--set",
@@ -161,7 +159,6 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
 @click.option(
     "--launcher",
     default="auto",
-    show_default=True,
     metavar="NAME",
     shell_complete=_complete_from("auto", *LAUNCHERS),
     help="Who executes the runs: serial, one after another; process, several at once; auto, the faster "
@@ -177,14 +174,11 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
     metavar="ADDRESS",
     help="The Ray cluster. [default: $RAY_ADDRESS, else one of this machine, for this command]",
 )
-@click.option(
-    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps."
-)
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
     "--devices",
     type=int,
     default=1,
-    show_default=True,
     metavar="N",
     help="Devices that share each run, with a part of every batch each.",
 )
@@ -263,9 +257,9 @@ def command(studies: tuple[str, ...], list_: bool, dry_run: bool, json_: bool, *
 
 
 def main() -> None:
-    """The command as a process of its own."""
-    goes_on = "interrupted: the same command goes on where this one ended"
-    run_command(command, "harness.study", interrupted=goes_on)
+    """Run the command as a process of its own."""
+    resumes = "interrupted: the same command goes on where this one ended"
+    run_command(command, "harness.study", interrupted=resumes)
 
 
 if __name__ == "__main__":
