@@ -143,8 +143,8 @@ def run(
     launcher = "auto" if "workers" in options else "serial"
     changes = {"settings": settings, "seeds": None if seeds is None else [int(seed) for seed in seeds]}
     request = make_request([study], {"launcher": launcher, **options, **changes})
-    studies = request.load()
+    (loaded,) = studies = request.load()  # what is wrong with it is said before torch is imported
     from harness.workflow import carry_out
 
-    (outcome,) = carry_out(request, studies, tell=lambda line: None).studies
-    return Results(outcome.folder, outcome.status)
+    outcome = carry_out(request, studies, tell=lambda line: None)
+    return Results(request.out / loaded.name, outcome.status)

@@ -54,14 +54,23 @@ class Request:
         place = torchrun_place()
         return self.devices if place is None else place[1]
 
+    @property
+    def follows(self) -> bool:
+        """Return whether torchrun has started this process beside the first one, which does all the rest."""
+        place = torchrun_place()
+        return place is not None and place[0] > 0
+
     def load(self) -> list[Study]:
         """Check the request and load its studies, before anything slow is imported.
 
         Raises:
             StudyError, DataError: in one line, what is wrong with the request or a study file.
         """
-        self.allow_packages()
-        self.check()
+        from harness.models.imported import allow
+
+        allow(self.allow, [Path(one).parent for one in self.studies if not isinstance(one, Study)])
+        if not self.follows:
+            self.check()
         loaded: list[Study] = []
         for one in self.studies:
             study = load_study(one, settings=self.settings, seeds=self.seeds, precision=self.precision)
@@ -69,16 +78,6 @@ class Request:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
             loaded.append(study)
         return loaded
-
-    def allow_packages(self) -> None:
-        """Let the studies name networks in the packages of ``--allow``, also beside their files.
-
-        Raises:
-            StudyError: not a package's name.
-        """
-        from harness.models.imported import allow
-
-        allow(self.allow, [Path(one).parent for one in self.studies if not isinstance(one, Study)])
 
     def check(self) -> None:
         """Raise an error for options that do not go together or name what is not there.

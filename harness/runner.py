@@ -156,11 +156,3 @@ def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:
         if cause is not None:
             lines.append(f"{folder.name}: not finished: {cause}")
     return lines
-
-
-def follow(request: Request) -> None:
-    """Take part in the runs of every study, in a process that torchrun has started beside the first one."""
-    if not request.report_only:
-        request.allow_packages()
-        for _ in request.studies:
-            followers.follow(resolve_device(request.device), Images(request.data))

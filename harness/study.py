@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 import harness
 from harness.catalogue import list_studies
-from harness.console import run_command, tell, torchrun_place
+from harness.console import run_command, tell
 from harness.errors import StudyError
 from harness.export import parse_exports
 from harness.launch import LAUNCHERS, parse_workers
@@ -233,18 +233,14 @@ def command(studies: tuple[str, ...], list_: bool, dry_run: bool, json_: bool, *
     Exit status: 0 every run finished; 1 a run failed; 2 the request is wrong; 3 target missed
     (with --require-target); 130 interrupted, the same command goes on.
     """
-    if (torchrun_place() or (0, 1))[0] > 0:  # all but its part of the runs is the first process's
-        if not (list_ or dry_run):
-            from harness.runner import follow
-
-            follow(make_request(studies or ("quickstart",), options))
+    if json_ and not (list_ or dry_run):
+        raise StudyError("--json: goes with --list or --dry-run")
+    request = make_request(studies or ("quickstart",), options)
+    if request.follows and (list_ or dry_run):
         return
     if list_:
         list_studies(json_)
         return
-    if json_ and not dry_run:
-        raise StudyError("--json: goes with --list or --dry-run")
-    request = make_request(studies or ("quickstart",), options)
     loaded = request.load()  # what is wrong with them is said before torch is imported, which takes seconds
     if dry_run:
         from harness.preview import as_json, as_text, previews

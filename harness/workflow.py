@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED
+from harness.device import resolve_device
 from harness.errors import RunError, StudyError
 from harness.export import export
+from harness.launch import followers
 from harness.messages import one_line
 from harness.plan import Plan, choose_variants
 from harness.report import write_report
@@ -23,6 +26,9 @@ from harness.study_file.config import Study
 from harness.trackers import get_tracker
 from harness.training.progress import Say
 
+if TYPE_CHECKING:
+    from harness.report.summary import Summary
+
 
 @dataclass(frozen=True)
 class StudyOutcome:
@@ -30,27 +36,23 @@ class StudyOutcome:
 
     Attributes:
         folder: ``<out>/<study>``.
-        verdicts, warnings: the report's lines.
-        failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
+        summary: the report's verdicts, warnings and failures, and whether the target is met.
         lost: a line for every run that could not be done, and every network that could not be exported.
-        target_met: every run that was asked for reached the target on its last epoch.
         target_required: a missed target is a failure.
     """
 
     folder: Path
-    verdicts: tuple[str, ...]
-    warnings: tuple[str, ...]
-    failures: tuple[str, ...]
+    summary: Summary
     lost: tuple[str, ...]
-    target_met: bool
     target_required: bool = False
 
     @property
     def status(self) -> int:
         """Return the exit status: 0; 1 where a run failed; 3 where a required target was missed."""
-        if self.target_required and not self.target_met and not self.failures:
+        failed = bool(self.summary.failures)
+        if self.target_required and not self.summary.target_met and not failed:
             return EXIT_TARGET_MISSED
-        return EXIT_RUN_FAILED if self.failures or self.lost else 0
+        return EXIT_RUN_FAILED if failed or self.lost else 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Outcome:
     @property
     def status(self) -> int:
         """Return the highest exit status of the studies."""
-        return max(study.status for study in self.studies)
+        return max((study.status for study in self.studies), default=0)
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,15 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
         studies: what ``request.load()`` gave.
         tell: where verdicts go; progress and failures go to stderr.
 
+    Returns:
+        What became of each study; of none in a process that only trains with the first one's.
+
     Raises:
         HarnessError: what is wrong with a study, its data or its folder; runs that fail are in the outcome.
     """
+    if request.follows:
+        _follow(request, studies)
+        return Outcome(())
     voice = Voice.of(tell, quiet=request.quiet)
     images = Images(request.data, download=not request.report_only, progress=not request.quiet)
     runner = Runner(request, images, voice)
@@ -101,6 +109,13 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
     if len(plans) > 1:
         voice.note(f"all studies: {request.out / 'index.html'}")
     return outcome
+
+
+def _follow(request: Request, studies: Sequence[Study]) -> None:
+    """Take part in the runs of every study, which the first process launches."""
+    if not request.report_only:
+        for _ in studies:
+            followers.follow(resolve_device(request.device), Images(request.data))
 
 
 def _run(plan: Plan, runner: Runner) -> StudyOutcome:
@@ -153,15 +168,8 @@ def _conclude(task: Task, runner: Runner, lost: Sequence[str] = ()) -> StudyOutc
     for failure in summary.failures:
         voice.complain(failure)
     voice.note(f"report: {folder.path / 'report.html'}")
-    return StudyOutcome(
-        folder=folder.path,
-        verdicts=tuple(summary.verdicts),
-        warnings=tuple(summary.warnings),
-        failures=tuple(summary.failures),
-        lost=(*lost, *_export(task, request.export, voice)),
-        target_met=summary.target_met,
-        target_required=request.require_target,
-    )
+    lost = (*lost, *_export(task, request.export, voice))
+    return StudyOutcome(folder.path, summary, lost, request.require_target)
 
 
 def _export(task: Task, formats: Sequence[str], voice: Voice) -> list[str]:
