@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,25 +20,29 @@ from harness.data import load_data
 from harness.errors import DataError, RunError
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in float32."""
-    from tests.conftest import TINY_TOML
-
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.toml").write_text(TINY_TOML)
-    harness.run(folder / "tiny.toml", seeds=[0], out=folder, device="cpu", precision="float32", quiet=True)
-    return folder / "tiny" / "runs" / "base" / "seed-0"
-
-
 def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "harness.predict", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def test_the_outputs_are_those_of_the_run(run: Path) -> None:
+@pytest.fixture
+def run(finished_run: Path) -> Path:
+    return finished_run
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The run, to be damaged."""
+    return Path(shutil.copytree(run, tmp_path / "tiny" / "runs" / "base" / "seed-0"))
+
+
+@pytest.fixture
+def images() -> Any:
+    return load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
+
+
+def test_the_outputs_are_those_of_the_run(run: Path, images: Any) -> None:
     predictor = harness.load(run)
-    images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
     theirs = np.load(run / "predictions.npz")["logits"]
     np.testing.assert_allclose(predictor.logits(images), theirs, rtol=1e-4, atol=1e-4)
     probabilities = predictor(images)
@@ -45,8 +50,9 @@ def test_the_outputs_are_those_of_the_run(run: Path) -> None:
     assert (probabilities.argmax(axis=1) == theirs.argmax(axis=1)).all()
 
 
-def test_the_command_names_classes_and_draws_what_spoke_for_them(run: Path, tmp_path: Path) -> None:
-    images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
+def test_the_command_names_classes_and_draws_what_spoke_for_them(
+    run: Path, images: Any, tmp_path: Path
+) -> None:
     paths = [tmp_path / "one.png", tmp_path / "two.png"]
     Image.fromarray(images[0]).save(paths[0])
     Image.fromarray(images[1]).resize((64, 64)).save(paths[1])
@@ -64,25 +70,22 @@ def test_the_command_names_classes_and_draws_what_spoke_for_them(run: Path, tmp_
     )
 
 
-def test_what_is_no_finished_run_is_refused(run: Path, tmp_path: Path) -> None:
+def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run's folder"):
         harness.load(tmp_path)
     with pytest.raises(RunError, match="not a finished run"):
         harness.load(tmp_path / "tiny" / "runs" / "base" / "seed-0")
-    copy = tmp_path / "tiny" / "runs" / "base" / "seed-0"
-    shutil.copytree(run, copy)
+
+
+def test_damaged_weights_are_refused(copy: Path) -> None:
     content = bytearray((copy / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (copy / "model.safetensors").write_bytes(content)
     with pytest.raises(RunError, match="damaged"):
         harness.load(copy)
-    done = predict(copy, tmp_path / "any.png")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "damaged" in done.stderr
 
 
-def test_a_run_without_weights_says_what_to_do(run: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "tiny" / "runs" / "base" / "seed-0"
-    shutil.copytree(run, copy)
+def test_a_run_without_weights_says_what_to_do_in_a_line(copy: Path, tmp_path: Path) -> None:
     (copy / "model.safetensors").unlink()
     done = predict(copy, tmp_path / "any.png")
     assert done.returncode == 1 and done.stderr.count("\n") == 1

@@ -16,57 +16,43 @@ from harness.data import load_data
 from harness.errors import StudyError
 from harness.export import FORMATS, export, parse_exports
 from harness.models.weights import load_weights
-from harness.predict import Predictor, run_folder
-from tests.conftest import Command
-
-EXPORTED = ("model.safetensors", "model.pt", "model.onnx", "config.json", "README.md")
+from harness.predict import run_folder
+from tests.conftest import TINY_TOML, Command
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, exported to everything."""
-    from tests.conftest import TINY_TOML
-
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.toml").write_text(TINY_TOML)
-    harness.run(
-        folder / "tiny.toml",
-        seeds=[0],
-        out=folder,
-        device="cpu",
-        quiet=True,
-        export="onnx,safetensors,torchscript",
-    )
-    return folder / "tiny" / "runs" / "base" / "seed-0"
+def exported(finished_run: Path) -> Path:
+    """A finished run's network in every format."""
+    return export(run_folder(finished_run), list(FORMATS))
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path) -> Path:
-    return run.parents[2] / "exports" / "base" / "seed-0"
-
-
-@pytest.fixture(scope="module")
-def predictor(run: Path) -> Predictor:
-    return harness.load(run)
-
-
-@pytest.fixture(scope="module")
-def batch(predictor: Predictor) -> torch.Tensor:
+def batch(finished_run: Path) -> torch.Tensor:
     images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
-    return predictor.prepare(images).contiguous()
+    return harness.load(finished_run).prepare(images).contiguous()
 
 
 @pytest.fixture(scope="module")
-def logits(predictor: Predictor, batch: torch.Tensor) -> np.ndarray:
+def logits(finished_run: Path, batch: torch.Tensor) -> np.ndarray:
     with torch.no_grad():
-        return predictor.model(batch).numpy()
+        return harness.load(finished_run).model(batch).numpy()
 
 
-def test_everything_that_was_asked_for_is_there(exported: Path) -> None:
-    assert sorted(path.name for path in exported.iterdir()) == sorted(EXPORTED)
+def test_everything_that_was_asked_for_is_there_and_replaces_an_earlier_export(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "tiny"
+    shutil.copytree(finished_run.parents[2], study, ignore=shutil.ignore_patterns("exports"))
+    for formats, files in (
+        (list(FORMATS), {"model.safetensors", "model.pt", "model.onnx"}),
+        (["safetensors"], {"model.safetensors"}),
+    ):
+        folder = export(run_folder(study / "runs" / "base" / "seed-0"), formats)
+        assert folder == study / "exports" / "base" / "seed-0"
+        assert {path.name for path in folder.iterdir()} == {"config.json", "README.md", *files}
 
 
-def test_safetensors_load_back(exported: Path, batch: torch.Tensor, logits: np.ndarray) -> None:
+def test_safetensors_load_back_exactly(exported: Path, batch: torch.Tensor, logits: np.ndarray) -> None:
     model, metadata = load_weights(exported / "model.safetensors")
     with torch.no_grad():
         np.testing.assert_array_equal(model(batch).numpy(), logits)
@@ -74,30 +60,32 @@ def test_safetensors_load_back(exported: Path, batch: torch.Tensor, logits: np.n
 
 
 @pytest.mark.parametrize("images", [1, 60])
-def test_torchscript_loads_back(exported: Path, batch: torch.Tensor, logits: np.ndarray, images: int) -> None:
-    model = torch.jit.load(exported / "model.pt")
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_loads_back_as_its_card_says(
+    name: str,
+    images: int,
+    exported: Path,
+    batch: torch.Tensor,
+    logits: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert FORMATS[name].use in (exported / "README.md").read_text("utf-8")
+    monkeypatch.chdir(exported)
+    some = batch[:images]
+    names = {"images": some.numpy() if name == "onnx" else some}
     with torch.no_grad():
-        found = model(batch[:images]).numpy()
-    np.testing.assert_allclose(found, logits[:images], rtol=1e-4, atol=1e-4)
+        exec(FORMATS[name].use, names)
+    np.testing.assert_allclose(names["logits"], logits[:images], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("images", [1, 60])
-def test_onnx_loads_back(exported: Path, batch: torch.Tensor, logits: np.ndarray, images: int) -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(exported / "model.onnx")
-    (found,) = session.run(["logits"], {"images": batch[:images].numpy()})
-    np.testing.assert_allclose(found, logits[:images], rtol=1e-4, atol=1e-4)
-
-
-def test_the_card_says_what_the_run_and_the_study_say(run: Path, exported: Path) -> None:
+def test_the_card_says_what_the_run_and_the_study_say(finished_run: Path, exported: Path) -> None:
     card = (exported / "README.md").read_text("utf-8")
     _, head, body = card.split("---\n", 2)
-    accuracy = json.loads((run / "run.json").read_text())["metrics"]["test_accuracy"]
+    accuracy = json.loads((finished_run / "run.json").read_text())["metrics"]["test_accuracy"]
     results = yaml.safe_load(head)["model-index"][0]["results"][0]
     assert results["metrics"] == [{"type": "accuracy", "value": accuracy}]
-    assert f"{100 * accuracy:.2f} %" in body and harness.Results(run.parents[2]).verdict[:20] in body
-    repeat = json.loads((run.parents[2] / "report.json").read_text())["repeat"]
+    assert f"{100 * accuracy:.2f} %" in body and harness.Results(finished_run.parents[2]).verdict[:20] in body
+    repeat = json.loads((finished_run.parents[2] / "report.json").read_text())["repeat"]
     for said in ("## Limits", "knows these classes alone: 0, 1, 2", "run once", 'name = "tiny"', *repeat):
         assert said in body
     assert "±" not in body and "DATA" not in body  # of one run, on embedded images
@@ -105,41 +93,20 @@ def test_the_card_says_what_the_run_and_the_study_say(run: Path, exported: Path)
     assert config["input"]["shape"] == ["batch", 3, 32, 32] and config["output"]["shape"] == ["batch", 10]
 
 
-def test_the_uses_on_the_card_run(
-    exported: Path, batch: torch.Tensor, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(exported)
-    for name, kind in FORMATS.items():
-        names = {"images": batch.numpy() if name == "onnx" else batch}
-        with torch.no_grad():
-            exec(kind.use, names)
-        np.testing.assert_allclose(names["logits"], logits, rtol=1e-4, atol=1e-4)
-
-
-def test_an_export_replaces_the_one_before(run: Path, exported: Path) -> None:
-    assert export(run_folder(run), ["safetensors"]) == exported
-    assert sorted(path.name for path in exported.iterdir()) == [
-        "README.md",
-        "config.json",
-        "model.safetensors",
-    ]
-    export(run_folder(run), ["onnx", "safetensors", "torchscript"])
-
-
 def test_runs_that_are_there_are_exported_with_their_report(
-    run: Path, tmp_path: Path, command: Command
+    finished_run: Path, tiny_file: Path, tmp_path: Path, command: Command
 ) -> None:
-    shutil.copytree(run.parents[2], tmp_path / "results" / "tiny", ignore=shutil.ignore_patterns("exports"))
-    shutil.copy(run.parents[3] / "tiny.toml", tmp_path)
-    done = command("tiny.toml", "--report-only", "--export", "torchscript")
+    copied = tmp_path / "results" / "tiny"
+    shutil.copytree(finished_run.parents[2], copied, ignore=shutil.ignore_patterns("exports"))
+    done = command(tiny_file, "--report-only", "--export", "torchscript")
     assert done.stdout.count("exported: ") == 1 and done.returncode == 0, done.stderr
-    assert (tmp_path / "results" / "tiny" / "exports" / "base" / "seed-0" / "model.pt").is_file()
+    assert (copied / "exports" / "base" / "seed-0" / "model.pt").is_file()
 
 
 def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StudyError, match="--export onx: no such format, did you mean 'onnx'"):
         parse_exports("onx")
-    monkeypatch.setattr("harness.schema.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.messages.find_spec", lambda name: None)
     with pytest.raises(StudyError, match=r"onnx is not installed; pip install 'ignite-harness\[onnx\]'"):
         parse_exports("safetensors,onnx")
     assert parse_exports("safetensors, safetensors") == ["safetensors"]
@@ -157,8 +124,6 @@ def test_a_network_that_cannot_be_exported_is_one_line(tmp_path: Path, command: 
         "            raise TypeError('not me')\n"
         "        return self.head(images.mean((2, 3)))\n"
     )
-    from tests.conftest import TINY_TOML
-
     text = TINY_TOML.replace('{ name = "custom_resnet", width = 2 }', '{ name = "odd:Net" }')
     (tmp_path / "odd.toml").write_text(text.replace('["layer1", "res2"]', "[]"))
     done = command("odd.toml", "--allow", "odd", "--seeds", "0", "--export", "torchscript")
