@@ -20,7 +20,7 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
 
 if TYPE_CHECKING:
-    from harness.predict import Predictor
+    from harness.predictor import Predictor
 
 FORMATS = {"safetensors": SAFETENSORS, "torchscript": TORCHSCRIPT, "onnx": ONNX}
 
@@ -54,7 +54,7 @@ def export(run: RunFolder, formats: Sequence[str]) -> Path:
         RunError: the run is not finished, a format cannot hold this network, or the disk is full.
     """
     from harness.export.model_card import model_card
-    from harness.predict import load
+    from harness.predictor import load
 
     predictor, folder = load(run.path), run.study.path / "exports" / run.variant / run.path.name
     files = {FORMATS[name].file: _written(name, predictor, run) for name in formats}

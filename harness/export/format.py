@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.predict import Predictor
+    from harness.predictor import Predictor
 
 
 @dataclass(frozen=True)

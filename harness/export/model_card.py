@@ -18,7 +18,7 @@ from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed
 
 if TYPE_CHECKING:
-    from harness.predict import Predictor
+    from harness.predictor import Predictor
 
 
 def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str:

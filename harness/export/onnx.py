@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.export.format import Format
 
 if TYPE_CHECKING:
-    from harness.predict import Predictor
+    from harness.predictor import Predictor
 
 
 def _write(predictor: Predictor) -> bytes:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 import harness
 from harness.data import load_data
 from harness.errors import StudyError
 from harness.export import FORMATS, export, parse_exports
 from harness.models.weights import load_weights
-from harness.predict import run_folder
+from harness.predictor import run_folder
 from tests.conftest import TINY_TOML, Command
 
 
@@ -33,7 +34,7 @@ def batch(finished_run: Path) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def logits(finished_run: Path, batch: torch.Tensor) -> np.ndarray:
+def logits(finished_run: Path, batch: torch.Tensor) -> Any:
     with torch.no_grad():
         return harness.load(finished_run).model(batch).numpy()
 
@@ -52,7 +53,7 @@ def test_everything_that_was_asked_for_is_there_and_replaces_an_earlier_export(
         assert {path.name for path in folder.iterdir()} == {"config.json", "README.md", *files}
 
 
-def test_safetensors_load_back_exactly(exported: Path, batch: torch.Tensor, logits: np.ndarray) -> None:
+def test_safetensors_load_back_exactly(exported: Path, batch: torch.Tensor, logits: Any) -> None:
     model, metadata = load_weights(exported / "model.safetensors")
     with torch.no_grad():
         np.testing.assert_array_equal(model(batch).numpy(), logits)
@@ -66,7 +67,7 @@ def test_every_format_loads_back_as_its_card_says(
     images: int,
     exported: Path,
     batch: torch.Tensor,
-    logits: np.ndarray,
+    logits: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert FORMATS[name].use in (exported / "README.md").read_text("utf-8")

@@ -23,7 +23,7 @@ from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.optimizers import create_optimizer
 from harness.plan import resolve_variant
-from harness.predict import load
+from harness.predictor import load
 from harness.seeding import global_seed
 from harness.study_file.config import Study
 from harness.study_file.load import load_study
