@@ -478,7 +478,7 @@ def _execute(plan: Plan, images: Images, options: dict[str, Any], speak: Say, tr
 def _team(plan: Plan, options: dict[str, Any], speak: Say) -> tuple[str, int | None, int]:
     """The launcher, runs at once and threads of each: as asked for, or as is fastest."""
     from harness.device import threads_for
-    from harness.launch.auto import choose_team
+    from harness.launch.team import choose_team
 
     launcher, workers, devices = options["launcher"], options["workers"], options["devices"]
     if launcher == "ray" or devices > 1:

@@ -31,7 +31,7 @@ def prepare() -> None:
 
     import harness.compute
     import harness.data.digits
-    import harness.launch.auto
+    import harness.launch.team
     import harness.launch.serial
     import harness.plan
     import harness.preview

@@ -1,8 +1,12 @@
-"""Launchers by name: who executes a plan's range tests and runs, and where."""
+"""Launchers by name: who executes a plan's range tests and runs, and where.
+
+A launcher is a file with a function like :class:`Launcher`, and a line below. What is executed in which order
+is :mod:`harness.launch.scheduler`'s matter; a launcher gives it a backend.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import StudyError
@@ -11,11 +15,11 @@ from harness.messages import check_installed, one_line, suggest
 if TYPE_CHECKING:
     from harness.launch.job import Job
 
-# name -> "module:function"
-LAUNCHERS = {
-    "serial": "harness.launch.serial:serial",
-    "process": "harness.launch.process:process",
-    "ray": "harness.launch.ray:ray",
+# name -> "module:function", and the package that it needs
+LAUNCHERS: dict[str, tuple[str, str | None]] = {
+    "serial": ("harness.launch.serial:serial", None),
+    "process": ("harness.launch.process:process", None),
+    "ray": ("harness.launch.ray:ray", "ray"),
 }
 
 
@@ -34,7 +38,7 @@ class Launcher(Protocol):
 
 
 def check_launcher(name: str) -> None:
-    """Refuse what is no launcher; ``auto`` is serial or process, as :mod:`harness.launch.auto` chooses.
+    """Refuse an unknown launcher; ``auto`` is serial or process, as :mod:`harness.launch.team` chooses.
 
     Raises:
         StudyError: there is none of that name, or its package is not installed.
@@ -42,12 +46,12 @@ def check_launcher(name: str) -> None:
     names = ["auto", *LAUNCHERS]
     if name not in names:
         raise StudyError(f"--launcher {name}: not a launcher{suggest(name, names)}")
-    if name == "ray":
-        check_installed("ray", "--launcher ray")
+    if name != "auto" and (package := LAUNCHERS[name][1]) is not None:
+        check_installed(package, f"--launcher {name}")
 
 
 def parse_workers(text: str | int | None) -> int | None:
-    """``"4"`` -> 4; ``"auto"`` and None -> None.
+    """Read a number of runs at once; ``"auto"`` and None are None.
 
     Raises:
         StudyError: neither a number of runs nor ``auto``.
@@ -64,6 +68,5 @@ def parse_workers(text: str | int | None) -> int | None:
 
 def get_launcher(name: str) -> Launcher:
     """Import the launcher of a name in :data:`LAUNCHERS`."""
-    module, function = LAUNCHERS[name].split(":")
-    launcher: Launcher = getattr(import_module(module), function)
+    launcher: Launcher = resolve_name(LAUNCHERS[name][0])
     return launcher

@@ -1,4 +1,4 @@
-"""The processes of ``--devices N``: rank 0 plans, speaks and writes; the others follow it from run to run.
+"""The processes of ``--devices N``: rank 0 plans, speaks and writes; its followers train with it.
 
 What they exchange inside a run is in :mod:`harness.training.distributed`.
 """
@@ -33,8 +33,8 @@ PATIENCE = timedelta(days=7)  # followers wait as long as a range test or a repo
 
 
 @dataclass(frozen=True)
-class Call:
-    """A run that every process trains; None in its place ends the waiting."""
+class SharedRun:
+    """A run that every process trains; the leader broadcasts it, and None when no run is left."""
 
     variant: Variant
     folder: RunFolder
@@ -44,7 +44,12 @@ class Call:
 
 @dataclass
 class _State:
-    """Why the processes no longer agree on where they are; empty while they do."""
+    """What the leader knows of its followers.
+
+    Attributes:
+        broken: the run in which the processes ceased to be at the same step; empty while they are.
+        followers: the processes it has started.
+    """
 
     broken: str = ""
     followers: list[Any] = field(default_factory=list)
@@ -54,7 +59,7 @@ _state = _State()
 
 
 def _join(device: str) -> None:
-    """Become one of the processes that the environment names."""
+    """Join the process group that the environment names."""
     idist.initialize("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
 
 
@@ -89,7 +94,7 @@ def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iter
             idist.finalize()
 
 
-def call(called: Call) -> None:
+def announce(run: SharedRun) -> None:
     """Have the followers train a run too.
 
     Raises:
@@ -98,30 +103,28 @@ def call(called: Call) -> None:
     if idist.get_world_size() > 1:
         if _state.broken:
             raise RunError(f"the group of devices was lost with {_state.broken}; the same command goes on")
-        broadcast(called)
+        broadcast(run)
 
 
-def lose(name: str) -> None:
-    """After a failure that the others do not share: they wait for this process in the midst of the run."""
+def mark_broken(name: str) -> None:
+    """Note a run that failed in this process alone: the followers wait for it in the midst of the run."""
     if idist.get_world_size() > 1:
         _state.broken = _state.broken or name
 
 
 def follow(device: str, load_data: Callable[[Recipe], Data]) -> None:
-    """Take part in runs until the leader has none left."""
+    """Train the runs that the leader broadcasts, until it has none left."""
     _join(device)
-    while (called := broadcast(None)) is not None:
-        take_part(
-            called.variant, called.folder, load_data(called.variant.recipe), called.rates, called.threads
-        )
+    while (run := broadcast(None)) is not None:
+        take_part(run.variant, run.folder, load_data(run.variant.recipe), run.rates, run.threads)
     idist.finalize()
 
 
 def check(device: str, devices: int) -> None:
-    """Whether so many devices are here.
+    """Check that there are so many devices.
 
     Raises:
-        StudyError: they are not.
+        StudyError: there are not.
     """
     if device.startswith("cuda"):
         here = torch.cuda.device_count()
@@ -132,7 +135,7 @@ def check(device: str, devices: int) -> None:
 
 
 def _place(rank: int, size: int, port: int) -> dict[str, str]:
-    """What torchrun would put into the environment."""
+    """Return what torchrun would put into the environment."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
