@@ -6,6 +6,7 @@ is :mod:`harness.launch.scheduler`'s matter; a launcher gives it a backend.
 
 from __future__ import annotations
 
+import re
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,12 +59,11 @@ def parse_workers(text: str | int | None) -> int | None:
     """
     if text is None or text == "auto":
         return None
-    number = str(text)
-    if not (number.isascii() and number.removeprefix("-").isdecimal() and len(number) < 10):
-        raise StudyError(f"--workers {one_line(number, 80)}: expected a number of runs at once, or auto")
-    if int(number) < 1:
-        raise StudyError(f"--workers {number}: expected at least 1")
-    return int(number)
+    if not re.fullmatch("-?[0-9]{1,8}", str(text)):
+        raise StudyError(f"--workers {one_line(text, 80)}: expected a number of runs at once, or auto")
+    if int(text) < 1:
+        raise StudyError(f"--workers {text}: expected at least 1")
+    return int(text)
 
 
 def get_launcher(name: str) -> Launcher:

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -42,20 +42,9 @@ class SharedRun:
     threads: int
 
 
-@dataclass
-class _State:
-    """What the leader knows of its followers.
-
-    Attributes:
-        broken: the run in which the processes ceased to be at the same step; empty while they are.
-        followers: the processes it has started.
-    """
-
-    broken: str = ""
-    followers: list[Any] = field(default_factory=list)
-
-
-_state = _State()
+# Of the leader: the processes it has started, and the runs in which they ceased to be at the same step.
+_followers: list[Any] = []
+_broken: list[str] = []
 
 
 def _join(device: str) -> None:
@@ -79,16 +68,16 @@ def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iter
                 target=_start_follower, args=(_place(rank, devices, port), device, load_data), daemon=True
             )
             follower.start()
-            _state.followers.append(follower)
+            _followers.append(follower)
         os.environ.update(_place(0, devices, port))
     try:
         _join(device)
         yield
-        if not _state.broken:
+        if not _broken:
             broadcast(None)
     finally:
-        for follower in _state.followers:
-            follower.join(5 if not _state.broken else 0)
+        for follower in _followers:
+            follower.join(0 if _broken else 5)
             follower.terminate()
         with suppress(Exception):  # the others may be gone
             idist.finalize()
@@ -101,15 +90,15 @@ def announce(run: SharedRun) -> None:
         RunError: an earlier failure has left them in the midst of another.
     """
     if idist.get_world_size() > 1:
-        if _state.broken:
-            raise RunError(f"the group of devices was lost with {_state.broken}; the same command goes on")
+        if _broken:
+            raise RunError(f"the group of devices was lost with {_broken[0]}; the same command goes on")
         broadcast(run)
 
 
 def mark_broken(name: str) -> None:
     """Note a run that failed in this process alone: the followers wait for it in the midst of the run."""
     if idist.get_world_size() > 1:
-        _state.broken = _state.broken or name
+        _broken.append(name)
 
 
 def follow(device: str, load_data: Callable[[Recipe], Data]) -> None:

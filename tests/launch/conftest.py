@@ -93,14 +93,6 @@ def until_under_way(process: subprocess.Popen[str], runs: int = 2) -> None:
     pytest.fail(f"ended; {begun} were under way")
 
 
-def each_trained_once(processes: list[subprocess.Popen[str]], runs: int) -> None:
-    """Assert that processes which share a study succeed and together train each run once."""
-    said = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), said
-    trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
-    assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(runs)]
-
-
 def workers(process: subprocess.Popen[str]) -> list[int]:
     """The driver's spawned processes."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

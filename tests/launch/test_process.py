@@ -17,7 +17,6 @@ from tests.launch.conftest import (
     MORE,
     SLOW,
     Start,
-    each_trained_once,
     gone,
     in_proc,
     same_tables,
@@ -75,15 +74,11 @@ def test_no_worker_outlives_its_driver(
     assert "partial: seeds 0, 1" in preview.stdout, preview.stdout
 
 
-def test_two_drivers_share_a_study(start: Start) -> None:
-    each_trained_once([start(*TWO, "--seeds", "0-5") for _ in range(2)], 6)
-
-
 def test_a_failed_range_test_fails_its_runs_alone(tiny_file: Path, command: Command, tmp_path: Path) -> None:
     lost = MORE.partition("[variants.diverges]")[0].replace("found", "lost")
     lost = lost.replace("start_lr = 0.001, end_lr = 1.0", "start_lr = 1e5, end_lr = 1e6")
     tiny_file.write_text(tiny_file.read_text("utf-8") + lost, "utf-8")
-    done = command(tiny_file, *TWO, "--out", "out")
+    done = command(tiny_file, "--launcher", "auto", "--workers", "2", "--out", "out")
     assert done.returncode == 1
     runs = pd.read_csv(tmp_path / "out/tiny/tables/runs.csv").groupby("variant").status.unique()
     assert list(runs["base"]) == ["finished"] and list(runs["lost"]) == ["failed"]

@@ -1,15 +1,23 @@
-"""The serial launcher beside other processes."""
+"""Launchers beside other processes."""
 
 from __future__ import annotations
 
 import time
 
-from tests.launch.conftest import Start, each_trained_once
+import pytest
+
+from tests.launch.conftest import Start
 
 
-def test_two_processes_share_a_study_without_doing_anything_twice(start: Start) -> None:
+@pytest.mark.parametrize("launcher", [("serial",), ("process", "--workers", "2")])
+def test_two_processes_share_a_study_without_doing_anything_twice(
+    start: Start, launcher: tuple[str, ...]
+) -> None:
     both = []
     for _ in range(2):
-        both.append(start("--launcher", "serial", "--seeds", "0-5"))
+        both.append(start("--launcher", *launcher, "--seeds", "0-5"))
         time.sleep(0.3)
-    each_trained_once(both, 6)
+    said = [process.communicate(timeout=600)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
+    assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(6)]

@@ -19,7 +19,7 @@ from harness.launch.team import Team, choose_team
 from harness.plan import Plan
 from harness.store.sealed import write_sealed
 from harness.study_file.config import Study
-from tests.launch.conftest import planned, same_tables
+from tests.launch.conftest import planned
 
 GIGABYTE = 10**9
 DIVERGED = {"kind": "diverged", "message": ""}
@@ -222,12 +222,3 @@ def test_other_numbers_of_workers_are_refused_in_a_line(text: Any) -> None:
     with pytest.raises(StudyError, match=r"^--workers .*: expected ") as caught:
         parse_workers(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-
-
-def test_runs_at_once_by_default_leave_the_tables_of_one_after_another(
-    command: Any, tiny_file: Path, tmp_path: Path
-) -> None:
-    for out, options in (("serial", []), ("auto", ["--workers", "2"])):
-        done = command(tiny_file, "--out", out, "--launcher", out, *options, OMP_NUM_THREADS="1")
-        assert done.returncode == 0, done.stderr
-    same_tables(tmp_path / "auto/tiny", tmp_path / "serial/tiny", 2)
