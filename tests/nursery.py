@@ -31,8 +31,8 @@ def prepare() -> None:
 
     import harness.compute
     import harness.data.digits
-    import harness.launch.auto
     import harness.launch.serial
+    import harness.launch.team
     import harness.plan
     import harness.preview
     import harness.report.content
