@@ -75,7 +75,8 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     Raises:
         StudyError: images leave the pipelines too small or in two sizes, or a layer is not the network's.
     """
-    from harness.data.augment import output_shape, resolve
+    from harness.data.augment import resolve
+    from harness.data.shapes import output_shape
     from harness.models.summary import count_parameters, flops_per_image, summarise
 
     recipe, where = study.recipes[name], where_in(study, name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import FACTS
+from harness.data import KNOWN_SHAPES
 from harness.data.arrays import Data
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
@@ -94,11 +94,11 @@ def _look(preview: Preview, name: str) -> _Known:
         facts = variant.outline
         warnings = rehearse(variant, data).warnings(recipe.model.name)
     except AbsentDataError:
-        known = FACTS.get(recipe.data.source)
+        known = KNOWN_SHAPES.get(recipe.data.source)
         if known is not None:
             images = known.train_images - (recipe.data.holdout or 0)
             images = min(images, recipe.data.train_limit or images)
-            facts = outline(study, name, images, known.size, known.classes)
+            facts = outline(study, name, images, known.image_size, known.classes)
     milestones = _milestones(recipe, variant, facts, preview.folder)
     seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
     refusal = _refusal(preview.folder, variant) if variant else None
@@ -167,7 +167,7 @@ def _study_lines(preview: Preview) -> list[str]:
         known = _look(preview, name)
         lines.append(f"  {name}")
         if known.variant is None:
-            found = known.recipe.data.source in FACTS  # a known data set is downloaded
+            found = known.recipe.data.source in KNOWN_SHAPES  # a known data set is downloaded
             where = "a real start downloads it" if found else "--data DIR says where it is"
             lines.append(f"    the data is not here: {where}")
         else:

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from harness.data.augment import (
     _classes,
     check_transforms,
-    output_shape,
     reference_pipeline,
     resolve,
     seed_pipeline,
 )
+from harness.data.shapes import output_shape
 from harness.errors import StudyError
 
 CROP = {"transform": "RandomCrop", "height": 32, "width": 32}

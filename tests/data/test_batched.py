@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.data.augment import output_shape, reference_pipeline, seed_pipeline
-from harness.data.batched import Crop, Dropout, Flip, Normalize, Pad, tensor_pipeline
+from harness.data.augment import reference_pipeline, seed_pipeline
+from harness.data.batched import tensor_pipeline
+from harness.data.shapes import output_shape
+from harness.data.tensor_steps import Crop, Dropout, Flip, Normalize, Pad
 from harness.errors import StudyError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from harness.data import digits
-from harness.data.arrays import Request
+from harness.data.arrays import SourceRequest
 from harness.errors import DataError
 
 
 def load(which, tmp_path, **options):
-    return digits.load(Request(tmp_path, which, **options))
+    return digits.load(SourceRequest(tmp_path, which, **options))
 
 
 def test_digits_are_1437_train_and_360_test_images_of_32_by_32(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.arrays import Data, Request, mean_std, split_of
+from harness.data.arrays import Data, SourceRequest, mean_std, split_of
 from harness.data.augment import resolve
 from harness.data.digits import load
 from harness.data.units import check_units
@@ -24,7 +24,7 @@ TO_FLOAT = {"transform": "ToFloat"}
 
 @pytest.fixture(scope="module")
 def digits() -> Data:
-    return Data(load(Request(Path(), "train")), load(Request(Path(), "test")), "test")
+    return Data(load(SourceRequest(Path(), "train")), load(SourceRequest(Path(), "test")), "test")
 
 
 def check(data: Data, train: Steps, test: Steps | None = None) -> None:

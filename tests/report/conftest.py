@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.arrays import Data, Request, mean_std
+from harness.data.arrays import Data, SourceRequest, mean_std
 from harness.data.augment import resolve as resolve_augment
 from harness.data.digits import load
 from harness.models import build_model
@@ -68,7 +68,7 @@ def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @cache
 def digits() -> Data:
     """1,437 train and 360 test images."""
-    train, test = (load(Request(Path(), which)) for which in ("train", "test"))
+    train, test = (load(SourceRequest(Path(), which)) for which in ("train", "test"))
     return Data(train, test, "test")
 
 
