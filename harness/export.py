@@ -121,7 +121,7 @@ def _sample(predictor: Predictor) -> Any:
 def _safetensors(predictor: Predictor) -> bytes:
     from harness.models.weights import weights_bytes
 
-    return weights_bytes(predictor.model, predictor.metadata)
+    return weights_bytes(predictor.model, predictor.network)
 
 
 def _torchscript(predictor: Predictor) -> bytes:

@@ -25,7 +25,7 @@ USES = {
         "# model.safetensors, with the package that trained it, ignite-harness\n"
         "from pathlib import Path\n"
         "from harness.models.weights import load_weights\n"
-        'model, metadata = load_weights(Path("model.safetensors"))\n'
+        'model, network = load_weights(Path("model.safetensors"))\n'
         "logits = model(images)"
     ),
     "torchscript": (

@@ -14,7 +14,7 @@ from harness.data import KNOWN_SHAPES
 from harness.data.arrays import Data
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
-from harness.outline import Outline, check_recipe, outline
+from harness.outline import Outline, check_recipe, make_outline
 from harness.plan import Variant, choose_variants, resolve_variant
 from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
 from harness.store.folders import StudyFolder
@@ -98,7 +98,7 @@ def _look(preview: Preview, name: str) -> _Known:
         if known is not None:
             images = known.train_images - (recipe.data.holdout or 0)
             images = min(images, recipe.data.train_limit or images)
-            facts = outline(study, name, images, known.image_size, known.classes)
+            facts = make_outline(study, name, images, known.image_size, known.classes)
     milestones = _milestones(recipe, variant, facts, preview.folder)
     seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
     refusal = _refusal(preview.folder, variant) if variant else None

@@ -67,10 +67,10 @@ def test_everything_that_was_asked_for_is_there(exported: Path) -> None:
 
 
 def test_safetensors_load_back(exported: Path, batch: torch.Tensor, logits: np.ndarray) -> None:
-    model, metadata = load_weights(exported / "model.safetensors")
+    model, network = load_weights(exported / "model.safetensors")
     with torch.no_grad():
         np.testing.assert_array_equal(model(batch).numpy(), logits)
-    assert metadata["classes"] == [str(digit) for digit in range(10)]
+    assert network.classes == tuple("0123456789")
 
 
 @pytest.mark.parametrize("images", [1, 60])
