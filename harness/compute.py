@@ -23,11 +23,11 @@ from harness.device import (
     DTYPES,
     autocast,
     memory_format,
-    one_thread,
     prepare,
     processor,
     release_memory,
     resolve_precision,
+    use_threads,
 )
 from harness.errors import RunError
 from harness.models import MODELS
@@ -193,15 +193,14 @@ def _fastest_on_cpu(network: NetworkConfig, batch_size: int, flops_per_image: in
 def _time_ways(step: TimedStep, ways: Sequence[Way]) -> dict[Way, float]:
     """Return the seconds of a training step in each way, the shortest of a few that take turns.
 
-    By one thread: threads that wait for each other on a busy machine would measure that. A way in which a
-    user's network fails takes infinitely long.
+    A way in which a user's network fails takes infinitely long.
 
     Raises:
         Exception: what the network raises where it fails in every way.
     """
     prepare("cpu", torch.get_num_threads())
     times: dict[Way, list[float]] = {}
-    with one_thread():
+    with use_threads(1):  # threads that wait for each other on a busy machine would measure that
         for way in ways:  # warms up; a network that is slow needs no more
             try:
                 times[way] = [step(*way)]

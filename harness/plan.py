@@ -135,12 +135,12 @@ def make_plan(
         StudyError: anything in the study that a library refuses.
         DataError: the data cannot be had.
     """
-    from harness.device import one_thread
+    from harness.device import use_threads
 
     resolved: list[Variant] = []
     for name in choose_variants(study, variants):
         data = load_data(study.recipes[name])
-        with one_thread():  # nothing here is large
+        with use_threads(1):  # nothing here is large
             variant = resolve_variant(
                 study, name, data, device=device, devices=devices, folder=folder, earlier=resolved
             )

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from harness.data.arrays import Split
 from harness.data.augment import reference_pipeline, seed_pipeline
 from harness.data.batched import Parameters, TensorPipeline, tensor_pipeline
-from harness.device import one_thread, send
+from harness.device import send, use_threads
 from harness.schedule import count_steps
 from harness.seeding import derive_seed, generator
 
@@ -135,7 +135,7 @@ class Batches:
         pipeline = cast(TensorPipeline, self._pipeline)
         height, width = self._images.shape[1:3]
         indices, parameters = [], []
-        with one_thread():
+        with use_threads(1):  # small operators: waiting for other threads costs more than they gain
             parts = self._parts(epoch)[first : first + self._ahead]
             for batch, part in enumerate(parts, first):
                 draws = generator(self._seed, f"{self._purpose}/augment", epoch, batch)
