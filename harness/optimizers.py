@@ -21,7 +21,7 @@ _NO_USE = {
     "differentiable": "no gradient is taken through a step here",
 }
 _GRADIENT = torch.tensor([[1.0, 0.5], [-0.5, 2.0]])
-# Those that torch has as one CUDA kernel for all parameters, and the arguments by which a study chooses itself.
+# Those that torch has as one CUDA kernel, and the arguments by which a study chooses for itself.
 _FUSED, _OWN_KERNELS = ("SGD", "Adam", "AdamW"), {"foreach", "fused", "capturable", "differentiable"}
 
 
