@@ -61,11 +61,8 @@ def _check_options(optimizer: type[Optimizer], options: dict[str, Any], where: s
     Raises:
         StudyError: no such argument, a value of another kind than the default, or of no use in training.
     """
-    known = {
-        key: one
-        for key, one in inspect.signature(optimizer).parameters.items()
-        if key not in ("params", "lr")
-    }
+    parameters = inspect.signature(optimizer).parameters
+    known = {key: one for key, one in parameters.items() if key not in ("params", "lr")}
     for key, value in options.items():
         place = f"{where}.{one_line(key, 80)}"
         if key not in known:
