@@ -45,7 +45,7 @@ def prepare() -> None:
 
     torch.set_num_threads(1)
     for which in ("train", "test"):  # kept from now on
-        harness.data.digits.load(harness.data.arrays.Request(Path(), which))
+        harness.data.digits.load(harness.data.arrays.SourceRequest(Path(), which))
 
 
 def count_operations(folder: str, until: int | None) -> list[int]:

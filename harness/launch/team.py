@@ -163,7 +163,9 @@ class _Timer:
     """Times a variant's steps with different numbers of threads."""
 
     def __init__(self, variant: Variant) -> None:
-        self.step = TimedStep(variant.recipe, variant.outline, len(variant.classes))
+        self.step = TimedStep(
+            variant.network, variant.recipe.data.batch_size, variant.outline.flops_per_image
+        )
         self.way = variant.compute.precision, variant.compute.memory_format
         self.scale = variant.recipe.data.batch_size / len(self.step.images)
         self.step(*self.way)  # warms up
