@@ -32,8 +32,9 @@ from harness.messages import one_line
 from harness.report.numbers import plus_minus
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
+from harness.study_file.builtin import builtin_studies, known_results
 from harness.study_file.config import MAX_SEEDS, Recipe, Study
-from harness.study_file.load import builtin_studies, known_results, load_study
+from harness.study_file.load import load_study
 
 if TYPE_CHECKING:
     from harness.data.arrays import Data

@@ -15,18 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.schema import Strict, validate
-from harness.study_file.config import (
-    Attribution,
-    DataConfig,
-    Loss,
-    RangeTest,
-    Resources,
-    Search,
-    Study,
-    Target,
-    Triangle,
-)
+from harness.study_file.config import Attribution, DataConfig, Loss, Resources, Study, Target
 from harness.study_file.load import resolve
+from harness.study_file.schedules import RangeTest, Triangle
+from harness.study_file.search_space import Search
 from tests.conftest import TINY
 
 _TABLES = {
