@@ -178,7 +178,7 @@ def _candidates(error: ErrorDetails, place: _Place) -> Iterator[tuple[Any, str]]
     elif kind == "string_type" and isinstance(given, int | float):
         values = [json.dumps(given)]
     elif kind in ("list_type", "too_short"):
-        values = [*([[given]] if given else []), [0, 1, 2], [0.1, 0.9]]
+        values = [*([[given]] if given and not isinstance(given, dict) else []), [0, 1, 2], [0.1, 0.9]]
     yield from ((value, one_line(json.dumps(value, ensure_ascii=False), 80)) for value in values)
     if kind in _TABLE:
         fields = [
