@@ -7,8 +7,9 @@ import shutil
 
 from harness.console import plain, tell
 from harness.report.numbers import plus_minus
+from harness.study_file.builtin import builtin_studies, known_results
 from harness.study_file.config import Study
-from harness.study_file.load import builtin_studies, known_results, load_study
+from harness.study_file.load import load_study
 
 
 def list_studies(as_json: bool) -> None:
