@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import harness
+from harness.analysis.numbers import plus_minus
 from harness.console import (
     EXIT_RUN_FAILED,
     EXIT_TARGET_MISSED,
@@ -29,16 +30,15 @@ from harness.console import (
 from harness.errors import DataError, RunError, StudyError
 from harness.export import parse_exports
 from harness.messages import one_line
-from harness.report.numbers import plus_minus
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
 from harness.study_file.config import MAX_SEEDS, Recipe, Study
 from harness.study_file.load import builtin_studies, known_results, load_study
 
 if TYPE_CHECKING:
+    from harness.analysis.findings import Findings
     from harness.data.arrays import Data
     from harness.plan import Plan
-    from harness.report.summary import Summary
     from harness.trackers import Guarded
     from harness.training.progress import Say
 
@@ -542,7 +542,7 @@ def _report(
 
     whole = _reported(study, folder)
     folder.write_study(whole.to_toml())
-    summary: Summary = write_report(
+    summary: Findings = write_report(
         whole,
         folder,
         study.seeds,
@@ -565,7 +565,7 @@ def _report(
         tell(f"report: {folder.path / 'report.html'}")
     if summary.failures:
         return EXIT_RUN_FAILED
-    return EXIT_TARGET_MISSED if options["require_target"] and not summary.target_met else 0
+    return EXIT_TARGET_MISSED if options["require_target"] and not summary.met else 0
 
 
 def _reported(study: Study, folder: StudyFolder) -> Study:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness.store.sealed import digest, read_sealed, write_sealed
 from PIL import Image
 
 from benchmarks import range_test_on_trial
@@ -25,13 +24,13 @@ from benchmarks.published.page import CIFAR10_LOSSY, known, page
 from benchmarks.published.publish import publish, size_of
 from benchmarks.published.read import KNOWN, RESULTS, ROOT, read, read_all, read_records, records_text
 from benchmarks.published.web import web_figure
+from harness.analysis.numbers import accuracy_text, plus_minus
+from harness.analysis.references import claims
+from harness.analysis.results import read_results
 from harness.errors import HarnessError, RunError
-from harness.report.numbers import plus_minus
-from harness.report.references import claims
-from harness.report.results import read_results
-from harness.report.summary import accuracy_text
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
+from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.load import builtin_studies, load_study
 
 SMALL = [
