@@ -13,9 +13,9 @@ from typing import get_args
 
 import numpy as np
 
+from harness.analysis.results import Results, read_results
 from harness.console import open_streams
 from harness.errors import HarnessError, RunError
-from harness.report.results import Results, read_results
 from harness.report.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder

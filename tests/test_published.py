@@ -24,11 +24,10 @@ from benchmarks.published.page import CIFAR10_LOSSY, known, page
 from benchmarks.published.publish import publish, size_of
 from benchmarks.published.read import KNOWN, RESULTS, ROOT, read, read_all, read_records, records_text
 from benchmarks.published.web import web_figure
+from harness.analysis.numbers import accuracy_text, plus_minus
+from harness.analysis.references import claims
+from harness.analysis.results import read_results
 from harness.errors import HarnessError, RunError
-from harness.report.numbers import plus_minus
-from harness.report.references import claims
-from harness.report.results import read_results
-from harness.report.summary import accuracy_text
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
 from harness.store.sealed import digest, read_sealed, write_sealed

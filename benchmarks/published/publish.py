@@ -14,8 +14,9 @@ import numpy as np
 
 from benchmarks.published.read import Record, device_name, read, read_records, records_text
 from benchmarks.published.web import web_figure
+from harness.analysis.results import Results, read_results
+from harness.analysis.runs import Run
 from harness.errors import RunError
-from harness.report.results import Results, Run, read_results
 from harness.store.atomic import atomic_write
 from harness.store.folders import WEIGHTS, StudyFolder
 from harness.store.sealed import canonical, first_difference, read_sealed

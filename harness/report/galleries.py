@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harness.analysis.runs import Run
 from harness.data.arrays import Split, split_of
-from harness.report.results import Run
 from harness.report.style import COLOURS, DPI, FAINT, INK, WIDTH, Picture, house_style, pixels_to_png, short
 
 Images = NDArray[np.uint8]  # (..., H, W, 3), RGB

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import harness
+from harness.analysis.runs import Run
 from harness.attribution.faithfulness import STEPS, deletion_insertion, pixel_order
 from harness.attribution.maps import coarse_maps, enlarge, stages
 from harness.attribution.sanity import DRAWS, own_and_other, randomise
@@ -26,7 +27,6 @@ from harness.models.network import NetworkConfig
 from harness.models.summary import flops_per_image
 from harness.models.weights import load_weights
 from harness.report.galleries import choose
-from harness.report.results import Run
 from harness.seeding import derive_seed, global_seed
 
 VERSION = 1  # of the method: a change of any number below makes a new one

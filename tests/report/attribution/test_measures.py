@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
+from harness.analysis.results import read_results
 from harness.errors import DataError
 from harness.models import MODELS, build_model
 from harness.models.network import NetworkConfig
@@ -22,7 +23,6 @@ from harness.report.attribution.measures import Attributions, measure, sanity_wa
 from harness.report.attribution.page import attribution_blocks
 from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.images import RunImages
-from harness.report.results import read_results
 from harness.schema import Strict
 from harness.seeding import global_seed
 
