@@ -19,11 +19,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from harness.store.sealed import canonical, digest, read_sealed
 from numpy.typing import NDArray
 
 from harness.errors import RunError
 from harness.messages import one_line
+from harness.store.sealed import canonical, digest, read_sealed
 from harness.study_file.config import Study
 from harness.study_file.load import builtin_studies, load_study
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.analysis.attributions import Attributions
 from harness.report import cost, findings, ranking, repeat, seeds
-from harness.report.attribution.measures import Attributions
 from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
 from harness.report.comparisons import compare_variants, sentence
+from harness.report.figures import FIGURES
+from harness.report.figures.learning_rate import highest_rate
+from harness.report.figures.style import Picture
 from harness.report.findings import interval
 from harness.report.headline import headline
 from harness.report.provenance import origins, times_note
-from harness.report.rates import highest_rate
 from harness.report.results import Results
-from harness.report.style import Picture
 from harness.report.summary import Summary, VariantSummary, accuracy_text, minutes_text, percent_text
 from harness.report.tables import model_rows
 
@@ -145,26 +146,9 @@ def _in_words(results: Results) -> list[Block]:
     return [Block("list", items=[f"{sentence(one, len(compared) > 1)}." for one in compared])]
 
 
-TITLES = {
-    "accuracy": "Every run against the target",
-    "curves": "Loss and accuracy over the epochs",
-    "comparisons": "Difference from the baseline",
-    "range_test": "Learning-rate range test",
-    "learning_rate": "The learning rate, as planned and as run",
-    "per_class": "Accuracy of each class",
-    "confusion": "What each class is taken for",
-    "misclassified": "Misclassified images",
-    "calibration": "Confidence against accuracy",
-    "gradcam": "Grad-CAM",
-    "attributions": "How far Grad-CAM can be believed",
-    "augmented": "Training images, before and after augmentation",
-}
+TITLES = {figure.name: figure.title for figure in FIGURES}
 # The table that a figure is drawn from.
-SOURCES = {
-    "accuracy": "runs", "curves": "history", "comparisons": "comparisons", "range_test": "range_test",
-    "learning_rate": "learning_rates", "per_class": "per_class", "misclassified": "misclassified",
-    "calibration": "calibration", "attributions": "attributions",
-}  # fmt: skip
+SOURCES = {figure.name: figure.source for figure in FIGURES if figure.source}
 
 
 class _Figures:

@@ -18,7 +18,7 @@ from harness.statistics.distribution import (
 )
 from harness.statistics.ensemble import always_missed, error_consistency, most_voted
 from harness.statistics.target import Share, TimeToTarget, p_above, share, time_to_target
-from harness.statistics.variance import Spread, sampling_std, spread
+from harness.statistics.variance import SeedVariance, sampling_std, seed_variance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class Evidence:
     seconds: TimeToTarget
     images: int
     sampling_std: float
-    spread: Spread | None
+    spread: SeedVariance | None
     ensemble_accuracy: float | None
     error_consistency: float | None
     missed: tuple[Missed, ...] | None
@@ -92,7 +92,7 @@ def gather(results: Results, variant: str) -> Evidence | None:
         seconds=_time(arrivals, failed, "seconds"),
         images=images,
         sampling_std=sampling_std(mean_of(accuracies), images),
-        spread=spread(correct) if correct is not None else None,
+        spread=seed_variance(correct) if correct is not None else None,
         ensemble_accuracy=None if ensemble is None else float(np.mean(ensemble == found[0].labels)),
         error_consistency=error_consistency(correct) if correct is not None else None,
         missed=_missed(runs, correct) if correct is not None and several else None,

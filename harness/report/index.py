@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import RunError
 from harness.report.blocks import Report
-from harness.report.page import render
+from harness.report.render.html import render
 from harness.report.repeat import commands
 from harness.report.results import Results
 from harness.report.summary import VariantSummary, accuracy_text, percent_text

@@ -22,7 +22,7 @@ MOST_STD = 0.5  # of what lies in [0, 1], over endless runs
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedVariance:
     """Parts of the variance of the accuracy over seeds, and the noise of new images; all in fractions.
 
     Attributes:
@@ -52,7 +52,7 @@ class Spread:
     high: float | None
 
 
-def spread(correct: ArrayLike) -> Spread | None:
+def seed_variance(correct: ArrayLike) -> SeedVariance | None:
     """Split the variance of the accuracy over seeds into luck on these images and differences between runs.
 
     Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
@@ -91,7 +91,7 @@ def spread(correct: ArrayLike) -> Spread | None:
         for above in (tail, 1 - tail)
     )
     known = luck > 0 and high >= 0
-    return Spread(
+    return SeedVariance(
         n=n,
         images=images,
         std=math.sqrt(variance),

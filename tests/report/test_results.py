@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.store.sealed import write_sealed
 
 from harness.report.results import Results, Run, read_results
+from harness.store.sealed import write_sealed
 
 Lab = Callable[..., Any]
 

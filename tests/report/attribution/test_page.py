@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
-from harness.report.attribution.measures import Attributions, measure
+from harness.analysis.attributions import Attributions, measure
+from harness.analysis.images import RunImages
 from harness.report.attribution.page import attribution_blocks, attribution_tables
-from harness.report.images import RunImages
 from harness.report.results import read_results
 
 Lab = Callable[..., Any]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam
+from harness.report.attribution.runs import affordable, network_measures, part_of, seed_agreement
 from scipy.stats import spearmanr
 
 from harness import device
@@ -21,7 +22,6 @@ from harness.errors import RunError
 from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.report.attribution import runs as attribution_runs
-from harness.report.attribution.runs import affordable, network_measures, part_of, seed_agreement
 from harness.report.results import Run, read_results
 from harness.seeding import global_seed
 

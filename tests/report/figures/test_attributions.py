@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from harness.report.attribution.figure import MOST_LAYERS, attributions
 from harness.report.attribution.measures import Attributions
+from PIL import Image
 
 
 def made(layers: int, **changes: Any) -> Attributions:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.images import RunImages
 from harness.data.arrays import limit
 from harness.errors import DataError
-from harness.report.images import RunImages
 from harness.report.results import Results, read_results
 
 Lab = Callable[..., Any]

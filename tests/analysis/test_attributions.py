@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.report.attribution.measures import Attributions, measure, sanity_warnings
+from harness.report.attribution.runs import MOST_SEEDS
+from harness.report.images import RunImages
 from torch import Tensor, nn
 
 from harness.errors import DataError
@@ -17,10 +20,7 @@ from harness.models import MODELS, build_model
 from harness.models.weights import weights_bytes
 from harness.report import write_report
 from harness.report.attribution import runs as attribution_runs
-from harness.report.attribution.measures import Attributions, measure, sanity_warnings
 from harness.report.attribution.page import attribution_blocks
-from harness.report.attribution.runs import MOST_SEEDS
-from harness.report.images import RunImages
 from harness.report.results import read_results
 from harness.schema import Strict
 from harness.seeding import global_seed

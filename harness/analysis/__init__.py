@@ -1,0 +1,1 @@
+"""What the numbers of finished runs say: results read from disk, and everything computed of them."""
