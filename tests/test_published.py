@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness.store.sealed import digest, read_sealed, write_sealed
 from PIL import Image
 
 from benchmarks import range_test_on_trial
@@ -32,6 +31,7 @@ from harness.report.results import read_results
 from harness.report.summary import accuracy_text
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
+from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.load import builtin_studies, load_study
 
 SMALL = [

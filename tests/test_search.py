@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness.store.sealed import read_sealed, write_sealed
 
 from harness.search import opening
+from harness.store.sealed import read_sealed, write_sealed
 from harness.study import parse_seeds
 from harness.study_file.config import Search
 from harness.study_file.load import load_study
