@@ -13,7 +13,6 @@ from harness.statistics.comparison import (
     Comparison,
     compare,
     compare_by_failures,
-    compare_networks,
     judge,
 )
 from harness.statistics.fisher import Failures, compare_failures
@@ -84,8 +83,7 @@ def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tup
             if run.seed == other.seed:
                 one, two = run, other
     assert one.predictions is not None and two.predictions is not None
-    networks = compare_images(one.predictions.correct, two.predictions.correct)
-    return compare_networks(networks), ""
+    return compare_images(one.predictions.correct, two.predictions.correct), ""
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Where the spread over seeds comes from; two noises that are never compared as if they were one.
+"""Where the variance over seeds comes from; two noises that are never compared as if they were one.
 
 The images of the test set are fixed: runs that err independently, image by image, still differ by chance on
 them. And the images are themselves a sample: other images would give another accuracy.
@@ -53,7 +53,7 @@ class SeedVariance:
 
 
 def seed_variance(correct: ArrayLike) -> SeedVariance | None:
-    """Split the variance of the accuracy over seeds into luck on these images and differences between runs.
+    """Split the variance of the accuracy over seeds into chance on these images and differences of the runs.
 
     Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
     2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
@@ -106,7 +106,7 @@ def seed_variance(correct: ArrayLike) -> SeedVariance | None:
 
 
 def sampling_std(accuracy: float, images: int) -> float:
-    """Standard error of an accuracy that N images were drawn to measure: sqrt(a(1 - a) / N), the binomial's.
+    """Return the standard error of an accuracy over N images, the binomial's: sqrt(a(1 - a) / N).
 
     Args:
         accuracy: fraction in [0, 1].

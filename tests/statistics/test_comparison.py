@@ -14,7 +14,6 @@ from harness.statistics.comparison import (
     Comparison,
     Estimate,
     compare,
-    compare_networks,
     holm,
     judge,
     seeds_needed,
@@ -137,8 +136,7 @@ def test_comparisons_that_cannot_be_tested_do_not_count_in_the_correction() -> N
 
 
 def test_single_networks_get_no_verdict_about_recipes() -> None:
-    networks = compare_images([1] * 900 + [0] * 100, [1] * 800 + [0] * 200)
-    (judged,) = judge([compare_networks(networks)])
+    (judged,) = judge([compare_images([1] * 900 + [0] * 100, [1] * 800 + [0] * 200)])
     assert judged.p_holm is not None and judged.p_holm < 1e-9
     assert (judged.test, judged.verdict, judged.seeds_needed) == ("McNemar", "cannot tell", None)
 

@@ -86,7 +86,7 @@ def test_the_simulated_images_are_judged_as_the_harness_judges(simulations: Modu
     assert [one.between_runs for one in found if one] == pytest.approx(estimates, abs=1e-12)
     assert [one.p_luck for one in found if one] == pytest.approx(p_luck, rel=1e-6)
     p_values = simulations.mcnemar(correct[:, 0], correct[:, 1])
-    mine = [compare_images(matrix[0], matrix[1]).p for matrix in correct]
+    mine = [compare_images(matrix[0], matrix[1]).primary.p for matrix in correct]
     assert mine == pytest.approx(p_values, rel=1e-9)
 
 
