@@ -60,7 +60,7 @@ def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Return the mean over images of the sum over classes of (probability - [is the label])^2: 0 best, 2 worst.
+    """Return the mean over images of the sum over classes of (probability - [is label])^2: 0 best, 2 worst.
 
     Brier, "Verification of forecasts expressed in terms of probability" (Monthly Weather Review, 1950).
 

@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.report.figures.style import (
-    COLOURS,
-    TARGET_COLOUR,
-    Picture,
-    as_percent,
-    as_rows,
-    canvas,
-    house_style,
-    short,
-    to_picture,
-)
+from harness.report.figures import style
+from harness.report.figures.style import Picture
 from harness.report.references import claims
 from harness.report.results import Results
 from harness.report.summary import VariantSummary, accuracy_text, percent_text
@@ -26,10 +17,10 @@ from harness.report.summary import VariantSummary, accuracy_text, percent_text
 LEAST_SPAN = 0.02  # of the accuracies' axis: two points
 MOST_REFERENCES = 6
 
-Line = tuple[float, str, dict[str, Any]]  # accuracy, label, style
+Line = tuple[float, str, dict[str, Any]]  # accuracy, label, look
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     """Draw each seed's last test accuracy, mean ± std, target and references; None without a finished run."""
     drawn = [summary for summary in summaries if summary.test_accuracy is not None or summary.failed]
@@ -37,19 +28,19 @@ def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
         return None
     target = results.study.target.test_accuracy
     lines: list[Line] = [
-        (target, f"target {percent_text(target)}", {"color": TARGET_COLOUR, "ls": "--", "lw": 1.2})
+        (target, f"target {percent_text(target)}", {"color": style.TARGET_COLOUR, "ls": "--", "lw": 1.2})
     ]
     for name, reference in results.study.references.items():
         if reference.test_accuracy is not None and len(lines) <= MOST_REFERENCES:
-            style = {"color": COLOURS[-len(lines)], "ls": ":", "lw": 1.8}
-            label = f"{short(name, 24)}: {claims(reference)[0].text}"
-            lines.append((reference.test_accuracy, label, style))
+            look = {"color": style.COLOURS[-len(lines)], "ls": ":", "lw": 1.8}
+            label = f"{style.short(name, 24)}: {claims(reference)[0].text}"
+            lines.append((reference.test_accuracy, label, look))
     legend_rows = (len(lines) + 3) // 3
-    figure, (axes,) = canvas(1.1 + 0.5 * max(len(drawn), 2) + 0.22 * legend_rows)
+    figure, (axes,) = style.canvas(1.1 + 0.5 * max(len(drawn), 2) + 0.22 * legend_rows)
     texts = []
     for place, summary in enumerate(drawn):
         values, accuracy = summary.accuracies, summary.test_accuracy
-        colour = COLOURS[place % len(COLOURS)]
+        colour = style.COLOURS[place % len(style.COLOURS)]
         apart = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
         axes.plot(values, place + apart, "o", ms=6, color=colour, alpha=0.6, mec="none")
         if accuracy is not None and accuracy.std is not None:
@@ -62,10 +53,10 @@ def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
             said.append(f"{summary.failed} of {summary.runs} failed")
         texts.append("\n".join(said))
     far = _draw_lines(axes, drawn, lines)
-    as_rows(axes, [short(summary.variant, 24) for summary in drawn], texts)
+    style.as_rows(axes, [style.short(summary.variant, 24) for summary in drawn], texts)
     split = "hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "test"
     axes.set_xlabel(f"{split} accuracy of the last epoch, percent")
-    as_percent(axes.xaxis)
+    style.as_percent(axes.xaxis)
     figure.legend(loc="outside lower left", ncols=3)
     caption = "Each dot is the run of one seed; those left of the dashed line missed the target."
     if any(summary.finished > 1 for summary in drawn):
@@ -79,7 +70,7 @@ def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
         caption += " Dotted: published numbers; see whether they fall among the dots."
     if far:
         caption += " A triangle at the border stands for a line far beyond it."
-    return to_picture(figure, "accuracy", None, caption)
+    return style.to_picture(figure, "accuracy", None, caption)
 
 
 def _draw_lines(axes: Axes, drawn: Sequence[VariantSummary], lines: Sequence[Line]) -> bool:
@@ -98,13 +89,13 @@ def _draw_lines(axes: Axes, drawn: Sequence[VariantSummary], lines: Sequence[Lin
     low, high = min([low, *near]), max([high, *near])
     margin = 0.08 * max(high - low, LEAST_SPAN)
     axes.set_xlim(max(low - margin, -margin / 2), min(high + margin, 1 + margin / 2))
-    for number, (at, label, style) in enumerate(lines):
+    for number, (at, label, look) in enumerate(lines):
         if at in near:
-            axes.axvline(at, label=label, **style)
+            axes.axvline(at, label=label, **look)
             continue
         right = at > high
         axes.plot(
-            float(right), 0.92 - 0.14 * number, ">" if right else "<", ms=8, color=style["color"],
+            float(right), 0.92 - 0.14 * number, ">" if right else "<", ms=8, color=look["color"],
             clip_on=False, transform=axes.transAxes, label=f"{label}, far {'right' if right else 'left'}",
         )  # fmt: skip
     return len(near) < len(lines)

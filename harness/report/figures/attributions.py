@@ -10,38 +10,29 @@ from matplotlib.ticker import MultipleLocator
 from harness.analysis.attributions import Attributions, LayerNumbers
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import MOST
-from harness.report.figures.style import (
-    COLOURS,
-    INK,
-    TARGET_COLOUR,
-    WIDTH,
-    Picture,
-    as_percent,
-    house_style,
-    short,
-    to_picture,
-)
+from harness.report.figures import style
+from harness.report.figures.style import Picture
 from harness.report.results import Results
 
 MOST_LAYERS = 12
 COLUMNS = 3
 MARKERS = "osD^vPX*<>hd"
 CURVES = (
-    (COLOURS[0], "deletion", "-"),
-    (COLOURS[1], "insertion", "-"),
-    (COLOURS[0], "deletion, random maps", "--"),
-    (COLOURS[1], "insertion, random maps", "--"),
+    (style.COLOURS[0], "deletion", "-"),
+    (style.COLOURS[1], "insertion", "-"),
+    (style.COLOURS[0], "deletion, random maps", "--"),
+    (style.COLOURS[1], "insertion, random maps", "--"),
 )
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, variant: str, measured: Attributions) -> Picture:
     """Draw all layers' randomisation curves above, and each layer's deletion and insertion curves below."""
     drawn = min(len(measured.layers), MOST_LAYERS)
     columns = min(COLUMNS, drawn)
     rows = -(-drawn // columns)
     heights = [2.9, 0.5 + 1.75 * rows]
-    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights, hspace=0.03).ravel()
     _randomisation(above.subplots(), measured, drawn)
     panels = below.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -66,23 +57,23 @@ def draw(results: Results, variant: str, measured: Attributions) -> Picture:
         " in the order of random maps of the layer's own resolution. A map that finds what the network uses"
         " falls faster and rises faster than these; at a layer whose title names a check it does not."
     )
-    return to_picture(figure, "attributions", variant, caption)
+    return style.to_picture(figure, "attributions", variant, caption)
 
 
 def _randomisation(axes: Axes, measured: Attributions, drawn: int) -> None:
-    stages = ["none", *(short(name, 12) for name in measured.network.stages)]
+    stages = ["none", *(style.short(name, 12) for name in measured.network.stages)]
     for at in range(drawn):
         values = [1.0, *measured.randomisation[:, at].tolist()]
         axes.plot(
             range(len(stages)),
             values,
-            color=COLOURS[at % len(COLOURS)],
+            color=style.COLOURS[at % len(style.COLOURS)],
             marker=MARKERS[at],
             ms=4.5,
-            ls="-" if at < len(COLOURS) else "--",
-            label=short(measured.layers[at], 16),
+            ls="-" if at < len(style.COLOURS) else "--",
+            label=style.short(measured.layers[at], 16),
         )
-    axes.axhline(MOST, color=TARGET_COLOUR, ls="--", lw=1)
+    axes.axhline(MOST, color=style.TARGET_COLOUR, ls="--", lw=1)
     axes.annotate(
         "a layer that ends above fails",
         (0.995, MOST),
@@ -91,9 +82,9 @@ def _randomisation(axes: Axes, measured: Attributions, drawn: int) -> None:
         textcoords="offset points",
         ha="right",
         fontsize=8,
-        color=TARGET_COLOUR,
+        color=style.TARGET_COLOUR,
     )
-    axes.axhline(0, color=INK, lw=0.8)
+    axes.axhline(0, color=style.INK, lw=0.8)
     lowest = np.nanmin(measured.randomisation, initial=0.0)
     axes.set_ylim(min(-0.25, lowest - 0.1), 1.06)
     axes.set_xticks(range(len(stages)), [stages[0], *(f"+ {name}" for name in stages[1:])])
@@ -105,12 +96,12 @@ def _randomisation(axes: Axes, measured: Attributions, drawn: int) -> None:
 
 def _faithfulness(axes: Axes, row: LayerNumbers, curves: np.ndarray) -> None:
     share = np.linspace(0, 1, STEPS + 1)
-    for values, (colour, name, style) in zip(curves, CURVES, strict=True):
-        axes.plot(share, values, color=colour, ls=style, lw=1.8 if style == "-" else 1.1, label=name)
+    for values, (colour, name, dashes) in zip(curves, CURVES, strict=True):
+        axes.plot(share, values, color=colour, ls=dashes, lw=1.8 if dashes == "-" else 1.1, label=name)
     lost = " and ".join(check for check in row.failed if check != "randomisation")
-    axes.set_title(short(row.layer, 24) + (f"\n{lost} failed" if lost else ""))
+    axes.set_title(style.short(row.layer, 24) + (f"\n{lost} failed" if lost else ""))
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_locator(MultipleLocator(0.25))
-    as_percent(axes.xaxis)
-    as_percent(axes.yaxis)
+    style.as_percent(axes.xaxis)
+    style.as_percent(axes.yaxis)

@@ -9,16 +9,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.colors import PowerNorm
 
-from harness.report.figures.style import (
-    COLOURS,
-    TARGET_COLOUR,
-    Picture,
-    as_percent,
-    canvas,
-    house_style,
-    short,
-    to_picture,
-)
+from harness.report.figures import style
+from harness.report.figures.style import Picture
 from harness.report.results import Results, Run
 from harness.report.tables import run_confusion
 from harness.statistics.classification import row_shares
@@ -32,7 +24,7 @@ MOST_CLASSES = 50  # per figure; more are no longer readable
 NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
 
 
-@house_style()
+@style.house_style()
 def per_class(results: Results, variant: str) -> Picture | None:
     """Draw the accuracy of each class over the variant's finished runs; None without one."""
     runs = results.of(variant, "finished")
@@ -46,23 +38,25 @@ def per_class(results: Results, variant: str) -> Picture | None:
     chosen = np.flatnonzero(images)
     if len(chosen) > MOST_CLASSES:
         chosen = np.sort(chosen[np.argsort(means[chosen], kind="stable")[:MOST_CLASSES]])
-    figure, (axes,) = canvas(1.0 + 0.24 * len(chosen))
+    figure, (axes,) = style.canvas(1.0 + 0.24 * len(chosen))
     for place, index in enumerate(chosen):
         values = shares[:, index]
         if len(values) > 1:
             below = np.full(len(values), place + 0.3)
-            axes.plot(values, below, "o", ms=3.5, color=COLOURS[5], alpha=0.7, mec="none")
+            axes.plot(values, below, "o", ms=3.5, color=style.COLOURS[5], alpha=0.7, mec="none")
         whiskers = _whiskers(values, int(matrices[0][index, index]), int(images[index]))
-        axes.errorbar(means[index], place, xerr=whiskers, fmt="D", ms=4, capsize=3, color=COLOURS[0])
+        axes.errorbar(means[index], place, xerr=whiskers, fmt="D", ms=4, capsize=3, color=style.COLOURS[0])
     overall = np.mean([run.number("test_accuracy") for run in runs])
-    axes.axvline(float(overall), color=TARGET_COLOUR, ls="--", lw=1)
-    axes.set_yticks(range(len(chosen)), [f"{short(names[index])} ({images[index]})" for index in chosen])
+    axes.axvline(float(overall), color=style.TARGET_COLOUR, ls="--", lw=1)
+    axes.set_yticks(
+        range(len(chosen)), [f"{style.short(names[index])} ({images[index]})" for index in chosen]
+    )
     axes.set_ylim(len(chosen) - 0.4, -0.5)
     axes.margins(x=0.05)
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, -0.02), min(high, 1.02))
     axes.set_xlabel("accuracy, percent of the class's images")
-    as_percent(axes.xaxis)
+    style.as_percent(axes.xaxis)
     worst = chosen[np.argmin(means[chosen])]
     marks = (
         f"Diamonds: mean ± 1 std over {len(runs)} seeds (divisor n - 1); dots below: single runs."
@@ -73,11 +67,11 @@ def per_class(results: Results, variant: str) -> Picture | None:
     caption = (
         "Classes left of the dashed line (all classes together) are harder than the average. "
         f"{marks} In brackets: images of the class. "
-        f"Lowest: {short(names[worst], 40)}, {100 * means[worst]:.1f} %."
+        f"Lowest: {style.short(names[worst], 40)}, {100 * means[worst]:.1f} %."
     )
     if len(names) > MOST_CLASSES:
         caption += f" The {MOST_CLASSES} classes of lowest accuracy of {len(names)}."
-    return to_picture(figure, "per_class", variant, caption)
+    return style.to_picture(figure, "per_class", variant, caption)
 
 
 def of_runs(runs: Sequence[Run]) -> str:
@@ -93,7 +87,7 @@ def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
     return [[shares[0] - interval.low], [interval.high - shares[0]]]
 
 
-@house_style()
+@style.house_style()
 def confusion(results: Results, variant: str) -> Picture | None:
     """Draw what each class was taken for, pooled over the variant's finished runs; None without one."""
     runs = results.of(variant, "finished")
@@ -105,7 +99,7 @@ def confusion(results: Results, variant: str) -> Picture | None:
     texts = np.vectorize(lambda value: "" if value == 0 else f"{value:.1f}" if value < 99.95 else "100")(
         percent
     )
-    figure, (axes,) = canvas(6.6)
+    figure, (axes,) = style.canvas(6.6)
     # The square root shows errors of one percent beside a diagonal of ninety.
     sns.heatmap(
         percent,
@@ -123,7 +117,7 @@ def confusion(results: Results, variant: str) -> Picture | None:
     axes.set_xticks([])
     axes.set_yticks([])
     if len(names) <= MOST_CLASSES:
-        ticks = [short(name, 14) for name in names]
+        ticks = [style.short(name, 14) for name in names]
         size = 9 if numbered else 6
         middle = np.arange(len(names)) + 0.5
         axes.set_xticks(middle, ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
@@ -140,7 +134,7 @@ def confusion(results: Results, variant: str) -> Picture | None:
     if errors.max():
         actual, predicted = np.unravel_index(int(errors.argmax()), errors.shape)
         caption += (
-            f" Most frequent error: {short(names[actual], 40)} taken for {short(names[predicted], 40)}, "
-            f"{percent[actual, predicted]:.1f} % of its images."
+            f" Most frequent error: {style.short(names[actual], 40)} taken for "
+            f"{style.short(names[predicted], 40)}, {percent[actual, predicted]:.1f} % of its images."
         )
-    return to_picture(figure, "confusion", variant, caption)
+    return style.to_picture(figure, "confusion", variant, caption)

@@ -5,26 +5,17 @@ from __future__ import annotations
 from matplotlib.ticker import FuncFormatter
 
 from harness.report.comparisons import VariantComparison, compare_variants, p_equals
-from harness.report.figures.style import (
-    COLOURS,
-    FAINT,
-    TARGET_COLOUR,
-    Picture,
-    as_rows,
-    canvas,
-    house_style,
-    short,
-    to_picture,
-)
+from harness.report.figures import style
+from harness.report.figures.style import Picture
 from harness.report.results import Results
 from harness.report.summary import VariantSummary
 from harness.statistics.comparison import Comparison
 
 MOST_COMPARISONS = 30  # per figure
-VERDICT_COLOURS = {"better": COLOURS[2], "worse": COLOURS[1], "cannot tell": FAINT}
+VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "cannot tell": style.FAINT}
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     """Draw each comparison's difference with its interval; None where no accuracies are compared."""
     compared = [(one, one.found) for one in compare_variants(results) if one.found is not None]
@@ -32,24 +23,26 @@ def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     if all(comparison.test == "Fisher" for _, comparison in drawn):
         return None
     pairwise, baseline = results.study.comparisons == "all", drawn[0][0].baseline
-    figure, (axes,) = canvas(1.0 + 0.45 * max(len(drawn), 2))
+    figure, (axes,) = style.canvas(1.0 + 0.45 * max(len(drawn), 2))
     for place, (one, comparison) in enumerate(drawn):
         estimate, colour = comparison.primary, VERDICT_COLOURS[comparison.verdict]
         if comparison.test == "paired t":
             single = _paired_differences(results, one)
-            axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=COLOURS[5], mec="none")
+            axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [place, place], color=colour, lw=2.2)
         if comparison.test != "Fisher":
             axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
-    axes.axvline(0, color=TARGET_COLOUR, ls="--", lw=1.2)
+    axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
     names = [
-        f"{short(one.variant, 18)}\n− {short(one.baseline, 18)}" if pairwise else short(one.variant, 24)
+        f"{style.short(one.variant, 18)}\n− {style.short(one.baseline, 18)}"
+        if pairwise
+        else style.short(one.variant, 24)
         for one, _ in drawn
     ]
-    as_rows(axes, names, [_text(*pair) for pair in drawn])
+    style.as_rows(axes, names, [_text(*pair) for pair in drawn])
     axes.margins(x=0.08)
-    other = "the second" if pairwise else short(baseline, 24)
+    other = "the second" if pairwise else style.short(baseline, 24)
     axes.set_xlabel(f"accuracy minus that of {other}, percentage points")
     axes.xaxis.set_major_formatter(FuncFormatter(_signed))
     caption = (
@@ -66,7 +59,7 @@ def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
         )
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
-    return to_picture(figure, "comparisons", None, caption)
+    return style.to_picture(figure, "comparisons", None, caption)
 
 
 def _paired_differences(results: Results, one: VariantComparison) -> list[float]:

@@ -8,17 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from harness.report.figures.style import (
-    COLOURS,
-    TARGET_COLOUR,
-    Picture,
-    as_percent,
-    as_plain,
-    canvas,
-    house_style,
-    short,
-    to_picture,
-)
+from harness.report.figures import style
+from harness.report.figures.style import Picture
 from harness.report.results import Results
 from harness.report.summary import VariantSummary, percent_text
 from harness.statistics.distribution import mean_of, std_of
@@ -31,27 +22,27 @@ PANELS = (
 )
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     """Draw train and test loss and accuracy of each variant; None without a finished run."""
     chosen = [summary for summary in summaries if summary.finished]
-    drawn = chosen[: len(COLOURS)]
+    drawn = chosen[: len(style.COLOURS)]
     if not drawn:
         return None
     target = results.study.target.test_accuracy
     split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
-    figure, axes = canvas(5.6, 2, 2, sharex=True, sharey="row")
+    figure, axes = style.canvas(5.6, 2, 2, sharex=True, sharey="row")
     for panel, (column, title, unit) in zip(axes, PANELS, strict=True):
-        for summary, colour in zip(drawn, COLOURS, strict=False):
+        for summary, colour in zip(drawn, style.COLOURS, strict=False):
             _draw_curve(panel, results, summary.variant, column, colour)
         panel.set_title(title.format(split))
         panel.set_ylabel(unit)
         panel.tick_params(labelleft=True)
         if unit == "percent":
-            as_percent(panel.yaxis)
+            style.as_percent(panel.yaxis)
             panel.set_xlabel("epoch")
         if column == "test_accuracy":
-            panel.axhline(target, color=TARGET_COLOUR, lw=1, ls="--", zorder=1)
+            panel.axhline(target, color=style.TARGET_COLOUR, lw=1, ls="--", zorder=1)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _log_where_needed(axes[:2])
     if len(drawn) > 1:
@@ -70,7 +61,7 @@ def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
     )
     if len(drawn) < len(chosen):
         caption += f" The first {len(drawn)} variants of {len(chosen)} are drawn."
-    return to_picture(figure, "curves", None, caption)
+    return style.to_picture(figure, "curves", None, caption)
 
 
 def _draw_curve(axes: Axes, results: Results, variant: str, column: str, colour: str) -> None:
@@ -84,7 +75,7 @@ def _draw_curve(axes: Axes, results: Results, variant: str, column: str, colour:
     means = np.array([mean_of(by_epoch[epoch]) for epoch in epochs])
     stds = np.array([std_of(by_epoch[epoch]) or 0.0 for epoch in epochs])
     marker = "o" if len(epochs) <= 12 else ""
-    axes.plot(epochs, means, color=colour, marker=marker, ms=3, label=short(variant, 24))
+    axes.plot(epochs, means, color=colour, marker=marker, ms=3, label=style.short(variant, 24))
     axes.fill_between(epochs, means - stds, means + stds, color=colour, alpha=0.2, lw=0)
 
 
@@ -94,5 +85,5 @@ def _log_where_needed(panels: Sequence[Axes]) -> None:
     if len(values) and values.min() > 0 and values.max() > 50 * np.median(values):
         for panel in panels:
             panel.set_yscale("log")
-            as_plain(panel.yaxis)
+            style.as_plain(panel.yaxis)
             panel.set_ylabel("nats per image (log)")

@@ -9,18 +9,19 @@ from harness.analysis.attributions import attribution_settings
 from harness.analysis.examples import choose_examples
 from harness.data.arrays import Data
 from harness.data.batches import augment_images
+from harness.report.figures import style
 from harness.report.figures.sheet import Images, Sheet
-from harness.report.figures.style import COLOURS, FAINT, INK, Picture, house_style, short
+from harness.report.figures.style import Picture
 from harness.report.results import Results
 
-PREDICTED_COLOUR = COLOURS[1]
+PREDICTED_COLOUR = style.COLOURS[1]
 MOST_ROWS = 20  # classes in the gallery of augmented samples
 AUGMENTED = 7  # images beside each original
 GALLERY_COLUMNS = 5
 ROW = 1.34  # height in cells: an image and two lines below it
 
 
-@house_style()
+@style.house_style()
 def augmented(results: Results, variant: str, data: Data) -> Picture:
     """Draw the first train image of each class, as it is and as the train pipeline changes it."""
     run, train = results.of(variant, "finished")[0], data.train
@@ -37,11 +38,11 @@ def augmented(results: Results, variant: str, data: Data) -> Picture:
     columns = AUGMENTED + 1
     sheet = Sheet(len(first), columns, left=1.4, top=0.4, gap=0.06)
     for row, label in enumerate(chosen):
-        sheet.text(-0.1, row + 0.5, short(train.classes[label], 16), ha="right", va="center")
+        sheet.text(-0.1, row + 0.5, style.short(train.classes[label], 16), ha="right", va="center")
         for column in range(columns):
             sheet.image(column, row, cells[row, column])
-    sheet.text(0.5, -0.08, "original", ha="center", va="bottom", color=FAINT)
-    sheet.text(1 + AUGMENTED / 2, -0.08, "as trained on", ha="center", va="bottom", color=FAINT)
+    sheet.text(0.5, -0.08, "original", ha="center", va="bottom", color=style.FAINT)
+    sheet.text(1 + AUGMENTED / 2, -0.08, "as trained on", ha="center", va="bottom", color=style.FAINT)
     steps = ", ".join(str(step.get("transform")) for step in pipeline)
     caption = (
         f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "
@@ -52,7 +53,7 @@ def augmented(results: Results, variant: str, data: Data) -> Picture:
     return sheet.picture("augmented", variant, caption)
 
 
-@house_style()
+@style.house_style()
 def misclassified(results: Results, variant: str, data: Data) -> Picture:
     """Draw the most confident errors, each with its predicted and actual class and the confidence."""
     run, evaluation = results.of(variant, "finished")[0], data.evaluation
@@ -64,11 +65,11 @@ def misclassified(results: Results, variant: str, data: Data) -> Picture:
         row, column = divmod(place, GALLERY_COLUMNS)
         top, centred = row * ROW, {"ha": "center", "va": "top"}
         sheet.image(column, top, evaluation.images[index])
-        predicted = short(evaluation.classes[predictions.predicted[index]], 14)
+        predicted = style.short(evaluation.classes[predictions.predicted[index]], 14)
         text = f"{predicted}  {percent(predictions.confidence[index])}"
         sheet.text(column + 0.5, top + 0.98, text, color=PREDICTED_COLOUR, weight="bold", **centred)
-        actual = f"actual: {short(evaluation.classes[predictions.labels[index]], 14)}"
-        sheet.text(column + 0.5, top + 1.13, actual, color=INK, **centred)
+        actual = f"actual: {style.short(evaluation.classes[predictions.labels[index]], 14)}"
+        sheet.text(column + 0.5, top + 1.13, actual, color=style.INK, **centred)
     caption = (
         f"{examples.words()}. Coloured: the predicted class and its softmax probability; below: the actual "
         "one."

@@ -16,9 +16,10 @@ from harness.compute import format_on_cpu
 from harness.data.arrays import Data, Split, split_of
 from harness.data.batches import Batches, denormalise
 from harness.models.weights import load_weights
+from harness.report.figures import style
 from harness.report.figures.galleries import PREDICTED_COLOUR, percent
 from harness.report.figures.sheet import Images, Sheet
-from harness.report.figures.style import INK, WIDTH, Picture, house_style, short
+from harness.report.figures.style import Picture
 from harness.report.results import Results
 
 NAMES_WIDTH = 1.7  # in cells, of the classes left of each image
@@ -40,7 +41,7 @@ class Explanation:
     actual: NDArray[np.float32] | None
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, variant: str, data: Data) -> Picture | None:
     """Draw the chosen images at every layer, explained for the predicted and for the actual class.
 
@@ -100,19 +101,19 @@ def _sheet(examples: Examples, explanation: Explanation, classes: Sequence[str])
     blocks = 2 if len(layers) <= 7 else 1
     step, block_width = len(rows) + 0.25, NAMES_WIDTH + 1 + len(layers) + 0.5
     per_block = -(-len(shown) // blocks)
-    width = max(WIDTH, 0.5 * block_width)
+    width = max(style.WIDTH, 0.5 * block_width)
     sheet = Sheet(per_block * step, blocks * block_width - 0.5, top=1.0, gap=0.06, width=width)
     for number, index in enumerate(examples.indices):
         block, place = divmod(number, per_block)
         left, top = block * block_width + NAMES_WIDTH, place * step
         if place == 0:
             for at, name in enumerate(["image", *layers]):
-                sheet.text(left + at + 0.2, -0.12, short(name, 14), rotation=40, va="bottom", size=7)
-        predicted = short(classes[predictions.predicted[index]], 12)
-        actual = short(classes[predictions.labels[index]], 12)
+                sheet.text(left + at + 0.2, -0.12, style.short(name, 14), rotation=40, va="bottom", size=7)
+        predicted = style.short(classes[predictions.predicted[index]], 12)
+        actual = style.short(classes[predictions.labels[index]], 12)
         texts = [
             (f"{predicted}\n{percent(predictions.confidence[index])}", PREDICTED_COLOUR),
-            (f"actual:\n{actual}", INK),
+            (f"actual:\n{actual}", style.INK),
         ]
         sheet.image(left, top, shown[number])
         for line, (maps, (text, colour)) in enumerate(zip(rows, texts, strict=False)):

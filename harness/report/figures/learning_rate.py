@@ -7,23 +7,16 @@ import math
 import numpy as np
 from pydantic import TypeAdapter
 
+from harness.report.figures import style
 from harness.report.figures.range_test import column
-from harness.report.figures.style import (
-    COLOURS,
-    TARGET_COLOUR,
-    Picture,
-    as_plain,
-    canvas,
-    house_style,
-    to_picture,
-)
+from harness.report.figures.style import Picture
 from harness.report.results import Results, Run
 from harness.schedule import Rates, Schedule, corners
 
 ZIGZAGS = 3
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, variant: str) -> Picture | None:
     """Draw the rates of the variant's first finished run; None without one, or without its rates."""
     run = next(iter(results.of(variant, "finished")), None)
@@ -35,22 +28,22 @@ def draw(results: Results, variant: str) -> Picture | None:
     schedule: Schedule = TypeAdapter(Schedule).validate_python(run.recipe["schedule"])
     steps_per_epoch = len(rates) / schedule.epochs
     planned = corners(schedule, Rates(lr_min, lr_max), steps_per_epoch)
-    figure, panels = canvas(3.0, 1, 3, sharey=True)
+    figure, panels = style.canvas(3.0, 1, 3, sharey=True)
     zigzag = np.linspace(0, schedule.epochs, 2 * ZIGZAGS + 1)
-    panels[0].plot(zigzag, [lr_min, lr_max] * ZIGZAGS + [lr_min], color=COLOURS[3])
+    panels[0].plot(zigzag, [lr_min, lr_max] * ZIGZAGS + [lr_min], color=style.COLOURS[3])
     panels[0].set_title("Zig-zag cycle (not used)")
     at, values = zip(*planned, strict=True)
-    panels[1].plot(at, values, color=COLOURS[0], marker="o", ms=3.5)
+    panels[1].plot(at, values, color=style.COLOURS[0], marker="o", ms=3.5)
     panels[1].set_title("As planned")
     passed = (column(rates, "iteration") - 1) / steps_per_epoch
-    panels[2].plot(passed, column(rates, "lr"), color=COLOURS[1], lw=1.2)
+    panels[2].plot(passed, column(rates, "lr"), color=style.COLOURS[1], lw=1.2)
     panels[2].set_title(f"As run, {len(rates):,} steps")
     for axes in panels:
         for rate in {lr_min, lr_max}:
-            axes.axhline(rate, color=TARGET_COLOUR, lw=0.8, ls="--", zorder=1)
+            axes.axhline(rate, color=style.TARGET_COLOUR, lw=0.8, ls="--", zorder=1)
         axes.set_xlabel("epochs since the start")
         axes.set_ylim(bottom=0)
-    as_plain(panels[0].yaxis)
+    style.as_plain(panels[0].yaxis)
     panels[0].set_ylabel("learning rate")
     peak = max(planned, key=lambda corner: corner[1])
     caption = (
@@ -65,7 +58,7 @@ def draw(results: Results, variant: str) -> Picture | None:
             f" Its highest is {highest[0]:.4g}, at step {highest[1]:,}: the peak of the plan falls between "
             "two steps."
         )
-    return to_picture(figure, "learning_rate", variant, caption)
+    return style.to_picture(figure, "learning_rate", variant, caption)
 
 
 def highest_rate(run: Run) -> tuple[float, int] | None:

@@ -7,19 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.report.figures.style import (
-    COLOURS,
-    Picture,
-    as_percent,
-    as_plain,
-    canvas,
-    house_style,
-    to_picture,
-)
+from harness.report.figures import style
+from harness.report.figures.style import Picture
 from harness.report.results import Results, Row
 
 
-@house_style()
+@style.house_style()
 def draw(results: Results, variant: str) -> Picture | None:
     """Draw loss and accuracy against the learning rate, raw and smoothed; None without a range test."""
     sweep = results.sweeps.get(variant)
@@ -28,24 +21,24 @@ def draw(results: Results, variant: str) -> Picture | None:
     record, first = sweep.record, next(iter(results.of(variant, "finished")), None)
     exponential = record.get("mode") == "exponential"
     lr = column(sweep.rows, "lr")
-    figure, panels = canvas(3.4, 1, 2)
+    figure, panels = style.canvas(3.4, 1, 2)
     for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
-        axes.plot(lr, column(sweep.rows, name), color=COLOURS[5], lw=0.8, alpha=0.7, label="each batch")
-        axes.plot(lr, column(sweep.rows, f"smoothed_{name}"), color=COLOURS[0], label="smoothed")
+        axes.plot(lr, column(sweep.rows, name), color=style.COLOURS[5], lw=0.8, alpha=0.7, label="each batch")
+        axes.plot(lr, column(sweep.rows, f"smoothed_{name}"), color=style.COLOURS[0], label="smoothed")
         if exponential:
             axes.set_xscale("log")
-        as_plain(axes.xaxis)
+        style.as_plain(axes.xaxis)
         axes.set_xlabel("learning rate" + (" (log)" if exponential else ""))
-        axes.axvline(record["lr_min"], color=COLOURS[2], ls="--", label=f"LRMIN {record['lr_min']:.3g}")
-        axes.axvline(record["lr_max"], color=COLOURS[1], ls="--", label=f"LRMAX {record['lr_max']:.3g}")
+        axes.axvline(record["lr_min"], color=style.COLOURS[2], ls="--", label=f"LRMIN {record['lr_min']:.3g}")
+        axes.axvline(record["lr_max"], color=style.COLOURS[1], ls="--", label=f"LRMAX {record['lr_max']:.3g}")
         given = None if first is None or record.get("used") else first.number("lr_max")
         if given is not None:
-            axes.axvline(given, color=COLOURS[6], ls=":", label=f"given {given:.3g}")
+            axes.axvline(given, color=style.COLOURS[6], ls=":", label=f"given {given:.3g}")
     panels[0].set_title("Loss")
     panels[0].set_ylabel("nats per image")
     panels[1].set_title("Accuracy")
     panels[1].set_ylabel("percent of the batch")
-    as_percent(panels[1].yaxis)
+    style.as_percent(panels[1].yaxis)
     cut = _cut_explosion(panels[0], column(sweep.rows, "smoothed_loss"))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
@@ -57,7 +50,7 @@ def draw(results: Results, variant: str) -> Picture | None:
     )
     if cut:
         caption += " Losses above the frame are cut off."
-    return to_picture(figure, "range_test", variant, caption)
+    return style.to_picture(figure, "range_test", variant, caption)
 
 
 def _cut_explosion(axes: Axes, smoothed: np.ndarray) -> bool:
