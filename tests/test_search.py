@@ -95,10 +95,10 @@ def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
     write_sealed(half / "search.json", {**record, "trials": kept})
     done = command(searched, "--out", "half", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
-    tables = [
-        pd.read_csv(tmp_path / out / "searched" / "tables" / "ranking.csv") for out in ("whole", "half")
-    ]
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    ours, theirs = (
+        (tmp_path / out / "searched" / "tables" / "ranking.csv").read_bytes() for out in ("half", "whole")
+    )
+    assert ours == theirs
     assert read_sealed(half / "search.json") == record
 
     seeds = command(searched, "--out", "half", "--variants", "base,trial-001", "--seeds", "0-2")

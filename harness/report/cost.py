@@ -56,23 +56,18 @@ def flops(run: Run) -> int | None:
     images, epochs = run.data.get("train_images"), run.number("epochs")
     if not isinstance(images, int) or epochs is None or not shape or not run.recipe.get("model"):
         return None
-    each = _flops_per_image(canonical(run.recipe["model"]), len(run.classes), tuple(shape))
+    each = _flops_per_image(canonical(run.recipe["model"]), tuple(run.classes), tuple(shape))
     return None if each is None else int(each * images * epochs)
 
 
 @cache
-def _flops_per_image(model: str, classes: int, image_shape: tuple[int, int, int]) -> int | None:
-    from harness.models.summary import flops_per_image, measure_network
+def _flops_per_image(model: str, classes: tuple[str, ...], image_shape: tuple[int, int, int]) -> int | None:
+    from harness.models.network import NetworkConfig
+    from harness.models.summary import flops_per_image
 
-    options = json.loads(model)
+    network = NetworkConfig.of(json.loads(model), classes, image_shape)
     try:
-        return measure_network(
-            options.pop("name"),
-            options,
-            classes,
-            image_shape,
-            lambda network: flops_per_image(network, image_shape),
-        )
+        return network.measure(lambda model: flops_per_image(model, image_shape))
     except HarnessError:  # a network of someone's package that is not installed here
         return None
 

@@ -267,17 +267,12 @@ def model_rows(results: Results) -> list[list[Any]]:
 
 
 def _summarise_model(run: Run) -> list[list[Any]]:
-    from harness.models.summary import measure_network, summarise
+    from harness.models.network import NetworkConfig
+    from harness.models.summary import summarise
 
-    options, shape = dict(run.recipe["model"]), run.image_shape
+    network = NetworkConfig.of(run.recipe["model"], run.classes, run.image_shape)
     try:
-        layers = measure_network(
-            options.pop("name"),
-            options,
-            len(run.classes),
-            shape,
-            lambda network: summarise(network, shape),
-        )
+        layers = network.measure(lambda model: summarise(model, run.image_shape))
     except HarnessError:  # a network of someone's package that is not installed here
         return []
     return [[row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes] for row in layers]

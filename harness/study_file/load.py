@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -76,40 +76,57 @@ def json_schema() -> str:
 
 
 def load_study(
-    name_or_path: str,
+    name_or_path: Study | str | Path,
     *,
-    settings: Iterable[str] = (),
-    seeds: list[int] | None = None,
+    settings: Mapping[str, Any] | Iterable[str] = (),
+    seeds: Iterable[int] | None = None,
     precision: str | None = None,
 ) -> Study:
     """Read, override and validate a study.
 
     Args:
-        name_or_path: a built-in study's name or a path.
-        settings: ``KEY=VALUE`` overrides; they win over the file and its variants.
+        name_or_path: a built-in study's name, a path, or a study that was made in Python.
+        settings: ``KEY=VALUE`` texts, or keys and values; they win over the file and its variants.
         seeds: instead of the study's.
         precision: instead of the study's and its variants'.
 
     Raises:
         StudyError: in one line, with the file and the path of the key.
     """
-    path = find_study(name_or_path)
+    if isinstance(name_or_path, Study):
+        raw, where = name_or_path.model_dump(exclude_none=True), name_or_path.name
+    else:
+        raw, where = _read(find_study(str(name_or_path))), str(name_or_path)
+    if isinstance(settings, Mapping):
+        overrides = [(key, _as_toml(value)) for key, value in settings.items()]
+    else:
+        overrides = [_parse_setting(setting) for setting in settings]
+    if seeds is not None:
+        overrides.append(("seeds", list(seeds)))
+    if precision is not None:
+        overrides.append(("precision", precision))
+    return resolve(raw, overrides, where=where)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a study file's tables."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise StudyError(f"{path}: larger than {MAX_FILE_BYTES} bytes; a study is a small text file")
-        raw = _parse_toml(path.read_text(encoding="utf-8-sig"))  # some editors put a mark first
+        return _parse_toml(path.read_text(encoding="utf-8-sig"))  # some editors put a mark first
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not valid TOML: {one_line(error)}") from None
     except (RecursionError, ValueError) as error:
         raise StudyError(f"{path}: not a study: {one_line(error)}") from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
-    overrides = [_parse_setting(setting) for setting in settings]
-    if seeds is not None:
-        overrides.append(("seeds", seeds))
-    if precision is not None:
-        overrides.append(("precision", precision))
-    return resolve(raw, overrides, where=str(name_or_path))
+
+
+def _as_toml(value: Any) -> Any:
+    """Return a value of Python's as TOML would give it: tuples are arrays."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(part) for key, part in value.items()}
+    return [_as_toml(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, where: str = "study") -> Study:

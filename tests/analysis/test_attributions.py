@@ -30,7 +30,8 @@ from harness.analysis.attributions import (
 from harness.analysis.images import RunImages
 from harness.attribution.measures import NetworkMeasures
 from harness.errors import DataError, RunError
-from harness.models import MODELS, build_model
+from harness.models import MODELS
+from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
 from harness.report import write_report
 from harness.report.attribution.page import attribution_blocks, sanity_warnings
@@ -55,14 +56,9 @@ def changed(one: Attributions, **changes: Any) -> Attributions:
 
 def weights_of(place: Any, seed: int, name: str, **options: Any) -> bytes:
     """The weights file of a network that learnt nothing."""
+    network = NetworkConfig(name, options, place.data.train.classes, (3, 32, 32))
     with global_seed(seed, "test"):
-        model = build_model(name, options, 10)
-    metadata = {
-        "model": {"name": name, **options},
-        "classes": list(place.data.train.classes),
-        "image_shape": [3, 32, 32],
-    }
-    return weights_bytes(model, metadata)
+        return weights_bytes(network.build(), network)
 
 
 @pytest.fixture

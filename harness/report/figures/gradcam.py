@@ -80,8 +80,8 @@ def explain(examples: Examples, evaluation: Split, layers: Sequence[str]) -> Exp
         RunError: the weights cannot be loaded, or a layer does not fit.
     """
     run, indices, predictions = examples.run, examples.indices, examples.predictions
-    model, metadata = load_weights(run.folder.weights_file)
-    layers = list(layers) or stages(model, metadata["image_shape"])
+    model, network = load_weights(run.folder.weights_file)
+    layers = list(layers) or stages(model, network.image_shape)
     pipeline = run.recipe["augment"]["test"]
     subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)
     inputs, _ = next(iter(Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")))
