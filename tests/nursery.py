@@ -43,7 +43,7 @@ def prepare() -> None:
             importlib.import_module(module.name)
     torch.set_num_threads(1)
     for which in ("train", "test"):  # kept from now on
-        digits.load(arrays.Request(Path(), which))
+        digits.load(arrays.SourceRequest(Path(), which))
 
 
 def count_operations(folder: str, until: int | None) -> list[int]:

@@ -18,7 +18,7 @@ from benchmarks.published.rows import (
     summary_sentence,
     table_of,
 )
-from harness.report.provenance import at_once_text
+from harness.analysis.provenance import at_once_text
 from harness.store.records import RunRecord
 from harness.study_file.load import load_study
 
