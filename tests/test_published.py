@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -38,7 +39,7 @@ from harness.study_file.builtin import builtin_studies
 from harness.study_file.load import load_study
 
 SMALL = """
-data.train_limit=64 data.test_limit=40 data.batch_size=20 model.width=2 schedule.epochs=1
+precision=float32 data.train_limit=64 data.test_limit=40 data.batch_size=20 model.width=2 schedule.epochs=1
 schedule.peak_epoch=0.5 range_test.iterations=10 attribution.images=1 attribution.layers=["res2"]
 """
 MORE = """
@@ -63,7 +64,9 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study.write_text(MORE + quickstart.replace('name = "quickstart"', 'name = "trial"'), "utf-8")
     command = [sys.executable, "-m", "harness.study", str(study), "--seeds", "0,1", "--out", str(place)]
     settings = [part for setting in SMALL.split() for part in ("--set", setting)]
-    subprocess.run([*command, "--launcher", "serial", *settings], check=True)
+    # a cache of its own: runs of other tests would count as runs at once
+    environment = os.environ | {"HARNESS_CACHE": str(place / "cache")}
+    subprocess.run([*command, "--launcher", "serial", *settings], env=environment, check=True)
     return place / "trial"
 
 
@@ -263,7 +266,7 @@ def test_a_published_study_stands_on_the_page(copy: Path, results: Path) -> None
         line, more = (line for line in text.splitlines() if f"| {row['variant']} |" in line)
         accuracy = plus_minus(100 * row["test_accuracy_mean"], 100 * row["test_accuracy_std"], 2)
         assert f"| {row['variant']} | 2 | {accuracy} % | 100 %, 1 run |" in line
-        assert "| 1 | " in more and re.search(r"\(1( to \d)? at once\)", more)
+        assert "| 1 | " in more and "(1 at once)" in more
     assert "python -m harness.study annealed --seeds 0,1,2,3,4" in text  # all of it
 
 
