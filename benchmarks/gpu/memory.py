@@ -38,7 +38,7 @@ def rows(options: Options) -> Iterator[Row]:
 
 def _bench(options: Options) -> Bench:
     """Make CIFAR-10's number of random images; no batch of them stays on the device."""
-    bench = make_bench(options.device, 1 if options.quick else 98)
+    bench = make_bench(options.device, 2 if options.quick else 98)
     if options.quick:
         settings = ["schedule.epochs=2", "schedule.peak_epoch=1", f"model.width={QUICK_WIDTH}"]
         study = load_study("annealed", settings=settings)
