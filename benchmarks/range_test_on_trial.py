@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -21,9 +20,8 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.study_file.config import RangeTest
 from harness.study_file.load import load_study
-from harness.training import lr_range
-
-CRITERIA = get_args(RangeTest.model_fields["criterion"].annotation)
+from harness.training.range_test.choice import CRITERIA, choose
+from harness.training.range_test.sweep import Sweep
 
 
 def choices(results: Results) -> dict[str, float]:
@@ -37,10 +35,10 @@ def choices(results: Results) -> dict[str, float]:
     (found,) = results.sweeps.values()
     settings = {key: found.record[key] for key in RangeTest.model_fields}
     columns = [np.array([row[name] for row in found.rows]) for name in ("lr", "loss", "accuracy")]
-    sweep = lr_range.Sweep(*columns, diverged=found.record["diverged"])
+    sweep = Sweep(*columns, diverged=found.record["diverged"])
     chosen = {}
     for criterion in CRITERIA:
-        rates, _ = lr_range.choose(sweep, RangeTest(**{**settings, "criterion": criterion}))
+        rates, _ = choose(sweep, RangeTest(**{**settings, "criterion": criterion}))
         chosen[criterion] = rates.lr_max
     return chosen
 

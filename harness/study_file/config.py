@@ -297,7 +297,7 @@ class Constant(Strict):
 
 
 class RangeTest(Strict):
-    """The learning-rate range test; see :mod:`harness.training.lr_range`."""
+    """The learning-rate range test; see :mod:`harness.training.range_test`."""
 
     start_lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-4
     """The first step's rate."""
