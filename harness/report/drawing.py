@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
+from harness.analysis.summary import VariantSummary
 from harness.data.arrays import Data
 from harness.errors import HarnessError
 from harness.report import figures, galleries, rates, uncertainty
 from harness.report.attribution import figure as attribution_figure
 from harness.report.attribution.measures import MOST_VARIANTS, Attributions, attribution_wish
 from harness.report.images import RunImages
-from harness.report.results import Results, Run
 from harness.report.style import Picture
-from harness.report.summary import VariantSummary
 
 
 def draw(

@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from harness.report.references import claims
-from harness.report.results import Results
+from harness.analysis.numbers import accuracy_text, percent_text
+from harness.analysis.references import claims
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary
 from harness.report.style import (
     COLOURS,
     TARGET_COLOUR,
@@ -24,8 +26,6 @@ from harness.report.style import (
     short,
     to_png,
 )
-from harness.report.summary import VariantSummary, accuracy_text, percent_text
-from harness.report.tables import run_confusion
 from harness.statistics.classification import row_shares
 from harness.statistics.distribution import mean_of, std_of
 from harness.statistics.target import share
@@ -220,7 +220,7 @@ def per_class(results: Results, variant: str) -> Picture:
     """Accuracy of each class over the variant's finished runs (there is at least one)."""
     runs = results.of(variant, "finished")
     names = runs[0].classes
-    matrices = [run_confusion(run) for run in runs]
+    matrices = [run.confusion for run in runs]
     shares = np.array([row_shares(matrix).diagonal() for matrix in matrices])  # (runs, classes)
     images = matrices[0].sum(axis=1)
     means = shares.mean(axis=0)
@@ -286,7 +286,7 @@ def confusion(results: Results, variant: str) -> Picture:
     """What each class was taken for, pooled over the variant's finished runs (there is at least one)."""
     runs = results.of(variant, "finished")
     names = runs[0].classes
-    counts = sum((run_confusion(run) for run in runs), np.zeros((len(names), len(names)), dtype=np.int64))
+    counts = sum((run.confusion for run in runs), np.zeros((len(names), len(names)), dtype=np.int64))
     percent = 100 * row_shares(counts)
     numbered = len(names) <= NUMBERED_CLASSES
     texts = np.vectorize(lambda value: "" if value == 0 else f"{value:.1f}" if value < 99.95 else "100")(

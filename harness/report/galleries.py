@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harness.analysis.runs import Run
 from harness.data.arrays import Split, split_of
-from harness.report.results import Run
 from harness.report.style import COLOURS, DPI, FAINT, INK, WIDTH, Picture, house_style, pixels_to_png, short
 
 Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
@@ -156,8 +156,8 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
 
     run, found = choice.run, choice.run.predictions
     assert found is not None
-    model, metadata = load_weights(run.folder.weights_file)
-    layers = list(layers) or stages(model, metadata["image_shape"])
+    model, network = load_weights(run.folder.weights_file)
+    layers = list(layers) or stages(model, network.image_shape)
     pipeline, indices = run.recipe["augment"]["test"], choice.indices
     subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)
     inputs, _ = next(iter(Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.report.results import Row, Run, Sweep
+from harness.analysis.runs import Row, Run, Sweep
 from harness.report.style import (
     COLOURS,
     TARGET_COLOUR,
@@ -112,22 +112,13 @@ def learning_rate(run: Run) -> Picture | None:
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
-    highest = highest_rate(run)
+    highest = run.highest_rate
     if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
         caption += (
             f" Its highest is {highest[0]:.4g}, at step {highest[1]:,}: the peak of the plan falls between "
             "two steps."
         )
     return Picture("learning_rate", run.variant, caption, png, figure)
-
-
-def highest_rate(run: Run) -> tuple[float, int] | None:
-    """Return the highest rate that a step of a run had, and the first such step, from 1; None if unknown."""
-    stepped = [(row["lr"], -int(row["iteration"] or 0)) for row in run.rates if row["lr"] is not None]
-    if not stepped:
-        return None
-    rate, step = max(stepped)
-    return rate, -step
 
 
 def planned_corners(run: Run) -> Corners:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from harness.report.comparisons import VariantComparison, compare_variants, p_equals
-from harness.report.results import Results
+from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.numbers import p_equals
+from harness.analysis.results import Results
 from harness.report.style import (
     COLOURS,
     FAINT,
@@ -37,15 +38,15 @@ def _label(one: VariantComparison, pairwise: bool) -> str:
 
 def comparisons(results: Results) -> Picture | None:
     """Draw each comparison's difference with its interval; None where no accuracies are compared."""
-    compared = [one for one in compare_variants(results) if one.found is not None]
+    compared = [one for one in compare_variants(results) if one.result is not None]
     drawn = compared[:MOST_COMPARISONS]
-    if all(one.found is not None and one.found.test == "Fisher" for one in drawn):
+    if all(one.result is not None and one.result.test == "Fisher" for one in drawn):
         return None
     pairwise, baseline = results.study.comparisons == "all", drawn[0].baseline
     with house_style():
         figure, (axes,) = canvas(1.0 + 0.45 * max(len(drawn), 2))
         for place, one in enumerate(drawn):
-            found = one.found
+            found = one.result
             assert found is not None
             estimate, colour = found.primary, VERDICT_COLOURS[found.verdict]
             if found.test == "paired t":
@@ -91,7 +92,7 @@ def comparisons(results: Results) -> Picture | None:
     )
     if len(compared) > 1:
         caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
-    if any(one.found is not None and one.found.test == "Fisher" for one in drawn):
+    if any(one.result is not None and one.result.test == "Fisher" for one in drawn):
         caption += (
             " Where one of the two has no finished run, the numbers of failed runs are compared (Fisher)."
         )

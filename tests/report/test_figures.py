@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.analysis.results import Results, read_results
+from harness.analysis.summary import VariantSummary, summarise
 from harness.report import figures
-from harness.report.results import Results, read_results
 from harness.report.style import Picture
-from harness.report.summary import VariantSummary, summarise
 
 Lab = Callable[..., Any]
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.analysis.results import read_results
+from harness.analysis.runs import Run
 from harness.attribution.maps import layer_maps
 from harness.data.arrays import mean_std, split_of
 from harness.models.weights import load_weights
 from harness.report import galleries
-from harness.report.results import Run, read_results
 from harness.report.style import Picture
 
 Lab = Callable[..., Any]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.results import Results, read_results
+from harness.analysis.runs import Run
 from harness.report import rates, write_report
-from harness.report.results import Results, Run, read_results
 from harness.schedule import Rates, lr_milestones, rates_at
 
 Lab = Callable[..., Any]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.analysis.results import Results, read_results
 from harness.report import uncertainty
-from harness.report.results import Results, read_results
 from harness.report.style import Picture
 
 Lab = Callable[..., Any]

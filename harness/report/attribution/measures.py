@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.analysis.numbers import apart
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.attribution.faithfulness import area
 from harness.attribution.sanity import MOST, Verdict, judge, judge_gain, together
 from harness.data.arrays import Data
@@ -17,8 +20,6 @@ from harness.errors import HarnessError
 from harness.messages import one_line
 from harness.report.attribution.runs import MOST_SEEDS, affordable, network_measures, part_of, seed_agreement
 from harness.report.images import RunImages
-from harness.report.numbers import apart
-from harness.report.results import Results, Run
 from harness.statistics.rank_correlation import mean_known
 
 if TYPE_CHECKING:

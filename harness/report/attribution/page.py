@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.numbers import apart
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import ENOUGH, MOST
 from harness.report.attribution.measures import Attributions, LayerNumbers
 from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.blocks import Block
-from harness.report.numbers import apart
 from harness.report.tables import csv_text
 
 MOST_ROWS = 60  # of the table on the page; the CSV has all of them

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.schedule import Rates
-from harness.study_file.config import RangeTest
+from harness.study_file.schedules import RangeTest
 from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
 
 FEWEST = 20  # rates to choose from

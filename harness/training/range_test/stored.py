@@ -14,7 +14,7 @@ from harness.store.folders import StudyFolder
 from harness.store.records import RangeTestRecord
 from harness.store.run_files import RANGE_TEST, csv_text
 from harness.store.sealed import digest, read_sealed, write_sealed
-from harness.study_file.config import RangeTest
+from harness.study_file.schedules import RangeTest
 from harness.training.failures import failure
 from harness.training.progress import Say
 from harness.training.range_test.choice import choose

@@ -27,7 +27,7 @@ from harness.device import prepare
 from harness.errors import RunError
 from harness.plan import Variant
 from harness.seeding import generators_restored, global_seed
-from harness.study_file.config import RangeTest
+from harness.study_file.schedules import RangeTest
 from harness.training.assembly import assemble, train_batches
 from harness.training.progress import Say, attach_bar
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
+from harness.analysis.results import read_results
 from harness.report.attribution.measures import Attributions, measure
 from harness.report.attribution.page import attribution_blocks, attribution_tables
 from harness.report.images import RunImages
-from harness.report.results import read_results
 
 Lab = Callable[..., Any]
 

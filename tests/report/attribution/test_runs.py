@@ -16,13 +16,14 @@ from captum.attr import LayerGradCam
 from scipy.stats import spearmanr
 
 from harness import device
+from harness.analysis.results import read_results
+from harness.analysis.runs import Run
 from harness.data.arrays import mean_std
 from harness.errors import RunError
 from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.report.attribution import runs as attribution_runs
 from harness.report.attribution.runs import affordable, network_measures, part_of, seed_agreement
-from harness.report.results import Run, read_results
 from harness.seeding import global_seed
 
 Lab = Callable[..., Any]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.study_file.config import RangeTest
+from harness.study_file.schedules import RangeTest
 from harness.training.range_test.choice import CRITERIA, choose
 from harness.training.range_test.sweep import Sweep
 
