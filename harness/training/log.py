@@ -64,8 +64,6 @@ class Log:
         self.doubts = [variant.doubt] if variant.doubt else []
         self._started = 0.0
 
-    # ---- handlers ---------------------------------------------------------------------------------------
-
     def start_clock(self) -> None:
         """Note when the epoch's training starts."""
         self._started = time.perf_counter()
@@ -100,8 +98,6 @@ class Log:
             self.runs_at_once.append(runs)
         engine.state.metrics |= asdict(row)
 
-    # ---- checkpoints ------------------------------------------------------------------------------------
-
     def state_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {
@@ -116,12 +112,6 @@ class Log:
         self.epochs, self.rates = [Epoch(**row) for row in state["rows"]], list(state["rates"])
         self.runs_at_once = list(state.get("runs_at_once", ()))
         self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
-
-    def clear(self) -> None:
-        """Forget what a checkpoint has left here."""
-        self.load_state_dict({"rows": [], "rates": [], "origins": []})
-
-    # ---- results ----------------------------------------------------------------------------------------
 
     def history(self) -> str:
         """Return ``history.csv``."""

@@ -126,14 +126,12 @@ class _Rehearsal:
         trainee.evaluate(self.images, self.labels)
         self._check_draws(drawn)
 
-    # ---- what is tried ----------------------------------------------------------------------------------
-
     def _check_draws(self, drawn: list[dict[str, bytes]]) -> None:
         """Refuse a network that seeds a generator: after other seeds its state would be the same."""
         for name in drawn[0]:
             if len({states[name] for states in drawn}) < len(drawn):
-                raise StudyError(
-                    f"{self._where}: it seeds {name}'s generator itself, so all seeds of the study would "
+                raise self._refusal(
+                    f"it seeds {name}'s generator itself, so all seeds of the study would "
                     "draw the same; remove that call: the harness seeds every generator"
                 )
 
@@ -166,8 +164,8 @@ class _Rehearsal:
             given = "probabilities, to which the loss would apply softmax again"
         else:
             return
-        raise StudyError(
-            f"{self._where}: in {mode} it gives {given}; expected logits of shape {shape}, "
+        raise self._refusal(
+            f"in {mode} it gives {given}; expected logits of shape {shape}, "
             f"one for each of {shape[1]} classes"
         )
 
@@ -176,14 +174,14 @@ class _Rehearsal:
         trained = {id(each) for group in trainee.assembly.optimizer.param_groups for each in group["params"]}
         late = [name for name, each in trainee.model.named_parameters() if id(each) not in trained]
         if late:
-            raise StudyError(
-                f"{self._where}: its forward makes parameters ({', '.join(late[:3])}), which would not be "
+            raise self._refusal(
+                f"its forward makes parameters ({', '.join(late[:3])}), which would not be "
                 "trained; make them in __init__, by torch.nn.LazyLinear and the like where a size is unknown"
             )
         for name, value in trainee.model.state_dict().items():
             if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_quantized):
-                raise StudyError(
-                    f"{self._where}: its {name} is sparse or quantised, which model.safetensors cannot hold; "
+                raise self._refusal(
+                    f"its {name} is sparse or quantised, which model.safetensors cannot hold; "
                     "keep it as a dense tensor, and convert it in forward"
                 )
 
@@ -209,8 +207,8 @@ class _Rehearsal:
             for one in (trainee, again):
                 self._train_and_evaluate(one)
         if self._content(trainee) != self._content(again):
-            raise StudyError(
-                f"{self._where}: trained twice from one seed, it gives two different networks; let it draw "
+            raise self._refusal(
+                "trained twice from one seed, it gives two different networks; let it draw "
                 "from torch's, numpy's or Python's global generator, and keep what changes inside of it"
             )
         try:  # several steps: that two parts of a network no longer share a tensor shows late
@@ -234,16 +232,12 @@ class _Rehearsal:
             trained = trainee.model.to("cpu")
             trained.eval()
             with torch.no_grad():
-                seed_generators(0)
-                expected = trained(self.images).float()
-                seed_generators(0)
-                logits = loaded(self.images).float()
-                seed_generators(0)
-                alone = loaded(self.images[-1:]).float()
+                expected = _logits(trained, self.images)
+                logits, alone = _logits(loaded, self.images), _logits(loaded, self.images[-1:])
             tolerance = 1e-3 * float(expected.abs().nan_to_num(0, 0, 0).max())
         if not torch.allclose(logits, expected, rtol=1e-3, atol=tolerance, equal_nan=True):
-            raise StudyError(
-                f"{self._where}: loaded from its file, it gives other logits; keep what it learns in "
+            raise self._refusal(
+                "loaded from its file, it gives other logits; keep what it learns in "
                 "parameters and buffers, and its layers in a torch.nn.ModuleList"
             )
         if not torch.allclose(alone, expected[-1:], rtol=1e-2, atol=10 * tolerance, equal_nan=True):
@@ -274,12 +268,13 @@ class _Rehearsal:
                 f"{one_line(error, 120)}; choose another batch_size, or set data.drop_last = true"
             ) from None
 
-    # ---- messages ---------------------------------------------------------------------------------------
-
     @property
     def _where(self) -> str:
         place = "" if self.variant.name == "base" else f"variants.{self.variant.name}: "
         return f"{self.variant.study}: {place}model.name: {self.name}"
+
+    def _refusal(self, why: str) -> StudyError:
+        return StudyError(f"{self._where}: {why}")
 
     @contextmanager
     def _saying(self, what: str) -> Iterator[None]:
@@ -290,7 +285,13 @@ class _Rehearsal:
             raise
         except Exception as error:
             kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
-            raise StudyError(f"{self._where}: {what}: {kind}{one_line(error, 200)}") from None
+            raise self._refusal(f"{what}: {kind}{one_line(error, 200)}") from None
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    seed_generators(0)
+    logits: Tensor = model(images).float()
+    return logits
 
 
 class _Trainee:

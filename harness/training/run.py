@@ -207,8 +207,8 @@ def _resume(run: Run) -> Assembly:
         run.say(f"{str(error).partition(';')[0]}: the run begins anew")
         idist.barrier()  # all have read it
         run.folder.drop_checkpoint()
-        run.log.clear()
-        assembly = _new(run)  # a part of the first one may have been loaded
+        run.log.load_state_dict({"rows": [], "rates": [], "origins": []})
+        assembly = _new(run)  # a part of the checkpoint may be in the first one
     idist.barrier()  # nobody writes the next checkpoint before all have read this one
     return assembly
 

@@ -31,9 +31,9 @@ from harness.training.progress import silent
 from harness.training.rehearsal import Findings, rehearse
 from harness.training.run import execute
 from tests.conftest import TINY
+from tests.training import odd_nets, wrong_nets
 from tests.training.tiny_runs import Killed, assert_same_run, killed_at
 
-NETS = "tests.training.odd_nets"
 SOUND = [
     "Counter", "CounterInDict", "HookCounter", "NotPersistent", "PlainTensor", "ExtraState", "Tied",
     "Aliased", "Constant", "Item", "Recurrent", "OldWeightNorm", "Auxiliary", "Lazy", "Half", "View",
@@ -42,6 +42,11 @@ SOUND = [
 ]  # fmt: skip
 DOUBTFUL = ["HookCounter", "NoStatistics", "DropsAlways"]
 UNKEPT = ["Deque", "OwnGenerator", "Shared", "SeesWeights", "LateGenerator"]
+
+
+def path_of(net: str) -> str:
+    """Return the ``model.name`` of a network."""
+    return f"{odd_nets.__name__ if hasattr(odd_nets, net) else wrong_nets.__name__}:{net}"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
     monkeypatch.setenv("HARNESS_ALLOW", "tests")
 
     def make(net: str, *changes: tuple[str, Any]) -> Study:
-        model = ("model", {"name": f"{NETS}:{net}"})
+        model = ("model", {"name": path_of(net)})
         return resolve(TINY, [model, ("attribution.layers", []), ("augment.train", []), *changes])
 
     return make
@@ -131,7 +136,7 @@ def test_a_wrong_network_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(StudyError, match=said) as caught:
         rehearse(variant_of(study(net), data), data)
-    assert "\n" not in str(caught.value) and f"tiny: model.name: {NETS}:{net}" in str(caught.value)
+    assert "\n" not in str(caught.value) and f"tiny: model.name: {path_of(net)}" in str(caught.value)
 
 
 @pytest.mark.parametrize(("net", "said"), [("Deque", "a killed run begins anew"), ("NoStatistics", "logits")])
@@ -140,7 +145,7 @@ def test_a_dry_run_warns_as_a_start_does(
 ) -> None:
     text = as_text([Preview(study(net), StudyFolder(tmp_path, "x"), lambda _: data, None, "cpu")])
     (line,) = [line for line in text.splitlines() if "warning: " in line]
-    assert said in line and f"{NETS}:{net}: " in line
+    assert said in line and f"{path_of(net)}: " in line
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
@@ -155,7 +160,7 @@ def test_a_network_is_computed_in_the_memory_format_that_it_bears(
 def test_a_network_beside_a_built_in_one_has_the_memory_format_that_it_bears(
     study: Callable[..., Study], data: Data
 ) -> None:
-    view_net = {"model": {"name": f"{NETS}:View"}, "attribution": {"layers": []}}
+    view_net = {"model": {"name": path_of("View")}, "attribution": {"layers": []}}
     both = resolve({**TINY, "variants": {"view": view_net}}, [])
     base = resolve_variant(both, "base", data, device="cpu")
     view = resolve_variant(both, "view", data, device="cpu", earlier=[base])
