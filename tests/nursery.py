@@ -37,7 +37,7 @@ def prepare() -> None:
     import harness.preview
     import harness.report.content
     import harness.report.drawing
-    import harness.report.page
+    import harness.report.render.html
     import harness.report.tables
     import harness.study
     import harness.training.run

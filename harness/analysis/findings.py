@@ -18,8 +18,8 @@ from harness.analysis.summary import VariantSummary, summarise
 from harness.analysis.verdict import study_sentence, variant_line
 
 if TYPE_CHECKING:
+    from harness.analysis.attributions import Attributions
     from harness.models.summary import LayerRow
-    from harness.report.attribution.measures import Attributions
 
 MOST_COMPARED = 12  # comparisons, each in a line on the console
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.analysis.findings import Findings
     from harness.data.arrays import Data
-    from harness.report.style import Picture
+    from harness.report.figures.style import Picture
     from harness.store.folders import StudyFolder
     from harness.study_file.config import Study
 
@@ -33,17 +33,18 @@ def write_report(
         RunError: the folder cannot be written.
     """
     # Imported here: this package's statistics are used where plots and pages are not.
+    from harness.analysis.attributions import measure
     from harness.analysis.findings import analyse
+    from harness.analysis.images import RunImages
     from harness.analysis.results import read_results
     from harness.device import use_threads
-    from harness.report.attribution.measures import measure, sanity_warnings
-    from harness.report.attribution.page import attribution_tables
+    from harness.report.attribution.page import attribution_tables, sanity_warnings
     from harness.report.content import compose
     from harness.report.drawing import draw
-    from harness.report.images import RunImages
+    from harness.report.figures.style import to_vector
     from harness.report.index import entry
-    from harness.report.page import html_page, markdown
-    from harness.report.style import to_vector
+    from harness.report.render.html import html_page
+    from harness.report.render.markdown import markdown
     from harness.report.tables import build_tables
     from harness.store.atomic import atomic_write
     from harness.store.sealed import write_sealed
@@ -89,7 +90,7 @@ def _as(file: str, kind: str) -> str:
 
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
     """Figures that an earlier report drew and this one did not; a user's own files stay."""
-    from harness.report.style import LARGEST_FIGURE, is_ours
+    from harness.report.figures.style import LARGEST_FIGURE, is_ours
     from harness.store.atomic import open_regular
 
     for path in folder.figures.glob("*"):

@@ -24,7 +24,8 @@ from harness.messages import one_line
 from harness.report import findings, repeat, seeds
 from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
-from harness.report.style import Picture
+from harness.report.figures import FIGURES
+from harness.report.figures.style import Picture
 from harness.report.tables import model_rows
 from harness.store.sealed import canonical
 from harness.study_file.config import Study
@@ -156,26 +157,9 @@ def _in_words(found: Findings) -> list[Block]:
     return [Block("list", items=[f"{sentence(one, len(compared) > 1)}." for one in compared])]
 
 
-TITLES = {
-    "accuracy": "Every run against the target",
-    "curves": "Loss and accuracy over the epochs",
-    "comparisons": "Difference from the baseline",
-    "range_test": "Learning-rate range test",
-    "learning_rate": "The learning rate, as planned and as run",
-    "per_class": "Accuracy of each class",
-    "confusion": "What each class is taken for",
-    "misclassified": "Misclassified images",
-    "calibration": "Confidence against accuracy",
-    "gradcam": "Grad-CAM",
-    "attributions": "How far Grad-CAM can be believed",
-    "augmented": "Training images, before and after augmentation",
-}
+TITLES = {figure.name: figure.title for figure in FIGURES}
 # The table that a figure is drawn from.
-SOURCES = {
-    "accuracy": "runs", "curves": "history", "comparisons": "comparisons", "range_test": "range_test",
-    "learning_rate": "learning_rates", "per_class": "per_class", "misclassified": "misclassified",
-    "calibration": "calibration", "attributions": "attributions",
-}  # fmt: skip
+SOURCES = {figure.name: figure.source for figure in FIGURES if figure.source}
 
 
 class _Figures:

@@ -10,7 +10,7 @@ from harness.analysis.summary import Evidence, VariantSummary
 from harness.report.blocks import Block, explained
 from harness.report.findings import number_table, with_evidence
 from harness.statistics.distribution import BOOTSTRAP_FROM
-from harness.statistics.variance import Spread
+from harness.statistics.variance import SeedVariance
 
 MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
 
@@ -122,13 +122,13 @@ def spread(summaries: list[VariantSummary]) -> list[Block]:
     return blocks
 
 
-def _between(one: Spread) -> str:
+def _between(one: SeedVariance) -> str:
     if one.between_runs <= 0:
         return "0 (estimate below 0)" if one.between_runs else "0"
     return f"{100 * math.sqrt(one.between_runs):.3f}"
 
 
-def reading(one: Spread) -> str:
+def reading(one: SeedVariance) -> str:
     """Say whether runs differ by more than luck, and by how much; a large p is no sign of equality."""
     if one.p_luck is None:
         return "every seed is right on the same images"

@@ -17,7 +17,7 @@ from harness.analysis.results import Results, read_results
 from harness.errors import NOT_THE_RECIPE
 from harness.plan import resolve_variant
 from harness.report import findings
-from harness.report.uncertainty import comparisons as comparisons_figure
+from harness.report.figures import comparisons as comparisons_figure
 from harness.statistics.comparison import Comparison, Estimate
 from harness.study_file.load import resolve
 
@@ -177,10 +177,6 @@ def test_fishers_test_is_corrected_with_the_others(lab: Lab, place: Any) -> None
     assert lost.result.p_holm == pytest.approx(2 * (lost.result.primary.p or 0))  # the second of three
 
 
-def test_a_figure_of_differences_has_a_row_for_what_only_fails(lab: Lab) -> None:
-    assert comparisons_figure(read(failing(lab, 4, 0))) is None  # no difference at all to draw
-
-
 def test_single_runs_are_two_networks_and_no_verdict(lab: Lab) -> None:
     made = lab(variants={"no_cutout": {"augment.train": []}})
     made.finish("base", 0, logits=logits(made, 330))
@@ -257,7 +253,7 @@ def test_all_pairs_are_compared_on_request_and_corrected_together(place: Any) ->
     assert first and last and against_base[0].result
     assert (first.p_holm or 0) > (against_base[0].result.p_holm or 0)  # three comparisons instead of two
     assert last.verdict == "better"
-    picture = comparisons_figure(read(everything))
+    picture = comparisons_figure.draw(read(everything), [])
     assert picture is not None and "means from" not in picture.caption
     (rows,) = (
         block.rows
