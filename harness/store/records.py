@@ -134,7 +134,7 @@ _REQUIRED = ("study", "variant", "seed", "status", "digest", "identity", "error"
 class RangeTestRecord:
     """What is known of a variant's range test: ``range_test/<variant>.json``.
 
-    The first fields are the study's :class:`~harness.study_file.config.RangeTest`.
+    The first fields are the study's :class:`~harness.study_file.schedules.RangeTest`.
 
     Attributes:
         used: whether the variant's rates come from it; else the study gives them itself.

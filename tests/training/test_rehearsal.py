@@ -31,7 +31,6 @@ from harness.training.progress import silent
 from harness.training.rehearsal import Findings, rehearse
 from harness.training.run import execute
 from tests.conftest import TINY
-from tests.training import odd_nets, wrong_nets
 from tests.training.tiny_runs import Killed, assert_same_run, killed_at
 
 SOUND = [
@@ -46,7 +45,7 @@ UNKEPT = ["Deque", "OwnGenerator", "Shared", "SeesWeights", "LateGenerator"]
 
 def path_of(net: str) -> str:
     """Return the ``model.name`` of a network."""
-    return f"{odd_nets.__name__ if hasattr(odd_nets, net) else wrong_nets.__name__}:{net}"
+    return f"tests.training.{'odd' if net in ['Plain', *SOUND, *UNKEPT] else 'wrong'}_nets:{net}"
 
 
 @pytest.fixture(scope="module")
