@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -21,9 +20,8 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.study_file.load import load_study
 from harness.study_file.schedules import RangeTest
-from harness.training import lr_range
-
-CRITERIA = get_args(RangeTest.model_fields["criterion"].annotation)
+from harness.training.range_test.choice import CRITERIA, choose
+from harness.training.range_test.sweep import Sweep
 
 
 def choices(results: Results) -> dict[str, float]:
@@ -39,10 +37,10 @@ def choices(results: Results) -> dict[str, float]:
     lrs, losses, accuracies = (
         np.array([row[name] for row in sweep.rows], np.float64) for name in ("lr", "loss", "accuracy")
     )
-    curve = lr_range.Sweep(lrs, losses, accuracies, diverged=sweep.record["diverged"])
+    curve = Sweep(lrs, losses, accuracies, diverged=sweep.record["diverged"])
     chosen = {}
     for criterion in CRITERIA:
-        rates, _ = lr_range.choose(curve, RangeTest(**{**settings, "criterion": criterion}))
+        rates, _ = choose(curve, RangeTest(**{**settings, "criterion": criterion}))
         chosen[criterion] = rates.lr_max
     return chosen
 

@@ -30,7 +30,8 @@ from harness.schedule import resolve_rates
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Study
 from harness.study_file.load import load_study
-from harness.training.run import evaluation_batch, execute
+from harness.training.assembly import evaluation_batch
+from harness.training.run import execute
 
 BATCH = 512
 ROUNDS = 5

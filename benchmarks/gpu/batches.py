@@ -11,7 +11,7 @@ from benchmarks.gpu.step import set_up
 from benchmarks.training import BATCH, make_bench
 from harness.data.batches import Batches
 from harness.device import synchronize
-from harness.training.run import evaluation_batch
+from harness.training.assembly import evaluation_batch
 
 
 def rows(options: Options) -> Iterator[Row]:
