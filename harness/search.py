@@ -49,7 +49,7 @@ class Trial:
 
 
 def check_search(study: Study, devices: int) -> None:
-    """Before any work.
+    """Check a study's search before any work.
 
     Raises:
         StudyError: the study would choose by its test images, Optuna is not installed, or some value can
@@ -196,7 +196,7 @@ def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Trial]) -> N
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """What decides which values a search proposes, and what its trials' runs are."""
+    """Return what decides which values a search proposes, and what its trials' runs are."""
     whole = study.model_dump(mode="json", exclude_none=True)
     whole["search"].pop("trials")
     if whole["compile"] == "auto":
@@ -205,7 +205,7 @@ def _identity(study: Study) -> dict[str, Any]:
 
 
 def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
-    """The study with more variants, and without its search.
+    """Return the study with more variants, and without its search.
 
     Raises:
         StudyError: a recipe is not valid.
@@ -216,7 +216,7 @@ def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
 
 
 def _distributions(settings: Search) -> dict[str, Any]:
-    """Optuna's spaces; of a list it chooses the place, since a value may be a table."""
+    """Return Optuna's spaces; of a list it chooses the place, since a value may be a table."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     spaces: dict[str, Any] = {}
