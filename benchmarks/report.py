@@ -56,7 +56,7 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
     labels = np.arange(IMAGES) % 10
     artefacts = {name: (trained.path / name).read_bytes() for name in ARTEFACTS}
     record.data.update(sha256=_data("base").sha256, evaluation_images=IMAGES)
-    model, metadata = load_weights(trained.path / "model.safetensors")
+    model, network = load_weights(trained.path / "model.safetensors")
     difficulty = np.random.default_rng(0).normal(3.5, 2, IMAGES)
     for number, (variant, run) in enumerate(plan.runs()):
         rng = np.random.default_rng(number)
@@ -76,7 +76,7 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
         own: dict[str, Any] = {
             "predictions.npz": content.getvalue(),
             "history.csv": table.getvalue(),
-            "model.safetensors": weights_bytes(model, metadata),
+            "model.safetensors": weights_bytes(model, network),
         }
         for name, bytes_ in (artefacts | own).items():
             atomic_write(run.path / name, bytes_)
@@ -119,12 +119,12 @@ def rebuild(folder: StudyFolder, runs: int, variants: int, whole: bool) -> Cost:
         found = write_report(study, folder, study.seeds, list(study.recipes), _data)
         assert not found.failures, found.failures[0]
     else:
-        from harness.report.results import read_results
-        from harness.report.summary import summarise
+        from harness.analysis.findings import analyse
+        from harness.analysis.results import read_results
         from harness.report.tables import build_tables
 
         results = read_results(study, folder, study.seeds, list(study.recipes))
-        build_tables(results, summarise(results))
+        build_tables(analyse(results))
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return Cost(time.process_time(), time.perf_counter() - started, peak)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from harness.models.network import NetworkConfig
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -29,7 +31,7 @@ class Predictor:
         transforms: the resolved pipeline that test images went through.
         image_size: (height, width) of images before it.
         layers: those that the study explains; else the network's stages; none where it has no maps.
-        metadata: what the weights' file says of its network.
+        network: what it is built from, as its weights' file says.
         memory_format: of the images that it is fed.
         bits: how many bits a channel images stored in 16 use.
     """
@@ -39,7 +41,7 @@ class Predictor:
     transforms: list[dict[str, Any]]
     image_size: tuple[int, int]
     layers: tuple[str, ...]
-    metadata: dict[str, Any]
+    network: NetworkConfig
     memory_format: torch.memory_format
     bits: int | None = None
 
@@ -90,7 +92,7 @@ class Predictor:
         """
         from harness.attribution.maps import layer_maps
         from harness.data.batches import denormalise
-        from harness.report.galleries import overlay
+        from harness.report.figures.gradcam import overlay
 
         if layer is None and not self.layers:
             raise RunError("Grad-CAM: no layer of this network gives a map")
@@ -129,16 +131,16 @@ def load(run: str | Path) -> Predictor:
     from harness.models.weights import load_weights
 
     record = run_folder(run).verify()
-    model, metadata = load_weights(Path(run) / "model.safetensors")
+    model, network = load_weights(Path(run) / "model.safetensors")
     size = record.recipe["data"]["image_size"]
-    height, width = (size, size) if size else metadata["image_shape"][1:]
+    height, width = (size, size) if size else network.image_shape[1:]
     return Predictor(
         model=model,
-        classes=tuple(metadata["classes"]),
+        classes=network.classes,
         transforms=record.recipe["augment"]["test"],
         image_size=(height, width),
-        layers=tuple(record.recipe["attribution"]["layers"]) or _stages(model, metadata["image_shape"]),
-        metadata=metadata,
+        layers=tuple(record.recipe["attribution"]["layers"]) or _stages(model, network.image_shape),
+        network=network,
         memory_format=format_on_cpu(record.identity),
         bits=record.recipe["data"].get("bits"),
     )

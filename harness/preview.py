@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import FACTS
+from harness.data import KNOWN_SHAPES
 from harness.data.arrays import Data
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
-from harness.outline import Outline, check_recipe, outline
+from harness.outline import Outline, check_recipe, make_outline
 from harness.plan import Variant, choose_variants, make_plan
 from harness.request import Request
 from harness.runner import Images
@@ -139,10 +139,10 @@ def _known(study: Study, folder: StudyFolder, name: str, variant: Variant, data:
 
 def _known_without_data(study: Study, folder: StudyFolder, name: str) -> _Known:
     recipe, facts = study.recipes[name], None
-    if (known := FACTS.get(recipe.data.source)) is not None:
+    if (known := KNOWN_SHAPES.get(recipe.data.source)) is not None:
         images = known.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
-        facts = outline(study, name, images, known.size, known.classes)
+        facts = make_outline(study, name, images, known.image_size, known.classes)
     return _Known(name, recipe, None, facts, _milestones(recipe, facts, None), _seeds(study, folder, name))
 
 
@@ -204,7 +204,7 @@ def _study_lines(preview: Preview) -> list[str]:
     for known in _look(preview):
         lines.append(f"  {known.name}")
         if known.variant is None:
-            found = known.recipe.data.source in FACTS  # a known data set is downloaded
+            found = known.recipe.data.source in KNOWN_SHAPES  # a known data set is downloaded
             where = "a real start downloads it" if found else "--data DIR says where it is"
             lines.append(f"    the data is not here: {where}")
         else:

@@ -15,8 +15,8 @@ from harness.data.arrays import Data
 from harness.device import resolve_device, threads_for
 from harness.errors import RunError
 from harness.launch import followers, get_launcher
-from harness.launch.auto import choose_team
 from harness.launch.job import Job, check_folders, check_plan, find_rates
+from harness.launch.team import choose_team
 from harness.plan import Plan, make_plan
 from harness.request import Request
 from harness.store.folders import StudyFolder

@@ -31,13 +31,13 @@ def prepare() -> None:
 
     import harness.compute
     import harness.data.digits
-    import harness.launch.auto
     import harness.launch.serial
+    import harness.launch.team
     import harness.plan
     import harness.preview
     import harness.report.content
     import harness.report.drawing
-    import harness.report.page
+    import harness.report.render.html
     import harness.report.tables
     import harness.study
     import harness.training.run
@@ -45,7 +45,7 @@ def prepare() -> None:
 
     torch.set_num_threads(1)
     for which in ("train", "test"):  # kept from now on
-        harness.data.digits.load(harness.data.arrays.Request(Path(), which))
+        harness.data.digits.load(harness.data.arrays.SourceRequest(Path(), which))
 
 
 def count_operations(folder: str, until: int | None) -> list[int]:

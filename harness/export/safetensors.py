@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 def _write(predictor: Predictor) -> bytes:
     from harness.models.weights import weights_bytes
 
-    return weights_bytes(predictor.model, predictor.metadata)
+    return weights_bytes(predictor.model, predictor.network)
 
 
 USE = """\
 # model.safetensors, with the package that trained it, ignite-harness
 from pathlib import Path
 from harness.models.weights import load_weights
-model, metadata = load_weights(Path("model.safetensors"))
+model, network = load_weights(Path("model.safetensors"))
 logits = model(images)"""
 
 SAFETENSORS = Format("model.safetensors", _write, USE)

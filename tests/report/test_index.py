@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.store.sealed import read_sealed, write_sealed
 
 from harness.errors import RunError
 from harness.report import write_report
 from harness.report.index import read_lines, write_index
 from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed, write_sealed
 
 Lab = Callable[..., Any]
 HOSTILE = '<script>alert(1)</script> & "quoted"'

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.attributions import MOST_SEEDS, Attributions, LayerNumbers
+from harness.analysis.numbers import apart
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import ENOUGH, MOST
-from harness.report.attribution.measures import Attributions, LayerNumbers
-from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.blocks import Block
-from harness.report.numbers import apart
 from harness.report.tables import csv_text
 
 MOST_ROWS = 60  # of the table on the page; the CSV has all of them
@@ -59,12 +58,43 @@ def _curves(measured: Sequence[Attributions]) -> Iterator[list[Any]]:
     for one in measured:
         for at, layer in enumerate(one.layers):
             for step, (stage, value) in enumerate(
-                zip(one.stages, one.randomisation[:, at].tolist(), strict=True), 1
+                zip(one.network.stages, one.randomisation[:, at].tolist(), strict=True), 1
             ):
                 yield [one.variant, layer, "randomisation", step, stage, None if np.isnan(value) else value]
-            for kind, values in zip(KINDS, one.curves[:, at].mean(axis=1).tolist(), strict=True):
+            for kind, values in zip(KINDS, one.network.curves[:, at].mean(axis=1).tolist(), strict=True):
                 for step, value in enumerate(values):
                     yield [one.variant, layer, kind, step, step / STEPS, value]
+
+
+def sanity_warnings(measured: Sequence[Attributions]) -> list[str]:
+    """Name the checks that a variant's maps fail, and at which layers: a line for each variant."""
+    lines = []
+    for one in measured:
+        said = []
+        if failed := [
+            f"{row.layer} ({apart(row.sanity or 0.0, MOST, 2)[0]})"
+            for row in one.numbers
+            if "randomisation" in row.failed
+        ]:
+            said.append(
+                f"the model-randomisation check at {', '.join(failed)} (rank correlation above {MOST:g} with "
+                "the maps of a network whose weights are drawn anew)"
+            )
+        for check, better in (("deletion", "lower"), ("insertion", "higher")):
+            if failed := [
+                f"{row.layer} ({' against '.join(apart(*row.areas(check), 3))})"
+                for row in one.numbers
+                if check in row.failed
+            ]:
+                said.append(
+                    f"the {check} check at {', '.join(failed)} (its area is not {better} than of random maps)"
+                )
+        if said:
+            lines.append(
+                f"{one.variant}: Grad-CAM fails {'; '.join(said)}: there its maps are no explanation of what "
+                f"the network uses ({one.draws} draws, {one.images} images, seed {one.seed})."
+            )
+    return lines
 
 
 def attribution_blocks(measured: Sequence[Attributions]) -> list[Block]:

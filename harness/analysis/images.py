@@ -1,0 +1,44 @@
+"""The images that runs were made from, for figures and measures that look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
+from harness.data.arrays import Data
+from harness.errors import DataError
+from harness.store.sealed import canonical
+
+LoadData = Callable[[str], Data]
+
+
+class RunImages:
+    """The images that a run was made from; variants with the same data share one reading of it.
+
+    Args:
+        load_data: the images of a variant of the study; None where there are none to show.
+    """
+
+    def __init__(self, results: Results, load_data: LoadData | None) -> None:
+        self.results, self.load_data = results, load_data
+        self.last: tuple[str, Data] | None = None
+
+    def __call__(self, run: Run) -> Data:
+        """Return the images of a finished run.
+
+        Raises:
+            DataError: they are not to be had, or are not the run's.
+        """
+        recipe = self.results.study.recipes.get(run.variant)
+        if self.load_data is None:
+            raise DataError("the report was made without the data")
+        if recipe is None:
+            raise DataError("the study has no such variant any more")
+        key = canonical(recipe.data.model_dump(mode="json"))
+        if self.last is None or self.last[0] != key:
+            self.last = key, self.load_data(run.variant)
+        data = self.last[1]
+        if data.sha256 != run.data["sha256"]:
+            raise DataError("the data is not what the run was made from (its checksum differs)")
+        return data

@@ -1,0 +1,167 @@
+"""One look for every figure: colours, type, sizes, and PNG bytes that depend on nothing but what is drawn."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WIDTH = 8.0  # inches; a report's column at 100 pixels an inch
+DPI = 200  # twice that, for screens of high density
+SIGNATURE = "ignite-harness report"  # in each PNG: what a later report may remove is what a report drew
+LARGEST_FIGURE = 32 << 20  # bytes that a report reads to tell; its own are far smaller
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), told apart with every common colour blindness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+TARGET_COLOUR = "#555555"
+INK, FAINT = "#222222", "#666666"
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",  # matplotlib brings it along: the same everywhere
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "text.parse_math": False,  # a class called "a$b" is that, not a formula
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and the words it needs.
+
+    Attributes:
+        name: ``curves``, ``confusion``, ...
+        variant: whose own figure it is; None for one that compares all.
+        caption: what is drawn, with the n of every ±, and what to look for.
+        figure: what the PNG was drawn from, for other formats; None where none is wanted.
+    """
+
+    name: str
+    variant: str | None
+    caption: str
+    png: bytes
+    figure: Figure | None = field(compare=False, repr=False)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Take matplotlib's defaults and our settings, whatever the user's own are; draw and save inside."""
+    with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
+        # a class name in a script that the font lacks is drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG, without date and library version."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": SIGNATURE})
+    return content.getvalue()
+
+
+def to_picture(figure: Figure, name: str, variant: str | None, caption: str) -> Picture:
+    """Save a figure, inside :func:`house_style`, with the words it needs."""
+    return Picture(name, variant, caption, to_png(figure), figure)
+
+
+def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return pixels (H, W, 3) as PNG, without date and library version."""
+    from PIL import Image, PngImagePlugin
+
+    content, notes = io.BytesIO(), PngImagePlugin.PngInfo()
+    notes.add_text("Software", SIGNATURE)
+    Image.fromarray(pixels).save(content, format="png", dpi=(DPI, DPI), pnginfo=notes)
+    return content.getvalue()
+
+
+def to_vector(picture: Picture, kind: str) -> bytes:
+    """Return the picture as ``svg`` or ``pdf``, the same bytes each time."""
+    assert picture.figure is not None
+    content, notes = io.BytesIO(), {"Creator": SIGNATURE, "Date": None}
+    if kind == "pdf":
+        notes = {"Creator": SIGNATURE, "CreationDate": None}
+    with house_style(), matplotlib.rc_context({"svg.hashsalt": SIGNATURE}):
+        picture.figure.savefig(content, format=kind, dpi=DPI, metadata=notes)
+    return content.getvalue()
+
+
+def is_ours(content: bytes) -> bool:
+    """Tell whether a report drew this PNG, SVG or PDF."""
+    signature = SIGNATURE.encode()
+    if content.startswith(b"\x89PNG"):
+        return signature in content[:512]
+    if content.startswith(b"<?xml"):
+        return signature in content[:4096]
+    return content.startswith(b"%PDF") and b"/Creator (%b)" % signature in content
+
+
+def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure of the common width and its axes, row by row.
+
+    Args:
+        height: inches.
+        options: what the axes share, as ``Figure.subplots`` has it.
+    """
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, list(axes.ravel())
+
+
+def short(text: str, limit: int = 18) -> str:
+    """Fit text from outside: one line, no control characters, an ellipsis where it was cut."""
+    clean = "".join(" " if char.isspace() else char for char in str(text))
+    clean = "".join(char for char in clean if unicodedata.category(char)[0] != "C").strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def as_percent(axis: Axis) -> None:
+    """Label an axis of fractions in percent."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}"))
+
+
+def as_plain(axis: Axis) -> None:
+    """Label an axis with numbers such as 0.001 instead of powers of ten, and no minor ticks."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def as_rows(axes: Axes, names: Sequence[str], texts: Sequence[str] = ()) -> None:
+    """Name the rows of a figure, the first on top, and write a text to the right of each."""
+    for place, text in enumerate(texts):
+        axes.annotate(
+            text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8,
+            annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
