@@ -124,7 +124,8 @@ def test_only_abandoned_temporary_files_are_removed(file: Path, folder: Path) ->
     get(file, Build())
     stem = entries(folder)[0].removesuffix(".safetensors")
     old, new = folder / f"{stem}old.tmp", folder / f"{stem}new.tmp"
-    old.touch(), new.touch()
+    old.touch()
+    new.touch()
     os.utime(old, (time.time() - 86400,) * 2)
     file.write_bytes(b"changed")
     get(file, Build())

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -34,10 +34,10 @@ TEST = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8
 LABELS = list(range(10)) * 5
 
 
-class Python2Pickler(pickle._Pickler):
+class Python2Pickler(cast(Any, pickle._Pickler)):  # type: ignore[misc]
     """Writes as Python 2 did when CIFAR-10 was published: byte strings, and NumPy under its old name."""
 
-    dispatch = pickle._Pickler.dispatch.copy()
+    dispatch: ClassVar[dict[Any, Any]] = pickle._Pickler.dispatch.copy()
 
     def save_bytes(self, content: bytes) -> None:
         self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)

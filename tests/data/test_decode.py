@@ -101,7 +101,7 @@ def test_values_that_do_not_fit_are_refused() -> None:
 
 
 def tiff(values: Any, sample_format: int) -> bytes:
-    content = values.tobytes()
+    content: bytes = values.tobytes()
     height, width = values.shape
     tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
     tags |= {279: len(content), 339: sample_format}
@@ -183,7 +183,7 @@ def test_images_come_in_order_from_files_and_bytes_with_threads_and_without(tmp_
     for file, content in zip(files, contents, strict=True):
         file.write_bytes(content)
     for sources in (files, contents):
-        items = ((str(index), source) for index, source in enumerate(sources))
+        items: list[Any] = [(str(index), source) for index, source in enumerate(sources)]
         assert (decode_all(items, len(noise), None, where="here", progress=False) == noise).all()
 
 

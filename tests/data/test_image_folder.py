@@ -63,8 +63,8 @@ def test_linked_folders_and_files_are_followed(root: Path, tmp_path: Path) -> No
     put(tmp_path / "elsewhere" / "deep" / "d.png", 8)
     (root / "train" / "cat" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (root / "train" / "cat" / "one.png").symlink_to(tmp_path / "elsewhere" / "c.png")
-    for split in ("train", "test"):
-        (root / split / "emu").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    for name in ("train", "test"):
+        (root / name / "emu").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     split = load(root)
     assert split.classes == ("cat", "dog", "emu")
     assert values(split) == [2, 3, 7, 8, 7, 1, 7, 8] and split.labels.tolist() == [0] * 5 + [1, 2, 2]

@@ -187,7 +187,7 @@ def test_every_shard_is_read_by_its_own_names_and_columns(root: Path, data: st.D
         expected += wanted
         as_text = number > 0 and data.draw(st.booleans())
         labels = wanted if as_text else [names.index(name) for name in wanted]
-        columns = {"image": data.draw(st.sampled_from(["image", "img"]))}
+        columns: dict[str, Any] = {"image": data.draw(st.sampled_from(["image", "img"]))}
         columns["label"] = data.draw(st.sampled_from(["label", "class"]))
         write(folder / f"train-{number}.parquet", labels, names=None if as_text else names, **columns)
     split = load(root, path=folder.name)
