@@ -41,7 +41,7 @@ VALID: dict[str, Any] = {
     "attribution": {"layers": ["layer1"], "images": 2},
     "references": {"paper": {"test_accuracy": 0.9, "runs": 1, "source": "a paper"}},
 }
-PATHS = [
+PATHS: list[tuple[Any, ...]] = [
     *((table, key) for table, inner in VALID.items() if isinstance(inner, dict) for key in inner),
     *((key,) for key in VALID),
     ("data", "holdout"), ("data", "image_size"), ("data", "path"), ("schedule", "kind"),
