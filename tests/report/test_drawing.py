@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.analysis.attributions import MOST_VARIANTS, measure
@@ -17,6 +16,7 @@ from harness.report.drawing import draw
 from harness.report.results import read_results
 from harness.report.summary import summarise
 from harness.store.folders import WEIGHTS
+from tests.report.conftest import digits
 
 Lab = Callable[..., Any]
 OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]
@@ -51,26 +51,24 @@ def test_what_a_png_was_drawn_from_is_kept_only_for_other_formats(place: Any, fo
     assert pictures
 
 
-def test_without_data_galleries_are_left_out_with_a_note(place: Any) -> None:
-    found, (note,) = names(place, None)
+def gone(variant: str) -> Data:
+    raise DataError("cifar10: not in the data folder")
+
+
+@pytest.mark.parametrize(
+    ("load_data", "reason"),
+    [
+        (None, "the report was made without the data"),
+        (gone, "cifar10: not in the data folder"),
+        (lambda _: replace(digits(), train=limit(digits().train, 100)), "(its checksum differs)"),
+    ],
+)
+def test_without_the_runs_own_data_galleries_are_left_out_with_a_note(
+    place: Any, load_data: Any, reason: str
+) -> None:
+    found, (note,) = names(place, load_data)
     assert found == ["accuracy", "curves", *OWN]
-    assert note == "base: no image galleries or Grad-CAM: the report was made without the data"
-
-
-def test_data_that_cannot_be_had_is_a_note(place: Any) -> None:
-    def load(variant: str) -> Data:
-        raise DataError("cifar10: not in the data folder")
-
-    found, (note,) = names(place, load)
-    assert found == ["accuracy", "curves", *OWN]
-    assert note.endswith("cifar10: not in the data folder")
-
-
-def test_images_that_are_not_the_runs_are_never_shown(place: Any) -> None:
-    other = replace(place.data, train=limit(place.data.train, 100))
-    found, (note,) = names(place, lambda variant: other)
-    assert found == ["accuracy", "curves", *OWN]
-    assert "its checksum differs" in note
+    assert note.startswith("base: no image galleries or Grad-CAM: ") and note.endswith(reason)
 
 
 def test_a_layer_that_is_not_there_leaves_out_gradcam_alone(lab: Lab) -> None:
@@ -121,9 +119,3 @@ def test_many_variants_do_not_all_get_their_own_figures(lab: Lab) -> None:
         f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
         f"{MOST_VARIANTS + 1} variants."
     ]
-
-
-def test_logits_without_an_error_can_be_drawn(lab: Lab) -> None:
-    place = lab(seeds=[0], attribution={"layers": ["res2"], "images": 2})
-    place.finish(logits=np.eye(10)[place.data.evaluation.labels] * 9)
-    assert names(place, place.load_data)[0][-4:] == [*GALLERIES, "attributions"]
