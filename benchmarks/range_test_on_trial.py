@@ -13,14 +13,14 @@ from typing import get_args
 
 import numpy as np
 
+from harness.analysis.results import Results, read_results
 from harness.console import open_streams
 from harness.errors import HarnessError, RunError
 from harness.report.figures.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
-from harness.report.results import Results, read_results
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
-from harness.study_file.config import RangeTest
 from harness.study_file.load import load_study
+from harness.study_file.schedules import RangeTest
 from harness.training import lr_range
 
 CRITERIA = get_args(RangeTest.model_fields["criterion"].annotation)

@@ -119,12 +119,12 @@ def rebuild(folder: StudyFolder, runs: int, variants: int, whole: bool) -> Cost:
         found = write_report(study, folder, study.seeds, list(study.recipes), _data)
         assert not found.failures, found.failures[0]
     else:
-        from harness.report.results import read_results
-        from harness.report.summary import summarise
+        from harness.analysis.findings import analyse
+        from harness.analysis.results import read_results
         from harness.report.tables import build_tables
 
         results = read_results(study, folder, study.seeds, list(study.recipes))
-        build_tables(results, summarise(results))
+        build_tables(analyse(results))
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return Cost(time.process_time(), time.perf_counter() - started, peak)

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.numbers import spread_text
 from harness.errors import RunError, StudyError
 from harness.messages import suggest
-from harness.report.numbers import spread_text
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
 from harness.study import make_request

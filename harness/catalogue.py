@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+from harness.analysis.numbers import plus_minus
 from harness.console import plain, tell
-from harness.report.numbers import plus_minus
+from harness.study_file.builtin import builtin_studies, known_results
 from harness.study_file.config import Study
-from harness.study_file.load import builtin_studies, known_results, load_study
+from harness.study_file.load import load_study
 
 
 def list_studies(as_json: bool) -> None:

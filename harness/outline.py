@@ -10,7 +10,8 @@ from harness.errors import StudyError
 from harness.messages import one_line
 from harness.schedule import Rates, count_steps, lr_milestones
 from harness.seeding import generators_restored
-from harness.study_file.config import Constant, Recipe, Study
+from harness.study_file.config import Recipe, Study
+from harness.study_file.schedules import Constant
 
 if TYPE_CHECKING:
     from torch import nn

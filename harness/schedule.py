@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import StudyError
-from harness.study_file.config import Constant, OneCycle, Triangle
+from harness.study_file.schedules import Constant, OneCycle, Triangle
 
 Schedule = Triangle | OneCycle | Constant
 Milestones = list[tuple[int, float]]

@@ -17,9 +17,10 @@ from harness.seeding import derive_seed
 from harness.statistics.distribution import mean_of
 from harness.store.folders import StudyFolder
 from harness.store.sealed import first_difference, read_sealed, write_sealed
-from harness.study_file.config import MAX_VARIANTS, Range, Search, Study
+from harness.study_file.config import MAX_VARIANTS, Study
 from harness.study_file.grids import ends, numbered, rounded
 from harness.study_file.load import MAX_RUNS, resolve
+from harness.study_file.search_space import Range, Search
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as Proposal

@@ -21,8 +21,9 @@ from harness.export import parse_exports
 from harness.launch import LAUNCHERS, parse_workers
 from harness.messages import one_line, suggest
 from harness.request import Request
+from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import MAX_SEEDS, Study
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.load import load_study
 from harness.trackers import TRACKERS
 
 FORMATS = ("svg", "pdf")  # of figures, beside PNG

@@ -27,7 +27,7 @@ from harness.trackers import get_tracker
 from harness.training.progress import Say
 
 if TYPE_CHECKING:
-    from harness.report.summary import Summary
+    from harness.analysis.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,21 @@ class StudyOutcome:
 
     Attributes:
         folder: ``<out>/<study>``.
-        summary: the report's verdicts, warnings and failures, and whether the target is met.
+        findings: the report's verdicts, warnings and failures, and whether the target is met.
         lost: a line for every run that could not be done, and every network that could not be exported.
         target_required: a missed target is a failure.
     """
 
     folder: Path
-    summary: Summary
+    findings: Findings
     lost: tuple[str, ...]
     target_required: bool = False
 
     @property
     def status(self) -> int:
         """Return the exit status: 0; 1 where a run failed; 3 where a required target was missed."""
-        failed = bool(self.summary.failures)
-        if self.target_required and not self.summary.target_met and not failed:
+        failed = bool(self.findings.failures)
+        if self.target_required and not self.findings.met and not failed:
             return EXIT_TARGET_MISSED
         return EXIT_RUN_FAILED if failed or self.lost else 0
 
@@ -149,7 +149,7 @@ def _conclude(task: Task, runner: Runner, lost: Sequence[str] = ()) -> StudyOutc
     request, voice = runner.request, runner.voice
     whole = _with_seeds_on_disk(study, folder)
     folder.write_study(whole.to_toml())
-    summary = write_report(
+    findings = write_report(
         whole,
         folder,
         study.seeds,
@@ -157,19 +157,19 @@ def _conclude(task: Task, runner: Runner, lost: Sequence[str] = ()) -> StudyOutc
         lambda name: runner.images(study.recipes[name]),
         request.figures,
     )
-    for warning in summary.warnings:
+    for warning in findings.warnings:
         voice.say(f"{study.name}: warning: {warning}")
     try:
         write_index(folder)
     except (RunError, OSError) as error:  # the study's own report is written
         voice.complain(f"no page of all studies: {one_line(error)}")
-    for line in summary.verdicts:
+    for line in findings.verdicts:
         voice.tell(line)
-    for failure in summary.failures:
+    for failure in findings.failures:
         voice.complain(failure)
     voice.note(f"report: {folder.path / 'report.html'}")
     lost = (*lost, *_export(task, request.export, voice))
-    return StudyOutcome(folder.path, summary, lost, request.require_target)
+    return StudyOutcome(folder.path, findings, lost, request.require_target)
 
 
 def _export(task: Task, formats: Sequence[str], voice: Voice) -> list[str]:

@@ -24,15 +24,15 @@ from benchmarks.published.page import CIFAR10_LOSSY, known, page
 from benchmarks.published.publish import publish, size_of
 from benchmarks.published.read import KNOWN, RESULTS, ROOT, read, read_all, read_records, records_text
 from benchmarks.published.web import web_figure
+from harness.analysis.numbers import accuracy_text, plus_minus
+from harness.analysis.references import claims
+from harness.analysis.results import read_results
 from harness.errors import HarnessError, RunError
-from harness.report.numbers import plus_minus
-from harness.report.references import claims
-from harness.report.results import read_results
-from harness.report.summary import accuracy_text
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
 from harness.store.sealed import digest, read_sealed, write_sealed
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.builtin import builtin_studies
+from harness.study_file.load import load_study
 
 SMALL = [
     *("--set", "data.train_limit=64", "--set", "data.test_limit=40"),

@@ -24,7 +24,7 @@ from harness.schedule import (
     rates_at,
     resolve_rates,
 )
-from harness.study_file.config import Constant, OneCycle, Triangle
+from harness.study_file.schedules import Constant, OneCycle, Triangle
 from harness.training.engines import attach_schedule
 
 Used = list[tuple[float, float | None]]  # rate and momentum (or beta1) of each step

@@ -9,8 +9,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from harness.outline import check_recipe, make_outline
 from harness.schedule import lr_milestones, momentum_milestones, rates_at, resolve_rates
-from harness.study_file.config import OneCycle
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.builtin import builtin_studies
+from harness.study_file.load import load_study
+from harness.study_file.schedules import OneCycle
 
 PARAMETERS = {
     "onecycle": 6_573_120,

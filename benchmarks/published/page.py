@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.markdown import table
 from benchmarks.published.read import ROOT, Published, Record, Variant, device_name, page_order
-from harness.report.provenance import AT_ONCE, DECISIVE, at_once_text, origin
-from harness.report.references import Claim, claims, consistent
-from harness.report.summary import accuracy_text, minutes_text, percent_text
+from harness.analysis.numbers import accuracy_text, minutes_text, percent_text
+from harness.analysis.provenance import AT_ONCE, DECISIVE, at_once_text, origin
+from harness.analysis.references import Claim, claims, consistent
 from harness.statistics.distribution import describe
 from harness.statistics.prediction import Standing
 from harness.statistics.target import share

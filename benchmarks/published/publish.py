@@ -14,13 +14,15 @@ import numpy as np
 
 from benchmarks.published.read import Record, device_name, read, read_records, records_text
 from benchmarks.published.web import web_figure
+from harness.analysis.results import Results, read_results
+from harness.analysis.runs import Run
 from harness.errors import RunError
-from harness.report.results import Results, Run, read_results
 from harness.store.atomic import atomic_write
 from harness.store.folders import WEIGHTS, StudyFolder
 from harness.store.sealed import canonical, first_difference, read_sealed
+from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.load import load_study
 
 # Bytes of a study's files. A study may take 400 KB in git, and all of the tree 6 MB: tests/test_published.py.
 LARGEST = 215_000

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from harness.errors import RunError
 from harness.messages import one_line
 from harness.store.sealed import canonical, digest, read_sealed
+from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.load import load_study
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -1,1 +1,1 @@
-"""What the numbers of finished runs say: results read from disk, and everything computed of them."""
+"""What a study's run folders say, computed once: a report renders it and nothing else."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 import harness
 from harness.analysis.examples import choose_examples
 from harness.analysis.images import RunImages
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.attribution import measures
 from harness.attribution.faithfulness import STEPS, area
 from harness.attribution.maps import coarse_maps, stages
@@ -29,7 +31,6 @@ from harness.messages import one_line
 from harness.models.network import NetworkConfig
 from harness.models.summary import flops_per_image
 from harness.models.weights import load_weights
-from harness.report.results import Results, Run
 from harness.seeding import global_seed
 from harness.statistics.rank_correlation import mean_known
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.report.results import Predictions, Run
+from harness.analysis.runs import Predictions, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.data.arrays import Data
 from harness.errors import DataError
-from harness.report.results import Results, Run
 from harness.store.sealed import canonical
 
 LoadData = Callable[[str], Data]

@@ -7,9 +7,9 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.analysis.findings import Findings
     from harness.data.arrays import Data
     from harness.report.figures.style import Picture
-    from harness.report.summary import Summary
     from harness.store.folders import StudyFolder
     from harness.study_file.config import Study
 
@@ -21,7 +21,7 @@ def write_report(
     variants: list[str],
     load_data: Callable[[str], Data] | None,
     formats: Sequence[str] = (),
-) -> Summary:
+) -> Findings:
     """Rebuild tables, figures, ``report.html``, ``.md`` and ``.json`` from the runs on disk.
 
     Args:
@@ -34,18 +34,17 @@ def write_report(
     """
     # Imported here: this package's statistics are used where plots and pages are not.
     from harness.analysis.attributions import measure
+    from harness.analysis.findings import analyse
     from harness.analysis.images import RunImages
+    from harness.analysis.results import read_results
     from harness.device import use_threads
     from harness.report.attribution.page import attribution_tables, sanity_warnings
     from harness.report.content import compose
     from harness.report.drawing import draw
     from harness.report.figures.style import to_vector
     from harness.report.index import entry
-    from harness.report.provenance import no_weights, ties, warnings
     from harness.report.render.html import html_page
     from harness.report.render.markdown import markdown
-    from harness.report.results import read_results
-    from harness.report.summary import conclude, summarise
     from harness.report.tables import build_tables
     from harness.store.atomic import atomic_write
     from harness.store.sealed import write_sealed
@@ -54,19 +53,13 @@ def write_report(
         results = read_results(study, folder, seeds, variants)
         if results.finished:
             resources.enter_context(use_threads(results.finished[0].threads))
-        summaries = summarise(results)
         asked = {(variant, seed) for variant in variants for seed in seeds}
         images = RunImages(results, load_data)
         measured, errors = measure(results, images)
-        summary = conclude(
-            results,
-            summaries,
-            [*warnings(results), *ties(results), *no_weights(results), *sanity_warnings(measured)],
-            asked,
-        )
-        for name, text in {**build_tables(results, summaries), **attribution_tables(measured)}.items():
+        findings = analyse(results, asked, measured, sanity_warnings(measured))
+        for name, text in {**build_tables(findings), **attribution_tables(measured)}.items():
             atomic_write(folder.tables / f"{name}.csv", text)
-        drawn, notes = draw(results, summaries, images, measured, formats)
+        drawn, notes = draw(results, findings.summaries, images, measured, formats)
         # what keeps the galleries from being drawn is said once
         notes += [
             f"{variant}: Grad-CAM is not measured: {error}"
@@ -79,11 +72,11 @@ def write_report(
             for kind in formats:
                 atomic_write(folder.figures / _as(file, kind), to_vector(picture, kind))
         _remove_stale(folder, {_as(file, kind) for file in pictures for kind in ("png", *formats)})
-        report = compose(results, summaries, summary, pictures, notes, measured, formats)
+        report = compose(findings, pictures, notes, formats)
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
-        write_sealed(folder.path / "report.json", entry(results, summaries, report))
-    return summary
+        write_sealed(folder.path / "report.json", entry(findings))
+    return findings
 
 
 def _file_name(picture: Picture, several: bool) -> str:

@@ -4,32 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis.attributions import Attributions
-from harness.report import cost, findings, ranking, repeat, seeds
+from harness.analysis import cost
+from harness.analysis.comparisons import sentence
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import (
+    accuracy_text,
+    decimals_of,
+    interval_text,
+    minutes_text,
+    p_text,
+    percent_text,
+    spread_text,
+)
+from harness.analysis.provenance import origins, times_note
+from harness.analysis.ranking import Ranked
+from harness.analysis.ranking import sentence as ranking_sentence
+from harness.analysis.results import Results
+from harness.messages import one_line
+from harness.report import findings, repeat, seeds
 from harness.report.attribution.page import attribution_blocks
 from harness.report.blocks import Block, Report, Section, explained
-from harness.report.comparisons import compare_variants, sentence
 from harness.report.figures import FIGURES
-from harness.report.figures.learning_rate import highest_rate
 from harness.report.figures.style import Picture
-from harness.report.findings import interval
-from harness.report.headline import headline
-from harness.report.provenance import origins, times_note
-from harness.report.results import Results
-from harness.report.summary import Summary, VariantSummary, accuracy_text, minutes_text, percent_text
 from harness.report.tables import model_rows
+from harness.store.sealed import canonical
+from harness.study_file.config import Study
+from harness.study_file.grids import short_keys
 
+MOST_NAMED = 8
 MOST_SENTENCES = 10  # about comparisons; the table has all
 MOST_ROWS = 60  # of a table on the page; its CSV has all of them
 
 
 def compose(
-    results: Results,
-    summaries: list[VariantSummary],
-    summary: Summary,
+    found: Findings,
     pictures: dict[str, Picture],
     notes: list[str],
-    measured: Sequence[Attributions],
     formats: Sequence[str] = (),
 ) -> Report:
     """The report of a study.
@@ -37,12 +47,12 @@ def compose(
     Args:
         pictures: file name -> figure.
         notes: what could not be drawn or measured, and why.
-        measured: what is known of the variants' Grad-CAM maps.
         formats: the files of each figure beside its PNG, such as ``svg``.
     """
     draw = _Figures(pictures, formats)
+    results, summaries, measured = found.results, found.summaries, found.attributions
     sections = [
-        Section("Summary", _result(results, summaries, summary)),
+        Section("Summary", _result(found)),
         Section(
             "Accuracy and learning curves",
             [*draw("accuracy"), *seeds.distribution(summaries), *draw("curves")],
@@ -50,10 +60,10 @@ def compose(
         Section("How surely the target is reached", findings.target(summaries)),
         Section(
             "Variants compared" if results.study.comparisons == "all" else "Against the baseline",
-            [*_in_words(results), *draw("comparisons"), *findings.comparisons(results)],
+            [*_in_words(found), *draw("comparisons"), *findings.comparisons(results, found.comparisons)],
         ),
-        Section("Which variant may be the best", ranking.blocks(results)),
-        Section("Against published numbers", findings.references(results, summaries)),
+        Section("Which variant may be the best", ranking_blocks(found)),
+        Section("Against published numbers", findings.references(results, found.references)),
         Section("Which part of the spread is luck", seeds.spread(summaries)),
         Section("Every run", _runs(results)),
         Section(
@@ -68,7 +78,7 @@ def compose(
             [*draw("gradcam"), *attribution_blocks(measured), *draw("attributions")],
         ),
         Section("What it is trained on", draw("augmented")),
-        Section("The network", _parameters(results)),
+        Section("The network", _parameters(found)),
         Section("Where the numbers come from", _provenance(results)),
         Section("How to repeat it", repeat.blocks(results)),
     ]
@@ -77,13 +87,14 @@ def compose(
     return Report(
         title=results.study.name,
         question=results.study.question,
-        verdict=headline(results, summaries),
-        met=summary.target_met,
+        verdict=found.verdict,
+        met=found.met,
         sections=[section for section in sections if section.blocks],
     )
 
 
-def _result(results: Results, summaries: list[VariantSummary], summary: Summary) -> list[Block]:
+def _result(found: Findings) -> list[Block]:
+    results, summaries, summary = found.results, found.summaries, found
     header = (
         "variant", "accuracy ± std, %", "reached the target", "95 % interval of the mean, %",
         "lowest to highest, %", "finished", "failed", "not finished", "loss", "train accuracy, %",
@@ -103,8 +114,8 @@ def _result(results: Results, summaries: list[VariantSummary], summary: Summary)
                 row.variant,
                 accuracy_text(accuracy, row.target).removesuffix(" %"),
                 reached,
-                interval(accuracy.ci_low, accuracy.ci_high),
-                interval(accuracy.minimum, accuracy.maximum) if accuracy.n > 1 else "–",
+                interval_text(accuracy.ci_low, accuracy.ci_high),
+                interval_text(accuracy.minimum, accuracy.maximum) if accuracy.n > 1 else "–",
                 *runs,
                 "–" if loss is None else f"{loss.mean:.3f}",
                 "–" if train is None else f"{100 * train.mean:.1f}",
@@ -138,9 +149,9 @@ def _result(results: Results, summaries: list[VariantSummary], summary: Summary)
     return [*blocks, Block("text", lead if note is None else f"{lead} {note}"), explained(text)]
 
 
-def _in_words(results: Results) -> list[Block]:
+def _in_words(found: Findings) -> list[Block]:
     """Each comparison in a sentence, where these are few."""
-    compared = [one for one in compare_variants(results) if one.found is not None]
+    compared = found.compared
     if not 0 < len(compared) <= MOST_SENTENCES:
         return []
     return [Block("list", items=[f"{sentence(one, len(compared) > 1)}." for one in compared])]
@@ -243,7 +254,7 @@ def _stepped_rates(results: Results) -> list[Block]:
     rows = []
     for variant in results.variants[:MOST_ROWS]:
         for run in results.of(variant, "finished")[:1]:
-            corners, highest = (run.number("lr_min"), run.number("lr_max")), highest_rate(run)
+            corners, highest = (run.number("lr_min"), run.number("lr_max")), run.highest_rate
             if highest is not None:
                 given = ["–" if corner is None else f"{corner:.4g}" for corner in corners]
                 last = run.rates[-1]["lr"]
@@ -267,10 +278,10 @@ def _stepped_rates(results: Results) -> list[Block]:
     return [Block("table", header=header, rows=rows, numeric=numeric, files=files), Block("text", text)]
 
 
-def _parameters(results: Results) -> list[Block]:
+def _parameters(found: Findings) -> list[Block]:
     """One summary for each different network."""
     by_variant: dict[str, list[list[str]]] = {}
-    for variant, layer, shape, parameters, size in model_rows(results):
+    for variant, layer, shape, parameters, size in model_rows(found):
         by_variant.setdefault(variant, []).append([layer, shape, f"{parameters:,}", f"{size / 1024:,.1f}"])
     networks: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for variant, rows in by_variant.items():
@@ -300,3 +311,84 @@ def _provenance(results: Results) -> list[Block]:
             blocks += [Block("heading", title), Block("table", header=("property", "value"), rows=rows)]
     text = "The record of each run, runs/<variant>/seed-<n>/run.json, has its own."
     return [*blocks, Block("text", text)] if blocks else []
+
+
+def changes_text(study: Study, variant: str) -> str:
+    """What a variant changes: ``lr_max 0.2, momentum 0.9``."""
+    changes = study.variants.get(variant, {})
+    return ", ".join(
+        f"{word} {value if isinstance(value, str) else canonical(value)}"
+        for word, value in zip(short_keys(changes), changes.values(), strict=True)
+    )
+
+
+def ranking_blocks(found_: Findings) -> list[Block]:
+    """The table of the page, with what a reader has to know of it."""
+    ranked, results = found_.ranking, found_.results
+    if not ranked:
+        return []
+    header = (
+        "rank", "variant", "what it changes", "mean accuracy, %", "std, %", "n", "failed",
+        "behind the highest, points", "p (all pairs)", "may be the best",
+    )  # fmt: skip
+    rows = [
+        [
+            str(one.rank),
+            one.variant,
+            one_line(changes_text(results.study, one.variant), 120) or "–",
+            *_numbers(one),
+            _possible(one),
+        ]
+        for one in ranked[:MOST_ROWS]
+    ]
+    text = (
+        "May be the best: every variant that neither of two rules excludes. One is Games and Howell's test "
+        "with Tukey's correction for all pairs: p of at most 0.05 against the highest mean. The other is the "
+        "comparison above: a variant that it calls worse than another is not the best. The first takes the "
+        "spread of all seeds, the second, where variants share seeds, that of their differences, so one can "
+        "exclude what the other does not. Each excludes the best recipe in about 1 of 20 studies at most, so "
+        "both together in 1 of 10. More seeds make the list shorter. A variant with one run has no spread of "
+        "its own and is judged by the one that all variants have in common. A variant without a finished run "
+        "stands last: it is not the best where its recipe made runs fail, and unknown where the machine did."
+    )
+    found = [
+        Block("text", f"{ranking_sentence(ranked)}."),
+        Block(
+            "table", header=header, rows=rows, numeric=frozenset({0, 3, 4, 5, 6, 7, 8}),
+            files=["tables/ranking.csv"],
+        ),
+        explained(text),
+    ]  # fmt: skip
+    recipe = results.study.recipes.get(ranked[0].variant)
+    if recipe is not None and recipe.data.holdout is None:
+        text = (
+            "These are test images: the winner's own accuracy is the highest of several draws, and so on "
+            "average too high. To choose a recipe, set data.holdout, and run the chosen one on the test "
+            "split once."
+        )
+        found.append(Block("text", text))
+    return found
+
+
+def _numbers(one: Ranked) -> list[str]:
+    """Return mean, std, n, failed runs, distance from the highest and p."""
+    place, failed = one.place, one.failed_text if one.failed else "–"
+    if place is None:
+        return [failed, "–", "0", failed, "–", "–"]
+    std = 100 * (place.std or 0.0)
+    return [
+        f"{100 * place.mean:.{decimals_of(std, 2)}f}",
+        "–" if place.std is None else spread_text(std, 2),
+        str(place.n),
+        failed,
+        f"{100 * place.behind:.2f}",
+        p_text(place.p),
+    ]
+
+
+def _possible(one: Ranked) -> str:
+    if one.place is None:
+        return "unknown" if one.possible is None else "no: none finished"
+    if one.place.possible and one.worse_than:
+        return f"no: worse than {', '.join(one.worse_than[:MOST_NAMED])}"
+    return "yes" if one.possible else "no"

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from harness.analysis.attributions import MOST_VARIANTS, Attributions
 from harness.analysis.images import RunImages
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary
 from harness.errors import HarnessError
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
-from harness.report.results import Results
-from harness.report.summary import VariantSummary
 
 
 def draw(

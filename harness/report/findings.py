@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.numbers import interval_text, minutes_text, p_text, percent_text, points_text
+from harness.analysis.references import ReferenceComparison, claims, consistent
+from harness.analysis.results import Results
+from harness.analysis.summary import Evidence, VariantSummary
 from harness.report.blocks import Block, explained
-from harness.report.comparisons import VariantComparison, compare_variants, p_text, points
-from harness.report.evidence import Evidence
-from harness.report.references import claims, consistent, hold_references
-from harness.report.results import Results
-from harness.report.summary import VariantSummary, minutes_text, percent_text
-from harness.statistics.target import TimeToTarget, share
+from harness.statistics.target import TimeToTarget
 
 Known = list[tuple[VariantSummary, Evidence]]
 
@@ -29,11 +29,6 @@ def number_table(
     return Block("table", header=header, rows=rows, numeric=numeric, files=[f"tables/{csv}.csv"])
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """``92.92 to 93.60``, in percent."""
-    return "–" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
-
-
 # ---- the target -----------------------------------------------------------------------------------------
 
 
@@ -48,7 +43,8 @@ def target(summaries: list[VariantSummary]) -> list[Block]:
     )  # fmt: skip
     rows = []
     for summary in known:
-        found, reached = summary.evidence, share(summary.reached, summary.runs)
+        found, reached = summary.evidence, summary.reached_share
+        assert reached is not None
         texts = [
             summary.variant,
             f"{reached.count} of {reached.n}",
@@ -88,9 +84,8 @@ def _median(time: TimeToTarget) -> str:
 # ---- against the baseline -------------------------------------------------------------------------------
 
 
-def comparisons(results: Results) -> list[Block]:
+def comparisons(results: Results, compared: list[VariantComparison]) -> list[Block]:
     """Every variant against the baseline, or against all others; nothing where there is only one."""
-    compared = compare_variants(results)
     if not compared:
         return []
     pairwise = results.study.comparisons == "all"
@@ -102,7 +97,7 @@ def comparisons(results: Results) -> list[Block]:
     rows = [_comparison(one, pairwise) for one in compared]
     if not any(one.failures for one in compared):
         header, rows = header[:-1], [row[:-1] for row in rows]
-    several = sum(one.found is not None for one in compared) > 1
+    several = sum(one.result is not None for one in compared) > 1
     text = (
         f"Differences are accuracy minus that of {'the second' if pairwise else compared[0].baseline}, last "
         "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
@@ -122,7 +117,7 @@ def comparisons(results: Results) -> list[Block]:
             "corrected and decides nothing."
         )
     blocks = [number_table(header, rows, frozenset({0, 1, 4}), "comparisons"), explained(text)]
-    if any(one.found is not None and one.found.test == "McNemar" for one in compared):
+    if any(one.result is not None and one.result.test == "McNemar" for one in compared):
         blocks.append(
             Block(
                 "text",
@@ -141,7 +136,7 @@ def comparisons(results: Results) -> list[Block]:
 
 
 def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
-    found = one.found
+    found = one.result
     name = f"{one.variant} against {one.baseline}" if pairwise else one.variant
     failures = one.failures
     failed = "–"
@@ -156,8 +151,8 @@ def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
     return [
         name,
         f"{found.verdict} with n = {found.n}" if found.verdict == "cannot tell" else found.verdict,
-        "–" if found.test == "Fisher" else points(estimate.difference),
-        "–" if low is None or high is None else f"{points(low)} to {points(high)}",
+        "–" if found.test == "Fisher" else points_text(estimate.difference),
+        "–" if low is None or high is None else f"{points_text(low)} to {points_text(high)}",
         found.test,
         str(found.n) if found.n == found.n_baseline else f"{found.n}, {found.n_baseline}",
         p_text(estimate.p),
@@ -173,7 +168,7 @@ def _comparison(one: VariantComparison, pairwise: bool) -> list[str]:
 # ---- published numbers ----------------------------------------------------------------------------------
 
 
-def references(results: Results, summaries: list[VariantSummary]) -> list[Block]:
+def references(results: Results, held: list[ReferenceComparison]) -> list[Block]:
     """Published numbers against ours."""
     study = results.study
     if not study.references:
@@ -189,7 +184,6 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
     ]
     header: tuple[str, ...] = ("published", "what", "recipe of", "source")
     blocks = [number_table(header, sources, frozenset(range(4)), "references")]
-    held = hold_references(study, summaries)
     if not held:
         return blocks
     header = (
@@ -204,9 +198,9 @@ def references(results: Results, summaries: list[VariantSummary]) -> list[Block]
             str(one.standing.n),
             f"{100 * one.standing.published:.2f}",
             f"{100 * one.standing.measured:.2f}",
-            points(one.standing.difference),
+            points_text(one.standing.difference),
             "–" if one.standing.percentile is None else f"{100 * one.standing.percentile:.0f}",
-            interval(one.standing.low, one.standing.high),
+            interval_text(one.standing.low, one.standing.high),
             consistent(one.standing, one.evaluated_on),
         ]
         for one in held

@@ -8,33 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import accuracy_text, percent_text
+from harness.analysis.summary import VariantSummary
 from harness.errors import RunError
-from harness.report.blocks import Report
 from harness.report.render.html import render
 from harness.report.repeat import commands
-from harness.report.results import Results
-from harness.report.summary import VariantSummary, accuracy_text, percent_text
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
-from harness.study_file.config import NAME_PATTERN
+from harness.study_file.values import NAME_PATTERN
 
 REPORT = "report.json"
 LARGEST = 10_000_000  # bytes of such a file that are looked at
 MOST_VARIANTS = 8  # of a study, named on the page
 
 
-def entry(results: Results, summaries: Sequence[VariantSummary], report: Report) -> dict[str, Any]:
+def entry(findings: Findings) -> dict[str, Any]:
     """What ``report.json`` says: the report's findings for programs, and for the page of all studies."""
+    results = findings.results
     ends = [str(run.provenance.get("finished") or "") for run in results.finished]
     return {
         "study": results.study.name,
         "question": results.study.question,
-        "verdict": report.verdict,
-        "met": report.met,
+        "verdict": findings.verdict,
+        "met": findings.met,
         "target": results.study.target.test_accuracy,
         "last_finished": max(ends, default="") or None,
-        "variants": [_variant(summary) for summary in summaries],
+        "variants": [_variant(summary) for summary in findings.summaries],
         "repeat": commands(results),
     }
 
@@ -105,20 +106,20 @@ def _line(folder: Path) -> Line | None:
         return Line(folder.name, has_page, "Its report.json is damaged: --report-only writes it anew.")
 
 
-def _read(name: str, has_page: bool, found: dict[str, Any]) -> Line:
-    variants = found["variants"]
+def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
+    variants = entry["variants"]
     first = next((one["test_accuracy_mean"] for one in variants if one["text"]), None)
-    last = str(found["last_finished"] or "")
+    last = str(entry["last_finished"] or "")
     finished, failed, missing = (
         sum(int(one[key]) for one in variants) for key in ("finished", "failed", "missing")
     )
     return Line(
         name,
         has_page,
-        question=str(found["question"]),
-        verdict=str(found["verdict"]),
-        met=bool(found["met"]),
-        target=percent_text(float(found["target"])),
+        question=str(entry["question"]),
+        verdict=str(entry["verdict"]),
+        met=bool(entry["met"]),
+        target=percent_text(float(entry["target"])),
         accuracies=_accuracies(variants),
         accuracy=None if first is None else float(first),
         finished=finished,

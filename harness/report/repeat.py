@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.report.blocks import Block
-from harness.report.results import Results, Run
 from harness.study_file.config import Recipe, Study
 
 PROGRAM = "python -m harness.study study.toml"

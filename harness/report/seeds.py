@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
+from harness.analysis.numbers import decimals_of, interval_text, p_text, plus_minus, spread_text
+from harness.analysis.results import Results
+from harness.analysis.summary import Evidence, VariantSummary
 from harness.report.blocks import Block, explained
-from harness.report.comparisons import p_text
-from harness.report.evidence import Evidence
-from harness.report.findings import interval, number_table, with_evidence
-from harness.report.numbers import decimals_of, plus_minus, spread_text
-from harness.report.results import Results
-from harness.report.summary import VariantSummary
+from harness.report.findings import number_table, with_evidence
 from harness.statistics.distribution import BOOTSTRAP_FROM
 from harness.statistics.variance import SeedVariance
 
@@ -39,8 +37,8 @@ def distribution(summaries: list[VariantSummary]) -> list[Block]:
             f"{100 * one.mean:.{decimals_of(100 * (one.std or 0.0), 3)}f}",
             spread_text(one.std and 100 * one.std, 3),
             spread_text(one.sem and 100 * one.sem, 3),
-            interval(one.ci_low, one.ci_high),
-            *((interval(*(found.bootstrap or (None, None))),) if resampled else ()),
+            interval_text(one.ci_low, one.ci_high),
+            *((interval_text(*(found.bootstrap or (None, None))),) if resampled else ()),
             *(f"{100 * value:.2f}" for value in (one.minimum, one.median)),
             f"{100 * one.iqm:.3f}",
             f"{100 * one.maximum:.2f}",

@@ -8,17 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError
+from harness.analysis.findings import Findings
+from harness.analysis.results import Results
+from harness.analysis.summary import Evidence, VariantSummary
 from harness.report.columns import columns
-from harness.report.comparisons import compare_variants
-from harness.report.evidence import Evidence
-from harness.report.ranking import rank_variants
-from harness.report.references import hold_references
-from harness.report.results import Results, Run
-from harness.report.summary import VariantSummary
-from harness.statistics.classification import confusion
 from harness.statistics.distribution import Distribution
-from harness.statistics.target import clopper_pearson, share
+from harness.statistics.target import Share, clopper_pearson, share
 from harness.store import run_files
 from harness.store.sealed import canonical
 
@@ -28,22 +23,23 @@ EVIDENCE = columns("summary")[columns("summary").index("bootstrap_low") :]  # on
 SPREAD = ("mean", "std", "sem", "ci_low", "ci_high", "minimum", "maximum")
 
 
-def build_tables(results: Results, summaries: list[VariantSummary]) -> dict[str, str]:
+def build_tables(findings: Findings) -> dict[str, str]:
     """Name -> CSV text of every table; numbers are unrounded, unknown ones are empty cells."""
+    results, summaries = findings.results, findings.summaries
     rows: dict[str, Cells] = {
         "runs": _runs(results),
         "history": _history(results),
         "summary": map(_summary, summaries),
-        "comparisons": _comparisons(results),
-        "ranking": _ranking(results),
-        "references": _references(results, summaries),
+        "comparisons": _comparisons(findings),
+        "ranking": _ranking(findings),
+        "references": _references(findings),
         "calibration": _calibration(results),
         "always_missed": _always_missed(summaries),
         "per_class": _per_class(results),
         "misclassified": _misclassified(results),
         "range_test": _range_test(results),
         "learning_rates": _learning_rates(results),
-        "model": model_rows(results),
+        "model": model_rows(findings),
     }
     return {name: csv_text(name, cells) for name, cells in rows.items()}
 
@@ -83,7 +79,11 @@ def _summary(summary: VariantSummary) -> list[Any]:
         summary.parameters,
         *_spread(summary.seconds, "mean", "std"),
         *_spread(summary.test_accuracy, "median", "iqm"),
-        *(_no_evidence(summary.runs) if summary.evidence is None else _evidence(summary.evidence)),
+        *(
+            _no_evidence(summary.runs)
+            if summary.evidence is None
+            else _evidence(summary.evidence, summary.reached_share)
+        ),
     ]
 
 
@@ -96,12 +96,13 @@ def _no_evidence(runs: int) -> list[Any]:
     return [known.get(column) for column in EVIDENCE]
 
 
-def _evidence(found: Evidence) -> list[Any]:
+def _evidence(found: Evidence, reached: Share | None) -> list[Any]:
+    assert reached is not None
     spread = found.spread
     return [
         *(found.bootstrap or (None, None)),
-        found.reached.low,
-        found.reached.high,
+        reached.low,
+        reached.high,
         found.p_above,
         found.epochs.median,
         found.steps.median,
@@ -128,9 +129,9 @@ def _evidence(found: Evidence) -> list[Any]:
     ]
 
 
-def _comparisons(results: Results) -> Iterator[list[Any]]:
-    for row in compare_variants(results):
-        found, failures = row.found, row.failures
+def _comparisons(findings: Findings) -> Iterator[list[Any]]:
+    for row in findings.comparisons:
+        found, failures = row.result, row.failures
         failed = [None] * 5 if failures is None else list(astuple(failures))
         if found is None:
             yield [row.variant, row.baseline, *[None] * 8, "cannot tell", *[None] * 5, *failed]
@@ -156,22 +157,22 @@ def _comparisons(results: Results) -> Iterator[list[Any]]:
         ]
 
 
-def _ranking(results: Results) -> Iterator[list[Any]]:
-    for one in rank_variants(results):
+def _ranking(findings: Findings) -> Iterator[list[Any]]:
+    for one in findings.ranking:
         place = one.place
         yield [
             one.rank,
-            one.name,
+            one.variant,
             *([0, *[None] * 4] if place is None else [place.n, place.mean, place.std, place.behind, place.p]),
             None if one.possible is None else "yes" if one.possible else "no",
-            canonical(results.study.variants.get(one.name, {})),
+            canonical(findings.results.study.variants.get(one.variant, {})),
             one.failed,
             " ".join(one.worse_than),
         ]
 
 
-def _references(results: Results, summaries: list[VariantSummary]) -> Iterator[list[Any]]:
-    for row in hold_references(results.study, summaries):
+def _references(findings: Findings) -> Iterator[list[Any]]:
+    for row in findings.references:
         found, plausible = row.standing, row.standing.plausible
         yield [
             row.name,
@@ -215,18 +216,12 @@ def _spread(distribution: Distribution | None, *names: str) -> list[float | None
 
 def _per_class(results: Results) -> Iterator[list[Any]]:
     for run in results.finished:
-        matrix = run_confusion(run)
+        matrix = run.confusion
         images, correct = matrix.sum(axis=1), matrix.diagonal()
         ends = (end.tolist() for end in clopper_pearson(correct, np.maximum(images, 1)))
         for name, n, k, low, high in zip(run.classes, images.tolist(), correct.tolist(), *ends, strict=True):
             shares = (k / n, low, high) if n else (None, None, None)
             yield [run.variant, run.seed, name, n, k, *shares]
-
-
-def run_confusion(run: Run) -> np.ndarray:
-    """The (C, C) counts of a finished run's evaluation: rows are labels, columns predictions."""
-    assert run.predictions is not None
-    return confusion(run.predictions.predicted, run.predictions.labels, len(run.classes))
 
 
 def _misclassified(results: Results) -> Iterator[tuple[Any, ...]]:
@@ -253,26 +248,10 @@ def _learning_rates(results: Results) -> Iterator[list[Any]]:
                 yield [variant, *row.values()]
 
 
-def model_rows(results: Results) -> list[list[Any]]:
-    """The parameter summary of every variant whose network a run recorded; equal networks are built once."""
-    built: dict[str, list[list[Any]]] = {}
-    rows = []
-    for variant in results.variants:
-        for run in [run for run in results.of(variant) if run.classes and run.recipe.get("model")][:1]:
-            key = canonical([run.recipe["model"], len(run.classes), run.image_shape])
-            if key not in built:
-                built[key] = _summarise_model(run)
-            rows += [[variant, *row] for row in built[key]]
-    return rows
-
-
-def _summarise_model(run: Run) -> list[list[Any]]:
-    from harness.models.network import NetworkConfig
-    from harness.models.summary import summarise
-
-    network = NetworkConfig.of(run.recipe["model"], run.classes, run.image_shape)
-    try:
-        layers = network.measure(lambda model: summarise(model, run.image_shape))
-    except HarnessError:  # a network of someone's package that is not installed here
-        return []
-    return [[row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes] for row in layers]
+def model_rows(findings: Findings) -> list[list[Any]]:
+    """The parameter summary of every variant whose network a run recorded."""
+    return [
+        [variant, row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes]
+        for variant, rows in findings.networks.items()
+        for row in rows
+    ]

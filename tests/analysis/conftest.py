@@ -1,3 +1,5 @@
-"""The small studies of the report's tests."""
+"""The laboratory's fixtures."""
 
-from tests.report.conftest import _cache_of_this_session, lab, shared_lab  # noqa: F401 (fixtures)
+from tests.lab import cache_of_this_session, lab, shared_lab
+
+__all__ = ["cache_of_this_session", "lab", "shared_lab"]

@@ -28,6 +28,8 @@ from harness.analysis.attributions import (
     seed_agreement,
 )
 from harness.analysis.images import RunImages
+from harness.analysis.results import read_results
+from harness.analysis.runs import Run
 from harness.attribution.measures import NetworkMeasures
 from harness.errors import DataError, RunError
 from harness.models import MODELS
@@ -35,7 +37,6 @@ from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
 from harness.report import write_report
 from harness.report.attribution.page import attribution_blocks, sanity_warnings
-from harness.report.results import Run, read_results
 from harness.schema import Strict
 from harness.seeding import global_seed
 from harness.store.folders import WEIGHTS

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.examples import choose_examples
-from harness.report.results import Run, read_results
+from harness.analysis.results import read_results
+from harness.analysis.runs import Run
 
 Lab = Callable[..., Any]
 

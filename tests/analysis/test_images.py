@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.analysis.images import RunImages
+from harness.analysis.results import Results, read_results
 from harness.data.arrays import limit
 from harness.errors import DataError
-from harness.report.results import Results, read_results
 
 Lab = Callable[..., Any]
 

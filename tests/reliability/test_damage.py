@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.results import read_results
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.launch.job import needs_work
 from harness.plan import Variant, resolve_variant
-from harness.report.results import read_results
 from harness.store.folders import ARTEFACTS, StudyFolder
 from harness.study_file.config import Recipe, Study
 from harness.study_file.load import load_study

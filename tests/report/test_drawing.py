@@ -10,11 +10,11 @@ import pytest
 
 from harness.analysis.attributions import MOST_VARIANTS, measure
 from harness.analysis.images import RunImages
+from harness.analysis.results import read_results
+from harness.analysis.summary import summarise
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
 from harness.report.drawing import draw
-from harness.report.results import read_results
-from harness.report.summary import summarise
 from harness.store.folders import WEIGHTS
 from tests.report.conftest import digits
 

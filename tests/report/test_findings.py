@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.comparisons import compare_variants
+from harness.analysis.references import compare_references
+from harness.analysis.results import Results, read_results
+from harness.analysis.summary import VariantSummary, summarise
 from harness.report import findings
 from harness.report.blocks import Block
-from harness.report.results import Results, read_results
-from harness.report.summary import VariantSummary, summarise
 
 Lab = Callable[..., Any]
 
@@ -22,6 +24,10 @@ def read(lab: Any) -> tuple[Results, list[VariantSummary]]:
 
 def rows(blocks: list[Block]) -> list[list[str]]:
     return [list(row) for block in blocks if block.kind == "table" for row in block.rows]
+
+
+def references(results: Results, summaries: list[VariantSummary]) -> list[Block]:
+    return findings.references(results, compare_references(results.study, summaries))
 
 
 def text(blocks: list[Block]) -> str:
@@ -53,7 +59,7 @@ def test_the_share_of_runs_that_reached_the_target_has_its_interval(place: Any) 
 
 def test_comparisons_say_that_failed_runs_are_not_in_them(place: Any) -> None:
     results, _ = read(place)
-    blocks = findings.comparisons(results)
+    blocks = findings.comparisons(results, compare_variants(results))
     assert rows(blocks)[0][:2] == ["no_cutout", "cannot tell with n = 1"]
     assert "Failed runs are in no difference of accuracies: no_cutout." in text(blocks)
     assert "never two recipes" in text(blocks)
@@ -65,18 +71,18 @@ def test_the_baselines_failed_runs_are_named_too(lab: Lab) -> None:
         made.finish(variant, 0)
     made.fail("base", 1)
     made.fail("no_cutout", 2)
-    blocks = findings.comparisons(read(made)[0])
+    blocks = findings.comparisons(read(made)[0], compare_variants(read(made)[0]))
     assert "Failed runs are in no difference of accuracies: base, no_cutout." in text(blocks)
 
 
 def test_a_study_of_one_variant_has_no_comparisons(lab: Lab) -> None:
     made = lab()
     made.finish()
-    assert findings.comparisons(read(made)[0]) == []
+    assert findings.comparisons(read(made)[0], compare_variants(read(made)[0])) == []
 
 
 def test_one_seed_does_not_judge_a_published_number(place: Any) -> None:
-    base, other = rows(findings.references(*read(place)))[1:]
+    base, other = rows(references(*read(place)))[1:]
     assert base[-1] in ("yes", "no")
     assert other[-1] == "not judged: one run"
     assert "–" not in base
@@ -86,6 +92,6 @@ def test_without_a_finished_run_nothing_is_said(lab: Lab) -> None:
     results, summaries = read(lab())
     for blocks in (
         findings.target(summaries),
-        findings.references(results, summaries),
+        references(results, summaries),
     ):
         assert blocks == []

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.analysis.results import read_results
 from harness.report.repeat import PROGRAM, commands, report_command, seeds_text
-from harness.report.results import read_results
 from harness.study import parse_seeds
 
 Lab = Callable[..., Any]

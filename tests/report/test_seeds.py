@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.results import Results, read_results
+from harness.analysis.summary import VariantSummary, summarise
 from harness.report import seeds
 from harness.report.blocks import Block
-from harness.report.results import Results, read_results
-from harness.report.summary import VariantSummary, summarise
 from harness.statistics.variance import SeedVariance
 
 Lab = Callable[..., Any]

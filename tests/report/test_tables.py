@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from harness.report.results import read_results
-from harness.report.summary import summarise
+from harness.analysis.findings import analyse
+from harness.analysis.results import read_results
 from harness.report.tables import build_tables
 
 Lab = Callable[..., Any]
@@ -44,7 +44,7 @@ GREW = {"summary", "comparisons", "per_class", "references", "ranking"}
 
 def build(lab: Any) -> dict[str, str]:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
-    return build_tables(results, summarise(results))
+    return build_tables(analyse(results))
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.attributions import MOST_SEEDS, Attributions, LayerNumbers
+from harness.analysis.numbers import apart
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import ENOUGH, MOST
 from harness.report.blocks import Block
-from harness.report.numbers import apart
 from harness.report.tables import csv_text
 
 MOST_ROWS = 60  # of the table on the page; the CSV has all of them

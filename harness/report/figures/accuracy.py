@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from harness.analysis.numbers import accuracy_text, percent_text
+from harness.analysis.references import claims
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.report.references import claims
-from harness.report.results import Results
-from harness.report.summary import VariantSummary, accuracy_text, percent_text
 
 LEAST_SPAN = 0.02  # of the accuracies' axis: two points
 MOST_REFERENCES = 6

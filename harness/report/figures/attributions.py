@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from harness.analysis.attributions import Attributions, LayerNumbers
+from harness.analysis.results import Results
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import MOST
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.report.results import Results
 
 MOST_LAYERS = 12
 COLUMNS = 3

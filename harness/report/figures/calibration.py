@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from harness.analysis.results import Results
 from harness.report.figures import style
 from harness.report.figures.classes import of_runs
 from harness.report.figures.style import Picture
-from harness.report.results import Results
 from harness.statistics.target import clopper_pearson
 
 FEW_IMAGES = 10  # a run's bin of fewer has an accuracy of chance

@@ -9,10 +9,10 @@ import numpy as np
 import seaborn as sns
 from matplotlib.colors import PowerNorm
 
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.report.results import Results, Run
-from harness.report.tables import run_confusion
 from harness.statistics.classification import row_shares
 from harness.statistics.distribution import std_of
 from harness.statistics.target import share
@@ -31,7 +31,7 @@ def per_class(results: Results, variant: str) -> Picture | None:
     if not runs:
         return None
     names = runs[0].classes
-    matrices = [run_confusion(run) for run in runs]
+    matrices = [run.confusion for run in runs]
     shares = np.array([row_shares(matrix).diagonal() for matrix in matrices])  # (runs, classes)
     images = matrices[0].sum(axis=1)
     means = shares.mean(axis=0)
@@ -94,7 +94,7 @@ def confusion(results: Results, variant: str) -> Picture | None:
     if not runs:
         return None
     names = runs[0].classes
-    percent = 100 * row_shares(sum(run_confusion(run) for run in runs))
+    percent = 100 * row_shares(sum(run.confusion for run in runs))
     numbered = len(names) <= NUMBERED_CLASSES
     texts = np.vectorize(lambda value: "" if value == 0 else f"{value:.1f}" if value < 99.95 else "100")(
         percent

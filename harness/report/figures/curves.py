@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from harness.analysis.numbers import percent_text
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.report.results import Results
-from harness.report.summary import VariantSummary, percent_text
 from harness.statistics.distribution import mean_of, std_of
 
 PANELS = (

@@ -7,12 +7,12 @@ import numpy as np
 
 from harness.analysis.attributions import attribution_settings
 from harness.analysis.examples import choose_examples
+from harness.analysis.results import Results
 from harness.data.arrays import Data
 from harness.data.batches import augment_images
 from harness.report.figures import style
 from harness.report.figures.sheet import Images, Sheet
 from harness.report.figures.style import Picture
-from harness.report.results import Results
 
 PREDICTED_COLOUR = style.COLOURS[1]
 MOST_ROWS = 20  # classes in the gallery of augmented samples

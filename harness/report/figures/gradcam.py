@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.attributions import attribution_settings
 from harness.analysis.examples import Examples, choose_examples
+from harness.analysis.results import Results
 from harness.attribution.maps import layer_maps, stages
 from harness.compute import format_on_cpu
 from harness.data.arrays import Data, Split, split_of
@@ -20,7 +21,6 @@ from harness.report.figures import style
 from harness.report.figures.galleries import PREDICTED_COLOUR, percent
 from harness.report.figures.sheet import Images, Sheet
 from harness.report.figures.style import Picture
-from harness.report.results import Results
 
 NAMES_WIDTH = 1.7  # in cells, of the classes left of each image
 

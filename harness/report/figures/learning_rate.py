@@ -7,10 +7,11 @@ import math
 import numpy as np
 from pydantic import TypeAdapter
 
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.report.figures import style
 from harness.report.figures.range_test import column
 from harness.report.figures.style import Picture
-from harness.report.results import Results, Run
 from harness.schedule import Rates, Schedule, corners
 
 ZIGZAGS = 3

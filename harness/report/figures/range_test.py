@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from harness.analysis.results import Results
+from harness.analysis.runs import Row
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.report.results import Results, Row
 
 
 @style.house_style()

@@ -14,8 +14,8 @@ from scipy.integrate import trapezoid
 
 from harness.analysis.attributions import Attributions, measure
 from harness.analysis.images import RunImages
+from harness.analysis.results import read_results
 from harness.report.attribution.page import attribution_blocks, attribution_tables
-from harness.report.results import read_results
 
 Lab = Callable[..., Any]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
+from harness.analysis.results import read_results
+from harness.analysis.summary import summarise
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
-from harness.report.results import read_results
-from harness.report.summary import summarise
 
 
 def drawn(lab: Any, name: str, variant: str = "base") -> Picture | None:

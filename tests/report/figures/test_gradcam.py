@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from harness.analysis.examples import Examples, choose_examples
+from harness.analysis.results import read_results
 from harness.attribution.maps import layer_maps
 from harness.data.arrays import mean_std
 from harness.models.weights import load_weights
 from harness.report.figures import gradcam
-from harness.report.results import read_results
 from tests.report.figures.conftest import caption, drawn
 
 Lab = Callable[..., Any]

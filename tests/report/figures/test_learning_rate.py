@@ -6,9 +6,9 @@ import csv
 from collections.abc import Callable
 from typing import Any
 
+from harness.analysis.results import read_results
 from harness.report import write_report
 from harness.report.figures.learning_rate import highest_rate
-from harness.report.results import read_results
 from tests.report.figures.conftest import caption
 
 Lab = Callable[..., Any]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.report.summary import VariantSummary, percent_text
+from harness.analysis.numbers import percent_text, several
+from harness.analysis.summary import VariantSummary
 from harness.statistics.prediction import Standing, accuracy_standing, share_standing
 from harness.study_file.config import Reference, Study
 
@@ -37,15 +38,17 @@ class Claim:
         if self.statistic == "share":
             assert reference.at_least is not None and reference.count is not None
             reached = sum(accuracy >= reference.at_least for accuracy in accuracies)
-            found = share_standing(reference.count, reference.runs, reached, runs)
+            standing = share_standing(reference.count, reference.runs, reached, runs)
         else:
             assert reference.test_accuracy is not None
-            found = accuracy_standing(reference.test_accuracy, accuracies, reference.runs, self.statistic)
-        return found if evaluated_on == "test" else replace(found, percentile=None, low=None, high=None)
+            standing = accuracy_standing(reference.test_accuracy, accuracies, reference.runs, self.statistic)
+        if evaluated_on == "test":
+            return standing
+        return replace(standing, percentile=None, low=None, high=None)
 
 
 @dataclass(frozen=True)
-class VariantStanding:
+class ReferenceComparison:
     """A published number against one variant."""
 
     name: str
@@ -55,13 +58,13 @@ class VariantStanding:
     standing: Standing
 
 
-def hold_references(study: Study, summaries: list[VariantSummary]) -> list[VariantStanding]:
+def compare_references(study: Study, summaries: Sequence[VariantSummary]) -> list[ReferenceComparison]:
     """Compare every published number with each variant that it is of and that has a finished run.
 
     A share of runs is also compared with a variant whose runs all failed: none of them has reached it.
     """
     return [
-        VariantStanding(
+        ReferenceComparison(
             name,
             claim,
             summary.variant,
@@ -78,19 +81,18 @@ def hold_references(study: Study, summaries: list[VariantSummary]) -> list[Varia
 
 def claims(reference: Reference) -> list[Claim]:
     """List what a reference says: an accuracy, a share of runs, or both."""
-    found = []
+    stated: list[Claim] = []
     if reference.test_accuracy is not None:
         of = "1 run" if reference.runs == 1 else f"{reference.statistic} of {reference.runs:,} runs"
-        found.append(Claim(reference, reference.statistic, f"{percent_text(reference.test_accuracy)}, {of}"))
+        stated.append(Claim(reference, reference.statistic, f"{percent_text(reference.test_accuracy)}, {of}"))
     if reference.at_least is not None:
-        runs = f"{reference.runs:,} run{'s' * (reference.runs > 1)}"
-        text = f"{reference.count:,} of {runs} at {percent_text(reference.at_least)} or more"
-        found.append(Claim(reference, "share", text))
-    return found
+        runs, least = several(reference.runs, "run"), percent_text(reference.at_least)
+        stated.append(Claim(reference, "share", f"{reference.count:,} of {runs} at {least} or more"))
+    return stated
 
 
 def consistent(standing: Standing, evaluated_on: str) -> str:
-    """``yes``, ``no``, or why it is not judged."""
+    """Return ``yes``, ``no``, or why it is not judged."""
     if evaluated_on != "test":
         return "not judged: ours are on held-out images"
     if standing.plausible is None:

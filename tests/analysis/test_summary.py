@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.results import read_results
-from harness.report.summary import Summary, accuracy_text, conclude, percent_text, summarise
+from harness.analysis.findings import Findings, analyse
+from harness.analysis.numbers import accuracy_text, percent_text
+from harness.analysis.results import read_results
 from harness.statistics.distribution import describe
 
 Lab = Callable[..., Any]
 
 
-def conclusion(lab: Any, seeds: list[int] | None = None) -> Summary:
+def conclusion(lab: Any, seeds: list[int] | None = None) -> Findings:
     seeds = lab.study.seeds if seeds is None else seeds
     results = read_results(lab.study, lab.folder, seeds, list(lab.study.recipes))
     asked = {(variant, seed) for variant in lab.study.recipes for seed in seeds}
-    return conclude(results, summarise(results), [], asked)
+    return analyse(results, asked)
 
 
 def logits(lab: Any, right: int) -> np.ndarray:
@@ -41,7 +42,7 @@ def test_one_seed_has_no_spread_and_says_so(lab: Lab) -> None:
     place.finish("base", 4, logits=logits(place, 342))
     found = conclusion(place)
     assert found.verdicts == ["digits: 95.0 % (1 seed, no ± from one run); 90 % reached by 1 of 1"]
-    assert found.target_met
+    assert found.met
 
 
 def test_a_failed_run_counts_as_one_that_did_not_reach_the_target(lab: Lab) -> None:
@@ -52,7 +53,7 @@ def test_a_failed_run_counts_as_one_that_did_not_reach_the_target(lab: Lab) -> N
     found = conclusion(place)
     assert found.verdicts == ["digits: 95.0 ± 0 % over 2 seeds; 90 % reached by 2 of 3, 1 of 3 failed"]
     assert found.failures == ["digits/base/seed-2: diverged: loss not finite (iteration 12)"]
-    assert not found.target_met
+    assert not found.met
 
 
 def test_runs_that_are_not_there_yet_are_named(lab: Lab) -> None:
@@ -62,7 +63,7 @@ def test_runs_that_are_not_there_yet_are_named(lab: Lab) -> None:
     assert found.verdicts == [
         "digits: 95.0 % (1 seed, no ± from one run); 90 % reached by 1 of 1, 2 not finished yet"
     ]
-    assert not found.target_met
+    assert not found.met
 
 
 def test_a_study_without_a_finished_run_says_so(lab: Lab) -> None:
@@ -90,7 +91,7 @@ def test_runs_on_disk_that_were_not_asked_for_do_not_decide(lab: Lab) -> None:
     place.finish("base", 0, logits=logits(place, 342))
     place.fail("base", 1)
     found = conclusion(place, seeds=[0])
-    assert found.target_met and found.failures == []
+    assert found.met and found.failures == []
     assert "1 of 2 failed" in found.verdicts[0]
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.comparisons import VariantComparison, compare_variants, sentence
+from harness.analysis.findings import analyse
+from harness.analysis.numbers import p_equals, p_text
+from harness.analysis.results import Results, read_results
 from harness.errors import NOT_THE_RECIPE
 from harness.plan import resolve_variant
 from harness.report import findings
-from harness.report.comparisons import VariantComparison, compare_variants, p_equals, p_text, sentence
 from harness.report.figures import comparisons as comparisons_figure
-from harness.report.headline import headline
-from harness.report.results import Results, read_results
-from harness.report.summary import summarise
 from harness.statistics.comparison import Comparison, Estimate
 from harness.study_file.load import resolve
 
@@ -135,12 +135,12 @@ def failing(lab: Lab, failed: int, failed_baseline: int, **error: Any) -> Any:
 def test_a_variant_that_only_fails_is_worse_by_fishers_exact_test(lab: Lab) -> None:
     made = failing(lab, 4, 0)
     (one,) = compared(made)
-    assert one.found is not None and (one.found.test, one.found.verdict) == ("Fisher", "worse")
-    assert one.found.primary.p == pytest.approx(2 / math.comb(8, 4))
+    assert one.result is not None and (one.result.test, one.result.verdict) == ("Fisher", "worse")
+    assert one.result.primary.p == pytest.approx(2 / math.comb(8, 4))
     assert sentences(made) == [
         "lost is worse than base: 4 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p = 0.029)"
     ]
-    assert headline(read(made), summarise(read(made))).endswith("; lost is worse than base.")
+    assert analyse(read(made)).verdict.endswith("; lost is worse than base.")
 
 
 def test_a_baseline_that_only_fails_is_the_worse_one(lab: Lab) -> None:
@@ -151,7 +151,7 @@ def test_a_baseline_that_only_fails_is_the_worse_one(lab: Lab) -> None:
 
 def test_failures_stand_beside_accuracies_where_both_have_finished_runs(lab: Lab) -> None:
     (one,) = compared(made := failing(lab, 1, 0))
-    assert one.found is not None and one.found.test == "paired t"
+    assert one.result is not None and one.result.test == "paired t"
     assert sentences(made)[0].endswith(
         "; beside that 1 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p = 1.00)"
     )
@@ -173,8 +173,8 @@ def test_fishers_test_is_corrected_with_the_others(lab: Lab, place: Any) -> None
     for seed in range(3):
         made.fail("lost", seed)
     *_, lost = compared(made)
-    assert lost.found is not None and lost.found.verdict == "cannot tell"
-    assert lost.found.p_holm == pytest.approx(2 * (lost.found.primary.p or 0))  # the second of three
+    assert lost.result is not None and lost.result.verdict == "cannot tell"
+    assert lost.result.p_holm == pytest.approx(2 * (lost.result.primary.p or 0))  # the second of three
 
 
 def test_single_runs_are_two_networks_and_no_verdict(lab: Lab) -> None:
@@ -184,8 +184,8 @@ def test_single_runs_are_two_networks_and_no_verdict(lab: Lab) -> None:
     made.finish("no_cutout", 1, logits=logits(made, 300))
     (one,) = compared(made)
     # against the run of the same seed, of which 40 images more are right and none is wrong
-    assert one.found is not None and one.found.primary.difference == pytest.approx(-40 / 360)
-    assert (one.found.test, one.found.verdict) == ("McNemar", "cannot tell")
+    assert one.result is not None and one.result.primary.difference == pytest.approx(-40 / 360)
+    assert (one.result.test, one.result.verdict) == ("McNemar", "cannot tell")
     assert sentence(one, several=False) == (
         "no_cutout against base: cannot tell with n = 1; on these images its network is 11.11 points worse "
         "(McNemar, p < 0.0001), which says nothing of other seeds"
@@ -248,14 +248,18 @@ def test_all_pairs_are_compared_on_request_and_corrected_together(place: Any) ->
         ("slow", "no_cutout"),
     ]
     for one, before in zip(found, against_base, strict=False):
-        assert one.found and before.found and one.found.primary == before.found.primary
-    first, _, last = (one.found for one in found)
-    assert first and last and against_base[0].found
-    assert (first.p_holm or 0) > (against_base[0].found.p_holm or 0)  # three comparisons instead of two
+        assert one.result and before.result and one.result.primary == before.result.primary
+    first, _, last = (one.result for one in found)
+    assert first and last and against_base[0].result
+    assert (first.p_holm or 0) > (against_base[0].result.p_holm or 0)  # three comparisons instead of two
     assert last.verdict == "better"
     picture = comparisons_figure.draw(read(everything), [])
     assert picture is not None and "means from" not in picture.caption
-    (rows,) = (block.rows for block in findings.comparisons(read(everything)) if block.kind == "table")
+    (rows,) = (
+        block.rows
+        for block in findings.comparisons(read(everything), compared(everything))
+        if block.kind == "table"
+    )
     assert [row[0] for row in rows] == [
         "no_cutout against base",
         "slow against base",

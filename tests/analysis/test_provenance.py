@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.provenance import AT_ONCE, no_weights, origins, ties, times_note, warnings
-from harness.report.results import Results, read_results
+from harness.analysis.provenance import AT_ONCE, origins, times_note
+from harness.analysis.provenance import provenance_warnings as warnings
+from harness.analysis.results import Results, read_results
 from harness.store.folders import WEIGHTS
 
 Lab = Callable[..., Any]
@@ -104,11 +105,11 @@ def test_runs_evaluated_in_another_precision_are_not_mixed_in_silence(lab: Lab) 
 def test_ties_are_counted_and_said(lab: Lab) -> None:
     place = lab()
     place.finish("base", 0)
-    assert ties(read(place)) == []
+    assert warnings(read(place)) == []
     logits = np.eye(10)[np.arange(8)]
     logits[2, 7] = logits[5, 1] = 1
     place.finish("base", 1, logits=logits)
-    assert ties(read(place)) == [
+    assert warnings(read(place)) == [
         "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for "
         "the first of them."
     ]
@@ -120,7 +121,7 @@ def test_weights_that_are_gone_are_said_in_one_line(lab: Lab) -> None:
         (place.finish(variant) / WEIGHTS).unlink()
     place.finish("third", 1)
     place.fail("failed")
-    assert no_weights(read(place)) == [f"No Grad-CAM of base, other: no run has its weights ({WEIGHTS})."]
+    assert warnings(read(place)) == [f"No Grad-CAM of base, other: no run has its weights ({WEIGHTS})."]
 
 
 def test_a_difference_between_variants_is_said(lab: Lab) -> None:

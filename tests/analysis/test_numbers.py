@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.numbers import apart, plus_minus, spread_text
+from harness.analysis.numbers import apart, plus_minus, spread_text
 
 
 @given(st.floats(1e-9, 1e3), st.integers(0, 4))

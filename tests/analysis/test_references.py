@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.references import VariantStanding, claims, hold_references
-from harness.report.results import read_results
-from harness.report.summary import summarise
+from harness.analysis.references import ReferenceComparison, claims, compare_references
+from harness.analysis.results import read_results
+from harness.analysis.summary import summarise
 from harness.study_file.config import Reference
 
 Lab = Callable[..., Any]
 PUBLISHED = {"paper": {"test_accuracy": 0.925}, "outlier": {"test_accuracy": 0.5, "runs": 3}}
 
 
-def held(lab: Any) -> list[VariantStanding]:
+def held(lab: Any) -> list[ReferenceComparison]:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
-    return hold_references(lab.study, summarise(results))
+    return compare_references(lab.study, summarise(results))
 
 
 def logits(lab: Any, right: int) -> np.ndarray:

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.headline import headline
-from harness.report.results import read_results
-from harness.report.summary import summarise
+from harness.analysis.findings import analyse
+from harness.analysis.results import read_results
 
 Lab = Callable[..., Any]
 
 
 def said(lab: Any) -> str:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
-    return headline(results, summarise(results))
+    return analyse(results).verdict
 
 
 def logits(lab: Any, wrong: int) -> np.ndarray:

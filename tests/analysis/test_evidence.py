@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.evidence import Evidence, Missed, gather
-from harness.report.results import read_results
-from harness.report.summary import summarise
+from harness.analysis.findings import analyse
+from harness.analysis.results import read_results
+from harness.analysis.summary import Evidence, Missed, summarise
 from harness.report.tables import build_tables
 from harness.study_file.load import resolve
 
@@ -19,7 +19,7 @@ Lab = Callable[..., Any]
 
 
 def evidence(lab: Any) -> Evidence | None:
-    return gather(read_results(lab.study, lab.folder, lab.study.seeds, ["base"]), "base")
+    return summarise(read_results(lab.study, lab.folder, lab.study.seeds, ["base"]))[0].evidence
 
 
 def logits(lab: Any, wrong: list[int], as_class: int = 1) -> np.ndarray:
@@ -36,7 +36,6 @@ def test_a_failed_run_has_not_reached_the_target_and_never_will(lab: Lab) -> Non
     place.fail("base", 2)
     found = evidence(place)
     assert found is not None
-    assert (found.reached.count, found.reached.n) == (1, 3)
     assert (found.epochs.reached, found.epochs.n, found.epochs.median) == (1, 3, None)
 
 
@@ -54,10 +53,10 @@ def test_a_target_that_was_changed_afterwards_decides_for_the_runs_that_are_ther
     place.finish("base", 0, logits=logits(place, []), before=[0.1, 0.8, 0.95])
     changed = resolve({**place.study.model_dump(exclude_none=True), "target": {"test_accuracy": 0.9}})
     results = read_results(changed, place.folder, [0], ["base"])
-    found = gather(results, "base")
+    found = summarise(results)[0].evidence
     assert found is not None
     assert (found.epochs.median, found.steps.median, found.seconds.median) == (3, 27, 4.5)
-    (row,) = csv.DictReader(build_tables(results, summarise(results))["runs"].splitlines())
+    (row,) = csv.DictReader(build_tables(analyse(results))["runs"].splitlines())
     assert (row["epochs_to_target"], row["seconds_to_target"]) == ("3", "4.5")
 
 

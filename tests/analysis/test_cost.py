@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.cost import cost, times
+from harness.analysis.networks import training_flops
+from harness.analysis.results import Results, read_results
 from harness.models import build_model
 from harness.models.summary import flops_per_image
-from harness.report.cost import cost, flops, times
-from harness.report.results import Results, read_results
-
-from .conftest import EPOCHS, MODEL
+from tests.lab import EPOCHS, MODEL
 
 Lab = Callable[..., Any]
 
@@ -49,7 +49,7 @@ def test_arithmetic_is_that_of_every_image_and_epoch(lab: Lab) -> None:
     place.finish("base", 0)
     results = read(place)
     each = flops_per_image(build_model("custom_resnet", MODEL, 10), (3, 32, 32))
-    assert flops(results.runs[0]) == each * 1437 * EPOCHS
+    assert training_flops(results.runs[0]) == each * 1437 * EPOCHS
     assert dict(cost(results))["arithmetic of the training (forward and backward)"] == (
         f"{each * 1437 * EPOCHS / 1e12:.3g} TFLOP"
     )

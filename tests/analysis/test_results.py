@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.results import Results, Run, read_results
+from harness.analysis.results import Results, read_results
+from harness.analysis.runs import Run
 from harness.store.sealed import write_sealed
 
 Lab = Callable[..., Any]

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from harness.report import ranking
-from harness.report.ranking import Ranked, rank_variants
-from harness.report.results import read_results
+from harness.analysis import ranking
+from harness.analysis.comparisons import compare_variants
+from harness.analysis.ranking import Ranked, rank_variants
+from harness.analysis.results import read_results
 
 Lab = Callable[..., Any]
 
 
 def ranked(lab: Any) -> list[Ranked]:
-    return rank_variants(read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes)))
+    results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+    return rank_variants(results, compare_variants(results))
 
 
 def logits(lab: Any, right: int) -> np.ndarray:
@@ -30,7 +32,7 @@ def test_a_variant_without_a_finished_run_stands_last_and_cannot_be_the_best(lab
         made.finish("base", seed, logits=logits(made, 330 + seed))
         made.finish("slow", seed, logits=logits(made, 329 + 2 * seed))
         made.fail("lost", seed)
-    assert [(one.rank, one.name, one.possible) for one in ranked(made)] == [
+    assert [(one.rank, one.variant, one.possible) for one in ranked(made)] == [
         (1, "base", True),
         (1, "slow", True),
         (3, "lost", False),
@@ -61,7 +63,7 @@ def test_a_variant_that_is_judged_worse_is_not_said_to_be_possibly_the_best(lab:
         made.finish("base", seed, logits=logits(made, right))
         made.finish("worse", seed, logits=logits(made, right - 9 + seed))
         made.finish("slow", seed, logits=logits(made, right + 3 * (seed - 1)))
-    by_name = {one.name: one for one in ranked(made)}
+    by_name = {one.variant: one for one in ranked(made)}
     worse = by_name["worse"]
     assert worse.place is not None and worse.place.possible  # by Games and Howell
     assert (worse.worse_than, worse.possible) == (("base",), False)

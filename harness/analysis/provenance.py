@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.report.results import Results
+from harness.analysis.numbers import several
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
 from harness.store.folders import WEIGHTS
 from harness.store.records import RunRecord
 
@@ -18,6 +20,7 @@ DECISIVE = (
 )  # fmt: skip
 AT_ONCE = "runs at once on the device"
 _CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in the table, its beginning in a sentence
+UNKNOWN = "not recorded"
 THEN = ", then "  # between what a run was begun and ended with
 
 
@@ -94,95 +97,108 @@ def _facts(made: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items() if value is not None}
 
 
-def _changed_under_way(results: Results) -> list[str]:
-    """A line for every finished run that was begun under other decisive conditions than it ended under."""
+def origins(results: Results) -> list[tuple[str, str]]:
+    """Return each property with its value, or with every value and how many runs have it."""
+    made = [origin(run.record) for run in results.runs if run.provenance]
+    return [
+        (key, _counted(Counter(facts.get(key, UNKNOWN) for facts in made)))
+        for key in dict.fromkeys(key for facts in made for key in facts)
+    ]
+
+
+def provenance_warnings(results: Results) -> list[str]:
+    """Name what is mixed in the numbers, doubtful range tests, ties, and weights that are not there."""
+    made = [(run, origin(run.record)) for run in results.finished]
+    return [
+        *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(made) + _changed_under_way(made)),
+        *_doubtful_variants(results),
+        *_doubtful_range_tests(results),
+        *_ties(results),
+        *_without_weights(results),
+    ]
+
+
+def _mixed_origins(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+    """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
     lines = []
-    for run in results.finished:
-        changed = [
-            f"{key} {value}" for key, value in origin(run.record).items() if key in DECISIVE and THEN in value
-        ]
-        if changed:
-            lines.append(f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(changed)}.")
+    for key in DECISIVE:
+        values: dict[str, Counter[str]] = {}
+        for run, facts in made:
+            values.setdefault(run.variant, Counter())[facts.get(key, UNKNOWN)] += 1
+        mixed = [variant for variant, counts in values.items() if len(counts) > 1]
+        if mixed:
+            more = f", and of {len(mixed) - 1} more variants" if len(mixed) > 1 else ""
+            which = f"The runs of {mixed[0]}{more} mix different {_plural(key)}"
+            lines.append(f"{which}: {_counted(values[mixed[0]])}.")
+        elif key not in ("data", "batches") and len({next(iter(counts)) for counts in values.values()}) > 1:
+            by_variant = "; ".join(f"{variant}: {next(iter(counts))}" for variant, counts in values.items())
+            lines.append(f"The variants were run with different {_plural(key)}: {by_variant}.")
     return lines
 
 
-def origins(results: Results) -> list[tuple[str, str]]:
-    """Each property with its value, or with every value and how many finished and failed runs have it."""
-    made = [origin(run.record) for run in results.runs if run.provenance]
-    rows = []
-    for key in dict.fromkeys(key for facts in made for key in facts):
-        counts = Counter(facts.get(key, "not recorded") for facts in made)
-        if len(counts) == 1:
-            rows.append((key, next(iter(counts))))
-        else:
-            rows.append((key, "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(counts.items()))))
-    return rows
+def _changed_under_way(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+    """Name every finished run that was begun under other decisive conditions than it ended under."""
+    changed = [
+        (run, [f"{key} {value}" for key, value in facts.items() if key in DECISIVE and THEN in value])
+        for run, facts in made
+    ]
+    return [
+        f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(conditions)}."
+        for run, conditions in changed
+        if conditions
+    ]
 
 
-def warnings(results: Results) -> list[str]:
-    """Lines about mixed origins, recipes that differ inside a variant, and doubtful range tests."""
-    lines = [_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(results) + _changed_under_way(results)]
+def _doubtful_variants(results: Results) -> list[str]:
+    lines = []
     for variant in results.variants:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")
-        doubts = [
-            text
-            for run in results.of(variant, "finished")
-            for text in (run.record.doubts if run.record else ())
-        ]
-        lines += [f"{variant}: {text}." for text in dict.fromkeys(doubts)]
-        recipes = {run.record and run.record.digest for run in results.of(variant, "finished")}
-        if len(recipes) > 1:
+        records = [run.record for run in results.of(variant, "finished") if run.record]
+        doubts = dict.fromkeys(text for record in records for text in record.doubts)
+        lines += [f"{variant}: {text}." for text in doubts]
+        if len(digests := {record.digest for record in records}) > 1:
             lines.append(
-                f"{variant}: its runs come from {len(recipes)} different configurations; "
+                f"{variant}: its runs come from {len(digests)} different configurations; "
                 "its ± mixes these with the seeds."
             )
-    for variant, sweep in results.sweeps.items():
-        if sweep.error:
-            lines.append(f"{variant}: range test: {sweep.error}")
-        lines += [f"{variant}: range test: {text}" for text in sweep.record.get("warnings") or []]
     return lines
 
 
-def ties(results: Results) -> list[str]:
-    """Count in a line the images whose largest logit several classes have; in bfloat16 there are many."""
+def _doubtful_range_tests(results: Results) -> list[str]:
+    return [
+        f"{variant}: range test: {text}"
+        for variant, sweep in results.sweeps.items()
+        for text in (*([sweep.error] if sweep.error else []), *(sweep.record.get("warnings") or []))
+    ]
+
+
+def _ties(results: Results) -> list[str]:
+    """Count the images whose largest logit several classes have; in bfloat16 there are many."""
     counts = [run.predictions.ties for run in results.finished if run.predictions is not None]
     if not any(counts):
         return []
     return [
-        f"Ties: in {_runs(sum(map(bool, counts)))} of {len(counts)} the largest logit of up to {max(counts)} "
-        "images is that of several classes; it counts for the first of them."
+        f"Ties: in {several(sum(map(bool, counts)), 'run')} of {len(counts)} the largest logit of up to "
+        f"{max(counts)} images is that of several classes; it counts for the first of them."
     ]
 
 
-def no_weights(results: Results) -> list[str]:
-    """A line that names the variants whose networks cannot be looked into."""
+def _without_weights(results: Results) -> list[str]:
+    """Name the variants whose networks cannot be looked into."""
     lacking = [
         variant
         for variant in results.variants
         if results.of(variant, "finished") and not results.with_weights(variant)
     ]
-    if not lacking:
-        return []
-    return [f"No Grad-CAM of {', '.join(lacking)}: no run has its weights ({WEIGHTS})."]
+    return [f"No Grad-CAM of {', '.join(lacking)}: no run has its weights ({WEIGHTS})."] if lacking else []
 
 
-def _mixed_origins(results: Results) -> list[str]:
-    """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
-    lines = []
-    for key in DECISIVE:
-        values: dict[str, Counter[str]] = {}
-        for run in results.finished:
-            values.setdefault(run.variant, Counter())[origin(run.record).get(key, "not recorded")] += 1
-        mixed = [variant for variant, counts in values.items() if len(counts) > 1]
-        if mixed:
-            counts = "; ".join(f"{value} ({_runs(n)})" for value, n in sorted(values[mixed[0]].items()))
-            more = f", and of {len(mixed) - 1} more variants" if len(mixed) > 1 else ""
-            lines.append(f"The runs of {mixed[0]}{more} mix different {_plural(key)}: {counts}.")
-        elif key not in ("data", "batches") and len({next(iter(counts)) for counts in values.values()}) > 1:
-            by_variant = "; ".join(f"{variant}: {next(iter(counts))}" for variant, counts in values.items())
-            lines.append(f"The variants were run with different {_plural(key)}: {by_variant}.")
-    return lines
+def _counted(counts: Counter[str]) -> str:
+    """Write the only value; or ``bfloat16 (1 run); float32 (2 runs)``."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{value} ({several(n, 'run')})" for value, n in sorted(counts.items()))
 
 
 def _plural(key: str) -> str:
@@ -191,10 +207,6 @@ def _plural(key: str) -> str:
         "python": "Python versions", "torch": "torch versions", "evaluated in": "precisions of evaluation",
     }  # fmt: skip
     return names.get(key, f"{key}s")
-
-
-def _runs(count: int) -> str:
-    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def _devices(made: dict[str, Any]) -> str | None:

@@ -1,0 +1,113 @@
+"""Everything that a report says, computed once from the runs on disk; what comes after only renders it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.analysis import comparisons as pairs
+from harness.analysis import ranking as ranks
+from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.networks import variant_layers
+from harness.analysis.provenance import provenance_warnings
+from harness.analysis.ranking import Ranked, rank_variants
+from harness.analysis.references import ReferenceComparison, compare_references
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary, summarise
+from harness.analysis.verdict import study_sentence, variant_line
+
+if TYPE_CHECKING:
+    from harness.analysis.attributions import Attributions
+    from harness.models.summary import LayerRow
+
+MOST_COMPARED = 12  # comparisons, each in a line on the console
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a study's runs say.
+
+    Attributes:
+        networks: variant -> the layers of its network.
+        warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests,
+            attributions that fail their check.
+        verdict: the answer in one sentence.
+        verdicts: a line for the console about each variant that has a run, planned or on disk, and one about
+            each that was compared with the baseline; of three variants or more, a last one about which may
+            be the best.
+        met: every run that was asked for is finished and reached the target on its last epoch.
+        failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
+    """
+
+    results: Results
+    summaries: list[VariantSummary]
+    comparisons: list[VariantComparison]
+    ranking: list[Ranked]
+    references: list[ReferenceComparison]
+    attributions: Sequence[Attributions]
+    networks: dict[str, list[LayerRow]]
+    warnings: list[str]
+    verdict: str
+    verdicts: list[str]
+    met: bool
+    failures: list[str]
+
+    @property
+    def compared(self) -> list[VariantComparison]:
+        """The comparisons that could be made."""
+        return [one for one in self.comparisons if one.result is not None]
+
+
+def analyse(
+    results: Results,
+    asked: Set[tuple[str, int]] = frozenset(),
+    attributions: Sequence[Attributions] = (),
+    doubts: Sequence[str] = (),
+) -> Findings:
+    """Compute every number and verdict of a report.
+
+    Args:
+        asked: (variant, seed) of the runs that the caller asked for; others on disk are reported, and decide
+            neither ``met`` nor ``failures``.
+        attributions: what is known of the variants' Grad-CAM maps.
+        doubts: further warnings, about these.
+    """
+    study = results.study
+    summaries, comparisons = summarise(results), compare_variants(results)
+    ranking = rank_variants(results, comparisons)
+    reached = {
+        (run.variant, run.seed)
+        for run in results.finished
+        if (run.number("test_accuracy") or 0.0) >= study.target.test_accuracy
+    }
+    return Findings(
+        results=results,
+        summaries=summaries,
+        comparisons=comparisons,
+        ranking=ranking,
+        references=compare_references(study, summaries),
+        attributions=attributions,
+        networks=variant_layers(results),
+        warnings=[*provenance_warnings(results), *doubts],
+        verdict=study_sentence(study.baseline, summaries, comparisons),
+        verdicts=[
+            *(variant_line(study, summary) for summary in summaries),
+            *(f"{study.name}: {text}" for text in _across_variants(comparisons, ranking)),
+        ],
+        met=bool(asked) and asked <= reached,
+        failures=[
+            f"{run.folder.name}: {run.error}"
+            for run in results.runs
+            if run.status == "failed" and (run.variant, run.seed) in asked
+        ],
+    )
+
+
+def _across_variants(comparisons: Sequence[VariantComparison], ranking: Sequence[Ranked]) -> list[str]:
+    compared = [one for one in comparisons if one.result is not None]
+    if len(compared) > MOST_COMPARED:
+        lines = [f"{len(compared)} comparisons are in tables/comparisons.csv"]
+    else:
+        lines = [pairs.sentence(one, len(compared) > 1) for one in compared]
+    return [*lines, ranks.sentence(ranking)] if ranking else lines

@@ -1,0 +1,73 @@
+"""The networks of the variants: their layers, and the arithmetic of training them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
+from harness.errors import HarnessError
+from harness.store.sealed import canonical
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.models.summary import LayerRow
+
+Measured = TypeVar("Measured")
+Network = tuple[str, int, tuple[int, int, int]]  # options as JSON, classes, image shape
+
+
+def variant_layers(results: Results) -> dict[str, list[LayerRow]]:
+    """Return the layers of every variant whose network a run recorded; equal networks are built once."""
+    from harness.models.summary import summarise
+
+    built: dict[Network, list[LayerRow]] = {}
+    layers = {}
+    for variant in results.variants:
+        network = next((network for run in results.of(variant) if (network := _network(run))), None)
+        if network is None:
+            continue
+        if network not in built:
+            built[network] = _measure(network, summarise) or []
+        layers[variant] = built[network]
+    return layers
+
+
+def training_flops(run: Run) -> int | None:
+    """Return an image's operations, forward and backward, times images and epochs; None if unknown."""
+    images, epochs, network = run.data.get("train_images"), run.number("epochs"), _network(run)
+    if not isinstance(images, int) or epochs is None or network is None:
+        return None
+    each = _flops(network)
+    return None if each is None else int(each * images * epochs)
+
+
+@cache
+def _flops(network: Network) -> int | None:
+    from harness.models.summary import flops_per_image
+
+    return _measure(network, flops_per_image)
+
+
+def _network(run: Run) -> Network | None:
+    if not (run.classes and run.recipe.get("model") and any(run.image_shape)):
+        return None
+    return canonical(run.recipe["model"]), len(run.classes), run.image_shape
+
+
+def _measure(
+    network: Network, measure: Callable[[nn.Module, tuple[int, int, int]], Measured]
+) -> Measured | None:
+    """Build a network for a measure; None for one of someone's package that is not installed here."""
+    from harness.models.network import NetworkConfig
+
+    model, classes, shape = network
+    try:
+        config = NetworkConfig.of(json.loads(model), tuple(map(str, range(classes))), shape)
+        return config.measure(lambda built: measure(built, shape))
+    except HarnessError:
+        return None

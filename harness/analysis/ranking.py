@@ -1,0 +1,124 @@
+"""Three variants or more by their accuracy, and which of them may be the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.analysis.comparisons import VariantComparison, same_images
+from harness.analysis.results import Results
+from harness.statistics.games_howell import Place, rank_recipes
+
+FEWEST = 3  # two are compared with one another
+MOST_NAMED = 8  # of the possible winners, in a line
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A variant among the others.
+
+    Attributes:
+        place: by its accuracy; None without a finished run.
+        failed, runs: how many failed, of those that finished or failed.
+        by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
+        worse_than: the variants that a comparison has shown it to be worse than.
+    """
+
+    rank: int
+    variant: str
+    place: Place | None
+    failed: int
+    runs: int
+    by_recipe: bool
+    worse_than: tuple[str, ...] = ()
+
+    @property
+    def possible(self) -> bool | None:
+        """Whether it may be the best: no test has shown another to be better; None where none can say."""
+        if self.place is None:
+            return False if self.by_recipe else None
+        return self.place.possible and not self.worse_than
+
+    @property
+    def failed_text(self) -> str:
+        """``4 of 4 failed``."""
+        return f"{self.failed} of {self.runs} failed"
+
+
+def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) -> list[Ranked]:
+    """Rank the variants, the highest mean accuracy first and those without a finished run last.
+
+    A variant that was evaluated on other images than the first has no place among the others, and one of
+    which no run has ended none either.
+
+    Returns:
+        Empty for fewer than three, or where none has a finished run.
+    """
+    finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
+    first = next(iter(finished.values()), [])
+    accuracies = {
+        variant: [value for run in runs if (value := run.number("test_accuracy")) is not None]
+        for variant, runs in finished.items()
+        if same_images([*first, *runs])
+    }
+    places = {place.name: place for place in rank_recipes(accuracies)} if accuracies else {}
+    failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
+    last = [variant for variant in failed if variant not in finished]
+    if not places or len(places) + len(last) < FEWEST:
+        return []
+    worse = _worse(comparisons)
+    ranked = []
+    for variant in [*places, *last]:
+        place, lost = places.get(variant), failed.get(variant, [])
+        ranked.append(
+            Ranked(
+                len(places) + 1 if place is None else place.rank,
+                variant,
+                place,
+                len(lost),
+                len(lost) + len(finished.get(variant, [])),
+                any(run.failed_by_recipe for run in lost),
+                tuple(worse.get(variant, [])),
+            )
+        )
+    return ranked
+
+
+def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
+    """Map a variant to those that it was shown to be worse than."""
+    worse: dict[str, list[str]] = {}
+    for one in comparisons:
+        if one.verdict == "worse":
+            worse.setdefault(one.variant, []).append(one.baseline)
+        elif one.verdict == "better":
+            worse.setdefault(one.baseline, []).append(one.variant)
+    return worse
+
+
+def sentence(ranking: Sequence[Ranked]) -> str:
+    """Say in a line which variants may be the best, by which rule, and which have no finished run."""
+    possible = [one.variant for one in ranking if one.possible]
+    places = [one.place for one in ranking if one.place is not None]
+    everyone, rule = len(ranking), "Games-Howell, p > 0.05"
+    if any(one.worse_than for one in ranking if one.place is not None and one.place.possible):
+        rule += ", and not shown to be worse by a comparison"
+    if len(places) == 1:
+        text = f"of {everyone} variants {places[0].name} alone has a finished run"
+    elif len(possible) == 1:
+        text = f"{possible[0]} alone of {everyone} variants may be the best ({rule})"
+    elif len(possible) == len(places):
+        fewest, most = min(place.n for place in places), max(place.n for place in places)
+        seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+        why = "one seed each has no spread" if most == 1 else f"{seeds} does not tell them apart"
+        first = [place.name for place in places if place.rank == 1]
+        names = f"{_listed(first)} {'has' if len(first) == 1 else 'share'}"
+        text = f"{len(possible)} of {everyone} variants may be the best; {names} the highest mean, and {why}"
+    else:
+        text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
+    gone = [f"{one.variant} ({one.failed_text})" for one in ranking if one.place is None]
+    return f"{text}; no finished run: {_listed(gone)}" if gone else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED]) or 'none'}{more}"

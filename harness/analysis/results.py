@@ -1,0 +1,196 @@
+"""What lies in a study's folder, read once and trusted only where every checksum holds."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.analysis.runs import Outcome, Predictions, Row, Run, Sweep, read_columns
+from harness.errors import RunError
+from harness.messages import one_line
+from harness.statistics.classification import brier_score, count_ties, log_softmax
+from harness.statistics.ensemble import ensemble_predictions
+from harness.store.atomic import sha256_file
+from harness.store.folders import RunFolder, StudyFolder
+from harness.store.records import RunRecord
+from harness.store.run_files import HISTORY, RANGE_TEST
+from harness.store.sealed import read_sealed
+from harness.study_file.config import Study
+from harness.study_file.values import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A study's runs, by variant in its order and then by seed, and its range tests.
+
+    Attributes:
+        ensembles: for a variant with several finished runs on the same images, the classes (N,) that their
+            averaged probabilities predict.
+    """
+
+    study: Study
+    runs: tuple[Run, ...]
+    sweeps: dict[str, Sweep]
+    ensembles: dict[str, NDArray[np.int64]]
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """Variants that have a run, planned or on disk."""
+        return list(dict.fromkeys(run.variant for run in self.runs))
+
+    def of(self, variant: str, status: Outcome | None = None) -> list[Run]:
+        """The runs of a variant, all or those of one status."""
+        return [run for run in self.runs if run.variant == variant and status in (None, run.status)]
+
+    def with_weights(self, variant: str) -> list[Run]:
+        """The finished runs of a variant whose networks can be looked into."""
+        return [run for run in self.of(variant, "finished") if run.has_weights]
+
+    @property
+    def finished(self) -> list[Run]:
+        """All finished runs."""
+        return [run for run in self.runs if run.status == "finished"]
+
+
+def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], variants: Iterable[str]) -> Results:
+    """Read the planned runs and every run folder on disk, each file once.
+
+    A run whose files are not what was written counts as failed, with an error that begins with ``damaged:``.
+    """
+    planned = {(variant, seed) for variant in variants for seed in seeds}
+    on_disk = {(run.variant, run.seed) for run in folder.runs() if re.fullmatch(NAME_PATTERN, run.variant)}
+    order = {name: place for place, name in enumerate(study.recipes)}
+    cells = sorted(planned | on_disk, key=lambda cell: (order.get(cell[0], len(order)), *cell))
+    runs: list[Run] = []
+    ensembles: dict[str, NDArray[np.int64]] = {}
+    for variant, group in itertools.groupby(cells, key=lambda cell: cell[0]):
+        votes = _Votes()
+        runs += [_read_run(folder.run(*cell), votes) for cell in group]
+        if (predicted := votes.predicted()) is not None:
+            ensembles[variant] = predicted
+    names = dict.fromkeys([*study.recipes, *(run.variant for run in runs)])
+    sweeps = {name: sweep for name in names if (sweep := _read_sweep(folder, name)) is not None}
+    return Results(study, tuple(runs), sweeps, ensembles)
+
+
+class _Votes:
+    """A variant's probabilities, added up while its runs are read: one array, however many runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.labels: NDArray[np.int64] | None = None
+        self.total: NDArray[np.float64] | None = None
+
+    def add(self, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> None:
+        """Runs on other images than the first one's leave no ensemble."""
+        self.runs += 1
+        if self.labels is None:
+            self.labels, self.total = labels, probabilities
+        elif self.total is not None and np.array_equal(labels, self.labels):
+            self.total += probabilities
+        else:
+            self.total = None
+
+    def predicted(self) -> NDArray[np.int64] | None:
+        """The ensemble's classes; None of one run."""
+        return ensemble_predictions(self.total) if self.runs > 1 and self.total is not None else None
+
+
+def _read_run(folder: RunFolder, votes: _Votes) -> Run:
+    try:
+        status = folder.status()
+        if status in ("missing", "partial"):
+            return Run(folder, "missing")
+        record = folder.verify() if status == "finished" else folder.record()
+        if record is None:  # it went away this moment
+            return Run(folder, "missing")
+        if status == "failed":
+            return Run(folder, "failed", _cause(record), record, _failed_history(folder, record))
+        _check_record(record)
+        history = read_columns(folder.path / "history.csv", HISTORY)
+        predictions, probabilities = _read_predictions(folder, len(record.classes))
+        votes.add(predictions.labels, probabilities)
+        return Run(folder, "finished", "", record, history, predictions)
+    except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return Run(folder, "failed", _damage(folder.path, error))
+
+
+def _check_record(record: RunRecord) -> None:
+    for table in ("classes", "timings", "provenance", "recipe"):
+        if not getattr(record, table):
+            raise RunError(f"run.json: {table} is missing")
+    for key in ("test_accuracy", "test_loss"):
+        if record.number(key) is None:
+            raise RunError(f"run.json: metrics.{key} is not a number")
+
+
+def _damage(path: Path, error: Exception) -> str:
+    text = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+    # The folder's own path would make the tables depend on where they are built.
+    text = one_line(text.replace(f"{path}/", "").replace(f"{path}: ", ""))
+    return "damaged: " + text.replace(": damaged (", " (", 1)
+
+
+def _cause(record: RunRecord) -> str:
+    error = record.error or {}
+    kind, text = error.get("kind", "failed"), str(error.get("message", "no cause recorded"))
+    if not text.startswith(f"{kind}: "):
+        text = f"{kind}: {text}"
+    iteration = error.get("iteration")
+    if iteration is not None and f"iteration {iteration}" not in text:
+        text += f" (iteration {iteration})"
+    return one_line(text)
+
+
+def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
+    """The epochs before the failure, where the file is what the record vouches for."""
+    path, recorded = folder.path / "history.csv", record.files.get("history.csv")
+    try:
+        if recorded is not None and sha256_file(path) != recorded:
+            return ()
+        return read_columns(path, HISTORY)
+    except (RunError, OSError, ValueError):
+        return ()
+
+
+def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDArray[np.float64]]:
+    """And the probabilities (N, C), which are too large to be kept for every run."""
+    path = folder.path / "predictions.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        logits, labels = arrays["logits"], arrays["labels"]
+    if logits.ndim != 2 or logits.shape != (len(labels), classes) or len(labels) == 0:
+        raise RunError(
+            f"{path}: logits {logits.shape} and labels {labels.shape} of {classes} classes do not fit"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise RunError(f"{path}: labels outside 0 to {classes - 1}")
+    probabilities = np.exp(log_softmax(logits))
+    predicted = logits.argmax(axis=1).astype(np.int64)
+    confidence = probabilities[np.arange(len(labels)), predicted]
+    predictions = Predictions(
+        labels.astype(np.int64), predicted, confidence, brier_score(probabilities, labels), count_ties(logits)
+    )
+    return predictions, probabilities
+
+
+def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:
+    path, table = folder.range_test_json(variant), folder.range_test_csv(variant)
+    try:
+        record = read_sealed(path)
+        if record is None:
+            return None
+        if sha256_file(table) != record["csv_sha256"]:
+            raise RunError(f"{table.name}: damaged (its checksum does not match)")
+        return Sweep(variant, read_columns(table, RANGE_TEST), record)
+    except (RunError, OSError, KeyError, ValueError) as error:
+        return Sweep(variant, error=_damage(path.parent, error))

@@ -1,0 +1,219 @@
+"""A study's runs and range tests as they were read from disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness.errors import RunError
+from harness.schedule import count_steps
+from harness.statistics.classification import Reliability, confusion, reliability
+from harness.store.atomic import open_regular
+from harness.store.folders import RunFolder
+from harness.store.records import RunRecord
+from harness.store.run_files import LEARNING_RATES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Outcome = Literal["finished", "failed", "missing"]
+Row = dict[str, float | None]
+
+TEXTS = {"variant", "seed"}  # columns of a run's own tables that its folder says already
+WHOLE_NUMBERS = {"epoch", "iteration"}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the last epoch's logits said of the N evaluation images: all arrays (N,), in the split's order.
+
+    Attributes:
+        ties: images whose largest logit is that of several classes.
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    brier: float
+    ties: int
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each image's predicted class is its label."""
+        right: NDArray[np.bool_] = self.predicted == self.labels
+        return right
+
+    @cached_property
+    def reliability(self) -> Reliability:
+        """Confidence against accuracy, in bins."""
+        return reliability(self.confidence, self.correct)
+
+    @property
+    def wrong(self) -> NDArray[np.intp]:
+        """Indices of the images whose predicted class is not their label."""
+        return np.flatnonzero(~self.correct)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Epochs, steps and seconds of training to the end of the first epoch that reached the target."""
+
+    epochs: int
+    steps: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run, planned or found; finished and failed ones have a record, finished ones predictions."""
+
+    folder: RunFolder
+    status: Outcome
+    error: str = ""
+    record: RunRecord | None = None
+    history: tuple[Row, ...] = ()
+    predictions: Predictions | None = None
+
+    @property
+    def variant(self) -> str:
+        """The variant's name."""
+        return self.folder.variant
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.folder.seed
+
+    @property
+    def name(self) -> str:
+        """``base/seed-0``."""
+        return f"{self.variant}/seed-{self.seed}"
+
+    @property
+    def failed_by_recipe(self) -> bool:
+        """Whether it failed by its recipe: it diverged, or its network raised an error."""
+        return self.record is not None and self.record.failed_by_recipe
+
+    @property
+    def threads(self) -> int:
+        """Threads it was trained with, as far as this machine has them; its report computes with as many.
+
+        So a report depends on its runs alone, and a busy machine's one thread is not made two again.
+        """
+        from harness.device import threads_for, usable_cores
+
+        recorded = self.record and self.record.threads
+        return min(recorded, usable_cores()) if recorded else threads_for(1)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its network can be looked into; results may be kept or published without weights."""
+        return self.folder.weights_file.is_file()
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, by label."""
+        return [str(name) for name in self.record.classes] if self.record else []
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The variant as it was resolved when this run was made."""
+        return self.record.recipe if self.record else {}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, H, W) as the network sees it; zeros where it is unknown."""
+        channels, height, width = (self.record and self.record.image_shape) or (0, 0, 0)
+        return channels, height, width
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides its result but the seed; empty where nothing is known."""
+        return self.record.identity if self.record else {}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Code, versions, hardware, precision and data; empty where nothing is known."""
+        return self.record.provenance if self.record else {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What its provenance says of the data."""
+        return self.record.data if self.record else {}
+
+    def number(self, key: str, table: Literal["metrics", "timings"] = "metrics") -> float | None:
+        """A metric or timing of the record; None where it is unknown."""
+        return None if self.record is None else self.record.number(key, table)
+
+    def arrival(self, target: float) -> Arrival | None:
+        """When it first reached the target, from its history; None where it never did, or did not finish."""
+        if self.status != "finished":
+            return None
+        accuracies = [row["test_accuracy"] for row in self.history]
+        reached = (at for at, value in enumerate(accuracies, 1) if value is not None and value >= target)
+        if (epoch := next(reached, None)) is None:
+            return None
+        images = self.data.get("train_images")
+        data = self.recipe.get("data") or {}
+        batch, drop_last = data.get("batch_size"), data.get("drop_last", False)
+        steps = epoch * count_steps(images, batch, drop_last) if images and batch else None
+        return Arrival(epoch, steps, math.fsum(row["train_seconds"] or 0.0 for row in self.history[:epoch]))
+
+    @cached_property
+    def rates(self) -> tuple[Row, ...]:
+        """Every step's learning rate, from ``learning_rates.csv``; empty where the run is not finished."""
+        if self.status != "finished":
+            return ()
+        return read_columns(self.folder.path / "learning_rates.csv", LEARNING_RATES)
+
+    @property
+    def highest_rate(self) -> tuple[float, int] | None:
+        """The highest learning rate of a step, and the first such step, from 1; None if unknown."""
+        rates = [(row["lr"], -int(row["iteration"] or 0)) for row in self.rates if row["lr"] is not None]
+        rate, step = max(rates, default=(None, 0))
+        return None if rate is None else (rate, -step)
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """(C, C) counts of a finished run's evaluation: rows are labels, columns predictions."""
+        assert self.predictions is not None
+        return confusion(self.predictions.predicted, self.predictions.labels, len(self.classes))
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A variant's range test: what it measured and what was chosen; ``error`` where it cannot be trusted."""
+
+    variant: str
+    rows: tuple[Row, ...] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
+    """Read rows of numbers from a CSV file, by column name but for ``TEXTS``; an empty cell is None.
+
+    Raises:
+        RunError: a column is missing or a cell is no number.
+    """
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        names = [name for name in columns if name not in TEXTS]
+        if missing := [name for name in names if name not in header]:
+            raise RunError(f"{path}: no column {missing[0]}")
+        places = [(name, header.index(name), int if name in WHOLE_NUMBERS else float) for name in names]
+        try:
+            return tuple(
+                {name: kind(row[at]) if row[at] else None for name, at, kind in places} for row in reader
+            )
+        except (ValueError, IndexError):
+            raise RunError(f"{path}: line {reader.line_num}: not numbers") from None

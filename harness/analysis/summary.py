@@ -1,0 +1,196 @@
+"""A variant's numbers over its seeds: accuracy, target, spread, calibration, and the images that all miss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from harness.analysis.results import Results
+from harness.analysis.runs import Arrival, Run
+from harness.statistics.distribution import (
+    BOOTSTRAP_FROM,
+    Distribution,
+    bootstrap_interval,
+    describe,
+    mean_of,
+)
+from harness.statistics.ensemble import always_missed, error_consistency, most_voted
+from harness.statistics.target import Share, TimeToTarget, p_above, share, time_to_target
+from harness.statistics.variance import SeedVariance, sampling_std, seed_variance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Missed:
+    """An image that every seed misses: its place in the split, and the class that most seeds predict."""
+
+    index: int
+    label: int
+    predicted: int
+    votes: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A variant's further numbers over its finished runs, of which there is at least one.
+
+    Attributes:
+        p_above: of "the mean is not above the target"; None where it cannot be tested.
+        bootstrap: BCa interval of the mean, from ``BOOTSTRAP_FROM`` runs on, else None.
+        epochs, steps, seconds: to the first epoch that reached the target.
+        images: the evaluation split's size.
+        sampling_std: of one network's accuracy over new test sets of that size.
+        spread: where it comes from. This and the next three: None for one run, and where the runs were not
+            evaluated on the same images.
+        ensemble_accuracy: of the runs' averaged probabilities.
+        error_consistency: Cohen's kappa of being right, over all pairs of runs.
+        missed: the images that every run misses, those first on whose class most runs agree.
+        ece, brier: expected calibration error and Brier score, one a run.
+    """
+
+    p_above: float | None
+    bootstrap: tuple[float, float] | None
+    epochs: TimeToTarget
+    steps: TimeToTarget
+    seconds: TimeToTarget
+    images: int
+    sampling_std: float
+    spread: SeedVariance | None
+    ensemble_accuracy: float | None
+    error_consistency: float | None
+    missed: tuple[Missed, ...] | None
+    ece: Distribution
+    brier: Distribution
+
+
+@dataclass(frozen=True)
+class VariantSummary:
+    """The numbers of a variant over its seeds; distributions are over the finished runs, None without one.
+
+    Attributes:
+        failed: runs that failed or are damaged; they count as runs that did not reach the target.
+        missing: planned, not finished and not failed.
+        reached: finished runs whose last epoch's accuracy is at least the target.
+        reached_share: of the finished and failed runs; None without any.
+        accuracies: of the finished runs, by seed.
+        evidence: None without a finished run.
+    """
+
+    variant: str
+    evaluated_on: str
+    finished: int
+    failed: int
+    missing: int
+    reached: int
+    reached_share: Share | None
+    accuracies: tuple[float, ...]
+    target: float
+    test_accuracy: Distribution | None
+    test_loss: Distribution | None
+    train_accuracy: Distribution | None
+    seconds: Distribution | None
+    parameters: int | None
+    evidence: Evidence | None
+
+    @property
+    def runs(self) -> int:
+        """Runs that came to an end: finished and failed."""
+        return self.finished + self.failed
+
+
+def summarise(results: Results) -> list[VariantSummary]:
+    """Return a summary of every variant that has a run, in the study's order."""
+    return [_summarise_variant(results, variant) for variant in results.variants]
+
+
+def _summarise_variant(results: Results, variant: str) -> VariantSummary:
+    finished = results.of(variant, "finished")
+    failed = len(results.of(variant, "failed"))
+    accuracies = _values(finished, "test_accuracy")
+    target = results.study.target.test_accuracy
+    parameters = _values(results.of(variant), "parameters")
+    reached, runs = sum(value >= target for value in accuracies), len(finished) + failed
+    return VariantSummary(
+        variant=variant,
+        evaluated_on=_evaluated_on(results, variant),
+        finished=len(finished),
+        failed=failed,
+        missing=len(results.of(variant, "missing")),
+        reached=reached,
+        reached_share=share(reached, runs) if runs else None,
+        accuracies=tuple(accuracies),
+        target=target,
+        test_accuracy=describe(accuracies, shares=True),
+        test_loss=describe(_values(finished, "test_loss")),
+        train_accuracy=describe(_values(finished, "train_accuracy"), shares=True),
+        seconds=describe(_values(finished, "seconds", "timings")),
+        parameters=int(parameters[0]) if parameters else None,
+        evidence=_evidence(results, variant, accuracies, failed) if finished else None,
+    )
+
+
+def _values(runs: list[Run], key: str, table: Literal["metrics", "timings"] = "metrics") -> list[float]:
+    return [value for run in runs if (value := run.number(key, table)) is not None]
+
+
+def _evaluated_on(results: Results, variant: str) -> str:
+    """Return ``test`` or ``holdout``: what the runs recorded, else what the study asks for."""
+    for run in results.of(variant, "finished"):
+        if recorded := run.data.get("evaluated_on"):
+            return str(recorded)
+    recipe = results.study.recipes.get(variant)
+    return "holdout" if recipe is not None and recipe.data.holdout is not None else "test"
+
+
+def _evidence(results: Results, variant: str, accuracies: Sequence[float], failed: int) -> Evidence | None:
+    runs = results.of(variant, "finished")
+    predictions = [run.predictions for run in runs if run.predictions is not None]
+    ece = describe([each.reliability.ece for each in predictions])
+    brier = describe([each.brier for each in predictions])
+    if ece is None or brier is None:
+        return None
+    target, labels = results.study.target.test_accuracy, predictions[0].labels
+    ensemble = results.ensembles.get(variant)
+    # None where the runs saw different images
+    alike = all(np.array_equal(each.labels, labels) for each in predictions[1:])
+    correct = np.stack([each.correct for each in predictions]) if alike else None
+    arrivals = [run.arrival(target) for run in runs]
+    return Evidence(
+        p_above=p_above(accuracies, target),
+        bootstrap=bootstrap_interval(accuracies) if len(accuracies) >= BOOTSTRAP_FROM else None,
+        epochs=_time(arrivals, failed, "epochs"),
+        steps=_time(arrivals, failed, "steps"),
+        seconds=_time(arrivals, failed, "seconds"),
+        images=len(labels),
+        sampling_std=sampling_std(mean_of(accuracies), len(labels)),
+        spread=None if correct is None else seed_variance(correct),
+        ensemble_accuracy=None if ensemble is None else float(np.mean(ensemble == labels)),
+        error_consistency=None if correct is None else error_consistency(correct),
+        missed=_missed(runs, correct) if correct is not None and len(correct) > 1 else None,
+        ece=ece,
+        brier=brier,
+    )
+
+
+def _time(
+    arrivals: Sequence[Arrival | None], failed: int, unit: Literal["epochs", "steps", "seconds"]
+) -> TimeToTarget:
+    """Return the time of the finished runs and of the failed ones, which never reach the target."""
+    times = [None if arrival is None else getattr(arrival, unit) for arrival in arrivals]
+    reached = [time for time in times if time is not None]
+    return time_to_target(reached, len(times) - len(reached) + failed)
+
+
+def _missed(runs: Sequence[Run], correct: NDArray[np.bool_]) -> tuple[Missed, ...]:
+    places = always_missed(correct)
+    predictions = [run.predictions for run in runs if run.predictions is not None]
+    predicted = np.stack([each.predicted[places] for each in predictions])
+    winners, votes = most_voted(predicted, max(len(run.classes) for run in runs))
+    labels = predictions[0].labels[places]
+    order = np.lexsort((places, -votes))
+    return tuple(Missed(int(places[at]), int(labels[at]), int(winners[at]), int(votes[at])) for at in order)

@@ -1,0 +1,116 @@
+"""The verdict in words: of a variant in a line for the console, of a whole study in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.numbers import accuracy_text, percent_text, several
+from harness.analysis.summary import VariantSummary
+from harness.study_file.config import Study
+
+MOST_NAMED = 4  # variants; of more the sentence counts
+
+
+def variant_line(study: Study, summary: VariantSummary) -> str:
+    """Write the accuracy over the seeds, how many runs reached the target, and which have not finished."""
+    name = study.name if list(study.recipes) == [summary.variant] else f"{study.name}/{summary.variant}"
+    gone = []
+    if summary.failed:
+        gone.append(f"{summary.failed} of {summary.runs} failed")
+    if summary.missing:
+        gone.append(f"{summary.missing} not finished yet")
+    if summary.test_accuracy is None:
+        return f"{name}: no run finished ({', '.join(gone)})"
+    where = " on the hold-out" if summary.evaluated_on == "holdout" else ""
+    one, n = " (1 seed, no ± from one run)", f" over {summary.finished} seeds"
+    measured = accuracy_text(summary.test_accuracy, summary.target) + where
+    reached = f"{percent_text(summary.target)} reached by {summary.reached} of {summary.runs}"
+    return ", ".join([f"{name}: {measured}{one if summary.finished == 1 else n}; {reached}", *gone])
+
+
+def study_sentence(
+    baseline: str, summaries: Sequence[VariantSummary], comparisons: Sequence[VariantComparison]
+) -> str:
+    """Say whether the target was reached, by how many runs, and whether the variants differ."""
+    failed, missing = sum(each.failed for each in summaries), sum(each.missing for each in summaries)
+    parts = [f"{several(failed, 'run')} failed"] if failed else []
+    if missing:
+        parts.append(f"{missing} not finished yet")
+    not_there = f" ({', '.join(parts)})" if parts else ""
+    if not any(summary.finished for summary in summaries):
+        return f"No verdict: no run has finished{not_there}."
+    reached = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
+    differences = _differences([one for one in comparisons if one.baseline == baseline])
+    return f"{reached}{not_there}{f'; {differences}' if differences else ''}."
+
+
+def _of_one(summary: VariantSummary) -> str:
+    """Write ``Target of 97 % reached by all 3 runs: 99.7 ± 0.1 % test accuracy, mean ± std over 3 seeds``."""
+    accuracy = summary.test_accuracy
+    assert accuracy is not None
+    if summary.runs == 1:
+        who = "reached" if summary.reached else "missed"
+    elif summary.reached in (0, summary.runs):
+        who = f"{'reached' if summary.reached else 'missed'} by all {summary.runs} runs"
+    else:
+        who = f"reached by {summary.reached} of {summary.runs} runs"
+    images = "hold-out" if summary.evaluated_on == "holdout" else "test"
+    if accuracy.n > 1:
+        n = f"mean ± std over {accuracy.n} seeds"
+    else:
+        n = "from a single run" if summary.runs == 1 else "from the one run that finished"
+    measured = f"{accuracy_text(accuracy, summary.target)} {images} accuracy, {n}"
+    return f"Target of {percent_text(summary.target)} {who}: {measured}"
+
+
+def _of_several(summaries: Sequence[VariantSummary]) -> str:
+    """Write ``Target of 90 % reached by every run of base and cutout, by no run of reckless``."""
+    summaries = [summary for summary in summaries if summary.runs]
+    every = [one.variant for one in summaries if one.reached == one.runs]
+    some = [one for one in summaries if 0 < one.reached < one.runs]
+    none = [one.variant for one in summaries if not one.reached]
+    parts = []
+    if every:
+        parts.append(f"by every run of {_names(every, len(summaries))}")
+    if len(some) <= MOST_NAMED:
+        parts += [f"by {one.reached} of {one.runs} runs of {one.variant}" for one in some]
+    else:
+        parts.append(f"by some runs of {len(some)} variants")
+    if none:
+        parts.append(f"by no run of {_names(none, len(summaries))}")
+    return f"Target of {percent_text(summaries[0].target)} reached {', '.join(parts)}"
+
+
+def _names(names: Sequence[str], of: int) -> str:
+    if len(names) > MOST_NAMED:
+        return f"all {of} variants" if len(names) == of else f"{len(names)} of {of} variants"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _differences(comparisons: Sequence[VariantComparison]) -> str:
+    """Write ``wide is better than base, cutout is not shown to differ from base``."""
+    compared = [one for one in comparisons if one.result is not None]
+    if not compared:
+        return ""
+    baseline, count = compared[0].baseline, len(compared)
+    if count > 1 and all(one.verdict == "cannot tell" for one in compared):
+        return f"no other variant is shown to differ from {baseline}"
+    parts = []
+    for verdict in ("better", "worse"):
+        if names := [one.variant for one in compared if one.verdict == verdict]:
+            parts.append(f"{_names(names, count)} {_is(names)} {verdict} than {baseline}")
+    unclear = [one for one in compared if one.verdict == "cannot tell"]
+    if alike := [one.variant for one in unclear if one.test != "Fisher"]:
+        parts.append(f"{_names(alike, count)} {_is(alike)} not shown to differ from {baseline}")
+    if gone := [
+        one.variant if one.failures.failed == one.failures.n else baseline
+        for one in unclear
+        if one.failures is not None and one.variant not in alike
+    ]:
+        parts.append(f"no run of {_names(list(dict.fromkeys(gone)), count)} finished")
+    return ", ".join(parts)
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

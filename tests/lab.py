@@ -1,0 +1,272 @@
+"""Finished, failed and missing runs of small studies: real digits, really trained small networks."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.data.arrays import Data, SourceRequest, mean_std
+from harness.data.augment import resolve as resolve_augment
+from harness.data.digits import load
+from harness.models import build_model
+from harness.models.network import NetworkConfig
+from harness.models.weights import weights_bytes
+from harness.seeding import global_seed
+from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
+from harness.store.atomic import atomic_write, sha256_file
+from harness.store.folders import ARTEFACTS, StudyFolder
+from harness.store.sealed import write_sealed
+from harness.study_file.config import Study
+from harness.study_file.load import resolve
+
+EPOCHS, STEPS = 4, 9
+MODEL: dict[str, Any] = {"width": 4, "bn_momentum": 0.5}
+
+STUDY: dict[str, Any] = {
+    "name": "digits",
+    "question": "Does a tiny network read digits?",
+    "seeds": [0, 1, 2],
+    "target": {"test_accuracy": 0.7},
+    "data": {"source": "digits", "batch_size": 160},
+    "augment": {
+        "train": [
+            {"transform": "PadIfNeeded", "min_height": 40, "min_width": 40, "border_mode": "constant"},
+            {"transform": "RandomCrop", "height": 32, "width": 32},
+            {
+                "transform": "CoarseDropout",
+                "num_holes_range": [1, 1],
+                "hole_height_range": [8, 8],
+                "hole_width_range": [8, 8],
+                "fill": 90,
+                "p": 1.0,
+            },
+        ]
+    },
+    "model": {"name": "custom_resnet", **MODEL},
+    "optimizer": {"name": "SGD", "momentum": 0.9},
+    "schedule": {"epochs": EPOCHS, "peak_epoch": 1},
+    "range_test": {"start_lr": 1e-4, "end_lr": 1.0, "iterations": 60},
+    "attribution": {"layers": ["prep", "layer1", "res1", "layer2", "layer3", "res2"], "images": 25},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What reports keep of networks stays out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@cache
+def digits() -> Data:
+    """1,437 train and 360 test images."""
+    train, test = (load(SourceRequest(Path(), which)) for which in ("train", "test"))
+    return Data(train, test, "test")
+
+
+@cache
+def _normalised(split: str) -> torch.Tensor:
+    data = digits()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in mean_std(data.train))
+    images = torch.from_numpy(getattr(data, split).images).permute(0, 3, 1, 2) / 255
+    return ((images - mean) / std).contiguous()
+
+
+@cache
+def trained(seed: int, steps: int = 14) -> tuple[bytes, np.ndarray]:
+    """A network trained for some steps: its weights file and its logits of the test images (360, 10)."""
+    data = digits()
+    with global_seed(seed, "test"):
+        model = build_model("custom_resnet", MODEL, 10)
+        order = torch.randperm(len(data.train.labels))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    labels = torch.from_numpy(data.train.labels)
+    for step in range(steps):
+        chosen = order[torch.arange(step * 96, step * 96 + 96) % len(order)]
+        loss = torch.nn.functional.cross_entropy(model(_normalised("train")[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        logits = model(_normalised("evaluation")).numpy()
+    network = NetworkConfig("custom_resnet", MODEL, data.train.classes, (3, 32, 32))
+    return weights_bytes(model, network), logits
+
+
+def csv_text(columns: str, rows: list[list[Any]]) -> str:
+    """CSV as the training writes it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns.split(), *rows])
+    return text.getvalue()
+
+
+class Lab:
+    """A study with a folder into which finished runs can be put."""
+
+    def __init__(self, out: Path, changes: dict[str, Any]) -> None:
+        self.study: Study = resolve({**STUDY, **changes})
+        self.folder = StudyFolder(out, self.study.name)
+        self.data = digits()
+
+    def load_data(self, variant: str) -> Data:
+        """The study's images."""
+        return self.data
+
+    def record(self, variant: str, seed: int, **changes: Any) -> dict[str, Any]:
+        """run.json of a run that has begun."""
+        recipe = self.study.recipes[variant]
+        train, test = resolve_augment(recipe.augment.train, recipe.augment.test, *mean_std(self.data.train))
+        record = {
+            "study": self.study.name,
+            "variant": variant,
+            "seed": seed,
+            "status": "running",
+            "digest": f"digest of {variant}",
+            "identity": {},
+            "error": None,
+            "metrics": {"parameters": 26_010, "lr_min": 0.01, "lr_max": 0.1},
+            "provenance": {
+                "started": "2026-01-02T03:04:05+00:00",
+                "finished": "2026-01-02T03:05:05+00:00",
+                "harness": "0.1.0",
+                "git": {"commit": "0123456789abcdef", "dirty": False},
+                "versions": {"python": "3.11.2", "torch": "2.13.0"},
+                "hardware": {
+                    "host": "bench",
+                    "processor": "a processor",
+                    "cores": 2,
+                    "memory_bytes": 2**34,
+                    "accelerator": None,
+                },
+                "device": "cpu",
+                "precision": "float32",
+                "threads": 1,
+                "batches": "tensor",
+                "data": {
+                    "source": "digits",
+                    "sha256": self.data.sha256,
+                    "evaluated_on": "test",
+                    "train_images": 1437,
+                    "evaluation_images": 360,
+                },
+            },
+            "classes": list(self.data.train.classes),
+            "image_shape": [3, 32, 32],
+            "recipe": {**recipe.model_dump(mode="json"), "augment": {"train": train, "test": test}},
+        }
+        provenance = {**record["provenance"], **changes.pop("provenance", {})}  # type: ignore[dict-item]
+        return {**record, **changes, "provenance": provenance}
+
+    def finish(
+        self,
+        variant: str = "base",
+        seed: int = 0,
+        *,
+        logits: np.ndarray | None = None,
+        weights: bytes | None = None,
+        before: Sequence[float] = (),
+        **changes: Any,
+    ) -> Path:
+        """A finished run of a trained network; other ``logits`` (N, 10) and weights may be given instead.
+
+        Args:
+            before: test accuracies of the epochs before the last; without them they rise.
+        """
+        run = self.folder.run(variant, seed)
+        learnt, own = trained(seed % 3)
+        weights = weights or learnt
+        logits = own if logits is None else logits
+        labels = self.data.evaluation.labels[: len(logits)]
+        content = io.BytesIO()
+        np.savez(content, logits=logits.astype(np.float32), labels=labels)
+        atomic_write(run.path / "predictions.npz", content.getvalue())
+        atomic_write(run.path / "model.safetensors", weights)
+        accuracy, loss = accuracy_from_logits(logits, labels), cross_entropy_from_logits(logits, labels)
+        rows = []
+        for epoch in range(1, EPOCHS + 1):
+            gap = (EPOCHS - epoch) * (0.1 + 0.01 * seed)
+            measured = before[epoch - 1] if before and epoch < EPOCHS else accuracy - gap
+            rows.append(
+                [variant, seed, epoch, 0.01 * epoch, loss + 2 * gap, 0.9 * accuracy - gap, loss + gap,
+                 measured, 1.5, 0.5, 958.0]
+            )  # fmt: skip
+        history = "variant seed epoch lr train_loss train_accuracy test_loss test_accuracy train_seconds "
+        atomic_write(run.path / "history.csv", csv_text(history + "eval_seconds images_per_second", rows))
+        rates = np.interp(range(EPOCHS * STEPS), [0, STEPS, EPOCHS * STEPS - 1], [0.01, 0.1, 0.01])
+        steps = [[variant, at + 1, at // STEPS + 1, float(rate)] for at, rate in enumerate(rates)]
+        atomic_write(run.path / "learning_rates.csv", csv_text("variant iteration epoch lr", steps))
+        record = self.record(variant, seed, status="finished", **changes)
+        record["metrics"] = {
+            **record["metrics"],
+            "epochs": EPOCHS,
+            "test_accuracy": accuracy,
+            "test_loss": loss,
+            "train_accuracy": 0.9 * accuracy,
+            "best_test_accuracy": max([*before, accuracy]),
+            "best_epoch": 1 + int(np.argmax([row[7] for row in rows])),
+        }
+        timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
+        files = {name: sha256_file(run.path / name) for name in ARTEFACTS}
+        content = {**record, "timings": timings | record.get("timings", {}), "files": files}
+        write_sealed(run.record_file, content)
+        return run.path
+
+    def fail(self, variant: str = "base", seed: int = 1, **error: Any) -> None:
+        """A run that diverged, or failed otherwise."""
+        cause = {"kind": "diverged", "message": "loss not finite", "iteration": 12, **error}
+        record = self.record(variant, seed, status="failed", error=cause)
+        record["metrics"]["epochs"] = 1
+        write_sealed(self.folder.run(variant, seed).record_file, record)
+
+    def sweep(self, variant: str = "base", **changes: Any) -> None:
+        """A range test: accuracy rises and falls, the loss explodes at the end."""
+        lr = np.geomspace(1e-4, 1, 60)
+        place = np.linspace(0, 1, 60)
+        accuracy = 0.1 + 0.7 * np.exp(-((place - 0.7) ** 2) / 0.05)
+        loss = 2.4 - 1.8 * accuracy + 30 * np.maximum(0, place - 0.9) ** 1.5 * 20
+        noise = np.sin(np.arange(60) * 2.1)
+        columns = (lr, loss + 0.2 * noise, loss, np.clip(accuracy + 0.08 * noise, 0, 1), accuracy)
+        rows = [[at + 1, *map(float, values)] for at, values in enumerate(zip(*columns, strict=True))]
+        table = self.folder.range_test_csv(variant)
+        names = "iteration lr loss smoothed_loss accuracy smoothed_accuracy"
+        atomic_write(table, csv_text(names, rows))
+        record = {
+            "lr_min": 0.01,
+            "lr_max": 0.1,
+            "criterion": "accuracy",
+            "seed": 0,
+            "mode": "exponential",
+            "lr_min_divisor": 10.0,
+            "warnings": [],
+            "used": True,
+            "csv_sha256": sha256_file(table),
+        }
+        write_sealed(self.folder.range_test_json(variant), {**record, **changes})
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """A written table's rows."""
+        with (self.folder.tables / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Lab]:
+    """The same, for what all tests of a file look at and none changes."""
+    return lambda **changes: Lab(tmp_path_factory.mktemp("shared"), changes)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Callable[..., Lab]:
+    """``lab(target={"test_accuracy": 0.9})``: a study with changed top-level keys, and its empty folder."""
+    return lambda **changes: Lab(tmp_path, changes)
