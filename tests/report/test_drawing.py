@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.analysis.attributions import MOST_VARIANTS, measure
+from harness.analysis.findings import analyse
 from harness.analysis.images import RunImages
 from harness.analysis.results import read_results
-from harness.analysis.summary import summarise
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
 from harness.report.drawing import draw
@@ -26,7 +26,7 @@ GALLERIES = ["augmented", "misclassified", "gradcam"]
 def names(lab: Any, load_data: Callable[[str], Data] | None) -> tuple[list[str], list[str]]:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
     images = RunImages(results, load_data)
-    pictures, notes = draw(results, summarise(results), images, measure(results, images)[0])
+    pictures, notes = draw(analyse(results, attributions=measure(results, images)[0]), images)
     return [picture.name for picture in pictures], notes
 
 
@@ -46,7 +46,7 @@ def test_a_finished_run_with_its_data_gets_every_figure(place: Any) -> None:
 @pytest.mark.parametrize("formats", [(), ("svg",)])
 def test_what_a_png_was_drawn_from_is_kept_only_for_other_formats(place: Any, formats: tuple[str]) -> None:
     results = read_results(place.study, place.folder, [0], ["base"])
-    pictures, _ = draw(results, summarise(results), RunImages(results, None), [], formats)
+    pictures, _ = draw(analyse(results), RunImages(results, None), formats)
     assert [picture.figure is not None for picture in pictures] == [bool(formats)] * len(pictures)
     assert pictures
 
@@ -95,7 +95,7 @@ def test_the_network_that_is_looked_into_is_the_first_with_weights(lab: Lab) -> 
     results = read_results(place.study, place.folder, [0, 1], ["base"])
     images = RunImages(results, place.load_data)
     (measured,), errors = measure(results, images)
-    pictures, notes = draw(results, summarise(results), images, [measured])
+    pictures, notes = draw(analyse(results, attributions=[measured]), images)
     captions = {picture.name: picture.caption for picture in pictures}
     assert (measured.seed, measured.seeds, errors, notes) == (1, (1,), {}, [])
     assert "run with seed 1" in captions["gradcam"] and "run with seed 0" in captions["misclassified"]
