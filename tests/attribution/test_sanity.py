@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,14 +42,14 @@ class FixedEdges(nn.Module):
         self.learnt = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
         self.head = nn.Linear(4, 2)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         return self.head(self.learnt(self.edges(images)).mean((2, 3)))
 
 
 class Sobel(nn.Module):
     """How steep the brightness is at each pixel: (N, 3, H, W) -> (N, 1, H, W), without a weight."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
         kernels = torch.stack([across, across.T])[:, None]
         steps = F.conv2d(images.mean(1, keepdim=True), kernels, padding=1)
@@ -63,7 +64,7 @@ class Scaled(nn.Module):
         self.first, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 2)
         self.scale = nn.Parameter(torch.randn(6, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         return self.head((self.first(images) * self.scale).relu().mean((2, 3)))
 
 

@@ -16,7 +16,7 @@ from harness.data.arrays import Data, limit
 from harness.errors import DataError
 from harness.report.drawing import draw
 from harness.store.folders import WEIGHTS
-from tests.report.conftest import digits
+from tests.lab import digits
 
 Lab = Callable[..., Any]
 OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]
