@@ -35,7 +35,8 @@ def differing(difference: float, std: float, n: int = 5) -> dict[int, float]:
 
 
 def compared(ours: dict[int, float], theirs: dict[int, float]) -> Comparison:
-    found = compared(ours, theirs)
+    found = compare(ours, theirs)
+    assert found is not None
     return found
 
 

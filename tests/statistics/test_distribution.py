@@ -28,7 +28,8 @@ floats = st.floats(-1e6, 1e6, allow_nan=False)
 
 
 def described(values: list[float], **options: Any) -> Distribution:
-    found = described(values, **options)
+    found = describe(values, **options)
+    assert found is not None
     return found
 
 
