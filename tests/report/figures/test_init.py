@@ -12,7 +12,7 @@ from harness.report.figures import FIGURES
 from tests.report.figures.conftest import drawn, size
 
 Lab = Callable[..., Any]
-OF_RUNS = [figure.name for figure in FIGURES if figure.needs in ("study", "variant")]
+OF_RUNS = [figure.name for figure in FIGURES if figure.of != "images" and figure.name != "attributions"]
 
 
 @pytest.fixture(scope="module")
