@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 from harness.models.custom_resnet import CustomResNetOptions
-from harness.report.columns import TABLES
+from harness.report.topics import TABLES
 from harness.study_file.config import Recipe, Study
 from harness.study_file.load import json_schema
 
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parent
 MADE = "Made by `python docs/generate.py`; not written by hand."
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Markdown."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
@@ -149,9 +149,9 @@ def output_files() -> str:
         "CSV with a header and unrounded numbers. Accuracies and shares are fractions, times seconds; what "
         "is not known is an empty cell.",
     ]
-    for name, (row, columns) in TABLES.items():
-        rows = [(f"`{column}`", text) for column, text in columns.items()]
-        parts += [f"### `{name}.csv`", f"A row is {row}.", table(("column", ""), rows)]
+    for each in TABLES:
+        rows = [(f"`{column.name}`", column.meaning) for column in each.columns]
+        parts += [f"### `{each.name}.csv`", f"A row is {each.each_row_is}.", table(("column", ""), rows)]
     return "\n\n".join(parts) + "\n"
 
 

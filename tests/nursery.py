@@ -35,10 +35,9 @@ def prepare() -> None:
     import harness.launch.serial
     import harness.plan
     import harness.preview
-    import harness.report.content
     import harness.report.drawing
     import harness.report.page
-    import harness.report.tables
+    import harness.report.topics
     import harness.study
     import harness.training.run
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.analysis.comparisons import VariantComparison, same_images
 from harness.analysis.results import Results
@@ -22,6 +23,7 @@ class Ranked:
         failed, runs: how many failed, of those that finished or failed.
         by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
         worse_than: the variants that a comparison has shown it to be worse than.
+        changes: what it changes of the study, by dotted key.
     """
 
     rank: int
@@ -30,7 +32,8 @@ class Ranked:
     failed: int
     runs: int
     by_recipe: bool
-    worse_than: tuple[str, ...] = ()
+    worse_than: tuple[str, ...]
+    changes: Mapping[str, Any]
 
     @property
     def possible(self) -> bool | None:
@@ -79,6 +82,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
                 len(lost) + len(finished.get(variant, [])),
                 any(run.failed_by_recipe for run in lost),
                 tuple(worse.get(variant, [])),
+                results.study.variants.get(variant, {}),
             )
         )
     return ranked

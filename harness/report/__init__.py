@@ -37,14 +37,13 @@ def write_report(
     from harness.analysis.results import read_results
     from harness.device import use_threads
     from harness.report.attribution.measures import measure, sanity_warnings
-    from harness.report.attribution.page import attribution_tables
-    from harness.report.content import compose
     from harness.report.drawing import draw
     from harness.report.images import RunImages
     from harness.report.index import entry
     from harness.report.page import html_page, markdown
     from harness.report.style import to_vector
-    from harness.report.tables import build_tables
+    from harness.report.topics import compose, csv_tables
+    from harness.report.topics.figures import Figures
     from harness.store.atomic import atomic_write
     from harness.store.sealed import write_sealed
 
@@ -56,7 +55,7 @@ def write_report(
         images = RunImages(results, load_data)
         measured, errors = measure(results, images)
         findings = analyse(results, asked, measured, sanity_warnings(measured))
-        for name, text in {**build_tables(findings), **attribution_tables(measured)}.items():
+        for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
         drawn, notes = draw(results, findings.summaries, images, measured, formats)
         # what keeps the galleries from being drawn is said once
@@ -71,7 +70,7 @@ def write_report(
             for kind in formats:
                 atomic_write(folder.figures / _as(file, kind), to_vector(picture, kind))
         _remove_stale(folder, {_as(file, kind) for file in pictures for kind in ("png", *formats)})
-        report = compose(findings, pictures, notes, formats)
+        report = compose(findings, Figures(pictures, notes, formats))
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
         write_sealed(folder.path / "report.json", entry(findings))

@@ -1,0 +1,108 @@
+"""Every run, finished or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import minutes_text
+from harness.analysis.runs import Arrival, Run
+from harness.report.blocks import Block, Section
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, attribute, page_table
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run, and when it reached the study's present target, whatever that was when it was made."""
+
+    run: Run
+    arrival: Arrival | None
+
+
+def _rows(findings: Findings) -> Iterator[RunRow]:
+    target = findings.results.study.target.test_accuracy
+    for run in findings.results.runs:
+        yield RunRow(run, run.arrival(target))
+
+
+def _recorded(name: str, meaning: str, table: Literal["metrics", "timings"] = "metrics") -> Column[RunRow]:
+    return Column(name, meaning, lambda row: row.run.number(name, table))
+
+
+RUNS: Table[RunRow] = Table(
+    "runs",
+    "a run, finished or not",
+    _rows,
+    (
+        Column("variant", "its name; `base` is the study file itself", attribute("run.variant")),
+        Column("seed", "of the run", attribute("run.seed")),
+        Column("status", "`finished`, `failed` or `missing`", attribute("run.status")),
+        _recorded("epochs", "that were trained"),
+        _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
+        _recorded("test_loss", "cross-entropy of the last epoch, in float32"),
+        _recorded("train_accuracy", "of the last epoch, over the batches as trained on"),
+        _recorded("best_test_accuracy", "over all epochs; mentioned, never used"),
+        _recorded("best_epoch", "when that was"),
+        Column(
+            "epochs_to_target", "first epoch that reached the study's target", attribute("arrival.epochs")
+        ),
+        Column("seconds_to_target", "training time until then", attribute("arrival.seconds")),
+        _recorded("parameters", "trainable ones"),
+        _recorded("lr_min", "the rate found or given: the schedule's lower corner"),
+        _recorded(
+            "lr_max",
+            "the rate found or given: the schedule's upper corner; where that falls between two steps, no "
+            "step has it: see `learning_rates`",
+        ),
+        _recorded("seconds", "training and evaluation, over all processes that worked on it", "timings"),
+        Column("error", "why it failed", attribute("run.error")),
+    ),
+)
+TABLES = (RUNS,)
+
+
+def _metric(row: RunRow, key: str) -> float | None:
+    return row.run.number(key) if row.run.status == "finished" else None
+
+
+def _percent(row: RunRow, key: str) -> str | None:
+    share = _metric(row, key)
+    return None if share is None else f"{100 * share:.2f}"
+
+
+def _loss(row: RunRow) -> str | None:
+    loss = _metric(row, "test_loss")
+    return None if loss is None else f"{loss:.4f}"
+
+
+def _best(row: RunRow) -> str | None:
+    best = _percent(row, "best_test_accuracy")
+    return best and f"{best} ({row.run.number('best_epoch')})"
+
+
+SHOWN: tuple[Shown[RunRow], ...] = (
+    Shown("run", lambda row: row.run.name, numeric=False),
+    Shown("status", lambda row: row.run.status, numeric=False),
+    Shown("accuracy, %", lambda row: _percent(row, "test_accuracy")),
+    Shown("loss", _loss),
+    Shown("best accuracy, % (epoch)", _best),
+    Shown("epochs to target", attribute("arrival.epochs")),
+    Shown("minutes", lambda row: minutes_text(row.run.number("seconds", "timings"))),
+    Shown("cause of failure", lambda row: row.run.error or None, numeric=False),
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show all runs; of more than fit those that are not finished, and the first of the others."""
+    rows = list(_rows(findings))
+    first = sorted(rows, key=lambda row: row.run.status == "finished")[:MOST_ROWS]
+    text = (
+        "The best epoch is mentioned, not used: it is known only from the images that it would be judged on."
+    )
+    if more := len(rows) - len(first):
+        text += f" {more} more finished runs stand in tables/runs.csv."
+    shown = [row for row in rows if row in first]
+    return Section("Every run", [page_table("runs", SHOWN, shown), Block("text", text)])
