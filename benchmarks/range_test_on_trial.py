@@ -19,8 +19,8 @@ from harness.errors import HarnessError, RunError
 from harness.report.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
-from harness.study_file.config import RangeTest
 from harness.study_file.load import load_study
+from harness.study_file.schedules import RangeTest
 from harness.training import lr_range
 
 CRITERIA = get_args(RangeTest.model_fields["criterion"].annotation)

@@ -56,7 +56,7 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
     labels = np.arange(IMAGES) % 10
     artefacts = {name: (trained.path / name).read_bytes() for name in ARTEFACTS}
     record.data.update(sha256=_data("base").sha256, evaluation_images=IMAGES)
-    model, metadata = load_weights(trained.path / "model.safetensors")
+    model, network = load_weights(trained.path / "model.safetensors")
     difficulty = np.random.default_rng(0).normal(3.5, 2, IMAGES)
     for number, (variant, run) in enumerate(plan.runs()):
         rng = np.random.default_rng(number)
@@ -76,7 +76,7 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
         own: dict[str, Any] = {
             "predictions.npz": content.getvalue(),
             "history.csv": table.getvalue(),
-            "model.safetensors": weights_bytes(model, metadata),
+            "model.safetensors": weights_bytes(model, network),
         }
         for name, bytes_ in (artefacts | own).items():
             atomic_write(run.path / name, bytes_)

@@ -20,7 +20,6 @@ from harness.attribution.sanity import DRAWS, MOST, own_and_other
 from harness.console import open_streams
 from harness.data import load_data
 from harness.data.batches import Batches
-from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.report.attribution.runs import part_of
 from harness.seeding import global_seed
@@ -37,14 +36,13 @@ def means_of(run: Path) -> np.ndarray:
     chosen = part_of(data.evaluation, np.arange(IMAGES))
     pipeline = record["recipe"]["augment"]["test"]
     images, targets = next(iter(Batches(chosen, pipeline, IMAGES, seed=0, shuffle=False)))
-    model, metadata = load_weights(run / "model.safetensors")
+    model, config = load_weights(run / "model.safetensors")
     layers = stages(model, images.shape[1:])
     maps = coarse_maps(model, layers, images, targets)
     means = []
     for network in range(NETWORKS):
-        options = dict(metadata["model"])
         with global_seed(network, "benchmark"):
-            fresh = build_model(options.pop("name"), options, len(metadata["classes"]))
+            fresh = config.build()
         new = coarse_maps(fresh.to(memory_format=torch.channels_last), layers, images, targets)
         means.append([float(mean_known(own_and_other(*pair)[0])) for pair in zip(maps, new, strict=True)])
     return np.array(means)

@@ -16,7 +16,6 @@ from typing import Any
 from harness.models.custom_resnet import CustomResNetOptions
 from harness.report.topics import TABLES
 from harness.study_file.config import Recipe, Study
-from harness.study_file.load import json_schema
 
 DOCS = Path(__file__).parent
 MADE = "Made by `python docs/generate.py`; not written by hand."
@@ -29,6 +28,12 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 # ---- the study file ---------------------------------------------------------------------------------------
+
+
+def json_schema() -> str:
+    """The study file's JSON Schema, for editors."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Study.model_json_schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def study_file() -> str:

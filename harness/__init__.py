@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.api import Results, run
-    from harness.predict import Predictor, load
+    from harness.predictor import Predictor, load
     from harness.study_file.config import Study
     from harness.study_file.load import load_study
 
@@ -20,10 +20,10 @@ __version__ = "0.1.0"
 __all__ = ["Predictor", "Results", "Study", "load", "load_study", "run"]
 
 _HOMES = {
-    "Predictor": "harness.predict",
+    "Predictor": "harness.predictor",
     "Results": "harness.api",
     "Study": "harness.study_file.config",
-    "load": "harness.predict",
+    "load": "harness.predictor",
     "load_study": "harness.study_file.load",
     "run": "harness.api",
 }

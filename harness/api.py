@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
-import io
-import json
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +13,12 @@ from harness.errors import RunError, StudyError
 from harness.messages import suggest
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
+from harness.study import make_request
 from harness.study_file.config import Study
-from harness.study_file.load import load_study
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
-
-_NOT_OPTIONS = (
-    "studies",
-    "list_",
-    "dry_run",
-    "json_",
-    "settings",
-    "seeds",
-)  # they print, or are said otherwise
-
 
 _SHOWN = {  # in a notebook, in percent: the summary has more columns than a page is wide
     "accuracy, %": "test_accuracy_mean",
@@ -52,11 +38,16 @@ class Results:
 
     In a notebook it shows the verdict and the summary.
 
+    Attributes:
+        status: what the command would have exited with, of results that :func:`run` gave: 0; 1 where a run
+            failed; 3 where ``require_target=True`` and the target was missed. None of a folder's.
+
     Raises:
         RunError: there is no report.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, status: int | None = None) -> None:
+        self.status = status
         path = Path(folder).resolve()
         self.folder = StudyFolder(path.parent, path.name)
         self._report = read_sealed(path / "report.json")
@@ -131,7 +122,7 @@ def run(
     study: Study | str | Path,
     *,
     settings: Mapping[str, Any] | None = None,
-    seeds: list[int] | None = None,
+    seeds: Sequence[int] | None = None,
     **options: Any,
 ) -> Results:
     """Do what is missing of a study's runs, write its report, and give its results.
@@ -148,35 +139,12 @@ def run(
     Raises:
         HarnessError: what the command would say in a line. Runs that failed are in the results.
     """
-    from harness.study import answer, command
-
-    context = command.make_context("harness.run", [])
-    known = sorted({name for name in context.params} - set(_NOT_OPTIONS))
-    for name in options:
-        if name not in known:
-            raise StudyError(f"harness.run: no option {name!r}{suggest(name, known)}")
     # one run at a time: several begin processes of their own, for which a script has to guard its main part
-    chosen = {**context.params, "launcher": "serial", **options}
-    if "workers" in options and "launcher" not in options:
-        chosen["launcher"] = "auto"
-    for name in ("out", "data"):
-        chosen[name] = None if chosen[name] is None else Path(chosen[name])
-    chosen["settings"] = tuple(f"{key}={_toml(value)}" for key, value in (settings or {}).items())
-    chosen["seeds"] = None if seeds is None else ",".join(map(str, seeds))
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        if isinstance(study, Study):
-            file = Path(folder) / f"{study.name}.toml"
-            file.write_text(study.to_toml(), encoding="utf-8")
-            study = file
-        answer((str(study),), chosen)
-        name = load_study(str(study), settings=chosen["settings"]).name
-    return Results(chosen["out"] / name)
+    launcher = "auto" if "workers" in options else "serial"
+    changes = {"settings": settings, "seeds": None if seeds is None else [int(seed) for seed in seeds]}
+    request = make_request([study], {"launcher": launcher, **options, **changes})
+    (loaded,) = studies = request.load()  # what is wrong with it is said before torch is imported
+    from harness.workflow import carry_out
 
-
-def _toml(value: Any) -> str:
-    """A value as TOML has it: JSON's strings, numbers, booleans and arrays are the same there."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
+    outcome = carry_out(request, studies, tell=lambda line: None)
+    return Results(request.out / loaded.name, outcome.status)

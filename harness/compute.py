@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +23,16 @@ from harness.device import (
     DTYPES,
     autocast,
     memory_format,
-    one_thread,
     prepare,
     processor,
     release_memory,
     resolve_precision,
+    use_threads,
 )
 from harness.errors import RunError
-from harness.models import MODELS, build_model
+from harness.models import MODELS
 from harness.models.imported import source_digest
+from harness.models.network import NetworkConfig
 from harness.models.outputs import logits_of
 from harness.outline import Outline
 from harness.seeding import generators_restored, global_seed
@@ -47,6 +48,9 @@ FORMAT_MARGIN = 1.05  # least speed-up for which float32 and channels_last are l
 # Training FLOP/s of one H200 in bfloat16: eager as measured (n = 1, 2026-11-26), compiled as estimated from
 # that; and the seconds of compiling. On a slower GPU compiling pays earlier than this says.
 EAGER_RATE, COMPILED_RATE, COMPILE_SECONDS = 210e12, 330e12, 30.0
+
+
+Way = tuple[str, str]  # precision and memory format
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ def format_on_cpu(identity: Mapping[str, Any]) -> torch.memory_format:
 
 def choose_compute(
     recipe: Recipe,
+    network: NetworkConfig,
     outline: Outline,
-    classes: int,
     device: str,
     *,
     runs: int,
@@ -104,22 +108,23 @@ def choose_compute(
         alike: the choice of the variants that it is compared with, followed where it has no runs.
     """
     begun = own or alike
-    if recipe.precision != "auto":
-        precision, layout, reason = resolve_precision(recipe.precision, device), usual_format(device), ""
-    elif begun is not None:
+    batch_size, flops = recipe.data.batch_size, outline.flops_per_image
+    precision, layout, reason = "", usual_format(device), ""
+    if recipe.precision == "auto" and begun is not None:
         precision, layout, reason = begun.precision, begun.memory_format, begun.reason
-    elif torch.device(device).type == "cpu":
-        precision, layout, reason = _fastest_on_cpu(recipe, outline, classes)
+    elif recipe.precision == "auto" and torch.device(device).type == "cpu":
+        precision, layout, reason = _fastest_on_cpu(network, batch_size, flops)
     else:
-        precision, layout, reason = resolve_precision("auto", device), usual_format(device), ""
-    if own is None and layout == "channels_last" and recipe.model.name not in MODELS:
-        layout = _usable_format(recipe, outline, classes)
+        precision = resolve_precision(recipe.precision, device)
+    if own is None and layout == "channels_last" and network.name not in MODELS:
+        layout = _usable_format(network, batch_size, flops)
     if recipe.compile != "auto":
-        return Compute(precision, layout, recipe.compile, reason)
-    if begun is not None:
-        return Compute(precision, layout, begun.compiled, reason)
-    images = runs * recipe.schedule.epochs * outline.steps_per_epoch * recipe.data.batch_size
-    compiled = devices == 1 and _compiling_pays(images * outline.flops_per_image, device)
+        compiled = recipe.compile
+    elif begun is not None:
+        compiled = begun.compiled
+    else:
+        images = runs * recipe.schedule.epochs * outline.steps_per_epoch * batch_size
+        compiled = devices == 1 and _compiling_pays(images * flops, device)
     return Compute(precision, layout, compiled, reason)
 
 
@@ -151,29 +156,31 @@ def can_compile(device: str) -> bool:
     return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
-def _usable_format(recipe: Recipe, outline: Outline, classes: int) -> str:
+def _usable_format(network: NetworkConfig, batch_size: int, flops_per_image: int) -> str:
     """Return the first memory format in which a user's network takes a step; ``view`` fails in some."""
     for layout in FORMATS:
         with suppress(Exception):
-            TimedStep(recipe, outline, classes)("float32", layout)
+            TimedStep(network, batch_size, flops_per_image)("float32", layout)
             return layout
     return FORMATS[0]  # its rehearsal says why
 
 
-def _fastest_on_cpu(recipe: Recipe, outline: Outline, classes: int) -> tuple[str, str, str]:
+def _fastest_on_cpu(network: NetworkConfig, batch_size: int, flops_per_image: int) -> tuple[str, str, str]:
     """Return precision, memory format, and the times that decided, timed now or before on this machine."""
     default = resolve_precision("auto", "cpu")
-    precisions = ["float32"]
-    if default == "bfloat16":  # else it is emulated, and never faster
-        precisions.append("bfloat16")
+    # where the processor does not multiply in bfloat16 it is emulated, and never faster
+    precisions = ["float32"] + ["bfloat16"] * (default == "bfloat16")
     ways = [(precision, layout) for precision in precisions for layout in FORMATS]
-    seconds = _kept(recipe, outline, ways)
+    file = _cache_file(network, batch_size, ways)
+    seconds = _kept(file, ways)
     if seconds is None:
         try:
-            seconds = _time_ways(recipe, outline, classes, ways)
+            seconds = _time_ways(TimedStep(network, batch_size, flops_per_image), ways)
         except Exception:  # a network of one's own may fail in every way: its rehearsal says why
             return default, usual_format("cpu"), ""
-        _keep(recipe, outline, ways, seconds)
+        with suppress(RunError):  # a cache that cannot be written is no error
+            taken = [each if math.isfinite(each) else None for each in seconds.values()]
+            write_sealed(file, {"ways": ways, "seconds": taken})
     best = ways[0]
     for way in ways[1:]:
         if seconds[way] * FORMAT_MARGIN < seconds[best]:
@@ -183,45 +190,42 @@ def _fastest_on_cpu(recipe: Recipe, outline: Outline, classes: int) -> tuple[str
     return *best, f"timed with one thread: {times} a step" if len(precisions) > 1 else ""
 
 
-def _time_ways(
-    recipe: Recipe, outline: Outline, classes: int, ways: list[tuple[str, str]]
-) -> dict[tuple[str, str], float]:
+def _time_ways(step: TimedStep, ways: Sequence[Way]) -> dict[Way, float]:
     """Return the seconds of a training step in each way, the shortest of a few that take turns.
 
-    By one thread: threads that wait for each other on a busy machine would measure that. A way in which a
-    user's network fails takes infinitely long.
+    A way in which a user's network fails takes infinitely long.
 
     Raises:
         Exception: what the network raises where it fails in every way.
     """
     prepare("cpu", torch.get_num_threads())
-    step = TimedStep(recipe, outline, classes)
-    first = dict.fromkeys(ways, math.inf)
-    with one_thread():
+    times: dict[Way, list[float]] = {}
+    with use_threads(1):  # threads that wait for each other on a busy machine would measure that
         for way in ways:  # warms up; a network that is slow needs no more
             try:
-                first[way] = step(*way)
+                times[way] = [step(*way)]
             except Exception:
-                if way == ways[-1] and math.isinf(min(first.values())):
+                if way == ways[-1] and not times:
                     raise
-        working = [way for way in ways if math.isfinite(first[way])]
-        steps = TIMED_STEPS if sum(first[way] for way in working) < LONGEST_ROUND else 0
-        rounds = [{way: step(*way) for way in working} for _ in range(steps)]
+        if sum(first for (first,) in times.values()) < LONGEST_ROUND:
+            times = {way: [] for way in times}
+            for _ in range(TIMED_STEPS):
+                for way, taken in times.items():
+                    taken.append(step(*way))
     release_memory("cpu")
-    return {way: min((each[way] for each in rounds if way in each), default=first[way]) for way in ways}
+    return {way: min(times.get(way, [math.inf])) for way in ways}
 
 
 class TimedStep:
-    """Forward and backward pass of a recipe's network on random images, to be timed on the CPU."""
+    """Forward and backward pass of a network on random images, to be timed on the CPU."""
 
-    def __init__(self, recipe: Recipe, outline: Outline, classes: int) -> None:
-        images = max(4, int(FLOPS_A_STEP / outline.flops_per_image))
-        images = min(recipe.data.batch_size, images)
+    def __init__(self, network: NetworkConfig, batch_size: int, flops_per_image: int) -> None:
+        images = min(batch_size, max(4, int(FLOPS_A_STEP / flops_per_image)))
         with global_seed(0, "timing"):
-            self.model = build_model(recipe.model.name, recipe.model.options, classes, outline.image_shape)
+            self.model = network.build()
             self.model.train()
-            self.images = torch.randn(images, *outline.image_shape)
-            self.labels = torch.randint(classes, (images,))
+            self.images = torch.randn(images, *network.image_shape)
+            self.labels = torch.randint(len(network.classes), (images,))
 
     def __call__(self, precision: str, layout: str) -> float:
         """Take one step and return its seconds."""
@@ -238,13 +242,13 @@ class TimedStep:
         return seconds
 
 
-def _entry(recipe: Recipe, outline: Outline, ways: list[tuple[str, str]]) -> Path:
+def _cache_file(network: NetworkConfig, batch_size: int, ways: Sequence[Way]) -> Path:
     """Return the cache file of these times: for one network, machine and version of torch."""
     key: dict[str, Any] = {
-        "model": recipe.model.model_dump(mode="json"),
-        "source": None if recipe.model.name in MODELS else source_digest(recipe.model.name),
-        "image_shape": outline.image_shape,
-        "batch_size": recipe.data.batch_size,
+        "model": network.model,
+        "source": None if network.name in MODELS else source_digest(network.name),
+        "image_shape": network.image_shape,
+        "batch_size": batch_size,
         "processor": processor(),
         "torch": torch.__version__,
         "ways": ways,
@@ -252,21 +256,11 @@ def _entry(recipe: Recipe, outline: Outline, ways: list[tuple[str, str]]) -> Pat
     return cache_folder() / f"speed-{digest(key)}.json"
 
 
-def _kept(
-    recipe: Recipe, outline: Outline, ways: list[tuple[str, str]]
-) -> dict[tuple[str, str], float] | None:
+def _kept(file: Path, ways: Sequence[Way]) -> dict[Way, float] | None:
     """Return what was timed on this machine before; None where there is nothing, or it is damaged."""
     with suppress(RunError, LookupError, TypeError, ValueError):
-        record = read_sealed(_entry(recipe, outline, ways)) or {}
+        record = read_sealed(file) or {}
         seconds = [math.inf if value is None else float(value) for value in record["seconds"]]
         if all(value > 0 for value in seconds):
             return dict(zip(ways, seconds, strict=True))
     return None
-
-
-def _keep(
-    recipe: Recipe, outline: Outline, ways: list[tuple[str, str]], seconds: dict[tuple[str, str], float]
-) -> None:
-    with suppress(RunError):  # a cache that cannot be written is no error
-        taken = [seconds[way] if math.isfinite(seconds[way]) else None for way in ways]
-        write_sealed(_entry(recipe, outline, ways), {"ways": ways, "seconds": taken})

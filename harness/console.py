@@ -13,7 +13,7 @@ import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TextIO
 
 import click
 
@@ -23,7 +23,6 @@ from harness.messages import one_line
 EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 _usual_hook = sys.unraisablehook
-_AGAIN_SECONDS = 0.02
 _COLOURS = {"error": "red", "interrupted": "yellow"}  # as a line begins
 _PLAIN = "harness.plain"  # the name of an error handler of Python's encoders
 _STAND_INS = {
@@ -50,7 +49,7 @@ def heed_interrupts() -> None:
 
 
 def ignore_interrupts() -> None:
-    """The impatient one comes twice."""
+    """Ignore a repeated Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -60,17 +59,16 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def _raise_again(unraisable: Any) -> None:
-    """Python drops what is raised in a finalizer or a weak reference's callback: let it come again."""
+    """Send again an interrupt that Python drops: one in a finalizer or a weak reference's callback."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        threading.Timer(_AGAIN_SECONDS, _interrupt_main_thread).start()
+        threading.Timer(0.02, _interrupt_main_thread).start()
     else:
         _usual_hook(unraisable)
 
 
 def _interrupt_main_thread() -> None:
-    main = threading.main_thread().ident
-    if hasattr(signal, "pthread_kill") and main is not None:  # unlike the other it also ends a sleep
-        signal.pthread_kill(main, signal.SIGTERM)
+    if hasattr(signal, "pthread_kill"):  # unlike the other it also ends a sleep
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
         _thread.interrupt_main(signal.SIGTERM)
 
@@ -84,7 +82,7 @@ def die_with_parent() -> None:
 
 
 def torchrun_place() -> tuple[int, int] | None:
-    """This process's number and how many there are, where torchrun has started it."""
+    """Return this process's rank and the world size, where torchrun has started it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -92,8 +90,7 @@ def torchrun_place() -> tuple[int, int] | None:
 
 def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
     """Replace the first character that an encoding lacks; bytes of a file name that are no text stay."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
+    assert isinstance(error, UnicodeEncodeError)
     char, end = error.object[error.start], error.start + 1
     if "\udc80" <= char <= "\udcff" and not error.encoding.startswith(("utf-16", "utf-32")):
         return bytes([ord(char) - 0xDC00]), end
@@ -103,12 +100,12 @@ def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
 codecs.register_error(_PLAIN, _stand_in)
 
 
-def plain(text: str, stream: IO[str] | None = None) -> str:
+def plain(text: str, stream: TextIO | None = None) -> str:
     """Return the text as a stream will show it: stdout's encoding may lack some characters.
 
     For a table, whose columns depend on how long each text is.
     """
-    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    encoding = (stream or sys.stdout).encoding or "utf-8"
     return text.encode(encoding, _PLAIN).decode(encoding, "surrogateescape")
 
 
@@ -126,9 +123,7 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
-        stream = getattr(sys, name)
-        if hasattr(stream, "reconfigure"):  # not where a program has put another object in its place
-            stream.reconfigure(errors=_PLAIN)
+        getattr(sys, name).reconfigure(errors=_PLAIN)
 
 
 def show_warnings() -> None:
@@ -149,7 +144,7 @@ def tell(line: str) -> None:
 
 
 def complain(line: str) -> None:
-    """One line to stderr; who is not there to read it is no reason to stop."""
+    """Write a line to stderr; that nobody is there to read it is no reason to stop."""
     mark, colon, rest = line.partition(":")
     if mark in _COLOURS and not os.environ.get("NO_COLOR"):  # no-color.org; click drops colours in a pipe
         line = f"{click.style(mark + colon, fg=_COLOURS[mark], bold=True)}{rest}"
@@ -176,30 +171,33 @@ def run_command(command: click.Command, name: str, interrupted: str = "interrupt
     open_streams()
     show_warnings()
     heed_interrupts()
+    script = Path(sys.argv[0]).name  # as installed, whose name shell completion goes by
     try:
-        script = Path(sys.argv[0]).name  # as installed, whose name shell completion goes by
-        asked = script if script == name.replace(".", "-") else f"python -m {name}"
-        command.main(standalone_mode=False, prog_name=asked)
+        command.main(
+            standalone_mode=False,
+            prog_name=script if script == name.replace(".", "-") else f"python -m {name}",
+        )
+        status = 0
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        status = done.exit_code
     except click.ClickException as error:
         complain(f"error: {one_line(error.format_message())}")
-        sys.exit(EXIT_WRONG_REQUEST)
+        status = EXIT_WRONG_REQUEST
     except (KeyboardInterrupt, click.Abort):
         ignore_interrupts()
         complain(interrupted)
-        sys.exit(EXIT_INTERRUPTED)
+        status = EXIT_INTERRUPTED
     except HarnessError as error:
         complain(f"error: {one_line(error, 1000)}")
-        sys.exit(EXIT_RUN_FAILED if isinstance(error, RunError) else EXIT_WRONG_REQUEST)
+        status = EXIT_RUN_FAILED if isinstance(error, RunError) else EXIT_WRONG_REQUEST
     except BrokenPipeError:  # the reader (head, a pager) has seen enough
-        sys.exit(EXIT_RUN_FAILED)
+        status = EXIT_RUN_FAILED
     except (OSError, MemoryError) as error:  # the machine's fault, not the program's: no traceback
         complain(f"error: {type(error).__name__}: {one_line(error) or 'out of memory'}")
-        sys.exit(EXIT_RUN_FAILED)
+        status = EXIT_RUN_FAILED
     finally:
         settle_streams()
-    sys.exit(0)
+    sys.exit(status)
 
 
 def settle_streams() -> None:

@@ -24,31 +24,27 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(name: str) -> str:
-    """``"auto"`` or a device's name -> a device that is there, such as ``"cpu"`` or ``"cuda:1"``.
+    """Return a device that is here, such as ``"cpu"`` or ``"cuda:1"``, for its name or ``"auto"``.
 
     Raises:
         StudyError: no such device here.
     """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
     if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cpu":
+        return "cuda" if count else "mps" if mps else "cpu"
+    cuda = re.fullmatch(r"cuda(?::(0|[1-9][0-9]{0,2}))?", name)
+    if name == "cpu" or (name == "mps" and mps) or (cuda and int(cuda[1] or 0) < count):
         return name
-    if cuda := re.fullmatch(r"cuda(?::(0|[1-9][0-9]{0,2}))?", name):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(cuda[1] or 0) < count:
-            return name
+    if cuda:
         raise StudyError(f"--device {name}: {count} CUDA devices are here; use --device cpu or auto")
     if name == "mps":
-        if torch.backends.mps.is_available():
-            return name
         raise StudyError("--device mps: no MPS device is here; use --device cpu or auto")
     raise StudyError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
 
 
 def resolve_precision(name: str, device: str) -> str:
-    """``"auto"`` -> the precision that this device says it does fast.
+    """Return the precision, for ``"auto"`` the one that this device says it does fast.
 
     CUDA: bfloat16 where the GPU has it, else float16. CPU: bfloat16 where it multiplies matrices in it
     (AMX or AVX-512 BF16), else float32; whether it is faster, :mod:`harness.compute` measures. MPS: float32.
@@ -75,7 +71,7 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 
 def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
-    """The network, or what ``torch.compile`` makes of it: the same weights, compiled once for all seeds.
+    """Return the network or what ``torch.compile`` makes of it, with the same weights, once for all seeds.
 
     Torch keeps on disk what it compiled (``TORCHINDUCTOR_CACHE_DIR``): the next process begins with it. Where
     algorithms have to be deterministic, kernels are not chosen by timing them: two processes would differ.
@@ -93,7 +89,7 @@ def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
 
 
 def memory_format(device: str) -> torch.memory_format:
-    """channels_last, in which convolutions are fastest on CPUs and CUDA alike."""
+    """Return channels_last, in which convolutions are fastest on CPUs and CUDA alike."""
     return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
 
 
@@ -137,12 +133,12 @@ def release_memory(device: str) -> None:
 
 
 def synchronise_statistics(device: str) -> bool:
-    """Whether batch norm's statistics can be taken over several processes; torch has that for CUDA alone."""
+    """Tell whether batch norm's statistics can be taken over several processes; torch has that for CUDA."""
     return torch.device(device).type == "cuda"
 
 
 def threads_for(runs_at_once: int, cores: int | None = None) -> int:
-    """``OMP_NUM_THREADS`` where set, else the cores (None: the usable ones) divided by runs at once.
+    """Return ``OMP_NUM_THREADS`` where set, else the cores (None: the usable ones) divided by runs at once.
 
     Raises:
         StudyError: more threads than any machine has; the process would die of them.
@@ -157,17 +153,18 @@ def threads_set() -> int | None:
         StudyError: more threads than any machine has.
     """
     setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested regions
-    if not (setting.isascii() and setting.isdecimal() and setting.strip("0")):
+    number = re.fullmatch("0*([1-9][0-9]*)", setting)
+    if number is None:
         return None
-    if len(setting) > 20 or int(setting) > MOST_THREADS:
+    if len(number[1]) > 4 or int(number[1]) > MOST_THREADS:
         raise StudyError(
             f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the most; unset it"
         )
-    return int(setting)
+    return int(number[1])
 
 
 def usable_cores() -> int:
-    """Cores this process may use."""
+    """Count the cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -205,8 +202,3 @@ def use_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def one_thread() -> AbstractContextManager[None]:
-    """Compute with one thread: many small operators cost more in waiting for other threads than they gain."""
-    return use_threads(1)

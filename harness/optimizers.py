@@ -21,11 +21,12 @@ _NO_USE = {
     "differentiable": "no gradient is taken through a step here",
 }
 _GRADIENT = torch.tensor([[1.0, 0.5], [-0.5, 2.0]])
-_FUSED = ("SGD", "Adam", "AdamW")  # that torch has as one CUDA kernel
+# Those that torch has as one CUDA kernel, and the arguments by which a study chooses for itself.
+_FUSED, _OWN_KERNELS = ("SGD", "Adam", "AdamW"), {"foreach", "fused", "capturable", "differentiable"}
 
 
 def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "study") -> Optimizer:
-    """A ``torch.optim`` optimizer of all parameters; its rate is set by the schedule before the first step.
+    """Make a ``torch.optim`` optimizer of all parameters; the schedule sets its rate before the first step.
 
     Raises:
         StudyError: no such optimizer, or arguments that it refuses.
@@ -39,14 +40,16 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
         raise StudyError(
             f"{where}: optimizer.name: torch.optim has no usable {config.name!r}{suggest(config.name, known)}"
         )
-    _check_options(known[config.name], config.options, f"{where}: optimizer")
+    kind = known[config.name]
+    _check_options(kind, config.options, f"{where}: optimizer")
     options = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
     }
+    if config.name in _FUSED and not _OWN_KERNELS & options.keys() and _all_on_cuda(model):
+        options["fused"] = True
     try:
         # lr=0 shows at once where a schedule is missing
-        options = _fused(known[config.name], options, model) | options
-        optimizer: Optimizer = known[config.name](model.parameters(), lr=0.0, **options)
+        optimizer: Optimizer = kind(model.parameters(), lr=0.0, **options)
         return optimizer
     except Exception as error:  # whatever the optimizer's own checks raise
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
@@ -84,12 +87,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _fused(optimizer: type[Optimizer], options: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """Ask for one kernel for all parameters on CUDA, where the study does not choose for itself."""
-    own = {"foreach", "fused", "capturable", "differentiable"} & options.keys()
-    return {"fused": True} if optimizer.__name__ in _FUSED and not own and _all_on_cuda(model) else {}
-
-
 def _all_on_cuda(model: nn.Module) -> bool:
     parameters = list(model.parameters())
     return bool(parameters) and all(each.is_cuda and each.is_floating_point() for each in parameters)
@@ -110,16 +107,11 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
         raise
     except Exception as error:  # whatever it meets
         raise StudyError(f"{where}: optimizer: torch.optim.{config.name} says: {one_line(error)}") from None
+    chosen = f"{where}: optimizer: torch.optim.{config.name} with {config.options}"
     if not all(end.isfinite().all() for end in ends):
-        raise StudyError(
-            f"{where}: optimizer: torch.optim.{config.name} with {config.options} makes weights that are not "
-            "finite; change these"
-        )
+        raise StudyError(f"{chosen} makes weights that are not finite; change these")
     if any(float((_GRADIENT * (end - 1)).sum()) > 0 for end in ends):
-        raise StudyError(
-            f"{where}: optimizer: torch.optim.{config.name} with {config.options} steps uphill: "
-            "the loss would rise; change these"
-        )
+        raise StudyError(f"{chosen} steps uphill: the loss would rise; change these")
     if scheduled and torch.equal(*ends):
         raise StudyError(
             f"{where}: optimizer.name: {config.name} does not follow the learning rate after its first step, "
@@ -128,7 +120,7 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
 
 
 def _end_of_steps(config: OptimizerConfig, where: str, rate: float) -> torch.Tensor:
-    """Where a parameter is after a step at 0.01 and two at the rate: ASGD follows it one step late."""
+    """Return where a parameter is after a step at 0.01 and two at the rate: ASGD follows it one step late."""
     parameter = nn.Parameter(torch.ones(2, 2))
     optimizer = create_optimizer(config, nn.ParameterList([parameter]), where)
     parameter.grad = _GRADIENT.clone()

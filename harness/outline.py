@@ -10,11 +10,13 @@ from harness.errors import StudyError
 from harness.messages import one_line
 from harness.schedule import Rates, count_steps, lr_milestones
 from harness.seeding import generators_restored
-from harness.study_file.config import Constant, Recipe, Study
+from harness.study_file.config import Recipe, Study
+from harness.study_file.schedules import Constant
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from harness.models.network import NetworkConfig
     from harness.models.summary import LayerRow
 
 Measured = TypeVar("Measured")
@@ -23,7 +25,7 @@ LARGEST_IMAGE = 1024  # pixels of a side; as large as data.image_size may be
 
 @dataclass(frozen=True)
 class Outline:
-    """What a variant costs: known from its recipe and the size of its data, without the images.
+    """A variant's image shape, steps and cost: known from its recipe and the size of its data.
 
     Attributes:
         image_shape: (3, H, W) as the network sees it.
@@ -47,14 +49,16 @@ def check_recipe(study: Study, name: str) -> None:
     """
     from harness.data.augment import check_transforms
     from harness.models import model_options
+    from harness.models.network import NetworkConfig
     from harness.optimizers import check_step, create_optimizer
 
     recipe, where = study.recipes[name], where_in(study, name)
     check_transforms(recipe.augment.train, f"{where}: augment.train")
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
-    network = _measured(recipe, 2, None, where, lambda model: model)
-    optimizer = create_optimizer(recipe.optimizer, network, where)
+    network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
+    model = _measure(network, where, lambda model: model)
+    optimizer = create_optimizer(recipe.optimizer, model, where)
     scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
     check_step(recipe.optimizer, where, scheduled=scheduled)
     cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
@@ -65,8 +69,8 @@ def check_recipe(study: Study, name: str) -> None:
 
 
 @generators_restored()
-def outline(study: Study, name: str, images: int, size: tuple[int, int], classes: int) -> Outline:
-    """A variant's outline.
+def make_outline(study: Study, name: str, images: int, size: tuple[int, int], classes: int) -> Outline:
+    """Return a variant's outline.
 
     Args:
         images: that are trained on.
@@ -75,32 +79,11 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
     Raises:
         StudyError: images leave the pipelines too small or in two sizes, or a layer is not the network's.
     """
-    from harness.data.augment import output_shape, resolve
+    from harness.models.network import NetworkConfig
     from harness.models.summary import count_parameters, flops_per_image, summarise
 
     recipe, where = study.recipes[name], where_in(study, name)
-    plain = (0.5, 0.5, 0.5)  # any mean and std: they change no size
-    pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
-    train, test = (
-        output_shape(transforms, *size, f"{where}: augment.{split}")
-        for transforms, split in zip(pipelines, ("train", "test"), strict=True)
-    )
-    leaves, tested = (f"{width}x{height}" for height, width in (train, test))
-    if train != test:
-        raise StudyError(
-            f"{where}: augment: train images leave as {leaves} pixels, test images as {tested}; "
-            "make them equal by data.image_size, or the same crop or Resize in both"
-        )
-    if min(train) < 8:
-        raise StudyError(
-            f"{where}: augment: images of {leaves} pixels; 8 is the least: set data.image_size, or Resize"
-        )
-    if max(train) > LARGEST_IMAGE:
-        raise StudyError(
-            f"{where}: augment: images of {leaves} pixels; {LARGEST_IMAGE} is the most: set data.image_size, "
-            "or crop or Resize them"
-        )
-    image_shape = (3, *train)
+    image_shape = (3, *_augmented_size(recipe, size, where))
 
     def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int]:
         if not count_parameters(model):
@@ -109,7 +92,9 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
         layers = tuple(summarise(model, image_shape))
         return layers, count_parameters(model), flops_per_image(model, image_shape)
 
-    layers, parameters, flops = _measured(recipe, classes, image_shape, where, measure)
+    names = tuple(map(str, range(classes)))
+    network = NetworkConfig(recipe.model.name, recipe.model.options, names, image_shape)
+    layers, parameters, flops = _measure(network, where, measure)
     steps = count_steps(images, recipe.data.batch_size, recipe.data.drop_last)
     if not steps:
         raise StudyError(
@@ -124,33 +109,51 @@ def outline(study: Study, name: str, images: int, size: tuple[int, int], classes
 
 
 def where_in(study: Study, name: str) -> str:
+    """Name a variant in a message."""
     return study.name if name == "base" else f"{study.name}: variants.{name}"
 
 
-def _measured(
-    recipe: Recipe,
-    classes: int,
-    image_shape: Sequence[int] | None,
-    where: str,
-    measure: Callable[[nn.Module], Measured],
-) -> Measured:
-    """Measure a recipe's network: see :func:`harness.models.summary.measure_network`.
+def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[int, int]:
+    """Return height and width of the images that the network sees, the same in training and evaluation."""
+    from harness.data.augment import resolve
+    from harness.data.shapes import output_shape
 
-    Raises:
-        StudyError: whatever a user's network raises, in one line.
-    """
-    from harness.models.summary import measure_network
+    plain = (0.5, 0.5, 0.5)  # any mean and std: they change no size
+    pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
+    train, test = (
+        output_shape(transforms, *size, f"{where}: augment.{split}")
+        for transforms, split in zip(pipelines, ("train", "test"), strict=True)
+    )
+    trained, tested = (f"{width}x{height}" for height, width in (train, test))
+    if train != test:
+        raise StudyError(
+            f"{where}: augment: train images leave as {trained} pixels, test images as {tested}; "
+            "make them equal by data.image_size, or the same crop or Resize in both"
+        )
+    if min(train) < 8:
+        raise StudyError(
+            f"{where}: augment: images of {trained} pixels; 8 is the least: set data.image_size, or Resize"
+        )
+    if max(train) > LARGEST_IMAGE:
+        raise StudyError(
+            f"{where}: augment: images of {trained} pixels; {LARGEST_IMAGE} is the most: "
+            "set data.image_size, or crop or Resize them"
+        )
+    return train
 
-    name = recipe.model.name
+
+def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], Measured]) -> Measured:
+    """Measure a network; whatever a user's raises becomes a StudyError of one line."""
     try:
-        return measure_network(name, recipe.model.options, classes, image_shape, measure)
+        return network.measure(measure)
     except StudyError as error:
         text = str(error)
         raise StudyError(text if text.startswith(where) else f"{where}: {text}") from None
     except Exception as error:
-        given = f", given images (N, {', '.join(map(str, image_shape))})" if image_shape else ""
+        shape = network.image_shape
+        given = f", given images (N, {', '.join(map(str, shape))})" if shape else ""
         raise StudyError(
-            f"{where}: model.name: {name}{given}: {type(error).__name__}: {one_line(error, 200)}"
+            f"{where}: model.name: {network.name}{given}: {type(error).__name__}: {one_line(error, 200)}"
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.arrays import Data
 from harness.errors import StudyError
 from harness.messages import suggest
-from harness.outline import Outline, check_recipe, outline, where_in
+from harness.outline import Outline, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import Recorded, RunRecord
 from harness.store.sealed import digest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.compute import Compute
+    from harness.models.network import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Variant:
         train_transforms, test_transforms: with their Normalize.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         compute: precision, memory format, compiled or not.
+        network: what its network is built from.
         identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
         resumes: whether its runs can resume from a checkpoint: it holds all that the network keeps.
@@ -44,7 +46,7 @@ class Variant:
     test_transforms: list[dict[str, Any]]
     device: str
     compute: Compute
-    classes: tuple[str, ...]
+    network: NetworkConfig
     train_images: int
     identity: dict[str, Any]
     digest: str
@@ -52,6 +54,11 @@ class Variant:
     devices: int = 1
     resumes: bool = True
     doubt: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, by label."""
+        return self.network.classes
 
     @property
     def precision(self) -> str:
@@ -86,23 +93,12 @@ class Variant:
             **known,
         )
 
-    @property
-    def network(self) -> dict[str, Any]:
-        """Return what the network is built from; it is stored with the weights."""
-        return {
-            "model": {"name": self.recipe.model.name, **self.recipe.model.options},
-            "classes": list(self.classes),
-            "image_shape": list(self.outline.image_shape),
-        }
-
     def new_network(self) -> nn.Module:
         """Build the network on its device, with weights freshly drawn from the global generators."""
         import torch
 
-        from harness.models import build_model
-
-        config, layout = self.recipe.model, getattr(torch, self.compute.memory_format)
-        model = build_model(config.name, config.options, len(self.classes), self.outline.image_shape)
+        layout = getattr(torch, self.compute.memory_format)
+        model = self.network.build()
         return model.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
@@ -116,7 +112,7 @@ class Plan:
     seeds: tuple[int, ...]
 
     def runs(self) -> list[tuple[Variant, RunFolder]]:
-        """Every planned run, in the order of variants, then seeds."""
+        """List every planned run, in the order of variants, then seeds."""
         return [(v, self.folder.run(v.name, seed)) for v in self.variants for seed in self.seeds]
 
 
@@ -139,14 +135,12 @@ def make_plan(
         StudyError: anything in the study that a library refuses.
         DataError: the data cannot be had.
     """
-    from harness.device import one_thread
+    from harness.device import use_threads
 
-    chosen = choose_variants(study, variants)
     resolved: list[Variant] = []
-    for name in chosen:
-        recipe = study.recipes[name]
-        data = load_data(recipe)
-        with one_thread():  # nothing here is large
+    for name in choose_variants(study, variants):
+        data = load_data(study.recipes[name])
+        with use_threads(1):  # nothing here is large
             variant = resolve_variant(
                 study, name, data, device=device, devices=devices, folder=folder, earlier=resolved
             )
@@ -155,7 +149,7 @@ def make_plan(
 
 
 def choose_variants(study: Study, asked: list[str] | None) -> list[str]:
-    """The variants asked for, in the study's order; all of them where none are named.
+    """Return the variants asked for, in the study's order; all of them where none are named.
 
     Raises:
         StudyError: the study has no such variant.
@@ -178,7 +172,7 @@ def resolve_variant(
     folder: StudyFolder | None = None,
     earlier: Sequence[Variant] = (),
 ) -> Variant:
-    """A variant of a study, with its data's facts and its digest.
+    """Resolve a variant of a study against its data, with its digest.
 
     Args:
         folder: the study's, whose runs decide how it is computed.
@@ -194,34 +188,33 @@ def resolve_variant(
     from harness.device import resolve_device
     from harness.models import MODELS
     from harness.models.imported import source_digest
+    from harness.models.network import NetworkConfig
 
     check_recipe(study, name)
-    recipe = study.recipes[name]
+    recipe, where = study.recipes[name], where_in(study, name)
     height, width = data.train.images.shape[1:3]
-    images = len(data.train.labels)
-    facts = outline(study, name, images, (height, width), len(data.train.classes))
-    train_transforms, test_transforms = resolve(
-        recipe.augment.train, recipe.augment.test, *mean_std(data.train)
-    )
-    check_units(data, train_transforms, test_transforms, where_in(study, name))
+    classes = data.train.classes
+    outline = make_outline(study, name, len(data.train), (height, width), len(classes))
+    network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
+    pipelines = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
+    check_units(data, *pipelines, where)
     device = resolve_device(device)
-    own = begun_with(folder.runs_of(name), device) if folder else None
     compute = choose_compute(
         recipe,
-        facts,
-        len(data.train.classes),
+        network,
+        outline,
         device,
         runs=len(study.seeds),
         devices=devices,
-        own=own,
+        own=begun_with(folder.runs_of(name), device) if folder else None,
         alike=_alike(study, recipe, folder, earlier, device),
     )
     identity: dict[str, Any] = {
-        "recipe": _deciding(recipe, compute, train_transforms, test_transforms),
+        "recipe": _deciding(recipe, compute, *pipelines),
         "data": data.sha256,
         **identity_of(compute, device),
         "device": device.split(":")[0],
-        "versions": _deciding_versions(train_transforms, test_transforms),
+        "versions": _deciding_versions(*pipelines),
     }
     if recipe.model.name not in MODELS:
         identity["model_source"] = source_digest(recipe.model.name)
@@ -231,20 +224,20 @@ def resolve_variant(
         study=study.name,
         name=name,
         recipe=recipe,
-        train_transforms=train_transforms,
-        test_transforms=test_transforms,
+        train_transforms=pipelines[0],
+        test_transforms=pipelines[1],
         device=device,
         compute=compute,
-        classes=data.train.classes,
-        train_images=images,
+        network=network,
+        train_images=len(data.train),
         identity=identity,
         digest=digest(identity),
-        outline=facts,
+        outline=outline,
         devices=devices,
     )
     if variant.last_batch < 2 * devices and devices > 1:
         raise StudyError(
-            f"{where_in(study, name)}: --devices {devices}: the last batch has {variant.last_batch} images; "
+            f"{where}: --devices {devices}: the last batch has {variant.last_batch} images; "
             "batch norm needs two on each device"
         )
     return variant
@@ -272,7 +265,7 @@ def _alike(
 def _deciding(
     recipe: Recipe, compute: Compute, train: list[dict[str, Any]], test: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The part of a recipe that decides its runs; what only looks at them (attribution) is left out."""
+    """Return the part of a recipe that decides its runs, without what only looks at them (attribution)."""
     left_out = {"attribution", "precision", "compile", "range_test", "augment"}
     whole = recipe.model_dump(mode="json", exclude=left_out)
     if compute.compiled:  # else the digest of a run from before there was this choice

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.data import FACTS
+from harness.data import KNOWN_SHAPES
 from harness.data.arrays import Data
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
-from harness.outline import Outline, check_recipe, outline
-from harness.plan import Variant, choose_variants, resolve_variant
-from harness.schedule import Milestones, lr_milestones, rates_at, resolve_rates
-from harness.store.folders import StudyFolder
+from harness.outline import Outline, check_recipe, make_outline
+from harness.plan import Variant, choose_variants, make_plan
+from harness.request import Request
+from harness.runner import Images
+from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve_rates
+from harness.search import check_search
+from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.config import Recipe, Study
 from harness.training.range_test import stored_rates
 from harness.training.rehearsal import rehearse
@@ -43,7 +46,11 @@ class Preview:
 class _Known:
     """What is known of a variant: without its data no digest, and of an unknown data set no cost.
 
-    ``refusal``: why what lies on disk is another configuration's. ``warnings``: of a start.
+    Attributes:
+        milestones: the corners of the learning rate; None where it has yet to be found.
+        seeds: each with the status of its run.
+        refusal: why what lies on disk is another configuration's; None where it is not.
+        warnings: of a start.
     """
 
     name: str
@@ -52,12 +59,29 @@ class _Known:
     outline: Outline | None
     milestones: Milestones | None
     seeds: list[tuple[int, str]]
-    refusal: str | None
-    warnings: list[str]
+    refusal: str | None = None
+    warnings: Sequence[str] = ()
 
 
-def as_json(previews: list[Preview]) -> str:
-    """The array that scripts read: one object a study.
+def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
+    """Return what a start with this request would look at; nothing is downloaded.
+
+    Raises:
+        StudyError: a study's search cannot be.
+    """
+    for study in studies:
+        check_search(study, request.world_size)
+    images, asked = Images(request.data), None if request.variants is None else list(request.variants)
+    return [
+        Preview(
+            study, StudyFolder(request.out, study.name), images, asked, request.device, request.world_size
+        )
+        for study in studies
+    ]
+
+
+def as_json(previews: Sequence[Preview]) -> str:
+    """Return the array that scripts read: one object a study.
 
     Raises:
         StudyError: a study is wrong.
@@ -66,8 +90,8 @@ def as_json(previews: list[Preview]) -> str:
     return json.dumps([_study_object(preview) for preview in previews], indent=2)
 
 
-def as_text(previews: list[Preview]) -> str:
-    """The same for people, with each network's parameter summary.
+def as_text(previews: Sequence[Preview]) -> str:
+    """Return the same for people, with each network's parameter summary.
 
     Raises:
         StudyError, DataError: as :func:`as_json`.
@@ -75,78 +99,92 @@ def as_text(previews: list[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _look(preview: Preview, name: str) -> _Known:
-    study, recipe = preview.study, preview.study.recipes[name]
-    variant: Variant | None = None
-    facts: Outline | None = None
-    warnings: list[str] = []
-    check_recipe(study, name)
-    try:
-        data = preview.load_data(recipe)
-        variant = resolve_variant(
-            study,
-            name,
-            data,
-            device=preview.device,
-            devices=preview.devices,
-            folder=preview.folder,
+def _look(preview: Preview) -> list[_Known]:
+    """Return what is known of each variant; those whose data is here are planned as by a start."""
+    study, folder = preview.study, preview.folder
+    names = choose_variants(study, preview.variants)
+    here: dict[str, Data] = {}
+    for name in names:
+        check_recipe(study, name)
+        with suppress(AbsentDataError):
+            here[name] = preview.load_data(study.recipes[name])
+    planned: dict[str, Variant] = {}
+    if here:
+        device, devices = preview.device, preview.devices
+        plan = make_plan(
+            study, folder, preview.load_data, variants=list(here), device=device, devices=devices
         )
-        facts = variant.outline
-        warnings = rehearse(variant, data).warnings(recipe.model.name)
-    except AbsentDataError:
-        known = FACTS.get(recipe.data.source)
-        if known is not None:
-            images = known.train_images - (recipe.data.holdout or 0)
-            images = min(images, recipe.data.train_limit or images)
-            facts = outline(study, name, images, known.size, known.classes)
-    milestones = _milestones(recipe, variant, facts, preview.folder)
-    seeds = [(seed, _status(preview, name, seed)) for seed in study.seeds]
-    refusal = _refusal(preview.folder, variant) if variant else None
-    return _Known(name, recipe, variant, facts, milestones, seeds, refusal, warnings)
+        planned = {variant.name: variant for variant in plan.variants}
+    return [
+        _known(study, folder, name, planned[name], here[name])
+        if name in here
+        else _known_without_data(study, folder, name)
+        for name in names
+    ]
+
+
+def _known(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> _Known:
+    recipe = variant.recipe
+    return _Known(
+        name,
+        recipe,
+        variant,
+        variant.outline,
+        _milestones(recipe, variant.outline, stored_rates(variant, folder)),
+        _seeds(study, folder, name),
+        _refusal(folder, variant),
+        rehearse(variant, data).warnings(recipe.model.name),
+    )
+
+
+def _known_without_data(study: Study, folder: StudyFolder, name: str) -> _Known:
+    recipe, facts = study.recipes[name], None
+    if (known := KNOWN_SHAPES.get(recipe.data.source)) is not None:
+        images = known.train_images - (recipe.data.holdout or 0)
+        images = min(images, recipe.data.train_limit or images)
+        facts = make_outline(study, name, images, known.image_size, known.classes)
+    return _Known(name, recipe, None, facts, _milestones(recipe, facts, None), _seeds(study, folder, name))
+
+
+def _milestones(recipe: Recipe, facts: Outline | None, stored: Rates | None) -> Milestones | None:
+    if facts is None or (recipe.schedule.finds and stored is None):
+        return None
+    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, stored), facts.steps_per_epoch)
+
+
+def _seeds(study: Study, folder: StudyFolder, name: str) -> list[tuple[int, str]]:
+    def status(run: RunFolder) -> str:
+        try:
+            return run.status()
+        except RunError:  # a damaged record
+            return "failed"
+
+    return [(seed, status(folder.run(name, seed))) for seed in study.seeds]
 
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
-    for run in folder.runs():
-        if run.variant == variant.name:
-            with suppress(RunError):  # a damaged one is done again
-                if difference := difference_on_disk(variant, run):
-                    return difference
+    for run in sorted(folder.runs_of(variant.name), key=lambda run: run.seed):
+        with suppress(RunError):  # a damaged one is done again
+            if difference := difference_on_disk(variant, run):
+                return difference
     return None
 
 
-def _milestones(
-    recipe: Recipe, variant: Variant | None, facts: Outline | None, folder: StudyFolder
-) -> Milestones | None:
-    """The corners of the learning rate; None where it has yet to be found, or the steps are not known."""
-    found = stored_rates(variant, folder) if variant else None
-    if facts is None or (recipe.schedule.finds and found is None):
-        return None
-    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, found), facts.steps_per_epoch)
-
-
 def _learning_rates(known: _Known) -> list[float | None]:
-    """The rate at each epoch's first step."""
+    """Return the rate at each epoch's first step."""
     epochs = known.recipe.schedule.epochs
     if known.milestones is None or known.outline is None:
         return [None] * epochs
     return [float(lr) for lr in rates_at(known.milestones, np.arange(epochs) * known.outline.steps_per_epoch)]
 
 
-def _status(preview: Preview, variant: str, seed: int) -> str:
-    try:
-        return preview.folder.run(variant, seed).status()
-    except RunError:  # a damaged record
-        return "failed"
-
-
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for name in choose_variants(preview.study, preview.variants):
-        known = _look(preview, name)
+    for known in _look(preview):
         facts = known.outline
         variants.append(
             {
-                "variant": name,
+                "variant": known.name,
                 "digest": known.variant and known.variant.digest,
                 "parameters": facts and facts.parameters,
                 "flops_per_image": facts and facts.flops_per_image,
@@ -163,11 +201,10 @@ def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
     lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
     shown: list[tuple[Any, ...]] = []
-    for name in choose_variants(study, preview.variants):
-        known = _look(preview, name)
-        lines.append(f"  {name}")
+    for known in _look(preview):
+        lines.append(f"  {known.name}")
         if known.variant is None:
-            found = known.recipe.data.source in FACTS  # a known data set is downloaded
+            found = known.recipe.data.source in KNOWN_SHAPES  # a known data set is downloaded
             where = "a real start downloads it" if found else "--data DIR says where it is"
             lines.append(f"    the data is not here: {where}")
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import StudyError
-from harness.study_file.config import Constant, OneCycle, Triangle
+from harness.study_file.schedules import Constant, OneCycle, Triangle
 
 Milestones = list[tuple[int, float]]
 

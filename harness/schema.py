@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
 from difflib import get_close_matches
-from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,7 +32,7 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 def validate(schema: type[AnyModel], raw: Mapping[str, Any], where: str, prefix: str = "") -> AnyModel:
-    """An instance of the schema.
+    """Return an instance of the schema.
 
     Args:
         where: the file or option that a mistake is in.
@@ -42,48 +44,98 @@ def validate(schema: type[AnyModel], raw: Mapping[str, Any], where: str, prefix:
     try:
         return schema.model_validate(dict(raw))
     except ValidationError as error:
-        raise StudyError(f"{where}: {_explain(error, schema, prefix)}") from None
+        raise StudyError(f"{where}: {one_line(_explain(error, schema, dict(raw), prefix))}") from None
 
 
-def _explain(error: ValidationError, schema: type[BaseModel], prefix: str) -> str:
+@dataclass(frozen=True)
+class _Place:
+    """Where a mistake is: the keys and the path as the author wrote them.
+
+    Attributes:
+        above: tables that may hold the key.
+        below: tables that may be its value.
+    """
+
+    keys: list[str | int]
+    path: str
+    above: list[type[BaseModel]]
+    below: list[type[BaseModel]]
+
+
+def _locate(schema: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -> _Place:
+    keys: list[str | int] = []
+    path, above, below = "", [schema], [schema]
+    value: Any = raw
+    for at, part in enumerate(error["loc"], 1):
+        missing = error["type"] == "missing" and at == len(error["loc"])
+        if isinstance(part, int):
+            path += f"[{part}]"
+            value = value[part] if isinstance(value, list) else None
+        elif isinstance(value, dict) and (part in value or missing or "." in part):
+            path += f".{one_line(part, 80)}"
+            value = value.get(part)
+            above = below
+            fields = [table.model_fields[part] for table in above if part in table.model_fields]
+            below = [table for field in fields for table in _tables(field.annotation)] or above
+        else:  # pydantic's name of a kind of table, or of one of several kinds of value
+            below = [one for one in below if _of_kind(one, part)] or below
+            continue
+        keys.append(part)
+    return _Place(keys, path.lstrip("."), above, below)
+
+
+def _of_kind(table: type[BaseModel], tag: str) -> bool:
+    return "kind" in table.model_fields and tag in get_args(table.model_fields["kind"].annotation)
+
+
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for part in get_args(annotation) for table in _tables(part)]
+
+
+def _explain(error: ValidationError, schema: type[BaseModel], raw: dict[str, Any], prefix: str) -> str:
     errors = error.errors(include_url=False)
-    # A required key that is misspelt is both missing and unknown; the unknown one is what its author sees.
-    unknown = (one for one in errors if one["type"] == "extra_forbidden" and errors[0]["type"] == "missing")
-    first = next((one for one in unknown if one["loc"][:-1] == errors[0]["loc"][:-1]), errors[0])
-    path, tables, key = _walk(schema, first["loc"])
-    place = ".".join(part for part in (prefix, path) if part)
+    first = errors[0]
+    if first["type"] == "missing":  # misspelt, it is unknown as well, and that is what its author sees
+        unknown = (one for one in errors if one["type"] == "extra_forbidden")
+        first = next((one for one in unknown if one["loc"][:-1] == first["loc"][:-1]), first)
+    place = _locate(schema, raw, first)
+    path = ".".join(part for part in (prefix, place.path) if part)
     kind, given, context = first["type"], first["input"], first.get("ctx", {})
-    known = {name for table in tables for name in table.model_fields}
-    if kind == "extra_forbidden":
-        hint = suggest(str(first["loc"][-1]), known) if known else "; this table has none"
-        return one_line(f"{place}: unknown key{hint}")
-    if kind == "missing":
-        near = get_close_matches(key, given.keys() - known, n=1) if isinstance(given, dict) else []
-        return one_line(f"{place}: missing{f'; it is written {near[0]!r}' if near else ''}")
-    if kind == "string_pattern_mismatch":
-        return (
-            f"{place}: {one_line(repr(given), 80)} is not a name; "
-            "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit"
-        )
-    if kind == "union_tag_invalid":
-        tag = context["discriminator"][1:-1]
-        place, given = f"{place}.{tag}", given[tag]
-    if kind == "union_tag_not_found":
-        return one_line(f"{place}.{context['discriminator'][1:-1]}: missing")
-    if kind in _OURS:
-        return one_line(f"{place}: {context['error']}" if place else str(context["error"]))
+    known = {name for table in place.above for name in table.model_fields}
+    match kind:
+        case "extra_forbidden":
+            hint = suggest(str(place.keys[-1]), known) if known else "; this table has none"
+            return f"{path}: unknown key{hint}"
+        case "missing":
+            near = get_close_matches(str(place.keys[-1]), given.keys() - known, n=1)
+            return f"{path}: missing{f'; it is written {near[0]!r}' if near else ''}"
+        case "string_pattern_mismatch":
+            return (
+                f"{path}: {one_line(repr(given), 80)} is not a name; "
+                "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit"
+            )
+        case "value_error":  # what our own validators say
+            return f"{path}: {context['error']}" if path else str(context["error"])
+        case "union_tag_not_found":
+            return f"{path}.{context['discriminator'][1:-1]}: missing"
+        case "union_tag_invalid":
+            tag = context["discriminator"][1:-1]
+            path, given = f"{path}.{tag}", given[tag]
     # a value that may be of several kinds has an error for each
-    alike = [one for one in errors if _walk(schema, one["loc"])[0] == path]
+    alike = [one for one in errors if _locate(schema, raw, one).path == place.path]
     wanted = " or ".join(dict.fromkeys(_wanted(one) for one in alike))
-    example = _example(kind, given, tables, key, path.endswith("]"))
-    such_as = f" such as {example}" if example else ""
-    return one_line(f"{place}: expected {wanted}{such_as}, got {one_line(repr(given), 80)}")
+    examples = (text for value, text in _candidates(first, place) if _accepts(schema, raw, place.keys, value))
+    such_as = f" such as {text}" if (text := next(examples, "")) else ""
+    return f"{path}: expected {wanted}{such_as}, got {one_line(repr(given), 80)}"
 
 
-_OURS = ("value_error", "assertion_error")  # what our own validators say
+_TABLE = ("model_type", "model_attributes_type")
 _WANTED = {
     "bool_type": "true or false",
     "int_type": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
     "string_type": "text in quotes",
@@ -98,107 +150,56 @@ _WANTED = {
     "too_long": "at most {max_length} values",
     "string_too_short": "text of at least {min_length} character",
     "string_too_long": "text of at most {max_length} characters",
-    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "a table"),
+    **dict.fromkeys((*_TABLE, "dict_type"), "a table"),
 }
-_WANTED["int_from_float"] = _WANTED["int_type"]
 
 
 def _wanted(error: ErrorDetails) -> str:
     """Say what was expected; in pydantic's words for an error that none of our schemas has."""
     own = _WANTED.get(error["type"])
-    if own is not None:
-        context = error.get("ctx", {})
-        numbers = {name: f"{value:g}" for name, value in context.items() if isinstance(value, float)}
-        return own.format(**context | numbers)
-    return error["msg"][:1].lower() + error["msg"][1:]
+    if own is None:
+        return error["msg"][:1].lower() + error["msg"][1:]
+    context = error.get("ctx", {})
+    return own.format(**context | {key: f"{of:g}" for key, of in context.items() if isinstance(of, float)})
 
 
-def _example(kind: str, given: Any, tables: list[type[BaseModel]], key: str, item: bool) -> str:
-    """A value that the key takes, as TOML has it, near the one that was given; empty where none is found."""
-    fields = [table.model_fields[key] for table in tables if key in table.model_fields]
-    if kind != "dict_type" and _WANTED.get(kind) == "a table":
-        inner = [table for field in fields for table in _tables(field.annotation)] if fields else tables
-        inside = [(table, name) for table in inner for name in table.model_fields]
-        found = [(table, name, given) for table, name in inside if not isinstance(given, dict | list)]
-        found += [(table, name, table.model_fields[name].default) for table, name in inside]
-        usable = (
-            (name, value)
-            for table, name, value in found
-            if isinstance(value, str | int | float | list) and _accepts(table, {name: value})
-        )
-        return next((f"{{ {name} = {json.dumps(value)} }}" for name, value in usable), "")
-    number = _number(given)
-    candidates: list[Any] = []
+def _candidates(error: ErrorDetails, place: _Place) -> Iterator[tuple[Any, str]]:
+    """Yield values that the key may take, the nearest to the given one first, and their text in TOML."""
+    kind, given = error["type"], error["input"]
+    number = []
+    with suppress(TypeError, ValueError, OverflowError):
+        if math.isfinite(float(given)) and not isinstance(given, bool):
+            number = [float(given)]
+    values: list[Any] = []
     if kind in ("int_type", "int_from_float"):
-        candidates = [*([] if number is None else [int(number)]), 3, 8]
+        values = [*map(int, number), 3, 8]
     elif kind == "float_type":
-        candidates = [*([] if number is None else [number]), 0.1, 3]
+        values = [*number, 0.1, 3]
     elif kind == "string_type" and isinstance(given, int | float):
-        candidates = [json.dumps(given)]
+        values = [json.dumps(given)]
     elif kind in ("list_type", "too_short"):
-        candidates = [*([[given]] if given else []), [0, 1, 2], [0.1, 0.9]]
-    for candidate in candidates:
-        value = [candidate] if item else candidate
-        if any(key in table.model_fields and _takes(table, key, value) for table in tables):
-            return one_line(json.dumps(candidate, ensure_ascii=False), 80)
-    return ""
+        values = [*([[given]] if given and not isinstance(given, dict) else []), [0, 1, 2], [0.1, 0.9]]
+    yield from ((value, one_line(json.dumps(value, ensure_ascii=False), 80)) for value in values)
+    if kind in _TABLE:
+        fields = [
+            (name, field.default) for table in place.below for name, field in table.model_fields.items()
+        ]
+        pairs = [(name, given) for name, _ in fields if not isinstance(given, dict | list)] + fields
+        for name, value in pairs:
+            if isinstance(value, str | int | float | list):
+                yield {name: value}, f"{{ {name} = {json.dumps(value)} }}"
 
 
-def _number(given: Any) -> float | None:
+def _accepts(schema: type[BaseModel], raw: dict[str, Any], keys: list[str | int], value: Any) -> bool:
+    """Tell whether a key can have a value, whatever else is wrong with its table."""
+    trial = deepcopy(raw)
+    table: Any = trial
+    for key in keys[:-1]:
+        table = table[key]
+    table[keys[-1]] = value
     try:
-        number = float(given)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and not isinstance(given, bool) else None
-
-
-def _accepts(table: type[BaseModel], raw: dict[str, Any]) -> bool:
-    """Whether a table can be just this."""
-    try:
-        table.model_validate(raw)
-    except ValidationError:
-        return False
-    return True
-
-
-def _takes(table: type[BaseModel], key: str, value: Any) -> bool:
-    """Whether a key of a table can have a value, whatever else the table lacks."""
-    try:
-        table.model_validate({key: value})
+        schema.model_validate(trial)
     except ValidationError as error:
-        return all(one["loc"][:1] != (key,) for one in error.errors(include_url=False))
+        places = (_locate(schema, trial, one) for one in error.errors(include_url=False))
+        return all(place.keys[: len(keys)] != keys for place in places)
     return True
-
-
-def _walk(schema: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]], str]:
-    """A key's path as its author wrote it (no tags of unions), tables that may hold it, and its last part."""
-    tables, path, key, held = [schema], "", "", False
-    for at, part in enumerate(location):
-        if isinstance(part, int):
-            path += f"[{part}]"
-            continue
-        tagged = [table for table in tables if _tag(table) == part]
-        if tagged and at and len(tables) > 1:
-            tables = tagged
-            continue
-        if part == "[key]" or held:
-            continue
-        path += f".{one_line(part, 80)}"
-        key = part
-        found = [table.model_fields[part].annotation for table in tables if part in table.model_fields]
-        # what follows a value of several kinds names one of these
-        held = any(get_origin(one) in (Union, UnionType) and not _tables(one) for one in found)
-        if at < len(location) - 1:
-            tables = [table for annotation in found for table in _tables(annotation)] or tables
-    return path.lstrip("."), tables, key
-
-
-def _tag(table: type[BaseModel]) -> str | None:
-    kind = table.model_fields.get("kind")
-    return get_args(kind.annotation)[0] if kind else None
-
-
-def _tables(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [table for part in get_args(annotation) for table in _tables(part)]

@@ -6,10 +6,10 @@ or is given more trials or seeds, goes on with the trials that it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.console import EXIT_RUN_FAILED
 from harness.errors import RunError, StudyError
 from harness.messages import check_installed, one_line
 from harness.outline import check_recipe
@@ -17,16 +17,36 @@ from harness.seeding import derive_seed
 from harness.statistics.distribution import mean_of
 from harness.store.folders import StudyFolder
 from harness.store.sealed import first_difference, read_sealed, write_sealed
-from harness.study_file.config import MAX_VARIANTS, Range, Search, Study
+from harness.study_file.config import MAX_VARIANTS, Study
 from harness.study_file.grids import ends, numbered, rounded
 from harness.study_file.load import MAX_RUNS, resolve
+from harness.study_file.search_space import Range, Search
 
 if TYPE_CHECKING:
+    from optuna.trial import Trial as Proposal
+
     from harness.plan import Plan
-    from harness.training.progress import Say
+    from harness.runner import Runner
 
 RECORD = "search.json"
 _NOT_DECIDING = ("name", "question", "seeds", "target", "baseline", "comparisons", "resources", "references")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of ``search.json``.
+
+    Attributes:
+        chosen: the parameters as Optuna has them.
+        values: the variant's, by their keys.
+        cut: the number of finished seeds after which it was cut short; 0 where it was not.
+        error: why these values cannot go together; empty where they can.
+    """
+
+    chosen: dict[str, Any]
+    values: dict[str, Any]
+    cut: int = 0
+    error: str = ""
 
 
 def check_search(study: Study, devices: int) -> None:
@@ -65,29 +85,20 @@ def _check_trial(study: Study, values: dict[str, Any]) -> None:
 
 
 def with_trials(study: Study, folder: StudyFolder) -> tuple[Study, list[str]]:
-    """A study with the trials that its search has made so far as plain variants, and those not cut short.
+    """Return a study with its search's trials so far as plain variants, and the names of those not cut short.
 
     Raises:
         StudyError: they are another search's.
         RunError: the search's record is damaged.
     """
     trials = _recorded(study, folder)
-    cut = [name for name, trial in trials.items() if trial["cut"]]
-    made = _with(study, {name: trial["values"] for name, trial in trials.items() if not trial["error"]})
+    cut = [name for name, trial in trials.items() if trial.cut]
+    made = _with(study, {name: trial.values for name, trial in trials.items() if not trial.error})
     return made, [name for name in made.recipes if name not in cut]
 
 
-def search(
-    plan: Plan, execute: Callable[[Study, list[str]], int], say: Say, *, force: bool
-) -> tuple[Study, list[str], int]:
-    """Run the plan's own variants, then the trials of its study.
-
-    Args:
-        execute: runs the seeds of a study's named variants, as far as they are missing; the exit status.
-        force: put another search's record aside.
-
-    Returns:
-        The study with a variant for every trial, those not cut short, and the highest exit status.
+def search(plan: Plan, runner: Runner) -> list[str]:
+    """Run the plan's own variants, then the trials of its study; return a line for each run that was lost.
 
     Raises:
         StudyError: there are another search's trials.
@@ -95,16 +106,16 @@ def search(
     import optuna
     from optuna.trial import TrialState
 
-    study, folder = plan.study, plan.folder
+    study, folder, say = plan.study, plan.folder, runner.voice.say
     settings = study.search
     assert settings is not None
-    trials = _recorded(study, folder, force=force)
+    trials = _recorded(study, folder, force=runner.request.force)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     early = settings.random_trials
     proposals = optuna.create_study(
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=early)
     )
-    status = execute(_with(study, {}), [variant.name for variant in plan.variants])
+    lost = runner.launch(plan)
     say(f"{study.name}: {opening(settings)}")
     for at in range(settings.trials):
         name = numbered("trial", at)
@@ -112,39 +123,50 @@ def search(
         seed = derive_seed(settings.seed, "search", at) % 2**32
         proposals.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=early)
         if name in trials:
-            proposals.enqueue_trial(trials[name]["chosen"])
-        trial = proposals.ask(_distributions(settings))
-        kept = {"chosen": trial.params, "values": _values(settings, trial.params), "cut": 0, "error": ""}
-        trials[name] = kept
+            proposals.enqueue_trial(trials[name].chosen)
+        proposal = proposals.ask(_distributions(settings))
+        trials[name] = Trial(proposal.params, _values(settings, proposal.params))
         accuracies: list[float] = []
         try:
-            one = _with(study, {name: kept["values"]})
+            one = _with(study, {name: trials[name].values})
             _record(study, folder, trials)
-            for seed in one.seeds:
-                status = max(status, execute(one.model_copy(update={"seeds": [seed]}), [name]))
-                run = folder.run(name, seed)
-                if run.status() != "finished":
-                    continue  # a failure has no accuracy to learn from
-                accuracies.append(float(run.verify().metrics["test_accuracy"]))
-                trial.report(mean_of(accuracies), len(accuracies))
-                if len(accuracies) < len(one.seeds) and trial.should_prune():
-                    kept["cut"] = len(accuracies)
-                    say(f"{study.name}/{name}  cut short after {len(accuracies)} of {len(one.seeds)} seeds")
-                    break
+            accuracies, cut = _run(runner, one, folder, name, proposal, lost)
+            if cut:
+                trials[name] = replace(trials[name], cut=len(accuracies))
+                say(f"{study.name}/{name}  cut short after {len(accuracies)} of {len(one.seeds)} seeds")
         except StudyError as error:  # values that are each possible, and not together
-            kept["error"] = one_line(error)
-            say(f"{study.name}/{name}  cannot be: {kept['error']}")
+            trials[name] = replace(trials[name], error=one_line(error))
+            say(f"{study.name}/{name}  cannot be: {one_line(error)}")
         except RunError as error:
-            status = max(status, EXIT_RUN_FAILED)
+            lost.append(str(error))
             say(f"{study.name}/{name}  {error}")
         _record(study, folder, trials)
-        if kept["cut"]:
-            proposals.tell(trial, state=TrialState.PRUNED)
+        if trials[name].cut:
+            proposals.tell(proposal, state=TrialState.PRUNED)
         elif len(accuracies) == len(study.seeds):
-            proposals.tell(trial, mean_of(accuracies))
+            proposals.tell(proposal, mean_of(accuracies))
         else:
-            proposals.tell(trial, state=TrialState.FAIL)
-    return *with_trials(study, folder), status
+            proposals.tell(proposal, state=TrialState.FAIL)
+    return lost
+
+
+def _run(
+    runner: Runner, study: Study, folder: StudyFolder, name: str, proposal: Proposal, lost: list[str]
+) -> tuple[list[float], bool]:
+    """Run a trial's seeds one after another; return their accuracies, and whether it was cut short."""
+    accuracies: list[float] = []
+    for seed in study.seeds:
+        plan = runner.plan(study.model_copy(update={"seeds": [seed]}), folder, [name])
+        runner.check_folders(plan)
+        lost += runner.launch(plan)
+        run = folder.run(name, seed)
+        if run.status() != "finished":
+            continue  # a failure has no accuracy to learn from
+        accuracies.append(float(run.verify().metrics["test_accuracy"]))
+        proposal.report(mean_of(accuracies), len(accuracies))
+        if len(accuracies) < len(study.seeds) and proposal.should_prune():
+            return accuracies, True
+    return accuracies, False
 
 
 def opening(settings: Search) -> str:
@@ -154,8 +176,8 @@ def opening(settings: Search) -> str:
     return f"a search of {trials} trial{'s' * (trials > 1)}, {drawn}"
 
 
-def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict[str, dict[str, Any]]:
-    """The trials of ``search.json`` by name; none where there is no such file."""
+def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict[str, Trial]:
+    """Return the trials of ``search.json`` by name; with ``force`` another search's file is put aside."""
     path = folder.path / RECORD
     record = read_sealed(path)
     if record is None:
@@ -166,12 +188,12 @@ def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict
         return {}
     if difference:
         raise StudyError(f"{path}: holds another search ({difference}); choose another --out, or --force")
-    trials: dict[str, dict[str, Any]] = record["trials"]
-    return trials
+    return {name: Trial(**trial) for name, trial in record["trials"].items()}
 
 
-def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Any]) -> None:
-    write_sealed(folder.path / RECORD, {"identity": _identity(study), "trials": trials})
+def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Trial]) -> None:
+    written = {name: asdict(trial) for name, trial in trials.items()}
+    write_sealed(folder.path / RECORD, {"identity": _identity(study), "trials": written})
 
 
 def _identity(study: Study) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> int:
-    """A 63-bit seed that depends on all arguments and on nothing else.
+    """Return a 63-bit seed that depends on all arguments and on nothing else.
 
     Args:
         seed: the run's seed.
@@ -27,7 +27,7 @@ def derive_seed(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> int:
 
 
 def generator(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> torch.Generator:
-    """A CPU generator seeded by :func:`derive_seed`: every device sees the same numbers."""
+    """Return a CPU generator seeded by :func:`derive_seed`: every device sees the same numbers."""
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch, part))

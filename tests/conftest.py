@@ -89,6 +89,17 @@ def tiny_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the tiny study, for tests that do not change it."""
+    import harness
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.toml").write_text(TINY_TOML)
+    harness.run(folder / "tiny.toml", seeds=[0], out=folder, device="cpu", quiet=True)
+    return folder / "tiny" / "runs" / "base" / "seed-0"
+
+
+@pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
     """One for all tests: its imports take seconds."""
     if not POSSIBLE:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.arrays import Data, Request, mean_std
+from harness.data.arrays import Data, SourceRequest, mean_std
 from harness.data.augment import resolve as resolve_augment
 from harness.data.digits import load
 from harness.models import build_model
+from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
 from harness.seeding import global_seed
 from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
@@ -68,7 +69,7 @@ def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @cache
 def digits() -> Data:
     """1,437 train and 360 test images."""
-    train, test = (load(Request(Path(), which)) for which in ("train", "test"))
+    train, test = (load(SourceRequest(Path(), which)) for which in ("train", "test"))
     return Data(train, test, "test")
 
 
@@ -98,12 +99,8 @@ def trained(seed: int, steps: int = 14) -> tuple[bytes, np.ndarray]:
     model.eval()
     with torch.no_grad():
         logits = model(_normalised("evaluation")).numpy()
-    metadata = {
-        "model": {"name": "custom_resnet", **MODEL},
-        "classes": list(data.train.classes),
-        "image_shape": [3, 32, 32],
-    }
-    return weights_bytes(model, metadata), logits
+    network = NetworkConfig("custom_resnet", MODEL, data.train.classes, (3, 32, 32))
+    return weights_bytes(model, network), logits
 
 
 def csv_text(columns: str, rows: list[list[Any]]) -> str:

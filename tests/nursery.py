@@ -31,8 +31,8 @@ def prepare() -> None:
 
     import harness.compute
     import harness.data.digits
-    import harness.launch.auto
     import harness.launch.serial
+    import harness.launch.team
     import harness.plan
     import harness.preview
     import harness.report.drawing
@@ -40,10 +40,11 @@ def prepare() -> None:
     import harness.report.topics
     import harness.study
     import harness.training.run
+    import harness.workflow
 
     torch.set_num_threads(1)
     for which in ("train", "test"):  # kept from now on
-        harness.data.digits.load(harness.data.arrays.Request(Path(), which))
+        harness.data.digits.load(harness.data.arrays.SourceRequest(Path(), which))
 
 
 def count_operations(folder: str, until: int | None) -> list[int]:

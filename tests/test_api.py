@@ -17,22 +17,40 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    results = harness.run(tiny_file, settings={"schedule.epochs": 2}, seeds=[0, 1], out=out, device="cpu")
-    assert capsys.readouterr().out == ""
+    changes = {"schedule.epochs": 2, "attribution.layers": ("layer1", "res2")}
+    results = harness.run(
+        tiny_file, settings=changes, seeds=[0, 1], out=out, device="cpu", export=["safetensors"]
+    )
+    assert capsys.readouterr().out == "" and results.status == 0
     assert list(results.runs.status) == ["finished"] * 2 and len(results.history) == 4
     assert results.summary.test_accuracy_mean[0] == pytest.approx(results.runs.test_accuracy.mean())
     assert results.verdict in (out / "tiny" / "report.md").read_text("utf-8")
     assert results.met == bool((results.runs.test_accuracy >= 0.2).all())
     assert results.figure("curves").size[0] > 500
+    assert (out / "tiny" / "exports" / "base" / "seed-1" / "model.safetensors").is_file()
     shown = results._repr_html_()
     assert "<table" in shown and "tiny" in shown and "accuracy, %" in shown
-    pd.testing.assert_frame_equal(harness.Results(out / "tiny").runs, results.runs)
+    again = harness.Results(out / "tiny")
+    assert again.status is None
+    pd.testing.assert_frame_equal(again.runs, results.runs)
+    with pytest.raises(StudyError, match="did you mean 'curves'"):
+        results.figure("curve")
 
 
-def test_a_loaded_study_is_run_as_it_is(tiny_file: Path, tmp_path: Path) -> None:
-    study = harness.load_study(str(tiny_file), settings=["schedule.epochs=2"], seeds=[3])
-    results = harness.run(study, out=tmp_path / "out", quiet=True)
-    assert list(results.runs.seed) == [3] and list(results.history.epoch) == [1, 2]
+@pytest.mark.parametrize(
+    ("status", "settings"),
+    [
+        (3, {"target.test_accuracy": 1.0}),
+        (1, {"schedule.lr_max": 1e6, "schedule.lr_min": 1e5, "loss.l1": 1e6}),
+    ],
+)
+def test_a_loaded_study_is_run_as_it_is_and_tells_how_that_ended(
+    status: int, settings: dict[str, float], tiny_file: Path, tmp_path: Path
+) -> None:
+    study = harness.load_study(tiny_file, settings=["schedule.epochs=2"], seeds=[3])
+    results = harness.run(study, settings=settings, out=tmp_path, quiet=True, require_target=True)
+    assert results.status == status and list(results.runs.seed) == [3]
+    assert status == 1 or list(results.history.epoch) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -49,12 +67,9 @@ def test_what_is_wrong_is_said_in_a_line(options: dict[str, object], said: str, 
         harness.run(tiny_file, **options)  # type: ignore[arg-type]
 
 
-def test_a_table_that_is_not_there_is_named(tiny_file: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_report_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no report"):
         harness.Results(tmp_path)
-    results = harness.run(tiny_file, out=tmp_path / "out", quiet=True)
-    with pytest.raises(StudyError, match="did you mean 'curves'"):
-        results.figure("curve")
 
 
 def test_the_package_costs_nothing_until_it_is_used() -> None:

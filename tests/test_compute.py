@@ -14,14 +14,15 @@ import torch
 from harness import compute as module
 from harness.compute import Compute, begun_with, choose_compute, identity_of
 from harness.data import load_data
-from harness.outline import Outline, outline
+from harness.models.network import NetworkConfig
+from harness.outline import Outline, make_outline
 from harness.plan import Variant, make_plan, resolve_variant
 from harness.preview import Preview, as_json
 from harness.schedule import Rates
 from harness.store.folders import StudyFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import write_sealed
-from harness.study_file.config import Study
+from harness.study_file.config import Recipe, Study
 from harness.study_file.load import resolve
 from harness.training.run import execute
 from tests.conftest import TINY
@@ -46,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[tuple[str,
     def take(*seconds: float, bfloat16: bool = True) -> list[list[tuple[str, str]]]:
         known = dict(zip(ALL, seconds, strict=True))
 
-        def time_ways(recipe: Any, facts: Any, classes: int, ways: list[tuple[str, str]]) -> dict[Any, float]:
+        def time_ways(step: Any, ways: list[tuple[str, str]]) -> dict[Any, float]:
             asked.append(ways)
             return {way: known[way] for way in ways}
 
@@ -64,12 +65,14 @@ def tiny() -> Callable[..., Study]:
     return lambda *changes: resolve({key: TINY[key] for key in TINY if key != "precision"}, changes)
 
 
-def facts(study: Study) -> Outline:
-    return outline(study, "base", 160, (32, 32), 10)
+def parts(study: Study) -> tuple[Recipe, NetworkConfig, Outline]:
+    recipe, outline = study.recipes["base"], make_outline(study, "base", 160, (32, 32), 10)
+    network = NetworkConfig(recipe.model.name, recipe.model.options, tuple("0123456789"), outline.image_shape)
+    return recipe, network, outline
 
 
-def choose(study: Study, **options: Any) -> Compute:
-    return choose_compute(study.recipes["base"], facts(study), 10, "cpu", **{"runs": 1, **options})
+def choose(study: Study, device: str = "cpu", **options: Any) -> Compute:
+    return choose_compute(*parts(study), device, **{"runs": 1, **options})
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ def test_a_network_that_cannot_take_the_timed_step_is_left_to_its_first_own_step
     def broken(*arguments: Any) -> None:
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(module, "build_model", broken)
+    monkeypatch.setattr(module.TimedStep, "__init__", broken)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert choose(tiny()) == Compute("float32", "channels_last")
@@ -166,8 +169,8 @@ def test_timing_for_real_takes_a_moment_and_leaves_random_state_and_threads(
     tiny: Callable[..., Study],
 ) -> None:
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    study = tiny(("model.dropout", 0.2))
-    times = module._time_ways(study.recipes["base"], facts(study), 10, ALL)
+    _, network, outline = parts(tiny(("model.dropout", 0.2)))
+    times = module._time_ways(module.TimedStep(network, 32, outline.flops_per_image), ALL)
     assert list(times) == ALL and all(seconds > 0 for seconds in times.values())
     assert torch.equal(state, torch.get_rng_state()) and torch.get_num_threads() == threads
 
@@ -288,9 +291,9 @@ def test_compiling_is_on_where_the_planned_runs_earn_it_back(
 ) -> None:
     monkeypatch.setattr(module, "can_compile", lambda device: able)
     study = tiny(("model.width", 64), ("precision", "float32"), ("schedule.epochs", 100))
-    few = replace(facts(study), steps_per_epoch=98)
-    found = choose_compute(study.recipes["base"], few, 10, device, runs=runs)
-    assert found.compiled is expected
+    recipe, network, outline = parts(study)
+    longer = replace(outline, steps_per_epoch=98)
+    assert choose_compute(recipe, network, longer, device, runs=runs).compiled is expected
 
 
 def test_compiled_and_eager_runs_never_mix(tiny: Callable[..., Study]) -> None:
@@ -306,5 +309,4 @@ def test_compiling_for_several_devices_is_left_to_the_study(
     monkeypatch.setattr(module, "can_compile", lambda device: True)
     study = tiny(("precision", "float32"))
     for devices, expected in ((1, True), (2, False)):
-        found = choose_compute(study.recipes["base"], facts(study), 10, "cuda", runs=10**9, devices=devices)
-        assert found.compiled is expected
+        assert choose(study, "cuda", runs=10**9, devices=devices).compiled is expected

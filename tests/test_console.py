@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 
 from harness.console import plain
 
-ROOT = str(Path(__file__).parents[1])
 ENCODINGS = [
     "utf-8", "utf-16", "utf-7", "ascii", "latin-1", "iso8859-5", "koi8-r", "koi8-u", "cp1252", "cp437",
     "cp932", "shift_jis", "euc_jp", "iso2022_jp", "gb2312", "gbk", "gb18030", "big5", "euc_kr", "hz", "cp037",
@@ -36,12 +36,17 @@ except KeyboardInterrupt:
 """
 
 
-def run(text: str, place: Path) -> subprocess.CompletedProcess[str]:
-    """As a module, as the command is: how CPython ends depends on it."""
+def start(command: list[str], place: Path, streams: Any = subprocess.PIPE, **environment: str) -> Any:
+    """Run a command to its end with this checkout's harness."""
+    surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment}
+    return subprocess.run(command, cwd=place, stdout=streams, stderr=streams, timeout=600, env=surroundings)
+
+
+def run(text: str, place: Path, *options: str, **environment: str) -> tuple[int, str, str]:
+    """Run a text as a module, as the command is: how CPython ends depends on it; status, stdout, stderr."""
     (place / "attempt.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": ROOT}
-    command = [sys.executable, "-m", "attempt"]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600, env=environment)
+    done = start([sys.executable, *options, "-m", "attempt"], place, **environment)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
@@ -56,24 +61,23 @@ def run(text: str, place: Path) -> subprocess.CompletedProcess[str]:
 def test_an_interrupt_is_heeded_wherever_it_falls_and_the_exit_status_is_ours(
     does: str, number: str, tmp_path: Path
 ) -> None:
-    done = run(USUAL + HEAD + WAIT.format(does=does.format(number)), tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert run(USUAL + HEAD + WAIT.format(does=does.format(number)), tmp_path) == (130, "", "")
 
 
 def test_other_errors_in_a_finalizer_are_still_shown(tmp_path: Path) -> None:
-    done = run(HEAD + "weakref.ref(type('A', (), {})(), lambda gone: 1 / 0)", tmp_path)
-    assert done.returncode == 0 and "ZeroDivisionError" in done.stderr
+    status, _, said = run(HEAD + "weakref.ref(type('A', (), {})(), lambda gone: 1 / 0)", tmp_path)
+    assert status == 0 and "ZeroDivisionError" in said
 
 
 def test_where_interrupts_are_ignored_they_stay_ignored(tmp_path: Path) -> None:
     ignored = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    assert run(f"{ignored}{HEAD}signal.raise_signal(signal.SIGINT)", tmp_path).returncode == 0
+    assert run(f"{ignored}{HEAD}signal.raise_signal(signal.SIGINT)", tmp_path)[0] == 0
 
 
 def test_an_interrupt_while_the_interpreter_ends_does_not_change_the_status(tmp_path: Path) -> None:
     dies = "def __del__(self, kill=__import__('os').kill, me=__import__('os').getpid()): kill(me, 15)"
-    done = run(f"{HEAD}class Late:\n    {dies}\nlate = Late()", tmp_path)  # when the modules are cleared
-    assert (done.returncode, done.stderr) == (0, "")
+    # when the modules are cleared
+    assert run(f"{HEAD}class Late:\n    {dies}\nlate = Late()", tmp_path) == (0, "", "")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs a POSIX shell")
@@ -83,21 +87,17 @@ def test_without_streams_the_null_device_takes_their_place(closed: str, tmp_path
         "from harness.console import *; open_streams(); settle_streams(); complain('lost'); print('lost');"
         "file = open('mine', 'w'); assert file.fileno() > 2; settle_streams()"
     )
-    environment = {**os.environ, "PYTHONPATH": ROOT}
     command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, text]
-    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=600).returncode == 0
+    assert start(command, tmp_path, None).returncode == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_streams_that_cannot_be_written_are_given_up() -> None:
+def test_streams_that_cannot_be_written_are_given_up(tmp_path: Path) -> None:
     text = (
         "from harness.console import *; complain('lost'); print('lost'); settle_streams(); complain('lost')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": ""}
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-c", text]
-        done = subprocess.run(command, stdout=full, stderr=full, env=environment, timeout=600)
-    assert done.returncode == 0
+        assert start([sys.executable, "-c", text], tmp_path, full, PYTHONUNBUFFERED="").returncode == 0
 
 
 @given(text=st.text(st.characters()), encoding=st.sampled_from(ENCODINGS))
@@ -137,30 +137,27 @@ def test_a_files_name_that_is_no_text_is_written_as_it_is() -> None:
     [("ascii", "--list"), ("ascii", "--help"), ("ascii", "no–such study"), ("koi8-r", "--list")],
 )
 def test_the_command_speaks_in_any_encoding(encoding: str, argument: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONIOENCODING": encoding, "COLUMNS": "80"}
     command = [sys.executable, "-m", "harness.study", argument]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=600)
+    done = start(command, tmp_path, PYTHONIOENCODING=encoding, COLUMNS="80")
     out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
     wrong = "such" in argument
     assert (done.returncode, err.count("\n"), out == "") == ((2, 1, True) if wrong else (0, 0, False)), err
     assert argument != "--list" or max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("how", [{"PYTHONWARNINGS": "error"}, {"-W": "error::DeprecationWarning"}])
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [((), {"PYTHONWARNINGS": "error"}), (("-W", "error::DeprecationWarning"), {})],
+)
 def test_a_librarys_warning_stops_neither_the_command_nor_its_processes(
-    how: dict[str, str], tmp_path: Path
+    options: tuple[str, ...], environment: dict[str, str], tmp_path: Path
 ) -> None:
     text = (
-        "import multiprocessing, warnings; from harness.console import *; show_warnings()\n"
+        "import multiprocessing, sys, warnings; from harness.console import *; show_warnings()\n"
         "warnings.warn('old', DeprecationWarning)\n"
         "if __name__ == '__main__':\n"
         "    worker = multiprocessing.get_context('spawn').Process(target=print, args=('done',))\n"
         "    worker.start(); worker.join(); sys.exit(worker.exitcode)\n"
     )
-    (tmp_path / "attempt.py").write_text(f"import sys\n{text}")
-    options = [] if "PYTHONWARNINGS" in how else ["-W", how["-W"]]
-    environment = {**os.environ, **how, "PYTHONPATH": ROOT}
-    command = [sys.executable, *options, "attempt.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
-    assert done.stderr.count("DeprecationWarning: old") == 2
+    status, out, said = run(text, tmp_path, *options, **environment)
+    assert (status, out, said.count("DeprecationWarning: old")) == (0, "done\n", 2), said

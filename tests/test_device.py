@@ -13,13 +13,13 @@ import torch
 from harness.device import (
     autocast,
     memory_format,
-    one_thread,
     prepare,
     resolve_device,
     resolve_precision,
     send,
     threads_for,
     usable_cores,
+    use_threads,
 )
 from harness.errors import StudyError
 
@@ -214,11 +214,11 @@ def test_a_tensor_is_moved_unchanged() -> None:
     assert torch.equal(send(torch.arange(3), "cpu"), torch.arange(3))
 
 
-def test_one_thread_is_for_the_block_alone_also_where_it_raises() -> None:
+def test_threads_are_set_for_the_block_alone_also_where_it_raises() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with pytest.raises(ValueError), one_thread():
+        with pytest.raises(ValueError), use_threads(1):
             assert torch.get_num_threads() == 1
             raise ValueError
         assert torch.get_num_threads() == 3

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.builtin import builtin_studies
+from harness.study_file.load import load_study
 
 SCRIPT = Path("benchmarks/gpu_results.sh")
 NAMED = ("--work", "w", "--packs", "p")

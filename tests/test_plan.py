@@ -12,7 +12,7 @@ import torch
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import StudyError
-from harness.outline import outline
+from harness.outline import make_outline
 from harness.plan import make_plan, resolve_variant
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Recipe, Study
@@ -102,7 +102,7 @@ def test_images_of_a_size_that_no_run_takes_are_refused_with_the_way_out(
 ) -> None:
     study = tiny() if train is None else tiny(("augment.train", train))
     with pytest.raises(StudyError, match=f"^tiny: augment: {words}"):
-        outline(study, "base", 100, size, 10)
+        make_outline(study, "base", 100, size, 10)
 
 
 def test_planning_leaves_the_global_random_state_as_it_was(tiny: Callable[..., Study], data: Data) -> None:

@@ -1,4 +1,4 @@
-"""A trained network on images of one's own: the same outputs as in its run."""
+"""``python -m harness.predict``: classes and maps of images on the command line."""
 
 from __future__ import annotations
 
@@ -7,27 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import harness
 from harness.data import load_data
-from harness.errors import DataError, RunError
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in float32."""
-    from tests.conftest import TINY_TOML
-
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.toml").write_text(TINY_TOML)
-    harness.run(folder / "tiny.toml", seeds=[0], out=folder, device="cpu", precision="float32", quiet=True)
-    return folder / "tiny" / "runs" / "base" / "seed-0"
 
 
 def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -35,77 +21,36 @@ def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def test_the_outputs_are_those_of_the_run(run: Path) -> None:
-    predictor = harness.load(run)
-    images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
-    theirs = np.load(run / "predictions.npz")["logits"]
-    np.testing.assert_allclose(predictor.logits(images), theirs, rtol=1e-4, atol=1e-4)
-    probabilities = predictor(images)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    assert (probabilities.argmax(axis=1) == theirs.argmax(axis=1)).all()
-
-
-def test_the_command_names_classes_and_draws_what_spoke_for_them(run: Path, tmp_path: Path) -> None:
+def test_the_command_names_classes_and_draws_what_spoke_for_them(finished_run: Path, tmp_path: Path) -> None:
     images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
     paths = [tmp_path / "one.png", tmp_path / "two.png"]
     Image.fromarray(images[0]).save(paths[0])
     Image.fromarray(images[1]).resize((64, 64)).save(paths[1])
-    done = predict(run, *paths, "--top", 2, "--gradcam", tmp_path / "drawn")
+    done = predict(finished_run, *paths, "--top", 2, "--gradcam", tmp_path / "drawn")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and lines[0].startswith(f"{paths[0]}  ") and lines[0].count("%") == 2
     drawn = Image.open(tmp_path / "drawn" / "one-gradcam.png")
     assert drawn.size == (256, 256) and (tmp_path / "drawn" / "two-gradcam.png").is_file()
-    found = [json.loads(line) for line in predict(run, *paths, "--json").stdout.splitlines()]
+    found = [json.loads(line) for line in predict(finished_run, *paths, "--json").stdout.splitlines()]
     assert [entry["image"] for entry in found] == list(map(str, paths))
-    expected = harness.load(run)(images[:1])[0]
+    expected = harness.load(finished_run)(images[:1])[0]
     assert found[0]["probabilities"] == pytest.approx(
-        dict(zip(harness.load(run).classes, expected, strict=True)), rel=1e-4
+        dict(zip(harness.load(finished_run).classes, expected, strict=True)), rel=1e-4
     )
 
 
-def test_what_is_no_finished_run_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="not a run's folder"):
-        harness.load(tmp_path)
-    with pytest.raises(RunError, match="not a finished run"):
-        harness.load(tmp_path / "tiny" / "runs" / "base" / "seed-0")
+def test_a_run_without_weights_says_what_to_do_in_a_line(finished_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "tiny" / "runs" / "base" / "seed-0"
-    shutil.copytree(run, copy)
-    content = bytearray((copy / "model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(content)
-    with pytest.raises(RunError, match="damaged"):
-        harness.load(copy)
-    done = predict(copy, tmp_path / "any.png")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "damaged" in done.stderr
-
-
-def test_a_run_without_weights_says_what_to_do(run: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "tiny" / "runs" / "base" / "seed-0"
-    shutil.copytree(run, copy)
+    shutil.copytree(finished_run, copy)
     (copy / "model.safetensors").unlink()
     done = predict(copy, tmp_path / "any.png")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "model.safetensors: not there; copy it back, or remove its folder" in done.stderr
 
 
-def test_images_in_16_bits_are_read_as_the_training_images_were(run: Path, tmp_path: Path) -> None:
-    deep = np.arange(1024, dtype=np.uint16).reshape(32, 32) * 4
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    predictor = harness.load(run)
-    assert predictor.bits is None
-    assert (predictor.read(tmp_path / "deep.png") == deep[..., None] >> 8).all()
-    assert (replace(predictor, bits=12).read(tmp_path / "deep.png") == deep[..., None] >> 4).all()
-
-
-def test_what_is_no_image_is_refused(run: Path, tmp_path: Path) -> None:
+def test_what_is_no_image_is_one_line(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(DataError, match="not an image"):
-        harness.load(run).read(tmp_path / "text.png")
-    with pytest.raises(DataError, match="missing.png: no such file$"):
-        harness.load(run).read(tmp_path / "missing.png")
-    with pytest.raises(DataError, match="not an image file$"):
-        harness.load(run).read(tmp_path)
     for arguments in ((tmp_path / "text.png",), (tmp_path / "missing.png",), ()):
-        done = predict(run, *arguments)
+        done = predict(finished_run, *arguments)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr

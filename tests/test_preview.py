@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-Command = Any
+from tests.conftest import Command
 
 
 def test_json_is_one_object_a_study_with_everything_that_scripts_need(

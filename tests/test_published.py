@@ -31,7 +31,8 @@ from harness.errors import HarnessError, RunError
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
 from harness.store.sealed import digest, read_sealed, write_sealed
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.builtin import builtin_studies
+from harness.study_file.load import load_study
 
 SMALL = [
     *("--set", "data.train_limit=64", "--set", "data.test_limit=40"),

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from harness.errors import StudyError
 from harness.schedule import Rates, lr_milestones, momentum_milestones, rates_at, resolve_rates
-from harness.study_file.config import Constant, OneCycle, Triangle
+from harness.study_file.schedules import Constant, OneCycle, Triangle
 from harness.training.engines import attach_schedule
 
 Schedule = Triangle | OneCycle | Constant

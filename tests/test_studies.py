@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-from harness.outline import check_recipe, outline
+from harness.outline import check_recipe, make_outline
 from harness.schedule import lr_milestones, momentum_milestones, rates_at, resolve_rates
-from harness.study_file.config import OneCycle
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.builtin import builtin_studies
+from harness.study_file.load import load_study
+from harness.study_file.schedules import OneCycle
 
 PARAMETERS = {
     "onecycle": 6_573_120,
@@ -43,7 +44,7 @@ def test_the_libraries_accept_it(name: str) -> None:
 def test_the_cifar10_networks_have_the_published_parameters(name: str) -> None:
     study = load_study(name)
     assert study.data.batch_size == 512
-    facts = outline(study, "base", 50_000, (32, 32), 10)
+    facts = make_outline(study, "base", 50_000, (32, 32), 10)
     assert facts.parameters == PARAMETERS[name] and facts.steps_per_epoch == 98
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,8 @@ import pytest
 from PIL import Image
 
 from harness.errors import StudyError
-from harness.study import parse_formats, parse_seeds
-
-Command = Any
+from harness.study import main, parse_formats, parse_seeds
+from tests.conftest import Command
 
 
 @pytest.mark.parametrize(
@@ -49,29 +47,20 @@ def test_what_is_no_format_of_figures_is_refused(text: str) -> None:
         parse_formats(text)
 
 
-def test_help_and_list_answer_within_a_second(command: Command) -> None:
-    for option in ("--help", "--list"):
-        before = os.times()
-        done = command(option, new_process=True)
-        assert done.returncode == 0 and "onecycle" in done.stdout
-        after = os.times()
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        assert used < 3, "a second of processor time, and up to three on a slow one"
-
-
-def test_help_and_list_do_not_import_torch(command: Command) -> None:
-    import subprocess
-    import sys
-
-    for option in ("--help", "--list"):
-        program = (
-            "import sys; sys.argv = ['study', sys.argv[1]]\n"
-            "from harness.study import main\n"
-            "try: main()\n"
-            "finally: print(sorted({'torch', 'pandas', 'albumentations'} & set(sys.modules)))"
-        )
-        done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True)
-        assert done.stdout.splitlines()[-1] == "[]", done.stderr
+@pytest.mark.parametrize("option", ["--help", "--list"])
+def test_help_and_list_answer_within_a_second_and_do_not_import_torch(option: str) -> None:
+    program = (
+        "import sys; sys.argv = ['study', sys.argv[1]]\n"
+        "from harness.study import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'pandas', 'albumentations'} & set(sys.modules)))"
+    )
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True)
+    after = os.times()
+    assert done.returncode == 0 and "onecycle" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    assert used < 3, "a second of processor time, and up to three on a slow one"
 
 
 def test_a_study_leaves_everything_that_the_design_names(
@@ -189,10 +178,6 @@ def test_a_wrong_request_is_one_line_with_status_2_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import sys
-
-    from harness.study import main
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["study", *arguments])
     with pytest.raises(SystemExit) as done:
@@ -203,21 +188,29 @@ def test_a_wrong_request_is_one_line_with_status_2_and_writes_nothing(
     assert captured.out == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def other_file(tiny_file: Path) -> Path:
+    """The tiny study under another name."""
+    other = tiny_file.with_name("other.toml")
+    other.write_text(tiny_file.read_text().replace('"tiny"', '"other"'))
+    return other
+
+
 def test_a_mistake_in_the_last_study_stops_before_the_first_begins(
-    command: Command, tiny_file: Path, tmp_path: Path
+    command: Command, tiny_file: Path, other_file: Path, tmp_path: Path
 ) -> None:
-    other = tmp_path / "other.toml"
-    other.write_text(tiny_file.read_text().replace('"tiny"', '"other"').replace("width = 2", "width = 0"))
-    done = command(tiny_file, other)
+    other_file.write_text(other_file.read_text().replace("width = 2", "width = 0"))
+    done = command(tiny_file, other_file)
     assert done.returncode == 2 and "model.width" in done.stderr and not (tmp_path / "results").exists()
 
 
-def test_a_batch_of_studies_each_gets_its_folder(command: Command, tiny_file: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.toml"
-    other.write_text(tiny_file.read_text().replace('"tiny"', '"other"'))
-    done = command(tiny_file, other, "--seeds", "0", "--quiet")
+def test_a_batch_of_studies_each_gets_its_folder(
+    command: Command, tiny_file: Path, other_file: Path, tmp_path: Path
+) -> None:
+    done = command(tiny_file, other_file, "--seeds", "0")
     assert done.returncode == 0
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["tiny", "other"]
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("report: ")]
+    assert [line.split(":")[0] for line in lines] == ["tiny", "other", "all studies"]
     assert {path.name for path in (tmp_path / "results").iterdir() if path.is_dir()} == {"tiny", "other"}
 
 

@@ -20,8 +20,9 @@ from harness.errors import RunError
 from harness.store.atomic import atomic_write
 from harness.store.folders import WEIGHTS, StudyFolder
 from harness.store.sealed import canonical, first_difference, read_sealed
+from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.load import load_study
 
 # Bytes of a study's files. A study may take 400 KB in git, and all of the tree 6 MB: tests/test_published.py.
 LARGEST = 215_000

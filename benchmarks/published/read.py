@@ -19,13 +19,14 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from harness.store.sealed import canonical, digest, read_sealed
 from numpy.typing import NDArray
 
 from harness.errors import RunError
 from harness.messages import one_line
+from harness.store.sealed import canonical, digest, read_sealed
+from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
-from harness.study_file.load import builtin_studies, load_study
+from harness.study_file.load import load_study
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
@@ -63,13 +63,11 @@ def _measure(
     network: Network, measure: Callable[[nn.Module, tuple[int, int, int]], Measured]
 ) -> Measured | None:
     """Build a network for a measure; None for one of someone's package that is not installed here."""
-    from harness.models.summary import measure_network
+    from harness.models.network import NetworkConfig
 
     model, classes, shape = network
-    options: dict[str, Any] = json.loads(model)
     try:
-        return measure_network(
-            options.pop("name"), options, classes, shape, lambda built: measure(built, shape)
-        )
+        config = NetworkConfig.of(json.loads(model), tuple(map(str, range(classes))), shape)
+        return config.measure(lambda built: measure(built, shape))
     except HarnessError:
         return None

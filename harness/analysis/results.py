@@ -22,7 +22,8 @@ from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord
 from harness.store.run_files import HISTORY, RANGE_TEST
 from harness.store.sealed import read_sealed
-from harness.study_file.config import NAME_PATTERN, Study
+from harness.study_file.config import Study
+from harness.study_file.values import NAME_PATTERN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,12 +16,12 @@ from typing import cast
 import numpy as np
 import platformdirs
 
-from harness.data.arrays import Data, Request, Split, constant_channels, hold_out, limit
+from harness.data.arrays import Data, SourceRequest, Split, constant_channels, hold_out, limit
 from harness.errors import AbsentDataError, DataError
 from harness.messages import one_line
 
 _log = logging.getLogger(__name__)
-Source = Callable[[Request], Split]
+Source = Callable[[SourceRequest], Split]
 
 # Imported when asked for. An installed package adds its own under the entry point group "harness.sources".
 SOURCES: dict[str, str] = {
@@ -33,28 +33,28 @@ SOURCES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataShape:
     """What is known of a data set without having it: its cost can be told, its checksum cannot.
 
     Attributes:
-        size: (height, width) of its images.
+        image_size: (height, width).
     """
 
     train_images: int
-    size: tuple[int, int]
+    image_size: tuple[int, int]
     classes: int
 
 
-FACTS = {"cifar10": Facts(50_000, (32, 32), 10)}
+KNOWN_SHAPES = {"cifar10": DataShape(50_000, (32, 32), 10)}
 
 
 def sources() -> dict[str, str]:
-    """All data sources, the harness's own and those of installed packages: name to ``module:function``."""
+    """List the harness's own data sources and those of installed packages: name to ``module:function``."""
     return {point.name: point.value for point in entry_points(group="harness.sources")} | SOURCES
 
 
 def default_root() -> Path:
-    """``$HARNESS_DATA`` where set, else ``data`` in the user's cache folder; nothing is created here."""
+    """Return ``$HARNESS_DATA`` where set, else ``data`` in the user's cache folder; create nothing."""
     named = os.environ.get("HARNESS_DATA")
     return Path(named) if named else _cache_root()
 
@@ -98,40 +98,42 @@ def load_data(
         forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
         path = next((form for form in forms if os.path.exists(root / form)), path)
     load = _find(source)
-
-    def read(request: Request) -> Split:
-        try:
-            split = load(request)
-        except AbsentDataError as error:
-            nowhere = root == _cache_root() and not (path and os.path.exists(root / path))
-            if source in FACTS or (request.which == "train" and nowhere):
-                raise
-            raise DataError(str(error)) from error  # a folder was named, and it is not in there
-        except OSError as error:  # a folder that may not be entered
-            place = one_line(error.filename or root, 200)
-            raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
-        where = f"{source}, {request.which} split"
-        _check_classes(split, where)
-        if constant := constant_channels(split):
-            said = f"{', '.join(constant)} in all images"
-            if len(constant) == 3:
-                raise DataError(f"{where}: {said}: there is nothing to tell apart; look at the files")
-            _log.warning("%s: %s; look whether they are read as they should be", where, said)
-            split = replace(split, notes=(*split.notes, f"{request.which}: {said}"))
-        return split
-
-    request = Request(root, "train", path, image_size, download, progress, bits)
-    train = read(request)
+    request = SourceRequest(root, "train", path, image_size, download, progress, bits)
+    train = _read(source, load, request)
     if holdout is not None:
         train, evaluation = hold_out(train, holdout)
     else:
-        evaluation = read(replace(request, which="test"))
+        evaluation = _read(source, load, replace(request, which="test"))
         _check_agreement(train, evaluation, source)
     if train_limit is not None:
         train = limit(train, train_limit, "data.train_limit")
     if test_limit is not None:
         evaluation = limit(evaluation, test_limit, "data.test_limit")
     return Data(train, evaluation, "test" if holdout is None else "holdout")
+
+
+def _read(source: str, load: Source, request: SourceRequest) -> Split:
+    """Return a split, checked, with a note on the channels that never vary."""
+    root, where = request.root, f"{source}, {request.which} split"
+    try:
+        split = load(request)
+    except AbsentDataError as error:
+        nowhere = root == _cache_root() and not (request.path and os.path.exists(request.folder))
+        if source in KNOWN_SHAPES or (request.which == "train" and nowhere):
+            raise
+        raise DataError(str(error)) from error  # a folder was named, and it is not in there
+    except OSError as error:  # a folder that may not be entered
+        place = one_line(error.filename or root, 200)
+        raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
+    _check_classes(split, where)
+    constant = constant_channels(split)
+    said = f"{', '.join(constant)} in all images"
+    if len(constant) == 3:
+        raise DataError(f"{where}: {said}: there is nothing to tell apart; look at the files")
+    if constant:
+        _log.warning("%s: %s; look whether they are read as they should be", where, said)
+        split = replace(split, notes=(*split.notes, f"{request.which}: {said}"))
+    return split
 
 
 def _cache_root() -> Path:
@@ -154,21 +156,16 @@ def _find(source: str) -> Source:
 def _check_classes(split: Split, where: str) -> None:
     if len(split.classes) < 2:
         raise DataError(f"{where}: only the class {split.classes[0]!r}; add a second one to tell it from")
-    empty = np.flatnonzero(np.bincount(split.labels, minlength=len(split.classes)) == 0)
-    if len(empty):
-        raise DataError(
-            f"{where}: no image of class {split.classes[empty[0]]!r}; add one, or remove the class"
-        )
+    if empty := set(range(len(split.classes))) - set(np.unique(split.labels).tolist()):
+        name = split.classes[min(empty)]
+        raise DataError(f"{where}: no image of class {name!r}; add one, or remove the class")
 
 
 def _check_agreement(train: Split, test: Split, source: str) -> None:
     if train.classes != test.classes:
         differing = sorted(set(train.classes) ^ set(test.classes))
-        what = (
-            f"not in both: {', '.join(map(repr, differing[:5]))}"
-            if differing
-            else "the same names in another order"
-        )
+        what = f"not in both: {', '.join(map(repr, differing[:5]))}" if differing else ""
+        what = what or "the same names in another order"
         raise DataError(f"{source}: train and test split have different classes ({what})")
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = [f"{width}x{height}" for height, width in (train.images.shape[1:3], test.images.shape[1:3])]

@@ -1,7 +1,4 @@
-"""What every data source gives: a split of uint8 images with integer labels, checked, with a checksum.
-
-Cutting splits smaller (limits, hold-outs) and the per-channel statistics live here too.
-"""
+"""What every data source gives: a checked split of uint8 images and integer labels; cutting it smaller."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ LEAST_STD = 1 / 255  # a grey level
 
 
 @dataclass(frozen=True)
-class Request:
+class SourceRequest:
     """What a data source is asked for; a source is a function from a request to a :class:`Split`.
 
     Args:
@@ -47,6 +44,11 @@ class Request:
     download: bool = True
     progress: bool = True
     bits: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that ``data.path`` names."""
+        return self.root / (self.path or "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +83,12 @@ class Data:
 
     @property
     def notes(self) -> list[str]:
-        """What the splits' sources passed over, each once: a hold-out is of the train split."""
+        """Return what the splits' sources passed over, each once: a hold-out is of the train split."""
         return list(dict.fromkeys([*self.train.notes, *self.evaluation.notes]))
 
     @property
     def sha256(self) -> str:
-        """Over both splits and their roles, so a limit or a hold-out changes it."""
+        """Return a checksum over both splits and their roles, so a limit or a hold-out changes it."""
         key = f"train {self.train.sha256} {self.evaluated_on} {self.evaluation.sha256}"
         return hashlib.sha256(key.encode()).hexdigest()
 
@@ -118,15 +120,22 @@ def split_of(
         raise DataError(f"{where}: the class name {twice!r} stands twice")
     if unreadable := [name for name in names if any("\ud800" <= char <= "\udfff" for char in name)]:
         raise DataError(f"{where}: the class name {ascii(unreadable[0])} is not valid UTF-8")
-    wrong = (labels < 0) | (labels >= len(names))
-    if wrong.any():
-        index = int(np.flatnonzero(wrong)[0])
+    check_labels(labels, len(names), where)
+    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
+    digest = hashlib.sha256(json.dumps([images.shape, names]).encode())
+    digest.update(images.data)
+    digest.update(labels.astype("<i8", copy=False).data)
+    return Split(images, labels, names, digest.hexdigest())
+
+
+def check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:
+    """Raise DataError where a label is no index of a class."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
         raise DataError(
-            f"{where}: image {index} has label {labels[index]}, expected 0 to {len(names) - 1} "
+            f"{where}: image {wrong[0]} has label {labels[wrong[0]]}, expected 0 to {classes - 1} "
             "(is this split unlabelled? data.holdout evaluates on train images instead)"
         )
-    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
-    return Split(images, labels, names, _checksum(images, labels, names))
 
 
 def composed(name: str) -> str:
@@ -134,15 +143,8 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _checksum(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:
-    digest = hashlib.sha256(json.dumps([images.shape, classes]).encode())
-    digest.update(images.data)
-    digest.update(labels.astype("<i8", copy=False).data)
-    return digest.hexdigest()
-
-
 def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
-    """The first ``n`` images, as equal as possible over the classes, in file order.
+    """Return the first ``n`` images, as equal as possible over the classes, in file order.
 
     A class with too few images gives all it has and the others make up for it; what cannot be divided goes to
     the classes of the lowest labels.
@@ -156,12 +158,10 @@ def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
     if not 1 <= n <= len(split):
         raise StudyError(f"{key} = {n}: expected 1 to {len(split)}, the number of images in the split")
     wanted = _equal_quotas(np.bincount(split.labels, minlength=len(split.classes)), n)
-    return _take(split, _first_of_each(split, np.arange(len(split)), wanted), key)
+    return _take(split, _first_of_each(split, np.arange(len(split)), wanted))
 
 
-def hold_out(
-    train: Split, n: int, key: str = "data.holdout", purpose: str = "holdout"
-) -> tuple[Split, Split]:
+def hold_out(train: Split, n: int, purpose: str = "holdout") -> tuple[Split, Split]:
     """Part the split in two: ``n`` images held out, drawn with the same shares of the classes, and the rest.
 
     The draw depends on ``purpose``, the number of images and the labels alone, never on a run's seed. It
@@ -174,31 +174,27 @@ def hold_out(
         StudyError: ``n`` is not between 1 and the number of images less one.
     """
     if not 1 <= n < len(train):
-        raise StudyError(f"{key} = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
-    words = np.random.PCG64(derive_seed(0, purpose)).random_raw(len(train))
-    order = np.argsort(words, kind="stable")
+        raise StudyError(f"data.holdout = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
+    order = np.argsort(np.random.PCG64(derive_seed(0, purpose)).random_raw(len(train)), kind="stable")
     quotas = _proportional_quotas(np.bincount(train.labels, minlength=len(train.classes)), n)
     held = _first_of_each(train, order, quotas)
-    rest = np.ones(len(train), dtype=bool)
-    rest[held] = False
-    return _take(train, np.flatnonzero(rest), key), _take(train, held, key)
+    return _take(train, np.delete(np.arange(len(train)), held)), _take(train, held)
 
 
 def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and (population) standard deviation of each channel over all pixels, as fractions of 255.
+    """Return mean and (population) standard deviation of each channel over all pixels, as fractions of 255.
 
     Sums are exact integers from a histogram of each channel; only the last division and root round. A
     standard deviation is at least ``LEAST_STD``: a channel that hardly varies is not blown up, and a constant
     one divides nothing by zero.
     """
     means, stds = [], []
+    values = np.arange(256)
     for channel in range(3):
         counts = np.zeros(256, dtype=np.int64)
         for start in range(0, len(split), 1024):  # bincount widens to 8 bytes a pixel: in pieces
             counts += np.bincount(split.images[start : start + 1024, ..., channel].ravel(), minlength=256)
-        pixels = int(counts.sum())
-        total = sum(value * int(count) for value, count in enumerate(counts))
-        squares = sum(value * value * int(count) for value, count in enumerate(counts))
+        pixels, total, squares = (int(counts @ values**power) for power in range(3))
         means.append(total / (255 * pixels))
         stds.append(math.sqrt((pixels * squares - total * total) / (255 * pixels) ** 2))
     return tuple(means), tuple(max(std, LEAST_STD) for std in stds)
@@ -215,27 +211,22 @@ def constant_channels(split: Split) -> list[str]:
     ]
 
 
-def refuse_options(request: Request, source: str) -> None:
-    """For sources that know where and how large their images are.
-
-    Raises:
-        DataError: the study sets ``data.path``, ``data.image_size`` or ``data.bits``.
-    """
+def refuse_options(request: SourceRequest, source: str) -> None:
+    """Raise DataError where the study sets what a source that knows its images has no use for."""
     for key in ("path", "image_size", "bits"):
         if getattr(request, key) is not None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
 
 
-def _take(split: Split, indices: NDArray[np.intp], where: str) -> Split:
-    taken = split_of(split.images[indices], split.labels[indices], split.classes, where=where)
+def _take(split: Split, indices: NDArray[np.intp]) -> Split:
+    taken = split_of(split.images[indices], split.labels[indices], split.classes)
     return replace(taken, notes=split.notes)
 
 
 def _first_of_each(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Indices, in file order, of each class's first ``quotas[class]`` images as ``order`` lists them."""
+    """Return the indices, in file order, of each class's first ``quotas[class]`` images in ``order``."""
     labels = split.labels[order]
-    chosen = [order[labels == label][:quota] for label, quota in enumerate(quotas)]
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate([order[labels == label][:quota] for label, quota in enumerate(quotas)]))
 
 
 def _equal_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -251,9 +242,8 @@ def _equal_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 
 def _proportional_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Largest remainders: floors of the exact shares, and one more to the largest fractions."""
-    total = int(sizes.sum())
-    quotas, remainders = np.divmod(sizes * n, total)
+    """Return the largest remainders: floors of the exact shares, one more for the largest fractions."""
+    quotas, remainders = np.divmod(sizes * n, int(sizes.sum()))
     most = np.argsort(-remainders, kind="stable")
     quotas[most[: n - int(quotas.sum())]] += 1
     return quotas

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 import random
 import warnings
@@ -32,7 +31,6 @@ CONSTANTS = {
     "border_mode": ("BORDER_", ("constant", "replicate", "reflect", "wrap", "reflect_101")),
     "interpolation": ("INTER_", ("nearest", "nearest_exact", "linear", "cubic", "area", "lanczos4")),
 }
-LARGEST_BETWEEN = 2048  # pixels of a side, between two transforms
 COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
 _NEEDS_MORE = "needs more than the image: boxes, masks, other images or metadata"
 _REFUSALS = {
@@ -45,9 +43,7 @@ _REFUSALS = {
 REFUSED = {name: reason for reason, names in _REFUSALS.items() for name in names.split()}
 
 
-class _Composition(Strict):
-    """The arguments of Albumentations' compositions, which it does not check itself."""
-
+class _Composition(Strict):  # Albumentations does not check these itself
     transforms: list[Any] = Field(min_length=1, max_length=50)
     p: float = Field(default=0.5, ge=0, le=1)
 
@@ -58,11 +54,11 @@ class _Selection(_Composition):
 
 
 class _RandomDrawn(Exception):
-    """A transform asked for a random number."""
+    """Raised where a transform asks for a random number."""
 
 
 class _NoRandom:
-    """Stands in for a random generator and refuses every draw."""
+    """A stand-in for a random generator that refuses every draw."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise _RandomDrawn(name)
@@ -99,7 +95,7 @@ def check_transforms(transforms: list[dict[str, Any]], where: str, *, determinis
 def resolve(
     train: list[dict[str, Any]], test: list[dict[str, Any]], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The pipelines as they are run, each with its Normalize.
+    """Return the pipelines as they are run, each with its Normalize.
 
     Without one, ``mean`` and ``std`` (of the train split, fractions of 255) are applied last; where only
     ``train`` has one, ``test`` takes the same, last.
@@ -110,20 +106,21 @@ def resolve(
     Raises:
         StudyError: only ``test`` has a Normalize: the network would be tested in other units than it learnt.
     """
-    in_train = [table for table in train if table["transform"] == "Normalize"]
-    in_test = [table for table in test if table["transform"] == "Normalize"]
+    in_train, in_test = (
+        [table for table in tables if table["transform"] == "Normalize"] for tables in (train, test)
+    )
     if in_test and not in_train:
         raise StudyError(
             "augment.test has a Normalize and augment.train has none: move it there; test then takes the same"
         )
     default = {"transform": "Normalize", "mean": list(mean), "std": list(std), "max_pixel_value": 255.0}
-    shared = in_train or [default]
-    resolved = train if in_train else [*train, default], test if in_test else [*test, *shared]
-    return deepcopy(resolved[0]), deepcopy(resolved[1])
+    resolved_train = train if in_train else [*train, default]
+    resolved_test = test if in_test else [*test, *(in_train or [default])]
+    return deepcopy(resolved_train), deepcopy(resolved_test)
 
 
 def reference_pipeline(transforms: list[dict[str, Any]]) -> A.Compose:
-    """The pipeline as Albumentations runs it.
+    """Return the pipeline as Albumentations runs it.
 
     Seed it by :func:`seed_pipeline`, never by its own ``set_random_seed``.
 
@@ -143,161 +140,8 @@ def seed_pipeline(pipeline: A.Compose, seed: int) -> None:
     pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
-def output_shape(
-    transforms: list[dict[str, Any]], height: int, width: int, where: str = "augment"
-) -> tuple[int, int]:
-    """Height and width after the pipeline, in pixels, found by following every branch, however rarely taken.
-
-    Raises:
-        StudyError: it cannot run on such an image, its size varies, or no finite image of 3 channels results.
-    """
-    if max(height, width) > LARGEST_BETWEEN:
-        raise StudyError(
-            f"{where}: images are {width}x{height} pixels; {LARGEST_BETWEEN} is the most: set data.image_size"
-        )
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    pipeline = reference_pipeline(transforms)
-    found = _after_all(pipeline.transforms, {_kind(noise): noise}, where)
-    for seed in range(5):  # and as it is run
-        seed_pipeline(pipeline, seed)
-        try:
-            image = pipeline(image=noise)["image"]
-        except Exception as error:  # whatever a transform raises, the request is what is wrong
-            raise _failure(error, noise, where) from None
-        found[_kind(image)] = image
-    for image in found.values():
-        usual = image.dtype in (np.uint8, np.float32, np.float64) and image.shape[2:] == (3,)
-        if not usual or not np.isfinite(image).all():
-            raise StudyError(
-                f"{where}: gives {image.dtype} {image.shape} (or values that are not finite), "
-                "expected uint8, float32 or float64 images of 3 channels"
-            )
-    shapes = sorted({image.shape[:2] for image in found.values()})
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{w}x{h}" for h, w in shapes[:4])
-        raise StudyError(f"{where}: the image size varies ({sizes}); end with a crop or Resize of one size")
-    return shapes[0][0], shapes[0][1]
-
-
-_Kind = tuple[tuple[int, ...], str]  # an image's shape and type
-_Images = dict[_Kind, np.ndarray]  # one image of each kind that may leave a transform
-_DRAWS = 12  # of a transform's parameters
-_MOST_KINDS = 8  # are followed further; of more, the smallest and the largest
-_MOST_ORDERED = 12  # transforms of a RandomOrder: with more, each may follow any other, itself included
-
-
-class _Ends(random.Random):
-    """Draw each end of a range as often as all values between: an image's size varies most there."""
-
-    def random(self) -> float:
-        return min(max(3 * super().random() - 1, 2**-40), 1 - 2**-40)
-
-
-def _kind(image: np.ndarray) -> _Kind:
-    return image.shape, image.dtype.str
-
-
-def _after_all(transforms: list[Any], images: _Images, where: str) -> _Images:
-    for transform in transforms:
-        images = _after(transform, images, where)
-    return images
-
-
-def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False) -> _Images:
-    """Return the images that may leave a transform or composition.
-
-    Args:
-        chosen: whether a OneOf has chosen it, which applies it whatever its p.
-    """
-    name = type(transform).__name__
-    selects = name in ("SomeOf", "RandomOrder")
-    certain = chosen and not selects  # these ask their own p all the same
-    found = {} if certain or transform.p == 1 else dict(images)
-    if transform.p == 0 and not certain:
-        return found
-    if name == "Sequential":
-        found |= _after_all(transform.transforms, images, where)
-    elif name == "OneOf":
-        for child in transform.transforms:
-            if child.p > 0:
-                found |= _after(child, images, where, chosen=True)
-    else:
-        found |= (_selected if selects else _applied)(transform, images, where)
-    if len(found) > _MOST_KINDS:
-        kinds = sorted(found, key=lambda kind: (math.prod(kind[0]), kind))
-        kept = kinds[: _MOST_KINDS // 2] + kinds[-_MOST_KINDS // 2 :]
-        found = {kind: found[kind] for kind in kept}
-    return found
-
-
-def _selected(selection: Any, images: _Images, where: str) -> _Images:
-    """Return the images that may leave a SomeOf, which keeps the transforms' order, or a RandomOrder."""
-    children, ordered = selection.transforms, type(selection).__name__ == "SomeOf"
-    again = selection.replace or (not ordered and len(children) > _MOST_ORDERED)
-    known: dict[tuple[int, _Kind], _Images] = {}
-
-    def after(child: int, images: _Images) -> _Images:
-        found: _Images = {}
-        for kind, image in images.items():
-            if (child, kind) not in known:
-                known[child, kind] = _after(children[child], {kind: image}, where)
-            found |= known[child, kind]
-        return found
-
-    # the transforms that may still follow -> the images so far
-    reached = {tuple(range(len(children))): images}
-    for _ in range(selection.n):
-        following: dict[tuple[int, ...], _Images] = {}
-        for open_, before in reached.items():
-            for place, child in enumerate(open_):
-                left = open_[: 0 if ordered else place] + open_[place + 1 :]
-                if again:
-                    left = open_[place:] if ordered else open_
-                following.setdefault(left, {}).update(after(child, before))
-        reached = following
-    return {kind: image for found in reached.values() for kind, image in found.items()}
-
-
-def _applied(transform: Any, images: _Images, where: str) -> _Images:
-    name = type(transform).__name__
-    if name == "Normalize":
-        _check_normalized(transform, images, where)
-    found: _Images = {}
-    for image in images.values():
-        for seed in range(max(3, _DRAWS // len(images))):
-            transform.set_random_state(np.random.default_rng(seed), _Ends(seed))
-            try:
-                result = transform(image=image, force_apply=True)["image"]
-            except Exception as error:  # whatever a transform raises, the request is what is wrong
-                raise _failure(error, image, f"{where}: {name}") from None
-            if max(result.shape[:2]) > LARGEST_BETWEEN:  # before the next one makes more of it
-                raise StudyError(
-                    f"{where}: an image is {result.shape[1]}x{result.shape[0]} pixels after {name}; "
-                    f"{LARGEST_BETWEEN} is the most on the way"
-                )
-            found.setdefault(_kind(result), result)
-    return found
-
-
-def _check_normalized(normalize: Any, images: _Images, where: str) -> None:
-    if len({dtype for _, dtype in images}) > 1:
-        raise StudyError(
-            f"{where}: some images come to Normalize as bytes and some as floats; convert all or none"
-        )
-    for image in images.values():  # Albumentations divides floats by a channel's std, even if that is 0
-        if not np.isfinite(normalize(image=np.zeros_like(image))["image"]).all():
-            raise StudyError(
-                f"{where}: Normalize makes NaN of an image of one colour; normalise bytes, not floats"
-            )
-
-
-def _failure(error: Exception, image: np.ndarray, where: str) -> StudyError:
-    height, width = image.shape[:2]
-    return StudyError(one_line(f"{where}: fails on an image of {width}x{height} pixels: {error}"))
-
-
 def _albumentations() -> Any:
-    """Albumentations, imported when needed and without its look for updates online."""
+    """Import Albumentations when it is needed, without its look for updates online."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
 
@@ -306,20 +150,23 @@ def _albumentations() -> Any:
 
 @cache
 def _classes() -> dict[str, type]:
-    """The classes that a name may reach."""
+    """Return the classes that a name may reach."""
     library = _albumentations()
     bases = (library.BasicTransform, library.DualTransform, library.ImageOnlyTransform)
-    found: dict[str, type] = {name: getattr(library, name) for name in COMPOSITIONS}
-    for name, value in vars(library).items():
-        if not isinstance(value, type) or not issubclass(value, library.BasicTransform) or value in bases:
-            continue
-        if not issubclass(value, library.Transform3D) and name not in REFUSED:
-            found[name] = value
-    return found
+    transforms = {
+        name: value
+        for name, value in vars(library).items()
+        if isinstance(value, type)
+        and issubclass(value, library.BasicTransform)
+        and not issubclass(value, library.Transform3D)
+        and value not in bases
+        and name not in REFUSED
+    }
+    return {name: getattr(library, name) for name in COMPOSITIONS} | transforms
 
 
 def _build(table: dict[str, Any], place: str) -> Any:
-    """Albumentations' object of one table, its arguments checked."""
+    """Make Albumentations' object of one table, its arguments checked."""
     name = table.get("transform")
     if not isinstance(name, str):
         raise StudyError(f'{place}: expected transform = "NAME", an Albumentations transform')
@@ -360,7 +207,7 @@ def _compose(name: str, arguments: dict[str, Any], place: str) -> Any:
 
 
 def _constants(key: str, value: Any, place: str) -> Any:
-    """cv2's number for a constant's name; other values as they are."""
+    """Return cv2's number for a constant's name; other values as they are."""
     word = next((word for word in CONSTANTS if word in key), None)
     if word is None:
         return value
@@ -377,24 +224,21 @@ def _constants(key: str, value: Any, place: str) -> Any:
 
 
 def _check_types(cls: Any, arguments: dict[str, Any], place: str) -> None:
-    """Albumentations' own schema, strictly: it would take ``"0.5"`` for a number and ``true`` for 1."""
+    """Ask Albumentations' own schema, strictly: it would take ``"0.5"`` for a number and ``true`` for 1."""
     schema = cls.InitSchema
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.default is not parameter.empty
-    }
+    signature = inspect.signature(cls).parameters
+    defaults = {name: one.default for name, one in signature.items() if one.default is not one.empty}
     values = {key: value for key, value in (defaults | arguments).items() if key in schema.model_fields}
     try:
         # JSON, because there a list may stand for a tuple even strictly
         schema.model_validate_json(json.dumps({**values, "strict": True}, default=str), strict=True)
     except ValidationError as error:
-        found = [item for item in error.errors() if not item["loc"] or item["loc"][0] in arguments]
-        found += [item for item in error.errors() if item["type"] == "missing"]
-        if not found:
+        mistakes = [item for item in error.errors() if not item["loc"] or item["loc"][0] in arguments]
+        mistakes += [item for item in error.errors() if item["type"] == "missing"]
+        if not mistakes:
             return
-        location = found[0]["loc"][:1]
-        same = [item for item in found if item["loc"][:1] == location]
+        location = mistakes[0]["loc"][:1]
+        same = [item for item in mistakes if item["loc"][:1] == location]
         path = f"{place}.{location[0]}" if location else place
         if same[0]["type"] == "missing":
             raise StudyError(f"{path}: missing") from None
@@ -435,7 +279,7 @@ def _check_normalize(transform: Any, place: str) -> None:
 
 
 def _is_random(transform: Any) -> bool:
-    """Whether it draws a number: tried on images as large as any, with generators that refuse."""
+    """Try whether it draws a number, on images as large as any, with generators that refuse."""
     if isinstance(transform, _albumentations().BaseCompose):
         if type(transform).__name__ != "Sequential" or 0 < transform.p < 1:
             return True
@@ -461,5 +305,5 @@ def _nested(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists as tuples: Albumentations then keeps ``[8, 8]`` a pair of integers and no pair of fractions."""
+    """Return lists as tuples: Albumentations then keeps ``[8, 8]`` a pair of integers, not of fractions."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from harness.data.arrays import Split
 from harness.data.augment import reference_pipeline, seed_pipeline
 from harness.data.batched import Parameters, TensorPipeline, tensor_pipeline
-from harness.device import one_thread, send
+from harness.device import send, use_threads
 from harness.schedule import count_steps
 from harness.seeding import derive_seed, generator
 
@@ -71,16 +71,9 @@ class Batches:
         reference: bool = False,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self._split = split
-        self._transforms = transforms
-        self._batch_size = batch_size
-        self._seed = seed
-        self._purpose = purpose
-        self._shuffle = shuffle
-        self._drop_last = drop_last
-        self._device = torch.device(device)
-        self._workers = workers
-        self._part = part
+        self._split, self._transforms, self._batch_size = split, transforms, batch_size
+        self._seed, self._purpose, self._shuffle, self._drop_last = seed, purpose, shuffle, drop_last
+        self._device, self._workers, self._part = torch.device(device), workers, part
         self._epoch = 1
         self._ahead = max(1, DRAWN_AHEAD // batch_size)
         self._coming: dict[tuple[int, int], Future[_Draws]] = {}
@@ -98,7 +91,7 @@ class Batches:
         return count_steps(len(self._split), self._batch_size, self._drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is of, counted from 1."""
+        """Set the epoch that the next iteration is of, counted from 1."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,15 +102,14 @@ class Batches:
             return
         for first in range(0, len(self), self._ahead):
             for block in self._drawn(epoch, first).of_few_batches(self._at_once):
-                images = self._images.index_select(0, block.indices)
-                images = self._pipeline.apply(images, block.parameters)
+                images = self._pipeline.apply(self._images.index_select(0, block.indices), block.parameters)
                 labels = self._labels.index_select(0, block.indices)
-                sizes = block.sizes
-                for batch in zip(images.split_with_sizes(sizes), labels.split_with_sizes(sizes), strict=True):
+                parts = (images.split_with_sizes(block.sizes), labels.split_with_sizes(block.sizes))
+                for batch in zip(*parts, strict=True):
                     yield send(batch[0], self._device), send(batch[1], self._device)
 
     def _parts(self, epoch: int) -> tuple[Tensor, ...]:
-        """The indices of each batch's images."""
+        """Return the indices of each batch's images."""
         if self._shuffle:
             draws = generator(self._seed, f"{self._purpose}/shuffle", epoch)
             order = torch.randperm(len(self._split), generator=draws)
@@ -126,7 +118,7 @@ class Batches:
         return torch.split(order, self._batch_size)[: len(self)]
 
     def _drawn(self, epoch: int, first: int) -> _Draws:
-        """The draws of a block of batches, where the images are.
+        """Return the draws of a block of batches, on the images' device.
 
         On CUDA those of the block that follows are made meanwhile, so that the device never waits for them.
         """
@@ -143,7 +135,7 @@ class Batches:
         pipeline = cast(TensorPipeline, self._pipeline)
         height, width = self._images.shape[1:3]
         indices, parameters = [], []
-        with one_thread():
+        with use_threads(1):  # small operators: waiting for other threads costs more than they gain
             parts = self._parts(epoch)[first : first + self._ahead]
             for batch, part in enumerate(parts, first):
                 draws = generator(self._seed, f"{self._purpose}/augment", epoch, batch)
@@ -159,7 +151,7 @@ class Batches:
         seeds = [derive_seed(self._seed, purpose, self._epoch, batch) for batch in range(len(parts))]
         jobs = [(part.numpy(), seed) for part, seed in zip(parts, seeds, strict=True)]
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            _Augmented(self._split.images, self._transforms, jobs),
+            _Augmented(self._split.images, reference_pipeline(self._transforms), jobs),
             batch_size=None,
             num_workers=self._workers,
             worker_init_fn=_start_worker,
@@ -170,7 +162,7 @@ class Batches:
             yield images[mine], indices[mine]
 
     def _mine(self, images: int) -> slice:
-        """Which images of a batch are this process's."""
+        """Return which images of a batch are this process's."""
         number, parts = self._part
         return slice(images * number // parts, images * (number + 1) // parts)
 
@@ -190,7 +182,7 @@ class _Draws:
     sizes: list[int]
 
     def sent(self, device: torch.device) -> _Draws:
-        """On a device, by one copy for which the host does not wait."""
+        """Return them on a device, by one copy for which the host does not wait."""
         there = [self.indices, *(each for each in self.parameters if each is not None)]
         table = torch.cat([each.flatten(1) if each.ndim > 1 else each[:, None] for each in there], dim=1)
         widths = [each[0].numel() for each in there]
@@ -202,7 +194,7 @@ class _Draws:
         return _Draws(indices, parameters, self.sizes)
 
     def of_few_batches(self, batches: int) -> Iterator[_Draws]:
-        """The same in parts of so many batches."""
+        """Yield them in parts of so many batches."""
         start = 0
         for first in range(0, len(self.sizes), batches):
             sizes = self.sizes[first : first + batches]
@@ -215,14 +207,9 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
     """One item is one whole batch, so a worker's result depends on the batch and not on the worker."""
 
     def __init__(
-        self,
-        images: NDArray[np.uint8],
-        transforms: list[dict[str, Any]],
-        jobs: list[tuple[NDArray[np.int64], int]],
+        self, images: NDArray[np.uint8], pipeline: A.Compose, jobs: list[tuple[NDArray[np.int64], int]]
     ) -> None:
-        self._images = images
-        self._jobs = jobs
-        self._pipeline = reference_pipeline(transforms)
+        self._images, self._pipeline, self._jobs = images, pipeline, jobs
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -235,7 +222,7 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
 def augment_images(
     images: NDArray[np.uint8], transforms: list[dict[str, Any]], seed: int
 ) -> NDArray[np.uint8]:
-    """Augmented samples to look at.
+    """Return augmented samples to look at.
 
     Args:
         images: uint8, ``(N, H, W, 3)``.
@@ -256,7 +243,7 @@ def augment_images(
 
 
 def denormalise(batch: Tensor, transforms: list[dict[str, Any]]) -> NDArray[np.uint8]:
-    """Images to look at from a batch, by the mean and std of the pipeline that made it.
+    """Return images to look at from a batch, by the mean and std of the pipeline that made it.
 
     What normalises each image by itself cannot be taken back: such images are stretched to 0 to 255.
 
@@ -278,14 +265,14 @@ def denormalise(batch: Tensor, transforms: list[dict[str, Any]]) -> NDArray[np.u
 
 
 def _reference_batch(pipeline: A.Compose, images: NDArray[np.uint8], seed: int) -> Tensor:
-    """float32 ``(B, 3, H, W)`` in channels_last memory, by Albumentations, image after image."""
+    """Return float32 ``(B, 3, H, W)`` in channels_last memory, by Albumentations, image after image."""
     seed_pipeline(pipeline, seed)
     augmented = np.stack([pipeline(image=image)["image"] for image in images])
     return torch.from_numpy(augmented.astype(np.float32, copy=False)).permute(0, 3, 1, 2)
 
 
 def _resident_tensor(split: Split, name: str, device: torch.device) -> Tensor:
-    """The split's array as a tensor: on the CPU the same memory, elsewhere one copy for all who ask."""
+    """Return the split's array as a tensor: the same memory on the CPU, elsewhere one copy for all."""
     array = getattr(split, name)
     if device.type == "cpu":
         with warnings.catch_warnings():
@@ -294,8 +281,7 @@ def _resident_tensor(split: Split, name: str, device: torch.device) -> Tensor:
     key = (split.sha256, name, str(device))
     tensor = _resident.get(key)
     if tensor is None:
-        tensor = _resident_tensor(split, name, torch.device("cpu")).to(device)
-        _resident[key] = tensor
+        tensor = _resident[key] = _resident_tensor(split, name, torch.device("cpu")).to(device)
     return tensor
 
 

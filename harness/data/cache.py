@@ -33,7 +33,7 @@ _ABANDONED_SECONDS = 3600  # an older temporary file is a killed process's
 
 
 def cache_folder() -> Path:
-    """``$HARNESS_CACHE`` where set, else ``arrays`` in the user's cache folder."""
+    """Return ``$HARNESS_CACHE`` where set, else ``arrays`` in the user's cache folder."""
     named = os.environ.get("HARNESS_CACHE")
     return Path(named) if named else platformdirs.user_cache_path("harness", appauthor=False) / "arrays"
 
@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 def cached(
     source: str, which: str, place: Sequence[object], files: Sequence[Path], build: Callable[[], Split]
 ) -> Split:
-    """The split that ``build`` gives, from the cache where nothing has changed since it was built.
+    """Return the split that ``build`` gives, from the cache where nothing has changed since it was built.
 
     An entry holds for one source, split and place, the decoder's version, and each file's path and content:
     size and time do not tell files apart that were exchanged. Arrays whose SHA-256 is not the recorded one
@@ -58,20 +58,22 @@ def cached(
     Raises:
         DataError: a file is gone or none; whatever ``build`` raises.
     """
-    try:
-        found = [(file, file.stat()) for file in files]
-    except OSError as error:
-        raise DataError(f"{source}: {error.filename} cannot be read: {error.strerror}; restore it") from error
-    for file, about in found:
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for without end
-            raise DataError(f"{source}: {file} is not a regular file; remove it")
     with ThreadPoolExecutor() as pool:  # hashing holds no lock
-        contents = list(pool.map(_content, *zip(*found, strict=True))) if found else []
-    stamps = [(str(file), content) for (file, _), content in zip(found, contents, strict=True)]
+        contents = list(pool.map(lambda file: _content(source, file), files))
+    stamps = [(str(file), content) for file, content in zip(files, contents, strict=True)]
     prefix = f"{source}-{which}-{_short_hash([source, which, *map(str, place)])}"
     state = _short_hash([decode.VERSION, PIL.__version__, stamps])
     entry = cache_folder() / f"{prefix}-{state}.safetensors"
-    split = _read(entry, _read_split)
+
+    def read(arrays: Any) -> Split:
+        recorded = arrays.metadata()
+        classes = json.loads(recorded["classes"])
+        split = split_of(arrays.get_tensor("images"), arrays.get_tensor("labels"), classes)
+        if split.sha256 != recorded["sha256"]:
+            raise ValueError(_DAMAGED)
+        return split
+
+    split = _read(entry, read)
     if split is None:
         split = build()
         metadata = {"classes": json.dumps(split.classes), "sha256": split.sha256}
@@ -84,26 +86,25 @@ def cached(
 _hashed: dict[tuple[str, int, int, int], str] = {}
 
 
-def _content(file: Path, about: os.stat_result) -> str:
-    """A hash of a file's bytes.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    key = (str(file), about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    if key not in _hashed:
-        try:
+def _content(source: str, file: Path) -> str:
+    """Return a hash of a file's bytes."""
+    try:
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for without end
+            raise DataError(f"{source}: {file} is not a regular file; remove it")
+        key = (str(file), about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        if key not in _hashed:
             with file.open("rb") as content:
                 _hashed[key] = hashlib.file_digest(content, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise DataError(f"{source}: {error.filename} cannot be read: {error.strerror}; restore it") from error
     return _hashed[key]
 
 
 def cached_arrays(
     name: str, key: Mapping[str, object], build: Callable[[], dict[str, NDArray[Any]]]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays that ``build`` gives, from the cache where they were built for the same key before.
+    """Return the arrays that ``build`` gives, from the cache where they were built for the same key before.
 
     An entry is found by the SHA-256 of its key alone, wherever the files lie that the key speaks of. Arrays
     whose SHA-256 is not the recorded one are built again; an entry that cannot be kept is no error.
@@ -116,19 +117,19 @@ def cached_arrays(
     text = json.dumps(key, sort_keys=True)
     entry = cache_folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
 
-    def read(arrays: Any) -> dict[str, NDArray[Any]]:
-        found = {name: arrays.get_tensor(name) for name in arrays.keys()}  # noqa: SIM118 (it is no dict)
-        if _checksum(found) != arrays.metadata()["sha256"]:
+    def read(opened: Any) -> dict[str, NDArray[Any]]:
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
+        if _checksum(arrays) != opened.metadata()["sha256"]:
             raise ValueError(_DAMAGED)
-        return found
+        return arrays
 
     kept = _read(entry, read)
     if kept is not None:
         return kept
     # safetensors would write others than contiguous arrays wrongly
-    found = {name: np.ascontiguousarray(array) for name, array in build().items()}
-    _write(entry, found, {"sha256": _checksum(found)})
-    return found
+    arrays = {name: np.ascontiguousarray(array) for name, array in build().items()}
+    _write(entry, arrays, {"sha256": _checksum(arrays)})
+    return arrays
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -143,17 +144,8 @@ def _short_hash(key: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
 
 
-def _read_split(arrays: Any) -> Split:
-    recorded = arrays.metadata()
-    classes = json.loads(recorded["classes"])
-    split = split_of(arrays.get_tensor("images"), arrays.get_tensor("labels"), classes)
-    if split.sha256 != recorded["sha256"]:
-        raise ValueError(_DAMAGED)
-    return split
-
-
 def _read(entry: Path, read: Callable[[Any], _Kept]) -> _Kept | None:
-    """What ``read`` makes of an entry's open file; None where there is none, or a damaged one."""
+    """Return what ``read`` makes of an entry's open file; None where there is none, or a damaged one."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -181,10 +173,9 @@ def _write(entry: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str
             os.fsync(written.fileno())
         os.replace(temporary, entry)
     except (OSError, SafetensorError) as error:
+        cause = " ".join(str(error).split())
         _log.warning(
-            "arrays cannot be kept in %s (%s); HARNESS_CACHE names another folder",
-            entry.parent,
-            " ".join(str(error).split()),
+            "arrays cannot be kept in %s (%s); HARNESS_CACHE names another folder", entry.parent, cause
         )
     finally:
         if temporary is not None:
@@ -193,9 +184,8 @@ def _write(entry: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str
 
 
 def _drop_older(entry: Path, prefix: str) -> None:
-    with contextlib.suppress(OSError):
-        for other in entry.parent.glob(f"{prefix}-*"):
-            with contextlib.suppress(OSError):
-                abandoned = time.time() - other.stat().st_mtime > _ABANDONED_SECONDS
-                if other != entry and (other.suffix == ".safetensors" or abandoned):
-                    other.unlink()
+    for other in entry.parent.glob(f"{prefix}-*"):
+        with contextlib.suppress(OSError):  # another process may have been first
+            abandoned = time.time() - other.stat().st_mtime > _ABANDONED_SECONDS
+            if other != entry and (other.suffix == ".safetensors" or abandoned):
+                other.unlink()

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, Which, refuse_options, split_of
+from harness.data.arrays import SourceRequest, Split, Which, refuse_options, split_of
 from harness.data.cache import cached
-from harness.data.parquet import columns_of, find_shards, read_shards
+from harness.data.parquet import class_names, find_shards, read_shards
 from harness.errors import AbsentDataError, DataError
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -29,8 +29,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of the original files: where they are, their MD5s, and how many images a split has."""
+class Published:
+    """The original files: where they are, their MD5s, and how many images a split has."""
 
     url: str
     archive_md5: str
@@ -39,7 +39,7 @@ class Facts:
 
 
 # The archive's home publishes its MD5; those of the batch files are the ones torchvision checks.
-CIFAR10 = Facts(
+CIFAR10 = Published(
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     archive_md5="c58f30108f718f92721af3b95e74349a",
     batch_md5={
@@ -54,8 +54,8 @@ CIFAR10 = Facts(
 )
 
 
-def load(request: Request, facts: Facts = CIFAR10) -> Split:
-    """50,000 train or 10,000 test images of 32x32 pixels, in the data set's own order.
+def load(request: SourceRequest, published: Published = CIFAR10) -> Split:
+    """Read 50,000 train or 10,000 test images of 32x32 pixels, in the data set's own order.
 
     Looked for in ``<root>/cifar10`` and ``<root>``: first Parquet shards (Hugging Face's layout), then the
     folder ``cifar-10-batches-py``, then ``cifar-10-python.tar.gz``. Only where there is none of them is the
@@ -66,9 +66,9 @@ def load(request: Request, facts: Facts = CIFAR10) -> Split:
         DataError: not there and not to be had, another MD5, or not CIFAR-10.
     """
     refuse_options(request, "cifar10")
-    files, build = _found(request, facts) or _downloaded(request, facts)
+    files, build = _find(request, published) or _downloaded(request, published)
     split = cached("cifar10", request.which, [files[0].parent.resolve(), files[0].suffix], files, build)
-    expected = (facts.images[request.which], 32, 32, 3)
+    expected = (published.images[request.which], 32, 32, 3)
     if split.images.shape != expected or len(split.classes) != len(CLASSES):
         raise DataError(
             f"{files[0].parent}: not CIFAR-10, its {request.which} split is {split.images.shape} in "
@@ -77,70 +77,67 @@ def load(request: Request, facts: Facts = CIFAR10) -> Split:
     return split
 
 
-Found = tuple[list[Path], Callable[[], Split]]
+# The files of a split, and a function that reads them.
+Files = tuple[list[Path], Callable[[], Split]]
 
 
-def _found(request: Request, facts: Facts) -> Found | None:
-    """The files of the first form that is there, and how to read them."""
+def _find(request: SourceRequest, published: Published) -> Files | None:
+    """Return the files of the first form that is there."""
     which = request.which
     folders = (request.root / "cifar10", request.root)
     for folder in folders:
         if shards := find_shards(folder, which):
             return shards, partial(_read_parquet, shards, request.progress)
-    names = [name for name in facts.batch_md5 if (name == "test_batch") == (which == "test")]
+    names = [name for name in published.batch_md5 if (name == "test_batch") == (which == "test")]
     for folder in folders:
         if (batches := folder / BATCHES_FOLDER).is_dir():
             files = [batches / name for name in names]
-            return files, partial(_read_folder, files, facts)
+            return files, partial(_read_folder, files, published)
     for folder in folders:
         if (archive := folder / ARCHIVE).is_file():
-            return [archive], partial(_read_archive, archive, names, facts)
+            return [archive], partial(_read_archive, archive, names, published)
     return None
 
 
-def _downloaded(request: Request, facts: Facts) -> Found:
+def _downloaded(request: SourceRequest, published: Published) -> Files:
     if not request.download:
         raise AbsentDataError(f"CIFAR-10 is not in {request.root}, and a dry run downloads nothing")
-    _download(request.root / "cifar10", facts, request.progress)
-    found = _found(request, facts)
-    assert found is not None, "the archive was just put there"
-    return found
+    _download(request.root / "cifar10", published, request.progress)
+    files = _find(request, published)
+    assert files is not None, "the archive was just put there"
+    return files
 
 
 def _read_parquet(shards: list[Path], progress: bool) -> Split:
-    names = next((found for file in shards if (found := columns_of(file).names)), CLASSES)
-    return read_shards(shards, names, None, progress, indices=True)
+    return read_shards(shards, class_names(shards) or CLASSES, None, progress, indices=True)
 
 
-def _read_folder(files: list[Path], facts: Facts) -> Split:
-    return _from_batches(((file, file.read_bytes()) for file in files), facts)
+def _read_folder(files: list[Path], published: Published) -> Split:
+    return _from_batches(((file, file.read_bytes()) for file in files), published)
 
 
-def _read_archive(archive: Path, names: list[str], facts: Facts) -> Split:
-    return _from_batches(_archive_members(archive, names, facts), facts)
+def _read_archive(archive: Path, names: list[str], published: Published) -> Split:
+    return _from_batches(_archive_members(archive, names, published), published)
 
 
-def _from_batches(batches: Iterator[tuple[Path, bytes]], facts: Facts) -> Split:
+def _from_batches(batches: Iterator[tuple[Path, bytes]], published: Published) -> Split:
     """Check, unpickle and join batches, given by name and content."""
     images, labels = [], []
     where = Path()
     for where, content in batches:
-        _check_md5(
-            where, hashlib.md5(content, usedforsecurity=False).hexdigest(), facts.batch_md5[where.name]
-        )
+        actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        _check_md5(where, actual, published.batch_md5[where.name])
         batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         images.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels += batch["labels"]
-    return split_of(
-        np.concatenate(images), np.array(labels, dtype=np.int64), CLASSES, where=str(where.parent)
-    )
+    return split_of(np.concatenate(images), np.array(labels, np.int64), CLASSES, where=str(where.parent))
 
 
-def _archive_members(archive: Path, names: list[str], facts: Facts) -> Iterator[tuple[Path, bytes]]:
-    """The named batches, read inside the archive: no file is written under a name from outside."""
+def _archive_members(archive: Path, names: list[str], published: Published) -> Iterator[tuple[Path, bytes]]:
+    """Read the named batches inside the archive: no file is written under a name from outside."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-    _check_md5(archive, digest.hexdigest(), facts.archive_md5)
+    _check_md5(archive, digest.hexdigest(), published.archive_md5)
     with tarfile.open(archive, "r:gz") as tar:
         for name in names:
             member = tar.extractfile(f"{BATCHES_FOLDER}/{name}")
@@ -154,7 +151,7 @@ def _check_md5(file: Path, actual: str, expected: str) -> None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds what the batches hold, NumPy arrays in dicts and lists, and refuses every other name."""
+    """An unpickler of NumPy arrays in dicts and lists, which is all that batches hold."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
@@ -164,12 +161,12 @@ class _ArraysOnly(pickle.Unpickler):
         raise DataError(f"CIFAR-10 batch: the pickle asks for {module}.{name}, expected NumPy arrays only")
 
 
-def _download(folder: Path, facts: Facts, progress: bool) -> None:
+def _download(folder: Path, published: Published, progress: bool) -> None:
     """Put the archive into the folder, whole and with the right MD5, or not at all."""
     import pooch
     from filelock import FileLock
 
-    url = os.environ.get("HARNESS_CIFAR10_URL") or facts.url
+    url = os.environ.get("HARNESS_CIFAR10_URL") or published.url
     target, unfinished, lock = folder / ARCHIVE, folder / ".download", folder / ".download.lock"
     pooch.get_logger().setLevel("WARNING")
     bar: Any = False
@@ -179,7 +176,7 @@ def _download(folder: Path, facts: Facts, progress: bool) -> None:
     # identity: requests would unpack what a server declares as encoded, and the MD5 be another
     headers = {"Accept-Encoding": "identity"}
     fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, headers=headers, timeout=30)
-    known = f"md5:{facts.archive_md5}"
+    known = f"md5:{published.archive_md5}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
@@ -195,8 +192,9 @@ def _download(folder: Path, facts: Facts, progress: bool) -> None:
     except (OSError, ValueError) as error:
         cause = " ".join(str(error).split())[:200]
         raise DataError(
-            f"CIFAR-10 cannot be downloaded from {url} ({cause}): put {ARCHIVE} (MD5 {facts.archive_md5}) "
-            f"into {folder} by hand, or set HARNESS_CIFAR10_URL to another address"
+            f"CIFAR-10 cannot be downloaded from {url} ({cause}): put {ARCHIVE} "
+            f"(MD5 {published.archive_md5}) into {folder} by hand, "
+            "or set HARNESS_CIFAR10_URL to another address"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -207,16 +205,12 @@ def _download(folder: Path, facts: Facts, progress: bool) -> None:
 class _Lines:
     """pooch's progress where stderr is no terminal: a line every tenth of the way."""
 
-    def __init__(self) -> None:
-        self.total = 0
-        self._done = 0
-        self._tenths = 0
+    total = 0  # set by pooch
+    _done = 0
 
     def update(self, size: int) -> None:
-        self._done += size
-        tenths = 10 * self._done // self.total if self.total else 0
-        if tenths > self._tenths:
-            self._tenths = tenths
+        before, self._done = self._done, self._done + size
+        if self.total and 10 * self._done // self.total > 10 * before // self.total:
             megabytes = f"{min(self._done, self.total) / 1e6:.0f} of {self.total / 1e6:.0f} MB"
             print(f"downloading CIFAR-10: {megabytes}", file=sys.stderr, flush=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
 from pathlib import Path
@@ -26,7 +26,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
 _BATCH = 256
 _THREADS = 2
-# Below this size the interpreter lock costs more than a second thread brings (a 32x32 PNG: 92 us against 62).
+# Encoded images below this size are decoded by one thread: the interpreter lock costs more than a second one
+# brings (a 32x32 PNG: 92 us against 62). Reading a file lets the lock go.
 _WORTH_THREADS = 16 * 1024
 
 Item = tuple[str, Path | bytes]
@@ -62,25 +63,19 @@ def decode_all(
     images: NDArray[np.uint8] | None = None
     first = ""
     done = peak = 0
+    hidden = not (progress and sys.stderr.isatty())
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        Bar(
-            total=count,
-            desc="decoding",
-            unit="image",
-            leave=False,
-            disable=not (progress and sys.stderr.isatty()),
-        ) as bar,
+        Bar(total=count, desc="decoding", unit="image", leave=False, disable=hidden) as bar,
     ):
-        for batch in _batches(islice(items, count + 1)):
+        remaining = islice(items, count + 1)
+        while batch := list(islice(remaining, _BATCH)):
             if done + len(batch) > count:
                 raise DataError(f"{where}: more images than the {count} it tells of")
             names, sources = zip(*batch, strict=True)
-            threaded = _encoded_size(sources[0]) >= _WORTH_THREADS
-            decoded = (pool.map if threaded else map)(
-                _decode, names, sources, repeat(image_size), repeat(bits)
-            )
-            for name, (image, largest) in zip(names, decoded, strict=True):
+            small = isinstance(sources[0], bytes) and len(sources[0]) < _WORTH_THREADS
+            each = (map if small else pool.map)(_decode, names, sources, repeat(image_size), repeat(bits))
+            for name, (image, largest) in zip(names, each, strict=True):
                 if images is None:
                     first, images = name, _room_for(count, image.shape, where)
                 if image.shape != images.shape[1:]:
@@ -106,7 +101,7 @@ def decode_all(
 def decode(
     name: str, source: Path | bytes, image_size: int | None = None, bits: int | None = None
 ) -> NDArray[np.uint8]:
-    """One image as RGB pixels, upright as its EXIF orientation says.
+    """Return one image as RGB pixels, upright as its EXIF orientation says.
 
     Grayscale and palettes become RGB, 16 bits become 8, an alpha channel is dropped (as torchvision's loader
     does), the first frame stands for an animation. With ``image_size`` the shorter side is resized to
@@ -132,10 +127,9 @@ def _decode(
     """Return the image, and the largest value of one whose 16 bits may not all be used (else 0)."""
     from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+    file = source if isinstance(source, Path) else io.BytesIO(source)
     try:
-        with Image.open(
-            source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS
-        ) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise DataError(
                     f"{name}: {_size(opened)} pixels; at most {MAX_PIXELS:,} are read, make it smaller"
@@ -222,15 +216,6 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while batch := list(islice(items, _BATCH)):
-        yield batch
-
-
-def _encoded_size(source: Path | bytes) -> int:
-    return len(source) if isinstance(source, bytes) else _WORTH_THREADS  # reading a file lets the lock go
-
-
 def _room_for(count: int, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
     try:
         return np.empty((count, *shape), dtype=np.uint8)
@@ -243,5 +228,5 @@ def _room_for(count: int, shape: tuple[int, ...], where: str) -> NDArray[np.uint
 
 
 def _size(image: NDArray[np.uint8] | Image.Image) -> str:
-    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
+    width, height = image.shape[1::-1] if isinstance(image, np.ndarray) else image.size
     return f"{width}x{height}"

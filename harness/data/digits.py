@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, hold_out, refuse_options, split_of
+from harness.data.arrays import SourceRequest, Split, hold_out, refuse_options, split_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 TEST_IMAGES = 360  # of 1,797: about 20 %
 
 
-def load(request: Request) -> Split:
-    """1,437 train or 360 test images of 32x32 pixels, three equal channels.
+def load(request: SourceRequest) -> Split:
+    """Return 1,437 train or 360 test images of 32x32 pixels, three equal channels.
 
     The values 0 to 16 of the 8x8 originals (UCI "Optical Recognition of Handwritten Digits", its test part)
     are scaled to 0 to 255 and enlarged four times, bilinearly. The split is stratified and always the same.
@@ -39,7 +39,7 @@ def _splits() -> tuple[Split, Split]:
 
 
 def _enlarged(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N, 8, 8)`` to ``(N, 32, 32)``: bilinear, half-pixel centres (as cv2 and torch do), edges repeated.
+    """Enlarge to ``(N, 32, 32)``: bilinear, half-pixel centres (as cv2 and torch do), edges repeated.
 
     Weights are eighths, so float64 is exact and the pixels are the same on every machine.
     """

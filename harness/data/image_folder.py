@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, composed, split_of
+from harness.data.arrays import SourceRequest, Split, composed, split_of
 from harness.data.cache import cached
 from harness.data.decode import FORMATS, decode_all
 from harness.errors import AbsentDataError, DataError
@@ -20,23 +19,24 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Found:
-    """What lies below a split's folder.
+class Listing:
+    """The files below a split's folder.
 
     Attributes:
-        stray: files beside the classes' folders.
         others: files that are no images.
+        stray: files beside the classes' folders.
         hidden: files and folders whose names begin with a dot.
     """
 
     images: list[Path] = field(default_factory=list)
-    stray: list[Path] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    stray: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
 
 
-def load(request: Request) -> Split:
-    """Images below ``<root>/<data.path>/<split>/<class>/``, classes and files sorted by name.
+def load(request: SourceRequest) -> Split:
+    """Read images below ``<root>/<data.path>/<split>/<class>/``, classes and files sorted by name.
 
     Links are followed. Names that begin with a dot are passed over; files that are no images are, too, with a
     warning; the split's ``notes`` count both. Images of one size stay as they are; otherwise
@@ -47,76 +47,58 @@ def load(request: Request) -> Split:
         DataError: a folder is missing, a class is empty or in one split only, a link leads nowhere or round
             in a circle, an image cannot be read, sizes differ and ``data.image_size`` is not set.
     """
-    folder = request.root / (request.path or "")
-    split_folder = folder / request.which
+    folder, split_folder = request.folder, request.folder / request.which
     classes = _class_folders(split_folder)
-    if request.which == "test" and (
-        differing := sorted(set(classes) ^ set(_class_folders(folder / "train")))
-    ):
-        names = ", ".join(map(repr, differing[:5]))
+    if request.which == "test" and (other := sorted(set(classes) ^ set(_class_folders(folder / "train")))):
+        names = ", ".join(map(repr, other[:5]))
         raise DataError(f"{folder}: classes not in both train and test: {names}; rename or add folders")
-    found = Found()
-    for entry in split_folder.iterdir():
-        if entry.name.startswith("."):
-            found.hidden.append(entry)
-        elif not entry.is_dir():
-            found.stray.append(entry)
-    labels: list[int] = []
-    for label, class_folder in enumerate(classes.values()):
-        before = len(found.images)
-        _find(class_folder, found)
-        if len(found.images) == before:
-            raise DataError(
-                f"{class_folder}: no image; every class needs at least one: add some, or remove it"
-            )
-        labels += [label] * (len(found.images) - before)
-    for files, why in ((found.others, "are no images"), (found.stray, "lie in no class's folder")):
+    listing = _list_files(split_folder, classes)
+    for files, why in ((listing.others, "are no images"), (listing.stray, "lie in no class's folder")):
         if files:
             _log.warning(
                 "%s: %d files %s and are passed over, such as %s", folder, len(files), why, min(files)
             )
 
     def build() -> Split:
-        items = ((str(file), file) for file in found.images)
         images = decode_all(
-            items,
-            len(found.images),
+            ((str(file), file) for file in listing.images),
+            len(listing.images),
             request.image_size,
             bits=request.bits,
             where=str(split_folder),
             progress=request.progress,
         )
-        return split_of(images, np.array(labels, dtype=np.int64), list(classes), where=str(split_folder))
+        return split_of(images, np.array(listing.labels, np.int64), list(classes), where=str(split_folder))
 
     place = [split_folder.resolve(), request.image_size, request.bits]
-    split = cached("image_folder", request.which, place, found.images, build)
-    return replace(split, notes=tuple(_notes(found, request.which, split_folder)))
-
-
-def _notes(found: Found, which: str, folder: Path) -> Iterator[str]:
-    for files, why in ((found.others, "no images"), (found.stray, "in no class"), (found.hidden, "hidden")):
-        if files:
-            yield f"{which}: {len(files)} passed over, {why}, such as {min(files).relative_to(folder)}"
+    split = cached("image_folder", request.which, place, listing.images, build)
+    passed_over = {"no images": listing.others, "in no class": listing.stray, "hidden": listing.hidden}
+    notes = (
+        f"{request.which}: {len(files)} passed over, {why}, such as {min(files).relative_to(split_folder)}"
+        for why, files in passed_over.items()
+        if files
+    )
+    return replace(split, notes=tuple(notes))
 
 
 def _class_folders(split_folder: Path) -> dict[str, Path]:
-    """The folder of each class, sorted by the classes' names."""
+    """Return the folder of each class, sorted by the classes' names."""
     if not split_folder.is_dir():
         error = DataError if os.path.lexists(split_folder) else AbsentDataError
         raise error(
             f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
             "(--data DIR) or data.path (without test images, data.holdout takes some of train's)"
         )
-    entries = [entry for entry in split_folder.iterdir() if not entry.name.startswith(".")]
-    for entry in entries:
+    classes: dict[str, Path] = {}
+    for entry in split_folder.iterdir():
+        if entry.name.startswith("."):
+            continue
         _check_link(entry)
-    folders = [entry for entry in entries if entry.is_dir()]
-    classes = {composed(entry.name): entry for entry in folders}
-    if twin := next((entry for entry in folders if classes[composed(entry.name)] != entry), None):
-        names = f"{ascii(twin.name)} and {ascii(classes[composed(twin.name)].name)}"
-        raise DataError(
-            f"{split_folder}: folders {names} have one name in two Unicode forms; put all images into one"
-        )
+        if entry.is_dir() and (twin := classes.setdefault(composed(entry.name), entry)) != entry:
+            raise DataError(
+                f"{split_folder}: folders {ascii(twin.name)} and {ascii(entry.name)} have one name in two "
+                "Unicode forms; put all images into one"
+            )
     if not classes:
         raise DataError(
             f"{split_folder}: no class folder in it; move each class's images into a folder of its own"
@@ -124,32 +106,43 @@ def _class_folders(split_folder: Path) -> dict[str, Path]:
     return dict(sorted(classes.items()))
 
 
-def _find(class_folder: Path, found: Found) -> None:
-    """Add a class's images, in the order of their paths, and what else lies there; links are followed."""
-    images: list[Path] = []
-    others: list[Path] = []
+def _list_files(split_folder: Path, classes: dict[str, Path]) -> Listing:
+    listing = Listing()
+    for entry in split_folder.iterdir():
+        if entry.name.startswith("."):
+            listing.hidden.append(entry)
+        elif not entry.is_dir():
+            listing.stray.append(entry)
+    for label, folder in enumerate(classes.values()):
+        files: list[Path] = []
+        _walk(folder, frozenset(), files, listing.hidden)
+        images = [file for file in sorted(files) if _is_image(file)]
+        if not images:
+            raise DataError(f"{folder}: no image; every class needs at least one: add some, or remove it")
+        listing.images += images
+        listing.labels += [label] * len(images)
+        listing.others += set(files) - set(images)
+    return listing
 
-    def walk(folder: Path, above: frozenset[str]) -> None:
-        place = os.path.realpath(folder)
-        if place in above:
-            raise DataError(f"{folder}: this link leads round in a circle; remove it")
-        with os.scandir(folder) as entries:
-            inside = list(entries)
-        for entry in inside:
-            path = folder / entry.name
-            if entry.name.startswith("."):
-                found.hidden.append(path)
-                continue
-            if entry.is_symlink():
-                _check_link(path)
-            if entry.is_dir():
-                walk(path, above | {place})
-            else:
-                (images if _is_image(path) else others).append(path)
 
-    walk(class_folder, frozenset())
-    found.images += sorted(images)
-    found.others += sorted(others)
+def _walk(folder: Path, above: frozenset[str], files: list[Path], hidden: list[Path]) -> None:
+    """Add the files below a folder, links followed; ``above`` holds the real folders on the way to it."""
+    place = os.path.realpath(folder)
+    if place in above:
+        raise DataError(f"{folder}: this link leads round in a circle; remove it")
+    with os.scandir(folder) as entries:  # Path.rglob would pass over a folder that may not be entered
+        inside = list(entries)
+    for entry in inside:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            hidden.append(path)
+            continue
+        if entry.is_symlink():
+            _check_link(path)
+        if entry.is_dir():
+            _walk(path, above | {place}, files, hidden)
+        else:
+            files.append(path)
 
 
 def _check_link(path: Path) -> None:
@@ -158,10 +151,10 @@ def _check_link(path: Path) -> None:
 
 
 def _is_image(path: Path) -> bool:
-    """By its name, else by its first bytes: people's images have all kinds of names."""
+    """Tell by a file's name, else by its first bytes: people's images have all kinds of names."""
     if path.suffix.lower() in _suffixes():
         return True
-    if not path.is_file():
+    if not path.is_file():  # a named pipe would be waited for
         return False
     from PIL import Image
 
@@ -174,9 +167,7 @@ def _is_image(path: Path) -> bool:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    """Of the formats that are read, as Pillow knows them: ``.jpg``, ``.jfif``, ``.pnm``, ..."""
+    """Return those of the formats that are read, as Pillow knows them: ``.jpg``, ``.jfif``, ``.pnm``, ..."""
     from PIL import Image
 
-    return frozenset(
-        suffix for suffix, format_ in Image.registered_extensions().items() if format_ in FORMATS
-    )
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.arrays import Request, Split, composed, split_of
+from harness.data.arrays import SourceRequest, Split, check_labels, composed, split_of
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
 from harness.errors import AbsentDataError, DataError
@@ -32,15 +32,15 @@ _BATCH_ROWS = 512  # rows held encoded at a time
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a shard keeps images and labels, and the names its metadata gives to integer labels (or None)."""
+    """A shard's image and label column, and the names its metadata gives to integer labels."""
 
     image: str
     label: str
     names: tuple[str, ...] | None
 
 
-def load(request: Request) -> Split:
-    """Shards ``train*.parquet`` and ``test*.parquet`` below ``<root>/<data.path>`` (see :func:`find_shards`).
+def load(request: SourceRequest) -> Split:
+    """Read ``train*.parquet`` and ``test*.parquet`` below ``<root>/<data.path>`` (see :func:`find_shards`).
 
     Where there is no test shard, ``validation``, ``valid`` or ``val`` takes its place, and a warning says so.
     Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers
@@ -52,7 +52,7 @@ def load(request: Request) -> Split:
         DataError: no or not all shards, no image or label column, a damaged shard or image, a label that is
             missing, out of range or unknown to the train split.
     """
-    folder = request.root / (request.path or "")
+    folder = request.folder
     train_files = find_shards(folder, "train")
     if not train_files:
         raise AbsentDataError(
@@ -61,7 +61,7 @@ def load(request: Request) -> Split:
     files = train_files if request.which == "train" else _evaluation_shards(folder)
 
     def build() -> Split:
-        names = next((found for file in train_files if (found := columns_of(file).names)), None)
+        names = class_names(train_files)
         classes = names or _label_values(train_files)
         return read_shards(
             files, classes, request.image_size, request.progress, bits=request.bits, indices=names is not None
@@ -72,7 +72,7 @@ def load(request: Request) -> Split:
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
-    """The split's shards, in order.
+    """Return the split's shards, in order.
 
     ``<split>*.parquet`` in the folder, its ``data/`` or its ``plain_text/``, or all of its ``<split>/``.
 
@@ -104,6 +104,11 @@ def _evaluation_shards(folder: Path) -> list[Path]:
     )
 
 
+def class_names(files: Sequence[Path]) -> tuple[str, ...] | None:
+    """Return the names that the first shard with any in its metadata gives to integer labels."""
+    return next((names for file in files if (names := columns_of(file).names)), None)
+
+
 def columns_of(file: Path) -> Columns:
     """Find the image and the label column, by the metadata's features, else by usual names and types.
 
@@ -117,21 +122,23 @@ def columns_of(file: Path) -> Columns:
     with _damage_named(file):
         schema = pq.read_schema(file)
     features = _features(schema)
-    binary = [field.name for field in schema if _holds_images(field.type)]
-    images, labels = _typed(features, "Image") or binary, _typed(features, "ClassLabel")
+    typed = {
+        kind: [name for name, feature in features.items() if feature.get("_type") == kind]
+        for kind in ("Image", "ClassLabel")
+    }
+    images = typed["Image"] or [field.name for field in schema if _holds_images(field.type)]
+    labels = typed["ClassLabel"]
     image = _usual(images, IMAGE_NAMES, file) or next(iter(images), None)
     label = _usual(labels, LABEL_NAMES, file) or next(iter(labels), None)
     label = label or _usual(schema.names, LABEL_NAMES, file)
-    if image is None or label is None:
-        kind = f"image column (bytes; {', '.join(IMAGE_NAMES)})" if image is None else "label column"
-        hint = "" if image is None else f" ({', '.join(LABEL_NAMES)})"
-        raise DataError(f"{file}: no {kind}{hint} among {', '.join(schema.names)}")
+    columns = ", ".join(schema.names)
+    if image is None:
+        raise DataError(f"{file}: no image column (bytes; {', '.join(IMAGE_NAMES)}) among {columns}")
+    if label is None:
+        raise DataError(f"{file}: no label column ({', '.join(LABEL_NAMES)}) among {columns}")
     names = features.get(label, {}).get("names")
-    return Columns(
-        image,
-        label,
-        tuple(composed(str(name)) for name in names) if isinstance(names, list) and names else None,
-    )
+    named = names if isinstance(names, list) else []
+    return Columns(image, label, tuple(composed(str(name)) for name in named) or None)
 
 
 def read_shards(
@@ -147,7 +154,6 @@ def read_shards(
 
     Args:
         files: the split's shards, in order.
-        classes: the class names.
         image_size, bits: see :func:`harness.data.decode.decode_all`.
         progress: whether to draw a bar.
         indices: whether integer labels of a shard that names none are indices into ``classes``; else they are
@@ -187,70 +193,54 @@ def _encoded(files: Sequence[Path]) -> Iterator[Item]:
                     row += 1
 
 
-def _column(file: Path, name: str) -> pa.ChunkedArray:
-    import pyarrow as pa
+def _label_list(file: Path) -> list[Any]:
+    """Return a shard's labels: numbers (or truth values) or text."""
     import pyarrow.parquet as pq
 
+    name = columns_of(file).label
     with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
-        values = shard.read(columns=[name], use_threads=False).column(0)
-        kind = _plain(values.type)
-        if kind != values.type or pa.types.is_binary(kind):  # text, where the writer did not say so
-            values = values.cast(pa.large_string() if pa.types.is_binary(kind) else kind)
-    kinds = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
-    if not any(kind(values.type) for kind in kinds):
-        raise DataError(f"{file}: labels in column {name!r} are {values.type}, expected integers or strings")
-    if values.null_count:
-        raise DataError(f"{file}: {values.null_count} rows have no label in column {name!r}; drop them")
-    return values
+        column = shard.read(columns=[name], use_threads=False).column(0)
+        labels = column.to_pylist()
+    labels = [each.decode(errors="surrogateescape") if isinstance(each, bytes) else each for each in labels]
+    if not all(isinstance(label, int | str | None) for label in labels):
+        raise DataError(f"{file}: labels in column {name!r} are {column.type}, expected integers or strings")
+    if missing := labels.count(None):
+        raise DataError(f"{file}: {missing} rows have no label in column {name!r}; drop them")
+    return [composed(label) if isinstance(label, str) else label for label in labels]
 
 
 def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
-    found = (_column(file, columns_of(file).label).unique().to_pylist() for file in files)
-    values = {composed(value) if isinstance(value, str) else value for part in found for value in part}
+    """Return the sorted values of the train split's labels, which are its classes."""
+    values = {label for file in files for label in _label_list(file)}
     if any(not isinstance(value, str) and value < 0 for value in values):
         raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
     if len({type(value) for value in values}) > 1:
         raise DataError(
             f"{files[0].parent}: labels are numbers in some train shards and text in others; write all alike"
         )
-    return tuple(str(value) for value in sorted(values))
+    return tuple(map(str, sorted(values)))
 
 
 def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int64]:
-    """A shard's labels as indices into ``classes``, by the shard's own names where it has any."""
-    import pyarrow as pa
-
-    columns = columns_of(file)
-    values = _column(file, columns.label)
+    """Return a shard's labels as indices into ``classes``, by the shard's own names where it has any."""
+    names, labels = columns_of(file).names, _label_list(file)
+    known = one_line(", ".join(classes), 120)
+    if (names or indices) and all(type(label) is int for label in labels):
+        names = names or tuple(classes)
+        check_labels(np.array(labels, np.int64), len(names), str(file))
+        labels = [names[label] for label in labels]
+        if unknown := next((name for name in labels if name not in classes), None):
+            raise DataError(f"{file}: the class {unknown!r} is not among the train split's: {known}")
     index = {name: label for label, name in enumerate(classes)}
-    if pa.types.is_integer(values.type) and (columns.names is not None or indices):
-        found = np.asarray(values.to_numpy(), dtype=np.int64)
-        names = columns.names or tuple(classes)
-        if (wrong := (found < 0) | (found >= len(names))).any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"{file}: image {row} has label {found[row]}, expected 0 to {len(names) - 1} "
-                "(is this split unlabelled? data.holdout evaluates on train images instead)"
-            )
-        known = np.array([index.get(name, -1) for name in names])
-        if (unknown := known[found] < 0).any():
-            name = names[found[np.flatnonzero(unknown)[0]]]
-            raise DataError(f"{file}: the class {name!r} is not among the train split's: {_list(classes)}")
-        return known[found]
     try:
-        return np.array([index[composed(str(value))] for value in values.to_pylist()], dtype=np.int64)
+        return np.array([index[str(label)] for label in labels], dtype=np.int64)
     except KeyError as error:
-        raise DataError(
-            f"{file}: label {error.args[0]!r} does not occur in the train split: {_list(classes)}"
-        ) from error
-
-
-def _list(classes: Sequence[str]) -> str:
-    return one_line(", ".join(classes), 120)
+        label = error.args[0]
+        raise DataError(f"{file}: label {label!r} does not occur in the train split: {known}") from error
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
-    """The ``datasets`` library's features; none where the metadata is not its own."""
+    """Return the ``datasets`` library's features; none where the metadata is not its own."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -258,20 +248,14 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
         return {}
 
 
-def _typed(features: dict[str, dict[str, object]], kind: str) -> list[str]:
-    return [name for name, feature in features.items() if feature.get("_type") == kind]
-
-
 def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
     """Find the column that has the first of the usual names, in whatever case."""
     for name in names:
-        found = [column for column in columns if column.lower() == name]
-        if len(found) > 1:
-            raise DataError(
-                f"{file}: columns {' and '.join(map(repr, found))} differ in case alone: drop one"
-            )
-        if found:
-            return found[0]
+        same = [column for column in columns if column.lower() == name]
+        if len(same) > 1:
+            raise DataError(f"{file}: columns {' and '.join(map(repr, same))} differ in case alone: drop one")
+        if same:
+            return same[0]
     return None
 
 
@@ -280,18 +264,9 @@ def _holds_images(kind: pa.DataType) -> bool:
 
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(_plain(kind)))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type of the values: of a dictionary those it holds, of text and bytes the usual form."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return pa.binary()
-    return pa.large_string() if pa.types.is_string_view(kind) else kind
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(is_kind(kind) for is_kind in binary)
 
 
 @contextmanager
@@ -301,6 +276,6 @@ def _damage_named(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, LookupError) as error:
+    except (pa.ArrowException, OSError, LookupError, UnicodeDecodeError) as error:
         cause = " ".join(str(error).split())
         raise DataError(f"{file}: damaged or no Parquet shard ({cause}): fetch it anew") from error

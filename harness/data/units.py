@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.arrays import Data, Split, split_of
 from harness.data.batches import Batches
@@ -22,7 +21,7 @@ MOST_OFFSET = 10.0  # mean over std
 MOST_RATIO = 8.0  # std of the train images' values over that of the test images', or the other way
 
 
-# What was found, by content: the variants of a study mostly share their images and pipelines.
+# Answers by content: the variants of a study mostly share their images and pipelines.
 _problems: dict[tuple[str, str], str | None] = {}
 
 
@@ -52,57 +51,47 @@ def check_units(data: Data, train: list[dict[str, Any]], test: list[dict[str, An
 
 
 def _problem(split: Split, pipelines: dict[str, list[dict[str, Any]]]) -> str | None:
-    normalized = [
+    normalize = [
         [step for step in pipeline if step["transform"] == "Normalize"] for pipeline in pipelines.values()
     ]
-    if all(normalized) and normalized[0] != normalized[1]:
+    if all(normalize) and normalize[0] != normalize[1]:
         return "augment: train and test have different Normalize; give both the same, or leave it out of test"
     chosen = np.unique(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int))
-    images = split.images[chosen]
+    few = split_of(split.images[chosen], split.labels[chosen], split.classes)
     # within a channel: what lies between them is no contrast
-    raw = Values(float(images.mean()) / 255, float(images.std(axis=(0, 1, 2)).max()) / 255)
-    found = {}
+    pixels = Values(float(few.images.mean()) / 255, float(few.images.std(axis=(0, 1, 2)).max()) / 255)
+    by_pipeline = {}
     for name, pipeline in pipelines.items():
-        values = _values(images, split.labels[chosen], split.classes, pipeline)
-        if not np.isfinite(values).all():
+        batch, _ = next(iter(Batches(few, pipeline, len(few), seed=0, purpose="units", shuffle=False)))
+        array = batch.float().numpy()
+        if not np.isfinite(array).all():
             return f"augment.{name}: the network would be fed values that are not finite"
-        found[name] = Values(float(values.mean()), float(values.std()))
-        if odd := _odd(found[name], raw):
+        values = by_pipeline[name] = Values(float(array.mean()), float(array.std()))
+        if odd := _odd(values, pixels):
             return (
-                f"augment.{name}: the network would be fed values of mean {found[name].mean:.3g} and std "
-                f"{found[name].std:.3g}; {odd}"
+                f"augment.{name}: the network would be fed values of mean {values.mean:.3g} and std "
+                f"{values.std:.3g}; {odd}"
             )
-    ratio = (found["train"].std + 1e-9) / (found["test"].std + 1e-9)
-    apart = abs(found["train"].mean - found["test"].mean) / max(found["train"].std, found["test"].std, 1e-9)
-    if raw.std > 1 / 255 and (not 1 / MOST_RATIO <= ratio <= MOST_RATIO or apart > MOST_OFFSET):
+    train, test = by_pipeline["train"], by_pipeline["test"]
+    ratio = (train.std + 1e-9) / (test.std + 1e-9)
+    apart = abs(train.mean - test.mean) / max(train.std, test.std, 1e-9)
+    if pixels.std > 1 / 255 and (not 1 / MOST_RATIO <= ratio <= MOST_RATIO or apart > MOST_OFFSET):
         return (
-            f"augment: the same images reach the network with mean {found['train'].mean:.3g} and std "
-            f"{found['train'].std:.3g} in training, {found['test'].mean:.3g} and {found['test'].std:.3g} in "
-            "evaluation; scale both alike (ToFloat, Normalize)"
+            f"augment: the same images reach the network with mean {train.mean:.3g} and std {train.std:.3g} "
+            f"in training, {test.mean:.3g} and {test.std:.3g} in evaluation; scale both alike (ToFloat, "
+            "Normalize)"
         )
     return None
 
 
-def _odd(values: Values, raw: Values) -> str | None:
-    """Why values are of no usual scale; None where they are, or where the pixels hardly differ."""
-    if raw.std <= 1 / 255:
+def _odd(values: Values, pixels: Values) -> str | None:
+    """Tell why values are of no usual scale; None where they are, or where the pixels hardly differ."""
+    if pixels.std <= 1 / 255:
         return None
-    gain = values.std / raw.std
+    gain = values.std / pixels.std
     if (gain < LEAST_GAIN and values.std < LEAST_STD) or (gain > MOST_GAIN and values.std > MOST_STD):
         return "scale them once, and give Normalize's mean and std as fractions of max_pixel_value"
     offset = abs(values.mean) / max(values.std, 1e-9)
-    if offset > MOST_OFFSET and offset > 3 * raw.mean / raw.std:
+    if offset > MOST_OFFSET and offset > 3 * pixels.mean / pixels.std:
         return "give Normalize's mean as a fraction of max_pixel_value, such as 0.5 and not 127.5"
     return None
-
-
-def _values(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    classes: tuple[str, ...],
-    pipeline: list[dict[str, Any]],
-) -> NDArray[np.float32]:
-    split = split_of(np.ascontiguousarray(images), labels, classes)
-    batch, _ = next(iter(Batches(split, pipeline, len(split), seed=0, purpose="units", shuffle=False)))
-    values: NDArray[np.float32] = batch.float().numpy()
-    return values

@@ -1,8 +1,13 @@
-"""Launchers by name: who executes a plan's range tests and runs, and where."""
+"""Launchers by name: who executes a plan's range tests and runs, and where.
+
+A launcher is a file with a function like :class:`Launcher`, and a line below. What is executed in which order
+is :mod:`harness.launch.scheduler`'s matter; a launcher gives it a backend.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
+import re
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import StudyError
@@ -11,11 +16,11 @@ from harness.messages import check_installed, one_line, suggest
 if TYPE_CHECKING:
     from harness.launch.job import Job
 
-# name -> "module:function"
-LAUNCHERS = {
-    "serial": "harness.launch.serial:serial",
-    "process": "harness.launch.process:process",
-    "ray": "harness.launch.ray:ray",
+# name -> "module:function", and the package that it needs
+LAUNCHERS: dict[str, tuple[str, str | None]] = {
+    "serial": ("harness.launch.serial:serial", None),
+    "process": ("harness.launch.process:process", None),
+    "ray": ("harness.launch.ray:ray", "ray"),
 }
 
 
@@ -34,7 +39,7 @@ class Launcher(Protocol):
 
 
 def check_launcher(name: str) -> None:
-    """Refuse what is no launcher; ``auto`` is serial or process, as :mod:`harness.launch.auto` chooses.
+    """Refuse an unknown launcher; ``auto`` is serial or process, as :mod:`harness.launch.team` chooses.
 
     Raises:
         StudyError: there is none of that name, or its package is not installed.
@@ -42,28 +47,26 @@ def check_launcher(name: str) -> None:
     names = ["auto", *LAUNCHERS]
     if name not in names:
         raise StudyError(f"--launcher {name}: not a launcher{suggest(name, names)}")
-    if name == "ray":
-        check_installed("ray", "--launcher ray")
+    if name != "auto" and (package := LAUNCHERS[name][1]) is not None:
+        check_installed(package, f"--launcher {name}")
 
 
 def parse_workers(text: str | int | None) -> int | None:
-    """``"4"`` -> 4; ``"auto"`` and None -> None.
+    """Read a number of runs at once; ``"auto"`` and None are None.
 
     Raises:
         StudyError: neither a number of runs nor ``auto``.
     """
     if text is None or text == "auto":
         return None
-    number = str(text)
-    if not (number.isascii() and number.removeprefix("-").isdecimal() and len(number) < 10):
-        raise StudyError(f"--workers {one_line(number, 80)}: expected a number of runs at once, or auto")
-    if int(number) < 1:
-        raise StudyError(f"--workers {number}: expected at least 1")
-    return int(number)
+    if not re.fullmatch("-?[0-9]{1,8}", str(text)):
+        raise StudyError(f"--workers {one_line(text, 80)}: expected a number of runs at once, or auto")
+    if int(text) < 1:
+        raise StudyError(f"--workers {text}: expected at least 1")
+    return int(text)
 
 
 def get_launcher(name: str) -> Launcher:
     """Import the launcher of a name in :data:`LAUNCHERS`."""
-    module, function = LAUNCHERS[name].split(":")
-    launcher: Launcher = getattr(import_module(module), function)
+    launcher: Launcher = resolve_name(LAUNCHERS[name][0])
     return launcher

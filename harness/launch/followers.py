@@ -1,4 +1,4 @@
-"""The processes of ``--devices N``: rank 0 plans, speaks and writes; the others follow it from run to run.
+"""The processes of ``--devices N``: rank 0 plans, speaks and writes; its followers train with it.
 
 What they exchange inside a run is in :mod:`harness.training.distributed`.
 """
@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -33,8 +33,8 @@ PATIENCE = timedelta(days=7)  # followers wait as long as a range test or a repo
 
 
 @dataclass(frozen=True)
-class Call:
-    """A run that every process trains; None in its place ends the waiting."""
+class SharedRun:
+    """A run that every process trains; the leader broadcasts it, and None when no run is left."""
 
     variant: Variant
     folder: RunFolder
@@ -42,19 +42,13 @@ class Call:
     threads: int
 
 
-@dataclass
-class _State:
-    """Why the processes no longer agree on where they are; empty while they do."""
-
-    broken: str = ""
-    followers: list[Any] = field(default_factory=list)
-
-
-_state = _State()
+# Of the leader: the processes it has started, and the runs in which they ceased to be at the same step.
+_followers: list[Any] = []
+_broken: list[str] = []
 
 
 def _join(device: str) -> None:
-    """Become one of the processes that the environment names."""
+    """Join the process group that the environment names."""
     idist.initialize("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
 
 
@@ -74,54 +68,52 @@ def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iter
                 target=_start_follower, args=(_place(rank, devices, port), device, load_data), daemon=True
             )
             follower.start()
-            _state.followers.append(follower)
+            _followers.append(follower)
         os.environ.update(_place(0, devices, port))
     try:
         _join(device)
         yield
-        if not _state.broken:
+        if not _broken:
             broadcast(None)
     finally:
-        for follower in _state.followers:
-            follower.join(5 if not _state.broken else 0)
+        for follower in _followers:
+            follower.join(0 if _broken else 5)
             follower.terminate()
         with suppress(Exception):  # the others may be gone
             idist.finalize()
 
 
-def call(called: Call) -> None:
+def announce(run: SharedRun) -> None:
     """Have the followers train a run too.
 
     Raises:
         RunError: an earlier failure has left them in the midst of another.
     """
     if idist.get_world_size() > 1:
-        if _state.broken:
-            raise RunError(f"the group of devices was lost with {_state.broken}; the same command goes on")
-        broadcast(called)
+        if _broken:
+            raise RunError(f"the group of devices was lost with {_broken[0]}; the same command goes on")
+        broadcast(run)
 
 
-def lose(name: str) -> None:
-    """After a failure that the others do not share: they wait for this process in the midst of the run."""
+def mark_broken(name: str) -> None:
+    """Note a run that failed in this process alone: the followers wait for it in the midst of the run."""
     if idist.get_world_size() > 1:
-        _state.broken = _state.broken or name
+        _broken.append(name)
 
 
 def follow(device: str, load_data: Callable[[Recipe], Data]) -> None:
-    """Take part in runs until the leader has none left."""
+    """Train the runs that the leader broadcasts, until it has none left."""
     _join(device)
-    while (called := broadcast(None)) is not None:
-        take_part(
-            called.variant, called.folder, load_data(called.variant.recipe), called.rates, called.threads
-        )
+    while (run := broadcast(None)) is not None:
+        take_part(run.variant, run.folder, load_data(run.variant.recipe), run.rates, run.threads)
     idist.finalize()
 
 
 def check(device: str, devices: int) -> None:
-    """Whether so many devices are here.
+    """Check that there are so many devices.
 
     Raises:
-        StudyError: they are not.
+        StudyError: there are not.
     """
     if device.startswith("cuda"):
         here = torch.cuda.device_count()
@@ -132,7 +124,7 @@ def check(device: str, devices: int) -> None:
 
 
 def _place(rank: int, size: int, port: int) -> dict[str, str]:
-    """What torchrun would put into the environment."""
+    """Return what torchrun would put into the environment."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from harness.errors import HeldError, RunError
-from harness.launch.job import Job, find_rates, run_one
-from harness.schedule import Rates
+from harness.launch.job import Job
+from harness.launch.scheduler import Event, Scheduler
+from harness.launch.task import Answer, Task, perform
+from harness.launch.view import View
 
 
 def serial(job: Job, workers: int | None) -> dict[str, str]:
-    """Take what is free first, then wait for what other processes hold."""
-    rates: dict[str, Rates | RunError] = {}
-    unrecorded: dict[str, str] = {}
-    pending, said = job.plan.runs(), set()
-    for wait in (False, True):
-        held = []
-        for variant, folder in pending:
-            try:
-                if variant.name not in rates:
-                    rates[variant.name] = find_rates(job, variant, wait=wait)
-                run_one(job, variant, folder, rates[variant.name], wait=wait)
-            except HeldError as error:
-                held.append((variant, folder))
-                if str(error) not in said:
-                    job.say(f"{error}; left for later")
-                    said.add(str(error))
-            except RunError as error:
-                unrecorded[folder.name] = str(error)
-                job.say(f"{folder.name}  FAILED: {error}")
-        pending = held
-    return unrecorded
+    """Execute one task after another, whatever ``workers`` says."""
+    return Scheduler(job, _ThisProcess(job), View(job.say)).run()  # a run shows a bar of its own
+
+
+class _ThisProcess:
+    """See :class:`harness.launch.scheduler.Backend`."""
+
+    polls = False
+    tries = 1
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def room(self) -> int:
+        return 1
+
+    def start(self, slot: int, task: Task) -> Answer:
+        return perform(self.job, task)
+
+    def events(self) -> list[tuple[int, Event]]:
+        return []
+
+    def stop(self) -> None:
+        pass

@@ -3,73 +3,60 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from harness.launch.job import Job
+from harness.training.progress import Say, silent
 
 if TYPE_CHECKING:
     from rich.live import Live
 
 
 class View:
-    """A row for each worker with what it said last, above them the lines that stay.
+    """Lines that stay, and under them, where the view is live, a row for each slot with what it said last."""
 
-    Without a terminal, or where the job is silent, each line goes where the job's lines go.
-    """
-
-    def __init__(self, job: Job, workers: int) -> None:
-        self.job, self.rows = job, {number: "" for number in range(workers)}
-        self.live: Live | None = None
-
-    def __enter__(self) -> View:
-        from harness.training.progress import silent
-
-        if sys.stderr.isatty() and self.job.say is not silent:
-            from rich.console import Console
-            from rich.live import Live
-
-            self.live = Live(console=Console(stderr=True), transient=True, refresh_per_second=4)
-            self.live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.live is not None:
-            self.live.stop()
+    def __init__(self, say: Say, live: Live | None = None) -> None:
+        self._say, self._live = say, live
+        self._rows: dict[int, str] = {}
 
     def say(self, line: str) -> None:
-        """A line that stays."""
-        if self.live is None:
-            self.job.say(line)
+        """Show a line that stays."""
+        if self._live is None:
+            self._say(line)
         else:
-            self.live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def says(self, worker: int, line: str) -> None:
-        """A worker's line: an epoch's replaces the one before it, others stay."""
-        if self.live is None or "  epoch " not in line:
+    def say_of(self, slot: int, line: str) -> None:
+        """Show a line of a task: an epoch's replaces the one before it, others stay."""
+        if self._live is None or "  epoch " not in line:
             self.say(line)
         else:
-            self._show(worker, line)
+            self.show(slot, line)
 
-    def begins(self, worker: int, name: str) -> None:
-        """A worker takes up a run or range test."""
-        self._show(worker, name)
-
-    def ends(self, worker: int) -> None:
-        """It has ended."""
-        self._show(worker, "")
-
-    def _show(self, worker: int, line: str) -> None:
-        self.rows[worker] = line
-        if self.live is not None:
+    def show(self, slot: int, text: str) -> None:
+        """Fill the row of a slot."""
+        self._rows[slot] = text
+        if self._live is not None:
             from rich.table import Table
             from rich.text import Text
 
             table = Table.grid(padding=(0, 1))
             table.add_column()
             table.add_column(no_wrap=True, overflow="crop")  # an ellipsis may be written as three characters
-            for number, text in self.rows.items():
-                table.add_row(str(number + 1), Text(text))
-            self.live.update(table)
+            for number, row in self._rows.items():
+                table.add_row(str(number + 1), Text(row))
+            self._live.update(table)
+
+
+@contextmanager
+def live_view(say: Say) -> Iterator[View]:
+    """Open a view that is live on a terminal, unless nothing is to be said."""
+    if not sys.stderr.isatty() or say is silent:
+        yield View(say)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
+        yield View(say, live)

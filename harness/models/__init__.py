@@ -27,7 +27,7 @@ MODELS = {
 
 
 def model_options(name: str, options: dict[str, Any], where: str = "study") -> Any:
-    """The validated options of a model; ``.build(classes)`` makes the network.
+    """Return the validated options of a model; their ``build(classes)`` makes the network.
 
     Raises:
         StudyError: unknown model or option, or an impossible value, in one line.

@@ -51,7 +51,7 @@ class CustomResNetOptions(Strict):
     Hoffer et al. 2017, arXiv:1705.08741. Without it the whole batch."""
 
     def build(self, classes: int) -> CustomResNet:
-        """The network, with weights drawn from torch's global generator (torch's default initialisation)."""
+        """Make the network, with torch's default initialisation, drawn from its global generator."""
         return CustomResNet(self, classes)
 
 
@@ -78,20 +78,14 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
             return self._on_gpu(images, groups)
         # split's gradient is one concatenation; tensor_split's is a whole batch of zeros for every group
         sizes = [(len(images) + at) // groups for at in range(groups)]
-        normalised = [
-            F.batch_norm(
-                group,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                training=True,
-                momentum=self.momentum / groups,
-                eps=self.eps,
-            )
-            for group in torch.split(images, sizes)
-        ]
-        return torch.cat(normalised)
+        parameters = self.running_mean, self.running_var, self.weight, self.bias
+        share = self.momentum / groups
+        return torch.cat(
+            [
+                F.batch_norm(group, *parameters, training=True, momentum=share, eps=self.eps)
+                for group in torch.split(images, sizes)
+            ]
+        )
 
     def _on_gpu(self, images: Tensor, groups: int) -> Tensor:
         """Normalise the same groups in few operators: on a GPU many small kernels cost too much."""
@@ -116,9 +110,9 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
             pixels = grouped[0, :, 0].numel()
             unbiased = variance.view(groups, -1) * (pixels / (pixels - 1))
             kept = (1 - momentum) ** groups
-            for running, found in ((self.running_mean, mean.view(groups, -1)), (self.running_var, unbiased)):
+            for running, newest in ((self.running_mean, mean.view(groups, -1)), (self.running_var, unbiased)):
                 assert running is not None
-                running.mul_(kept).add_((weights * found).sum(0))
+                running.mul_(kept).add_((weights * newest).sum(0))
         return torch.flatten(normalised.to(images.dtype), 0, 1)
 
 

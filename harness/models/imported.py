@@ -35,14 +35,15 @@ class Imported:
     name: str
     make: Callable[..., nn.Module]
     options: dict[str, Any]
-    keyword: bool = False
+    keyword: bool
 
-    def arguments(self, classes: int) -> tuple[tuple[int, ...], dict[str, int]]:
-        """Return the number of classes as it is passed: positional arguments, and those by name."""
-        return ((), {"num_classes": classes}) if self.keyword else ((classes,), {})
+    def call(self, function: Callable[..., Any], classes: int) -> Any:
+        """Call ``make``, or what stands for it, with the number of classes and the options."""
+        named = {"num_classes": classes} if self.keyword else {}
+        return function(*(() if self.keyword else (classes,)), **named, **self.options)
 
     def build(self, classes: int) -> nn.Module:
-        """The network.
+        """Make the network.
 
         Raises:
             StudyError: it raises, or what it makes is no network.
@@ -51,9 +52,8 @@ class Imported:
 
         from harness.models.vision import with_torchvision
 
-        positional, named = self.arguments(classes)
         try:
-            model = with_torchvision(lambda: self.make(*positional, **named, **self.options))
+            model = with_torchvision(lambda: self.call(self.make, classes))
         except Exception as error:  # whatever another's code raises
             raise StudyError(
                 f"model.name: {self.name}, called with {classes} classes and {self.options}: "
@@ -85,7 +85,7 @@ def allow(packages: Sequence[str], folders: Sequence[str | Path] = ()) -> None:
 
 
 def allowed() -> list[str]:
-    """The packages that may be imported from."""
+    """List the packages that may be imported from."""
     return [name for name in os.environ.get(ALLOWED, "").split(",") if name]
 
 
@@ -101,12 +101,12 @@ def _import(module: str) -> ModuleType:
 
 
 def installed() -> dict[str, str]:
-    """Networks of installed packages: entry points of the group ``harness.models``, name -> import path."""
+    """List installed packages' networks, the entry points of ``harness.models``: name to import path."""
     return {point.name: point.value for point in entry_points(group="harness.models")}
 
 
 def imported(name: str, options: dict[str, Any], where: str) -> Imported:
-    """``"package.module:name"``, or an installed network's name -> what makes it.
+    """Find what makes a network, by ``"package.module:name"`` or an installed network's name.
 
     Raises:
         StudyError: its package is not allowed, it is not there, or does not take these options.
@@ -120,8 +120,8 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
     try:
         make = getattr(_import(module), attribute)
     except ModuleNotFoundError as error:
-        hint = f"; put {package}.py beside the study file or into the current folder, or install it"
-        hint = hint if error.name == package else ""
+        beside = f"; put {package}.py beside the study file or into the current folder, or install it"
+        hint = beside if error.name == package else ""
         raise StudyError(f"{place}: {one_line(error, 200)}{hint}") from None
     except Exception as error:  # whatever another's code does while it is imported
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
@@ -131,16 +131,15 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
         positional = any(
             one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in signature.parameters.values()
         )
-        found = Imported(name, make, options, "num_classes" in signature.parameters or not positional)
-        first, named = found.arguments(10)
-        signature.bind(*first, **named, **options)
+        result = Imported(name, make, options, "num_classes" in signature.parameters or not positional)
+        result.call(signature.bind, 10)
     except (TypeError, ValueError) as error:
         raise StudyError(f"{place}: called with the number of classes and {options}: {error}") from None
-    return found
+    return result
 
 
 def source_digest(name: str) -> str:
-    """SHA-256 of the file that an import path's module lies in: other code is another configuration.
+    """Return the SHA-256 of an import path's module file: other code is another configuration.
 
     What this module imports in turn is not looked at.
     """

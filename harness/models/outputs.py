@@ -37,28 +37,28 @@ def outputs_on_zeros(
         image_shape: (3, H, W).
     """
     device = next(model.parameters()).device
-    with evaluating(model), torch.no_grad(), outputs_of(modules) as found:
+    with evaluating(model), torch.no_grad(), outputs_of(modules) as outputs:
         model(torch.zeros(1, *image_shape, device=device))
-    return found
+    return outputs
 
 
 @contextmanager
 def outputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
     """Keep what these modules give in the passes inside, by name, in the order of execution."""
-    found: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     hooks = []
     for name, module in modules.items():
         if isinstance(module, torch.jit.ScriptModule):  # takes no hook
             continue
 
         def keep(_: nn.Module, __: object, output: Any, name: str = name) -> Tensor | None:
-            found[name] = output
+            outputs[name] = output
             # what follows may change its input in place, as torchvision's ReLUs do
             return output.clone() if isinstance(output, Tensor) else None
 
         hooks.append(module.register_forward_hook(keep))
     try:
-        yield found
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()

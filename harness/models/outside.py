@@ -55,7 +55,7 @@ def fingerprints(model: nn.Module) -> dict[str, str]:
     Modules and parameters of the network itself do not count where an attribute refers to them.
     """
     own = {id(part): name for name, part in [*model.named_modules(), *model.named_parameters()]}
-    found = {}
+    digests = {}
     for name, module in model.named_modules():
         for key, value in _attributes(module):
             if not _is_plain(value):
@@ -64,8 +64,8 @@ def fingerprints(model: nn.Module) -> dict[str, str]:
                     _Pickler(content, own).dump(value)
                 except Exception:  # a lambda, a lock, an open file: nothing can be said of it
                     continue
-                found[f"{name}.{key}".lstrip(".")] = hashlib.sha256(content.getvalue()).hexdigest()
-    return found
+                digests[f"{name}.{key}".lstrip(".")] = hashlib.sha256(content.getvalue()).hexdigest()
+    return digests
 
 
 def changed(model: nn.Module, before: Mapping[str, str]) -> str:

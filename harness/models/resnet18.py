@@ -12,7 +12,7 @@ class ResNet18Options(Strict):
     """It has none: 11,173,962 parameters at 10 classes."""
 
     def build(self, classes: int) -> nn.Module:
-        """The network, with torchvision's initialisation; its stages are ``layer1`` to ``layer4``."""
+        """Make the network, with torchvision's initialisation; its stages are ``layer1`` to ``layer4``."""
         import_torchvision()
         from torchvision.models import resnet18
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.models import build_model
 from harness.models.outputs import evaluating, logits_of
-from harness.seeding import global_seed
-
-Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -29,36 +25,12 @@ class LayerRow:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable parameters."""
+    """Count the trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def measure_network(
-    name: str,
-    options: dict[str, Any],
-    classes: int,
-    image_shape: Sequence[int] | None,
-    measure: Callable[[nn.Module], Measured],
-) -> Measured:
-    """Measure a network, without its weights where that works: they may not fit into memory.
-
-    Args:
-        measure: is given a network to throw away, on torch's ``meta`` device or on the CPU.
-
-    Raises:
-        StudyError: the network cannot be built.
-        Exception: what the network raises.
-    """
-    try:
-        with torch.device("meta"):
-            return measure(build_model(name, options, classes, image_shape))
-    except Exception:  # a user's network may look at its weights, or at what it computes
-        with global_seed(0, "measure"):
-            return measure(build_model(name, options, classes, image_shape))
-
-
 def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[LayerRow]:
-    """A row for every leaf layer in the order of execution.
+    """Return a row for every leaf layer in the order of execution.
 
     Args:
         image_shape: (channels, height, width).
@@ -72,14 +44,9 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
     def record(name: str, module: nn.Module, output: Any) -> None:
         parameters = [p for p in module.parameters(recurse=False) if p.requires_grad]
         first = next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), None)  # of an LSTM's
-        rows.append(
-            LayerRow(
-                name,
-                () if first is None else tuple(first.shape[1:]),
-                sum(p.numel() for p in parameters),
-                sum(p.numel() * p.element_size() for p in parameters),
-            )
-        )
+        shape = () if first is None else tuple(first.shape[1:])
+        sizes = [(p.numel(), p.numel() * p.element_size()) for p in parameters]
+        rows.append(LayerRow(name, shape, sum(n for n, _ in sizes), sum(n for _, n in sizes)))
 
     for name, module in model.named_modules():
         inert = isinstance(module, nn.Flatten | nn.Dropout) and getattr(module, "p", 0) == 0

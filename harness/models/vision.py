@@ -19,7 +19,7 @@ _library: torch.library.Library | None = None
 
 
 def import_torchvision() -> ModuleType:
-    """The ``torchvision`` package; its models and datasets work, compiled operators may be missing.
+    """Return the ``torchvision`` package; its models and datasets work, compiled operators may be missing.
 
     Raises:
         ImportError: torchvision is not installed, or broken in another way.
@@ -38,14 +38,10 @@ def with_torchvision(do: Callable[[], T]) -> T:
     except RuntimeError as error:
         if "torchvision::" not in str(error) or _library is not None:
             raise
-    _forget_half_imported()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]  # half imported
     _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in _MISSING:
         schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         _library.define(schema)  # type: ignore[no-untyped-call]
     return do()
-
-
-def _forget_half_imported() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +15,51 @@ from torch import Tensor, nn
 
 from harness.errors import RunError, StudyError
 from harness.messages import one_line
-from harness.models import MODELS, build_model
+from harness.models import MODELS
+from harness.models.network import NetworkConfig
 from harness.models.outside import OutsideState
 from harness.seeding import global_seed
 
-KEYS = ("model", "classes", "image_shape")
 REST = "harness.rest"  # the entry of what is no tensor, written by torch.save
 
 
-def weights_bytes(model: nn.Module, metadata: Mapping[str, Any]) -> bytes:
+def weights_bytes(model: nn.Module, network: NetworkConfig) -> bytes:
     """Make a safetensors file: equal weights give equal bytes.
 
     Args:
         model: its ``state_dict`` is stored, moved to the CPU, in its own types. What is no tensor there, and
             what a user's network keeps outside of it, is stored in the entry ``harness.rest``.
-        metadata: ``{"model": {"name": ..., option: ...}, "classes": [...], "image_shape": [3, H, W]}``; other
-            keys are allowed, each value is stored as JSON.
+        network: what it was built from, stored as the metadata.
     """
     state = model.state_dict()
     tensors = {key: value.detach().cpu() for key, value in state.items() if isinstance(value, Tensor)}
     rest: dict[str, Any] = {}
     if others := {key: value for key, value in state.items() if key not in tensors}:
         rest["state"] = others
-    if metadata["model"]["name"] not in MODELS and (outside := OutsideState(model).state_dict()):
+    if network.name not in MODELS and (outside := OutsideState(model).state_dict()):
         rest["outside"] = outside
     if rest:
         content = io.BytesIO()
         torch.save(rest, content)
         tensors[REST] = torch.frombuffer(bytearray(content.getvalue()), dtype=torch.uint8)
-    texts = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    texts = {key: json.dumps(value, sort_keys=True) for key, value in network.to_json().items()}
     return _ordered(safetensors.torch.save(_apart(tensors), metadata=texts))
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Make tensors contiguous, and share no memory: tied weights are stored under each of their names."""
     seen: set[int] = set()
-    found = {}
+    apart = {}
     for key, tensor in tensors.items():
         storage = tensor.untyped_storage().data_ptr()
-        shared = storage in seen
-        found[key] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
+        apart[key] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor
+        apart[key] = apart[key].contiguous()
         seen.add(storage)
-    return found
+    return apart
 
 
 def _ordered(content: bytes) -> bytes:
-    """The same file with its header's keys sorted: the library's order differs by process."""
+    """Return the same file with its header's keys sorted: the library's order differs by process."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.dumps(_header(content), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -74,8 +72,8 @@ def _header(content: bytes) -> dict[str, Any]:
     return header
 
 
-def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a file of :func:`weights_bytes`, in eval mode on the CPU, and the metadata.
+def load_weights(path: Path) -> tuple[nn.Module, NetworkConfig]:
+    """Return the network of a file of :func:`weights_bytes`, in eval mode on the CPU, and its configuration.
 
     Raises:
         RunError: the file cannot be read, names no known network, or its weights are of another one.
@@ -91,7 +89,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return network_of(content, str(path))
 
 
-def network_of(content: bytes, path: str) -> tuple[nn.Module, dict[str, Any]]:
+def network_of(content: bytes, path: str) -> tuple[nn.Module, NetworkConfig]:
     """Do what :func:`load_weights` does, from the file's bytes.
 
     Args:
@@ -100,11 +98,9 @@ def network_of(content: bytes, path: str) -> tuple[nn.Module, dict[str, Any]]:
     try:
         tensors = safetensors.torch.load(content)
         texts = _header(content).get("__metadata__", {})
-        metadata = {key: json.loads(text) for key, text in texts.items()}
-        options = dict(metadata["model"])
-        classes, (_, _, _) = metadata["classes"], metadata["image_shape"]
+        network = NetworkConfig.from_json({key: json.loads(text) for key, text in texts.items()})
         with global_seed(0, "load weights"):
-            model = build_model(options.pop("name"), options, len(classes), metadata["image_shape"])
+            model = network.build()
         rest = tensors.pop(REST, None)
         kept = {} if rest is None else torch.load(io.BytesIO(rest.numpy().tobytes()), weights_only=True)
         model.load_state_dict({**tensors, **kept.get("state", {})})
@@ -113,11 +109,11 @@ def network_of(content: bytes, path: str) -> tuple[nn.Module, dict[str, Any]]:
         raise RunError(f"{path}: cannot be read: {one_line(error)}") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path}: its metadata is not ours ({one_line(error)}): expected {', '.join(KEYS)}"
+            f"{path}: its metadata is not ours ({one_line(error)}): expected model, classes, image_shape"
         ) from None
     except StudyError as error:
         raise RunError(f"{path}: its network cannot be built: {one_line(error)}") from None
     except RuntimeError as error:
         raise RunError(f"{path}: does not fit its network: {one_line(error)}") from None
     model.eval()  # a user's may return nothing
-    return model, metadata
+    return model, network

@@ -156,8 +156,8 @@ def explain(choice: Choice, evaluation: Split, layers: Sequence[str]) -> Explana
 
     run, found = choice.run, choice.run.predictions
     assert found is not None
-    model, metadata = load_weights(run.folder.weights_file)
-    layers = list(layers) or stages(model, metadata["image_shape"])
+    model, network = load_weights(run.folder.weights_file)
+    layers = list(layers) or stages(model, network.image_shape)
     pipeline, indices = run.recipe["augment"]["test"], choice.indices
     subset = split_of(evaluation.images[indices], evaluation.labels[indices], evaluation.classes)
     inputs, _ = next(iter(Batches(subset, pipeline, len(subset), seed=run.seed, shuffle=False, device="cpu")))

@@ -17,7 +17,7 @@ from harness.report.topics.repeat import commands
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
-from harness.study_file.config import NAME_PATTERN
+from harness.study_file.values import NAME_PATTERN
 
 REPORT = "report.json"
 LARGEST = 10_000_000  # bytes of such a file that are looked at

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read only where they are files."""
+"""Write files whole or not at all; read only regular files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Checksum of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

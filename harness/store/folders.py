@@ -1,4 +1,4 @@
-"""Study and run folders on disk: atomic writes, locks, checksums, and what state a run is in."""
+"""Study and run folders: which file lies where, its lock, and what state a run is in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from harness.errors import RunError, StudyError
 from harness.store.atomic import atomic_write, sha256_file
@@ -41,31 +41,33 @@ class RunFolder:
 
     @property
     def path(self) -> Path:
-        """The folder itself."""
+        """Return the folder itself."""
         return self.study.path / "runs" / self.variant / f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
-        """For messages: ``study/variant/seed-n``."""
+        """Return ``study/variant/seed-n``, for messages."""
         return f"{self.study.name}/{self.variant}/seed-{self.seed}"
 
     @property
     def record_file(self) -> Path:
-        """run.json."""
+        """Return where run.json is."""
         return self.path / "run.json"
 
     @property
     def weights_file(self) -> Path:
-        """The last epoch's weights; a finished run may lack them, see :meth:`verify`."""
+        """Return where the last epoch's weights are; a finished run may lack them, see :meth:`verify`."""
         return self.path / WEIGHTS
 
     @property
     def checkpoint_file(self) -> Path:
-        """There only while the run is under way."""
+        """Return where the checkpoint is while the run is under way."""
         return self.path / "checkpoint.pt"
 
-    def lock(self, *, wait: bool = True, say: Callable[[str], None] | None = None) -> Any:
-        """The lock that whoever executes this run holds."""
+    def lock(
+        self, *, wait: bool = True, say: Callable[[str], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Return the lock that whoever executes this run holds."""
         path = self.study.locks / f"run-{self.variant}-{self.seed}.lock"
         return locked(path, self.name, wait=wait, say=say)
 
@@ -89,17 +91,16 @@ class RunFolder:
         write_sealed(self.record_file, record.to_json())
 
     def status(self) -> Status:
-        """What run.json says; a run that was begun and not ended is partial."""
+        """Return what run.json says; a run that was begun and not ended is partial."""
         record = self.record()
         if record is None:
             return "partial" if self.checkpoint_file.exists() else "missing"
         return "partial" if record.status == "running" else record.status
 
     def verify(self) -> RunRecord:
-        """The record of a finished run whose every artefact is what was written.
+        """Return the record of a finished run whose every artefact is what was written.
 
-        The weights may be left out, as in results that were published or copied without these large files:
-        all numbers come from the other files.
+        The weights may be missing, as in published results: all numbers come from the other files.
 
         Raises:
             RunError: naming the first file that is missing or damaged.
@@ -148,46 +149,46 @@ class StudyFolder:
 
     @property
     def path(self) -> Path:
-        """The folder itself."""
+        """Return the folder itself."""
         return self.out / self.name
 
     @property
     def tables(self) -> Path:
-        """Where the CSV tables lie."""
+        """Return where the CSV tables are."""
         return self.path / "tables"
 
     @property
     def figures(self) -> Path:
-        """Where the PNG figures lie."""
+        """Return where the figures are."""
         return self.path / "figures"
 
     @property
     def study_file(self) -> Path:
-        """The study as resolved."""
+        """Return where the study as resolved is."""
         return self.path / "study.toml"
 
     @property
     def locks(self) -> Path:
-        """Lock files of runs, range tests and the report."""
+        """Return where the lock files of runs, range tests and the report are."""
         return self.path / ".locks"
 
     def run(self, variant: str, seed: int) -> RunFolder:
-        """The folder of one run, there or not."""
+        """Return the folder of a run, whether it exists or not."""
         return RunFolder(self, variant, seed)
 
     def range_test_csv(self, variant: str) -> Path:
-        """The sweep of a variant."""
+        """Return where the sweep of a variant is."""
         return self.path / "range_test" / f"{variant}.csv"
 
     def range_test_json(self, variant: str) -> Path:
-        """What was chosen from it."""
+        """Return where the rates chosen from the sweep are."""
         return self.path / "range_test" / f"{variant}.json"
 
     @contextmanager
     def range_test_lock(
         self, variant: str, *, wait: bool = True, say: Callable[[str], None] | None = None
     ) -> Iterator[None]:
-        """Held while the sweep is under way."""
+        """Hold the lock of a variant's sweep."""
         path = self.locks / f"range-test-{variant}.lock"
         with locked(path, f"{self.name}/range_test/{variant}", wait=wait, say=say):
             _remove_temporaries(self.path / "range_test", rf"{re.escape(variant)}\.(csv|json)")
@@ -195,7 +196,7 @@ class StudyFolder:
 
     @contextmanager
     def report_lock(self) -> Iterator[None]:
-        """Held while tables and figures are rebuilt."""
+        """Hold the lock of tables, figures and pages."""
         with locked(self.locks / "report.lock", f"{self.name}/report"):
             _remove_temporaries(self.tables)
             _remove_temporaries(self.figures)
@@ -204,7 +205,7 @@ class StudyFolder:
 
     @contextmanager
     def index_lock(self) -> Iterator[None]:
-        """Held while the page of all studies, which lies beside their folders, is rebuilt."""
+        """Hold the lock of the page of all studies, which lies beside their folders."""
         with locked(self.out / ".index.lock", f"{self.out}/index.html"):
             _remove_temporaries(self.out, r"index\.html")
             yield
@@ -222,7 +223,7 @@ class StudyFolder:
             Where the first of them lies now.
         """
         kept, number = self.path / "superseded", 1
-        while list(kept.glob(f"{name}-{number}")) or list(kept.glob(f"{name}-{number}.*")):
+        while [*kept.glob(f"{name}-{number}"), *kept.glob(f"{name}-{number}.*")]:
             number += 1
         targets = [kept / f"{name}-{number}{'' if path.is_dir() else path.suffix}" for path in paths]
         for path, target in zip(paths, targets, strict=True):
@@ -235,20 +236,18 @@ class StudyFolder:
         return targets[0]
 
     def runs(self) -> list[RunFolder]:
-        """Every run folder on disk, sorted by variant name and seed."""
-        found = [run for path in (self.path / "runs").glob("*/") for run in self.runs_of(path.name)]
-        return sorted(found, key=lambda run: (run.variant, run.seed))
+        """Return every run folder on disk, sorted by variant name and seed."""
+        runs = [run for path in (self.path / "runs").glob("*/") for run in self.runs_of(path.name)]
+        return sorted(runs, key=lambda run: (run.variant, run.seed))
 
     def runs_of(self, variant: str) -> Iterator[RunFolder]:
-        """A variant's run folders on disk, in no order: the first of thousands costs no look at the rest."""
-        with (
-            suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(self.path / "runs" / variant) as entries,
-        ):
+        """Yield a variant's run folders on disk, in no order: the first of thousands is found at once."""
+        folder = self.path / "runs" / variant
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
-                found = re.fullmatch("seed-(0|[1-9][0-9]*)", entry.name)
-                if found and entry.is_dir():
-                    yield RunFolder(self, variant, int(found[1]))
+                name = re.fullmatch("seed-(0|[1-9][0-9]*)", entry.name)
+                if name and entry.is_dir():
+                    yield RunFolder(self, variant, int(name[1]))
 
     def check_writable(self) -> None:
         """Fail before any work where results cannot be written.

@@ -1,4 +1,4 @@
-"""The record of a run: what ``run.json`` says, with a type."""
+"""What ``run.json`` says, with a type."""
 
 from __future__ import annotations
 
@@ -84,24 +84,24 @@ class RunRecord:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss was not finite: a result, which is not repeated."""
-        return self.error is not None and self.error.get("kind") == "diverged"
+        """Tell whether the loss was not finite: a result, which is not repeated."""
+        return (self.error or {}).get("kind") == "diverged"
 
     @property
     def failed_by_recipe(self) -> bool:
-        """Whether the recipe made it fail, not the machine: it diverged, or its network raised an error."""
-        kind = None if self.error is None else self.error.get("kind")
+        """Tell whether the recipe made it fail and not the machine: it diverged, its network raised."""
+        kind = (self.error or {}).get("kind")
         return kind is not None and kind not in NOT_THE_RECIPE
 
     @property
     def data(self) -> dict[str, Any]:
-        """What its provenance says of the data; empty where that is unknown."""
+        """Return what its provenance says of the data; empty where that is unknown."""
         data = self.provenance.get("data")
         return data if isinstance(data, dict) else {}
 
     @property
     def threads(self) -> int | None:
-        """Threads it was trained with; None where that is unknown."""
+        """Return the threads it was trained with; None where that is unknown."""
         threads = self.provenance.get("threads")
         return threads if isinstance(threads, int) and threads > 0 else None
 
@@ -112,21 +112,10 @@ class RunRecord:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "study": (str,),
-    "variant": (str,),
+    **dict.fromkeys(("study", "variant", "status", "digest"), (str,)),
     "seed": (int,),
-    "status": (str,),
-    "digest": (str,),
-    "identity": (dict,),
     "error": (dict, type(None)),
-    "earlier_errors": (list,),
-    "metrics": (dict,),
-    "classes": (list,),
-    "image_shape": (list,),
-    "recipe": (dict,),
-    "provenance": (dict,),
-    "timings": (dict,),
-    "doubts": (list,),
-    "files": (dict,),
+    **dict.fromkeys(("identity", "metrics", "recipe", "provenance", "timings", "files"), (dict,)),
+    **dict.fromkeys(("earlier_errors", "classes", "image_shape", "doubts"), (list,)),
 }
 _REQUIRED = ("study", "variant", "seed", "status", "digest", "identity", "error", "metrics")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError
+from harness.messages import one_line
 from harness.store.atomic import atomic_write, open_regular
 
 MAX_RECORD_BYTES = 64 << 20
@@ -18,27 +19,27 @@ _ABSENT = object()
 
 
 def canonical(value: Any) -> str:
-    """One text for equal values: JSON with sorted keys."""
+    """Return one text for equal values: JSON with sorted keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of an identity, in hex."""
+    """Return the SHA-256 of an identity, in hex."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
 
 def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
-    """The first key in which two identities differ, with both values; None where they are equal."""
+    """Return the first key in which two identities differ, with both values; None where they are equal."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for key in sorted({*ours, *theirs}):
             inner = ours.get(key, _ABSENT), theirs.get(key, _ABSENT)
-            if found := first_difference(*inner, f"{path}.{key}".lstrip(".")):
-                return found
+            if difference := first_difference(*inner, f"{path}.{key}".lstrip(".")):
+                return difference
         return None
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
         for at, inner in enumerate(zip_longest(ours, theirs, fillvalue=_ABSENT)):
-            if found := first_difference(*inner, f"{path}[{at}]"):
-                return found
+            if difference := first_difference(*inner, f"{path}[{at}]"):
+                return difference
         return None
     if _short(ours, None) == _short(theirs, None):  # as the digest sees them: 0 is not 0.0
         return None
@@ -47,7 +48,7 @@ def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
 
 def _short(value: Any, limit: int | None = 60) -> str:
     text = "nothing" if value is _ABSENT else canonical(value)
-    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+    return text if limit is None else one_line(text, limit)
 
 
 def write_sealed(path: Path, record: Mapping[str, Any]) -> None:

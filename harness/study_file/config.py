@@ -6,117 +6,27 @@ optimizer's arguments, a transform's) is checked by :mod:`harness.plan`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     PrivateAttr,
     field_validator,
     model_validator,
 )
 
-from harness.errors import StudyError
-from harness.schema import Strict, validate
-from harness.study_file.bounds import bounded
+from harness.schema import Strict
+from harness.study_file.augment import Augment
+from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
+from harness.study_file.search_space import Grid, Random, Search
+from harness.study_file.values import Count, Fraction, Name, Rate, Seed, finite, unique
 
-NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
 MAX_OPTIONS_TEXT = 10_000
-
-
-def _rate_or(word: str) -> BeforeValidator:
-    def check(value: Any) -> Any:
-        if value == word:
-            return value
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f'expected a rate >= 0 or "{word}", got {value!r}')
-        if not 0 <= value <= 1e6:
-            raise ValueError(f"expected a finite rate from 0 to 1e6, got {value!r}")
-        return float(value)
-
-    return BeforeValidator(check)
-
-
-def _finite(value: Any) -> Any:
-    """Refuse NaN and infinity anywhere in free-form values."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected finite numbers, got {value!r}")
-    if isinstance(value, Mapping):
-        for part in value.values():
-            _finite(part)
-    elif isinstance(value, list):
-        for part in value:
-            _finite(part)
-    elif not isinstance(value, str | int | float | bool):
-        raise ValueError(f"expected text, numbers, booleans, lists or tables, got {type(value).__name__}")
-    return value
-
-
-def _dotted(values: Any) -> Any:
-    """Tables in tables -> dotted keys, down to what can be tried: a list, or a range."""
-    if not isinstance(values, Mapping):
-        return values
-    found: dict[str, Any] = {}
-    for key, space in values.items():
-        table = isinstance(space, Mapping) and not {"low", "high"} & space.keys()
-        more = {f"{key}.{inner}": part for inner, part in _dotted(space).items()} if table else {key: space}
-        if twice := found.keys() & more.keys():
-            raise ValueError(f"{min(twice)} is named twice")
-        found |= more
-    return found
-
-
-def _values(values: Any) -> Any:
-    """Something to try, and nothing twice."""
-    if not isinstance(values, list) or not values:
-        raise ValueError(f"expected a list of values, got {values!r}")
-    for at, value in enumerate(_finite(values)):
-        if any(type(value) is type(other) and value == other for other in values[:at]):
-            raise ValueError(f"{value!r} is named twice")
-    return values
-
-
-def _unique(values: list[Any]) -> list[Any]:
-    seen = set()
-    for value in values:
-        if value in seen:
-            raise ValueError(f"{value!r} is named twice")
-        seen.add(value)
-    return values
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value!r}")
-    return value
-
-
-def _no_percent(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 1 < value <= 100:
-        raise ValueError(f"expected a fraction such as {value / 100:.10g}, got {value!r}")
-    return value
-
-
-Number = Annotated[int | float, BeforeValidator(_number)]
-Rate = Annotated[float, Field(ge=0, le=1e6)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_percent)]
-FoundRate = Annotated[float | Literal["find"], _rate_or("find")]
-FinalRate = Annotated[float | Literal["lr_min"], _rate_or("lr_min")]
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Count = Annotated[int, Field(ge=1, le=100_000_000)]
-Pipeline = Annotated[
-    list[dict[str, Any]], AfterValidator(bounded), AfterValidator(_finite), Field(max_length=50)
-]
 
 
 class Target(Strict):
@@ -149,15 +59,6 @@ class DataConfig(Strict):
     """The same of the images evaluated on."""
 
 
-class Augment(Strict):
-    """Albumentations pipelines, by its own names and arguments; see :mod:`harness.data.augment`."""
-
-    train: Pipeline = []
-    """`{ transform = "RandomCrop", height = 32, width = 32 }`, one after another; Normalize is added."""
-    test: Pipeline = []
-    """The same for the images evaluated on."""
-
-
 class Named(BaseModel):
     """A table with a ``name`` from a registry or library and that entry's own options."""
 
@@ -177,7 +78,7 @@ class Named(BaseModel):
     def _options_are_plain(self) -> Self:
         if len(repr(self.options)) > MAX_OPTIONS_TEXT:  # every variant would be given a copy
             raise ValueError(f"options of more than {MAX_OPTIONS_TEXT} characters")
-        _finite(self.options)
+        finite(self.options)
         return self
 
 
@@ -219,113 +120,10 @@ class Loss(Strict):
     """Times the sum of all absolute parameter values, added to the loss."""
 
 
-class Triangle(Strict):
-    """One cycle with straight legs: lr_min to lr_max at ``peak_epoch``, to ``final`` on the last step."""
-
-    kind: Literal["triangle"] = "triangle"
-    """Of the schedule; `triangle` where none is named."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    """Passes over the train images."""
-    peak_epoch: float
-    """Epochs until the rate is highest, between 0 and `epochs`."""
-    lr_max: FoundRate = "find"
-    """The highest rate, or `"find"`: by the range test, once for all seeds of a variant."""
-    lr_min: FoundRate = "find"
-    """The first rate, or `"find"`: the found `lr_max` divided by `range_test.lr_min_divisor`."""
-    final: FinalRate = "lr_min"
-    """The last step's rate; `"lr_min"` is "no annihilation", 0.0 ends at nothing."""
-
-    @model_validator(mode="after")
-    def _peak_inside(self) -> Self:
-        if not 0 < self.peak_epoch < self.epochs:
-            raise ValueError(
-                f"peak_epoch must lie between 0 and epochs, got {self.peak_epoch:g} of {self.epochs}; "
-                "set schedule.peak_epoch too"
-            )
-        return self
-
-    @property
-    def finds(self) -> bool:
-        """Whether a rate is left to the range test."""
-        return "find" in (self.lr_max, self.lr_min)
-
-
-class OneCycle(Strict):
-    """The form of torch's ``OneCycleLR`` with linear annealing, in steps of a batch or of an epoch."""
-
-    kind: Literal["one_cycle_lr"]
-    """Of the schedule."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    """Passes over the train images."""
-    lr_max: FoundRate
-    """The highest rate, or `"find"`."""
-    pct_start: Annotated[float, Field(gt=0, lt=1)]
-    """The share of the steps until then."""
-    div_factor: Annotated[float, Field(ge=1e-6, le=1e12)] = 25.0
-    """`lr_max` divided by the first rate."""
-    final_div_factor: Annotated[float, Field(ge=1e-6, le=1e12)] = 1e4
-    """The first rate divided by the last."""
-    step: Literal["batch", "epoch", "batch_and_epoch"] = "batch"
-    """When the published recipe called the scheduler."""
-    total_steps: Count | None = None
-    """Length of the cycle in its own steps; the recipe's, where that was not epochs times batches."""
-    cycle_momentum: (
-        Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None
-    ) = None
-    """`[lowest, highest]` of momentum (or beta1), which moves against the rate."""
-
-    @property
-    def finds(self) -> bool:
-        """Whether the rate is left to the range test."""
-        return self.lr_max == "find"
-
-
-class Constant(Strict):
-    """The same rate at every step."""
-
-    kind: Literal["constant"]
-    """Of the schedule."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    """Passes over the train images."""
-    lr: FoundRate
-    """The rate, or `"find"`."""
-
-    @property
-    def finds(self) -> bool:
-        """Whether the rate is left to the range test."""
-        return self.lr == "find"
-
-
-class RangeTest(Strict):
-    """The learning-rate range test; see :mod:`harness.training.lr_range`."""
-
-    start_lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-4
-    """The first step's rate."""
-    end_lr: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """The last step's."""
-    iterations: Annotated[int, Field(ge=5, le=100_000)] = 196
-    """Steps, each with a higher rate."""
-    mode: Literal["exponential", "linear"] = "exponential"
-    """How the rate rises."""
-    criterion: Literal["accuracy", "steepest", "valley", "minimum"] = "accuracy"
-    """What of the sweep is LRMAX: the peak of the smoothed accuracy, the steepest fall of the smoothed loss,
-    the point two thirds along its longest fall (`valley`), or its minimum."""
-    lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
-    """LRMAX divided by LRMIN."""
-    seed: Seed = 0
-    """Of its initialisation and batches; one sweep serves all seeds of a variant."""
-
-    @model_validator(mode="after")
-    def _rises(self) -> Self:
-        if not self.start_lr < self.end_lr:
-            raise ValueError(f"start_lr must be below end_lr, got {self.start_lr:g} and {self.end_lr:g}")
-        return self
-
-
 class Attribution(Strict):
     """The layers that Grad-CAM looks at, and for how many images."""
 
-    layers: Annotated[list[str], Field(max_length=50), AfterValidator(_unique)] = []
+    layers: Annotated[list[str], Field(max_length=50), AfterValidator(unique)] = []
     """Names of the network's modules, as its `named_modules` has them."""
     images: Annotated[int, Field(ge=1, le=100)] = 25
     """Misclassified ones that are drawn, and of the evaluation split's first ones that are measured."""
@@ -379,7 +177,7 @@ class Reference(Strict):
 class Recipe(Strict):
     """What a variant is: everything that a run needs beside its seed."""
 
-    precision: Precision = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is the fastest here: on a CPU bfloat16 or float32, by timing both; on a GPU bfloat16, or float16
     where it has no bfloat16."""
     compile: bool | Literal["auto"] = "auto"
@@ -413,78 +211,6 @@ class Recipe(Strict):
         return self.range_test or (RangeTest() if self.schedule.finds else None)
 
 
-class Range(Strict):
-    """Numbers from ``low`` to ``high``; whole ones where both are."""
-
-    low: Number
-    """The lowest."""
-    high: Number
-    """The highest."""
-    log: bool = False
-    """Evenly over orders of magnitude, as for rates."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is of whole numbers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @model_validator(mode="after")
-    def _rises(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low must be below high, got {self.low!r} and {self.high!r}")
-        if self.log and (self.whole or self.low <= 0):
-            raise ValueError("log needs a low above 0, and numbers with a point")
-        return self
-
-
-def _space(value: Any) -> Any:
-    if isinstance(value, list):
-        return _values(value)
-    if not isinstance(value, Mapping):
-        raise ValueError(f"expected a list of values, or a table of low and high, got {value!r}")
-    try:
-        return validate(Range, value, "a range")
-    except StudyError as error:
-        raise ValueError(str(error)) from None
-
-
-Spaces = Annotated[
-    dict[str, Annotated[Any, PlainValidator(_space, json_schema_input_type=list[Any] | Range)]],
-    Field(min_length=1, max_length=50),
-    BeforeValidator(_dotted),
-]
-
-
-class Random(Strict):
-    """Random search: ``draws`` variants, each with a value for every key of ``values``.
-
-    Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization" (JMLR, 2012).
-    """
-
-    draws: Annotated[int, Field(ge=1, le=1000)]
-    """How many variants."""
-    seed: Seed = 0
-    """Of the draws."""
-    values: Spaces
-    """`"schedule.lr_max" = { low = 0.01, high = 1.0, log = true }`, or a list of values, by dotted keys."""
-
-
-class Search(Strict):
-    """Search by Optuna's tree-structured Parzen estimator, each trial a variant; on held-out images alone.
-
-    Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NeurIPS, 2011).
-    """
-
-    trials: Annotated[int, Field(ge=1, le=1000)]
-    """How many variants beside the file itself."""
-    seed: Seed = 0
-    """Of the sampler."""
-    random_trials: Annotated[int, Field(ge=1, le=1000)] = 10
-    """The first so many are drawn at random, and none is cut short before that many are done."""
-    values: Spaces
-    """As in `[random.values]`."""
-
-
 class Resources(Strict):
     """What a run takes of a cluster's node; it decides where runs are executed, never their results."""
 
@@ -506,7 +232,7 @@ class Study(Recipe):
     """Also that of its folder."""
     question: str = Field("", max_length=2000)
     """What it is to answer, for the report's head."""
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(_unique)]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(unique)]
     """A run each, of every variant."""
     target: Target
     """What a run has to reach."""
@@ -518,11 +244,7 @@ class Study(Recipe):
     """For `--launcher ray`."""
     variants: dict[Name, dict[str, Any]] = {}
     """`[variants.NAME]`: dotted keys of the recipe and their values in this variant."""
-    grid: Annotated[
-        dict[str, Annotated[list[Any], BeforeValidator(_values)]],
-        Field(max_length=50),
-        BeforeValidator(_dotted),
-    ] = {}
+    grid: Grid = {}
     """Dotted keys and lists of values; every combination is a variant."""
     random: Random | None = None
     """Random search: variants with values drawn from ranges and lists."""

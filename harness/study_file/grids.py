@@ -1,4 +1,4 @@
-"""``[grid]`` and ``[random]``: variants written by a rule, named after what they change."""
+"""``[grid]`` and ``[random]``: the variants that they stand for, named after what they change."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from itertools import product
 from typing import Any
 
 from harness.errors import StudyError
-from harness.study_file.config import MAX_VARIANTS, NAME_PATTERN, Random, Range, Study
+from harness.study_file.config import MAX_VARIANTS, Study
+from harness.study_file.search_space import Random, Range
+from harness.study_file.values import NAME_PATTERN
 
 Changes = dict[str, Any]
 
 
-def expand(grid: Mapping[str, list[Any]], draws: Random | None, where: str) -> dict[str, Changes]:
-    """Name -> dotted changes of every cell of the grid, in the order of its keys, and of every random draw.
+def expand(study: Study, where: str) -> dict[str, Changes]:
+    """Return name -> dotted changes of every cell of the grid, in the order of its keys, and of every draw.
 
     Raises:
         StudyError: more cells than a study may have variants.
     """
-    cells = _cells(grid, where) if grid else {}
-    return {**cells, **(_draws(draws) if draws else {})}
+    cells = _cells(study.grid, where) if study.grid else {}
+    return {**cells, **(_draws(study.random) if study.random else {})}
 
 
-def swept(study: Study) -> Iterator[tuple[str, str]]:
-    """The table (``grid``, ``random``, ``search``) and the dotted key of everything that a rule sets."""
+def tried_keys(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield the table (``grid``, ``random``, ``search``) and the dotted key of everything that these set."""
     yield from (("grid", key) for key in study.grid)
     yield from (("random", key) for key in (study.random.values if study.random else {}))
     yield from (("search", key) for key in (study.search.values if study.search else {}))
 
 
 def numbered(word: str, at: int) -> str:
-    """A variant's name, the same however many there will be."""
+    """Return a variant's name, the same however many variants there will be."""
     return f"{word}-{at:03d}"
 
 
 def short_keys(keys: Iterable[str]) -> list[str]:
-    """The last part of each dotted key; the whole key where several end alike."""
+    """Return the last part of each dotted key, or the whole key where several end alike."""
     dotted = list(keys)
     lasts = [key.rpartition(".")[2] for key in dotted]
     return [last if lasts.count(last) == 1 else key for last, key in zip(lasts, dotted, strict=True)]
@@ -53,15 +55,15 @@ def _cells(grid: Mapping[str, list[Any]], where: str) -> dict[str, Changes]:
         for word, values in zip(short_keys(grid), grid.values(), strict=True)
     ]
     names = ["_".join(parts) for parts in product(*labels)]
-    plain = all(re.fullmatch(NAME_PATTERN, name) for name in names)
-    if not plain or len({name.lower() for name in names}) < len(names):
+    valid = all(re.fullmatch(NAME_PATTERN, name) for name in names)
+    if not valid or len({name.lower() for name in names}) < len(names):
         names = [numbered("cell", at) for at in range(count)]
     changes = (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
     return dict(zip(names, changes, strict=True))
 
 
 def _label(value: Any, at: int) -> str:
-    """A value in a variant's name: itself, a table's own name, or its place in the list."""
+    """Return a value's part of a variant's name: itself, a table's own name, or its place in the list."""
     if isinstance(value, dict):
         value = value.get("name", value.get("kind", at))
     elif isinstance(value, list):
@@ -70,7 +72,7 @@ def _label(value: Any, at: int) -> str:
 
 
 def _draws(draws: Random) -> dict[str, Changes]:
-    """One value for every key, each from one uniform number, in the order of the keys."""
+    """Draw one uniform number for every key, in their order: more draws begin with the same ones."""
     generator = random.Random(draws.seed)
     return {
         numbered("draw", at): {key: _value(space, generator.random()) for key, space in draws.values.items()}
@@ -79,7 +81,7 @@ def _draws(draws: Random) -> dict[str, Changes]:
 
 
 def _value(space: list[Any] | Range, share: float) -> Any:
-    """The value at a share in [0, 1) of a space."""
+    """Return the value at a share in [0, 1) of a space."""
     if isinstance(space, list):
         return space[int(share * len(space))]
     low, high = space.low, space.high
@@ -89,10 +91,10 @@ def _value(space: list[Any] | Range, share: float) -> Any:
 
 
 def rounded(value: float, space: Range) -> float:
-    """To four digits, inside the space: more would only make the tables wider."""
+    """Round to four digits, inside the space: more would only make the tables wider."""
     return min(max(float(f"{value:.4g}"), space.low), space.high)
 
 
 def ends(space: list[Any] | Range) -> list[Any]:
-    """What a space can give at its extremes: every value of a list, both ends of a range."""
+    """Return the extremes of a space: every value of a list, both ends of a range."""
     return [space.low, space.high] if isinstance(space, Range) else space

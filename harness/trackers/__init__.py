@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.errors import StudyError
@@ -29,27 +30,28 @@ TRACKERS = {
 EVERY = 20  # steps; reading a loss waits for the device, and a server for each line
 EPOCH_METRICS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", "images_per_second"]
 
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
+Say = Callable[[str], None]
 
 
 class Tracker(Protocol):
-    """Where a study's runs are shown. What is called here may raise: the study goes on without it."""
+    """Shows a study's runs somewhere. Its methods may raise: the study goes on without it."""
 
     def begin(self, plan: Plan) -> None:
         """Make what holds the study and its variants, before the first run."""
 
     def logger(self, variant: Variant, folder: RunFolder) -> BaseLogger:
-        """Ignite's logger for a run, the same place again for a run that goes on."""
+        """Return Ignite's logger for a run; for a run that is resumed, one that adds to what is there."""
 
     def end(self, logger: BaseLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
-        """A run has ended; ``record`` is its run.json."""
+        """Show how a run ended; ``record`` is the content of its run.json."""
 
     def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
-        """A report was written; ``variants`` are report.json's: mean and std over seeds, and their number."""
+        """Show a report: ``variants`` are those of report.json, mean and std over seeds, and their number."""
 
 
 def check_tracker(name: str) -> None:
-    """Without importing it.
+    """Refuse an unknown tracker, without importing it.
 
     Raises:
         StudyError: there is none of that name, or its package is not installed.
@@ -60,30 +62,27 @@ def check_tracker(name: str) -> None:
 
 
 def get_tracker(name: str) -> Guarded:
-    """The tracker of that name, which is one of those that :func:`check_tracker` lets pass."""
-    module, attribute = TRACKERS[name].split(":")
-    return Guarded(name, getattr(import_module(module), attribute)())
+    """Import the tracker of a name that :func:`check_tracker` lets pass."""
+    return Guarded(name, resolve_name(TRACKERS[name])())
 
 
 class Guarded:
-    """A tracker whose first failure is said, once, and its last: nothing of a study depends on it."""
+    """A tracker whose first failure is reported and is its end: nothing of a study depends on a tracker.
+
+    Its methods are those of :class:`Tracker`, but that it keeps the logger of the run under way itself.
+    """
 
     def __init__(self, name: str, tracker: Tracker) -> None:
         self.name, self.tracker = name, tracker
         self.failed = False
         self.open: BaseLogger | None = None
 
-    def begin(self, plan: Plan, say: Callable[[str], None]) -> None:
+    def begin(self, plan: Plan, say: Say) -> None:
         """See :class:`Tracker`."""
         self._try(lambda: self.tracker.begin(plan), say)
 
     def follow(
-        self,
-        variant: Variant,
-        folder: RunFolder,
-        trainer: Engine,
-        optimizer: Optimizer,
-        say: Callable[[str], None],
+        self, variant: Variant, folder: RunFolder, trainer: Engine, optimizer: Optimizer, say: Say
     ) -> None:
         """Show a run's loss and rates every ``EVERY`` steps, and its epochs' ``EPOCH_METRICS``."""
         from ignite.engine import Events
@@ -102,25 +101,20 @@ class Guarded:
         for event, handler in handlers.items():
             self.open.attach(trainer, self._guard(handler, say), event)
 
-    def end(self, folder: RunFolder, record: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    def end(self, folder: RunFolder, record: Mapping[str, Any], say: Say) -> None:
         """See :class:`Tracker`."""
         if (logger := self.open) is not None:
             self._try(lambda: self.tracker.end(logger, folder, record), say)
             self.open = None
 
-    def report(
-        self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]], say: Callable[[str], None]
-    ) -> None:
+    def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]], say: Say) -> None:
         """See :class:`Tracker`."""
         self._try(lambda: self.tracker.report(folder, variants), say)
 
-    def _guard(self, handler: Callable[..., None], say: Callable[[str], None]) -> Callable[..., None]:
-        def handle(engine: Engine, logger: BaseLogger, event: Any) -> None:
-            self._try(lambda: handler(engine, logger, event), say)
+    def _guard(self, handler: Callable[..., None], say: Say) -> Callable[..., None]:
+        return lambda *arguments: self._try(lambda: handler(*arguments), say)
 
-        return handle
-
-    def _try(self, work: Callable[[], _Made], say: Callable[[str], None]) -> _Made | None:
+    def _try(self, work: Callable[[], _Result], say: Say) -> _Result | None:
         if self.failed:
             return None
         try:

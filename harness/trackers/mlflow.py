@@ -9,20 +9,19 @@ from typing import Any
 
 import mlflow
 from ignite.handlers.mlflow_logger import MLflowLogger
-from mlflow.entities import Run
 
 from harness.plan import Plan, Variant
 from harness.store.folders import RunFolder, StudyFolder
 
 RUN_TAG, DIGEST_TAG, PARENT_TAG = "harness.run", "harness.digest", "mlflow.parentRunId"
 # A server that does not answer must not hold up a study; MLflow's own defaults are minutes.
-IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 class MLflow:
-    """To ``MLFLOW_TRACKING_URI`` where that is set, else to ``<out>/mlflow.db``.
+    """Writes to ``MLFLOW_TRACKING_URI`` where that is set, else to ``<out>/mlflow.db``.
 
-    Runs are found again by their tags: one that goes on, or a study that is continued, adds to what is there.
+    Runs are found by their tags: a run that is resumed, and a study that is continued, add to what is there.
     """
 
     def __init__(self) -> None:
@@ -30,34 +29,33 @@ class MLflow:
         self.parents: dict[str, str] = {}
 
     def begin(self, plan: Plan) -> None:
-        """The experiment, and a parent run for each variant."""
-        client = _client(plan.folder.out)
-        self.experiment = self._experiment(client, plan.folder)
+        """Make or find the experiment, and a parent run for each variant."""
+        client, study = _client(plan.folder.out), plan.study.name
+        experiment = client.get_experiment_by_name(study)
+        if experiment is not None:
+            self.experiment = experiment.experiment_id
+        else:
+            local = not os.environ.get("MLFLOW_TRACKING_URI")
+            files = _files(plan.folder.out) if local else None
+            self.experiment = client.create_experiment(study, artifact_location=files)
         for variant in plan.variants:
-            tags = {RUN_TAG: f"{plan.study.name}/{variant.name}", DIGEST_TAG: variant.digest}
-            parent = self._find(client, tags) or client.create_run(
-                self.experiment, tags=tags, run_name=variant.name
-            )
-            self.parents[variant.name] = parent.info.run_id
+            tags = {RUN_TAG: f"{study}/{variant.name}", DIGEST_TAG: variant.digest}
+            self.parents[variant.name], _ = self._run(client, tags, variant.name)
 
     def logger(self, variant: Variant, folder: RunFolder) -> MLflowLogger:
-        """A child run, made or found, with the recipe as its parameters."""
-        client = _client(folder.study.out)
-        parent = self.parents[variant.name]
+        """Make or find a child run, with the recipe as its parameters."""
+        client, parent = _client(folder.study.out), self.parents[variant.name]
         tags = {RUN_TAG: folder.name, DIGEST_TAG: variant.digest, PARENT_TAG: parent}
-        child = self._find(client, tags)
-        if child is None:
-            child = client.create_run(
-                self.experiment, tags=tags, run_name=f"{variant.name}, seed {folder.seed}"
-            )
-            for name, value in _flat(variant.recipe.model_dump(mode="json", exclude_none=True)):
-                client.log_param(child.info.run_id, name, str(value)[:500])
-            client.log_param(child.info.run_id, "seed", folder.seed)
-        mlflow.start_run(run_id=child.info.run_id)
+        child, new = self._run(client, tags, f"{variant.name}, seed {folder.seed}")
+        if new:
+            recipe = variant.recipe.model_dump(mode="json", exclude_none=True)
+            for name, value in [*_flat(recipe), ("seed", folder.seed)]:
+                client.log_param(child, name, str(value)[:500])
+        mlflow.start_run(run_id=child)
         return MLflowLogger()
 
     def end(self, logger: MLflowLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
-        """The run's numbers and its small files."""
+        """Add the run's numbers and its small files."""
         for name, value in record["metrics"].items():
             logger.log_metric(name, float(value))
         for name in ("run.json", "history.csv"):
@@ -65,35 +63,30 @@ class MLflow:
         logger.end_run("FINISHED" if record["status"] == "finished" else "FAILED")
 
     def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
-        """Mean and std over seeds on each parent; there the tables, figures and report as well."""
+        """Add mean and std over seeds, the tables, figures and report to each parent."""
         client = _client(folder.out)
-        for found in variants:
-            if (parent := self.parents.get(found["variant"])) is None:
+        for row in variants:
+            if (parent := self.parents.get(row["variant"])) is None:
                 continue
             for name in ("test_accuracy_mean", "test_accuracy_std", "finished", "failed"):
-                if found[name] is not None:
-                    client.log_metric(parent, name, float(found[name]))
+                if row[name] is not None:
+                    client.log_metric(parent, name, float(row[name]))
             for part in ("tables", "figures"):
                 client.log_artifacts(parent, str(folder.path / part), part)
             client.log_artifact(parent, str(folder.path / "report.html"))
             client.set_terminated(parent)
 
-    def _experiment(self, client: mlflow.MlflowClient, folder: StudyFolder) -> str:
-        known = client.get_experiment_by_name(folder.name)
-        if known is not None:
-            return str(known.experiment_id)
-        local = not os.environ.get("MLFLOW_TRACKING_URI")
-        files = _files(folder.out) if local else None
-        return str(client.create_experiment(folder.name, artifact_location=files))
-
-    def _find(self, client: mlflow.MlflowClient, tags: Mapping[str, str]) -> Run | None:
-        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        return next(iter(client.search_runs([self.experiment], wanted, max_results=1)), None)
+    def _run(self, client: mlflow.MlflowClient, tags: dict[str, str], name: str) -> tuple[str, bool]:
+        """Find or make the run with these tags; return its id and whether it is new."""
+        wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+        for run in client.search_runs([self.experiment], wanted, max_results=1):
+            return run.info.run_id, False
+        return client.create_run(self.experiment, tags=tags, run_name=name).info.run_id, True
 
 
 def _client(out: Path) -> mlflow.MlflowClient:
-    """A client of the place that this process's MLflow writes to."""
-    for name, value in IMPATIENCE.items():
+    """Return a client of the place that this process's MLflow writes to."""
+    for name, value in TIMEOUTS.items():
         os.environ.setdefault(name, value)
     place = os.environ.get("MLFLOW_TRACKING_URI")
     if not place:
@@ -109,7 +102,7 @@ def _files(out: Path) -> str:
 
 
 def _flat(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names of a recipe's values."""
+    """Return a recipe's values under dotted names."""
     for name, value in table.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{path}{name}.")

@@ -16,31 +16,31 @@ from harness.store.folders import RunFolder, StudyFolder
 
 
 class TensorBoard:
-    """``tensorboard --logdir <out>/<study>/tensorboard`` shows it."""
+    """Writes what ``tensorboard --logdir <out>/<study>/tensorboard`` shows."""
 
     def begin(self, plan: Plan) -> None:
-        """There is nothing to make."""
+        """Make nothing."""
 
     def logger(self, variant: Variant, folder: RunFolder) -> TensorboardLogger:
-        """Event files of one run, with its recipe as text."""
+        """Return a writer of one run's event files, with its recipe as text."""
         logger = TensorboardLogger(log_dir=_place(folder.study) / folder.variant / f"seed-{folder.seed}")
         recipe = tomli_w.dumps(variant.recipe.model_dump(mode="json", exclude_none=True))
         logger.writer.add_text("recipe", "".join(f"    {line}\n" for line in recipe.splitlines()))
         return logger
 
     def end(self, logger: TensorboardLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
-        """The run's numbers."""
+        """Add the run's numbers."""
         for name, value in record["metrics"].items():
             logger.writer.add_scalar(f"run/{name}", value)
         logger.close()
 
     def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
-        """Each variant's mean and std over seeds, and the study's figures."""
-        for found in variants:
-            seeds = TensorboardLogger(log_dir=_place(folder) / found["variant"])
+        """Write each variant's mean and std over seeds, and the study's figures."""
+        for row in variants:
+            seeds = TensorboardLogger(log_dir=_place(folder) / row["variant"])
             for name in ("test_accuracy_mean", "test_accuracy_std", "finished"):
-                if found[name] is not None:
-                    seeds.writer.add_scalar(f"seeds/{name}", found[name])
+                if row[name] is not None:
+                    seeds.writer.add_scalar(f"seeds/{name}", row[name])
             seeds.close()
         study = TensorboardLogger(log_dir=_place(folder))
         for path in sorted(folder.figures.glob("*.png")):

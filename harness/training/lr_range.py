@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from harness.errors import RunError
 from harness.schedule import Rates
 from harness.seeding import generators_restored
-from harness.study_file.config import RangeTest
+from harness.study_file.schedules import RangeTest
 
 Floats = NDArray[np.float64]
 # The sweep ends when ignite's own smoothed loss exceeds this multiple of its best (ignite's default).

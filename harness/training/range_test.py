@@ -19,7 +19,7 @@ from harness.store.atomic import atomic_write, sha256_file
 from harness.store.folders import StudyFolder
 from harness.store.run_files import RANGE_TEST, csv_text
 from harness.store.sealed import digest, read_sealed, write_sealed
-from harness.study_file.config import RangeTest
+from harness.study_file.schedules import RangeTest
 from harness.training.engines import create_loss, create_trainer
 from harness.training.failures import failure
 from harness.training.lr_range import Sweep, choose, sweep

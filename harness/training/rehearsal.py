@@ -63,8 +63,8 @@ def rehearse(variant: Variant, data: Data) -> Found:
     if not sizes:
         return Found()
     decisive = [
-        variant.network, recipe.optimizer.model_dump(), recipe.loss.model_dump(), recipe.attribution.layers,
-        sizes, variant.device, variant.precision, variant.compute.memory_format,
+        variant.network.to_json(), recipe.optimizer.model_dump(), recipe.loss.model_dump(),
+        recipe.attribution.layers, sizes, variant.device, variant.precision, variant.compute.memory_format,
         variant.identity.get("model_source"),
     ]  # fmt: skip
     key = json.dumps(decisive)

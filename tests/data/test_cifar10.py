@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from harness.data import cifar10
-from harness.data.arrays import Request, mean_std
-from harness.data.cifar10 import ARCHIVE, BATCHES_FOLDER, CIFAR10, CLASSES, Facts
+from harness.data.arrays import SourceRequest, mean_std
+from harness.data.cifar10 import ARCHIVE, BATCHES_FOLDER, CIFAR10, CLASSES, Published
 from harness.errors import DataError
 
 TRAIN = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
@@ -84,7 +84,7 @@ TAR = make_archive(CONTENTS)
 def facts_of(contents=CONTENTS, tar=TAR, url="http://127.0.0.1:9/nothing"):
     """The facts of the small copy: the real code runs with its checksums and counts."""
     sums = {name: md5(content) for name, content in contents.items()}
-    return Facts(url, md5(tar), sums, {"train": 50, "test": 10})
+    return Published(url, md5(tar), sums, {"train": 50, "test": 10})
 
 
 FACTS = facts_of()
@@ -105,7 +105,7 @@ def root(tmp_path):
 
 
 def load(root, which="train", facts=FACTS, download=False):
-    return cifar10.load(Request(root, which, download=download, progress=False), facts)
+    return cifar10.load(SourceRequest(root, which, download=download, progress=False), facts)
 
 
 def check_both(root, **options):
@@ -384,7 +384,7 @@ def test_progress_without_a_terminal_is_plain_lines(root, capsys):
     content = make_archive(CONTENTS | {"padding": np.random.default_rng(0).bytes(12 << 20)})
     with Server(content) as server:
         facts = facts_of(tar=content, url=server.url)
-        cifar10.load(Request(root, "train", progress=True), facts)
+        cifar10.load(SourceRequest(root, "train", progress=True), facts)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("downloading CIFAR-10 (170 MB) from http://127.0.0.1")
     assert 10 <= len(lines) <= 12
@@ -415,9 +415,9 @@ def whole(tmp_path_factory):
         pytest.skip(f"CIFAR-10 is not in {root}: set HARNESS_DATA to the folder that holds cifar10/")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        cold = cifar10.load(Request(root, "train", download=False, progress=False))
+        cold = cifar10.load(SourceRequest(root, "train", download=False, progress=False))
         started = time.process_time()
-        warm = cifar10.load(Request(root, "train", download=False, progress=False))
+        warm = cifar10.load(SourceRequest(root, "train", download=False, progress=False))
         return cold, warm, time.process_time() - started
 
 

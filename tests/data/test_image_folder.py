@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from harness.data import image_folder, load_data
-from harness.data.arrays import Request
+from harness.data.arrays import SourceRequest
 from harness.errors import DataError
 
 
@@ -36,7 +36,7 @@ def root(tmp_path):
 
 
 def load(root, which="train", **options):
-    return image_folder.load(Request(root, which, progress=False, **options))
+    return image_folder.load(SourceRequest(root, which, progress=False, **options))
 
 
 def values(split):

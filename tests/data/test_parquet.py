@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.data import parquet
-from harness.data.arrays import Request
+from harness.data.arrays import SourceRequest
 from harness.errors import DataError
 
 
@@ -50,7 +50,7 @@ def write(file, labels, *, image="image", label="label", names=None, raw=False, 
 
 
 def load(root, which="train", **options):
-    return parquet.load(Request(root, which, progress=False, **options))
+    return parquet.load(SourceRequest(root, which, progress=False, **options))
 
 
 def values(split):

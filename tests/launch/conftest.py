@@ -1,4 +1,4 @@
-"""What tests of launchers need: a command under way, what it wrote, what it leaves running."""
+"""What tests of launchers need: a plan, a command under way, what it wrote, what it leaves running."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.data import load_data
+from harness.data.arrays import Data
+from harness.plan import Plan, make_plan
+from harness.store.folders import StudyFolder
+from harness.study_file.config import Recipe, Study
+
+Start = Callable[..., "subprocess.Popen[str]"]
+in_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")
 SLOW = ("--set", "schedule.epochs=80", "--set", "schedule.peak_epoch=2")
 # variants that find their rate, and that diverge
 MORE = """
@@ -27,39 +35,45 @@ range_test = { start_lr = 0.001, end_lr = 1.0, iterations = 10 }
 """
 
 
-def tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The study's tables without their times."""
-    found = {path.name: pd.read_csv(path) for path in sorted((folder / "tables").glob("*.csv"))}
-    return {
-        name: table[[column for column in table if "second" not in column]] for name, table in found.items()
-    }
+def load(recipe: Recipe) -> Data:
+    """The digits of the tiny study."""
+    config = recipe.data
+    return load_data("digits", Path(), train_limit=config.train_limit, test_limit=config.test_limit)
+
+
+def planned(study: Study, out: Path) -> Plan:
+    """Plan a study on the CPU."""
+    return make_plan(study, StudyFolder(out, study.name), load, device="cpu")
+
+
+def same_tables(one: Path, other: Path, runs: int) -> None:
+    """Assert that two studies of so many runs have equal tables but for their times."""
+    names = sorted(path.name for path in (one / "tables").glob("*.csv"))
+    assert names == sorted(path.name for path in (other / "tables").glob("*.csv"))
+    assert len(pd.read_csv(one / "tables/runs.csv")) == runs
+    for name in names:
+        tables = [pd.read_csv(study / "tables" / name) for study in (one, other)]
+        ours, theirs = (table[[key for key in table.columns if "second" not in str(key)]] for table in tables)
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True, obj=name)
 
 
 @pytest.fixture
-def start(tiny_file: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tiny_file: Path, tmp_path: Path) -> Iterator[Start]:
     """Start the command on the tiny study, results in ``out``; what is left of it at the end is killed."""
-    begun = []
+    begun: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str) -> subprocess.Popen[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "harness.study",
-            str(tiny_file),
-            "--out",
-            str(tmp_path / "out"),
-        ]
-        begun.append(
-            subprocess.Popen(
-                [*command, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                # pytest in the background has SIGINT ignored, and children inherit that
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
+        command = [sys.executable, "-m", "harness.study", str(tiny_file), "--out", str(tmp_path / "out")]
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # pytest in the background has SIGINT ignored, and children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-        return begun[-1]
+        begun.append(process)
+        return process
 
     yield run
     for process in begun:
@@ -68,7 +82,7 @@ def start(tiny_file: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.
 
 
 def until_under_way(process: subprocess.Popen[str], runs: int = 2) -> None:
-    """Until so many runs have a checkpoint."""
+    """Wait until so many runs have a checkpoint."""
     assert process.stderr is not None
     begun = set()
     for line in process.stderr:
@@ -90,7 +104,7 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether these processes end within a minute."""
+    """Tell whether these processes end within a minute."""
     for _ in range(600):
         if not any(Path(f"/proc/{pid}").exists() for pid in pids):
             return True

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,14 @@ from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.optimizers import create_optimizer
 from harness.plan import resolve_variant
-from harness.predict import load
+from harness.predictor import load
 from harness.seeding import global_seed
 from harness.study_file.config import Study
 from harness.study_file.load import load_study
 from tests.conftest import Command
-from tests.launch.conftest import MORE, gone, start, tables, until_under_way, workers  # noqa: F401 (a fixture)
+from tests.launch.conftest import MORE, SLOW, Start, gone, in_proc, same_tables, until_under_way, workers
 
 TWO = ("--devices", "2", "--device", "cpu")
-SLOW = ("--set", "schedule.epochs=80")
-Start = Callable[..., "subprocess.Popen[str]"]
 # Four steps: a training repeats a difference of one rounding for as long, then enlarges it. Of 41 images the
 # last batch has 9, and the parts 4 and 5. Images of noise, and borders that mirror it, have no equal
 # neighbours: which of them max pooling takes would be decided by the rounding of this processor.
@@ -142,20 +139,10 @@ def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_p
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
     ours = command(tiny_file, *TWO, "--out", "ours", OMP_NUM_THREADS="1")
     assert ours.returncode == 1 and "10 of" not in ours.stdout, ours.stderr  # of the variant that diverges
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "harness.study"]
+    options = ["--device", "cpu", "--launcher", "serial", "--out", "theirs"]
     done = subprocess.run(
-        [
-            *torchrun,
-            "-m",
-            "harness.study",
-            str(tiny_file),
-            "--device",
-            "cpu",
-            "--launcher",
-            "serial",
-            "--out",
-            "theirs",
-        ],
+        [sys.executable, *torchrun, str(tiny_file), *options],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -163,21 +150,15 @@ def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_p
         timeout=600,
     )
     assert done.returncode != 0 and done.stdout.replace("theirs", "ours") == ours.stdout, done.stderr
-    one, two = (tables(tmp_path / out / "tiny") for out in ("ours", "theirs"))
-    assert one.keys() == two.keys() and len(one["runs.csv"]) == 6
-    assert list(one["runs.csv"].status).count("finished") == 4
-    for name, table in one.items():
-        pd.testing.assert_frame_equal(table, two[name], check_exact=True, obj=name)
+    same_tables(tmp_path / "ours/tiny", tmp_path / "theirs/tiny", 6)
+    assert list(pd.read_csv(tmp_path / "ours/tiny/tables/runs.csv").status).count("finished") == 4
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the followers in /proc")
+@in_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["leader", "follower"])
 def test_whoever_is_killed_the_same_command_goes_on(
-    whom: str,
-    start: Start,  # noqa: F811
-    command: Command,
-    tiny_file: Path,
+    whom: str, start: Start, command: Command, tiny_file: Path
 ) -> None:
     process = start(*TWO, "--seeds", "0-1", *SLOW)
     until_under_way(process, 1)
@@ -196,10 +177,7 @@ def test_whoever_is_killed_the_same_command_goes_on(
     [
         (("--devices", "0"), "--devices 0: expected at least 1"),
         ((*TWO, "--launcher", "process"), "one run at a time"),
-        (
-            ("--devices", "2", "--device", "cpu", "--set", "data.train_limit=161"),
-            "the last batch has 1 images",
-        ),
+        ((*TWO, "--set", "data.train_limit=161"), "the last batch has 1 images"),
     ],
 )
 def test_what_cannot_be_is_refused(

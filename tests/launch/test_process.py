@@ -7,15 +7,22 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from harness.study_file.config import Study
 from tests.conftest import Command
-from tests.launch.conftest import MORE, SLOW, gone, tables, until_under_way, workers
+from tests.launch.conftest import (
+    MORE,
+    SLOW,
+    Start,
+    gone,
+    in_proc,
+    same_tables,
+    until_under_way,
+    workers,
+)
 
 TWO = ("--launcher", "process", "--workers", "2")
 
@@ -27,17 +34,15 @@ def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path
     two = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
     assert one.returncode == two.returncode, two.stderr
     assert one.stdout.replace("serial", "process") == two.stdout
-    ours, theirs = tables(tmp_path / "process" / "tiny"), tables(tmp_path / "serial" / "tiny")
-    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 9
-    for name, table in ours.items():
-        pd.testing.assert_frame_equal(table, theirs[name], check_exact=True, obj=name)
+    same_tables(tmp_path / "process/tiny", tmp_path / "serial/tiny", 9)
+    assert "\x1b" not in two.stderr and two.stderr.count("finished:") == 6  # no terminal: plain lines
     again = command(tiny_file, *seeds, "--out", "process", *TWO, OMP_NUM_THREADS="1")
     assert " epoch " not in again.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
+@in_proc
 def test_a_worker_that_dies_takes_only_its_run_with_it(
-    start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path
+    start: Start, command: Command, tiny_file: Path
 ) -> None:
     process = start(*TWO, "--seeds", "0-2", *SLOW)
     until_under_way(process)
@@ -50,12 +55,12 @@ def test_a_worker_that_dies_takes_only_its_run_with_it(
     assert done.returncode == 0 and "goes on after epoch" in done.stderr, done.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
+@in_proc
 @pytest.mark.parametrize(
     "ending", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
 )
 def test_no_worker_outlives_its_driver(
-    start: Callable[..., subprocess.Popen[str]], command: Command, tiny_file: Path, ending: signal.Signals
+    start: Start, command: Command, tiny_file: Path, ending: signal.Signals
 ) -> None:
     process = start(*TWO, "--seeds", "0-3", *SLOW)
     until_under_way(process)
@@ -69,24 +74,13 @@ def test_no_worker_outlives_its_driver(
     assert "partial: seeds 0, 1" in preview.stdout, preview.stdout
 
 
-def test_two_drivers_share_a_study(start: Callable[..., subprocess.Popen[str]]) -> None:
-    both = [start(*TWO, "--seeds", "0-5"), start(*TWO, "--seeds", "0-5")]
-    said = [process.communicate(timeout=600)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
-    assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(6)]
-
-
 def test_a_failed_range_test_fails_its_runs_alone(tiny_file: Path, command: Command, tmp_path: Path) -> None:
-    tiny_file.write_text(
-        tiny_file.read_text("utf-8")
-        + '\n[variants.lost]\n"schedule.lr_max" = "find"\n"schedule.lr_min" = "find"\n'
-        + "range_test = { start_lr = 1e5, end_lr = 1e6, iterations = 10 }\n",
-        "utf-8",
-    )
-    done = command(tiny_file, *TWO, "--out", "out")
+    lost = MORE.partition("[variants.diverges]")[0].replace("found", "lost")
+    lost = lost.replace("start_lr = 0.001, end_lr = 1.0", "start_lr = 1e5, end_lr = 1e6")
+    tiny_file.write_text(tiny_file.read_text("utf-8") + lost, "utf-8")
+    done = command(tiny_file, "--launcher", "auto", "--workers", "2", "--out", "out")
     assert done.returncode == 1
-    runs = pd.read_csv(tmp_path / "out" / "tiny" / "tables" / "runs.csv").groupby("variant").status.unique()
+    runs = pd.read_csv(tmp_path / "out/tiny/tables/runs.csv").groupby("variant").status.unique()
     assert list(runs["base"]) == ["finished"] and list(runs["lost"]) == ["failed"]
 
 
@@ -106,15 +100,8 @@ def test_a_terminal_shows_a_row_for_each_worker(tiny_file: Path, tmp_path: Path)
     assert b"tiny/base/seed-0  finished" in shown and b"1 tiny/base" in shown and b"2 tiny/base" in shown
 
 
-def test_a_study_without_a_terminal_is_plain_lines(command: Command, tiny_file: Path) -> None:
-    said = command(tiny_file, *TWO, "--out", "out").stderr
-    assert "\x1b" not in said and said.count("finished:") == 2
-
-
-def test_more_workers_than_runs_are_not_started(
-    start: Callable[..., subprocess.Popen[str]], tiny: Callable[..., Study]
-) -> None:
+@in_proc
+def test_more_workers_than_runs_are_not_started(start: Start) -> None:
     process = start(*TWO, "--seeds", "0-1", *SLOW, "--workers", "5")
     until_under_way(process)
-    if Path("/proc/self/task").is_dir():
-        assert len(workers(process)) == 2
+    assert len(workers(process)) == 2

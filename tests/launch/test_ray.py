@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import psutil
 import pytest
 
 from tests.conftest import Command
-from tests.launch.conftest import MORE, SLOW, gone, tables, until_under_way
+from tests.launch.conftest import MORE, SLOW, Start, gone, in_proc, same_tables, until_under_way
 
 pytest.importorskip("ray")
-in_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
 APART = ("--set", "resources.in_place=false")
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -38,24 +36,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def tasks(parent: int) -> list[int]:
     """The processes below this one that execute a task."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if status.read_bytes().startswith(b"ray::_execute"):
-                found.append(int(status.parent.name))
-        except OSError:  # gone meanwhile
-            continue
-    return [pid for pid in found if _is_below(pid, parent)]
-
-
-def _is_below(pid: int, parent: int) -> bool:
-    while pid > 1:
-        if pid == parent:
-            return True
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return False
-    return False
+    for process in psutil.Process(parent).children(recursive=True):
+        with suppress(psutil.Error):  # gone meanwhile
+            if "".join(process.cmdline()).startswith("ray::run_on_node"):
+                found.append(process.pid)
+    return found
 
 
 @pytest.mark.slow
@@ -73,10 +58,7 @@ def test_a_node_is_killed_and_the_tables_are_serials(
     one = command(tiny_file, *long, "--out", "serial", OMP_NUM_THREADS="1")
     assert one.returncode == process.returncode == 1  # of the variant that diverges
     assert one.stdout.replace("serial", str(tmp_path / "out")) == out
-    ours, theirs = tables(tmp_path / "out" / "tiny"), tables(tmp_path / "serial" / "tiny")
-    assert ours.keys() == theirs.keys() and len(ours["runs.csv"]) == 6
-    for name, table in ours.items():
-        pd.testing.assert_frame_equal(table, theirs[name], check_exact=True, obj=name)
+    same_tables(tmp_path / "out/tiny", tmp_path / "serial/tiny", 6)
 
 
 @in_proc

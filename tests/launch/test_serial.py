@@ -1,21 +1,21 @@
-"""The serial launcher beside other processes."""
+"""Launchers beside other processes."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from tests.children import one_at_a_time
+import pytest
+
+from tests.launch.conftest import Start
 
 
-def test_two_processes_share_a_study_without_doing_anything_twice(tiny_file: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "harness.study", *one_at_a_time(tiny_file, "--out", tmp_path / "out")]
-    seeds = ["--seeds", "0-5"]
+@pytest.mark.parametrize("launcher", [("serial",), ("process", "--workers", "2")])
+def test_two_processes_share_a_study_without_doing_anything_twice(
+    start: Start, launcher: tuple[str, ...]
+) -> None:
     both = []
     for _ in range(2):
-        both.append(subprocess.Popen([*arguments, *seeds], stderr=subprocess.PIPE, text=True))
+        both.append(start("--launcher", *launcher, "--seeds", "0-5"))
         time.sleep(0.3)
     said = [process.communicate(timeout=600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said

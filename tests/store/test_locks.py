@@ -77,12 +77,6 @@ def test_a_held_lock_is_refused_naming_its_process_and_host_and_dies_with_that_p
         assert said.empty(), "said once"
 
 
-def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:
-    said: list[str] = []
-    with locked(tmp_path / "x.lock", "x", say=said.append):
-        assert said == []
-
-
 def test_a_lock_is_free_again_after_an_error_inside_it(tmp_path: Path) -> None:
     lock = tmp_path / "x.lock"
     with pytest.raises(ZeroDivisionError), locked(lock, "x", wait=False):
@@ -92,14 +86,26 @@ def test_a_lock_is_free_again_after_an_error_inside_it(tmp_path: Path) -> None:
         assert "held by process" in refusal(lock)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
-def test_a_holder_without_a_readable_name_is_another_process(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "holder"),
+    [
+        (None, "another process; wait"),
+        (b"", "another process; wait"),
+        (b"\xff\xfe", "another process; wait"),
+        (b"\x1b[2J\n" + 10_000 * b"x", "?[2J xxx"),
+    ],
+)
+def test_a_holder_is_named_as_text_or_is_another_process(
+    tmp_path: Path, content: bytes | None, holder: str
+) -> None:
     lock = tmp_path / "x.lock"
     with holder_process(lock):
         lock.with_suffix(".holder").unlink()
         if content is not None:
             lock.with_suffix(".holder").write_bytes(content)
-        assert refusal(lock).startswith("study/base/seed-0 is held by another process; wait")
+        message = refusal(lock)
+    assert message.startswith(f"study/base/seed-0 is held by {holder}")
+    assert message.isprintable() and len(message) < 300
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -111,21 +117,16 @@ def test_a_lock_below_a_file_is_one_line(tmp_path: Path, wait: bool) -> None:
     assert not isinstance(caught.value, HeldError)
 
 
-def test_what_lies_in_the_holders_place_is_neither_written_through_nor_waited_for(tmp_path: Path) -> None:
-    for kind in ("link", "pipe"):
-        lock, mine = tmp_path / f"{kind}.lock", tmp_path / "mine"
-        mine.write_text("keep")
-        if kind == "link":
-            lock.with_suffix(".holder").symlink_to(mine)
-        else:
-            os.mkfifo(lock.with_suffix(".holder"))
-        with locked(lock, "work"):
-            assert mine.read_text() == "keep"
-
-
-def test_a_holders_name_is_shown_as_text(tmp_path: Path) -> None:
-    lock = tmp_path / "run-base-0.lock"
-    with holder_process(lock):
-        lock.with_suffix(".holder").write_bytes(b"\x1b[2J\n" + 10_000 * b"x")
-        message = refusal(lock)
-    assert message.isprintable() and len(message) < 300
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_lies_in_the_holders_place_is_neither_written_through_nor_waited_for(
+    tmp_path: Path, kind: str
+) -> None:
+    lock, mine = tmp_path / "x.lock", tmp_path / "mine"
+    mine.write_text("keep")
+    if kind == "link":
+        lock.with_suffix(".holder").symlink_to(mine)
+    else:
+        os.mkfifo(lock.with_suffix(".holder"))
+    said: list[str] = []
+    with locked(lock, "work", say=said.append):
+        assert mine.read_text() == "keep" and said == [], "a free lock is taken without a word"

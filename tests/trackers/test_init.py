@@ -18,7 +18,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 
 
 def test_a_tracker_that_is_not_installed_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.schema.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.messages.find_spec", lambda name: None)
     with pytest.raises(StudyError, match=r"pip install 'ignite-harness\[tensorboard\]'"):
         check_tracker("tensorboard")
 
@@ -28,13 +28,13 @@ def test_a_tracker_that_fails_is_said_and_the_study_goes_on(
     tiny_file: Path, command: Command, launcher: tuple[str, ...], tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorboard")
-    (tmp_path / "out" / "tiny").mkdir(parents=True)
-    (tmp_path / "out" / "tiny" / "tensorboard").write_text("in the way")
+    (tmp_path / "out/tiny").mkdir(parents=True)
+    (tmp_path / "out/tiny/tensorboard").write_text("in the way")
     done = command(tiny_file, "--out", "out", "--tracker", "tensorboard", "--launcher", *launcher)
     assert done.returncode == 0, done.stderr
-    assert "warning: --tracker tensorboard: " in done.stderr and "goes on without it" in done.stderr
-    if launcher == ("serial",):
-        assert done.stderr.count("goes on without it") == 1
+    assert "warning: --tracker tensorboard: " in done.stderr
+    said = done.stderr.count("goes on without it")
+    assert said == 1 if launcher == ("serial",) else said >= 1
 
 
 def test_every_tracker_has_an_extra_of_its_name() -> None:

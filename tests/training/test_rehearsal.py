@@ -20,7 +20,7 @@ from harness.launch.job import check_plan
 from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.plan import Plan, Variant, resolve_variant
-from harness.predict import load
+from harness.predictor import load
 from harness.preview import Preview, as_text
 from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder

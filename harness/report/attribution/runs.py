@@ -23,8 +23,8 @@ from harness.data.batches import Batches
 from harness.data.cache import cached_arrays
 from harness.device import use_threads
 from harness.errors import RunError
-from harness.models import build_model
-from harness.models.summary import flops_per_image, measure_network
+from harness.models.network import NetworkConfig
+from harness.models.summary import flops_per_image
 from harness.models.weights import load_weights
 from harness.report.galleries import choose
 from harness.seeding import derive_seed, global_seed
@@ -40,14 +40,13 @@ def affordable(run: Run, layers: Sequence[str]) -> int:
     Raises:
         RunError: not for one.
     """
-    options = dict(run.recipe["model"])
     shape = run.image_shape
 
     def measure(model: nn.Module) -> tuple[int, int, float]:
         blocks = sum(any(True for _ in child.parameters()) for child in model.children())
         return len(layers) or len(stages(model, shape)), blocks, flops_per_image(model, shape) / 3
 
-    named, blocks, forward = measure_network(options.pop("name"), options, len(run.classes), shape, measure)
+    named, blocks, forward = NetworkConfig.of(run.recipe["model"], run.classes, shape).measure(measure)
     attributed = DRAWS * blocks + 3 + MOST_SEEDS  # maps of all layers: forward, and back to the activations
     predicted = 4 * (STEPS - 1) * named  # two curves and two of random order
     found = int(BUDGET // (forward * (3 * attributed + predicted)))
@@ -188,14 +187,11 @@ def _key(runs: Sequence[Run], layers: Sequence[str], chosen: Split) -> dict[str,
 
 def _networks(run: Run) -> tuple[nn.Module, Any]:
     """A run's trained network, and how to make the same with newly drawn weights."""
-    model, metadata = load_weights(run.folder.weights_file)
+    model, network = load_weights(run.folder.weights_file)
 
     def fresh(draw: int) -> nn.Module:
-        options = dict(metadata["model"])
         with global_seed(draw, "randomise"):
-            return build_model(
-                options.pop("name"), options, len(metadata["classes"]), metadata["image_shape"]
-            )
+            return network.build()
 
     return model.to(memory_format=format_on_cpu(run.identity)), fresh  # type: ignore[call-overload]
 

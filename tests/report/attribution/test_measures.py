@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from harness.analysis.results import read_results
 from harness.errors import DataError
 from harness.models import MODELS, build_model
+from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
 from harness.report import write_report
 from harness.report.attribution import runs as attribution_runs
@@ -42,7 +43,7 @@ def random_weights(place: Any, seed: int) -> bytes:
         "classes": list(place.data.train.classes),
         "image_shape": [3, 32, 32],
     }
-    return weights_bytes(model, metadata)
+    return weights_bytes(model, NetworkConfig.from_json(metadata))
 
 
 def test_identical_seeds_agree_wholly_and_unrelated_ones_not_at_all(lab: Lab) -> None:
@@ -206,13 +207,9 @@ def own_network(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Str
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(MODELS, "own", f"{module.__name__}:Options")
         place = lab(seeds=[0], model={"name": "own"}, attribution={"layers": ["edges"], "images": 25})
-        metadata = {
-            "model": {"name": "own"},
-            "classes": list(place.data.train.classes),
-            "image_shape": [3, 32, 32],
-        }
+        network = NetworkConfig("own", {}, place.data.train.classes, (3, 32, 32))
         with global_seed(0, "test"):
-            place.finish(weights=weights_bytes(build_model("own", {}, 10), metadata))
+            place.finish(weights=weights_bytes(network.build(), network))
         return place
 
     return finish

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,26 +13,24 @@ import torch
 
 from harness import device
 from harness.compute import Compute
-from harness.data import load_data
 from harness.errors import StudyError
-from harness.launch import auto, parse_workers
-from harness.launch.auto import Team, choose_team
-from harness.plan import Plan, make_plan
-from harness.store.folders import StudyFolder
+from harness.launch import parse_workers, team
+from harness.launch.team import Team, choose_team
+from harness.plan import Plan
 from harness.store.sealed import write_sealed
 from harness.study_file.config import Study
+from tests.launch.conftest import planned
 
 GIGABYTE = 10**9
+DIVERGED = {"kind": "diverged", "message": ""}
 
 
 @pytest.fixture
 def plan(tiny: Callable[..., Study], tmp_path: Path) -> Callable[..., Plan]:
     """A plan of so many runs, each of 3 epochs of 5 steps, or as changed."""
-    data = load_data("digits", tmp_path, train_limit=160, test_limit=60)
 
     def make(runs: int, *changes: tuple[str, Any], on: str = "cpu") -> Plan:
-        study = tiny(("precision", "float32"), ("seeds", list(range(runs))), *changes)
-        made = make_plan(study, StudyFolder(tmp_path / "out", "tiny"), lambda recipe: data, device="cpu")
+        made = planned(tiny(("seeds", list(range(runs))), *changes), tmp_path)
         compute = Compute("float32", "channels_last")
         return replace(
             made, variants=tuple(replace(each, device=on, compute=compute) for each in made.variants)
@@ -51,7 +48,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
     def be(
         times: dict[int, float], cores: int = 2, free: float = 0.0, memory: float = 100
     ) -> list[list[int]]:
-        class Steps:
+        class Timer:
             def __init__(self, variant: Any) -> None:
                 pass
 
@@ -59,14 +56,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
                 asked.append(counts)
                 return {count: times[count] for count in counts}
 
-        monkeypatch.setattr(auto, "_Steps", Steps)
-        for place in (auto, device):
+        monkeypatch.setattr(team, "_Timer", Timer)
+        for place in (team, device):
             monkeypatch.setattr(place, "usable_cores", lambda: cores)
-        monkeypatch.setattr(auto, "_free_cores", lambda: free or float(cores))
-        psutil = SimpleNamespace(
-            virtual_memory=lambda: SimpleNamespace(available=memory * GIGABYTE),
-        )
-        monkeypatch.setattr(auto, "psutil", psutil)
+        monkeypatch.setattr(team, "_free_cores", lambda: free or float(cores))
+        available = SimpleNamespace(available=memory * GIGABYTE)
+        monkeypatch.setattr(team, "psutil", SimpleNamespace(virtual_memory=lambda: available))
         return asked
 
     return be
@@ -102,11 +97,11 @@ def test_the_fastest_team_is_chosen(
     expected: tuple[int, int],
 ) -> None:
     machine(times, **options)
-    team = choose_team(plan(runs, *LONG))
-    assert (team.workers, team.threads) == expected
-    assert team.launcher == ("serial" if expected[0] == 1 else "process")
+    chosen = choose_team(plan(runs, *LONG))
+    assert (chosen.workers, chosen.threads) == expected
+    assert chosen.launcher == ("serial" if expected[0] == 1 else "process")
     usual = expected == (1, options.get("cores", 2))
-    assert (team.reason == "") == usual, "what is unusual is explained"
+    assert (chosen.reason == "") == usual, "what is unusual is explained"
 
 
 def test_short_work_begins_at_once_without_timing_more(plan: Callable[..., Plan], machine: Any) -> None:
@@ -115,16 +110,19 @@ def test_short_work_begins_at_once_without_timing_more(plan: Callable[..., Plan]
     assert asked == [[2]]
 
 
-def test_only_what_is_left_to_do_counts(plan: Callable[..., Plan], machine: Any) -> None:
-    machine({2: 0.045, 1: 0.057})
+@pytest.mark.parametrize("ending", [{"status": "finished"}, {"status": "failed", "error": DIVERGED}])
+def test_only_what_is_left_to_do_counts(
+    plan: Callable[..., Plan], machine: Any, ending: dict[str, Any]
+) -> None:
+    asked = machine({2: 0.045, 1: 0.057})
     made = plan(4, *LONG)
     for variant, folder in made.runs()[:3]:
-        content = {
-            "variant": variant.name, "seed": folder.seed, "status": "finished", "error": None, "digest": "",
-            "identity": {}, "metrics": {},
-        }  # fmt: skip
-        write_sealed(folder.record_file, content)
+        folder.write(variant.record(folder.seed, **ending))
     assert choose_team(made) == Team(1, 2), "one run is left"
+    folder = made.runs()[3][1]
+    folder.write(made.variants[0].record(folder.seed, **ending))
+    asked.clear()
+    assert choose_team(made) == Team(1, 2) and asked == [], "none is left"
 
 
 def test_omp_num_threads_is_kept_and_leaves_the_rest_to_more_runs(
@@ -132,22 +130,10 @@ def test_omp_num_threads_is_kept_and_leaves_the_rest_to_more_runs(
 ) -> None:
     asked = machine(SIXTEEN, cores=16)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    team = choose_team(plan(16, *LONG))
-    assert (team.workers, team.threads) == (4, 4) and asked[-1] == [4]
-
-
-def test_a_study_goes_on_with_the_threads_it_was_begun_with(plan: Callable[..., Plan], machine: Any) -> None:
-    machine(SIXTEEN, cores=16)
-    made = plan(2, *LONG)
-    content = {
-        "variant": "base", "seed": 7, "status": "running", "error": None, "digest": "", "identity": {},
-        "metrics": {}, "provenance": {"threads": 2},
-    }  # fmt: skip
-    write_sealed(made.folder.run("base", 7).record_file, content)
-    team = choose_team(made)
-    assert (team.workers, team.threads) == (2, 2)
-    assert choose_team(made, workers=1) == Team(1, 2)
-    assert choose_team(made, workers=8) == Team(8, 2), "who asks for eight at once shares the cores"
+    chosen = choose_team(plan(16, *LONG))
+    assert (chosen.workers, chosen.threads) == (4, 4) and asked[-1] == [4]
+    machine({4: 0.1}, cores=2)
+    assert choose_team(plan(9, *LONG)) == Team(1, 4), "more threads than cores"
 
 
 @pytest.mark.parametrize("setting", ["0", "", "abc", " ", "-1"])
@@ -159,12 +145,14 @@ def test_odd_omp_num_threads_are_as_none(
     assert choose_team(plan(16, *LONG)).workers == 16
 
 
-def test_more_threads_than_cores_run_one_at_a_time(
-    plan: Callable[..., Plan], machine: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine({4: 0.1})
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert choose_team(plan(9, *LONG)) == Team(1, 4)
+def test_a_study_goes_on_with_the_threads_it_was_begun_with(plan: Callable[..., Plan], machine: Any) -> None:
+    machine(SIXTEEN, cores=16)
+    made = plan(2, *LONG)
+    made.folder.run("base", 7).write(made.variants[0].record(7, "running", provenance={"threads": 2}))
+    chosen = choose_team(made)
+    assert (chosen.workers, chosen.threads) == (2, 2)
+    assert choose_team(made, workers=1) == Team(1, 2)
+    assert choose_team(made, workers=8) == Team(8, 2), "who asks for eight at once shares the cores"
 
 
 def test_a_study_killed_after_its_range_test_keeps_the_threads_of_that(
@@ -176,20 +164,8 @@ def test_a_study_killed_after_its_range_test_keeps_the_threads_of_that(
     assert choose_team(made).threads == 1
 
 
-def test_runs_that_diverged_are_not_left_to_do(plan: Callable[..., Plan], machine: Any) -> None:
-    asked = machine(SIXTEEN, cores=16)
-    made = plan(1, *LONG)
-    variant, folder = made.runs()[0]
-    content = {
-        "variant": variant.name, "seed": folder.seed, "status": "failed", "error": {"kind": "diverged"},
-        "digest": "", "identity": {}, "metrics": {},
-    }  # fmt: skip
-    write_sealed(folder.record_file, content)
-    assert choose_team(made) == Team(1, 16) and asked == []
-
-
 def test_free_cores_are_those_of_this_process_that_others_leave() -> None:
-    assert 1 <= auto._free_cores() <= auto.usable_cores()
+    assert 1 <= team._free_cores() <= device.usable_cores()
 
 
 def test_whoever_says_how_many_is_obeyed_without_timing(plan: Callable[..., Plan], machine: Any) -> None:
@@ -201,11 +177,7 @@ def test_a_network_that_cannot_take_the_timed_step_runs_alone(
     plan: Callable[..., Plan], machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(SIXTEEN, cores=16)
-
-    def broken(variant: Any) -> None:
-        raise RuntimeError("one image too few")
-
-    monkeypatch.setattr(auto, "_Steps", broken)
+    monkeypatch.setattr(team, "_Timer", lambda variant: 1 / 0)
     assert choose_team(plan(3, *LONG)) == Team(1, 16)
 
 
@@ -235,7 +207,7 @@ def test_runs_share_a_gpu_as_far_as_its_memory_goes(
 
 def test_timing_for_real_leaves_the_number_of_threads(plan: Callable[..., Plan]) -> None:
     before = torch.get_num_threads()
-    times = auto._Steps(plan(1).variants[0]).seconds([2, 1])
+    times = team._Timer(plan(1).variants[0]).seconds([2, 1])
     assert list(times) == [2, 1] and all(seconds > 0 for seconds in times.values())
     assert torch.get_num_threads() == before
 
@@ -250,19 +222,3 @@ def test_other_numbers_of_workers_are_refused_in_a_line(text: Any) -> None:
     with pytest.raises(StudyError, match=r"^--workers .*: expected ") as caught:
         parse_workers(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-
-
-def test_runs_at_once_by_default_leave_the_tables_of_one_after_another(
-    command: Any, tiny_file: Path, tmp_path: Path
-) -> None:
-    for out, options in (
-        ("serial", ["--launcher", "serial"]),
-        ("auto", ["--launcher", "auto", "--workers", "2"]),
-    ):
-        done = command(tiny_file, "--out", out, *options, OMP_NUM_THREADS="1")
-        assert done.returncode == 0, done.stderr
-    for name in ("per_class", "misclassified", "learning_rates"):
-        one, other = (tmp_path / out / "tiny/tables" / f"{name}.csv" for out in ("serial", "auto"))
-        assert one.read_bytes() == other.read_bytes()
-    record = json.loads((tmp_path / "auto/tiny/runs/base/seed-1/run.json").read_text())
-    assert record["status"] == "finished" and record["provenance"]["threads"] == 1

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, prod
-from pathlib import Path
 
 import psutil
 import torch
@@ -65,16 +63,16 @@ def choose_team(plan: Plan, workers: int | None = None) -> Team:
         StudyError: ``OMP_NUM_THREADS`` is more than any machine has.
     """
     left = _left(plan)
-    first = plan.variants[0]
-    fixed = threads_kept(plan.folder)
+    device = plan.variants[0].device
+    kept = _threads_kept(plan.folder)
     if workers is not None and workers > 1:
         return Team(workers, threads_for(workers))
-    if workers == 1 or len(left) == 0 or torch.device(first.device).type == "mps":
-        return Team(1, fixed or threads_for(1))
-    if first.device.startswith("cuda"):
+    if workers == 1 or len(left) == 0 or torch.device(device).type == "mps":
+        return Team(1, kept or threads_for(1))
+    if device.startswith("cuda"):
         workers, reason = _on_gpu(left)
-        return Team(workers, fixed or threads_for(workers), reason)
-    return _on_cpu(plan, left, fixed)
+        return Team(workers, kept or threads_for(workers), reason)
+    return _on_cpu(plan, left, kept)
 
 
 def _left(plan: Plan) -> list[Variant]:
@@ -89,15 +87,15 @@ def _left(plan: Plan) -> list[Variant]:
     return left
 
 
-def threads_kept(folder: StudyFolder) -> int | None:
+def _threads_kept(folder: StudyFolder) -> int | None:
     """Return ``OMP_NUM_THREADS``, else the threads a study was begun with; None where nothing says it.
 
     Another number of threads gives other digits, and may give other rates.
     """
     if (threads := threads_set()) is not None:
         return threads
-    records: Iterable[Path] = (run.record_file for run in folder.runs())
-    for path in [*records, *sorted(folder.range_test_json("any").parent.glob("*.json"))]:
+    tests = sorted(folder.range_test_json("any").parent.glob("*.json"))
+    for path in [*(run.record_file for run in folder.runs()), *tests]:
         with suppress(RunError, AttributeError):  # damaged, or of another program
             record = read_sealed(path) or {}
             threads = record.get("threads") or (record.get("provenance") or {}).get("threads")
@@ -106,20 +104,20 @@ def threads_kept(folder: StudyFolder) -> int | None:
     return None
 
 
-def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
+def _on_cpu(plan: Plan, left: list[Variant], kept: int | None) -> Team:
     """Choose the team that ends first, by the time of a step, the free cores and the free memory."""
     cores, variant = usable_cores(), left[0]
-    usual = Team(1, fixed or cores)
-    counts = [fixed] if fixed else sorted({max(1, cores >> halved) for halved in range(8)}, reverse=True)
-    if cores == 1 or (fixed and len(left) == 1):
+    usual = Team(1, kept or cores)
+    counts = [kept] if kept else sorted({max(1, cores >> halved) for halved in range(8)}, reverse=True)
+    if cores == 1 or (kept and len(left) == 1):
         return usual
     try:
-        step = _Steps(variant)
-        alone = step.seconds([usual.threads])[usual.threads]
-        times = step.seconds(counts) if alone * _steps(plan, left, 1) > 2 * START_SECONDS else {}
+        timer = _Timer(variant)
+        alone = timer.seconds([usual.threads])[usual.threads]
+        if alone * _steps(plan, left, 1) <= 2 * START_SECONDS:
+            return usual
+        times = timer.seconds(counts)
     except Exception:  # a network of one's own may fail here: its first training step reports the error
-        return usual
-    if not times:
         return usual
     free = _free_cores()
     room = max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / (PROCESS_BYTES + _bytes(variant))))
@@ -134,10 +132,11 @@ def _on_cpu(plan: Plan, left: list[Variant], fixed: int | None) -> Team:
     best = min(teams, key=seconds)
     if seconds(best) * TEAM_MARGIN > seconds(usual):
         return usual
-    milliseconds = ", ".join(f"{1000 * times[count]:.0f} ms with {_threads(count)}" for count in counts)
-    return Team(
-        best.workers, best.threads, f"a step takes {milliseconds}; {free:.1f} of {cores} cores are free"
+    milliseconds = ", ".join(
+        f"{1000 * times[count]:.0f} ms with {count} thread{'s' * (count > 1)}" for count in counts
     )
+    reason = f"a step takes {milliseconds}; {free:.1f} of {cores} cores are free"
+    return Team(best.workers, best.threads, reason)
 
 
 def _free_cores() -> float:
@@ -148,29 +147,25 @@ def _free_cores() -> float:
     return max(1.0, sum(100 - share for share in busy) / 100)
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
-
-
 def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
     """Return how many steps one worker takes, range tests included, where the runs are shared out."""
-    runs = ceil(len(left) / workers) * statistics.fmean(
-        variant.recipe.schedule.epochs * variant.steps_per_epoch for variant in left
-    )
+    runs = [variant.recipe.schedule.epochs * variant.steps_per_epoch for variant in left]
     sweeps = [
         settings.iterations
         for variant in {variant.name: variant for variant in left}.values()
         if (settings := variant.recipe.range_test_settings) is not None
         and not plan.folder.range_test_json(variant.name).exists()
     ]
-    return runs + (ceil(len(sweeps) / workers) * statistics.fmean(sweeps) if sweeps else 0.0)
+    return sum(ceil(len(work) / workers) * statistics.fmean(work) for work in (runs, sweeps) if work)
 
 
-class _Steps:
+class _Timer:
     """Times a variant's steps with different numbers of threads."""
 
     def __init__(self, variant: Variant) -> None:
-        self.step = TimedStep(variant.recipe, variant.outline, len(variant.classes))
+        self.step = TimedStep(
+            variant.network, variant.recipe.data.batch_size, variant.outline.flops_per_image
+        )
         self.way = variant.compute.precision, variant.compute.memory_format
         self.scale = variant.recipe.data.batch_size / len(self.step.images)
         self.step(*self.way)  # warms up
@@ -203,5 +198,5 @@ def _on_gpu(left: list[Variant]) -> tuple[int, str]:
 def _bytes(variant: Variant) -> float:
     """Return the memory of a run beside its process: outputs of layers, weights and their state, images."""
     facts = variant.outline
-    left_by_layers = sum(prod(row.output_shape) for row in facts.layers) * variant.recipe.data.batch_size
-    return 4 * left_by_layers + 16 * facts.parameters + variant.train_images * prod(facts.image_shape)
+    outputs = sum(prod(row.output_shape) for row in facts.layers) * variant.recipe.data.batch_size
+    return 4 * outputs + 16 * facts.parameters + variant.train_images * prod(facts.image_shape)

@@ -1,0 +1,93 @@
+"""Trained networks for other programs: ``--export onnx,torchscript,safetensors``, each with a model card.
+
+Another format is a file like those beside this one and its line in ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RunError, StudyError
+from harness.export.onnx import ONNX
+from harness.export.safetensors import SAFETENSORS
+from harness.export.torchscript import TORCHSCRIPT
+from harness.messages import check_installed, one_line, suggest
+from harness.store.atomic import atomic_write
+from harness.store.folders import RunFolder
+
+if TYPE_CHECKING:
+    from harness.predictor import Predictor
+
+FORMATS = {"safetensors": SAFETENSORS, "torchscript": TORCHSCRIPT, "onnx": ONNX}
+
+
+def parse_exports(text: str) -> list[str]:
+    """Return the formats that a text names, once each: ``"onnx,safetensors"``.
+
+    Raises:
+        StudyError: there is none of that name, or what it takes is not installed.
+    """
+    names = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    if "" in names:
+        raise StudyError(f"--export {one_line(text, 80)}: expected some of {', '.join(FORMATS)}")
+    for name in names:
+        if name not in FORMATS:
+            raise StudyError(f"--export {one_line(name, 80)}: no such format{suggest(name, FORMATS)}")
+        for package in FORMATS[name].packages:
+            check_installed(package, f"--export {name}", name)
+    return names
+
+
+def export(run: RunFolder, formats: Sequence[str]) -> Path:
+    """Write a finished run's network in each format, with a model card.
+
+    The study's report has to be written before: the card has its verdict.
+
+    Returns:
+        Their folder, ``exports/<variant>/seed-<n>`` in the study's.
+
+    Raises:
+        RunError: the run is not finished, a format cannot hold this network, or the disk is full.
+    """
+    from harness.export.model_card import model_card
+    from harness.predictor import load
+
+    predictor, folder = load(run.path), run.study.path / "exports" / run.variant / run.path.name
+    files = {FORMATS[name].file: _written(name, predictor, run) for name in formats}
+    files["config.json"] = json.dumps(_config(predictor, run), indent=2, ensure_ascii=False).encode() + b"\n"
+    card = model_card(run, predictor, [FORMATS[name].use for name in formats])
+    files["README.md"] = card.encode()  # where those who share networks look for it
+    for file, content in files.items():
+        atomic_write(folder / file, content)
+    for kind in FORMATS.values():
+        if kind.file not in files:  # of an earlier export, and maybe of an earlier run
+            (folder / kind.file).unlink(missing_ok=True)
+    return folder
+
+
+def _written(name: str, predictor: Predictor, run: RunFolder) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # exporters warn of their own futures
+            return FORMATS[name].write(predictor)
+    except Exception as error:  # whatever an exporter makes of a network that is not ours
+        cause = f"{type(error).__name__}: {one_line(error, 200)}"
+        raise RunError(f"{run.name}: cannot be exported to {name}: {cause}") from None
+
+
+def _config(predictor: Predictor, run: RunFolder) -> dict[str, Any]:
+    """Return what a program has to know to feed the network and to read its output."""
+    return {
+        "study": run.study.name,
+        "variant": run.variant,
+        "seed": run.seed,
+        "classes": list(predictor.classes),
+        "input": {"name": "images", "shape": ["batch", *predictor.sample().shape[1:]], "type": "float32"},
+        "output": {"name": "logits", "shape": ["batch", len(predictor.classes)], "type": "float32"},
+        "image_size": list(predictor.image_size),
+        "transforms": predictor.transforms,
+    }

@@ -1,0 +1,130 @@
+"""A model card: what a reader of an exported network has to know, in Markdown with Hugging Face's header.
+
+Mitchell et al., "Model Cards for Model Reporting" (FAT*, 2019).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness.errors import RunError
+from harness.report.blocks import Block, Report, Section
+from harness.report.page import markdown
+from harness.store.folders import RunFolder
+from harness.store.records import RunRecord
+from harness.store.sealed import read_sealed
+
+if TYPE_CHECKING:
+    from harness.predictor import Predictor
+
+
+def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str:
+    """Return the README.md of an exported network.
+
+    Args:
+        uses: code that loads each of the files beside it.
+
+    Raises:
+        RunError: the run is not finished, or there is no report of its study.
+    """
+    record = run.verify()
+    report = read_sealed(run.study.path / "report.json")
+    if report is None:
+        raise RunError(f"{run.study.path}: there is no report; the same command with --report-only makes one")
+    data = record.provenance["data"]
+    variant: dict[str, Any] = next((one for one in report["variants"] if one["variant"] == run.variant), {})
+    repeat = "\n".join(report.get("repeat", ()))
+    where = " DATA stands for the folder that holds the data." if "--data DATA" in repeat else ""
+    height, width = predictor.image_size
+    sections = [
+        Section(
+            "What it is", [Block("table", header=("property", "value"), rows=_facts(record, report, variant))]
+        ),
+        Section(
+            "Input and output",
+            [
+                Block(
+                    "text",
+                    f"Input: float32 (batch, 3, height, width), RGB images of {width} x {height} pixels "
+                    "that went through these transforms of Albumentations, in their order. Output: logits "
+                    f"(batch, {len(predictor.classes)}), whose softmax is the network's confidence; "
+                    "config.json has the classes by their place.",
+                ),
+                Block("code", json.dumps(predictor.transforms, indent=2)),
+            ],
+        ),
+        Section("Use", [Block("code", use) for use in uses]),
+        Section("Limits", [Block("list", items=_limits(predictor, data, variant))]),
+        Section(
+            "Where the numbers come from",
+            [
+                Block("text", f"The study's verdict: {report['verdict']}"),
+                Block(
+                    "text",
+                    "The study file below, saved as study.toml, and these commands make the runs that it is "
+                    f"about again.{where}",
+                ),
+                Block("code", repeat),
+                Block("code", run.study.study_file.read_text("utf-8"), title="The study file"),
+            ],
+        ),
+    ]
+    title = f"{run.study.name}/{run.variant}, seed {run.seed}"
+    card = markdown(Report(title, report["question"], report["verdict"], report["met"], sections))
+    return f"{_header(record)}{card}"
+
+
+def _facts(record: RunRecord, report: dict[str, Any], variant: dict[str, Any]) -> list[list[str]]:
+    """Return the card's first table: the run, its recipe over seeds, and the target."""
+    metrics, provenance, recipe = record.metrics, record.provenance, record.recipe
+    held = provenance["data"]["evaluated_on"] == "holdout"
+    split = "images held out of the train split" if held else "the test split"
+    std = "" if variant.get("test_accuracy_std") is None else " (± is the std)"
+    epochs = f"{metrics['epochs']:,} epoch{'' if metrics['epochs'] == 1 else 's'}"
+    return [
+        ["accuracy of this network", f"{100 * metrics['test_accuracy']:.2f} % on {split}, last epoch"],
+        ["its recipe over seeds", f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}"],
+        ["target", f"{100 * report['target']:g} %"],
+        ["network", f"{recipe['model']['name']}, {metrics['parameters']:,} parameters"],
+        ["trained on", f"{recipe['data']['source']}, {epochs}, seed {record.seed}"],
+        ["precision, device", f"{provenance['precision']}, {provenance['device']}; exported in float32"],
+        ["finished", str(provenance.get("finished"))],
+        ["configuration", f"digest {record.digest[:16]}"],
+        ["made by", f"ignite-harness {harness.__version__}"],
+    ]
+
+
+def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any]) -> list[str]:
+    more = " …" if len(predictor.classes) > 20 else ""
+    alone = (variant.get("finished") or 0) < 2
+    return [
+        f"It knows these classes alone: {', '.join(predictor.classes[:20])}{more}. "
+        "Any other image is taken for one of them.",
+        "Its confidence is that of images like its test images; the study's report says how well it is "
+        "calibrated on these, and nothing is known of others.",
+        f"Its accuracy was measured on {data['evaluation_images']:,} images; others of the same kind would "
+        "give another number, and images of another kind a lower one.",
+        "The recipe was run once: how far seeds differ is not known."
+        if alone
+        else "It is one of several seeds, and their mean is the recipe's accuracy, not that of the best one.",
+    ]
+
+
+def _header(record: RunRecord) -> str:
+    """Return YAML that model hubs read; JSON's strings and lists are YAML's."""
+    source = record.recipe["data"]["source"]
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": source, "type": source},
+        "metrics": [{"type": "accuracy", "value": record.metrics["test_accuracy"]}],
+    }
+    lines = {
+        "library_name": "pytorch",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "pytorch-ignite", "ignite-harness"],
+        "model-index": [{"name": record.study, "results": [result]}],
+    }
+    return "---\n" + "\n".join(f"{key}: {json.dumps(value)}" for key, value in lines.items()) + "\n---\n\n"

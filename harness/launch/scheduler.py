@@ -1,0 +1,154 @@
+"""Which task is executed when, and what is said and recorded of it; backends execute them.
+
+Range tests come first, runs as soon as their variant's rates are known. What is free is taken first, then
+what other processes hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from harness.errors import RunError
+from harness.launch.job import Job, rates_without
+from harness.launch.task import Answer, Task
+from harness.launch.view import View
+from harness.schedule import Rates
+from harness.training.failures import record_failure
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """What happened, as ``"its worker died"``, and why."""
+
+    what: str
+    cause: str
+
+
+Event = str | Answer | WorkerLost  # what comes from a task: a line to show, and at last one of the others
+
+
+class Backend(Protocol):
+    """Executes tasks somewhere, each in a numbered slot, from 0.
+
+    Attributes:
+        polls: whether a task that another process holds is started again and again until it is free; else it
+            is started with ``wait`` when nothing else is left.
+        tries: how often a task may be started whose worker was lost each time.
+    """
+
+    polls: bool
+    tries: int
+
+    def room(self) -> int:
+        """Return how many tasks may be under way at once."""
+
+    def start(self, slot: int, task: Task) -> Answer | None:
+        """Begin a task; return its answer where that is known at once."""
+
+    def events(self) -> Iterable[tuple[int, Event]]:
+        """Wait a while for what the tasks say; return it with their slots."""
+
+    def stop(self) -> None:
+        """End whatever is under way."""
+
+
+class Scheduler:
+    """Executes a job's tasks by a backend.
+
+    Attributes:
+        waiting: tasks to start, in this order.
+        held: tasks that other processes are at work on.
+        started: slot -> the task that is under way there.
+        unrecorded: run name -> cause, of failures that could not be recorded.
+    """
+
+    def __init__(self, job: Job, backend: Backend, view: View) -> None:
+        self.job, self.backend, self.view = job, backend, view
+        self.waiting = deque(Task(variant) for variant in job.plan.variants)
+        self.held: list[Task] = []
+        self.started: dict[int, Task] = {}
+        self.unrecorded: dict[str, str] = {}
+
+    def run(self) -> dict[str, str]:
+        """Return the failures that could not be recorded, when nothing is left to do."""
+        try:
+            while self.waiting or self.started or self.held:
+                room = self.backend.room()
+                while self.waiting and len(self.started) < room:
+                    self._start(self.waiting.popleft())
+                if self.started:
+                    for slot, event in self.backend.events():
+                        self._take_in(slot, event)
+                if self.held and not self.waiting and (self.backend.polls or not self.started):
+                    if self.backend.polls and not self.started:
+                        time.sleep(1)
+                    self.waiting, self.held = deque(self.held), []
+        finally:
+            self.backend.stop()
+        return self.unrecorded
+
+    def _start(self, task: Task) -> None:
+        slot = min(set(range(len(self.started) + 1)) - set(self.started))
+        answer = self.backend.start(slot, task)
+        if answer is not None:
+            self._answered(task, answer)
+        else:
+            self.started[slot] = task
+            self.view.show(slot, task.name)
+
+    def _take_in(self, slot: int, event: Event) -> None:
+        if isinstance(event, str):
+            self.view.say_of(slot, event)
+            return
+        task = self.started.pop(slot)
+        self.view.show(slot, "")
+        if isinstance(event, Answer):
+            self._answered(task, event)
+        else:
+            self._lost(task, event)
+
+    def _answered(self, task: Task, answer: Answer) -> None:
+        if answer.held:
+            if not task.wait:
+                self.job.say(f"{answer.held}; left for later")
+            self.held.append(replace(task, wait=True))
+        elif task.seed is None:
+            self._queue_runs(task, answer.rates or self._rates_without(task, answer.error))
+        elif answer.error:
+            self.job.say(f"{task.name}  FAILED: {answer.error}")
+            self.unrecorded[task.name] = answer.error
+
+    def _queue_runs(self, task: Task, rates: Rates | RunError) -> None:
+        """Queue the runs of a variant whose range test is over."""
+        runs = [Task(task.variant, seed, rates) for seed in self.job.plan.seeds]
+        if self.backend.room() == 1:  # one variant after the other
+            self.waiting.extendleft(reversed(runs))
+        else:
+            self.waiting.extend(runs)
+
+    def _rates_without(self, task: Task, cause: str) -> Rates | RunError:
+        return rates_without(self.job, task.variant, RunError(cause))
+
+    def _lost(self, task: Task, lost: WorkerLost) -> None:
+        """Start a task again whose worker was lost, or record that it failed."""
+        times = task.times_lost + 1
+        if times < self.backend.tries:
+            self.job.say(f"{task.name}  {lost.what} ({lost.cause}); given out again")
+            self.waiting.appendleft(replace(task, times_lost=times))
+            return
+        cause = f"{lost.what} {f'{times} times ' if times > 1 else ''}({lost.cause})"
+        if task.seed is None:
+            self._queue_runs(task, self._rates_without(task, f"range test: {cause}"))
+            return
+        self.job.say(f"{task.name}  FAILED: {cause}")
+        folder = task.run_folder(self.job.plan.folder)
+        try:
+            with folder.lock():
+                if folder.status() != "finished":  # by another process meanwhile
+                    record_failure(task.variant, folder, RunError(cause), "worker_died")
+        except RunError as error:
+            self.unrecorded[task.name] = f"{cause}; {error}"

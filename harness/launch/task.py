@@ -1,0 +1,117 @@
+"""What launchers execute: a variant's range test or one of its runs, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import HeldError, RunError
+from harness.launch import followers
+from harness.launch.job import Job, claim, find_rates, needs_work
+from harness.plan import Variant
+from harness.schedule import Rates
+from harness.store.folders import RunFolder, StudyFolder
+from harness.training.failures import record_failure
+from harness.training.run import execute
+
+
+@dataclass(frozen=True)
+class Task:
+    """A variant's range test, or one of its runs.
+
+    Attributes:
+        seed: the run's; None for the range test.
+        rates: the run's, or why the range test found none; None for the range test.
+        wait: whether to wait where another process holds it: what is free is taken first.
+        times_lost: how often its worker died.
+    """
+
+    variant: Variant
+    seed: int | None = None
+    rates: Rates | RunError | None = None
+    wait: bool = False
+    times_lost: int = 0
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        variant = f"{self.variant.study}/{self.variant.name}"
+        return f"{variant} range test" if self.seed is None else f"{variant}/seed-{self.seed}"
+
+    def run_folder(self, study: StudyFolder) -> RunFolder:
+        """Return the folder of a run."""
+        assert self.seed is not None
+        return study.run(self.variant.name, self.seed)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a task; empty where a run's folder says it.
+
+    Attributes:
+        rates: of a range test, or why there are none.
+        held: who holds the task, in words; it is left for later.
+        error: why the task failed, which no run folder says yet.
+    """
+
+    rates: Rates | RunError | None = None
+    held: str = ""
+    error: str = ""
+
+
+def perform(job: Job, task: Task) -> Answer:
+    """Execute a task in this process, under its lock."""
+    try:
+        if task.seed is None:
+            return Answer(rates=find_rates(job, task.variant, wait=task.wait))
+        with task.run_folder(job.plan.folder).lock(wait=task.wait, say=job.say):
+            if (rates := rates_to_train_with(job, task)) is not None:
+                train(job, task, rates)
+    except HeldError as error:
+        return Answer(held=str(error))
+    except RunError as error:
+        return Answer(error=str(error))
+    return Answer()
+
+
+def rates_to_train_with(job: Job, task: Task) -> Rates | None:
+    """Claim a run, and return its rates; None where nothing is to be trained. Call it under the run's lock.
+
+    A run without rates is recorded as failed.
+
+    Raises:
+        RunError: the folder holds another configuration's run, or cannot be written.
+    """
+    folder = task.run_folder(job.plan.folder)
+    if not needs_work(task.variant, folder, job.say):
+        return None
+    claim(task.variant, folder)
+    if isinstance(task.rates, RunError):
+        record_failure(task.variant, folder, task.rates, "range_test")
+        return None
+    return task.rates
+
+
+def train(job: Job, task: Task, rates: Rates) -> None:
+    """Train a claimed run, together with the processes of ``--devices``, and say how it ended."""
+    variant, run = task.variant, task.run_folder(job.plan.folder)
+    data = job.load_data(variant.recipe)
+    try:
+        followers.announce(followers.SharedRun(variant, run, rates, job.threads))
+    except RunError as error:
+        record_failure(variant, run, error, "damaged")
+        job.say(f"{run.name}  FAILED: {error}")
+        return
+    record = execute(
+        variant, run, data, rates,
+        threads=job.threads, say=job.say, profile=job.profile, tracker=job.tracker,
+    )  # fmt: skip
+    if record.status == "failed" and not record.diverged:
+        followers.mark_broken(run.name)  # they wait for this process in the midst of the run
+    if record.error is not None:
+        job.say(f"{run.name}  FAILED: {record.error['message']}")
+        return
+    accuracy, timings = record.metrics["test_accuracy"], record.timings
+    job.say(
+        f"{run.name}  finished: {accuracy:.2%} after {timings['seconds']:.0f} s, "
+        f"{timings['images_per_second']:.0f} images/s"
+    )

@@ -1,0 +1,48 @@
+"""The built-in studies: their files, and the best results published of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StudyError
+from harness.messages import one_line, suggest
+
+
+def studies_folder() -> Path:
+    """Return where the built-in study files lie, in an installed package or in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "studies" if (package / "studies").is_dir() else package.parent / "studies"
+
+
+def builtin_studies() -> dict[str, Path]:
+    """Return name -> file of every built-in study."""
+    return {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
+
+
+def known_results() -> dict[str, dict[str, Any]]:
+    """Return study -> ``variant``, ``mean``, ``std`` and ``n`` of the best published result."""
+    results: dict[str, dict[str, Any]] = json.loads((studies_folder() / "results.json").read_text("utf-8"))
+    return results
+
+
+def find_study(name_or_path: str) -> Path:
+    """Return the file of a built-in study, or the path itself.
+
+    Raises:
+        StudyError: neither exists.
+    """
+    builtin = builtin_studies()
+    if name_or_path in builtin:
+        return builtin[name_or_path]
+    path, shown = Path(name_or_path), one_line(name_or_path)
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that no file can have, a folder that may not be entered
+        raise StudyError(f"study file not found: {shown}: {error.strerror}") from None
+    if path.suffix == ".toml" or path.name != name_or_path:
+        raise StudyError(f"study file not found: {shown}")
+    hint = suggest(name_or_path, builtin)
+    raise StudyError(f"no study named {shown!r}{hint}; --list shows the built-in ones")

@@ -1,0 +1,110 @@
+"""``[grid]``, ``[random]`` and ``[search]``: the values that a study tries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+
+from harness.errors import StudyError
+from harness.schema import Strict, validate
+from harness.study_file.values import Number, Seed, finite, unique
+
+
+class Range(Strict):
+    """Numbers from ``low`` to ``high``; whole ones where both are."""
+
+    low: Number
+    """The lowest."""
+    high: Number
+    """The highest."""
+    log: bool = False
+    """Evenly over orders of magnitude, as for rates."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is of whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low!r} and {self.high!r}")
+        if self.log and (self.whole or self.low <= 0):
+            raise ValueError("log needs a low above 0, and numbers with a point")
+        return self
+
+
+def _dotted(values: Any) -> Any:
+    """Make dotted keys of tables in tables, down to what can be tried: a list, or a range."""
+    if not isinstance(values, Mapping):
+        return values
+    dotted: dict[str, Any] = {}
+    for key, space in values.items():
+        table = isinstance(space, Mapping) and not {"low", "high"} & space.keys()
+        more = {f"{key}.{inner}": part for inner, part in _dotted(space).items()} if table else {key: space}
+        if twice := dotted.keys() & more.keys():
+            raise ValueError(f"{min(twice)} is named twice")
+        dotted |= more
+    return dotted
+
+
+def _values(values: Any) -> Any:
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"expected a list of values, got {values!r}")
+    return unique(finite(values))
+
+
+def _space(value: Any) -> Any:
+    if isinstance(value, list):
+        return _values(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a list of values, or a table of low and high, got {value!r}")
+    try:
+        return validate(Range, value, "a range")
+    except StudyError as error:
+        raise ValueError(str(error)) from None
+
+
+Grid = Annotated[
+    dict[str, Annotated[list[Any], BeforeValidator(_values)]],
+    Field(max_length=50),
+    BeforeValidator(_dotted),
+]
+Spaces = Annotated[
+    dict[str, Annotated[Any, PlainValidator(_space, json_schema_input_type=list[Any] | Range)]],
+    Field(min_length=1, max_length=50),
+    BeforeValidator(_dotted),
+]
+Trials = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Random(Strict):
+    """Random search: ``draws`` variants, each with a value for every key of ``values``.
+
+    Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization" (JMLR, 2012).
+    """
+
+    draws: Trials
+    """How many variants."""
+    seed: Seed = 0
+    """Of the draws."""
+    values: Spaces
+    """`"schedule.lr_max" = { low = 0.01, high = 1.0, log = true }`, or a list of values, by dotted keys."""
+
+
+class Search(Strict):
+    """Search by Optuna's tree-structured Parzen estimator, each trial a variant; on held-out images alone.
+
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NeurIPS, 2011).
+    """
+
+    trials: Trials
+    """How many variants beside the file itself."""
+    seed: Seed = 0
+    """Of the sampler."""
+    random_trials: Trials = 10
+    """The first so many are drawn at random, and none is cut short before that many are done."""
+    values: Spaces
+    """As in `[random.values]`."""

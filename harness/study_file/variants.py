@@ -1,0 +1,95 @@
+"""Variants: how dotted keys and ``--set`` change a recipe, and what differs between two recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from harness.errors import StudyError
+from harness.messages import one_line, suggest
+from harness.schema import validate
+from harness.study_file.config import MAX_VARIANTS, Recipe
+
+RECIPE_KEYS = frozenset(Recipe.model_fields)
+# Tables that these keys tell apart are replaced whole when an override names another one: their keys differ.
+DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
+
+
+def check_names(variants: Mapping[str, Any], where: str) -> None:
+    """Refuse too many variants, and names that share a folder."""
+    if len(variants) > MAX_VARIANTS:
+        raise StudyError(
+            f"{where}: variants: {len(variants)} of them; {MAX_VARIANTS} is the most a study may have"
+        )
+    if "base" in variants:
+        raise StudyError(f"{where}: variants.base: `base` is the file itself; give the variant another name")
+    folded = {"base": "base"}
+    for name in variants:
+        other = folded.setdefault(name.lower(), name)
+        if other != name:  # macOS and Windows would give both the same folder
+            raise StudyError(f"{where}: variants.{name}: differs from {other!r} only in case; rename it")
+
+
+def set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Replace the value at a dotted path whole, making tables on the way."""
+    *parents, last = key.split(".")
+    table = tables
+    for depth, parent in enumerate(parents, 1):
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise StudyError(one_line(f"{where}: {key}: {'.'.join(parents[:depth])} is not a table"))
+    table[last] = deepcopy(value)
+
+
+def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a variant's tables: dotted keys replace values; another ``kind`` or ``name`` a whole table."""
+    resolved = deepcopy(shared)
+
+    def merge(path: list[str], value: Any) -> None:
+        current: Any = resolved
+        for part in path:
+            current = current.get(part, {}) if isinstance(current, dict) else {}
+        discriminator = DISCRIMINATORS.get(path[0]) if len(path) == 1 else None
+        default = "triangle" if discriminator == "kind" else "custom_resnet"
+        if isinstance(value, dict) and isinstance(current, dict):
+            renamed = discriminator in value and value[discriminator] != current.get(discriminator, default)
+            if not renamed:
+                for key, part in value.items():
+                    merge([*path, *key.split(".")], part)
+                return
+        set_path(resolved, ".".join(path), value, where)
+
+    for key, value in changes.items():
+        top = key.split(".")[0]
+        if top not in RECIPE_KEYS:
+            hint = suggest(top, RECIPE_KEYS)
+            raise StudyError(f"{where}.{one_line(key, 80)}: a variant cannot change this{hint}")
+        merge(key.split("."), value)
+    return resolved
+
+
+def written_changes(base: Recipe, recipe: Recipe, where: str) -> dict[str, Any]:
+    """Return the dotted changes that make the recipe from the base, as study.toml has them.
+
+    Raises:
+        StudyError: it lacks an option of the base, which study.toml has no way to say.
+    """
+    ours, theirs = base.model_dump(exclude_none=True), recipe.model_dump(exclude_none=True)
+    changes: dict[str, Any] = {}
+    for table, value in theirs.items():
+        before, discriminator = ours.get(table), DISCRIMINATORS.get(table, "")
+        if not (isinstance(value, dict) and isinstance(before, dict)):
+            changes |= {} if value == before else {table: value}
+        elif value.get(discriminator) != before.get(discriminator):
+            changes[table] = value
+        else:
+            changes |= {f"{table}.{key}": part for key, part in value.items() if part != before.get(key)}
+    written = validate(Recipe, override(ours, changes, where), where)
+    for table in Recipe.model_fields:
+        if getattr(written, table) != getattr(recipe, table):
+            raise StudyError(
+                f"{where}: {table}: lacks what the file's own [{table}] has; "
+                f"with --set, replace the table whole: --set '{table}={{...}}'"
+            )
+    return changes

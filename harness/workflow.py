@@ -1,0 +1,235 @@
+"""A request carried out: plan and check all its studies, then launch, report and export each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED
+from harness.device import resolve_device
+from harness.errors import RunError, StudyError
+from harness.export import export
+from harness.launch import followers
+from harness.messages import one_line
+from harness.plan import Plan, choose_variants
+from harness.report import write_report
+from harness.request import Request
+from harness.runner import Images, Runner, Voice
+from harness.search import check_search, search, with_trials
+from harness.store.folders import StudyFolder
+from harness.store.sealed import read_sealed
+from harness.study_file.config import Study
+from harness.trackers import get_tracker
+from harness.training.progress import Say
+
+if TYPE_CHECKING:
+    from harness.analysis.findings import Findings
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What became of a study.
+
+    Attributes:
+        folder: ``<out>/<study>``.
+        findings: the report's verdicts, warnings and failures, and whether the target is met.
+        lost: a line for every run that could not be done, and every network that could not be exported.
+        target_required: a missed target is a failure.
+    """
+
+    folder: Path
+    findings: Findings
+    lost: tuple[str, ...]
+    target_required: bool = False
+
+    @property
+    def status(self) -> int:
+        """Return the exit status: 0; 1 where a run failed; 3 where a required target was missed."""
+        failed = bool(self.findings.failures)
+        if self.target_required and not self.findings.met and not failed:
+            return EXIT_TARGET_MISSED
+        return EXIT_RUN_FAILED if failed or self.lost else 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request's studies, in their order."""
+
+    studies: tuple[StudyOutcome, ...]
+
+    @property
+    def status(self) -> int:
+        """Return the highest exit status of the studies."""
+        return max((study.status for study in self.studies), default=0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A study, its folder, and the variants of it that were asked for."""
+
+    study: Study
+    folder: StudyFolder
+    variants: list[str]
+
+
+def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
+    """Do what is missing of the runs, and report.
+
+    All studies are planned before the first begins, so that a mistake in the last one costs nothing.
+
+    Args:
+        studies: what ``request.load()`` gave.
+        tell: where verdicts go; progress and failures go to stderr.
+
+    Returns:
+        What became of each study; of none in a process that only trains with the first one's.
+
+    Raises:
+        HarnessError: what is wrong with a study, its data or its folder; runs that fail are in the outcome.
+    """
+    if request.follows:
+        _follow(request, studies)
+        return Outcome(())
+    voice = Voice.of(tell, quiet=request.quiet)
+    images = Images(request.data, download=not request.report_only, progress=not request.quiet)
+    runner = Runner(request, images, voice)
+    tasks = [_task(request, study) for study in studies]
+    if request.report_only:
+        for task in tasks:
+            _check_reportable(task.folder)
+        return Outcome(tuple(_conclude(task, runner) for task in tasks))
+    plans = [runner.plan(task.study, task.folder, task.variants) for task in tasks]
+    for plan in plans:
+        runner.check_folders(plan)
+    outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
+    if len(plans) > 1:
+        voice.note(f"all studies: {request.out / 'index.html'}")
+    return outcome
+
+
+def _follow(request: Request, studies: Sequence[Study]) -> None:
+    """Take part in the runs of every study, which the first process launches."""
+    if not request.report_only:
+        for _ in studies:
+            followers.follow(resolve_device(request.device), Images(request.data))
+
+
+def _run(plan: Plan, runner: Runner) -> StudyOutcome:
+    """Launch a plan's runs or its study's search, then report and export."""
+    study, folder, say = plan.study, plan.folder, runner.voice.say
+    tracker = get_tracker(runner.request.tracker) if runner.request.tracker else None
+    runner = replace(runner, tracker=tracker)
+    if study.search is None:  # a search's trials are not known yet
+        folder.write_study(_with_seeds_on_disk(study, folder).to_toml())
+    say(_opening(plan))
+    if tracker is not None:
+        tracker.begin(plan, say)
+    if study.search is None:
+        lost = runner.launch(plan)
+        task = Task(study, folder, [variant.name for variant in plan.variants])
+    else:
+        lost = search(plan, runner)
+        study, variants = with_trials(study, folder)
+        task = Task(study, folder, variants)
+    outcome = _conclude(task, runner, lost)
+    if tracker is not None:
+        tracker.report(folder, (read_sealed(folder.path / "report.json") or {})["variants"], say)
+    return outcome
+
+
+def _conclude(task: Task, runner: Runner, lost: Sequence[str] = ()) -> StudyOutcome:
+    """Rebuild tables, figures and page, say the verdict, and export what is finished."""
+    from harness.report.index import write_index  # drawing libraries, half a second: not before the runs
+
+    study, folder = task.study, task.folder
+    request, voice = runner.request, runner.voice
+    whole = _with_seeds_on_disk(study, folder)
+    folder.write_study(whole.to_toml())
+    findings = write_report(
+        whole,
+        folder,
+        study.seeds,
+        task.variants,
+        lambda name: runner.images(study.recipes[name]),
+        request.figures,
+    )
+    for warning in findings.warnings:
+        voice.say(f"{study.name}: warning: {warning}")
+    try:
+        write_index(folder)
+    except (RunError, OSError) as error:  # the study's own report is written
+        voice.complain(f"no page of all studies: {one_line(error)}")
+    for line in findings.verdicts:
+        voice.tell(line)
+    for failure in findings.failures:
+        voice.complain(failure)
+    voice.note(f"report: {folder.path / 'report.html'}")
+    lost = (*lost, *_export(task, request.export, voice))
+    return StudyOutcome(folder.path, findings, lost, request.require_target)
+
+
+def _export(task: Task, formats: Sequence[str], voice: Voice) -> list[str]:
+    """Export every finished run that was asked for; return an error for each that could not be."""
+    errors = []
+    runs = [task.folder.run(variant, seed) for variant in task.variants for seed in task.study.seeds]
+    for run in runs if formats else ():
+        try:
+            if run.status() == "finished":
+                voice.note(f"exported: {export(run, formats)}")
+        except RunError as error:  # the others are exported all the same
+            voice.complain(f"error: {error}")
+            errors.append(str(error))
+    return errors
+
+
+def _task(request: Request, study: Study) -> Task:
+    """Choose the variants; a search that has begun has one for each of its trials."""
+    folder = StudyFolder(request.out, study.name)
+    folder.check_writable()
+    asked = None if request.variants is None else list(request.variants)
+    if study.search is not None:
+        check_search(study, request.world_size)
+        # a report is about the trials that there are, and so are the names of variants
+        if request.report_only or asked is not None:
+            study, trials = with_trials(study, folder)
+            asked = asked or trials
+        elif not request.force:
+            with_trials(study, folder)  # another search's are refused before any work
+    return Task(study, folder, choose_variants(study, asked))
+
+
+def _check_reportable(folder: StudyFolder) -> None:
+    if not folder.path.is_dir():
+        raise StudyError(f"--report-only: there is no {folder.path} to report on; --out says where")
+    if (folder.path / "report.json").is_file() and not folder.runs():
+        raise StudyError(f"--report-only: {folder.path} has a report and no runs; it stays as it is")
+
+
+def _with_seeds_on_disk(study: Study, folder: StudyFolder) -> Study:
+    """Return the study with all seeds of its report: those asked for, and those of its runs on disk."""
+    # os.path: where a folder may not be entered, Path raises
+    runs = [run for run in folder.runs() if os.path.exists(run.record_file)]
+    on_disk = {run.seed for run in runs if run.variant in study.recipes}
+    if on_disk <= set(study.seeds):
+        return study
+    return study.model_copy(update={"seeds": sorted(on_disk.union(study.seeds))})
+
+
+def _opening(plan: Plan) -> str:
+    """Say how much there is to do, on what, and how much of it is done."""
+    first = plan.variants[0]
+    reason = first.compute.reason
+    variants, seeds = len(plan.variants), len(plan.seeds)
+    statuses = []
+    for _, folder in plan.runs():
+        with suppress(RunError):  # damaged: whoever executes it says so
+            statuses.append(folder.status())
+    return (
+        f"{plan.study.name}: {variants} variant{'s' * (variants > 1)} x {seeds} seed{'s' * (seeds > 1)} on "
+        f"{first.device} in {first.precision}{f' ({reason})' if reason else ''}; "
+        f"{statuses.count('finished')} of {len(plan.runs())} runs are already finished"
+    )
