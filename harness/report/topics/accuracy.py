@@ -11,16 +11,7 @@ from harness.analysis.numbers import decimals_of, interval_text, spread_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import (
-    RUN,
-    SHOWN_VARIANT,
-    Column,
-    Shown,
-    Table,
-    attribute,
-    number,
-    page_table,
-)
+from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, page_table, percent
 from harness.statistics.distribution import BOOTSTRAP_FROM, Distribution
 
 
@@ -51,7 +42,7 @@ TABLES = (HISTORY,)
 
 
 def _of(name: str, meaning: str, statistic: str) -> Column[VariantSummary]:
-    return Column(f"test_accuracy_{name}", meaning, attribute(f"test_accuracy.{statistic}"))
+    return Column(f"test_accuracy_{name}", meaning, f"test_accuracy.{statistic}")
 
 
 # of summary.csv, at two places
@@ -70,9 +61,10 @@ DISTRIBUTION: tuple[Column[VariantSummary], ...] = (
     Column(
         "bootstrap_low",
         f"of the BCa bootstrap interval of the mean, from {BOOTSTRAP_FROM} runs on",
-        attribute("evidence.bootstrap", itemgetter(0)),
+        "evidence.bootstrap",
+        itemgetter(0),
     ),
-    Column("bootstrap_high", "its upper end", attribute("evidence.bootstrap", itemgetter(1))),
+    Column("bootstrap_high", "its upper end", "evidence.bootstrap", itemgetter(1)),
 )
 
 
@@ -80,27 +72,32 @@ def _mean(accuracy: Distribution) -> str:
     return f"{100 * accuracy.mean:.{decimals_of(100 * (accuracy.std or 0.0), 3)}f}"
 
 
+def t_interval(accuracy: Distribution) -> str:
+    """Write the t interval of the mean, in percent."""
+    return interval_text(accuracy.ci_low, accuracy.ci_high)
+
+
 def _points(std: float) -> str:
     return spread_text(100 * std, 3)
 
 
-T_INTERVAL = attribute("test_accuracy", lambda accuracy: interval_text(accuracy.ci_low, accuracy.ci_high))
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("n", attribute("test_accuracy.n")),
-    Shown("mean, %", attribute("test_accuracy", _mean)),
-    Shown("std, points", attribute("test_accuracy.std", _points)),
-    Shown("standard error, points", attribute("test_accuracy.sem", _points)),
-    Shown("95 % t interval, %", T_INTERVAL),
+    Shown("n", "test_accuracy.n"),
+    Shown("mean, %", "test_accuracy", _mean),
+    Shown("std, points", "test_accuracy.std", _points),
+    Shown("standard error, points", "test_accuracy.sem", _points),
+    Shown("95 % t interval, %", "test_accuracy", t_interval),
     Shown(
         "95 % BCa interval, %",
-        attribute("evidence.bootstrap", lambda ends: interval_text(*ends)),
-        only_if=attribute("evidence.bootstrap"),
+        "evidence.bootstrap",
+        lambda ends: interval_text(*ends),
+        only_if="evidence.bootstrap",
     ),
-    Shown("lowest, %", number("test_accuracy.minimum", ".2f", 100)),
-    Shown("median, %", number("test_accuracy.median", ".2f", 100)),
-    Shown("interquartile mean, %", number("test_accuracy.iqm", ".3f", 100)),
-    Shown("highest, %", number("test_accuracy.maximum", ".2f", 100)),
+    Shown("lowest, %", "test_accuracy.minimum", percent(2)),
+    Shown("median, %", "test_accuracy.median", percent(2)),
+    Shown("interquartile mean, %", "test_accuracy.iqm", percent(3)),
+    Shown("highest, %", "test_accuracy.maximum", percent(2)),
 )
 
 

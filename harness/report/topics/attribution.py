@@ -16,7 +16,7 @@ from harness.report.attribution.measures import Attributions, LayerNumbers
 from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import MOST_ROWS, VARIANT, Column, Shown, Table, attribute, page_table
+from harness.report.topics.table import MOST_ROWS, VARIANT, Column, Shown, Table, page_table
 
 KINDS = ("deletion", "insertion", "deletion_random", "insertion_random")
 
@@ -49,7 +49,7 @@ def _curves(findings: Findings) -> Iterator[dict[str, Any]]:
 
 
 def _check(name: str, meaning: str) -> Column[MeasuredLayer]:
-    return Column(f"{name}_check", meaning, attribute(f"layer.checks.{name}"))
+    return Column(f"{name}_check", meaning, f"layer.checks.{name}")
 
 
 ATTRIBUTIONS: Table[MeasuredLayer] = Table(
@@ -57,54 +57,48 @@ ATTRIBUTIONS: Table[MeasuredLayer] = Table(
     "a layer of a variant whose Grad-CAM maps were measured",
     _layers,
     (
-        Column(VARIANT.name, VARIANT.meaning, attribute("maps.variant")),
-        Column("layer", "its name", attribute("layer.layer")),
-        Column("images", "measured on", attribute("maps.images")),
+        Column(VARIANT.name, VARIANT.meaning, "maps.variant"),
+        Column("layer", "its name", "layer.layer"),
+        Column("images", "measured on", "maps.images"),
         Column("seeds", "whose maps were compared", lambda row: len(row.maps.seeds)),
-        Column("seed_pairs", "of these", attribute("maps.pairs")),
-        Column("seed_rank_correlation", "of two seeds' maps of an image", attribute("layer.agreement")),
+        Column("seed_pairs", "of these", "maps.pairs"),
+        Column("seed_rank_correlation", "of two seeds' maps of an image", "layer.agreement"),
         Column(
             "seed_rank_correlation_other_images",
             "of two seeds' maps of different images",
-            attribute("layer.agreement_other"),
+            "layer.agreement_other",
         ),
-        Column("seed", "whose network the following is about", attribute("maps.seed")),
-        Column("errors", "confident ones looked at", attribute("maps.errors")),
+        Column("seed", "whose network the following is about", "maps.seed"),
+        Column("errors", "confident ones looked at", "maps.errors"),
         Column(
             "predicted_true_rank_correlation",
             "of the maps of the predicted and the true class on these",
-            attribute("layer.predicted"),
+            "layer.predicted",
         ),
-        Column("draws", "of random weights", attribute("maps.draws")),
+        Column("draws", "of random weights", "maps.draws"),
         Column(
             "randomised_rank_correlation",
             "with the maps of the network whose weights were drawn anew",
-            attribute("layer.sanity"),
+            "layer.sanity",
         ),
         Column(
-            "randomised_rank_correlation_other_images",
-            "the same for different images",
-            attribute("layer.sanity_other"),
+            "randomised_rank_correlation_other_images", "the same for different images", "layer.sanity_other"
         ),
         Column(
             "sanity_check",
             "all three checks together: `passed` where each passed, `failed` where one failed, else "
             "`not judged`",
-            attribute("layer.verdict"),
+            "layer.verdict",
         ),
         Column(
             "deletion_auc",
             "area under the true class's probability while the most important places go",
-            attribute("layer.deletion"),
+            "layer.deletion",
         ),
-        Column("deletion_auc_random", "the same with random maps", attribute("layer.deletion_random")),
-        Column("insertion_auc", "area while they come", attribute("layer.insertion")),
-        Column("insertion_auc_random", "the same with random maps", attribute("layer.insertion_random")),
-        Column(
-            "without_evidence",
-            "share of maps without any positive evidence",
-            attribute("layer.without_evidence"),
-        ),
+        Column("deletion_auc_random", "the same with random maps", "layer.deletion_random"),
+        Column("insertion_auc", "area while they come", "layer.insertion"),
+        Column("insertion_auc_random", "the same with random maps", "layer.insertion_random"),
+        Column("without_evidence", "share of maps without any positive evidence", "layer.without_evidence"),
         _check("randomisation", "whether the maps depend on the weights: `passed`, `failed`, `not judged`"),
         _check("deletion", "whether deletion does more harm than in the order of random maps: likewise"),
         _check("insertion", "whether insertion brings more than in the order of random maps: likewise"),
@@ -157,8 +151,7 @@ SHOWN: tuple[Shown[MeasuredLayer], ...] = (
     Shown("images", lambda row: row.maps.images),
     Shown("seeds (pairs)", lambda row: f"{len(row.maps.seeds)} ({row.maps.pairs})"),
     Shown(
-        "agreement of seeds (other images)",
-        lambda row: _pair(row.layer.agreement, row.layer.agreement_other),
+        "agreement of seeds (other images)", lambda row: _pair(row.layer.agreement, row.layer.agreement_other)
     ),
     Shown("predicted against true class (errors)", _predicted),
     Shown("after new weights (other images)", lambda row: _pair(row.layer.sanity, row.layer.sanity_other)),

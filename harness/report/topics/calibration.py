@@ -10,7 +10,7 @@ from harness.analysis.numbers import plus_minus
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, attribute, page_table
+from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, page_table
 from harness.statistics.distribution import Distribution
 
 
@@ -48,10 +48,10 @@ CALIBRATION: Table[dict[str, Any]] = Table(
 TABLES = (CALIBRATION,)
 
 SUMMARY: tuple[Column[VariantSummary], ...] = (
-    Column("ece_mean", "expected calibration error, 15 bins", attribute("evidence.ece.mean")),
-    Column("ece_std", "over seeds", attribute("evidence.ece.std")),
-    Column("brier_mean", "Brier score, 0 to 2", attribute("evidence.brier.mean")),
-    Column("brier_std", "over seeds", attribute("evidence.brier.std")),
+    Column("ece_mean", "expected calibration error, 15 bins", "evidence.ece.mean"),
+    Column("ece_std", "over seeds", "evidence.ece.std"),
+    Column("brier_mean", "Brier score, 0 to 2", "evidence.brier.mean"),
+    Column("brier_std", "over seeds", "evidence.brier.std"),
 )
 
 
@@ -65,10 +65,10 @@ def _score(scores: Distribution) -> str:
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("n", attribute("evidence.ece.n")),
-    Shown("ECE, points", attribute("evidence.ece", _points)),
-    Shown("NLL, nats", attribute("test_loss", _score)),
-    Shown("Brier score", attribute("evidence.brier", _score)),
+    Shown("n", "evidence.ece.n"),
+    Shown("ECE, points", "evidence.ece", _points),
+    Shown("NLL, nats", "test_loss", _score),
+    Shown("Brier score", "evidence.brier", _score),
 )
 
 

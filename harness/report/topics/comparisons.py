@@ -7,7 +7,7 @@ from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_text, points_text
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, attribute, number, page_table
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, form, page_table
 from harness.statistics.comparison import MOST_SEEDS, Comparison, Estimate
 from harness.statistics.fisher import Failures
 
@@ -26,47 +26,38 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column("variant", "the first"),
         Column("baseline", "the second"),
         Column("test", "`paired t`, `Welch t`, `McNemar`, or `Fisher` where one has no finished run"),
-        Column("n", "runs of the first in it", attribute("result.n")),
+        Column("n", "runs of the first in it", "result.n"),
         Column(
             "difference",
             "mean of the first minus mean of the second; empty for `Fisher`",
-            attribute("result", _difference),
+            "result",
+            _difference,
         ),
-        Column("ci_low", "lower end of the 95 % interval", attribute("result.primary.low")),
-        Column("ci_high", "upper end", attribute("result.primary.high")),
-        Column("p", "two-sided", attribute("result.primary.p")),
-        Column("p_holm", "after Holm's correction over the table", attribute("result.p_holm")),
-        Column(
-            "effect_size",
-            "Cohen's d (d_z where paired, g for networks)",
-            attribute("result.primary.effect_size"),
-        ),
+        Column("ci_low", "lower end of the 95 % interval", "result.primary.low"),
+        Column("ci_high", "upper end", "result.primary.high"),
+        Column("p", "two-sided", "result.primary.p"),
+        Column("p_holm", "after Holm's correction over the table", "result.p_holm"),
+        Column("effect_size", "Cohen's d (d_z where paired, g for networks)", "result.primary.effect_size"),
         Column("verdict", "`better`, `worse` or `cannot tell`; for `Fisher`, of how often it fails"),
-        Column("n_baseline", "runs of the second in it", attribute("result.n_baseline")),
-        Column("welch_p", "beside a paired test", attribute("result.welch_p")),
-        Column("permutation_p", "of the permutation test", attribute("result.permutation.p")),
-        Column(
-            "smallest_p", "the smallest that this n allows it", attribute("result.permutation.smallest_p")
-        ),
+        Column("n_baseline", "runs of the second in it", "result.n_baseline"),
+        Column("welch_p", "beside a paired test", "result.welch_p"),
+        Column("permutation_p", "of the permutation test", "result.permutation.p"),
+        Column("smallest_p", "the smallest that this n allows it", "result.permutation.smallest_p"),
         Column(
             "seeds_needed",
             "of each, that would tell a difference of this size with power 80 %",
-            attribute("result.seeds_needed"),
+            "result.seeds_needed",
         ),
         Column(
             "failed",
             "runs of the first that its recipe made fail: they diverged, or the network raised an error; "
             "empty where no run of either did",
-            attribute("failures.failed"),
+            "failures.failed",
         ),
-        Column("failed_of", "these and its finished runs", attribute("failures.n")),
-        Column("failed_baseline", "the same of the second", attribute("failures.failed_baseline")),
-        Column("failed_of_baseline", "likewise", attribute("failures.n_baseline")),
-        Column(
-            "failed_p",
-            "Fisher's exact test of these counts, two-sided, not corrected",
-            attribute("failures.p"),
-        ),
+        Column("failed_of", "these and its finished runs", "failures.n"),
+        Column("failed_baseline", "the same of the second", "failures.failed_baseline"),
+        Column("failed_of_baseline", "likewise", "failures.n_baseline"),
+        Column("failed_p", "Fisher's exact test of these counts, two-sided, not corrected", "failures.p"),
     ),
 )
 TABLES = (COMPARISONS,)
@@ -108,19 +99,20 @@ def _failed(both: Failures) -> str:
 SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("verdict", _verdict, numeric=False),
     Shown("difference, points", _points),
-    Shown("95 % interval, points", attribute("result.primary", _interval)),
-    Shown("test", attribute("test"), numeric=False),
-    Shown("n", attribute("result", _n)),
-    Shown("p", attribute("result.primary.p", p_text)),
-    Shown("p (Holm)", attribute("result.p_holm", p_text)),
-    Shown("effect size", number("result.primary.effect_size", "+.2f")),
-    Shown("Welch p", attribute("result.welch_p", p_text)),
+    Shown("95 % interval, points", "result.primary", _interval),
+    Shown("test", "test", numeric=False),
+    Shown("n", "result", _n),
+    Shown("p", "result.primary.p", p_text),
+    Shown("p (Holm)", "result.p_holm", p_text),
+    Shown("effect size", "result.primary.effect_size", form("+.2f")),
+    Shown("Welch p", "result.welch_p", p_text),
     Shown(
         "permutation p (smallest possible)",
-        attribute("result.permutation", lambda test: f"{p_text(test.p)} ({p_text(test.smallest_p)})"),
+        "result.permutation",
+        lambda test: f"{p_text(test.p)} ({p_text(test.smallest_p)})",
     ),
-    Shown("seeds that would tell", attribute("result", _seeds_needed)),
-    Shown("failed, of both (p)", attribute("failures", _failed), only_if=attribute("failures")),
+    Shown("seeds that would tell", "result", _seeds_needed),
+    Shown("failed, of both (p)", "failures", _failed, only_if="failures"),
 )
 PAIR: Shown[VariantComparison] = Shown(
     "variant", lambda one: f"{one.variant} against {one.baseline}", numeric=False

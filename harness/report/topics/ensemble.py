@@ -15,9 +15,9 @@ from harness.report.topics.table import (
     Column,
     Shown,
     Table,
-    attribute,
-    number,
+    form,
     page_table,
+    percent,
 )
 
 MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
@@ -46,15 +46,13 @@ TABLES = (ALWAYS_MISSED,)
 
 
 SUMMARY: tuple[Column[VariantSummary], ...] = (
-    Column(
-        "ensemble_accuracy", "of the seeds' averaged probabilities", attribute("evidence.ensemble_accuracy")
-    ),
+    Column("ensemble_accuracy", "of the seeds' averaged probabilities", "evidence.ensemble_accuracy"),
     Column(
         "error_consistency",
         "mean Cohen's κ of being right, over pairs of seeds",
-        attribute("evidence.error_consistency"),
+        "evidence.error_consistency",
     ),
-    Column("missed_by_every_seed", "images", attribute("evidence.missed", len)),
+    Column("missed_by_every_seed", "images", "evidence.missed", len),
 )
 
 
@@ -65,16 +63,16 @@ def _missed(evidence: Evidence) -> str:
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("n", attribute("finished")),
-    Shown("mean accuracy, %", number("test_accuracy.mean", ".2f", 100)),
-    Shown("ensemble accuracy, %", number("evidence.ensemble_accuracy", ".2f", 100)),
-    Shown("error consistency (kappa)", number("evidence.error_consistency", ".3f")),
-    Shown("images that every seed misses", attribute("evidence", _missed)),
+    Shown("n", "finished"),
+    Shown("mean accuracy, %", "test_accuracy.mean", percent(2)),
+    Shown("ensemble accuracy, %", "evidence.ensemble_accuracy", percent(2)),
+    Shown("error consistency (kappa)", "evidence.error_consistency", form(".3f")),
+    Shown("images that every seed misses", "evidence", _missed),
 )
 SHOWN_IMAGES: tuple[Shown[dict[str, Any]], ...] = (
-    Shown("image (its place in the split, from 0)", attribute("index")),
-    Shown("label", attribute("label"), numeric=False),
-    Shown("most seeds say", attribute("predicted"), numeric=False),
+    Shown("image (its place in the split, from 0)", "index"),
+    Shown("label", "label", numeric=False),
+    Shown("most seeds say", "predicted", numeric=False),
     Shown("seeds that do", lambda image: f"{image['votes']} of {image['runs']}"),
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.analysis.findings import Findings
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import VARIANT, Column, Shown, Table, attribute, page_table
+from harness.report.topics.table import VARIANT, Column, Shown, Table, page_table
 
 if TYPE_CHECKING:
     from harness.models.summary import LayerRow
@@ -41,10 +41,10 @@ MODEL: Table[VariantLayer] = Table(
     _layers,
     (
         VARIANT,
-        Column("layer", "its name", attribute("layer.layer")),
+        Column("layer", "its name", "layer.layer"),
         Column("output_shape", "of one image, such as 64x32x32", lambda row: _shape(row.layer)),
-        Column("parameters", "trainable ones", attribute("layer.parameters")),
-        Column("bytes", "of these, in float32", attribute("layer.bytes")),
+        Column("parameters", "trainable ones", "layer.parameters"),
+        Column("bytes", "of these, in float32", "layer.bytes"),
     ),
 )
 TABLES = (MODEL,)

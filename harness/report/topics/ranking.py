@@ -8,16 +8,7 @@ from harness.analysis.ranking import MOST_NAMED, Ranked, sentence
 from harness.messages import one_line
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import (
-    MOST_ROWS,
-    SHOWN_VARIANT,
-    Column,
-    Shown,
-    Table,
-    attribute,
-    number,
-    page_table,
-)
+from harness.report.topics.table import MOST_ROWS, SHOWN_VARIANT, Column, Shown, Table, page_table, percent
 from harness.store.sealed import canonical
 from harness.study_file.grids import short_keys
 
@@ -29,14 +20,10 @@ RANKING: Table[Ranked] = Table(
         Column("rank", "1 for the highest; equal means share one"),
         Column("variant", "its name"),
         Column("n", "finished runs", lambda one: one.place.n if one.place else 0),
-        Column("mean", "accuracy of the last epoch", attribute("place.mean")),
-        Column("std", "over seeds", attribute("place.std")),
-        Column("behind", "the highest mean minus this one", attribute("place.behind")),
-        Column(
-            "p",
-            "Games-Howell, of no difference from the highest, corrected for all pairs",
-            attribute("place.p"),
-        ),
+        Column("mean", "accuracy of the last epoch", "place.mean"),
+        Column("std", "over seeds", "place.std"),
+        Column("behind", "the highest mean minus this one", "place.behind"),
+        Column("p", "Games-Howell, of no difference from the highest, corrected for all pairs", "place.p"),
         Column(
             "possible",
             "`yes` where it may be the best: p > 0.05 or none, and `worse_than` empty; without a finished "
@@ -77,15 +64,15 @@ def _possible(one: Ranked) -> str:
 
 
 SHOWN: tuple[Shown[Ranked], ...] = (
-    Shown("rank", attribute("rank")),
+    Shown("rank", "rank"),
     SHOWN_VARIANT,
     Shown("what it changes", _changes, numeric=False),
     Shown("mean accuracy, %", _mean),
-    Shown("std, %", attribute("place.std", lambda std: spread_text(100 * std, 2))),
+    Shown("std, %", "place.std", lambda std: spread_text(100 * std, 2)),
     Shown("n", lambda one: one.place.n if one.place else 0),
     Shown("failed", lambda one: one.failed_text if one.failed else None),
-    Shown("behind the highest, points", number("place.behind", ".2f", 100)),
-    Shown("p (all pairs)", attribute("place.p", p_text)),
+    Shown("behind the highest, points", "place.behind", percent(2)),
+    Shown("p (all pairs)", "place.p", p_text),
     Shown("may be the best", _possible, numeric=False),
 )
 

@@ -7,7 +7,7 @@ from harness.analysis.numbers import interval_text, points_text
 from harness.analysis.references import ReferenceComparison, claims, consistent
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, attribute, number, page_table
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, page_table, percent
 from harness.study_file.config import Reference
 
 REFERENCES: Table[ReferenceComparison] = Table(
@@ -15,40 +15,38 @@ REFERENCES: Table[ReferenceComparison] = Table(
     "a published number and a variant",
     lambda findings: findings.references,
     (
-        Column("reference", "its name in the study", attribute("name")),
-        Column("published", "the number, a fraction", attribute("standing.published")),
-        Column("runs", "that were published", attribute("claim.reference.runs")),
+        Column("reference", "its name in the study", "name"),
+        Column("published", "the number, a fraction", "standing.published"),
+        Column("runs", "that were published", "claim.reference.runs"),
         Column("variant", "compared with it"),
         Column(
-            "n",
-            "its finished runs; for a `share` failed ones too, which have not reached it",
-            attribute("standing.n"),
+            "n", "its finished runs; for a `share` failed ones too, which have not reached it", "standing.n"
         ),
-        Column("difference", "published minus measured", attribute("standing.difference")),
-        Column("percentile", "of the published accuracy among the runs", attribute("standing.percentile")),
+        Column("difference", "published minus measured", "standing.difference"),
+        Column("percentile", "of the published accuracy among the runs", "standing.percentile"),
         Column(
             "prediction_low",
             "of the 95 % prediction interval for as many further runs, cut at 0 and 1",
-            attribute("standing.low"),
+            "standing.low",
         ),
-        Column("prediction_high", "its upper end", attribute("standing.high")),
+        Column("prediction_high", "its upper end", "standing.high"),
         Column(
             "plausible",
             "`yes` where the published number lies inside",
             lambda one: {True: "yes", False: "no", None: None}[one.standing.plausible],
         ),
-        Column("source", "who published it", attribute("claim.reference.source")),
+        Column("source", "who published it", "claim.reference.source"),
         Column(
             "statistic",
             "what was published: `mean` or `median` accuracy, or the `share` of runs at `at_least` or more",
-            attribute("claim.statistic"),
+            "claim.statistic",
         ),
         Column(
             "at_least",
             "the accuracy of a `share`",
             lambda one: one.claim.reference.at_least if one.claim.statistic == "share" else None,
         ),
-        Column("measured", "the same statistic of our runs", attribute("standing.measured")),
+        Column("measured", "the same statistic of our runs", "standing.measured"),
     ),
 )
 TABLES = (REFERENCES,)
@@ -67,14 +65,14 @@ def _number(one: ReferenceComparison) -> str:
 
 
 SHOWN: tuple[Shown[ReferenceComparison], ...] = (
-    Shown("published", attribute("name"), numeric=False),
+    Shown("published", "name", numeric=False),
     Shown("number", _number, numeric=False),
     SHOWN_VARIANT,
-    Shown("our n", attribute("standing.n")),
-    Shown("published, %", number("standing.published", ".2f", 100)),
-    Shown("ours, %", number("standing.measured", ".2f", 100)),
-    Shown("published - ours, points", attribute("standing.difference", points_text)),
-    Shown("of our runs below it, %", number("standing.percentile", ".0f", 100)),
+    Shown("our n", "standing.n"),
+    Shown("published, %", "standing.published", percent(2)),
+    Shown("ours, %", "standing.measured", percent(2)),
+    Shown("published - ours, points", "standing.difference", points_text),
+    Shown("of our runs below it, %", "standing.percentile", percent(0)),
     Shown("95 % prediction interval, %", lambda one: interval_text(one.standing.low, one.standing.high)),
     Shown("consistent with our runs", lambda one: consistent(one.standing, one.evaluated_on), numeric=False),
 )

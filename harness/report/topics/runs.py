@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from harness.analysis.numbers import minutes_text
 from harness.analysis.runs import Arrival, Run
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, attribute, page_table
+from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, page_table, percent
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,17 @@ RUNS: Table[RunRow] = Table(
     "a run, finished or not",
     _rows,
     (
-        Column("variant", "its name; `base` is the study file itself", attribute("run.variant")),
-        Column("seed", "of the run", attribute("run.seed")),
-        Column("status", "`finished`, `failed` or `missing`", attribute("run.status")),
+        Column("variant", "its name; `base` is the study file itself", "run.variant"),
+        Column("seed", "of the run", "run.seed"),
+        Column("status", "`finished`, `failed` or `missing`", "run.status"),
         _recorded("epochs", "that were trained"),
         _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
         _recorded("test_loss", "cross-entropy of the last epoch, in float32"),
         _recorded("train_accuracy", "of the last epoch, over the batches as trained on"),
         _recorded("best_test_accuracy", "over all epochs; mentioned, never used"),
         _recorded("best_epoch", "when that was"),
-        Column(
-            "epochs_to_target", "first epoch that reached the study's target", attribute("arrival.epochs")
-        ),
-        Column("seconds_to_target", "training time until then", attribute("arrival.seconds")),
+        Column("epochs_to_target", "first epoch that reached the study's target", "arrival.epochs"),
+        Column("seconds_to_target", "training time until then", "arrival.seconds"),
         _recorded("parameters", "trainable ones"),
         _recorded("lr_min", "the rate found or given: the schedule's lower corner"),
         _recorded(
@@ -58,39 +56,30 @@ RUNS: Table[RunRow] = Table(
             "step has it: see `learning_rates`",
         ),
         _recorded("seconds", "training and evaluation, over all processes that worked on it", "timings"),
-        Column("error", "why it failed", attribute("run.error")),
+        Column("error", "why it failed", "run.error"),
     ),
 )
 TABLES = (RUNS,)
 
 
-def _metric(row: RunRow, key: str) -> float | None:
-    return row.run.number(key) if row.run.status == "finished" else None
+def _finished(heading: str, key: str, write: Callable[[float], str]) -> Shown[RunRow]:
+    """Show a metric of the finished runs."""
+    return Shown(heading, lambda row: row.run.number(key) if row.run.status == "finished" else None, write)
 
 
-def _percent(row: RunRow, key: str) -> str | None:
-    share = _metric(row, key)
-    return None if share is None else f"{100 * share:.2f}"
-
-
-def _loss(row: RunRow) -> str | None:
-    loss = _metric(row, "test_loss")
-    return None if loss is None else f"{loss:.4f}"
-
-
-def _best(row: RunRow) -> str | None:
-    best = _percent(row, "best_test_accuracy")
-    return best and f"{best} ({row.run.number('best_epoch')})"
+def _best(run: Run) -> str | None:
+    best = run.number("best_test_accuracy") if run.status == "finished" else None
+    return None if best is None else f"{100 * best:.2f} ({run.number('best_epoch')})"
 
 
 SHOWN: tuple[Shown[RunRow], ...] = (
-    Shown("run", lambda row: row.run.name, numeric=False),
-    Shown("status", lambda row: row.run.status, numeric=False),
-    Shown("accuracy, %", lambda row: _percent(row, "test_accuracy")),
-    Shown("loss", _loss),
-    Shown("best accuracy, % (epoch)", _best),
-    Shown("epochs to target", attribute("arrival.epochs")),
-    Shown("minutes", lambda row: minutes_text(row.run.number("seconds", "timings"))),
+    Shown("run", "run.name", numeric=False),
+    Shown("status", "run.status", numeric=False),
+    _finished("accuracy, %", "test_accuracy", percent(2)),
+    _finished("loss", "test_loss", form(".4f")),
+    Shown("best accuracy, % (epoch)", "run", _best),
+    Shown("epochs to target", "arrival.epochs"),
+    Shown("minutes", lambda row: row.run.number("seconds", "timings"), minutes_text),
     Shown("cause of failure", lambda row: row.run.error or None, numeric=False),
 )
 

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_text, spread_text
-from harness.analysis.summary import Evidence, VariantSummary
+from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import Column, Shown, attribute, page_table
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, form, page_table
 from harness.statistics.variance import Spread
 
 TABLES = ()
 
 # of summary.csv, at two places
 SUMMARY: tuple[Column[VariantSummary], ...] = (
-    Column("images", "evaluated on", attribute("evidence.images")),
+    Column("images", "evaluated on", "evidence.images"),
     Column(
         "noise_seeds",
         "std of the accuracy that independent errors on these images would give",
-        attribute("evidence.spread.independent_std"),
+        "evidence.spread.independent_std",
     ),
     Column(
         "noise_seeds_plug_in",
         "the same without its correction for few seeds",
-        attribute("evidence.spread.independent_std_plug_in"),
+        "evidence.spread.independent_std_plug_in",
     ),
     Column(
         "variance_between_runs",
         "what exceeds that, in squared fractions; unbiased, so also negative",
-        attribute("evidence.spread.between_runs"),
+        "evidence.spread.between_runs",
     ),
-    Column(
-        "p_luck", "of the measured variance, if there were nothing else", attribute("evidence.spread.p_luck")
-    ),
+    Column("p_luck", "of the measured variance, if there were nothing else", "evidence.spread.p_luck"),
     Column(
         "noise_new_images",
         "std of one network's accuracy over test sets of this size",
-        attribute("evidence.sampling_std"),
+        "evidence.sampling_std",
     ),
 )
 BETWEEN_RUNS: tuple[Column[VariantSummary], ...] = (
@@ -47,13 +44,10 @@ BETWEEN_RUNS: tuple[Column[VariantSummary], ...] = (
         "between_runs_low",
         "lower end of the 95 % interval of the std between runs, the root of `variance_between_runs`; empty "
         "where the seeds differ too little for any",
-        attribute("evidence.spread.low"),
+        "evidence.spread.low",
     ),
-    Column("between_runs_high", "its upper end", attribute("evidence.spread.high")),
+    Column("between_runs_high", "its upper end", "evidence.spread.high"),
 )
-
-WithSpread = tuple[str, Spread]
-WithEvidence = tuple[str, Evidence]
 
 
 def _points(fraction: float) -> str:
@@ -90,64 +84,61 @@ def reading(one: Spread) -> str:
     return f"the runs differ genuinely{size}; {luck}"
 
 
-SHOWN_SPREAD: tuple[Shown[WithSpread], ...] = (
-    Shown("variant", lambda row: row[0], numeric=False),
-    Shown("seeds", lambda row: row[1].n),
-    Shown("images", lambda row: f"{row[1].images:,}"),
-    Shown("std over seeds, points", lambda row: _points(row[1].std)),
-    Shown("of independent errors, points", lambda row: _points(row[1].independent_std)),
-    Shown("between runs, points", lambda row: _between(row[1])),
-    Shown("its 95 % interval, points", lambda row: _interval(row[1])),
-    Shown("p (luck alone)", lambda row: p_text(row[1].p_luck)),
-    Shown("what it says", lambda row: reading(row[1]), numeric=False),
+SHOWN_SPREAD: tuple[Shown[VariantSummary], ...] = (
+    SHOWN_VARIANT,
+    Shown("seeds", "evidence.spread.n"),
+    Shown("images", "evidence.images", form(",")),
+    Shown("std over seeds, points", "evidence.spread.std", _points),
+    Shown("of independent errors, points", "evidence.spread.independent_std", _points),
+    Shown("between runs, points", "evidence.spread", _between),
+    Shown("its 95 % interval, points", "evidence.spread", _interval),
+    Shown("p (luck alone)", "evidence.spread.p_luck", p_text),
+    Shown("what it says", "evidence.spread", reading, numeric=False),
 )
-SHOWN_NEW_IMAGES: tuple[Shown[WithEvidence], ...] = (
-    Shown("variant", lambda row: row[0], numeric=False),
-    Shown("images", lambda row: f"{row[1].images:,}"),
-    Shown("sampling noise of new images, points", lambda row: _points(row[1].sampling_std)),
+SHOWN_NEW_IMAGES: tuple[Shown[VariantSummary], ...] = (
+    SHOWN_VARIANT,
+    Shown("images", "evidence.images", form(",")),
+    Shown("sampling noise of new images, points", "evidence.sampling_std", _points),
+)
+LEAD = (
+    "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it, if anything, "
+    "is genuine: some runs are better networks than others."
+)
+HOW_TO_READ = (
+    "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
+    "independent from image to image would differ too, by chance: sqrt(sum p(1 - p)) / N, with p "
+    "the probability that a run is right on an image, estimated from the seeds (divisor n - 1). "
+    "What exceeds that is genuine difference between runs, which new images would show as well "
+    "(Jordan, arXiv 2304.01910); its variance is estimated without bias, so it can come out "
+    "negative. Its interval takes runs for normal (chi-square), and is wide from few seeds. p is the "
+    "probability that luck alone gives a std this large; the test finds little with few seeds, so a "
+    "large p does not say that all is luck: the interval says how large the difference may be."
+)
+NEW_IMAGES_LEAD = (
+    "The images are a sample themselves: on as many others, one network's accuracy would differ by this std."
+)
+NEW_IMAGES_HOW_TO_READ = (
+    "It is sqrt(p(1 - p) / N), p being the mean accuracy on the N images. It belongs to claims about "
+    "new images and to nothing above: the seeds and the variants share these images, so it is "
+    "neither in the ± over seeds nor in a comparison."
 )
 
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show both noises, and which variants have one run."""
-    known = [(one.variant, one.evidence) for one in findings.summaries if one.evidence is not None]
-    spreads = [(variant, evidence.spread) for variant, evidence in known if evidence.spread is not None]
-    blocks = _spread(spreads) if spreads else []
-    if single := [variant for variant, evidence in known if evidence.ece.n == 1]:
+    known = [one for one in findings.summaries if one.evidence]
+    several = [one for one in known if one.evidence and one.evidence.spread]
+    blocks = []
+    if several:
+        table = page_table("summary", SHOWN_SPREAD, several)
+        blocks += [Block("text", LEAD), table, explained(HOW_TO_READ)]
+    if single := [one.variant for one in known if one.finished == 1]:
         text = (
             f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
             "that is luck; it takes two."
         )
         blocks.append(Block("text", text))
-    return Section("Which part of the spread is luck", [*blocks, *(_new_images(known) if known else [])])
-
-
-def _spread(rows: Sequence[WithSpread]) -> list[Block]:
-    lead = (
-        "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it, if anything, "
-        "is genuine: some runs are better networks than others."
-    )
-    text = (
-        "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
-        "independent from image to image would differ too, by chance: sqrt(sum p(1 - p)) / N, with p "
-        "the probability that a run is right on an image, estimated from the seeds (divisor n - 1). "
-        "What exceeds that is genuine difference between runs, which new images would show as well "
-        "(Jordan, arXiv 2304.01910); its variance is estimated without bias, so it can come out "
-        "negative. Its interval takes runs for normal (chi-square), and is wide from few seeds. p is the "
-        "probability that luck alone gives a std this large; the test finds little with few seeds, so a "
-        "large p does not say that all is luck: the interval says how large the difference may be."
-    )
-    return [Block("text", lead), page_table("summary", SHOWN_SPREAD, rows), explained(text)]
-
-
-def _new_images(rows: Sequence[WithEvidence]) -> list[Block]:
-    lead = (
-        "The images are a sample themselves: on as many others, one network's accuracy would differ by "
-        "this std."
-    )
-    text = (
-        "It is sqrt(p(1 - p) / N), p being the mean accuracy on the N images. It belongs to claims about "
-        "new images and to nothing above: the seeds and the variants share these images, so it is "
-        "neither in the ± over seeds nor in a comparison."
-    )
-    return [Block("text", lead), page_table("summary", SHOWN_NEW_IMAGES, rows), explained(text)]
+    if known:
+        table = page_table("summary", SHOWN_NEW_IMAGES, known)
+        blocks += [Block("text", NEW_IMAGES_LEAD), table, explained(NEW_IMAGES_HOW_TO_READ)]
+    return Section("Which part of the spread is luck", blocks)

@@ -7,7 +7,7 @@ from harness.analysis.numbers import minutes_text, p_text, percent_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, attribute, number, page_table
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, form, page_table
 from harness.statistics.target import Share
 
 TABLES = ()
@@ -23,22 +23,18 @@ SUMMARY: tuple[Column[VariantSummary], ...] = (
     Column(
         "reached_low",
         "of the 95 % Clopper-Pearson interval of the share of runs at the target",
-        attribute("reached_share.low"),
+        "reached_share.low",
     ),
-    Column("reached_high", "its upper end", attribute("reached_share.high")),
-    Column(
-        "p_above_target",
-        "one-sided t test of a mean that is not above the target",
-        attribute("evidence.p_above"),
-    ),
+    Column("reached_high", "its upper end", "reached_share.high"),
+    Column("p_above_target", "one-sided t test of a mean that is not above the target", "evidence.p_above"),
     Column(
         "epochs_to_target_median",
         "median over finished and failed runs, a miss being infinite; empty where half of them or more "
         "missed it",
-        attribute("evidence.epochs.median"),
+        "evidence.epochs.median",
     ),
-    Column("steps_to_target_median", "likewise, in steps", attribute("evidence.steps.median")),
-    Column("seconds_to_target_median", "likewise, in training seconds", attribute("evidence.seconds.median")),
+    Column("steps_to_target_median", "likewise, in steps", "evidence.steps.median"),
+    Column("seconds_to_target_median", "likewise, in training seconds", "evidence.seconds.median"),
     Column("ever_reached", "runs that reached it in any epoch", _ever_reached),
 )
 
@@ -50,12 +46,12 @@ def _interval(share: Share) -> str:
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("reached on the last epoch", lambda one: f"{one.reached} of {one.runs}"),
-    Shown("95 % interval of that share, %", attribute("reached_share", _interval)),
+    Shown("95 % interval of that share, %", "reached_share", _interval),
     Shown("reached at any epoch", lambda one: f"{_ever_reached(one)} of {one.runs}"),
-    Shown("median epochs to it", number("evidence.epochs.median", ",.0f")),
-    Shown("median steps", number("evidence.steps.median", ",.0f")),
-    Shown("median minutes", attribute("evidence.seconds.median", minutes_text)),
-    Shown("p (mean not above it)", attribute("evidence.p_above", p_text)),
+    Shown("median epochs to it", "evidence.epochs.median", form(",.0f")),
+    Shown("median steps", "evidence.steps.median", form(",.0f")),
+    Shown("median minutes", "evidence.seconds.median", minutes_text),
+    Shown("p (mean not above it)", "evidence.p_above", p_text),
 )
 
 
