@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,15 @@ import pytest
 
 from harness.analysis.provenance import AT_ONCE, origins, times_note
 from harness.analysis.provenance import provenance_warnings as warnings
-from harness.analysis.results import Results, read_results
 from harness.store.folders import WEIGHTS
-
-Lab = Callable[..., Any]
-
-
-def read(lab: Any) -> Results:
-    return read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
+from tests.lab import MakeLab
 
 
-def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: Lab) -> None:
+def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: MakeLab) -> None:
     place = lab()
     place.finish("base", 0)
     place.finish("base", 1)
-    results = read(place)
+    results = place.results()
     assert warnings(results) == []
     found = dict(origins(results))
     assert (found["precision"], found["threads"], found["code"]) == ("float32", "1", "0123456789ab")
@@ -49,11 +42,11 @@ def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: Lab) -
         ),
     ],
 )
-def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], words: str) -> None:
+def test_a_mixture_inside_a_variant_is_said(lab: MakeLab, change: dict[str, Any], words: str) -> None:
     place = lab()
     place.finish("base", 0)
     place.finish("base", 1, provenance=change)
-    (line,) = warnings(read(place))
+    (line,) = warnings(place.results())
     assert line.startswith("The runs of base mix different ") and words in line
 
 
@@ -73,78 +66,78 @@ def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], wo
     ],
 )
 def test_seconds_of_runs_that_shared_a_device_say_so(
-    lab: Lab, at_once: list[Any], fact: str, words: str | None
+    lab: MakeLab, at_once: list[Any], fact: str, words: str | None
 ) -> None:
     place = lab()
     for seed, counts in enumerate(at_once):
         place.finish("base", seed, timings={"runs_at_once": counts})
-    results = read(place)
+    results = place.results()
     assert dict(origins(results))[AT_ONCE] == fact
     note = times_note(results)
     assert note is None if words is None else note is not None and words in note
     assert warnings(results) == []
 
 
-def test_what_a_rehearsal_doubted_is_on_the_page(lab: Lab) -> None:
+def test_what_a_rehearsal_doubted_is_on_the_page(lab: MakeLab) -> None:
     place = lab(seeds=[0, 1])
     for seed in (0, 1):
         place.finish("base", seed, doubts=["an image's logits depend on its batch"])
-    assert warnings(read(place)) == ["base: an image's logits depend on its batch."]
+    assert warnings(place.results()) == ["base: an image's logits depend on its batch."]
 
 
-def test_runs_evaluated_in_another_precision_are_not_mixed_in_silence(lab: Lab) -> None:
+def test_runs_evaluated_in_another_precision_are_not_mixed_in_silence(lab: MakeLab) -> None:
     place = lab(seeds=[0, 1])
     place.finish("base", 0)
     place.finish("base", 1, provenance={"evaluated_in": "float32"})
     expected = (
         "The runs of base mix different precisions of evaluation: float32 (1 run); not recorded (1 run)."
     )
-    assert warnings(read(place)) == [expected]
+    assert warnings(place.results()) == [expected]
 
 
-def test_ties_are_counted_and_said(lab: Lab) -> None:
+def test_ties_are_counted_and_said(lab: MakeLab) -> None:
     place = lab()
     place.finish("base", 0)
-    assert warnings(read(place)) == []
+    assert warnings(place.results()) == []
     logits = np.eye(10)[np.arange(8)]
     logits[2, 7] = logits[5, 1] = 1
     place.finish("base", 1, logits=logits)
-    assert warnings(read(place)) == [
+    assert warnings(place.results()) == [
         "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for "
         "the first of them."
     ]
 
 
-def test_weights_that_are_gone_are_said_in_one_line(lab: Lab) -> None:
+def test_weights_that_are_gone_are_said_in_one_line(lab: MakeLab) -> None:
     place = lab(variants={"other": {"loss.l1": 1}, "third": {"loss.l1": 2}, "failed": {"loss.l1": 3}})
     for variant in ("base", "other", "third"):
         (place.finish(variant) / WEIGHTS).unlink()
     place.finish("third", 1)
     place.fail("failed")
-    assert warnings(read(place)) == [f"No Grad-CAM of base, other: no run has its weights ({WEIGHTS})."]
+    assert warnings(place.results()) == [f"No Grad-CAM of base, other: no run has its weights ({WEIGHTS})."]
 
 
-def test_a_difference_between_variants_is_said(lab: Lab) -> None:
+def test_a_difference_between_variants_is_said(lab: MakeLab) -> None:
     place = lab(variants={"other": {"precision": "bfloat16"}})
     place.finish("base", 0)
     place.finish("other", 0, provenance={"precision": "bfloat16"})
     expected = "The variants were run with different precisions: base: float32; other: bfloat16."
-    assert warnings(read(place)) == [expected]
+    assert warnings(place.results()) == [expected]
 
 
-def test_runs_of_different_configurations_in_one_variant_are_said(lab: Lab) -> None:
+def test_runs_of_different_configurations_in_one_variant_are_said(lab: MakeLab) -> None:
     place = lab()
     place.finish("base", 0)
     place.finish("base", 1, digest="another")
-    assert warnings(read(place))[0].startswith("base: its runs come from 2 different configurations")
+    assert warnings(place.results())[0].startswith("base: its runs come from 2 different configurations")
 
 
-def test_doubtful_and_damaged_range_tests_are_said(lab: Lab) -> None:
+def test_doubtful_and_damaged_range_tests_are_said(lab: MakeLab) -> None:
     place = lab(variants={"other": {}})
     place.sweep("base", warnings=["the choice lies at the edge of the sweep"])
     place.sweep("other")
     place.folder.range_test_csv("other").write_text("damaged")
-    assert warnings(read(place)) == [
+    assert warnings(place.results()) == [
         "base: range test: the choice lies at the edge of the sweep",
         "other: range test: damaged: other.csv (its checksum does not match)",
     ]
