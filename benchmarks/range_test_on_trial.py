@@ -16,7 +16,7 @@ import numpy as np
 from harness.analysis.results import Results, read_results
 from harness.console import open_streams
 from harness.errors import HarnessError, RunError
-from harness.report.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
+from harness.report.figures.style import COLOURS, as_percent, as_plain, canvas, house_style, to_png
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.study_file.load import load_study
@@ -63,8 +63,8 @@ def draw(results: Results) -> bytes:
             style = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))[place]
             axes.axvline(rate, color=COLOURS[1 + place], ls=style, lw=1.8, label=f"{criterion}: {rate:.3g}")
         axes.set_xscale("log")
-        as_plain("x", axes)
-        as_percent("y", axes)
+        as_plain(axes.xaxis)
+        as_percent(axes.yaxis)
         split = "hold-out" if results.study.data.holdout else "test"
         axes.set_xlabel("LRMAX (log)")
         axes.set_ylabel(f"{split} accuracy of the last epoch, percent")

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from harness.analysis.attributions import part_of
 from harness.attribution.maps import coarse_maps, stages
 from harness.attribution.sanity import DRAWS, MOST, own_and_other
 from harness.console import open_streams
 from harness.data import load_data
 from harness.data.batches import Batches
 from harness.models.weights import load_weights
-from harness.report.attribution.runs import part_of
 from harness.seeding import global_seed
 from harness.statistics.rank_correlation import mean_known
 

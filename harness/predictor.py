@@ -92,7 +92,7 @@ class Predictor:
         """
         from harness.attribution.maps import layer_maps
         from harness.data.batches import denormalise
-        from harness.report.galleries import overlay
+        from harness.report.figures.gradcam import overlay
 
         if layer is None and not self.layers:
             raise RunError("Grad-CAM: no layer of this network gives a map")

@@ -36,7 +36,7 @@ def prepare() -> None:
     import harness.plan
     import harness.preview
     import harness.report.drawing
-    import harness.report.page
+    import harness.report.render.html
     import harness.report.topics
     import harness.study
     import harness.training.run

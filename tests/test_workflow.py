@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.report.summary import Summary
 from harness.workflow import Outcome, StudyOutcome
 
 
 def outcome(
     *, failed: bool = False, lost: bool = False, met: bool = True, required: bool = True
 ) -> StudyOutcome:
-    summary = Summary(verdicts=[], target_met=met, failures=["a run"] * failed, warnings=[])
-    return StudyOutcome(Path("results/tiny"), summary, ("a run",) * lost, required)
+    findings: Any = SimpleNamespace(met=met, failures=["a run"] * failed)
+    return StudyOutcome(Path("results/tiny"), findings, ("a run",) * lost, required)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.published.read import Published, Variant, device_name
 from benchmarks.published.web import small_png
-from harness.report.style import (
+from harness.report.figures.style import (
     COLOURS,
     FAINT,
     INK,
@@ -100,7 +100,7 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
     axes.axvline(one.study.target.test_accuracy, color=TARGET_COLOUR, ls="--", lw=1)
     axes.set_yticks(range(len(rows)), [_label(variant) for variant in rows], fontsize=7.5)
     axes.grid(axis="y", visible=False)
-    as_percent("x", axes)
+    as_percent(axes.xaxis)
     axes.set_title(one.folder.name, pad=4)
     axes.set_title(_subtitle(one, rows), loc="right", fontsize=7.5, fontweight="normal", color=FAINT, pad=4)
 

@@ -15,7 +15,6 @@ from harness.statistics.comparison import (
     Comparison,
     compare,
     compare_by_failures,
-    compare_networks,
     judge,
 )
 from harness.statistics.fisher import Failures, compare_failures
@@ -93,7 +92,7 @@ def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tup
     shared = ((run, other) for run in runs for other in base if run.seed == other.seed)
     one, two = next(shared, (runs[0], base[0]))
     assert one.predictions is not None and two.predictions is not None
-    return compare_networks(compare_images(one.predictions.correct, two.predictions.correct)), ""
+    return compare_images(one.predictions.correct, two.predictions.correct), ""
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, float]:

@@ -10,16 +10,16 @@ from harness.analysis import comparisons as pairs
 from harness.analysis import ranking as ranks
 from harness.analysis.comparisons import VariantComparison, compare_variants
 from harness.analysis.networks import variant_layers
-from harness.analysis.provenance import provenance_warnings
 from harness.analysis.ranking import Ranked, rank_variants
 from harness.analysis.references import ReferenceComparison, compare_references
 from harness.analysis.results import Results
 from harness.analysis.summary import VariantSummary, summarise
 from harness.analysis.verdict import study_sentence, variant_line
+from harness.analysis.warnings import study_warnings
 
 if TYPE_CHECKING:
+    from harness.analysis.attributions import Attributions
     from harness.models.summary import LayerRow
-    from harness.report.attribution.measures import Attributions
 
 MOST_COMPARED = 12  # comparisons, each in a line on the console
 
@@ -63,7 +63,6 @@ def analyse(
     results: Results,
     asked: Set[tuple[str, int]] = frozenset(),
     attributions: Sequence[Attributions] = (),
-    doubts: Sequence[str] = (),
 ) -> Findings:
     """Compute every number and verdict of a report.
 
@@ -71,7 +70,6 @@ def analyse(
         asked: (variant, seed) of the runs that the caller asked for; others on disk are reported, and decide
             neither ``met`` nor ``failures``.
         attributions: what is known of the variants' Grad-CAM maps.
-        doubts: further warnings, about these.
     """
     study = results.study
     summaries, comparisons = summarise(results), compare_variants(results)
@@ -89,7 +87,7 @@ def analyse(
         references=compare_references(study, summaries),
         attributions=attributions,
         networks=variant_layers(results),
-        warnings=[*provenance_warnings(results), *doubts],
+        warnings=study_warnings(results, attributions),
         verdict=study_sentence(study.baseline, summaries, comparisons),
         verdicts=[
             *(variant_line(study, summary) for summary in summaries),

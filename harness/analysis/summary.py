@@ -19,7 +19,7 @@ from harness.statistics.distribution import (
 )
 from harness.statistics.ensemble import always_missed, error_consistency, most_voted
 from harness.statistics.target import Share, TimeToTarget, p_above, share, time_to_target
-from harness.statistics.variance import Spread, sampling_std, spread
+from harness.statistics.variance import SeedVariance, sampling_std, seed_variance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Evidence:
     seconds: TimeToTarget
     images: int
     sampling_std: float
-    spread: Spread | None
+    spread: SeedVariance | None
     ensemble_accuracy: float | None
     error_consistency: float | None
     missed: tuple[Missed, ...] | None
@@ -168,7 +168,7 @@ def _evidence(results: Results, variant: str, accuracies: Sequence[float], faile
         seconds=_time(arrivals, failed, "seconds"),
         images=len(labels),
         sampling_std=sampling_std(mean_of(accuracies), len(labels)),
-        spread=None if correct is None else spread(correct),
+        spread=None if correct is None else seed_variance(correct),
         ensemble_accuracy=None if ensemble is None else float(np.mean(ensemble == labels)),
         error_consistency=None if correct is None else error_consistency(correct),
         missed=_missed(runs, correct) if correct is not None and len(correct) > 1 else None,

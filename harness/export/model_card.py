@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import harness
 from harness.errors import RunError
 from harness.report.blocks import Block, Report, Section
-from harness.report.page import markdown
+from harness.report.render.markdown import markdown
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.analysis.findings import Findings
     from harness.data.arrays import Data
-    from harness.report.style import Picture
+    from harness.report.figures.style import Picture
     from harness.store.folders import StudyFolder
     from harness.study_file.config import Study
 
@@ -33,15 +33,16 @@ def write_report(
         RunError: the folder cannot be written.
     """
     # Imported here: this package's statistics are used where plots and pages are not.
+    from harness.analysis.attributions import measure
     from harness.analysis.findings import analyse
+    from harness.analysis.images import RunImages
     from harness.analysis.results import read_results
     from harness.device import use_threads
-    from harness.report.attribution.measures import measure, sanity_warnings
     from harness.report.drawing import draw
-    from harness.report.images import RunImages
+    from harness.report.figures.style import to_vector
     from harness.report.index import entry
-    from harness.report.page import html_page, markdown
-    from harness.report.style import to_vector
+    from harness.report.render.html import html_page
+    from harness.report.render.markdown import markdown
     from harness.report.topics import compose, csv_tables
     from harness.report.topics.figures import Figures
     from harness.store.atomic import atomic_write
@@ -54,7 +55,7 @@ def write_report(
         asked = {(variant, seed) for variant in variants for seed in seeds}
         images = RunImages(results, load_data)
         measured, errors = measure(results, images)
-        findings = analyse(results, asked, measured, sanity_warnings(measured))
+        findings = analyse(results, asked, measured)
         for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
         drawn, notes = draw(results, findings.summaries, images, measured, formats)
@@ -88,7 +89,7 @@ def _as(file: str, kind: str) -> str:
 
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
     """Figures that an earlier report drew and this one did not; a user's own files stay."""
-    from harness.report.style import LARGEST_FIGURE, is_ours
+    from harness.report.figures.style import LARGEST_FIGURE, is_ours
     from harness.store.atomic import open_regular
 
     for path in folder.figures.glob("*"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness.report.style import Picture
+if TYPE_CHECKING:
+    from harness.report.figures.style import Picture
 
 
 @dataclass(frozen=True)

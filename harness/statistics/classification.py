@@ -14,7 +14,7 @@ BINS = 15
 
 
 def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
-    """Log-probabilities in float64, shifted by the row's maximum so that no exponential overflows.
+    """Return log-probabilities in float64, shifted by the row's maximum so that no exponential overflows.
 
     Args:
         logits: (N, C).
@@ -28,16 +28,8 @@ def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
     return result
 
 
-def predictions(logits: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The class of the largest logit (the first of equals) and its softmax probability, both (N,)."""
-    logits = np.asarray(logits)
-    predicted = logits.argmax(axis=1).astype(np.int64)
-    confidence = np.exp(log_softmax(logits)[np.arange(len(logits)), predicted])
-    return predicted, confidence
-
-
 def accuracy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Share of images whose largest logit is their label's, a fraction in [0, 1].
+    """Return the share of images whose largest logit is their label's, a fraction in [0, 1].
 
     Args:
         logits: (N, C).
@@ -57,7 +49,7 @@ def count_ties(logits: ArrayLike) -> int:
 
 
 def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative log-likelihood of the labels, in nats an image, in float64.
+    """Return the mean negative log-likelihood of the labels, in nats an image, in float64.
 
     Args:
         logits: (N, C).
@@ -68,7 +60,7 @@ def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean over the images of sum over classes (probability - [class is the label])^2: 0 is best, 2 worst.
+    """Return the mean over images of the sum over classes of (probability - [is label])^2: 0 best, 2 worst.
 
     Brier, "Verification of forecasts expressed in terms of probability" (Monthly Weather Review, 1950).
 
@@ -104,7 +96,7 @@ class Reliability:
 
 
 def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Reliability:
-    """The reliability diagram of a run; its ``ece`` is the expected calibration error.
+    """Return the reliability diagram of a run; its ``ece`` is the expected calibration error.
 
     Guo et al., "On calibration of modern neural networks" (ICML 2017): 15 bins of equal width. Never
     negative, so a network that is calibrated perfectly has one above zero on finitely many images.
@@ -128,13 +120,13 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> 
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """How many images of a class were taken for each class: (C, C), rows are labels, columns predictions."""
+    """Count what each class was taken for: (C, C), rows are labels, columns predictions."""
     cells = np.asarray(labels, dtype=np.int64) * classes + np.asarray(predicted, dtype=np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def row_shares(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Each row divided by its sum; a row without any image is zeros."""
+    """Divide each row by its sum; a row without any image is zeros."""
     counts = np.asarray(matrix, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)

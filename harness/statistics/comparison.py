@@ -6,13 +6,13 @@ The primary test is the paired t test over the seeds that both have; without two
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.statistics.distribution import CONFIDENCE_LEVEL, judgeable_std, mean_of, std_of
+from harness.statistics.distribution import judgeable_std, mean_of, std_of, t_quantile
 from harness.statistics.fisher import Failures
-from harness.statistics.mcnemar import NetworkComparison
 from harness.statistics.permutation import Permutation, relabelled, sign_flips
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -24,13 +24,13 @@ MOST_SEEDS = 10_000  # beyond, the number that would be enough is not worth nami
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of means and what a t test says of it; all but the difference None where it cannot.
+    """A difference of means and what a test says of it; all but the difference None where it cannot.
 
     Attributes:
         difference: mean of the first - mean of the second: of accuracies; of ``Fisher``, of finishing.
         low, high: its 95 % interval; of accuracies cut at -1 and 1.
         p: two-sided, of the null hypothesis "no difference".
-        effect_size: Cohen's d, the difference in standard deviations.
+        effect_size: Cohen's d, the difference in standard deviations; of ``McNemar``, his g.
     """
 
     difference: float
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
-    """The primary test and its companions, before any correction: see :func:`judge`.
+    """Make the primary test and its companions, before any correction: see :func:`judge`.
 
     Args:
         variant, baseline: seed -> accuracy, in fractions.
@@ -95,16 +95,10 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comp
 
 
 def _cut(estimate: Estimate) -> Estimate:
-    """No difference of accuracies lies beyond -1 and 1, so no interval ends there either."""
+    """Cut the interval at -1 and 1, beyond which no difference of accuracies lies."""
     if estimate.low is None or estimate.high is None:
         return estimate
     return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
-
-
-def compare_networks(networks: NetworkComparison) -> Comparison:
-    """The comparison of a single run with another: it tells two networks apart, and never two recipes."""
-    test = Estimate(networks.difference, networks.low, networks.high, networks.p, networks.effect_size)
-    return Comparison("McNemar", 1, 1, test)
 
 
 def compare_by_failures(failures: Failures) -> Comparison:
@@ -114,10 +108,10 @@ def compare_by_failures(failures: Failures) -> Comparison:
     return Comparison("Fisher", failures.n, failures.n_baseline, test)
 
 
-def judge(comparisons: Sequence[Comparison], alpha: float = ALPHA) -> list[Comparison]:
-    """The comparisons with a common baseline, corrected together, each with its verdict.
+def judge(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Correct the comparisons with a common baseline together, and give each its verdict.
 
-    A verdict needs a p value after Holm's correction of at most ``alpha``, and runs of several seeds: one run
+    A verdict needs a p value after Holm's correction of at most ``ALPHA``, and runs of several seeds: one run
     each says which network is better, not which recipe.
     """
     tested = [comparison for comparison in comparisons if comparison.primary.p is not None]
@@ -128,57 +122,54 @@ def judge(comparisons: Sequence[Comparison], alpha: float = ALPHA) -> list[Compa
         p_holm = None if test.p is None else next(corrected)
         verdict: Verdict = "cannot tell"
         needed = None
-        if p_holm is not None and p_holm <= alpha and comparison.test != "McNemar":
+        if p_holm is not None and p_holm <= ALPHA and comparison.test != "McNemar":
             verdict = "better" if test.difference > 0 else "worse"
         elif test.effect_size and comparison.test in ("paired t", "Welch t"):
             # Holm asks at most this of the smallest p value
             paired = comparison.test == "paired t"
-            needed = seeds_needed(test.effect_size, paired=paired, alpha=alpha / len(tested))
+            needed = seeds_needed(test.effect_size, paired=paired, alpha=ALPHA / len(tested))
         judged.append(replace(comparison, p_holm=p_holm, seeds_needed=needed, verdict=verdict))
     return judged
 
 
-def paired_t(differences: Sequence[float], level: float = CONFIDENCE_LEVEL) -> Estimate:
-    """The paired t test: is the mean of the differences, one a seed, zero?
+def paired_t(differences: Sequence[float]) -> Estimate:
+    """Test by the paired t test whether the mean of the differences, one a seed, is zero.
 
     Student (Biometrika, 1908). Two recipes with the same seed share initialisation and order of the images,
     so their difference may vary less than each of them. The effect size is Cohen's d_z, mean / std of the
     differences (Cohen, "Statistical power analysis", 1988, 2.3.5).
     """
-    from scipy.special import stdtr, stdtrit
-
     mean, std, n = mean_of(differences), judgeable_std(differences), len(differences)
-    if std is None:
-        return Estimate(mean)
-    error = std / math.sqrt(n)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
-    p = min(1.0, 2 * float(stdtr(n - 1, -abs(mean) / error)))
-    return Estimate(mean, mean - half, mean + half, p, mean / std)
+    return Estimate(mean) if std is None else _t_test(mean, std / math.sqrt(n), n - 1, mean / std)
 
 
-def welch_t(first: Sequence[float], second: Sequence[float], level: float = CONFIDENCE_LEVEL) -> Estimate:
-    """Welch's t test for two independent groups of at least two values, whose variances may differ.
+def welch_t(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """Test two independent groups of at least two values, whose variances may differ, by Welch's t test.
 
     Welch (Biometrika, 1947), degrees of freedom by Satterthwaite (1946). The effect size is Cohen's d with
     the root mean square of the two stds (Cohen 1988, 2.3.2).
     """
-    from scipy.special import stdtr, stdtrit
-
     difference = mean_of(first) - mean_of(second)
     if judgeable_std(first) is None and judgeable_std(second) is None:
         return Estimate(difference)
     (one, n), (two, m) = ((std_of(values) or 0.0, len(values)) for values in (first, second))
     parts = one**2 / n, two**2 / m
-    error = math.sqrt(sum(parts))
     free = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
-    half = float(stdtrit(free, (1 + level) / 2)) * error
-    p = min(1.0, 2 * float(stdtr(free, -abs(difference) / error)))
     pooled = math.sqrt((one**2 + two**2) / 2)
-    return Estimate(difference, difference - half, difference + half, p, difference / pooled)
+    return _t_test(difference, math.sqrt(sum(parts)), free, difference / pooled)
+
+
+def _t_test(difference: float, error: float, free: float, effect_size: float) -> Estimate:
+    """Return the interval and the two-sided p of a difference with this standard error."""
+    from scipy.special import stdtr
+
+    half = t_quantile(free) * error
+    p = min(1.0, 2 * float(stdtr(free, -abs(difference) / error)))
+    return Estimate(difference, difference - half, difference + half, p, effect_size)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for having made several comparisons, in the order given.
+    """Correct p values for having made several comparisons; they stay in the order given.
 
     Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of Statistics,
     1979): the i-th smallest of k times k - i + 1, never below the one before it, at most 1.
@@ -190,10 +181,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def seeds_needed(
-    effect_size: float, *, paired: bool, alpha: float = ALPHA, power: float = POWER
-) -> int | None:
-    """How many seeds of each recipe would show a difference of this size with probability ``power``.
+def seeds_needed(effect_size: float, *, paired: bool, alpha: float = ALPHA) -> int | None:
+    """Return how many seeds of each recipe would show a difference of this size with a power of 80 %.
 
     Cohen (1988), chapter 2, by the noncentral t distribution. It takes the measured effect size for the true
     one, which from few seeds is a guess, on average too large: a lower bound to plan with.
@@ -201,20 +190,13 @@ def seeds_needed(
     Returns:
         None where more than ``MOST_SEEDS`` would be needed.
     """
-    if t_power(effect_size, MOST_SEEDS, paired=paired, alpha=alpha) < power:
-        return None
-    low, high = 1, MOST_SEEDS  # low is not enough, high is
-    while high - low > 1:
-        middle = (low + high) // 2
-        if t_power(effect_size, middle, paired=paired, alpha=alpha) < power:
-            low = middle
-        else:
-            high = middle
-    return high
+    counts = range(2, MOST_SEEDS + 1)
+    at = bisect_left(counts, POWER, key=lambda n: t_power(effect_size, n, paired=paired, alpha=alpha))
+    return counts[at] if at < len(counts) else None
 
 
 def t_power(effect_size: float, n: int, *, paired: bool, alpha: float = ALPHA) -> float:
-    """Probability that a two-sided t test with n >= 2 seeds of each recipe finds the effect.
+    """Return the probability that a two-sided t test with n >= 2 seeds of each recipe finds the effect.
 
     Args:
         effect_size: Cohen's d_z where paired, else d.

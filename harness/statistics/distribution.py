@@ -39,7 +39,7 @@ class Distribution:
 
 
 def describe(values: Sequence[float], *, shares: bool = False) -> Distribution | None:
-    """The distribution of the values, one a seed; None where there are none.
+    """Describe the values, one a seed; None where there are none.
 
     Args:
         shares: whether they are fractions, such as accuracies: the interval is cut at 0 and 1, beyond which
@@ -47,14 +47,22 @@ def describe(values: Sequence[float], *, shares: bool = False) -> Distribution |
     """
     if not len(values):
         return None
-    mean, std = mean_of(values), std_of(values)
-    interval = t_interval(values)
-    if interval is not None and shares:
-        interval = cut_shares(*interval)
-    low, high = interval or (None, None)
-    sem = None if std is None else std / math.sqrt(len(values))
-    median, iqm = median_of(values), interquartile_mean(values)
-    return Distribution(len(values), mean, min(values), max(values), std, sem, low, high, median, iqm)
+    std = std_of(values)
+    low, high = t_interval(values) or (None, None)
+    if low is not None and high is not None and shares:
+        low, high = cut_shares(low, high)
+    return Distribution(
+        n=len(values),
+        mean=mean_of(values),
+        minimum=min(values),
+        maximum=max(values),
+        std=std,
+        sem=None if std is None else std / math.sqrt(len(values)),
+        ci_low=low,
+        ci_high=high,
+        median=median_of(values),
+        iqm=interquartile_mean(values),
+    )
 
 
 def cut_shares(low: float, high: float) -> tuple[float, float]:
@@ -63,12 +71,12 @@ def cut_shares(low: float, high: float) -> tuple[float, float]:
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Arithmetic mean; the sum is exact (Shewchuk 1997, Python's ``fsum``), so the order does not matter."""
+    """Return the mean; the sum is exact (Shewchuk 1997, Python's ``fsum``), so the order does not matter."""
     return math.fsum(values) / len(values)
 
 
 def std_of(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (Bessel): sqrt(sum((x - mean)^2) / (n - 1)); None for one value."""
+    """Return the sample std (Bessel), sqrt(sum((x - mean)^2) / (n - 1)); None for one value."""
     if len(values) < 2:
         return None
     # The mean of equal values need not be one of them, in floating point: counted from the lowest, it is 0.
@@ -79,7 +87,7 @@ def std_of(values: Sequence[float]) -> float | None:
 
 
 def judgeable_std(values: Sequence[float]) -> float | None:
-    """The std where a test may divide by it: None for one value, and where all values are equal.
+    """Return the std where a test may divide by it: None for one value, and where all values are equal.
 
     Equal accuracies, and equal differences of accuracies even more so, are not equal in floating point: a std
     of 1e-17 would make any mean infinitely significant.
@@ -90,13 +98,13 @@ def judgeable_std(values: Sequence[float]) -> float | None:
 
 
 def median_of(values: Sequence[float]) -> float:
-    """The middle value, or the mean of the middle two."""
+    """Return the middle value, or the mean of the middle two."""
     ordered = sorted(values)
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean without the lowest and the highest quarter, n // 4 values at each end: all of them for n < 4.
+    """Return the mean without n // 4 values at each end, so of all values for n < 4.
 
     Agarwal et al., "Deep RL at the edge of the statistical precipice" (NeurIPS 2021), as rliable computes it.
     """
@@ -104,8 +112,15 @@ def interquartile_mean(values: Sequence[float]) -> float:
     return mean_of(sorted(values)[cut : len(values) - cut])
 
 
-def t_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tuple[float, float] | None:
-    """Two-sided confidence interval of the mean: mean ± t(n - 1, (1 + level) / 2) · std / sqrt(n).
+def t_quantile(degrees_of_freedom: float) -> float:
+    """Return the quantile of Student's t that leaves ``CONFIDENCE_LEVEL`` between itself and its negative."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE_LEVEL) / 2))
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % confidence interval of the mean: mean ± t(n - 1, 0.975) · std / sqrt(n).
 
     Student, "The probable error of a mean" (Biometrika, 1908). It takes the values as independent draws of a
     normal distribution, so it speaks of the recipe over seeds on this one test set.
@@ -114,20 +129,16 @@ def t_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tupl
         ``(low, high)``, or None for fewer than two values, or where all are equal: an interval without any
         width would claim to know the mean for certain.
     """
-    from scipy.special import stdtrit
-
     std = judgeable_std(values)
     if std is None:
         return None
     mean = mean_of(values)
-    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * std / math.sqrt(len(values))
+    half = t_quantile(len(values) - 1) * std / math.sqrt(len(values))
     return mean - half, mean + half
 
 
-def bootstrap_interval(
-    values: Sequence[float], level: float = CONFIDENCE_LEVEL, resamples: int = RESAMPLES
-) -> tuple[float, float] | None:
-    """BCa bootstrap interval of the mean, from a generator of its own: the same values, the same interval.
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the BCa bootstrap interval of the mean; the same values give the same interval.
 
     Efron, "Better bootstrap confidence intervals" (JASA, 1987), by :func:`scipy.stats.bootstrap`. It takes
     the values for all that can happen, which a few of them are not: the report shows it from
@@ -140,12 +151,12 @@ def bootstrap_interval(
 
     if judgeable_std(values) is None:
         return None
-    found = bootstrap(
+    interval = bootstrap(
         (np.sort(np.asarray(values, dtype=np.float64)),),
         np.mean,
-        n_resamples=resamples,
-        confidence_level=level,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE_LEVEL,
         method="BCa",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""What the networks of several seeds know together, and whether they err on the same images."""
+"""What the networks of several seeds predict together, and whether they err on the same images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def ensemble_predictions(probabilities: ArrayLike) -> NDArray[np.int64]:
-    """The class of the largest averaged probability (the first of equals), (N,).
+    """Return the class of the largest averaged probability (the first of equals), (N,).
 
     Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty estimation using deep
     ensembles" (NeurIPS 2017), section 2.4.
@@ -24,7 +24,7 @@ def ensemble_predictions(probabilities: ArrayLike) -> NDArray[np.int64]:
 
 
 def error_consistency(correct: ArrayLike) -> float | None:
-    """Cohen's kappa of being right, averaged over all pairs of seeds: 0 by chance, 1 on the same images.
+    """Return Cohen's kappa of being right, the mean over pairs of seeds: 0 by chance, 1 on the same images.
 
     Geirhos, Meding and Wichmann, "Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by
     measuring error consistency" (NeurIPS 2020): (observed - expected) / (1 - expected), where seeds of
@@ -50,7 +50,7 @@ def error_consistency(correct: ArrayLike) -> float | None:
 
 
 def always_missed(correct: ArrayLike) -> NDArray[np.intp]:
-    """Indices of the images that every seed misses, in order.
+    """Return the indices of the images that every seed misses, in order.
 
     With several seeds these are likely mislabelled or ambiguous: Northcutt, Athalye and Mueller, "Pervasive
     label errors in test sets" (NeurIPS 2021), estimate 0.5 % of CIFAR-10's test labels to be wrong.
@@ -62,7 +62,7 @@ def always_missed(correct: ArrayLike) -> NDArray[np.intp]:
 
 
 def most_voted(predicted: ArrayLike, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The class that most seeds predict (the first of equals), and how many do; both (N,).
+    """Return the class that most seeds predict (the first of equals), and how many do; both (N,).
 
     Args:
         predicted: (n, N): the class that seed i predicts for image j.

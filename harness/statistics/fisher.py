@@ -1,4 +1,4 @@
-"""Does one recipe fail more often than another? A failed run has no accuracy that a t test could take."""
+"""Fisher's exact test of two shares of failed runs: these have no accuracy that a t test could take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of many recipes may be the best one? The highest mean of a noisy lot is not yet the winner."""
+"""Games and Howell's test: which of many recipes may be the best, as the highest mean need not be."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Place:
     possible: bool
 
 
-def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) -> list[Place]:
-    """The recipes by their means, and which of them the highest is not told apart from.
+def rank_recipes(values: Mapping[str, Sequence[float]]) -> list[Place]:
+    """Rank the recipes by their means, and say which of them the highest is not told apart from.
 
     Games and Howell's test (Journal of Educational Statistics, 1976) of each against the highest: Tukey's
     correction for all pairs, with each pair's own variances. The right set for all pairs holds for the pairs
-    with the highest, whichever that is: with probability ``1 - alpha`` the best recipe is a possible one.
+    with the highest, whichever that is: with probability ``1 - ALPHA`` the best recipe is a possible one.
 
     Args:
         values: recipe -> at least one accuracy each, in fractions.
@@ -51,13 +51,13 @@ def rank_recipes(values: Mapping[str, Sequence[float]], alpha: float = ALPHA) ->
         p = None if at == 0 else _p(values[best], values[name], list(values.values()))
         behind = max(0.0, means[best] - mean)
         rank = places[-1].rank if places and abs(places[-1].mean - mean) < 1e-12 else at + 1
-        possible = p is None or p > alpha
+        possible = p is None or p > ALPHA
         places.append(Place(name, rank, len(values[name]), mean, std_of(values[name]), behind, p, possible))
     return places
 
 
 def _p(first: Sequence[float], second: Sequence[float], everyone: Sequence[Sequence[float]]) -> float | None:
-    """Two-sided p of one pair out of all; None without a spread."""
+    """Return the two-sided p of one pair out of all; None without any variance."""
     from scipy.stats import studentized_range
 
     if min(len(first), len(second)) > 1:

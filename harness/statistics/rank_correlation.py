@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 def rank_correlations(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """Spearman's rank correlation of every row of one array with every row of another.
+    """Return Spearman's rank correlation of every row of one array with every row of another.
 
-    Equal values share their mean rank.
-
-    Spearman, "The Proof and Measurement of Association between Two Things" (1904).
+    Spearman, "The Proof and Measurement of Association between Two Things" (1904). Equal values share their
+    mean rank.
 
     Args:
         first: (N, P).
@@ -26,26 +25,26 @@ def rank_correlations(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64
     """
     x, y = _standard_ranks(first), _standard_ranks(second)
     # no BLAS: its sums may depend on the number of threads
-    found: NDArray[np.float64] = np.clip(np.einsum("ip,jp->ij", x, y), -1.0, 1.0)
-    return found
+    correlations: NDArray[np.float64] = np.clip(np.einsum("ip,jp->ij", x, y), -1.0, 1.0)
+    return correlations
 
 
 def _standard_ranks(rows: ArrayLike) -> NDArray[np.float64]:
-    """Ranks of each row, moved to mean 0 and scaled to length 1; NaN for a constant row."""
+    """Rank each row, moved to mean 0 and scaled to length 1; NaN for a constant row."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.asarray(rows), axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     length = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
-    found: NDArray[np.float64] = ranks / np.where(length > 0, length, np.nan)
-    return found
+    scaled: NDArray[np.float64] = ranks / np.where(length > 0, length, np.nan)
+    return scaled
 
 
 def mean_known(values: ArrayLike, axis: int | tuple[int, ...] | None = None) -> NDArray[np.float64]:
-    """The mean along ``axis`` (of all values without one) over what is not NaN; NaN where nothing is."""
+    """Return the mean along ``axis``, or of all values, over what is not NaN; NaN where nothing is."""
     numbers = np.asarray(values, dtype=np.float64)
     known = np.isfinite(numbers)
     count = known.sum(axis=axis)
     total = np.where(known, numbers, 0.0).sum(axis=axis)
-    found: NDArray[np.float64] = np.asarray(total / np.where(count > 0, count, np.nan))
-    return found
+    mean: NDArray[np.float64] = np.asarray(total / np.where(count > 0, count, np.nan))
+    return mean

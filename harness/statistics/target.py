@@ -26,17 +26,15 @@ class Share:
 
 
 def share(count: int, n: int) -> Share:
-    """``count`` of ``n`` >= 1 independent trials, with its interval."""
+    """Return ``count`` of ``n`` >= 1 independent trials, with its interval."""
     low, high = clopper_pearson(count, n)
     return Share(count, n, float(low), float(high))
 
 
-def clopper_pearson(
-    counts: ArrayLike, n: ArrayLike, level: float = CONFIDENCE_LEVEL
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Exact interval of a probability of which ``counts`` of ``n`` trials are known.
+def clopper_pearson(counts: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the exact 95 % interval of a probability of which ``counts`` of ``n`` trials are known.
 
-    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least ``level`` whatever the
+    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least 95 % whatever the
     probability is, and by design often more: 3 of 3 leaves everything from 29 % up.
 
     Args:
@@ -48,7 +46,7 @@ def clopper_pearson(
     from scipy.special import betaincinv
 
     k, total = np.asarray(counts, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    tail = (1 - level) / 2
+    tail = (1 - CONFIDENCE_LEVEL) / 2
     # The beta distribution has no parameter 0: there the bound is 0 or 1 by definition.
     low = np.where(k == 0, 0.0, betaincinv(np.maximum(k, 1), total - k + 1, tail))
     high = np.where(k == total, 1.0, betaincinv(k + 1, np.maximum(total - k, 1), 1 - tail))
@@ -56,7 +54,7 @@ def clopper_pearson(
 
 
 def p_above(values: Sequence[float], target: float) -> float | None:
-    """p value of "the mean is not above the target", by the one-sided one-sample t test.
+    """Return p of "the mean is not above the target", by the one-sided one-sample t test.
 
     Student (1908). It takes the values as draws of a normal distribution; where a bad seed turns up now and
     then it rejects far too often (docs/statistics.md), so it stands beside the share of runs that reached the
@@ -84,7 +82,7 @@ class TimeToTarget:
 
 
 def time_to_target(reached: Sequence[float], missed: int) -> TimeToTarget:
-    """The median time to the target, in which a run that missed it takes forever.
+    """Return the median time to the target, in which a run that missed it takes forever.
 
     The end of its schedule is no censoring: a run that was to end there has not reached the target, however
     long the others took. So the median is that of all times with the misses as infinity; of an even number

@@ -1,4 +1,4 @@
-"""Where the spread over seeds comes from; two noises that are never compared as if they were one.
+"""Where the variance over seeds comes from; two noises that are never compared as if they were one.
 
 The images of the test set are fixed: runs that err independently, image by image, still differ by chance on
 them. And the images are themselves a sample: other images would give another accuracy.
@@ -22,7 +22,7 @@ MOST_STD = 0.5  # of what lies in [0, 1], over endless runs
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedVariance:
     """Parts of the variance of the accuracy over seeds, and the noise of new images; all in fractions.
 
     Attributes:
@@ -52,8 +52,8 @@ class Spread:
     high: float | None
 
 
-def spread(correct: ArrayLike) -> Spread | None:
-    """Split the variance of the accuracy over seeds into luck on these images and differences between runs.
+def seed_variance(correct: ArrayLike) -> SeedVariance | None:
+    """Split the variance of the accuracy over seeds into chance on these images and differences of the runs.
 
     Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
     2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
@@ -91,7 +91,7 @@ def spread(correct: ArrayLike) -> Spread | None:
         for above in (tail, 1 - tail)
     )
     known = luck > 0 and high >= 0
-    return Spread(
+    return SeedVariance(
         n=n,
         images=images,
         std=math.sqrt(variance),
@@ -106,7 +106,7 @@ def spread(correct: ArrayLike) -> Spread | None:
 
 
 def sampling_std(accuracy: float, images: int) -> float:
-    """Standard error of an accuracy that N images were drawn to measure: sqrt(a(1 - a) / N), the binomial's.
+    """Return the standard error of an accuracy over N images, the binomial's: sqrt(a(1 - a) / N).
 
     Args:
         accuracy: fraction in [0, 1].

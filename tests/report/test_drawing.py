@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.attributions import MOST_VARIANTS, measure
+from harness.analysis.images import RunImages
 from harness.analysis.results import read_results
 from harness.analysis.summary import summarise
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
-from harness.report.attribution.measures import MOST_VARIANTS, measure
 from harness.report.drawing import draw
-from harness.report.images import RunImages
 from harness.store.folders import WEIGHTS
 
 Lab = Callable[..., Any]

@@ -71,7 +71,7 @@ def test_attributions_that_cannot_be_measured_are_a_note(place: Any, monkeypatch
     assert "Grad-CAM: the report was made without the data" in page.read_text()
     assert "not measured" not in page.read_text()  # the same cause is said once
     assert place.table("attributions") == []
-    monkeypatch.setattr("harness.report.attribution.runs.BUDGET", 1.0)
+    monkeypatch.setattr("harness.analysis.attributions.BUDGET", 1.0)
     report(place, place.load_data)
     assert "base: Grad-CAM is not measured: one image of 3x32x32" in page.read_text()
 

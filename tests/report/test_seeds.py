@@ -12,7 +12,7 @@ from harness.analysis.results import Results, read_results
 from harness.analysis.summary import VariantSummary, summarise
 from harness.report import seeds
 from harness.report.blocks import Block
-from harness.statistics.variance import Spread
+from harness.statistics.variance import SeedVariance
 
 Lab = Callable[..., Any]
 
@@ -98,7 +98,7 @@ def test_of_one_run_no_part_of_the_spread_is_called_luck(place: Any) -> None:
     ],
 )
 def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None:
-    found = Spread(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025, 0.0012, 0.013)
+    found = SeedVariance(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025, 0.0012, 0.013)
     assert seeds.reading(found) == expected
 
 

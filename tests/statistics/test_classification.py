@@ -14,7 +14,7 @@ from harness.statistics.classification import (
     confusion,
     count_ties,
     cross_entropy_from_logits,
-    predictions,
+    log_softmax,
     reliability,
     row_shares,
 )
@@ -35,15 +35,12 @@ def test_ties_are_the_images_whose_largest_logit_is_shared() -> None:
 
 def test_huge_logits_do_not_overflow() -> None:
     logits = np.array([[1e30, 0.0], [-1e30, 0.0]], dtype=np.float32)
-    predicted, confidence = predictions(logits)
-    assert predicted.tolist() == [0, 1]
-    assert confidence.tolist() == [1.0, 1.0]
+    assert np.exp(log_softmax(logits)).tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
-def test_confidence_is_the_softmax_of_the_predicted_class() -> None:
-    predicted, confidence = predictions([[0.0, math.log(3.0)], [math.log(4.0), 0.0]])
-    assert predicted.tolist() == [1, 0]
-    assert confidence == pytest.approx([0.75, 0.8], rel=1e-15)
+def test_probabilities_are_the_softmax_of_the_logits() -> None:
+    found = np.exp(log_softmax([[0.0, math.log(3.0)], [math.log(4.0), 0.0]]))
+    assert found == pytest.approx(np.array([[0.25, 0.75], [0.8, 0.2]]), rel=1e-15)
 
 
 def test_a_confusion_has_labels_in_rows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from harness.statistics.comparison import (
     Comparison,
     Estimate,
     compare,
-    compare_networks,
     holm,
     judge,
     seeds_needed,
@@ -34,27 +34,29 @@ def differing(difference: float, std: float, n: int = 5) -> dict[int, float]:
     return {seed: THEIRS[seed] + difference + std * float(pattern[seed]) for seed in range(n)}
 
 
+def compared(ours: dict[int, float], theirs: dict[int, float]) -> Comparison:
+    found = compared(ours, theirs)
+    return found
+
+
 def comparison(p: float | None, difference: float = 0.01, effect_size: float = 1.0) -> Comparison:
     return Comparison("paired t", 5, 5, Estimate(difference, -1, 1, p, effect_size))
 
 
-def test_shared_seeds_are_compared_in_pairs() -> None:
-    found = compare(OURS, THEIRS)
-    assert found is not None
-    expected = stats.ttest_rel(list(OURS.values()), list(THEIRS.values()))
-    assert (found.test, found.n, found.n_baseline) == ("paired t", 5, 5)
-    assert found.primary.p == pytest.approx(expected.pvalue, rel=1e-9)
+def assert_scipys(found: Estimate, expected: Any) -> None:
     interval = expected.confidence_interval()
-    assert (found.primary.low, found.primary.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
-    differences = np.array(list(OURS.values())) - np.array(list(THEIRS.values()))
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_shared_seeds_are_compared_in_pairs_and_by_welch_beside() -> None:
+    found = compared(OURS, THEIRS)
+    ours, theirs = (np.array(list(values.values())) for values in (OURS, THEIRS))
+    assert (found.test, found.n, found.n_baseline) == ("paired t", 5, 5)
+    assert_scipys(found.primary, stats.ttest_rel(ours, theirs))
+    differences = ours - theirs
     assert found.primary.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1), rel=1e-9)
-
-
-def test_welch_stands_beside_the_paired_test() -> None:
-    found = compare(OURS, THEIRS)
-    assert found is not None
-    expected = stats.ttest_ind(list(OURS.values()), list(THEIRS.values()), equal_var=False).pvalue
-    assert found.welch_p == pytest.approx(expected, rel=1e-9)
+    assert found.welch_p == pytest.approx(stats.ttest_ind(ours, theirs, equal_var=False).pvalue, rel=1e-9)
     assert found.permutation is not None and found.permutation.smallest_p == 2 / 32
 
 
@@ -65,21 +67,17 @@ def test_pairs_are_matched_by_seed_and_not_by_place() -> None:
 
 def test_seeds_that_only_one_has_are_left_out_of_the_paired_test_and_not_of_welchs() -> None:
     more = {**OURS, 7: 0.99}
-    found, without = compare(more, THEIRS), compare(OURS, THEIRS)
-    assert found is not None and without is not None
+    found, without = compared(more, THEIRS), compared(OURS, THEIRS)
     assert found.primary == without.primary
     assert found.welch_p != without.welch_p
 
 
 def test_without_shared_seeds_welch_is_the_primary_test() -> None:
     others = {seed + 10: value for seed, value in THEIRS.items() if seed < 3}
-    found = compare(OURS, others)
-    assert found is not None
-    expected = stats.ttest_ind(list(OURS.values()), list(others.values()), equal_var=False)
+    found = compared(OURS, others)
     assert (found.test, found.n, found.n_baseline, found.welch_p) == ("Welch t", 5, 3, None)
-    assert found.primary.p == pytest.approx(expected.pvalue, rel=1e-9)
-    interval = expected.confidence_interval()
-    assert (found.primary.low, found.primary.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    expected = stats.ttest_ind(list(OURS.values()), list(others.values()), equal_var=False)
+    assert_scipys(found.primary, expected)
     assert found.permutation is not None and found.permutation.smallest_p == pytest.approx(2 / 56)
 
 
@@ -91,14 +89,13 @@ def test_single_runs_compare_no_recipes(ours: dict[int, float], theirs: dict[int
 
 
 def test_two_seeds_are_the_fewest_that_can_be_compared() -> None:
-    found = compare({0: 0.93, 1: 0.94}, {0: 0.92, 1: 0.925})
-    assert found is not None and found.primary.p is not None and found.primary.p > 0.05
+    found = compared({0: 0.93, 1: 0.94}, {0: 0.92, 1: 0.925})
+    assert found.primary.p is not None and found.primary.p > 0.05
 
 
 def test_differences_that_are_all_equal_decide_nothing() -> None:
     better = {seed: value + 0.01 for seed, value in THEIRS.items()}
-    found = compare(better, THEIRS)
-    assert found is not None
+    found = compared(better, THEIRS)
     assert found.primary == Estimate(pytest.approx(0.01))
     (judged,) = judge([found])
     assert (judged.verdict, judged.p_holm, judged.seeds_needed) == ("cannot tell", None, None)
@@ -120,43 +117,27 @@ def test_holms_correction_is_statsmodels(p_values: list[float]) -> None:
 
 
 def test_a_verdict_needs_the_corrected_p() -> None:
-    alone = judge([comparison(0.03)])
-    assert (alone[0].verdict, alone[0].p_holm) == ("better", 0.03)
+    (alone,) = judge([comparison(0.03)])
+    assert (alone.verdict, alone.p_holm) == ("better", 0.03)
     several = judge([comparison(0.03), comparison(0.5), comparison(0.9)])
     assert several[0].verdict == "cannot tell" and several[0].p_holm == pytest.approx(0.09)
-
-
-def test_a_worse_variant_is_called_worse() -> None:
-    (judged,) = judge([comparison(0.001, difference=-0.01)])
-    assert judged.verdict == "worse"
-
-
-def test_comparisons_that_cannot_be_tested_do_not_count_in_the_correction() -> None:
-    judged = judge([comparison(None), comparison(0.03)])
-    assert [one.p_holm for one in judged] == [None, 0.03]
+    (worse,) = judge([comparison(0.001, difference=-0.01)])
+    assert worse.verdict == "worse"
+    # what cannot be tested does not count
+    assert [one.p_holm for one in judge([comparison(None), comparison(0.03)])] == [None, 0.03]
 
 
 def test_single_networks_get_no_verdict_about_recipes() -> None:
-    networks = compare_images([1] * 900 + [0] * 100, [1] * 800 + [0] * 200)
-    (judged,) = judge([compare_networks(networks)])
+    (judged,) = judge([compare_images([1] * 900 + [0] * 100, [1] * 800 + [0] * 200)])
     assert judged.p_holm is not None and judged.p_holm < 1e-9
     assert (judged.test, judged.verdict, judged.seeds_needed) == ("McNemar", "cannot tell", None)
 
 
-def test_where_nothing_can_be_told_it_says_how_many_seeds_could() -> None:
-    found = compare(differing(0.001, 0.002), THEIRS)
-    assert found is not None
-    (judged,) = judge([found])
-    expected = TTestPower().solve_power(0.5, power=0.8, alpha=0.05)
-    assert (judged.verdict, judged.seeds_needed) == ("cannot tell", math.ceil(expected))
-
-
-def test_more_comparisons_need_more_seeds() -> None:
-    found = compare(differing(0.001, 0.002), THEIRS)
-    assert found is not None
-    judged = judge([found] * 3)
-    expected = TTestPower().solve_power(0.5, power=0.8, alpha=0.05 / 3)
-    assert judged[0].seeds_needed == math.ceil(expected)
+@pytest.mark.parametrize("several", [1, 3])
+def test_where_nothing_can_be_told_it_says_how_many_seeds_could(several: int) -> None:
+    judged = judge([compared(differing(0.001, 0.002), THEIRS)] * several)
+    expected = TTestPower().solve_power(0.5, power=0.8, alpha=0.05 / several)
+    assert (judged[0].verdict, judged[0].seeds_needed) == ("cannot tell", math.ceil(expected))
 
 
 @pytest.mark.parametrize("effect", [0.3, 0.8, 1.5])
@@ -176,9 +157,6 @@ def test_seeds_needed_are_the_fewest_with_the_power() -> None:
     # Cohen (1988), table 2.4.1: d = 0.5, two-sided 0.05, power 0.8 takes 64 in each group
     assert seeds_needed(0.5, paired=False) == 64
     assert seeds_needed(0.001, paired=True) is None
-
-
-def test_an_effect_that_is_huge_against_its_spread_has_a_power_of_one() -> None:
     assert t_power(1e4, 3, paired=True) == pytest.approx(1.0)
 
 
@@ -186,5 +164,5 @@ def test_an_effect_that_is_huge_against_its_spread_has_a_power_of_one() -> None:
 def test_no_interval_of_a_difference_of_accuracies_goes_beyond_what_accuracies_allow(
     baseline: dict[int, float],
 ) -> None:
-    found = compare({0: 0.9, 1: 0.1}, baseline)
-    assert found is not None and (found.primary.low, found.primary.high) == (-1.0, 1.0)
+    found = compared({0: 0.9, 1: 0.1}, baseline)
+    assert (found.primary.low, found.primary.high) == (-1.0, 1.0)

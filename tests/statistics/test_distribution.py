@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.statistics.distribution import (
+    Distribution,
     bootstrap_interval,
     describe,
     interquartile_mean,
@@ -25,6 +27,11 @@ VALUES = [0.931, 0.934, 0.929, 0.936, 0.933]
 floats = st.floats(-1e6, 1e6, allow_nan=False)
 
 
+def described(values: list[float], **options: Any) -> Distribution:
+    found = described(values, **options)
+    return found
+
+
 def test_the_std_has_the_divisor_n_minus_1() -> None:
     assert std_of([1.0, 3.0]) == pytest.approx(math.sqrt(2), rel=1e-15)
 
@@ -36,8 +43,7 @@ def test_the_interval_is_students() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
 def test_the_interval_of_accuracies_stays_inside_and_keeps_what_it_holds(values: list[float]) -> None:
-    found, whole = describe(values, shares=True), t_interval(values)
-    assert found is not None
+    found, whole = described(values, shares=True), t_interval(values)
     if whole is None:
         assert found.ci_low is None and found.ci_high is None
     else:
@@ -48,8 +54,7 @@ def test_the_interval_of_accuracies_stays_inside_and_keeps_what_it_holds(values:
 
 
 def test_a_distribution_has_every_number() -> None:
-    found = describe(VALUES)
-    assert found is not None
+    found = described(VALUES)
     assert (found.n, found.minimum, found.maximum, found.median) == (5, 0.929, 0.936, 0.933)
     assert found.mean == pytest.approx(0.9326, rel=1e-15)
     assert found.sem == pytest.approx(stats.sem(VALUES), rel=1e-12)
@@ -57,23 +62,13 @@ def test_a_distribution_has_every_number() -> None:
     assert found.ci_low is not None and found.ci_low < found.mean
 
 
-def test_one_value_has_no_spread() -> None:
-    found = describe([0.9])
-    assert found is not None
-    assert (found.mean, found.median, found.iqm) == (0.9, 0.9, 0.9)
-    assert (found.std, found.sem, found.ci_low, found.ci_high) == (None, None, None, None)
-    assert bootstrap_interval([0.9]) is None
-
-
-def test_no_values_have_no_distribution() -> None:
+@pytest.mark.parametrize(("values", "std"), [([0.95], None), ([0.95] * 3, 0.0)])
+def test_one_value_and_equal_values_have_no_interval(values: list[float], std: float | None) -> None:
+    found = described(values)
+    assert (found.mean, found.median, found.iqm) == (0.95, 0.95, pytest.approx(0.95))
+    assert (found.std, found.ci_low, found.ci_high) == (std, None, None)
+    assert bootstrap_interval(values) is None
     assert describe([]) is None
-
-
-def test_equal_values_have_a_std_of_zero_and_no_interval() -> None:
-    found = describe([0.95] * 3)
-    assert found is not None
-    assert (found.std, found.ci_low, found.ci_high) == (0.0, None, None)
-    assert bootstrap_interval([0.95] * 3) is None
 
 
 def test_differences_that_are_equal_but_for_rounding_are_equal() -> None:

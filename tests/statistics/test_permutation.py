@@ -45,19 +45,17 @@ def test_labels_are_dealt_exactly_ties_included() -> None:
         assert found.p == pytest.approx(min(1.0, 2 * tail), rel=1e-12)
 
 
-def test_three_against_three_cannot_go_below_one_in_ten() -> None:
-    found = relabelled([0.95, 0.951, 0.952], [0.90, 0.901, 0.902])
-    assert (found.p, found.smallest_p) == (pytest.approx(0.1), pytest.approx(0.1))
-
-
-def test_five_pairs_cannot_go_below_one_in_sixteen() -> None:
-    found = sign_flips([0.01, 0.02, 0.01, 0.03, 0.01])
-    assert (found.p, found.smallest_p) == (0.0625, 0.0625)
+def test_few_runs_cannot_go_below_a_smallest_p() -> None:
+    three, five = (
+        relabelled([0.95, 0.951, 0.952], [0.9, 0.901, 0.902]),
+        sign_flips([0.01, 0.02, 0.01, 0.03, 0.01]),
+    )
+    assert (three.p, three.smallest_p) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert (five.p, five.smallest_p) == (0.0625, 0.0625)
 
 
 def test_equal_values_give_a_p_of_one() -> None:
-    assert sign_flips([0.0, 0.0, 0.0]).p == 1.0
-    assert relabelled([0.9, 0.9], [0.9, 0.9]).p == 1.0
+    assert sign_flips([0.0, 0.0, 0.0]).p == relabelled([0.9, 0.9], [0.9, 0.9]).p == 1.0
 
 
 def test_too_many_arrangements_are_drawn_the_same_each_time() -> None:

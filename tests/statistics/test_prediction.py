@@ -59,15 +59,11 @@ def test_equal_runs_count_half_in_the_percentile() -> None:
     assert found == stats.percentileofscore(VALUES, 0.933, "mean") / 100
 
 
-def test_with_one_seed_only_the_difference_is_known() -> None:
-    found = accuracy_standing(0.9318, [0.934])
+@pytest.mark.parametrize(("values", "percentile"), [([0.934], None), ([0.934, 0.934], 0.0)])
+def test_one_seed_and_equal_seeds_do_not_judge(values: list[float], percentile: float | None) -> None:
+    found = accuracy_standing(0.9318, values)
     assert found.difference == pytest.approx(-0.0022)
-    assert (found.percentile, found.low, found.high, found.plausible) == (None, None, None, None)
-
-
-def test_equal_seeds_do_not_judge() -> None:
-    found = accuracy_standing(0.9318, [0.934, 0.934])
-    assert (found.percentile, found.plausible) == (0.0, None)
+    assert (found.percentile, found.low, found.high, found.plausible) == (percentile, None, None, None)
 
 
 @pytest.mark.parametrize(("reached", "n"), [(0, 1), (1, 1), (0, 3), (3, 3), (3, 5), (7, 10), (36, 50)])

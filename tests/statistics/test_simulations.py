@@ -22,7 +22,7 @@ from harness.statistics.mcnemar import compare_images
 from harness.statistics.permutation import relabelled
 from harness.statistics.prediction import prediction_interval
 from harness.statistics.target import clopper_pearson, p_above
-from harness.statistics.variance import spread
+from harness.statistics.variance import seed_variance
 
 STUDIES = 20_000
 ROOT = Path(__file__).parents[2]
@@ -81,12 +81,12 @@ def test_the_simulations_compute_what_the_harness_computes(
 
 def test_the_simulated_images_are_judged_as_the_harness_judges(simulations: ModuleType) -> None:
     correct = simulations.correctness(np.random.default_rng(0), 20, 4, 500, 0.002)
-    found = [spread(matrix) for matrix in correct]
+    found = [seed_variance(matrix) for matrix in correct]
     estimates, p_luck = simulations.between_runs(correct)
     assert [one.between_runs for one in found if one] == pytest.approx(estimates, abs=1e-12)
     assert [one.p_luck for one in found if one] == pytest.approx(p_luck, rel=1e-6)
     p_values = simulations.mcnemar(correct[:, 0], correct[:, 1])
-    mine = [compare_images(matrix[0], matrix[1]).p for matrix in correct]
+    mine = [compare_images(matrix[0], matrix[1]).primary.p for matrix in correct]
     assert mine == pytest.approx(p_values, rel=1e-9)
 
 

@@ -106,9 +106,9 @@ def section(findings: Findings, figures: Figures) -> Section:
     return Section(
         "Accuracy and learning curves",
         [
-            *figures("accuracy", "Every run against the target", "runs"),
+            *figures("accuracy"),
             *_distribution(findings),
-            *figures("curves", "Loss and accuracy over the epochs", "history"),
+            *figures("curves"),
         ],
     )
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.attributions import MOST_SEEDS, Attributions, LayerNumbers
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import apart
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import ENOUGH, MOST
-from harness.report.attribution.measures import Attributions, LayerNumbers
-from harness.report.attribution.runs import MOST_SEEDS
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import MOST_ROWS, VARIANT, Column, Shown, Table, page_table
@@ -40,10 +39,10 @@ def _curves(findings: Findings) -> Iterator[dict[str, Any]]:
         for at, layer in enumerate(maps.layers):
             of_layer = {"variant": maps.variant, "layer": layer}
             correlations = maps.randomisation[:, at].tolist()
-            for step, (stage, value) in enumerate(zip(maps.stages, correlations, strict=True), 1):
+            for step, (stage, value) in enumerate(zip(maps.network.stages, correlations, strict=True), 1):
                 mean = None if np.isnan(value) else value
                 yield {**of_layer, "curve": "randomisation", "step": step, "at": stage, "mean": mean}
-            for kind, values in zip(KINDS, maps.curves[:, at].mean(axis=1).tolist(), strict=True):
+            for kind, values in zip(KINDS, maps.network.curves[:, at].mean(axis=1).tolist(), strict=True):
                 for step, value in enumerate(values):
                     yield {**of_layer, "curve": kind, "step": step, "at": step / STEPS, "mean": value}
 
@@ -166,9 +165,9 @@ def section(findings: Findings, figures: Figures) -> Section:
     return Section(
         "What the network looks at",
         [
-            *figures("gradcam", "Grad-CAM"),
+            *figures("gradcam"),
             *_numbers(list(_layers(findings))),
-            *figures("attributions", "How far Grad-CAM can be believed", "attributions"),
+            *figures("attributions"),
         ],
     )
 

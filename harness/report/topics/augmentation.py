@@ -11,6 +11,4 @@ TABLES = ()
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show training images before and after augmentation."""
-    return Section(
-        "What it is trained on", figures("augmented", "Training images, before and after augmentation")
-    )
+    return Section("What it is trained on", figures("augmented"))

@@ -82,6 +82,4 @@ def section(findings: Findings, figures: Figures) -> Section:
             "and Brier score (0 to 2): each is one number a run, mean ± std over the n seeds."
         )
         blocks = [Block("text", lead), page_table("summary", SHOWN, known), explained(text)]
-    return Section(
-        "Calibration", [*blocks, *figures("calibration", "Confidence against accuracy", "calibration")]
-    )
+    return Section("Calibration", [*blocks, *figures("calibration")])

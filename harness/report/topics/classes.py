@@ -81,8 +81,6 @@ def section(findings: Findings, figures: Figures) -> Section:
     return Section(
         "Classes and errors",
         [
-            *figures("per_class", "Accuracy of each class", "per_class"),
-            *figures("confusion", "What each class is taken for"),
-            *figures("misclassified", "Misclassified images", "misclassified"),
+            *figures("per_class", "confusion", "misclassified"),
         ],
     )

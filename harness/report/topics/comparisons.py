@@ -126,7 +126,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     if 0 < len(compared) <= MOST_SENTENCES:
         lines = [f"{sentence(one, len(compared) > 1)}." for one in compared]
         blocks.append(Block("list", items=lines))
-    blocks += figures("comparisons", "Difference from the baseline", "comparisons")
+    blocks += figures("comparisons")
     if findings.comparisons:
         name = PAIR if pairwise else SHOWN_VARIANT
         blocks.append(page_table("comparisons", (name, *SHOWN), findings.comparisons))

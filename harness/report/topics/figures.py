@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.report.blocks import Block
-from harness.report.style import Picture
+from harness.report.figures import FIGURES
+from harness.report.figures.style import Picture
+
+_FIGURES = {figure.name: figure for figure in FIGURES}
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,15 @@ class Figures:
     def _several(self) -> bool:
         return len({picture.variant for picture in self.pictures.values() if picture.variant}) > 1
 
-    def __call__(self, name: str, title: str, csv: str | None = None) -> list[Block]:
-        """Return the figures of a name, one for each variant that has its own.
-
-        Args:
-            csv: the table that it is drawn from.
-        """
+    def __call__(self, *names: str) -> list[Block]:
+        """Return the figures of these names, one for each variant that has its own."""
         blocks = []
-        for file, picture in self.pictures.items():
-            if picture.name == name:
-                own = f"{title}: {picture.variant}" if self._several and picture.variant else title
-                files = [f"figures/{file.removesuffix('.png')}.{kind}" for kind in self.formats]
-                files += [f"tables/{csv}.csv"] if csv else []
-                blocks.append(Block("figure", title=own, picture=picture, file=file, files=files))
+        for figure in (_FIGURES[name] for name in names):
+            for file, picture in self.pictures.items():
+                if picture.name == figure.name:
+                    own = f": {picture.variant}" if self._several and picture.variant else ""
+                    files = [f"figures/{file.removesuffix('.png')}.{kind}" for kind in self.formats]
+                    files += [f"tables/{figure.source}.csv"] if figure.source else []
+                    title = figure.title + own
+                    blocks.append(Block("figure", title=title, picture=picture, file=file, files=files))
         return blocks

@@ -118,7 +118,6 @@ def section(findings: Findings, figures: Figures) -> Section:
         "Learning rates",
         [
             *blocks,
-            *figures("range_test", "Learning-rate range test", "range_test"),
-            *figures("learning_rate", "The learning rate, as planned and as run", "learning_rates"),
+            *figures("range_test", "learning_rate"),
         ],
     )

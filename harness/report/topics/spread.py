@@ -10,7 +10,7 @@ from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, form, page_table
-from harness.statistics.variance import Spread
+from harness.statistics.variance import SeedVariance
 
 TABLES = ()
 
@@ -54,7 +54,7 @@ def _points(fraction: float) -> str:
     return spread_text(100 * fraction, 3)
 
 
-def _between(one: Spread) -> str:
+def _between(one: SeedVariance) -> str:
     if one.between_runs <= 0:
         return "0 (estimate below 0)" if one.between_runs else "0"
     return f"{100 * math.sqrt(one.between_runs):.3f}"
@@ -65,11 +65,11 @@ def _range(low: float, high: float) -> str:
     return f"{spread_text(100 * low, 2)} to {spread_text(100 * high, 2)}"
 
 
-def _interval(one: Spread) -> str | None:
+def _interval(one: SeedVariance) -> str | None:
     return None if one.low is None or one.high is None else _range(one.low, one.high)
 
 
-def reading(one: Spread) -> str:
+def reading(one: SeedVariance) -> str:
     """Say whether runs differ by more than luck, and by how much; a large p is no sign of equality."""
     if one.p_luck is None:
         return "every seed is right on the same images"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
+from harness.analysis.attributions import Attributions, measure
+from harness.analysis.images import RunImages
 from harness.analysis.results import read_results
-from harness.report.attribution.measures import Attributions, measure
 from harness.report.attribution.page import attribution_blocks, attribution_tables
-from harness.report.images import RunImages
 
 Lab = Callable[..., Any]
 
@@ -46,12 +46,12 @@ def test_numbers_are_unrounded_means_of_what_was_measured(found: Attributions) -
     )
     assert float(row["seed_rank_correlation"]) == np.nanmean(found.agreement[:, 1])
     assert float(row["randomised_rank_correlation"]) == pytest.approx(
-        np.nanmean(found.sanity[:, -1, 1]), abs=1e-15
+        np.nanmean(found.network.sanity[:, -1, 1]), abs=1e-15
     )
     for at, kind in enumerate(
         ("deletion_auc", "insertion_auc", "deletion_auc_random", "insertion_auc_random")
     ):
-        expected = np.mean([trapezoid(curve, np.linspace(0, 1, 11)) for curve in found.curves[at, 1]])
+        expected = np.mean([trapezoid(curve, np.linspace(0, 1, 11)) for curve in found.network.curves[at, 1]])
         assert float(row[kind]) == pytest.approx(expected, abs=1e-12)
 
 
@@ -62,18 +62,22 @@ def test_curves_have_every_point(found: Attributions) -> None:
     assert [row["at"] for row in cascade] == ["head", "res2", "layer3", "layer2", "res1", "layer1", "prep"]
     falling = [row for row in table if row["curve"] == "deletion" and row["layer"] == "layer1"]
     assert [float(row["at"]) for row in falling] == [step / 10 for step in range(11)]
-    np.testing.assert_array_equal([float(row["mean"]) for row in falling], found.curves[0, 0].mean(axis=0))
+    np.testing.assert_array_equal(
+        [float(row["mean"]) for row in falling], found.network.curves[0, 0].mean(axis=0)
+    )
 
 
 def test_what_is_not_known_is_an_empty_cell_and_a_dash(found: Attributions) -> None:
     bare = replace(
         found,
         seeds=(0,),
-        errors=0,
         agreement=found.agreement[:0],
         agreement_other=found.agreement_other[:0],
-        predicted=found.predicted[:, :0],
-        sanity=np.full_like(found.sanity, np.nan),
+        network=replace(
+            found.network,
+            predicted=found.network.predicted[:, :0],
+            sanity=np.full_like(found.network.sanity, np.nan),
+        ),
     )
     tables = attribution_tables([bare])
     row = rows(tables["attributions"])[0]
@@ -97,7 +101,7 @@ def test_the_table_names_seeds_images_and_controls(found: Attributions) -> None:
 
 
 def test_a_small_negative_number_is_no_minus_zero(found: Attributions) -> None:
-    tiny = replace(found, sanity=np.full_like(found.sanity, -0.001))
+    tiny = replace(found, network=replace(found.network, sanity=np.full_like(found.network.sanity, -0.001)))
     assert attribution_blocks([tiny])[0].rows[0][6].startswith("0.00 (")
 
 

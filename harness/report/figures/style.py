@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -74,7 +75,7 @@ class Picture:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib's defaults and our settings, whatever the user's own are; draw and save inside."""
+    """Take matplotlib's defaults and our settings, whatever the user's own are; draw and save inside."""
     with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
         # a class name in a script that the font lacks is drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -82,14 +83,19 @@ def house_style() -> Iterator[None]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure's bytes: no date, no library version."""
+    """Return the figure as PNG, without date and library version."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI, metadata={"Software": SIGNATURE})
     return content.getvalue()
 
 
+def to_picture(figure: Figure, name: str, variant: str | None, caption: str) -> Picture:
+    """Save a figure, inside :func:`house_style`, with the words it needs."""
+    return Picture(name, variant, caption, to_png(figure), figure)
+
+
 def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
-    """The same for a finished picture, (H, W, 3)."""
+    """Return pixels (H, W, 3) as PNG, without date and library version."""
     from PIL import Image, PngImagePlugin
 
     content, notes = io.BytesIO(), PngImagePlugin.PngInfo()
@@ -99,7 +105,7 @@ def pixels_to_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def to_vector(picture: Picture, kind: str) -> bytes:
-    """The picture as ``svg`` or ``pdf``, the same bytes each time."""
+    """Return the picture as ``svg`` or ``pdf``, the same bytes each time."""
     assert picture.figure is not None
     content, notes = io.BytesIO(), {"Creator": SIGNATURE, "Date": None}
     if kind == "pdf":
@@ -110,7 +116,7 @@ def to_vector(picture: Picture, kind: str) -> bytes:
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether a report drew this PNG, SVG or PDF."""
+    """Tell whether a report drew this PNG, SVG or PDF."""
     signature = SIGNATURE.encode()
     if content.startswith(b"\x89PNG"):
         return signature in content[:512]
@@ -120,7 +126,7 @@ def is_ours(content: bytes) -> bool:
 
 
 def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of the common width and its axes, row by row.
+    """Return a figure of the common width and its axes, row by row.
 
     Args:
         height: inches.
@@ -132,20 +138,30 @@ def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tu
 
 
 def short(text: str, limit: int = 18) -> str:
-    """Text from outside that fits: one line, no control characters, an ellipsis where it was cut."""
+    """Fit text from outside: one line, no control characters, an ellipsis where it was cut."""
     clean = "".join(" " if char.isspace() else char for char in str(text))
     clean = "".join(char for char in clean if unicodedata.category(char)[0] != "C").strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
-def as_percent(axis_values: str, axes: Axes) -> None:
-    """Label an axis of fractions in percent; ``axis_values`` is ``x`` or ``y``."""
-    axis = axes.xaxis if axis_values == "x" else axes.yaxis
+def as_percent(axis: Axis) -> None:
+    """Label an axis of fractions in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}"))
 
 
-def as_plain(axis_values: str, axes: Axes) -> None:
-    """Numbers such as 0.001 instead of powers of ten; minor ticks without labels."""
-    axis = axes.xaxis if axis_values == "x" else axes.yaxis
+def as_plain(axis: Axis) -> None:
+    """Label an axis with numbers such as 0.001 instead of powers of ten, and no minor ticks."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def as_rows(axes: Axes, names: Sequence[str], texts: Sequence[str] = ()) -> None:
+    """Name the rows of a figure, the first on top, and write a text to the right of each."""
+    for place, text in enumerate(texts):
+        axes.annotate(
+            text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8,
+            annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)

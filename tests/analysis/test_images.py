@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.images import RunImages
 from harness.analysis.results import Results, read_results
 from harness.data.arrays import limit
 from harness.errors import DataError
-from harness.report.images import RunImages
 
 Lab = Callable[..., Any]
 

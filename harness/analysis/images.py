@@ -25,7 +25,7 @@ class RunImages:
         self.last: tuple[str, Data] | None = None
 
     def __call__(self, run: Run) -> Data:
-        """The images of a finished run.
+        """Return the images of a finished run.
 
         Raises:
             DataError: they are not to be had, or are not the run's.

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from harness.report.style import canvas, house_style, is_ours, pixels_to_png, short, to_png
+from harness.report.figures.style import canvas, house_style, is_ours, pixels_to_png, short, to_png
 
 
 def draw(title: str = "Loss") -> bytes:

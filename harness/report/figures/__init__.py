@@ -1,0 +1,63 @@
+"""Every figure of a report: what draws it, what it is called, and which table has its numbers.
+
+A new figure is a function here, in a file of its own, and a line in ``FIGURES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.report.figures import (
+    accuracy,
+    attributions,
+    calibration,
+    classes,
+    comparisons,
+    curves,
+    galleries,
+    gradcam,
+    learning_rate,
+    range_test,
+)
+from harness.report.figures.style import Picture
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A kind of figure.
+
+    Attributes:
+        name: of its files and of its pictures.
+        title: above it on the page.
+        source: the table with what is drawn; empty where there is none.
+        draw: returns the picture, or None where there is nothing to draw.
+        needs: what it takes beside the results. ``study``: the summaries of all variants; ``variant``: the
+            name of one; ``images``: the name of one with a finished run, and its images; ``attributions``:
+            the name of one, and what was measured of its maps.
+    """
+
+    name: str
+    title: str
+    source: str
+    draw: Callable[..., Picture | None]
+    needs: Literal["study", "variant", "images", "attributions"] = "variant"
+
+
+FIGURES = (
+    Figure("accuracy", "Every run against the target", "runs", accuracy.draw, "study"),
+    Figure("curves", "Loss and accuracy over the epochs", "history", curves.draw, "study"),
+    Figure("comparisons", "Difference from the baseline", "comparisons", comparisons.draw, "study"),
+    Figure("range_test", "Learning-rate range test", "range_test", range_test.draw),
+    Figure("learning_rate", "The learning rate, as planned and as run", "learning_rates", learning_rate.draw),
+    Figure("per_class", "Accuracy of each class", "per_class", classes.per_class),
+    Figure("confusion", "What each class is taken for", "", classes.confusion),
+    Figure("calibration", "Confidence against accuracy", "calibration", calibration.draw),
+    Figure("augmented", "Training images, before and after augmentation", "", galleries.augmented, "images"),
+    Figure("misclassified", "Misclassified images", "misclassified", galleries.misclassified, "images"),
+    Figure("gradcam", "Grad-CAM", "", gradcam.draw, "images"),
+    Figure(
+        "attributions", "How far Grad-CAM can be believed", "attributions", attributions.draw, "attributions"
+    ),
+)

@@ -1,0 +1,102 @@
+"""Every run's accuracy beside the target and published numbers, and each variant's mean ± std."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from harness.analysis.numbers import accuracy_text, percent_text
+from harness.analysis.references import claims
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary
+from harness.report.figures import style
+from harness.report.figures.style import Picture
+
+LEAST_SPAN = 0.02  # of the accuracies' axis: two points
+MOST_REFERENCES = 6
+
+Line = tuple[float, str, dict[str, Any]]  # accuracy, label, look
+
+
+@style.house_style()
+def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+    """Draw each seed's last test accuracy, mean ± std, target and references; None without a finished run."""
+    drawn = [summary for summary in summaries if summary.test_accuracy is not None or summary.failed]
+    if not any(summary.test_accuracy for summary in drawn):
+        return None
+    target = results.study.target.test_accuracy
+    lines: list[Line] = [
+        (target, f"target {percent_text(target)}", {"color": style.TARGET_COLOUR, "ls": "--", "lw": 1.2})
+    ]
+    for name, reference in results.study.references.items():
+        if reference.test_accuracy is not None and len(lines) <= MOST_REFERENCES:
+            look = {"color": style.COLOURS[-len(lines)], "ls": ":", "lw": 1.8}
+            label = f"{style.short(name, 24)}: {claims(reference)[0].text}"
+            lines.append((reference.test_accuracy, label, look))
+    legend_rows = (len(lines) + 3) // 3
+    figure, (axes,) = style.canvas(1.1 + 0.5 * max(len(drawn), 2) + 0.22 * legend_rows)
+    texts = []
+    for place, summary in enumerate(drawn):
+        values, accuracy = summary.accuracies, summary.test_accuracy
+        colour = style.COLOURS[place % len(style.COLOURS)]
+        apart = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
+        axes.plot(values, place + apart, "o", ms=6, color=colour, alpha=0.6, mec="none")
+        if accuracy is not None and accuracy.std is not None:
+            axes.errorbar(
+                accuracy.mean, place + 0.32, xerr=accuracy.std, fmt="D", ms=4.5, capsize=3.5, color=colour,
+                lw=1.4,
+            )  # fmt: skip
+        said = [accuracy_text(accuracy, target)] if accuracy is not None else []
+        if summary.failed:
+            said.append(f"{summary.failed} of {summary.runs} failed")
+        texts.append("\n".join(said))
+    far = _draw_lines(axes, drawn, lines)
+    style.as_rows(axes, [style.short(summary.variant, 24) for summary in drawn], texts)
+    split = "hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "test"
+    axes.set_xlabel(f"{split} accuracy of the last epoch, percent")
+    style.as_percent(axes.xaxis)
+    figure.legend(loc="outside lower left", ncols=3)
+    caption = "Each dot is the run of one seed; those left of the dashed line missed the target."
+    if any(summary.finished > 1 for summary in drawn):
+        caption += (
+            " The diamond below the dots is their mean ± 1 std over seeds (divisor n - 1; n: "
+            + ", ".join(f"{summary.variant} {summary.finished}" for summary in drawn[:8])
+            + ("" if len(drawn) <= 8 else ", …")
+            + "; none from one run)."
+        )
+    if len(lines) > 1:
+        caption += " Dotted: published numbers; see whether they fall among the dots."
+    if far:
+        caption += " A triangle at the border stands for a line far beyond it."
+    return style.to_picture(figure, "accuracy", None, caption)
+
+
+def _draw_lines(axes: Axes, drawn: Sequence[VariantSummary], lines: Sequence[Line]) -> bool:
+    """Draw target and references where they leave the dots readable, else a triangle at the border.
+
+    Returns:
+        Whether a line lies beyond the border.
+    """
+    accuracies = [value for summary in drawn for value in summary.accuracies]
+    for accuracy in (summary.test_accuracy for summary in drawn):
+        if accuracy is not None and accuracy.std is not None:
+            accuracies += [accuracy.mean - accuracy.std, accuracy.mean + accuracy.std]
+    low, high = min(accuracies), max(accuracies)
+    reach = max(high - low, LEAST_SPAN)
+    near = [at for at, _, _ in lines if low - reach <= at <= high + reach]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.08 * max(high - low, LEAST_SPAN)
+    axes.set_xlim(max(low - margin, -margin / 2), min(high + margin, 1 + margin / 2))
+    for number, (at, label, look) in enumerate(lines):
+        if at in near:
+            axes.axvline(at, label=label, **look)
+            continue
+        right = at > high
+        axes.plot(
+            float(right), 0.92 - 0.14 * number, ">" if right else "<", ms=8, color=look["color"],
+            clip_on=False, transform=axes.transAxes, label=f"{label}, far {'right' if right else 'left'}",
+        )  # fmt: skip
+    return len(near) < len(lines)

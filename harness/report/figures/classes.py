@@ -1,0 +1,140 @@
+"""Figures of a variant's classes: the accuracy of each, and what its images are taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import PowerNorm
+
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
+from harness.report.figures import style
+from harness.report.figures.style import Picture
+from harness.statistics.classification import row_shares
+from harness.statistics.distribution import std_of
+from harness.statistics.target import share
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_CLASSES = 50  # per figure; more are no longer readable
+NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
+
+
+@style.house_style()
+def per_class(results: Results, variant: str) -> Picture | None:
+    """Draw the accuracy of each class over the variant's finished runs; None without one."""
+    runs = results.of(variant, "finished")
+    if not runs:
+        return None
+    names = runs[0].classes
+    matrices = [run.confusion for run in runs]
+    shares = np.array([row_shares(matrix).diagonal() for matrix in matrices])  # (runs, classes)
+    images = matrices[0].sum(axis=1)
+    means = shares.mean(axis=0)
+    chosen = np.flatnonzero(images)
+    if len(chosen) > MOST_CLASSES:
+        chosen = np.sort(chosen[np.argsort(means[chosen], kind="stable")[:MOST_CLASSES]])
+    figure, (axes,) = style.canvas(1.0 + 0.24 * len(chosen))
+    for place, index in enumerate(chosen):
+        values = shares[:, index]
+        if len(values) > 1:
+            below = np.full(len(values), place + 0.3)
+            axes.plot(values, below, "o", ms=3.5, color=style.COLOURS[5], alpha=0.7, mec="none")
+        whiskers = _whiskers(values, int(matrices[0][index, index]), int(images[index]))
+        axes.errorbar(means[index], place, xerr=whiskers, fmt="D", ms=4, capsize=3, color=style.COLOURS[0])
+    overall = np.mean([run.number("test_accuracy") for run in runs])
+    axes.axvline(float(overall), color=style.TARGET_COLOUR, ls="--", lw=1)
+    axes.set_yticks(
+        range(len(chosen)), [f"{style.short(names[index])} ({images[index]})" for index in chosen]
+    )
+    axes.set_ylim(len(chosen) - 0.4, -0.5)
+    axes.margins(x=0.05)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -0.02), min(high, 1.02))
+    axes.set_xlabel("accuracy, percent of the class's images")
+    style.as_percent(axes.xaxis)
+    worst = chosen[np.argmin(means[chosen])]
+    marks = (
+        f"Diamonds: mean ± 1 std over {len(runs)} seeds (divisor n - 1); dots below: single runs."
+        if len(runs) > 1
+        else f"{of_runs(runs)}: no ± over seeds; whiskers: 95 % Clopper-Pearson interval over the class's "
+        "images."
+    )
+    caption = (
+        "Classes left of the dashed line (all classes together) are harder than the average. "
+        f"{marks} In brackets: images of the class. "
+        f"Lowest: {style.short(names[worst], 40)}, {100 * means[worst]:.1f} %."
+    )
+    if len(names) > MOST_CLASSES:
+        caption += f" The {MOST_CLASSES} classes of lowest accuracy of {len(names)}."
+    return style.to_picture(figure, "per_class", variant, caption)
+
+
+def of_runs(runs: Sequence[Run]) -> str:
+    """Say for a caption which runs are drawn."""
+    return f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
+
+
+def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
+    """Return 1 std of several runs; of one run, the ends of the exact interval over the class's images."""
+    if len(shares) > 1:
+        return std_of(shares.tolist()) or None
+    interval = share(correct, images)
+    return [[shares[0] - interval.low], [interval.high - shares[0]]]
+
+
+@style.house_style()
+def confusion(results: Results, variant: str) -> Picture | None:
+    """Draw what each class was taken for, pooled over the variant's finished runs; None without one."""
+    runs = results.of(variant, "finished")
+    if not runs:
+        return None
+    names = runs[0].classes
+    percent = 100 * row_shares(sum(run.confusion for run in runs))
+    numbered = len(names) <= NUMBERED_CLASSES
+    texts = np.vectorize(lambda value: "" if value == 0 else f"{value:.1f}" if value < 99.95 else "100")(
+        percent
+    )
+    figure, (axes,) = style.canvas(6.6)
+    # The square root shows errors of one percent beside a diagonal of ninety.
+    sns.heatmap(
+        percent,
+        ax=axes,
+        cmap="Blues",
+        norm=PowerNorm(0.5, vmin=0, vmax=100),
+        square=True,
+        annot=texts if numbered else False,
+        fmt="",
+        annot_kws={"fontsize": 8 if len(names) <= 10 else 6.5},
+        linewidths=0.6 if numbered else 0,
+        linecolor="white",
+        cbar_kws={"label": "percent of the row's images (colour: square root)", "shrink": 0.8},
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if len(names) <= MOST_CLASSES:
+        ticks = [style.short(name, 14) for name in names]
+        size = 9 if numbered else 6
+        middle = np.arange(len(names)) + 0.5
+        axes.set_xticks(middle, ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+        axes.set_yticks(middle, ticks, rotation=0, fontsize=size)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("actual class")
+    caption = (
+        "Each row is an actual class, and where its images went; what is off the diagonal are errors. "
+        f"{of_runs(runs)}; each row adds up to 100 %; empty cells are zero."
+    )
+    errors = np.array(percent)
+    np.fill_diagonal(errors, 0)
+    if errors.max():
+        actual, predicted = np.unravel_index(int(errors.argmax()), errors.shape)
+        caption += (
+            f" Most frequent error: {style.short(names[actual], 40)} taken for "
+            f"{style.short(names[predicted], 40)}, {percent[actual, predicted]:.1f} % of its images."
+        )
+    return style.to_picture(figure, "confusion", variant, caption)

@@ -1,0 +1,87 @@
+"""Differences between variants with their intervals and verdicts."""
+
+from __future__ import annotations
+
+from matplotlib.ticker import FuncFormatter
+
+from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.numbers import p_equals
+from harness.analysis.results import Results
+from harness.analysis.summary import VariantSummary
+from harness.report.figures import style
+from harness.report.figures.style import Picture
+from harness.statistics.comparison import Comparison
+
+MOST_COMPARISONS = 30  # per figure
+VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "cannot tell": style.FAINT}
+
+
+@style.house_style()
+def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+    """Draw each comparison's difference with its interval; None where no accuracies are compared."""
+    compared = [(one, one.result) for one in compare_variants(results) if one.result is not None]
+    drawn = compared[:MOST_COMPARISONS]
+    if all(comparison.test == "Fisher" for _, comparison in drawn):
+        return None
+    pairwise, baseline = results.study.comparisons == "all", drawn[0][0].baseline
+    figure, (axes,) = style.canvas(1.0 + 0.45 * max(len(drawn), 2))
+    for place, (one, comparison) in enumerate(drawn):
+        estimate, colour = comparison.primary, VERDICT_COLOURS[comparison.verdict]
+        if comparison.test == "paired t":
+            single = _paired_differences(results, one)
+            axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
+        if estimate.low is not None and estimate.high is not None:
+            axes.plot([estimate.low, estimate.high], [place, place], color=colour, lw=2.2)
+        if comparison.test != "Fisher":
+            axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
+    axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
+    names = [
+        f"{style.short(one.variant, 18)}\n− {style.short(one.baseline, 18)}"
+        if pairwise
+        else style.short(one.variant, 24)
+        for one, _ in drawn
+    ]
+    style.as_rows(axes, names, [_text(*pair) for pair in drawn])
+    axes.margins(x=0.08)
+    other = "the second" if pairwise else style.short(baseline, 24)
+    axes.set_xlabel(f"accuracy minus that of {other}, percentage points")
+    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+    caption = (
+        f"Right of the dashed line a variant is better than {'the second' if pairwise else baseline}, left "
+        "of it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference of the "
+        "means; bars: its 95 % interval (t over seeds; over images where each has one run). Small dots: "
+        "single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
+    )
+    if len(compared) > 1:
+        caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
+    if any(comparison.test == "Fisher" for _, comparison in drawn):
+        caption += (
+            " Where one of the two has no finished run, the numbers of failed runs are compared (Fisher)."
+        )
+    if len(compared) > len(drawn):
+        caption += f" The first {len(drawn)} of {len(compared)}."
+    return style.to_picture(figure, "comparisons", None, caption)
+
+
+def _paired_differences(results: Results, one: VariantComparison) -> list[float]:
+    ours, theirs = (
+        {run.seed: run.number("test_accuracy") or 0.0 for run in results.of(variant, "finished")}
+        for variant in (one.variant, one.baseline)
+    )
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+
+def _text(one: VariantComparison, comparison: Comparison) -> str:
+    """Return what stands beside a row."""
+    n, n_baseline = comparison.n, comparison.n_baseline
+    seeds = f"n = {n}" if n == n_baseline else f"n = {n}, {n_baseline}"
+    test = f"{comparison.test} " if comparison.test in ("McNemar", "Fisher") else ""
+    text = f"{comparison.verdict}, {seeds}\n{test}{p_equals(comparison.p_holm)}"
+    if comparison.test == "Fisher" and one.failures is not None:
+        text = f"{one.failures.failed} of {one.failures.n} failed: {text}"
+    return text
+
+
+def _signed(value: float, _: int) -> str:
+    percent = round(100 * value, 6)
+    return f"{percent:+g}".replace("-", "−") if percent else "0"

@@ -1,0 +1,88 @@
+"""Figures made of a variant's images: augmented train images, and the most confident errors."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from harness.analysis.attributions import attribution_settings
+from harness.analysis.examples import choose_examples
+from harness.analysis.results import Results
+from harness.data.arrays import Data
+from harness.data.batches import augment_images
+from harness.report.figures import style
+from harness.report.figures.sheet import Images, Sheet
+from harness.report.figures.style import Picture
+
+PREDICTED_COLOUR = style.COLOURS[1]
+MOST_ROWS = 20  # classes in the gallery of augmented samples
+AUGMENTED = 7  # images beside each original
+GALLERY_COLUMNS = 5
+ROW = 1.34  # height in cells: an image and two lines below it
+
+
+@style.house_style()
+def augmented(results: Results, variant: str, data: Data) -> Picture:
+    """Draw the first train image of each class, as it is and as the train pipeline changes it."""
+    run, train = results.of(variant, "finished")[0], data.train
+    present, first = np.unique(train.labels, return_index=True)  # a few images may lack some classes
+    chosen, first = present[:MOST_ROWS].tolist(), first[:MOST_ROWS]
+    originals = train.images[first]
+    pipeline = run.recipe["augment"]["train"]
+    changed = augment_images(np.repeat(originals, AUGMENTED, axis=0), pipeline, run.seed)
+    height, width = changed.shape[1:3]
+    cells = np.concatenate(
+        [_resized(originals, height, width)[:, None], changed.reshape(-1, AUGMENTED, height, width, 3)],
+        axis=1,
+    )
+    columns = AUGMENTED + 1
+    sheet = Sheet(len(first), columns, left=1.4, top=0.4, gap=0.06)
+    for row, label in enumerate(chosen):
+        sheet.text(-0.1, row + 0.5, style.short(train.classes[label], 16), ha="right", va="center")
+        for column in range(columns):
+            sheet.image(column, row, cells[row, column])
+    sheet.text(0.5, -0.08, "original", ha="center", va="bottom", color=style.FAINT)
+    sheet.text(1 + AUGMENTED / 2, -0.08, "as trained on", ha="center", va="bottom", color=style.FAINT)
+    steps = ", ".join(str(step.get("transform")) for step in pipeline)
+    caption = (
+        f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "
+        "shown in the images' own colours, the normalisation undone. Every epoch draws anew."
+    )
+    if len(chosen) < len(train.classes):
+        caption += f" The first {len(chosen)} of {len(train.classes)} classes with train images."
+    return sheet.picture("augmented", variant, caption)
+
+
+@style.house_style()
+def misclassified(results: Results, variant: str, data: Data) -> Picture:
+    """Draw the most confident errors, each with its predicted and actual class and the confidence."""
+    run, evaluation = results.of(variant, "finished")[0], data.evaluation
+    examples = choose_examples(run, attribution_settings(results, run)["images"])
+    predictions = examples.predictions
+    rows = -(-len(examples.indices) // GALLERY_COLUMNS)
+    sheet = Sheet(rows * ROW, GALLERY_COLUMNS, gap=0.12, width=7.0)
+    for place, index in enumerate(examples.indices):
+        row, column = divmod(place, GALLERY_COLUMNS)
+        top, centred = row * ROW, {"ha": "center", "va": "top"}
+        sheet.image(column, top, evaluation.images[index])
+        predicted = style.short(evaluation.classes[predictions.predicted[index]], 14)
+        text = f"{predicted}  {percent(predictions.confidence[index])}"
+        sheet.text(column + 0.5, top + 0.98, text, color=PREDICTED_COLOUR, weight="bold", **centred)
+        actual = f"actual: {style.short(evaluation.classes[predictions.labels[index]], 14)}"
+        sheet.text(column + 0.5, top + 1.13, actual, color=style.INK, **centred)
+    caption = (
+        f"{examples.words()}. Coloured: the predicted class and its softmax probability; below: the actual "
+        "one."
+    )
+    return sheet.picture("misclassified", variant, caption)
+
+
+def percent(fraction: float) -> str:
+    """Write a probability, never 100 % for less than certainty."""
+    return f"{min(100 * fraction, 99.9):.1f} %" if fraction < 1 else "100 %"
+
+
+def _resized(images: Images, height: int, width: int) -> Images:
+    if images.shape[1:3] == (height, width):
+        return images
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in images])

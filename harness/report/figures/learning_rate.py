@@ -1,0 +1,71 @@
+"""A variant's learning rate: a zig-zag cycle to compare with, the schedule as planned, and every step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
+from harness.report.figures import style
+from harness.report.figures.range_test import column
+from harness.report.figures.style import Picture
+from harness.schedule import Rates, Schedule, corners
+
+ZIGZAGS = 3
+
+
+@style.house_style()
+def draw(results: Results, variant: str) -> Picture | None:
+    """Draw the rates of the variant's first finished run; None without one, or without its rates."""
+    run = next(iter(results.of(variant, "finished")), None)
+    if run is None:
+        return None
+    rates, lr_min, lr_max = run.rates, run.number("lr_min"), run.number("lr_max")
+    if not rates or lr_min is None or lr_max is None:
+        return None
+    schedule: Schedule = TypeAdapter(Schedule).validate_python(run.recipe["schedule"])
+    steps_per_epoch = len(rates) / schedule.epochs
+    planned = corners(schedule, Rates(lr_min, lr_max), steps_per_epoch)
+    figure, panels = style.canvas(3.0, 1, 3, sharey=True)
+    zigzag = np.linspace(0, schedule.epochs, 2 * ZIGZAGS + 1)
+    panels[0].plot(zigzag, [lr_min, lr_max] * ZIGZAGS + [lr_min], color=style.COLOURS[3])
+    panels[0].set_title("Zig-zag cycle (not used)")
+    at, values = zip(*planned, strict=True)
+    panels[1].plot(at, values, color=style.COLOURS[0], marker="o", ms=3.5)
+    panels[1].set_title("As planned")
+    passed = (column(rates, "iteration") - 1) / steps_per_epoch
+    panels[2].plot(passed, column(rates, "lr"), color=style.COLOURS[1], lw=1.2)
+    panels[2].set_title(f"As run, {len(rates):,} steps")
+    for axes in panels:
+        for rate in {lr_min, lr_max}:
+            axes.axhline(rate, color=style.TARGET_COLOUR, lw=0.8, ls="--", zorder=1)
+        axes.set_xlabel("epochs since the start")
+        axes.set_ylim(bottom=0)
+    style.as_plain(panels[0].yaxis)
+    panels[0].set_ylabel("learning rate")
+    peak = max(planned, key=lambda corner: corner[1])
+    caption = (
+        f"Left, for comparison: {ZIGZAGS} cycles between LRMIN {lr_min:.4g} and LRMAX {lr_max:.4g} (dashed). "
+        f"Middle: the schedule that the study asks for, {values[0]:.4g} to {peak[1]:.4g} at epoch "
+        f"{peak[0]:.4g}, then {values[-1]:.4g}. "
+        f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
+    )
+    highest = highest_rate(run)
+    if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
+        caption += (
+            f" Its highest is {highest[0]:.4g}, at step {highest[1]:,}: the peak of the plan falls between "
+            "two steps."
+        )
+    return style.to_picture(figure, "learning_rate", variant, caption)
+
+
+def highest_rate(run: Run) -> tuple[float, int] | None:
+    """Return the highest rate that a step of a run had, and the first such step, from 1; None if unknown."""
+    stepped = [(row["lr"], -int(row["iteration"] or 0)) for row in run.rates if row["lr"] is not None]
+    if not stepped:
+        return None
+    rate, step = max(stepped)
+    return rate, -step

@@ -1,0 +1,61 @@
+"""A figure made of many images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.report.figures.style import DPI, WIDTH, Picture, pixels_to_png
+
+Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
+
+
+class Sheet:
+    """A figure in units of a cell, y downwards; its hundreds of images are laid into one array of pixels."""
+
+    def __init__(
+        self,
+        rows: float,
+        columns: float,
+        *,
+        left: float = 0.0,
+        top: float = 0.0,
+        gap: float = 0.1,
+        width: float = WIDTH,
+    ) -> None:
+        self.cell = width * DPI / (left + columns)  # pixels
+        self.left, self.top, self.gap = left, top, gap
+        self.height, self.width = round((top + rows) * self.cell), round(width * DPI)
+        self.pixels = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
+        self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI)
+
+    def image(self, x: float, y: float, image: Images) -> None:
+        """Lay one image with half the gap around it; (x, y) is the upper left corner of its cell."""
+        scale = (1 - self.gap) * self.cell / max(image.shape[:2])
+        height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+        method = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+        shown = cv2.resize(image, (width, height), interpolation=method)
+        row = int((self.top + y + 0.5) * self.cell - height / 2)
+        column = int((self.left + x + 0.5) * self.cell - width / 2)
+        self.pixels[row : row + height, column : column + width] = shown
+
+    def text(self, x: float, y: float, text: str, **options: Any) -> None:
+        """Write text at a place in cells."""
+        place = (self.left + x) * self.cell / self.width, 1 - (self.top + y) * self.cell / self.height
+        self.figure.text(*place, text, **{"size": 8.5, **options})
+
+    def picture(self, name: str, variant: str, caption: str) -> Picture:
+        """Save the finished sheet, and keep a figure of the same for other formats."""
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        text = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        # the text is drawn on white paper, of which the images take the white parts
+        png = pixels_to_png(np.minimum(self.pixels, text))
+        behind = self.figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
+        behind.imshow(self.pixels, interpolation="none", aspect="auto")
+        return Picture(name, variant, caption, png, self.figure)

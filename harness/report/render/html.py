@@ -1,0 +1,94 @@
+"""The report as one self-contained HTML page that takes nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+import harness
+from harness.report.blocks import Report
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What every page carries inside; its policy lets a browser take nothing else.
+
+    Attributes:
+        policy: the Content-Security-Policy, which names style and script by their checksums.
+    """
+
+    style: Markup
+    script: Markup
+    policy: str
+    version: str = harness.__version__
+
+
+def html_page(report: Report) -> str:
+    """Write report.html: one file, its images, style and one small script inside."""
+    return render("report.html.j2", report=report)
+
+
+def render(template: str, **values: object) -> str:
+    """Write a page from a template of ours; whatever is in ``values`` is shown as text."""
+    return _environment().get_template(template).render(page=_page(), **values)
+
+
+@cache
+def _page() -> _Page:
+    style, script = ((TEMPLATES / name).read_text("utf-8") for name in ("report.css", "page.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_checksum(style)}; script-src {_checksum(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return _Page(Markup(style), Markup(script), policy)
+
+
+def _checksum(text: str) -> str:
+    """Name an inline style or script as a Content-Security-Policy does."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def slug(title: str) -> str:
+    """Return a section's address on the page: ``how-to-repeat-it``."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _width(png: bytes) -> int:
+    """Return CSS pixels: half of those in the PNG's header, for screens of double density."""
+    return int.from_bytes(png[16:20], "big") // 2
+
+
+def _height(png: bytes) -> int:
+    return int.from_bytes(png[20:24], "big") // 2
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "data_uri": _data_uri,
+        "css_width": _width,
+        "css_height": _height,
+        "slug": slug,
+    }
+    return environment

@@ -1,0 +1,44 @@
+"""The figure of differences between variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.report.figures.conftest import caption, drawn, size
+
+Lab = Callable[..., Any]
+
+
+def test_the_caption_names_the_marks_and_what_is_corrected(lab: Lab) -> None:
+    place = lab(variants={"no_cutout": {"augment.train": []}, "slow": {"optimizer.momentum": 0.1}})
+    for variant in place.study.recipes:
+        place.finish(variant, 0)
+        place.finish(variant, 1)
+    said = caption(place, "comparisons")
+    assert "Diamonds: difference of the means; bars: its 95 % interval" in said
+    assert "p is corrected by Holm over 2 comparisons; the intervals are not" in said
+
+
+def test_a_single_variant_has_no_comparisons(lab: Lab) -> None:
+    place = lab()
+    place.finish()
+    assert drawn(place, "comparisons") is None
+
+
+def test_a_variant_that_only_failed_has_no_difference_to_draw(lab: Lab) -> None:
+    place = lab(variants={"lost": {"optimizer.momentum": 0.99}})
+    for seed in range(4):
+        place.finish("base", seed)
+        place.fail("lost", seed)
+    assert drawn(place, "comparisons") is None
+
+
+def test_more_comparisons_than_can_be_read_are_cut_and_say_so(lab: Lab) -> None:
+    names = [f"v{number}" for number in range(32)]
+    place = lab(seeds=[0], variants={name: {"optimizer.momentum": 0.1} for name in names})
+    for name in ("base", *names):
+        place.finish(name, 0)
+    picture = drawn(place, "comparisons")
+    assert picture is not None and picture.caption.endswith("The first 30 of 32.")
+    assert size(picture)[1] == round(200 * (1.0 + 0.45 * 30))
