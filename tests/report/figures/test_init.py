@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from harness.report.columns import TABLES
+
 from harness.report.figures import FIGURES
 from tests.report.figures.conftest import drawn, size
 
