@@ -56,7 +56,7 @@ class Findings:
     @property
     def compared(self) -> list[VariantComparison]:
         """The comparisons that could be made."""
-        return [one for one in self.comparisons if one.result is not None]
+        return [comparison for comparison in self.comparisons if comparison.result is not None]
 
 
 def analyse(
@@ -103,9 +103,9 @@ def analyse(
 
 
 def _across_variants(comparisons: Sequence[VariantComparison], ranking: Sequence[Ranked]) -> list[str]:
-    compared = [one for one in comparisons if one.result is not None]
+    compared = [comparison for comparison in comparisons if comparison.result is not None]
     if len(compared) > MOST_COMPARED:
         lines = [f"{len(compared)} comparisons are in tables/comparisons.csv"]
     else:
-        lines = [pairs.sentence(one, len(compared) > 1) for one in compared]
+        lines = [pairs.sentence(comparison, len(compared) > 1) for comparison in compared]
     return [*lines, ranks.sentence(ranking)] if ranking else lines

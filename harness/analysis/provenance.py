@@ -41,7 +41,9 @@ def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
     least, most = [], []
     for record in records:
         counts = record.timings.get("runs_at_once") if record else None
-        if not (isinstance(counts, list) and len(counts) == 2 and all(type(one) is int for one in counts)):
+        if not (
+            isinstance(counts, list) and len(counts) == 2 and all(type(count) is int for count in counts)
+        ):
             return None
         if not 1 <= counts[0] <= counts[1]:
             return None

@@ -91,20 +91,20 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
 def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
     """Map a variant to those that it was shown to be worse than."""
     worse: dict[str, list[str]] = {}
-    for one in comparisons:
-        if one.verdict == "worse":
-            worse.setdefault(one.variant, []).append(one.baseline)
-        elif one.verdict == "better":
-            worse.setdefault(one.baseline, []).append(one.variant)
+    for comparison in comparisons:
+        if comparison.verdict == "worse":
+            worse.setdefault(comparison.variant, []).append(comparison.baseline)
+        elif comparison.verdict == "better":
+            worse.setdefault(comparison.baseline, []).append(comparison.variant)
     return worse
 
 
 def sentence(ranking: Sequence[Ranked]) -> str:
     """Say in a line which variants may be the best, by which rule, and which have no finished run."""
-    possible = [one.variant for one in ranking if one.possible]
-    places = [one.place for one in ranking if one.place is not None]
+    possible = [ranked.variant for ranked in ranking if ranked.possible]
+    places = [ranked.place for ranked in ranking if ranked.place is not None]
     everyone, rule = len(ranking), "Games-Howell, p > 0.05"
-    if any(one.worse_than for one in ranking if one.place is not None and one.place.possible):
+    if any(ranked.worse_than for ranked in ranking if ranked.place is not None and ranked.place.possible):
         rule += ", and not shown to be worse by a comparison"
     if len(places) == 1:
         text = f"of {everyone} variants {places[0].name} alone has a finished run"
@@ -119,7 +119,7 @@ def sentence(ranking: Sequence[Ranked]) -> str:
         text = f"{len(possible)} of {everyone} variants may be the best; {names} the highest mean, and {why}"
     else:
         text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
-    gone = [f"{one.variant} ({one.failed_text})" for one in ranking if one.place is None]
+    gone = [f"{ranked.variant} ({ranked.failed_text})" for ranked in ranking if ranked.place is None]
     return f"{text}; no finished run: {_listed(gone)}" if gone else text
 
 

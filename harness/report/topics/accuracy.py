@@ -115,7 +115,9 @@ def section(findings: Findings, figures: Figures) -> Section:
 
 def _distribution(findings: Findings) -> list[Block]:
     """Show the accuracies of several seeds as numbers; nothing where every variant has one."""
-    several = [one for one in findings.summaries if one.test_accuracy and one.test_accuracy.n > 1]
+    several = [
+        summary for summary in findings.summaries if summary.test_accuracy and summary.test_accuracy.n > 1
+    ]
     if not several:
         return []
     text = (

@@ -63,14 +63,18 @@ COMPARISONS: Table[VariantComparison] = Table(
 TABLES = (COMPARISONS,)
 
 
-def _verdict(one: VariantComparison) -> str:
-    if one.result is None:
-        return f"not compared: {one.obstacle}"
-    return f"{one.verdict} with n = {one.result.n}" if one.verdict == "cannot tell" else one.verdict
+def _verdict(comparison: VariantComparison) -> str:
+    if comparison.result is None:
+        return f"not compared: {comparison.obstacle}"
+    return (
+        f"{comparison.verdict} with n = {comparison.result.n}"
+        if comparison.verdict == "cannot tell"
+        else comparison.verdict
+    )
 
 
-def _points(one: VariantComparison) -> str | None:
-    difference = None if one.result is None else _difference(one.result)
+def _points(comparison: VariantComparison) -> str | None:
+    difference = None if comparison.result is None else _difference(comparison.result)
     return None if difference is None else points_text(difference)
 
 
@@ -115,7 +119,7 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("failed, of both (p)", "failures", _failed, only_if="failures"),
 )
 PAIR: Shown[VariantComparison] = Shown(
-    "variant", lambda one: f"{one.variant} against {one.baseline}", numeric=False
+    "variant", lambda comparison: f"{comparison.variant} against {comparison.baseline}", numeric=False
 )
 
 
@@ -124,7 +128,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     pairwise = findings.results.study.comparisons == "all"
     compared, blocks = findings.compared, []
     if 0 < len(compared) <= MOST_SENTENCES:
-        lines = [f"{sentence(one, len(compared) > 1)}." for one in compared]
+        lines = [f"{sentence(comparison, len(compared) > 1)}." for comparison in compared]
         blocks.append(Block("list", items=lines))
     blocks += figures("comparisons")
     if findings.comparisons:
@@ -148,7 +152,7 @@ def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
         "are those of each recipe that a power of 80 % takes if the difference is as large as it was "
         "measured; from few seeds that is a guess, and more often too few than too many."
     )
-    if any(one.failures for one in comparisons):
+    if any(comparison.failures for comparison in comparisons):
         text += (
             " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
             "error. Their numbers are compared by Fisher's exact test. Where one of two variants has no "
@@ -156,14 +160,18 @@ def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
             "corrected and decides nothing."
         )
     blocks = [explained(text)]
-    if any(one.test == "McNemar" for one in comparisons):
+    if any(comparison.test == "McNemar" for comparison in comparisons):
         text = (
             "McNemar's test compares two single networks on the same images, with a bootstrap interval "
             "over images. It can tell these two networks apart and never two recipes: another seed may "
             "turn it round."
         )
         blocks.append(Block("text", text))
-    named = {name for one in comparisons for name in (one.variant, one.baseline)}
-    if failed := [one.variant for one in findings.summaries if one.failed and one.variant in named]:
+    named = {name for comparison in comparisons for name in (comparison.variant, comparison.baseline)}
+    if failed := [
+        comparison.variant
+        for comparison in findings.summaries
+        if comparison.failed and comparison.variant in named
+    ]:
         blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
     return blocks

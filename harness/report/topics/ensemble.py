@@ -80,7 +80,9 @@ SHOWN_IMAGES: tuple[Shown[dict[str, Any]], ...] = (
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the ensembles, and of the first variant the images on whose wrong class most seeds agree."""
     title = "What the seeds know together"
-    known = [one for one in findings.summaries if one.evidence and one.evidence.missed is not None]
+    known = [
+        summary for summary in findings.summaries if summary.evidence and summary.evidence.missed is not None
+    ]
     if not known:
         return Section(title, [])
     text = (

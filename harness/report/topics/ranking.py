@@ -19,7 +19,7 @@ RANKING: Table[Ranked] = Table(
     (
         Column("rank", "1 for the highest; equal means share one"),
         Column("variant", "its name"),
-        Column("n", "finished runs", lambda one: one.place.n if one.place else 0),
+        Column("n", "finished runs", lambda ranked: ranked.place.n if ranked.place else 0),
         Column("mean", "accuracy of the last epoch", "place.mean"),
         Column("std", "over seeds", "place.std"),
         Column("behind", "the highest mean minus this one", "place.behind"),
@@ -28,39 +28,39 @@ RANKING: Table[Ranked] = Table(
             "possible",
             "`yes` where it may be the best: p > 0.05 or none, and `worse_than` empty; without a finished "
             "run `no` where its recipe made runs fail, empty where the machine did",
-            lambda one: {True: "yes", False: "no", None: None}[one.possible],
+            lambda ranked: {True: "yes", False: "no", None: None}[ranked.possible],
         ),
-        Column("changes", "what it changes of the file, as JSON", lambda one: canonical(one.changes)),
+        Column("changes", "what it changes of the file, as JSON", lambda ranked: canonical(ranked.changes)),
         Column("failed", "runs that failed"),
         Column(
             "worse_than",
             "variants that `comparisons` has shown it to be worse than, with spaces between",
-            lambda one: " ".join(one.worse_than),
+            lambda ranked: " ".join(ranked.worse_than),
         ),
     ),
 )
 TABLES = (RANKING,)
 
 
-def _changes(one: Ranked) -> str | None:
+def _changes(ranked: Ranked) -> str | None:
     """Write ``lr_max 0.2, momentum 0.9``."""
-    values = (value if isinstance(value, str) else canonical(value) for value in one.changes.values())
-    pairs = zip(short_keys(one.changes), values, strict=True)
+    values = (value if isinstance(value, str) else canonical(value) for value in ranked.changes.values())
+    pairs = zip(short_keys(ranked.changes), values, strict=True)
     return one_line(", ".join(f"{key} {value}" for key, value in pairs), 120) or None
 
 
-def _mean(one: Ranked) -> str:
-    if one.place is None:
-        return one.failed_text if one.failed else "–"
-    return f"{100 * one.place.mean:.{decimals_of(100 * (one.place.std or 0.0), 2)}f}"
+def _mean(ranked: Ranked) -> str:
+    if ranked.place is None:
+        return ranked.failed_text if ranked.failed else "–"
+    return f"{100 * ranked.place.mean:.{decimals_of(100 * (ranked.place.std or 0.0), 2)}f}"
 
 
-def _possible(one: Ranked) -> str:
-    if one.place is None:
-        return "unknown" if one.possible is None else "no: none finished"
-    if one.place.possible and one.worse_than:
-        return f"no: worse than {', '.join(one.worse_than[:MOST_NAMED])}"
-    return "yes" if one.possible else "no"
+def _possible(ranked: Ranked) -> str:
+    if ranked.place is None:
+        return "unknown" if ranked.possible is None else "no: none finished"
+    if ranked.place.possible and ranked.worse_than:
+        return f"no: worse than {', '.join(ranked.worse_than[:MOST_NAMED])}"
+    return "yes" if ranked.possible else "no"
 
 
 SHOWN: tuple[Shown[Ranked], ...] = (
@@ -69,8 +69,8 @@ SHOWN: tuple[Shown[Ranked], ...] = (
     Shown("what it changes", _changes, numeric=False),
     Shown("mean accuracy, %", _mean),
     Shown("std, %", "place.std", lambda std: spread_text(100 * std, 2)),
-    Shown("n", lambda one: one.place.n if one.place else 0),
-    Shown("failed", lambda one: one.failed_text if one.failed else None),
+    Shown("n", lambda ranked: ranked.place.n if ranked.place else 0),
+    Shown("failed", lambda ranked: ranked.failed_text if ranked.failed else None),
     Shown("behind the highest, points", "place.behind", percent(2)),
     Shown("p (all pairs)", "place.p", p_text),
     Shown("may be the best", _possible, numeric=False),

@@ -33,7 +33,7 @@ REFERENCES: Table[ReferenceComparison] = Table(
         Column(
             "plausible",
             "`yes` where the published number lies inside",
-            lambda one: {True: "yes", False: "no", None: None}[one.standing.plausible],
+            lambda compared: {True: "yes", False: "no", None: None}[compared.standing.plausible],
         ),
         Column("source", "who published it", "claim.reference.source"),
         Column(
@@ -44,7 +44,9 @@ REFERENCES: Table[ReferenceComparison] = Table(
         Column(
             "at_least",
             "the accuracy of a `share`",
-            lambda one: one.claim.reference.at_least if one.claim.statistic == "share" else None,
+            lambda compared: (
+                compared.claim.reference.at_least if compared.claim.statistic == "share" else None
+            ),
         ),
         Column("measured", "the same statistic of our runs", "standing.measured"),
     ),
@@ -60,8 +62,8 @@ SHOWN_SOURCES: tuple[Shown[Published], ...] = (
 )
 
 
-def _number(one: ReferenceComparison) -> str:
-    return one.claim.text if one.claim.statistic == "share" else one.claim.statistic
+def _number(compared: ReferenceComparison) -> str:
+    return compared.claim.text if compared.claim.statistic == "share" else compared.claim.statistic
 
 
 SHOWN: tuple[Shown[ReferenceComparison], ...] = (
@@ -73,8 +75,15 @@ SHOWN: tuple[Shown[ReferenceComparison], ...] = (
     Shown("ours, %", "standing.measured", percent(2)),
     Shown("published - ours, points", "standing.difference", points_text),
     Shown("of our runs below it, %", "standing.percentile", percent(0)),
-    Shown("95 % prediction interval, %", lambda one: interval_text(one.standing.low, one.standing.high)),
-    Shown("consistent with our runs", lambda one: consistent(one.standing, one.evaluated_on), numeric=False),
+    Shown(
+        "95 % prediction interval, %",
+        lambda compared: interval_text(compared.standing.low, compared.standing.high),
+    ),
+    Shown(
+        "consistent with our runs",
+        lambda compared: consistent(compared.standing, compared.evaluated_on),
+        numeric=False,
+    ),
 )
 
 

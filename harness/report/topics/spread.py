@@ -54,10 +54,10 @@ def _points(fraction: float) -> str:
     return spread_text(100 * fraction, 3)
 
 
-def _between(one: SeedVariance) -> str:
-    if one.between_runs <= 0:
-        return "0 (estimate below 0)" if one.between_runs else "0"
-    return f"{100 * math.sqrt(one.between_runs):.3f}"
+def _between(variance: SeedVariance) -> str:
+    if variance.between_runs <= 0:
+        return "0 (estimate below 0)" if variance.between_runs else "0"
+    return f"{100 * math.sqrt(variance.between_runs):.3f}"
 
 
 def _range(low: float, high: float) -> str:
@@ -65,20 +65,20 @@ def _range(low: float, high: float) -> str:
     return f"{spread_text(100 * low, 2)} to {spread_text(100 * high, 2)}"
 
 
-def _interval(one: SeedVariance) -> str | None:
-    return None if one.low is None or one.high is None else _range(one.low, one.high)
+def _interval(variance: SeedVariance) -> str | None:
+    return None if variance.low is None or variance.high is None else _range(variance.low, variance.high)
 
 
-def reading(one: SeedVariance) -> str:
+def reading(variance: SeedVariance) -> str:
     """Say whether runs differ by more than luck, and by how much; a large p is no sign of equality."""
-    if one.p_luck is None:
+    if variance.p_luck is None:
         return "every seed is right on the same images"
-    interval = _interval(one)
-    if one.p_luck > 0.05:
+    interval = _interval(variance)
+    if variance.p_luck > 0.05:
         if interval is None:
             return "seeds differ less than luck on these images alone lets them: runs are not shown to differ"
         return f"runs are not shown to differ: their own std may be {interval} points"
-    share = min(1.0, one.independent_std**2 / one.std**2)
+    share = min(1.0, variance.independent_std**2 / variance.std**2)
     size = f", with a std of {interval} points" if interval else ""
     luck = f"luck on these images is about {100 * share:.0f} % of the variance"
     return f"the runs differ genuinely{size}; {luck}"
@@ -126,13 +126,13 @@ NEW_IMAGES_HOW_TO_READ = (
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show both noises, and which variants have one run."""
-    known = [one for one in findings.summaries if one.evidence]
-    several = [one for one in known if one.evidence and one.evidence.spread]
+    known = [summary for summary in findings.summaries if summary.evidence]
+    several = [summary for summary in known if summary.evidence and summary.evidence.spread]
     blocks = []
     if several:
         table = page_table("summary", SHOWN_SPREAD, several)
         blocks += [Block("text", LEAD), table, explained(HOW_TO_READ)]
-    if single := [one.variant for one in known if one.finished == 1]:
+    if single := [summary.variant for summary in known if summary.finished == 1]:
         text = (
             f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
             "that is luck; it takes two."

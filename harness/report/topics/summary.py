@@ -64,7 +64,7 @@ def _range(summary: VariantSummary) -> str | None:
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("accuracy ± std, %", _accuracy),
-    Shown("reached the target", lambda one: f"{one.reached} of {one.runs}"),
+    Shown("reached the target", lambda summary: f"{summary.reached} of {summary.runs}"),
     Shown("95 % interval of the mean, %", "test_accuracy", accuracy.t_interval),
     Shown("lowest to highest, %", _range),
     Shown("finished", "finished"),
@@ -108,5 +108,5 @@ def _split(findings: Findings) -> str:
         return "images held out of the train split (the test split was not opened)"
     if splits == {"test"}:
         return "the test split"
-    held = ", ".join(one.variant for one in findings.summaries if one.evaluated_on == "holdout")
+    held = ", ".join(summary.variant for summary in findings.summaries if summary.evaluated_on == "holdout")
     return f"the test split, and for {held} on images held out of the train split"

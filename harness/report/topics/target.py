@@ -45,9 +45,9 @@ def _interval(share: Share) -> str:
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("reached on the last epoch", lambda one: f"{one.reached} of {one.runs}"),
+    Shown("reached on the last epoch", lambda summary: f"{summary.reached} of {summary.runs}"),
     Shown("95 % interval of that share, %", "reached_share", _interval),
-    Shown("reached at any epoch", lambda one: f"{_ever_reached(one)} of {one.runs}"),
+    Shown("reached at any epoch", lambda summary: f"{_ever_reached(summary)} of {summary.runs}"),
     Shown("median epochs to it", "evidence.epochs.median", form(",.0f")),
     Shown("median steps", "evidence.steps.median", form(",.0f")),
     Shown("median minutes", "evidence.seconds.median", minutes_text),

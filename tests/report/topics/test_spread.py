@@ -42,6 +42,8 @@ def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None
 def test_a_negative_estimate_is_named(lab: MakeLab) -> None:
     made = lab(seeds=[0, 1])
     for seed in (0, 1):  # each misses 20 others
-        made.finish("base", seed, logits=np.roll(made.logits(340), 20 * seed, axis=0))
+        logits = made.logits(360)
+        logits[20 * seed : 20 * seed + 20] = np.roll(logits[20 * seed : 20 * seed + 20], 1, axis=1)
+        made.finish("base", seed, logits=logits)
     (first, *_) = rows(sections(made.findings(), spread))
     assert first[5] == "0 (estimate below 0)"

@@ -31,9 +31,7 @@ def test_a_cell_is_the_rows_own_what_a_path_leads_to_or_what_a_function_says(fin
         Column("length", "of the name", lambda row: len(row.name)),
     )
     table = Table("shares", "a whole", lambda _: ROWS, columns)
-    assert table.csv(findings) == (
-        "name,share,percent,length\none,0.123456,12.345600000000001,3\ntwo,,,3\nthree,,,5\n"
-    )
+    assert table.csv(findings) == ("name,share,percent,length\none,0.123456,12.3456,3\ntwo,,,3\nthree,,,5\n")
 
 
 def test_rows_may_be_dictionaries(findings: Findings) -> None:
