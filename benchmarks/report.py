@@ -113,10 +113,10 @@ def rebuild(folder: StudyFolder, runs: int, variants: int, whole: bool) -> Cost:
     else:
         from harness.analysis.findings import analyse
         from harness.analysis.results import read_results
-        from harness.report.tables import build_tables
+        from harness.report.topics import csv_tables
 
         results = read_results(study, folder, study.seeds, list(study.recipes))
-        build_tables(analyse(results))
+        csv_tables(analyse(results))
     return Cost(time.process_time(), time.perf_counter() - started, peak_bytes())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.models.custom_resnet import CustomResNetOptions
-from harness.report.columns import TABLES
+from harness.report.topics import TABLES
 from harness.study_file.config import Recipe, Study
 
 DOCS = Path(__file__).parent
@@ -154,9 +154,9 @@ def output_files() -> str:
         "CSV with a header and unrounded numbers. Accuracies and shares are fractions, times seconds; what "
         "is not known is an empty cell.",
     ]
-    for name, (row, columns) in TABLES.items():
-        rows = [(f"`{column}`", text) for column, text in columns.items()]
-        parts += [f"### `{name}.csv`", f"A row is {row}.", table(("column", ""), rows)]
+    for each in TABLES:
+        rows = [(f"`{column.name}`", column.meaning) for column in each.columns]
+        parts += [f"### `{each.name}.csv`", f"A row is {each.each_row_is}.", table(("column", ""), rows)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,22 @@ import numpy as np
 import pytest
 import torch
 
+from harness.analysis.findings import Findings, analyse
+from harness.analysis.results import Results, read_results
 from harness.data.arrays import Data, SourceRequest, mean_std
 from harness.data.augment import resolve as resolve_augment
 from harness.data.digits import load
 from harness.models import build_model
 from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
+from harness.report.blocks import Block
+from harness.report.topics import Topic
+from harness.report.topics.figures import Figures
 from harness.seeding import global_seed
 from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
 from harness.store.atomic import atomic_write, sha256_file
 from harness.store.folders import ARTEFACTS, StudyFolder
+from harness.store.run_files import HISTORY, LEARNING_RATES, RANGE_TEST, csv_text
 from harness.store.sealed import write_sealed
 from harness.study_file.config import Study
 from harness.study_file.load import resolve
@@ -94,7 +101,7 @@ def trained(seed: int, steps: int = 14) -> tuple[bytes, np.ndarray]:
         chosen = order[torch.arange(step * 96, step * 96 + 96) % len(order)]
         loss = torch.nn.functional.cross_entropy(model(_normalised("train")[chosen]), labels[chosen])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     model.eval()
     with torch.no_grad():
@@ -103,12 +110,19 @@ def trained(seed: int, steps: int = 14) -> tuple[bytes, np.ndarray]:
     return weights_bytes(model, network), logits
 
 
-def csv_text(columns: str, rows: list[list[Any]]) -> str:
-    """CSV as the training writes it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns.split(), *rows])
-    return text.getvalue()
+def sections(findings: Findings, *topics: Topic) -> list[Block]:
+    """Return the blocks of topics without any figure."""
+    return [block for topic in topics for block in topic.section(findings, Figures({})).blocks]
+
+
+def rows(blocks: Iterable[Block]) -> list[list[str]]:
+    """Return the rows of all tables."""
+    return [list(row) for block in blocks if block.kind == "table" for row in block.rows]
+
+
+def text(blocks: Iterable[Block]) -> str:
+    """Return what blocks say beside their tables."""
+    return " ".join(words for block in blocks for words in (block.text, *block.items))
 
 
 class Lab:
@@ -118,6 +132,28 @@ class Lab:
         self.study: Study = resolve({**STUDY, **changes})
         self.folder = StudyFolder(out, self.study.name)
         self.data = digits()
+
+    def results(self, seeds: Iterable[int] | None = None) -> Results:
+        """Read what lies in the folder."""
+        return read_results(
+            self.study, self.folder, self.study.seeds if seeds is None else seeds, self.study.recipes
+        )
+
+    def findings(self, seeds: Sequence[int] | None = None) -> Findings:
+        """Analyse it; all its runs were asked for."""
+        seeds = self.study.seeds if seeds is None else seeds
+        return analyse(self.results(seeds), {(name, seed) for name in self.study.recipes for seed in seeds})
+
+    def under(self, **changes: Any) -> Lab:
+        """Return the same folder under a changed study."""
+        other = copy.copy(self)
+        other.study = resolve({**self.study.model_dump(exclude_none=True), **changes})
+        return other
+
+    def logits(self, right: int, images: int = 360) -> np.ndarray:
+        """Of the first images ``right`` are classified correctly, the others taken for the next class."""
+        labels = self.data.evaluation.labels[:images]
+        return 3.0 * np.eye(10)[np.where(np.arange(images) < right, labels, (labels + 1) % 10)]
 
     def load_data(self, variant: str) -> Data:
         """The study's images."""
@@ -188,12 +224,12 @@ class Lab:
         weights = weights or learnt
         logits = own if logits is None else logits
         labels = self.data.evaluation.labels[: len(logits)]
-        content = io.BytesIO()
-        np.savez(content, logits=logits.astype(np.float32), labels=labels)
-        atomic_write(run.path / "predictions.npz", content.getvalue())
+        arrays = io.BytesIO()
+        np.savez(arrays, logits=logits.astype(np.float32), labels=labels)
+        atomic_write(run.path / "predictions.npz", arrays.getvalue())
         atomic_write(run.path / "model.safetensors", weights)
         accuracy, loss = accuracy_from_logits(logits, labels), cross_entropy_from_logits(logits, labels)
-        rows = []
+        rows: list[list[Any]] = []
         for epoch in range(1, EPOCHS + 1):
             gap = (EPOCHS - epoch) * (0.1 + 0.01 * seed)
             measured = before[epoch - 1] if before and epoch < EPOCHS else accuracy - gap
@@ -201,11 +237,10 @@ class Lab:
                 [variant, seed, epoch, 0.01 * epoch, loss + 2 * gap, 0.9 * accuracy - gap, loss + gap,
                  measured, 1.5, 0.5, 958.0]
             )  # fmt: skip
-        history = "variant seed epoch lr train_loss train_accuracy test_loss test_accuracy train_seconds "
-        atomic_write(run.path / "history.csv", csv_text(history + "eval_seconds images_per_second", rows))
+        atomic_write(run.path / "history.csv", csv_text(HISTORY, rows))
         rates = np.interp(range(EPOCHS * STEPS), [0, STEPS, EPOCHS * STEPS - 1], [0.01, 0.1, 0.01])
         steps = [[variant, at + 1, at // STEPS + 1, float(rate)] for at, rate in enumerate(rates)]
-        atomic_write(run.path / "learning_rates.csv", csv_text("variant iteration epoch lr", steps))
+        atomic_write(run.path / "learning_rates.csv", csv_text(LEARNING_RATES, steps))
         record = self.record(variant, seed, status="finished", **changes)
         record["metrics"] = {
             **record["metrics"],
@@ -239,8 +274,7 @@ class Lab:
         columns = (lr, loss + 0.2 * noise, loss, np.clip(accuracy + 0.08 * noise, 0, 1), accuracy)
         rows = [[at + 1, *map(float, values)] for at, values in enumerate(zip(*columns, strict=True))]
         table = self.folder.range_test_csv(variant)
-        names = "iteration lr loss smoothed_loss accuracy smoothed_accuracy"
-        atomic_write(table, csv_text(names, rows))
+        atomic_write(table, csv_text(RANGE_TEST, rows))
         record = {
             "lr_min": 0.01,
             "lr_max": 0.1,
@@ -258,6 +292,9 @@ class Lab:
         """A written table's rows."""
         with (self.folder.tables / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
+
+
+MakeLab = Callable[..., Lab]
 
 
 @pytest.fixture(scope="module")

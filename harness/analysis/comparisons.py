@@ -89,10 +89,10 @@ def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tup
     if (result := compare(_by_seed(runs), _by_seed(base))) is not None:
         return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
-    shared = ((run, other) for run in runs for other in base if run.seed == other.seed)
-    one, two = next(shared, (runs[0], base[0]))
-    assert one.predictions is not None and two.predictions is not None
-    return compare_images(one.predictions.correct, two.predictions.correct), ""
+    shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
+    run, other = next(shared, (runs[0], base[0]))
+    assert run.predictions is not None and other.predictions is not None
+    return compare_images(run.predictions.correct, other.predictions.correct), ""
 
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, float]:

@@ -10,12 +10,12 @@ from harness.analysis import comparisons as pairs
 from harness.analysis import ranking as ranks
 from harness.analysis.comparisons import VariantComparison, compare_variants
 from harness.analysis.networks import variant_layers
-from harness.analysis.provenance import provenance_warnings
 from harness.analysis.ranking import Ranked, rank_variants
 from harness.analysis.references import ReferenceComparison, compare_references
 from harness.analysis.results import Results
 from harness.analysis.summary import VariantSummary, summarise
 from harness.analysis.verdict import study_sentence, variant_line
+from harness.analysis.warnings import study_warnings
 
 if TYPE_CHECKING:
     from harness.analysis.attributions import Attributions
@@ -56,14 +56,13 @@ class Findings:
     @property
     def compared(self) -> list[VariantComparison]:
         """The comparisons that could be made."""
-        return [one for one in self.comparisons if one.result is not None]
+        return [comparison for comparison in self.comparisons if comparison.result is not None]
 
 
 def analyse(
     results: Results,
     asked: Set[tuple[str, int]] = frozenset(),
     attributions: Sequence[Attributions] = (),
-    doubts: Sequence[str] = (),
 ) -> Findings:
     """Compute every number and verdict of a report.
 
@@ -71,7 +70,6 @@ def analyse(
         asked: (variant, seed) of the runs that the caller asked for; others on disk are reported, and decide
             neither ``met`` nor ``failures``.
         attributions: what is known of the variants' Grad-CAM maps.
-        doubts: further warnings, about these.
     """
     study = results.study
     summaries, comparisons = summarise(results), compare_variants(results)
@@ -89,7 +87,7 @@ def analyse(
         references=compare_references(study, summaries),
         attributions=attributions,
         networks=variant_layers(results),
-        warnings=[*provenance_warnings(results), *doubts],
+        warnings=study_warnings(results, attributions),
         verdict=study_sentence(study.baseline, summaries, comparisons),
         verdicts=[
             *(variant_line(study, summary) for summary in summaries),
@@ -105,9 +103,9 @@ def analyse(
 
 
 def _across_variants(comparisons: Sequence[VariantComparison], ranking: Sequence[Ranked]) -> list[str]:
-    compared = [one for one in comparisons if one.result is not None]
+    compared = [comparison for comparison in comparisons if comparison.result is not None]
     if len(compared) > MOST_COMPARED:
         lines = [f"{len(compared)} comparisons are in tables/comparisons.csv"]
     else:
-        lines = [pairs.sentence(one, len(compared) > 1) for one in compared]
+        lines = [pairs.sentence(comparison, len(compared) > 1) for comparison in compared]
     return [*lines, ranks.sentence(ranking)] if ranking else lines

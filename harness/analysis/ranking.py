@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.analysis.comparisons import VariantComparison, same_images
 from harness.analysis.results import Results
@@ -22,6 +23,7 @@ class Ranked:
         failed, runs: how many failed, of those that finished or failed.
         by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
         worse_than: the variants that a comparison has shown it to be worse than.
+        changes: what it changes of the study, by dotted key.
     """
 
     rank: int
@@ -30,7 +32,8 @@ class Ranked:
     failed: int
     runs: int
     by_recipe: bool
-    worse_than: tuple[str, ...] = ()
+    worse_than: tuple[str, ...]
+    changes: Mapping[str, Any]
 
     @property
     def possible(self) -> bool | None:
@@ -79,6 +82,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
                 len(lost) + len(finished.get(variant, [])),
                 any(run.failed_by_recipe for run in lost),
                 tuple(worse.get(variant, [])),
+                results.study.variants.get(variant, {}),
             )
         )
     return ranked
@@ -87,20 +91,20 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
 def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
     """Map a variant to those that it was shown to be worse than."""
     worse: dict[str, list[str]] = {}
-    for one in comparisons:
-        if one.verdict == "worse":
-            worse.setdefault(one.variant, []).append(one.baseline)
-        elif one.verdict == "better":
-            worse.setdefault(one.baseline, []).append(one.variant)
+    for comparison in comparisons:
+        if comparison.verdict == "worse":
+            worse.setdefault(comparison.variant, []).append(comparison.baseline)
+        elif comparison.verdict == "better":
+            worse.setdefault(comparison.baseline, []).append(comparison.variant)
     return worse
 
 
 def sentence(ranking: Sequence[Ranked]) -> str:
     """Say in a line which variants may be the best, by which rule, and which have no finished run."""
-    possible = [one.variant for one in ranking if one.possible]
-    places = [one.place for one in ranking if one.place is not None]
+    possible = [ranked.variant for ranked in ranking if ranked.possible]
+    places = [ranked.place for ranked in ranking if ranked.place is not None]
     everyone, rule = len(ranking), "Games-Howell, p > 0.05"
-    if any(one.worse_than for one in ranking if one.place is not None and one.place.possible):
+    if any(ranked.worse_than for ranked in ranking if ranked.place is not None and ranked.place.possible):
         rule += ", and not shown to be worse by a comparison"
     if len(places) == 1:
         text = f"of {everyone} variants {places[0].name} alone has a finished run"
@@ -115,7 +119,7 @@ def sentence(ranking: Sequence[Ranked]) -> str:
         text = f"{len(possible)} of {everyone} variants may be the best; {names} the highest mean, and {why}"
     else:
         text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
-    gone = [f"{one.variant} ({one.failed_text})" for one in ranking if one.place is None]
+    gone = [f"{ranked.variant} ({ranked.failed_text})" for ranked in ranking if ranked.place is None]
     return f"{text}; no finished run: {_listed(gone)}" if gone else text
 
 

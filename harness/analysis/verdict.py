@@ -41,7 +41,7 @@ def study_sentence(
     if not any(summary.finished for summary in summaries):
         return f"No verdict: no run has finished{not_there}."
     reached = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
-    differences = _differences([one for one in comparisons if one.baseline == baseline])
+    differences = _differences([comparison for comparison in comparisons if comparison.baseline == baseline])
     return f"{reached}{not_there}{f'; {differences}' if differences else ''}."
 
 
@@ -67,14 +67,14 @@ def _of_one(summary: VariantSummary) -> str:
 def _of_several(summaries: Sequence[VariantSummary]) -> str:
     """Write ``Target of 90 % reached by every run of base and cutout, by no run of reckless``."""
     summaries = [summary for summary in summaries if summary.runs]
-    every = [one.variant for one in summaries if one.reached == one.runs]
-    some = [one for one in summaries if 0 < one.reached < one.runs]
-    none = [one.variant for one in summaries if not one.reached]
+    every = [summary.variant for summary in summaries if summary.reached == summary.runs]
+    some = [summary for summary in summaries if 0 < summary.reached < summary.runs]
+    none = [summary.variant for summary in summaries if not summary.reached]
     parts = []
     if every:
         parts.append(f"by every run of {_names(every, len(summaries))}")
     if len(some) <= MOST_NAMED:
-        parts += [f"by {one.reached} of {one.runs} runs of {one.variant}" for one in some]
+        parts += [f"by {summary.reached} of {summary.runs} runs of {summary.variant}" for summary in some]
     else:
         parts.append(f"by some runs of {len(some)} variants")
     if none:
@@ -90,23 +90,23 @@ def _names(names: Sequence[str], of: int) -> str:
 
 def _differences(comparisons: Sequence[VariantComparison]) -> str:
     """Write ``wide is better than base, cutout is not shown to differ from base``."""
-    compared = [one for one in comparisons if one.result is not None]
+    compared = [comparison for comparison in comparisons if comparison.result is not None]
     if not compared:
         return ""
     baseline, count = compared[0].baseline, len(compared)
-    if count > 1 and all(one.verdict == "cannot tell" for one in compared):
+    if count > 1 and all(comparison.verdict == "cannot tell" for comparison in compared):
         return f"no other variant is shown to differ from {baseline}"
     parts = []
     for verdict in ("better", "worse"):
-        if names := [one.variant for one in compared if one.verdict == verdict]:
+        if names := [comparison.variant for comparison in compared if comparison.verdict == verdict]:
             parts.append(f"{_names(names, count)} {_is(names)} {verdict} than {baseline}")
-    unclear = [one for one in compared if one.verdict == "cannot tell"]
-    if alike := [one.variant for one in unclear if one.test != "Fisher"]:
+    unclear = [comparison for comparison in compared if comparison.verdict == "cannot tell"]
+    if alike := [comparison.variant for comparison in unclear if comparison.test != "Fisher"]:
         parts.append(f"{_names(alike, count)} {_is(alike)} not shown to differ from {baseline}")
     if gone := [
-        one.variant if one.failures.failed == one.failures.n else baseline
-        for one in unclear
-        if one.failures is not None and one.variant not in alike
+        comparison.variant if comparison.failures.failed == comparison.failures.n else baseline
+        for comparison in unclear
+        if comparison.failures is not None and comparison.variant not in alike
     ]:
         parts.append(f"no run of {_names(list(dict.fromkeys(gone)), count)} finished")
     return ", ".join(parts)

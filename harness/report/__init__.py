@@ -38,14 +38,13 @@ def write_report(
     from harness.analysis.images import RunImages
     from harness.analysis.results import read_results
     from harness.device import use_threads
-    from harness.report.attribution.page import attribution_tables, sanity_warnings
-    from harness.report.content import compose
     from harness.report.drawing import draw
     from harness.report.figures.style import to_vector
     from harness.report.index import entry
     from harness.report.render.html import html_page
     from harness.report.render.markdown import markdown
-    from harness.report.tables import build_tables
+    from harness.report.topics import compose, csv_tables
+    from harness.report.topics.figures import Figures
     from harness.store.atomic import atomic_write
     from harness.store.sealed import write_sealed
 
@@ -56,8 +55,8 @@ def write_report(
         asked = {(variant, seed) for variant in variants for seed in seeds}
         images = RunImages(results, load_data)
         measured, errors = measure(results, images)
-        findings = analyse(results, asked, measured, sanity_warnings(measured))
-        for name, text in {**build_tables(findings), **attribution_tables(measured)}.items():
+        findings = analyse(results, asked, measured)
+        for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
         drawn, notes = draw(findings, images, formats)
         # what keeps the galleries from being drawn is said once
@@ -72,7 +71,7 @@ def write_report(
             for kind in formats:
                 atomic_write(folder.figures / _as(file, kind), to_vector(picture, kind))
         _remove_stale(folder, {_as(file, kind) for file in pictures for kind in ("png", *formats)})
-        report = compose(findings, pictures, notes, formats)
+        report = compose(findings, Figures(pictures, notes, formats))
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
         write_sealed(folder.path / "report.json", entry(findings))

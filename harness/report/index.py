@@ -13,7 +13,7 @@ from harness.analysis.numbers import accuracy_text, percent_text
 from harness.analysis.summary import VariantSummary
 from harness.errors import RunError
 from harness.report.render.html import render
-from harness.report.repeat import commands
+from harness.report.topics.repeat import commands
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed

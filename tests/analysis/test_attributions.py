@@ -30,16 +30,18 @@ from harness.analysis.attributions import (
 from harness.analysis.images import RunImages
 from harness.analysis.results import read_results
 from harness.analysis.runs import Run
+from harness.analysis.warnings import sanity_warnings
 from harness.attribution.measures import NetworkMeasures
 from harness.errors import DataError, RunError
 from harness.models import MODELS
 from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
 from harness.report import write_report
-from harness.report.attribution.page import attribution_blocks, sanity_warnings
+from harness.report.topics import attribution
 from harness.schema import Strict
 from harness.seeding import global_seed
 from harness.store.folders import WEIGHTS
+from tests.lab import sections
 
 Lab = Callable[..., Any]
 SETTINGS = {"layers": ["layer1", "res2"], "images": 4}
@@ -176,7 +178,8 @@ def test_a_layer_passes_only_where_it_passes_every_check(lab: Lab) -> None:
         assert (first.verdict, second.verdict, second.failed) == ("passed", "failed", [check])
         (line,) = sanity_warnings([worse])
         assert f"the {check} check at res2 (" in line and "layer1" not in line
-        page = attribution_blocks([worse])[0]
+        findings = replace(place.findings(), attributions=[worse])
+        page = sections(findings, attribution)[0]
         assert [row[7] for row in page.rows] == ["passed", f"failed: {check}"]
     alike = curves.copy()
     alike[:2] = alike[2:]

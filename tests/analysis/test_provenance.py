@@ -1,60 +1,23 @@
-"""Origins: what is mixed in a group of runs is said."""
+"""Where the runs come from, and whether they shared a device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.analysis.provenance import AT_ONCE, origins, times_note
-from harness.analysis.provenance import provenance_warnings as warnings
-from harness.analysis.results import Results, read_results
-from harness.store.folders import WEIGHTS
-
-Lab = Callable[..., Any]
+from tests.lab import MakeLab
 
 
-def read(lab: Any) -> Results:
-    return read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
-
-
-def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: Lab) -> None:
+def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: MakeLab) -> None:
     place = lab()
     place.finish("base", 0)
     place.finish("base", 1)
-    results = read(place)
-    assert warnings(results) == []
-    found = dict(origins(results))
+    assert place.findings().warnings == []
+    found = dict(origins(place.results()))
     assert (found["precision"], found["threads"], found["code"]) == ("float32", "1", "0123456789ab")
     assert "bench" not in found.values()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"threads": 2}, "thread counts: 1 (1 run); 2 (1 run)"),
-        ({"precision": "bfloat16"}, "precisions: bfloat16 (1 run); float32 (1 run)"),
-        ({"device": "cuda"}, "devices: cpu (1 run); cuda (1 run)"),
-        ({"hardware": {"processor": "another"}}, "processors: a processor (1 run); another (1 run)"),
-        (
-            {"hardware": {"processor": "a processor", "accelerator": {"name": "GPU", "memory_bytes": 2**34}}},
-            "accelerators: GPU, 16.0 GiB (1 run); not recorded (1 run)",
-        ),
-        ({"git": {"commit": "f" * 40, "dirty": True}}, "ffffffffffff with local changes (1 run)"),
-        (
-            {"versions": {"python": "3.11.2", "torch": "2.14.0"}},
-            "torch versions: 2.13.0 (1 run); 2.14.0 (1 run)",
-        ),
-    ],
-)
-def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], words: str) -> None:
-    place = lab()
-    place.finish("base", 0)
-    place.finish("base", 1, provenance=change)
-    (line,) = warnings(read(place))
-    assert line.startswith("The runs of base mix different ") and words in line
 
 
 @pytest.mark.parametrize(
@@ -73,78 +36,12 @@ def test_a_mixture_inside_a_variant_is_said(lab: Lab, change: dict[str, Any], wo
     ],
 )
 def test_seconds_of_runs_that_shared_a_device_say_so(
-    lab: Lab, at_once: list[Any], fact: str, words: str | None
+    lab: MakeLab, at_once: list[Any], fact: str, words: str | None
 ) -> None:
     place = lab()
     for seed, counts in enumerate(at_once):
         place.finish("base", seed, timings={"runs_at_once": counts})
-    results = read(place)
+    results = place.results()
     assert dict(origins(results))[AT_ONCE] == fact
     note = times_note(results)
     assert note is None if words is None else note is not None and words in note
-    assert warnings(results) == []
-
-
-def test_what_a_rehearsal_doubted_is_on_the_page(lab: Lab) -> None:
-    place = lab(seeds=[0, 1])
-    for seed in (0, 1):
-        place.finish("base", seed, doubts=["an image's logits depend on its batch"])
-    assert warnings(read(place)) == ["base: an image's logits depend on its batch."]
-
-
-def test_runs_evaluated_in_another_precision_are_not_mixed_in_silence(lab: Lab) -> None:
-    place = lab(seeds=[0, 1])
-    place.finish("base", 0)
-    place.finish("base", 1, provenance={"evaluated_in": "float32"})
-    expected = (
-        "The runs of base mix different precisions of evaluation: float32 (1 run); not recorded (1 run)."
-    )
-    assert warnings(read(place)) == [expected]
-
-
-def test_ties_are_counted_and_said(lab: Lab) -> None:
-    place = lab()
-    place.finish("base", 0)
-    assert warnings(read(place)) == []
-    logits = np.eye(10)[np.arange(8)]
-    logits[2, 7] = logits[5, 1] = 1
-    place.finish("base", 1, logits=logits)
-    assert warnings(read(place)) == [
-        "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for "
-        "the first of them."
-    ]
-
-
-def test_weights_that_are_gone_are_said_in_one_line(lab: Lab) -> None:
-    place = lab(variants={"other": {"loss.l1": 1}, "third": {"loss.l1": 2}, "failed": {"loss.l1": 3}})
-    for variant in ("base", "other", "third"):
-        (place.finish(variant) / WEIGHTS).unlink()
-    place.finish("third", 1)
-    place.fail("failed")
-    assert warnings(read(place)) == [f"No Grad-CAM of base, other: no run has its weights ({WEIGHTS})."]
-
-
-def test_a_difference_between_variants_is_said(lab: Lab) -> None:
-    place = lab(variants={"other": {"precision": "bfloat16"}})
-    place.finish("base", 0)
-    place.finish("other", 0, provenance={"precision": "bfloat16"})
-    expected = "The variants were run with different precisions: base: float32; other: bfloat16."
-    assert warnings(read(place)) == [expected]
-
-
-def test_runs_of_different_configurations_in_one_variant_are_said(lab: Lab) -> None:
-    place = lab()
-    place.finish("base", 0)
-    place.finish("base", 1, digest="another")
-    assert warnings(read(place))[0].startswith("base: its runs come from 2 different configurations")
-
-
-def test_doubtful_and_damaged_range_tests_are_said(lab: Lab) -> None:
-    place = lab(variants={"other": {}})
-    place.sweep("base", warnings=["the choice lies at the edge of the sweep"])
-    place.sweep("other")
-    place.folder.range_test_csv("other").write_text("damaged")
-    assert warnings(read(place)) == [
-        "base: range test: the choice lies at the edge of the sweep",
-        "other: range test: damaged: other.csv (its checksum does not match)",
-    ]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.report.columns import TABLES
 from harness.report.figures import FIGURES
+from harness.report.topics import TABLES
 from tests.report.figures.conftest import drawn, size
 
 Lab = Callable[..., Any]

@@ -6,35 +6,41 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
 from harness.analysis.attributions import Attributions, measure
+from harness.analysis.findings import Findings
 from harness.analysis.images import RunImages
-from harness.analysis.results import read_results
-from harness.report.attribution.page import attribution_blocks, attribution_tables
-
-Lab = Callable[..., Any]
+from harness.report.topics import attribution, csv_tables
+from tests.lab import MakeLab, sections
 
 
 @pytest.fixture(scope="module")
-def found(shared_lab: Lab) -> Attributions:
+def found(shared_lab: MakeLab) -> Attributions:
     place = shared_lab(seeds=[0, 1], attribution={"layers": ["layer1", "res2"], "images": 4})
     place.finish(seed=0)
     place.finish(seed=1)
-    results = read_results(place.study, place.folder, [0, 1], ["base"])
+    results = place.results()
     return measure(results, RunImages(results, place.load_data))[0][0]
+
+
+@pytest.fixture
+def reported(nothing: Findings) -> Callable[..., Findings]:
+    """Findings with these measures."""
+    return lambda *maps: replace(nothing, attributions=maps)
 
 
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_numbers_are_unrounded_means_of_what_was_measured(found: Attributions) -> None:
-    table = rows(attribution_tables([found])["attributions"])
+def test_numbers_are_unrounded_means_of_what_was_measured(
+    found: Attributions, reported: Callable[..., Findings]
+) -> None:
+    table = rows(csv_tables(reported(found))["attributions"])
     assert [(row["variant"], row["layer"]) for row in table] == [("base", "layer1"), ("base", "res2")]
     row = table[1]
     assert (row["images"], row["seeds"], row["seed_pairs"], row["seed"], row["draws"]) == (
@@ -55,8 +61,8 @@ def test_numbers_are_unrounded_means_of_what_was_measured(found: Attributions) -
         assert float(row[kind]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_curves_have_every_point(found: Attributions) -> None:
-    table = rows(attribution_tables([found])["attribution_curves"])
+def test_curves_have_every_point(found: Attributions, reported: Callable[..., Findings]) -> None:
+    table = rows(csv_tables(reported(found))["attribution_curves"])
     assert len(table) == 2 * (7 + 4 * 11)
     cascade = [row for row in table if row["curve"] == "randomisation" and row["layer"] == "res2"]
     assert [row["at"] for row in cascade] == ["head", "res2", "layer3", "layer2", "res1", "layer1", "prep"]
@@ -67,7 +73,9 @@ def test_curves_have_every_point(found: Attributions) -> None:
     )
 
 
-def test_what_is_not_known_is_an_empty_cell_and_a_dash(found: Attributions) -> None:
+def test_what_is_not_known_is_an_empty_cell_and_a_dash(
+    found: Attributions, reported: Callable[..., Findings]
+) -> None:
     bare = replace(
         found,
         seeds=(0,),
@@ -79,7 +87,7 @@ def test_what_is_not_known_is_an_empty_cell_and_a_dash(found: Attributions) -> N
             sanity=np.full_like(found.network.sanity, np.nan),
         ),
     )
-    tables = attribution_tables([bare])
+    tables = csv_tables(reported(bare))
     row = rows(tables["attributions"])[0]
     empty = {name for name, cell in row.items() if cell == ""}
     assert empty == {
@@ -87,12 +95,14 @@ def test_what_is_not_known_is_an_empty_cell_and_a_dash(found: Attributions) -> N
         "randomised_rank_correlation",
     }  # fmt: skip
     assert row["sanity_check"] == "not judged" and "nan" not in tables["attribution_curves"]
-    table = attribution_blocks([bare])[0]
+    table = sections(reported(bare), attribution)[0]
     assert table.rows[0][4:8] == ["–", "–", "–", "not judged"]
 
 
-def test_the_table_names_seeds_images_and_controls(found: Attributions) -> None:
-    table, *texts = attribution_blocks([found])
+def test_the_table_names_seeds_images_and_controls(
+    found: Attributions, reported: Callable[..., Findings]
+) -> None:
+    table, *texts = sections(reported(found), attribution)
     assert len(table.rows) == 2 and all(len(row) == len(table.header) for row in table.rows)
     assert table.rows[0][:4] == ["base", "layer1", "4", "2 (1)"]
     assert "(" in table.rows[1][4] and "(" in table.rows[1][8]
@@ -100,17 +110,21 @@ def test_the_table_names_seeds_images_and_controls(found: Attributions) -> None:
     assert "first 5 finished seeds" in text and "of seed 0" in text and "above 0.5" in text
 
 
-def test_a_small_negative_number_is_no_minus_zero(found: Attributions) -> None:
+def test_a_small_negative_number_is_no_minus_zero(
+    found: Attributions, reported: Callable[..., Findings]
+) -> None:
     tiny = replace(found, network=replace(found.network, sanity=np.full_like(found.network.sanity, -0.001)))
-    assert attribution_blocks([tiny])[0].rows[0][6].startswith("0.00 (")
+    assert sections(reported(tiny), attribution)[0].rows[0][6].startswith("0.00 (")
 
 
-def test_a_page_shows_the_first_rows_and_says_where_the_others_are(found: Attributions) -> None:
-    blocks = attribution_blocks([found] * 31)
+def test_a_page_shows_the_first_rows_and_says_where_the_others_are(
+    found: Attributions, reported: Callable[..., Findings]
+) -> None:
+    blocks = sections(reported(*[found] * 31), attribution)
     assert len(blocks[0].rows) == 60
     assert blocks[-1].text == "2 more layers stand in tables/attributions.csv."
 
 
-def test_nothing_measured_says_nothing() -> None:
-    assert attribution_blocks([]) == []
-    assert {len(rows(text)) for text in attribution_tables([]).values()} == {0}
+def test_nothing_measured_says_nothing(nothing: Findings) -> None:
+    assert sections(nothing, attribution) == []
+    assert all(not rows(table.csv(nothing)) for table in attribution.TABLES)

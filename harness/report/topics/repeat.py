@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from harness.analysis.findings import Findings
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
-from harness.report.blocks import Block
+from harness.report.blocks import Block, Section
+from harness.report.topics.figures import Figures
 from harness.study_file.config import Recipe, Study
 
 PROGRAM = "python -m harness.study study.toml"
 EMBEDDED = "digits"  # the source that needs no folder
+TABLES = ()
 
 
 def commands(results: Results) -> list[str]:
@@ -58,9 +61,9 @@ def _chosen(study: Study, variants: Sequence[str], seeds: Sequence[int]) -> str:
     return chosen if set(seeds) == set(study.seeds) else f"{chosen} --seeds {seeds_text(seeds)}"
 
 
-def blocks(results: Results) -> list[Block]:
-    """Make the page's section."""
-    study = results.study
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show the commands and the study file."""
+    results, study = findings.results, findings.results.study
     names = [name for name in results.variants if name in study.recipes]
     code = [
         "# the same runs, in another folder: the same numbers on the same machine",
@@ -81,11 +84,14 @@ def blocks(results: Results) -> list[Block]:
             " The variants trial-... were made by a search, which the file that it began with repeats; these "
             "commands run what it tried."
         )
-    return [
-        Block("text", lead),
-        Block("code", "\n".join(code)),
-        Block("code", study.to_toml(), title="The study file as resolved"),
-    ]
+    return Section(
+        "How to repeat it",
+        [
+            Block("text", lead),
+            Block("code", "\n".join(code)),
+            Block("code", study.to_toml(), title="The study file as resolved"),
+        ],
+    )
 
 
 def package(recipe: Recipe) -> str:

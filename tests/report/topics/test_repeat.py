@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.results import read_results
-from harness.report.repeat import PROGRAM, commands, report_command, seeds_text
+from harness.report.topics.repeat import PROGRAM, commands, report_command, seeds_text
 from harness.study import parse_seeds
+from tests.lab import Lab, MakeLab
 
-Lab = Callable[..., Any]
 START = "python -m harness.study study.toml --out again"
 
 
-def repeated(lab: Any, seeds: list[int] | None = None) -> list[str]:
-    seeds = lab.study.seeds if seeds is None else seeds
-    return commands(read_results(lab.study, lab.folder, seeds, list(lab.study.recipes)))
+def repeated(lab: Lab, seeds: list[int] | None = None) -> list[str]:
+    return commands(lab.results(seeds))
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, unique=True))
@@ -26,7 +22,7 @@ def test_seeds_are_written_as_the_option_takes_them(seeds: list[int]) -> None:
     assert parse_seeds(seeds_text(seeds)) == sorted(seeds)
 
 
-def test_a_study_of_one_setting_is_one_command(lab: Lab) -> None:
+def test_a_study_of_one_setting_is_one_command(lab: MakeLab) -> None:
     place = lab(variants={"slow": {"optimizer.momentum": 0.1}})
     identity = {"device": "cpu", "precision": "bfloat16"}
     for variant in ("base", "slow"):
@@ -34,7 +30,7 @@ def test_a_study_of_one_setting_is_one_command(lab: Lab) -> None:
     assert repeated(place) == [f"OMP_NUM_THREADS=1 {START} --device cpu --precision bfloat16"]
 
 
-def test_variants_of_other_seeds_have_a_command_of_their_own(lab: Lab) -> None:
+def test_variants_of_other_seeds_have_a_command_of_their_own(lab: MakeLab) -> None:
     place = lab(variants={"slow": {"optimizer.momentum": 0.1}}, precision="float32", seeds=[0, 1, 2])
     for seed in range(3):
         place.finish("base", seed, identity={"device": "cpu"})
@@ -45,7 +41,7 @@ def test_variants_of_other_seeds_have_a_command_of_their_own(lab: Lab) -> None:
     ]
 
 
-def test_the_reports_own_command_asks_for_no_run_that_it_does_not_have(lab: Lab) -> None:
+def test_the_reports_own_command_asks_for_no_run_that_it_does_not_have(lab: MakeLab) -> None:
     place = lab(variants={"slow": {"optimizer.momentum": 0.1}, "idle": {"optimizer.momentum": 0.2}})
 
     def again(seeds: list[int], variants: list[str]) -> tuple[str, set[tuple[str, int]]]:
@@ -67,7 +63,7 @@ def test_the_reports_own_command_asks_for_no_run_that_it_does_not_have(lab: Lab)
     assert again([1], ["slow"])[0] == f"{PROGRAM} --out DIR --report-only --variants base"
 
 
-def test_what_a_gpu_needs_is_named(lab: Lab) -> None:
+def test_what_a_gpu_needs_is_named(lab: MakeLab) -> None:
     place = lab(data={"source": "cifar10", "batch_size": 160}, seeds=[0])
     identity = {"device": "cuda", "devices": 2, "precision": "bfloat16", "recipe": {"compile": True}}
     place.finish(identity=identity, provenance={"device": "cuda"})
@@ -76,7 +72,7 @@ def test_what_a_gpu_needs_is_named(lab: Lab) -> None:
     ]
 
 
-def test_a_memory_format_that_was_timed_is_not_lost_by_naming_the_precision(lab: Lab) -> None:
+def test_a_memory_format_that_was_timed_is_not_lost_by_naming_the_precision(lab: MakeLab) -> None:
     place = lab(seeds=[0])
     place.finish(identity={"device": "cpu", "precision": "float32", "memory_format": "contiguous_format"})
     assert repeated(place) == [f"OMP_NUM_THREADS=1 {START} --device cpu"]

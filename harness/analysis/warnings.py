@@ -1,0 +1,152 @@
+"""What a reader of the numbers has to know: mixed origins, doubtful range tests, maps that fail a check."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.analysis.numbers import apart, several
+from harness.analysis.provenance import DECISIVE, THEN, UNKNOWN, counted, origin
+from harness.analysis.results import Results
+from harness.analysis.runs import Run
+from harness.attribution.sanity import MOST
+from harness.store.folders import WEIGHTS
+
+if TYPE_CHECKING:
+    from harness.analysis.attributions import Attributions
+
+_CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in a table, its beginning in a sentence
+
+
+def study_warnings(results: Results, attributions: Sequence[Attributions]) -> list[str]:
+    """Return every warning of a report."""
+    made = [(run, origin(run.record)) for run in results.finished]
+    return [
+        *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(made) + _changed_under_way(made)),
+        *_doubtful_variants(results),
+        *_doubtful_range_tests(results),
+        *_ties(results),
+        *_without_weights(results),
+        *sanity_warnings(attributions),
+    ]
+
+
+def sanity_warnings(attributions: Sequence[Attributions]) -> list[str]:
+    """Name the checks that a variant's Grad-CAM maps fail, and at which layers: a line for each variant."""
+    lines = []
+    for maps in attributions:
+        failed = [
+            f"the model-randomisation check at {layers} (rank correlation above {MOST:g} with the maps of a "
+            "network whose weights are drawn anew)"
+            for layers in _failing(maps, "randomisation")
+        ]
+        for check, better in (("deletion", "lower"), ("insertion", "higher")):
+            failed += [
+                f"the {check} check at {layers} (its area is not {better} than of random maps)"
+                for layers in _failing(maps, check)
+            ]
+        if failed:
+            lines.append(
+                f"{maps.variant}: Grad-CAM fails {'; '.join(failed)}: there its maps are no explanation of "
+                f"what the network uses ({maps.draws} draws, {maps.images} images, seed {maps.seed})."
+            )
+    return lines
+
+
+def _failing(maps: Attributions, check: str) -> list[str]:
+    """Return the layers that fail a check, with their numbers, in one text; none where all pass."""
+    layers = []
+    for layer in maps.numbers:
+        if check in layer.failed:
+            if check == "randomisation":
+                value = apart(layer.sanity or 0.0, MOST, 2)[0]
+            else:
+                value = " against ".join(apart(*layer.areas(check), 3))
+            layers.append(f"{layer.layer} ({value})")
+    return [", ".join(layers)] if layers else []
+
+
+def _mixed_origins(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+    """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
+    lines = []
+    for key in DECISIVE:
+        values: dict[str, Counter[str]] = {}
+        for run, facts in made:
+            values.setdefault(run.variant, Counter())[facts.get(key, UNKNOWN)] += 1
+        mixed = [variant for variant, counts in values.items() if len(counts) > 1]
+        if mixed:
+            more = f", and of {len(mixed) - 1} more variants" if len(mixed) > 1 else ""
+            which = f"The runs of {mixed[0]}{more} mix different {_plural(key)}"
+            lines.append(f"{which}: {counted(values[mixed[0]])}.")
+        elif key not in ("data", "batches") and len({next(iter(counts)) for counts in values.values()}) > 1:
+            by_variant = "; ".join(f"{variant}: {next(iter(counts))}" for variant, counts in values.items())
+            lines.append(f"The variants were run with different {_plural(key)}: {by_variant}.")
+    return lines
+
+
+def _changed_under_way(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+    """Name every finished run that was begun under other decisive conditions than it ended under."""
+    changed = [
+        (run, [f"{key} {value}" for key, value in facts.items() if key in DECISIVE and THEN in value])
+        for run, facts in made
+    ]
+    return [
+        f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(conditions)}."
+        for run, conditions in changed
+        if conditions
+    ]
+
+
+def _doubtful_variants(results: Results) -> list[str]:
+    lines = []
+    for variant in results.variants:
+        if variant not in results.study.recipes:
+            lines.append(f"{variant} lies on disk and is no variant of this study any more.")
+        records = [run.record for run in results.of(variant, "finished") if run.record]
+        doubts = dict.fromkeys(text for record in records for text in record.doubts)
+        lines += [f"{variant}: {text}." for text in doubts]
+        if len(digests := {record.digest for record in records}) > 1:
+            lines.append(
+                f"{variant}: its runs come from {len(digests)} different configurations; "
+                "its ± mixes these with the seeds."
+            )
+    return lines
+
+
+def _doubtful_range_tests(results: Results) -> list[str]:
+    return [
+        f"{variant}: range test: {text}"
+        for variant, sweep in results.sweeps.items()
+        for text in (*([sweep.error] if sweep.error else []), *(sweep.record.get("warnings") or []))
+    ]
+
+
+def _ties(results: Results) -> list[str]:
+    """Count the images whose largest logit several classes have; in bfloat16 there are many."""
+    counts = [run.predictions.ties for run in results.finished if run.predictions is not None]
+    if not any(counts):
+        return []
+    return [
+        f"Ties: in {several(sum(map(bool, counts)), 'run')} of {len(counts)} the largest logit of up to "
+        f"{max(counts)} images is that of several classes; it counts for the first of them."
+    ]
+
+
+def _without_weights(results: Results) -> list[str]:
+    """Name the variants whose networks cannot be looked into."""
+    lacking = [
+        variant
+        for variant in results.variants
+        if results.of(variant, "finished") and not results.with_weights(variant)
+    ]
+    return [f"No Grad-CAM of {', '.join(lacking)}: no run has its weights ({WEIGHTS})."] if lacking else []
+
+
+def _plural(key: str) -> str:
+    names = {
+        "code": "code states", "threads": "thread counts", "data": "data", "batches": "batch pipelines",
+        "python": "Python versions", "torch": "torch versions", "evaluated in": "precisions of evaluation",
+    }  # fmt: skip
+    return names.get(key, f"{key}s")

@@ -1,0 +1,69 @@
+"""A report's topics: each a file with its tables, its explanations and its section of the page.
+
+A new statistic touches the file of its topic; a new topic is a file that is named here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from harness.analysis.findings import Findings
+from harness.report.blocks import Report, Section
+from harness.report.topics import (
+    accuracy,
+    attribution,
+    augmentation,
+    calibration,
+    classes,
+    comparisons,
+    ensemble,
+    learning_rates,
+    left_out,
+    network,
+    provenance,
+    ranking,
+    references,
+    repeat,
+    runs,
+    spread,
+    summary,
+    target,
+)
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import Table
+
+
+class Topic(Protocol):
+    """What every file of this folder has, beside ``table.py`` and ``figures.py``."""
+
+    @property
+    def TABLES(self) -> tuple[Table[Any], ...]:
+        """The CSV files that it declares."""
+
+    def section(self, findings: Findings, figures: Figures) -> Section:
+        """Return its part of the page; without blocks it is left out."""
+
+
+TOPICS: tuple[Topic, ...] = (
+    summary, accuracy, target, comparisons, ranking, references, spread, runs, learning_rates, classes,
+    calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
+)  # fmt: skip
+TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
+
+
+def csv_tables(findings: Findings) -> dict[str, str]:
+    """Return name -> CSV text of every table; numbers are not rounded, unknown ones are empty cells."""
+    return {table.name: table.csv(findings) for table in TABLES}
+
+
+def compose(findings: Findings, figures: Figures) -> Report:
+    """Return the report of a study, without any markup."""
+    study = findings.results.study
+    sections = [topic.section(findings, figures) for topic in TOPICS]
+    return Report(
+        title=study.name,
+        question=study.question,
+        verdict=findings.verdict,
+        met=findings.met,
+        sections=[section for section in sections if section.blocks],
+    )

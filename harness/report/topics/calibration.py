@@ -1,0 +1,85 @@
+"""How far the probabilities can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import plus_minus
+from harness.analysis.summary import VariantSummary
+from harness.report.blocks import Block, Section, explained
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, page_table
+from harness.statistics.distribution import Distribution
+
+
+def _bins(findings: Findings) -> Iterator[dict[str, Any]]:
+    """Return every run's bins that hold an image."""
+    for run in findings.results.finished:
+        assert run.predictions is not None
+        bins = run.predictions.reliability
+        columns = {
+            "bin_low": bins.edges[:-1],
+            "bin_high": bins.edges[1:],
+            "images": bins.counts,
+            "confidence": bins.confidence,
+            "accuracy": bins.accuracy,
+        }
+        for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+            row = dict(zip(columns, values, strict=True))
+            if row["images"]:
+                yield {"variant": run.variant, "seed": run.seed, **row}
+
+
+CALIBRATION: Table[dict[str, Any]] = Table(
+    "calibration",
+    "a bin of confidence of a run, where images lie in it",
+    _bins,
+    (
+        *RUN,
+        Column("bin_low", "above this confidence"),
+        Column("bin_high", "up to this"),
+        Column("images", "in it"),
+        Column("confidence", "their mean"),
+        Column("accuracy", "their share that was right"),
+    ),
+)
+TABLES = (CALIBRATION,)
+
+SUMMARY: tuple[Column[VariantSummary], ...] = (
+    Column("ece_mean", "expected calibration error, 15 bins", "evidence.ece.mean"),
+    Column("ece_std", "over seeds", "evidence.ece.std"),
+    Column("brier_mean", "Brier score, 0 to 2", "evidence.brier.mean"),
+    Column("brier_std", "over seeds", "evidence.brier.std"),
+)
+
+
+def _points(scores: Distribution) -> str:
+    return plus_minus(100 * scores.mean, scores.std and 100 * scores.std, 2)
+
+
+def _score(scores: Distribution) -> str:
+    return plus_minus(scores.mean, scores.std, 4)
+
+
+SHOWN: tuple[Shown[VariantSummary], ...] = (
+    SHOWN_VARIANT,
+    Shown("n", "evidence.ece.n"),
+    Shown("ECE, points", "evidence.ece", _points),
+    Shown("NLL, nats", "test_loss", _score),
+    Shown("Brier score", "evidence.brier", _score),
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show the scores of the variants that have a finished run, and the reliability diagrams."""
+    blocks: list[Block] = []
+    if known := [summary for summary in findings.summaries if summary.evidence is not None]:
+        lead = "How far the probabilities can be believed: all three numbers are best at 0."
+        text = (
+            "Expected calibration error in 15 bins of equal width, negative log-likelihood (the loss above) "
+            "and Brier score (0 to 2): each is one number a run, mean ± std over the n seeds."
+        )
+        blocks = [Block("text", lead), page_table("summary", SHOWN, known), explained(text)]
+    return Section("Calibration", [*blocks, *figures("calibration")])

@@ -1,0 +1,105 @@
+"""What the networks of several seeds know together, and which images none of them gets right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.analysis.findings import Findings
+from harness.analysis.summary import Evidence, VariantSummary
+from harness.report.blocks import Block, Section, explained
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import (
+    SHOWN_VARIANT,
+    VARIANT,
+    Column,
+    Shown,
+    Table,
+    form,
+    page_table,
+    percent,
+)
+
+MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
+
+
+def _always_missed(findings: Findings) -> Iterator[dict[str, Any]]:
+    for summary in findings.summaries:
+        for image in (summary.evidence and summary.evidence.missed) or ():
+            yield {"variant": summary.variant, "runs": summary.finished, **vars(image)}
+
+
+ALWAYS_MISSED: Table[dict[str, Any]] = Table(
+    "always_missed",
+    "an image that every seed of a variant misses",
+    _always_missed,
+    (
+        VARIANT,
+        Column("runs", "that missed it"),
+        Column("index", "its place in the evaluation split, from 0"),
+        Column("label", "true class"),
+        Column("predicted", "class it was most often taken for"),
+        Column("votes", "how often"),
+    ),
+)
+TABLES = (ALWAYS_MISSED,)
+
+
+SUMMARY: tuple[Column[VariantSummary], ...] = (
+    Column("ensemble_accuracy", "of the seeds' averaged probabilities", "evidence.ensemble_accuracy"),
+    Column(
+        "error_consistency",
+        "mean Cohen's κ of being right, over pairs of seeds",
+        "evidence.error_consistency",
+    ),
+    Column("missed_by_every_seed", "images", "evidence.missed", len),
+)
+
+
+def _missed(evidence: Evidence) -> str:
+    missed = len(evidence.missed or ())
+    return f"{missed:,} ({100 * missed / evidence.images:.2f} %)"
+
+
+SHOWN: tuple[Shown[VariantSummary], ...] = (
+    SHOWN_VARIANT,
+    Shown("n", "finished"),
+    Shown("mean accuracy, %", "test_accuracy.mean", percent(2)),
+    Shown("ensemble accuracy, %", "evidence.ensemble_accuracy", percent(2)),
+    Shown("error consistency (kappa)", "evidence.error_consistency", form(".3f")),
+    Shown("images that every seed misses", "evidence", _missed),
+)
+SHOWN_IMAGES: tuple[Shown[dict[str, Any]], ...] = (
+    Shown("image (its place in the split, from 0)", "index"),
+    Shown("label", "label", numeric=False),
+    Shown("most seeds say", "predicted", numeric=False),
+    Shown("seeds that do", lambda image: f"{image['votes']} of {image['runs']}"),
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show the ensembles, and of the first variant the images on whose wrong class most seeds agree."""
+    title = "What the seeds know together"
+    known = [
+        summary for summary in findings.summaries if summary.evidence and summary.evidence.missed is not None
+    ]
+    if not known:
+        return Section(title, [])
+    text = (
+        "The ensemble averages the seeds' probabilities. Error consistency is Cohen's kappa of being "
+        "right, the mean over all pairs of seeds: 0 where they err on unrelated images, 1 where on the same."
+    )
+    lead = (
+        "Whether several networks are better than one, and whether they err on the same images. Images that "
+        "every seed misses, most of all with the same answer, are where to look for wrong labels."
+    )
+    blocks = [Block("text", lead), page_table("summary", SHOWN, known), explained(text)]
+    if images := [row for row in _always_missed(findings) if row["variant"] == known[0].variant]:
+        classes = findings.results.of(known[0].variant, "finished")[0].classes
+        named = [
+            {**image, **{which: classes[image[which]] for which in ("label", "predicted")}}
+            for image in images[:MOST_IMAGES]
+        ]
+        heading = f"{known[0].variant}: images that every seed misses, the most agreed on first"
+        blocks.append(page_table("always_missed", SHOWN_IMAGES, named, heading))
+    return Section(title, blocks)

@@ -1,0 +1,45 @@
+"""The study's figures, which a topic asks for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.report.blocks import Block
+from harness.report.figures import FIGURES
+from harness.report.figures.style import Picture
+
+_FIGURES = {figure.name: figure for figure in FIGURES}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was drawn, and what was not.
+
+    Attributes:
+        pictures: file name -> picture.
+        notes: what could not be drawn or measured, and why.
+        formats: the files of each figure beside its PNG, such as ``svg``.
+    """
+
+    pictures: Mapping[str, Picture]
+    notes: Sequence[str] = ()
+    formats: Sequence[str] = ()
+
+    @cached_property
+    def _several(self) -> bool:
+        return len({picture.variant for picture in self.pictures.values() if picture.variant}) > 1
+
+    def __call__(self, *names: str) -> list[Block]:
+        """Return the figures of these names, one for each variant that has its own."""
+        blocks = []
+        for figure in (_FIGURES[name] for name in names):
+            for file, picture in self.pictures.items():
+                if picture.name == figure.name:
+                    own = f": {picture.variant}" if self._several and picture.variant else ""
+                    files = [f"figures/{file.removesuffix('.png')}.{kind}" for kind in self.formats]
+                    files += [f"tables/{figure.source}.csv"] if figure.source else []
+                    title = figure.title + own
+                    blocks.append(Block("figure", title=title, picture=picture, file=file, files=files))
+        return blocks

@@ -1,0 +1,109 @@
+"""Three variants or more by their accuracy, and which of them may be the best."""
+
+from __future__ import annotations
+
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import decimals_of, p_text, spread_text
+from harness.analysis.ranking import MOST_NAMED, Ranked, sentence
+from harness.messages import one_line
+from harness.report.blocks import Block, Section, explained
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import MOST_ROWS, SHOWN_VARIANT, Column, Shown, Table, page_table, percent
+from harness.store.sealed import canonical
+from harness.study_file.grids import short_keys
+
+RANKING: Table[Ranked] = Table(
+    "ranking",
+    "a variant, the highest mean first, those without a finished run last; of three variants or more",
+    lambda findings: findings.ranking,
+    (
+        Column("rank", "1 for the highest; equal means share one"),
+        Column("variant", "its name"),
+        Column("n", "finished runs", lambda ranked: ranked.place.n if ranked.place else 0),
+        Column("mean", "accuracy of the last epoch", "place.mean"),
+        Column("std", "over seeds", "place.std"),
+        Column("behind", "the highest mean minus this one", "place.behind"),
+        Column("p", "Games-Howell, of no difference from the highest, corrected for all pairs", "place.p"),
+        Column(
+            "possible",
+            "`yes` where it may be the best: p > 0.05 or none, and `worse_than` empty; without a finished "
+            "run `no` where its recipe made runs fail, empty where the machine did",
+            lambda ranked: {True: "yes", False: "no", None: None}[ranked.possible],
+        ),
+        Column("changes", "what it changes of the file, as JSON", lambda ranked: canonical(ranked.changes)),
+        Column("failed", "runs that failed"),
+        Column(
+            "worse_than",
+            "variants that `comparisons` has shown it to be worse than, with spaces between",
+            lambda ranked: " ".join(ranked.worse_than),
+        ),
+    ),
+)
+TABLES = (RANKING,)
+
+
+def _changes(ranked: Ranked) -> str | None:
+    """Write ``lr_max 0.2, momentum 0.9``."""
+    values = (value if isinstance(value, str) else canonical(value) for value in ranked.changes.values())
+    pairs = zip(short_keys(ranked.changes), values, strict=True)
+    return one_line(", ".join(f"{key} {value}" for key, value in pairs), 120) or None
+
+
+def _mean(ranked: Ranked) -> str:
+    if ranked.place is None:
+        return ranked.failed_text if ranked.failed else "–"
+    return f"{100 * ranked.place.mean:.{decimals_of(100 * (ranked.place.std or 0.0), 2)}f}"
+
+
+def _possible(ranked: Ranked) -> str:
+    if ranked.place is None:
+        return "unknown" if ranked.possible is None else "no: none finished"
+    if ranked.place.possible and ranked.worse_than:
+        return f"no: worse than {', '.join(ranked.worse_than[:MOST_NAMED])}"
+    return "yes" if ranked.possible else "no"
+
+
+SHOWN: tuple[Shown[Ranked], ...] = (
+    Shown("rank", "rank"),
+    SHOWN_VARIANT,
+    Shown("what it changes", _changes, numeric=False),
+    Shown("mean accuracy, %", _mean),
+    Shown("std, %", "place.std", lambda std: spread_text(100 * std, 2)),
+    Shown("n", lambda ranked: ranked.place.n if ranked.place else 0),
+    Shown("failed", lambda ranked: ranked.failed_text if ranked.failed else None),
+    Shown("behind the highest, points", "place.behind", percent(2)),
+    Shown("p (all pairs)", "place.p", p_text),
+    Shown("may be the best", _possible, numeric=False),
+)
+
+
+HOW_TO_READ = (
+    "May be the best: every variant that neither of two rules excludes. One is Games and Howell's test "
+    "with Tukey's correction for all pairs: p of at most 0.05 against the highest mean. The other is the "
+    "comparison above: a variant that it calls worse than another is not the best. The first takes the "
+    "spread of all seeds, the second, where variants share seeds, that of their differences, so one can "
+    "exclude what the other does not. Each excludes the best recipe in about 1 of 20 studies at most, so "
+    "both together in 1 of 10. More seeds make the list shorter. A variant with one run has no spread of "
+    "its own and is judged by the one that all variants have in common. A variant without a finished run "
+    "stands last: it is not the best where its recipe made runs fail, and unknown where the machine did."
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show the ranking, with what a reader has to know of it."""
+    ranking, blocks = findings.ranking, []
+    if ranking:
+        blocks = [
+            Block("text", f"{sentence(ranking)}."),
+            page_table("ranking", SHOWN, ranking[:MOST_ROWS]),
+            explained(HOW_TO_READ),
+        ]
+        recipe = findings.results.study.recipes.get(ranking[0].variant)
+        if recipe is not None and recipe.data.holdout is None:
+            text = (
+                "These are test images: the winner's own accuracy is the highest of several draws, and so on "
+                "average too high. To choose a recipe, set data.holdout, and run the chosen one on the test "
+                "split once."
+            )
+            blocks.append(Block("text", text))
+    return Section("Which variant may be the best", blocks)

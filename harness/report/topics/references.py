@@ -1,0 +1,107 @@
+"""Published numbers against ours."""
+
+from __future__ import annotations
+
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import interval_text, points_text
+from harness.analysis.references import ReferenceComparison, claims, consistent
+from harness.report.blocks import Block, Section
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, page_table, percent
+from harness.study_file.config import Reference
+
+REFERENCES: Table[ReferenceComparison] = Table(
+    "references",
+    "a published number and a variant",
+    lambda findings: findings.references,
+    (
+        Column("reference", "its name in the study", "name"),
+        Column("published", "the number, a fraction", "standing.published"),
+        Column("runs", "that were published", "claim.reference.runs"),
+        Column("variant", "compared with it"),
+        Column(
+            "n", "its finished runs; for a `share` failed ones too, which have not reached it", "standing.n"
+        ),
+        Column("difference", "published minus measured", "standing.difference"),
+        Column("percentile", "of the published accuracy among the runs", "standing.percentile"),
+        Column(
+            "prediction_low",
+            "of the 95 % prediction interval for as many further runs, cut at 0 and 1",
+            "standing.low",
+        ),
+        Column("prediction_high", "its upper end", "standing.high"),
+        Column(
+            "plausible",
+            "`yes` where the published number lies inside",
+            lambda compared: {True: "yes", False: "no", None: None}[compared.standing.plausible],
+        ),
+        Column("source", "who published it", "claim.reference.source"),
+        Column(
+            "statistic",
+            "what was published: `mean` or `median` accuracy, or the `share` of runs at `at_least` or more",
+            "claim.statistic",
+        ),
+        Column(
+            "at_least",
+            "the accuracy of a `share`",
+            lambda compared: (
+                compared.claim.reference.at_least if compared.claim.statistic == "share" else None
+            ),
+        ),
+        Column("measured", "the same statistic of our runs", "standing.measured"),
+    ),
+)
+TABLES = (REFERENCES,)
+
+Published = tuple[str, Reference]
+SHOWN_SOURCES: tuple[Shown[Published], ...] = (
+    Shown("published", lambda row: row[0], numeric=False),
+    Shown("what", lambda row: "; ".join(claim.text for claim in claims(row[1])), numeric=False),
+    Shown("recipe of", lambda row: row[1].variant or "all variants", numeric=False),
+    Shown("source", lambda row: row[1].source or None, numeric=False),
+)
+
+
+def _number(compared: ReferenceComparison) -> str:
+    return compared.claim.text if compared.claim.statistic == "share" else compared.claim.statistic
+
+
+SHOWN: tuple[Shown[ReferenceComparison], ...] = (
+    Shown("published", "name", numeric=False),
+    Shown("number", _number, numeric=False),
+    SHOWN_VARIANT,
+    Shown("our n", "standing.n"),
+    Shown("published, %", "standing.published", percent(2)),
+    Shown("ours, %", "standing.measured", percent(2)),
+    Shown("published - ours, points", "standing.difference", points_text),
+    Shown("of our runs below it, %", "standing.percentile", percent(0)),
+    Shown(
+        "95 % prediction interval, %",
+        lambda compared: interval_text(compared.standing.low, compared.standing.high),
+    ),
+    Shown(
+        "consistent with our runs",
+        lambda compared: consistent(compared.standing, compared.evaluated_on),
+        numeric=False,
+    ),
+)
+
+
+HOW_TO_READ = (
+    "A published number is compared with what further runs of ours would give: the prediction interval "
+    "is where one further run, or the mean, the median or the share of as many runs as were published, "
+    "falls in 95 of 100 cases. For a mean or a median it assumes normal seeds and lies around our mean; "
+    "for a share it assumes nothing (Fisher's exact test), and a failed run has not reached it. A number "
+    "outside the interval is not consistent with our runs. Few runs give wide intervals: consistent "
+    "does not mean reproduced."
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show what was published, and whether our runs are consistent with it."""
+    blocks = []
+    if published := list(findings.results.study.references.items()):
+        blocks.append(page_table("references", SHOWN_SOURCES, published))
+    if findings.references:
+        blocks += [page_table("references", SHOWN, findings.references), Block("text", HOW_TO_READ)]
+    return Section("Against published numbers", blocks)

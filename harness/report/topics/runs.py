@@ -1,0 +1,97 @@
+"""Every run, finished or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import minutes_text
+from harness.analysis.runs import Arrival, Run
+from harness.report.blocks import Block, Section
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, page_table, percent
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run, and when it reached the study's present target, whatever that was when it was made."""
+
+    run: Run
+    arrival: Arrival | None
+
+
+def _rows(findings: Findings) -> Iterator[RunRow]:
+    target = findings.results.study.target.test_accuracy
+    for run in findings.results.runs:
+        yield RunRow(run, run.arrival(target))
+
+
+def _recorded(name: str, meaning: str, table: Literal["metrics", "timings"] = "metrics") -> Column[RunRow]:
+    return Column(name, meaning, lambda row: row.run.number(name, table))
+
+
+RUNS: Table[RunRow] = Table(
+    "runs",
+    "a run, finished or not",
+    _rows,
+    (
+        Column("variant", "its name; `base` is the study file itself", "run.variant"),
+        Column("seed", "of the run", "run.seed"),
+        Column("status", "`finished`, `failed` or `missing`", "run.status"),
+        _recorded("epochs", "that were trained"),
+        _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
+        _recorded("test_loss", "cross-entropy of the last epoch, in float32"),
+        _recorded("train_accuracy", "of the last epoch, over the batches as trained on"),
+        _recorded("best_test_accuracy", "over all epochs; mentioned, never used"),
+        _recorded("best_epoch", "when that was"),
+        Column("epochs_to_target", "first epoch that reached the study's target", "arrival.epochs"),
+        Column("seconds_to_target", "training time until then", "arrival.seconds"),
+        _recorded("parameters", "trainable ones"),
+        _recorded("lr_min", "the rate found or given: the schedule's lower corner"),
+        _recorded(
+            "lr_max",
+            "the rate found or given: the schedule's upper corner; where that falls between two steps, no "
+            "step has it: see `learning_rates`",
+        ),
+        _recorded("seconds", "training and evaluation, over all processes that worked on it", "timings"),
+        Column("error", "why it failed", "run.error"),
+    ),
+)
+TABLES = (RUNS,)
+
+
+def _finished(heading: str, key: str, write: Callable[[float], str]) -> Shown[RunRow]:
+    """Show a metric of the finished runs."""
+    return Shown(heading, lambda row: row.run.number(key) if row.run.status == "finished" else None, write)
+
+
+def _best(run: Run) -> str | None:
+    best = run.number("best_test_accuracy") if run.status == "finished" else None
+    return None if best is None else f"{100 * best:.2f} ({run.number('best_epoch')})"
+
+
+SHOWN: tuple[Shown[RunRow], ...] = (
+    Shown("run", "run.name", numeric=False),
+    Shown("status", "run.status", numeric=False),
+    _finished("accuracy, %", "test_accuracy", percent(2)),
+    _finished("loss", "test_loss", form(".4f")),
+    Shown("best accuracy, % (epoch)", "run", _best),
+    Shown("epochs to target", "arrival.epochs"),
+    Shown("minutes", lambda row: row.run.number("seconds", "timings"), minutes_text),
+    Shown("cause of failure", lambda row: row.run.error or None, numeric=False),
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show all runs; of more than fit those that are not finished, and the first of the others."""
+    rows = list(_rows(findings))
+    first = sorted(rows, key=lambda row: row.run.status == "finished")[:MOST_ROWS]
+    text = (
+        "The best epoch is mentioned, not used: it is known only from the images that it would be judged on."
+    )
+    if more := len(rows) - len(first):
+        text += f" {more} more finished runs stand in tables/runs.csv."
+    shown = [row for row in rows if row in first]
+    return Section("Every run", [page_table("runs", SHOWN, shown), Block("text", text)])

@@ -1,0 +1,112 @@
+"""What a study found, a row a variant: the first table of the page, and ``summary.csv``."""
+
+from __future__ import annotations
+
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import accuracy_text, interval_text, minutes_text, percent_text
+from harness.analysis.provenance import times_note
+from harness.analysis.summary import VariantSummary
+from harness.report.blocks import Block, Section, explained
+from harness.report.topics import accuracy, calibration, ensemble, spread, target
+from harness.report.topics.figures import Figures
+from harness.report.topics.table import (
+    SHOWN_VARIANT,
+    VARIANT,
+    Column,
+    Shown,
+    Table,
+    form,
+    page_table,
+    percent,
+)
+
+SUMMARY: Table[VariantSummary] = Table(
+    "summary",
+    "a variant",
+    lambda findings: findings.summaries,
+    (
+        VARIANT,
+        Column("evaluated_on", "`test` or `holdout`"),
+        Column("runs", "finished and failed runs"),
+        Column("failed", "failed ones, which count as misses"),
+        *accuracy.SUMMARY,
+        Column("target", "the study's"),
+        Column("reached", "finished runs at the target or above"),
+        Column("test_loss_mean", "over finished runs", "test_loss.mean"),
+        Column("test_loss_std", "over seeds", "test_loss.std"),
+        Column("train_accuracy_mean", "over finished runs", "train_accuracy.mean"),
+        Column("train_accuracy_std", "over seeds", "train_accuracy.std"),
+        Column("parameters", "trainable ones"),
+        Column("seconds_mean", "of a run", "seconds.mean"),
+        Column("seconds_std", "over runs", "seconds.std"),
+        *accuracy.DISTRIBUTION,
+        *target.SUMMARY,
+        *spread.SUMMARY,
+        *ensemble.SUMMARY,
+        *calibration.SUMMARY,
+        *spread.BETWEEN_RUNS,
+    ),
+)
+TABLES = (SUMMARY,)
+
+
+def _accuracy(summary: VariantSummary) -> str | None:
+    if summary.test_accuracy is not None:
+        return accuracy_text(summary.test_accuracy, summary.target).removesuffix(" %")
+    return f"{summary.failed} of {summary.runs} failed" if summary.failed else None
+
+
+def _range(summary: VariantSummary) -> str | None:
+    accuracy = summary.test_accuracy
+    return interval_text(accuracy.minimum, accuracy.maximum) if accuracy and accuracy.n > 1 else None
+
+
+SHOWN: tuple[Shown[VariantSummary], ...] = (
+    SHOWN_VARIANT,
+    Shown("accuracy ± std, %", _accuracy),
+    Shown("reached the target", lambda summary: f"{summary.reached} of {summary.runs}"),
+    Shown("95 % interval of the mean, %", "test_accuracy", accuracy.t_interval),
+    Shown("lowest to highest, %", _range),
+    Shown("finished", "finished"),
+    Shown("failed", "failed"),
+    Shown("not finished", "missing"),
+    Shown("loss", "test_loss.mean", form(".3f")),
+    Shown("train accuracy, %", "train_accuracy.mean", percent(1)),
+    Shown("minutes a run", "seconds.mean", minutes_text),
+)
+
+
+def section(findings: Findings, figures: Figures) -> Section:
+    """Show the variants' numbers and every warning."""
+    target = percent_text(findings.results.study.target.test_accuracy)
+    lead = (
+        f"Accuracy and loss are those of the last epoch on {_split(findings)}; no epoch was picked by them. "
+        f"± is the standard deviation over seeds. The target is {target}."
+    )
+    text = (
+        "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
+        "beside it); one run has none. The interval is the 95 % t interval of the mean over seeds on this "
+        "one set of images: it says how surely the recipe's mean is known, not where a single run falls. "
+        "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
+        "run counts as one that did not reach the target."
+    )
+    note = times_note(findings.results)
+    return Section(
+        "Summary",
+        [
+            page_table("summary", SHOWN, findings.summaries),
+            *(Block("warning", warning) for warning in findings.warnings),
+            Block("text", lead if note is None else f"{lead} {note}"),
+            explained(text),
+        ],
+    )
+
+
+def _split(findings: Findings) -> str:
+    splits = {summary.evaluated_on for summary in findings.summaries}
+    if splits == {"holdout"}:
+        return "images held out of the train split (the test split was not opened)"
+    if splits == {"test"}:
+        return "the test split"
+    held = ", ".join(summary.variant for summary in findings.summaries if summary.evaluated_on == "holdout")
+    return f"the test split, and for {held} on images held out of the train split"

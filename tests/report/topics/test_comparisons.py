@@ -1,0 +1,53 @@
+"""Comparisons on the page: what is not in them, and what one pair of networks can say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.analysis.findings import Findings
+from harness.report.topics import comparisons
+from harness.report.topics.figures import Figures
+from tests.lab import MakeLab, rows, sections, text
+
+ONE: dict[str, dict[str, Any]] = {"no_cutout": {"augment.train": []}}
+
+
+def test_failed_runs_are_said_to_be_in_no_comparison(findings: Findings) -> None:
+    blocks = sections(findings, comparisons)
+    assert rows(blocks)[0][:2] == ["no_cutout", "cannot tell with n = 1"]
+    assert "Failed runs are in no difference of accuracies: no_cutout." in text(blocks)
+    assert "never two recipes" in text(blocks)
+
+
+def test_the_baselines_failed_runs_are_named_too(lab: MakeLab) -> None:
+    made = lab(variants={**ONE, "alone": {"optimizer.momentum": 0.1}})
+    for variant in ("base", "no_cutout"):
+        made.finish(variant, 0)
+    made.fail("base", 1)
+    made.fail("no_cutout", 2)
+    words = text(sections(made.findings(), comparisons))
+    assert "Failed runs are in no difference of accuracies: base, no_cutout." in words
+
+
+def test_pairs_are_named_where_all_are_compared(lab: MakeLab) -> None:
+    made = lab(variants={**ONE, "slow": {"optimizer.momentum": 0.1}}, seeds=[0], comparisons="all")
+    for variant in made.study.recipes:
+        made.finish(variant, 0)
+    findings = made.findings()
+    assert comparisons.section(findings, Figures({})).title == "Variants compared"
+    assert [row[0] for row in rows(sections(findings, comparisons))] == [
+        "no_cutout against base",
+        "slow against base",
+        "slow against no_cutout",
+    ]
+
+
+def test_what_cannot_be_compared_has_a_row_that_says_nothing(lab: MakeLab) -> None:
+    made = lab(variants=ONE)
+    made.finish("base", 0)
+    findings = made.findings()
+    (row,) = rows(sections(findings, comparisons))
+    assert row[:4] == ["no_cutout", "not compared: it has no finished run", "–", "–"]
+    assert comparisons.COMPARISONS.csv(findings).splitlines()[1] == (
+        "no_cutout,base,,,,,,,,,cannot tell,,,,,,,,,,"
+    )

@@ -1,0 +1,75 @@
+"""All topics together: the columns that others' scripts read, and what an empty study says."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from harness.analysis.findings import Findings
+from harness.report.topics import TABLES, TOPICS, csv_tables
+from tests.lab import MakeLab, sections
+
+# The columns that were promised first; what came later stands after them.
+PROMISED = {
+    "runs": "variant,seed,status,epochs,test_accuracy,test_loss,train_accuracy,best_test_accuracy,best_epoch,"
+    "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error",
+    "history": "variant,seed,epoch,lr,train_loss,train_accuracy,test_loss,test_accuracy,"
+    "train_seconds,eval_seconds,images_per_second",
+    "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
+    "test_accuracy_ci_low,test_accuracy_ci_high,test_accuracy_min,test_accuracy_max,target,reached,",
+    "comparisons": "variant,baseline,test,n,difference,ci_low,ci_high,p,p_holm,effect_size,verdict,",
+    "ranking": "rank,variant,n,mean,std,behind,p,possible,changes,",
+    "references": "reference,published,runs,variant,n,difference,percentile,prediction_low,prediction_high,"
+    "plausible,",
+    "calibration": "variant,seed,bin_low,bin_high,images,confidence,accuracy",
+    "always_missed": "variant,runs,index,label,predicted,votes",
+    "per_class": "variant,seed,class,images,correct,accuracy,",
+    "misclassified": "variant,seed,index,label,predicted,confidence",
+    "range_test": "variant,iteration,lr,loss,smoothed_loss,accuracy,smoothed_accuracy",
+    "learning_rates": "variant,iteration,epoch,lr",
+    "model": "variant,layer,output_shape,parameters,bytes",
+    "attributions": "variant,layer,images,seeds,seed_pairs,",
+    "attribution_curves": "variant,layer,curve,step,at,mean",
+}  # fmt: skip
+
+
+def test_every_table_is_promised() -> None:
+    assert sorted(table.name for table in TABLES) == sorted(PROMISED)
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_columns_are_the_promised_ones(findings: Findings, name: str) -> None:
+    header, _, _ = csv_tables(findings)[name].partition("\n")
+    assert header.startswith(PROMISED[name])
+    assert PROMISED[name].endswith(",") or header == PROMISED[name]
+
+
+def test_every_column_says_what_stands_in_it_and_no_name_comes_twice() -> None:
+    for table in TABLES:
+        assert all(column.meaning for column in table.columns)
+        assert len({column.name for column in table.columns}) == len(table.columns)
+
+
+def test_an_empty_study_has_every_table_with_its_header(nothing: Findings) -> None:
+    tables = csv_tables(nothing)
+    assert tables["calibration"] == PROMISED["calibration"] + "\n"
+    assert [row["status"] for row in csv.DictReader(tables["runs"].splitlines())] == ["missing"] * 3
+
+
+def test_before_a_run_has_finished_the_page_has_runs_and_how_to_repeat_them(nothing: Findings) -> None:
+    said = [topic.__name__.rpartition(".")[2] for topic in TOPICS if sections(nothing, topic)]  # type: ignore[attr-defined]
+    assert said == ["summary", "runs", "repeat"]
+
+
+def test_numbers_are_unrounded_and_unknown_ones_empty(lab: MakeLab) -> None:
+    place = lab(seeds=[0, 1])
+    place.finish("base", 0)
+    place.fail("base", 1)
+    tables = csv_tables(place.findings())
+    finished, failed = csv.DictReader(tables["runs"].splitlines())
+    record = place.folder.run("base", 0).record()
+    assert record is not None and finished["test_accuracy"] == repr(record.metrics["test_accuracy"])
+    assert (failed["test_accuracy"], failed["epochs"]) == ("", "1")
+    assert failed["error"] == "diverged: loss not finite (iteration 12)"
+    assert not any("\r" in text for text in tables.values())
