@@ -41,5 +41,5 @@ def test_nothing_is_drawn_of_a_study_without_a_finished_run(lab: Lab, name: str)
 
 
 def test_every_source_of_a_figure_is_a_table() -> None:
-    assert {figure.source for figure in FIGURES} - {""} <= set(TABLES)
+    assert {figure.source for figure in FIGURES} - {""} <= {table.name for table in TABLES}
     assert len({figure.name for figure in FIGURES}) == len(FIGURES)
