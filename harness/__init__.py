@@ -10,14 +10,15 @@ In Python::
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from harness.version import __version__
+
 if TYPE_CHECKING:
     from harness.api import Results, run
     from harness.predictor import Predictor, load
     from harness.study_file.config import Study
     from harness.study_file.load import load_study
 
-__version__ = "0.2.0"
-__all__ = ["Predictor", "Results", "Study", "load", "load_study", "run"]
+__all__ = ["__version__", "Predictor", "Results", "Study", "load", "load_study", "run"]
 
 _HOMES = {
     "Predictor": "harness.predictor",

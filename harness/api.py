@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.numbers import spread_text
 from harness.errors import RunError, StudyError
 from harness.messages import suggest
+from harness.request import make_request
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
-from harness.study import make_request
 from harness.study_file.config import Study
 
 if TYPE_CHECKING:

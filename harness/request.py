@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from harness.console import torchrun_place
 from harness.errors import DataError, StudyError
-from harness.study_file.config import Study
+from harness.export import parse_exports
+from harness.launch import parse_workers
+from harness.messages import one_line, suggest
+from harness.study_file.config import MAX_SEEDS, Study
 from harness.study_file.load import load_study
+
+FORMATS = ("svg", "pdf")  # of figures, beside PNG
 
 
 @dataclass(frozen=True)
@@ -122,3 +128,74 @@ class Request:
                     "use --launcher auto or serial"
                 )
             check(resolve_device(self.device), devices)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that a text names: ``"0,1,5-7"`` -> ``[0, 1, 5, 6, 7]``.
+
+    Raises:
+        StudyError: not seeds, or one named twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        digits = max(len(first), len(last))
+        numbers = part.isascii() and first.isdecimal() and (last.isdecimal() or not dash)
+        if not numbers or digits > 16:
+            raise StudyError(f"--seeds {one_line(text, 80)}: expected seeds such as 0,1,2 or 0-4")
+        low, high = int(first), int(last or first)
+        if high < low or len(seeds) + high - low >= MAX_SEEDS:
+            raise StudyError(
+                f"--seeds {one_line(text, 80)}: {part.strip()} is not a range of rising seeds, "
+                f"or there are more than {MAX_SEEDS}"
+            )
+        seeds += range(low, high + 1)
+    twice = next((seed for seed, times in Counter(seeds).items() if times > 1), None)
+    if twice is not None:
+        raise StudyError(f"--seeds {one_line(text, 80)}: seed {twice} is named twice")
+    return seeds
+
+
+def parse_formats(text: str) -> list[str]:
+    """Return formats of figures, once each: ``"svg,pdf"`` -> ``["svg", "pdf"]``.
+
+    Raises:
+        StudyError: neither of these.
+    """
+    formats = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    if any(name not in FORMATS for name in formats):
+        raise StudyError(
+            f"--figures {one_line(text, 80)}: expected svg, pdf or svg,pdf; PNGs are always written"
+        )
+    return formats
+
+
+# of options that are texts; harness.run takes them as lists too
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "seeds": parse_seeds,
+    "variants": lambda text: [name.strip() for name in text.split(",")],
+    "figures": parse_formats,
+    "export": parse_exports,
+    "workers": parse_workers,
+}
+
+
+def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, Any]) -> Request:
+    """Make a request of options by their names, as they are typed or as Python has them.
+
+    Raises:
+        StudyError: there is no such option, or its text is not what it takes.
+    """
+    known = {field.name for field in fields(Request)} - {"studies"}
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise StudyError(f"harness.run: no option {name!r}{suggest(name, known)}")
+        if isinstance(value, str | int) and name in _PARSERS:
+            value = _PARSERS[name](str(value))
+        if name in ("out", "data") and value is not None:
+            value = Path(value)
+        if value is not None:
+            sequence = isinstance(value, Sequence) and not isinstance(value, str)
+            values[name] = tuple(value) if sequence else value
+    return Request(tuple(studies), **values)

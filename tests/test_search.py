@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.request import parse_seeds
 from harness.search import opening
 from harness.store.sealed import read_sealed, write_sealed
-from harness.study import parse_seeds
 from harness.study_file.load import load_study
 from harness.study_file.search_space import Search
 from tests.conftest import TINY_TOML, Command

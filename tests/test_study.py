@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from harness.errors import StudyError
-from harness.study import main, parse_formats, parse_seeds
+from harness.request import parse_formats, parse_seeds
+from harness.study import main
 from tests.conftest import Command
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import harness
 from harness.analysis.examples import choose_examples
 from harness.analysis.images import RunImages
 from harness.analysis.results import Results
@@ -33,6 +32,7 @@ from harness.models.summary import flops_per_image
 from harness.models.weights import load_weights
 from harness.seeding import global_seed
 from harness.statistics.rank_correlation import mean_known
+from harness.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -301,7 +301,7 @@ def _key(runs: Sequence[Run], layers: Sequence[str], chosen: Split) -> dict[str,
     """Return everything that decides the maps of these runs' networks, by content."""
     return {
         "version": VERSION,
-        "harness": harness.__version__,
+        "harness": __version__,
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),  # type: ignore[no-untyped-call]
         "threads": runs[0].threads,

@@ -9,13 +9,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness.errors import RunError
 from harness.report.blocks import Block, Report, Section
 from harness.report.render.markdown import markdown
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed
+from harness.version import __version__
 
 if TYPE_CHECKING:
     from harness.predictor import Predictor
@@ -93,7 +93,7 @@ def _facts(record: RunRecord, report: dict[str, Any], variant: dict[str, Any]) -
         ["precision, device", f"{provenance['precision']}, {provenance['device']}; exported in float32"],
         ["finished", str(provenance.get("finished"))],
         ["configuration", f"digest {record.digest[:16]}"],
-        ["made by", f"ignite-harness {harness.__version__}"],
+        ["made by", f"ignite-harness {__version__}"],
     ]
 
 

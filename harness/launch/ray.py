@@ -19,7 +19,6 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import harness
 from harness.data.arrays import Data
 from harness.device import threads_for
 from harness.errors import HeldError, RunError, StudyError
@@ -35,6 +34,7 @@ from harness.store.atomic import atomic_write
 from harness.study_file.config import Recipe, Resources
 from harness.training.progress import silent
 from harness.training.range_test import check_agreement, set_stale_aside, stored_rates
+from harness.version import __version__
 
 TRIES = 4  # of a task whose worker or node is lost each time
 PASSED_ON = ("MLFLOW_", "HARNESS_")  # environment variables, by their beginnings
@@ -186,7 +186,7 @@ class _Cluster:
                         return Answer()
                     files = read_files(run.path, ["run.json", *CHECKPOINTED])
                 token = self.token.name if self.resources.in_place else ""
-                parcel = Parcel(task, harness.__version__, token, files)
+                parcel = Parcel(task, __version__, token, files)
                 stream = self.remote.remote(parcel, self.nodes_job, self._images(variant))
                 silence = Result(Answer(error="its node said nothing at the end"))
                 self.sent[stream] = _Sent(slot, task, locks.pop_all(), silence)

@@ -12,7 +12,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import harness
 from harness.data.arrays import Data
 from harness.errors import RunError
 from harness.launch.job import Job, find_rates
@@ -21,6 +20,7 @@ from harness.messages import one_line
 from harness.schedule import Rates
 from harness.store.atomic import atomic_write
 from harness.store.locks import locked
+from harness.version import __version__
 
 # A checkpoint is sent so rarely that at this rate it takes a twentieth of the time: bytes/s.
 SENDING_RATE = 50e6
@@ -54,8 +54,8 @@ class Result:
 
 def run_on_node(parcel: Parcel, job: Job, data: Data) -> Iterator[str | dict[str, bytes] | Result]:
     """Execute a task; what is yielded goes to the driver at once: lines, a checkpoint's files, the result."""
-    if parcel.version != harness.__version__:
-        where, ours = socket.gethostname(), harness.__version__
+    if parcel.version != __version__:
+        where, ours = socket.gethostname(), __version__
         yield Result(Answer(error=f"{where} has harness {ours}, the driver {parcel.version}"))
         return
     task, study = parcel.task, job.plan.folder

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-import harness
 from harness.data.arrays import Data
 from harness.device import processor, usable_cores
 from harness.plan import Variant
+from harness.version import __version__
 
+CHECKOUT = Path(__file__).parents[2]  # where it is one
 PACKAGES = (
     "torch", "torchvision", "pytorch-ignite", "albumentations", "captum", "numpy", "opencv-python-headless",
 )  # fmt: skip
@@ -30,7 +31,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
 
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "harness": harness.__version__,
+        "harness": __version__,
         "git": git_state(),
         "versions": versions(),
         "hardware": hardware(variant.device),
@@ -54,12 +55,11 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
 @cache
 def git_state() -> dict[str, Any] | None:
     """Return the commit of the harness's checkout, and whether tracked files differ; None outside of one."""
-    folder = Path(harness.__file__).parent.parent
-    if not (folder / ".git").exists():
+    if not (CHECKOUT / ".git").exists():
         return None
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(CHECKOUT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:

@@ -15,8 +15,8 @@ from harness.data.arrays import Data
 from harness.errors import DataError, StudyError
 from harness.plan import make_plan
 from harness.preview import Preview, as_json
+from harness.request import parse_seeds
 from harness.store.folders import StudyFolder
-from harness.study import parse_seeds
 from harness.study_file.config import Recipe
 from harness.study_file.load import load_study
 

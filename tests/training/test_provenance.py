@@ -18,6 +18,7 @@ import harness
 from harness.device import usable_cores
 from harness.plan import resolve_variant
 from harness.study_file.config import Study
+from harness.training import provenance as provenance_module
 from harness.training.provenance import git_state, hardware, provenance, versions
 from tests.training.tiny_runs import data_of
 
@@ -71,7 +72,7 @@ def checkout(folder: Path) -> str:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The harness as if it ran from a folder of ours."""
     folder = tmp_path / "checkout"
-    monkeypatch.setattr(harness, "__file__", str(folder / "harness" / "__init__.py"))
+    monkeypatch.setattr(provenance_module, "CHECKOUT", folder)
     git_state.cache_clear()
     yield folder
     git_state.cache_clear()

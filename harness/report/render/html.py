@@ -12,8 +12,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-import harness
 from harness.report.blocks import Report
+from harness.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,7 +29,7 @@ class _Page:
     style: Markup
     script: Markup
     policy: str
-    version: str = harness.__version__
+    version: str = __version__
 
 
 def html_page(report: Report) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.analysis.results import read_results
 from harness.report.topics.repeat import PROGRAM, commands, report_command, seeds_text
-from harness.study import parse_seeds
+from harness.request import parse_seeds
 from tests.lab import Lab, MakeLab
 
 START = "python -m harness.study study.toml --out again"
