@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -21,32 +20,33 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.study_file.load import load_study
 from harness.study_file.schedules import RangeTest
-from harness.training import lr_range
-
-CRITERIA = get_args(RangeTest.model_fields["criterion"].annotation)
+from harness.training.range_test.choice import CRITERIA, choose
+from harness.training.range_test.sweep import Sweep
 
 
 def choices(results: Results) -> dict[str, float]:
-    """Criterion -> the LRMAX that it reads from the study's range test.
+    """Return the LRMAX that each criterion reads from the study's range test.
 
     Raises:
         RunError: the study has none, or more than one.
     """
     if len(results.sweeps) != 1:
         raise RunError(f"{results.study.name}: {len(results.sweeps)} range tests; one is put on trial")
-    (found,) = results.sweeps.values()
-    settings = {key: found.record[key] for key in RangeTest.model_fields}
-    columns = [np.array([row[name] for row in found.rows]) for name in ("lr", "loss", "accuracy")]
-    sweep = lr_range.Sweep(*columns, diverged=found.record["diverged"])
+    (sweep,) = results.sweeps.values()
+    settings = {key: sweep.record[key] for key in RangeTest.model_fields}
+    lrs, losses, accuracies = (
+        np.array([row[name] for row in sweep.rows], np.float64) for name in ("lr", "loss", "accuracy")
+    )
+    curve = Sweep(lrs, losses, accuracies, diverged=sweep.record["diverged"])
     chosen = {}
     for criterion in CRITERIA:
-        rates, _ = lr_range.choose(sweep, RangeTest(**{**settings, "criterion": criterion}))
+        rates, _ = choose(curve, RangeTest(**{**settings, "criterion": criterion}))
         chosen[criterion] = rates.lr_max
     return chosen
 
 
 def draw(results: Results) -> bytes:
-    """The figure, as PNG."""
+    """Draw the figure, as PNG."""
     by_rate = defaultdict(list)
     for run in results.finished:
         by_rate[run.number("lr_max") or 0.0].append(run.number("test_accuracy") or 0.0)
@@ -79,7 +79,7 @@ def main() -> None:
         sys.exit("error: name one study folder: python -m benchmarks.range_test_on_trial OUT/lr_grid")
     folder = Path(sys.argv[1]).resolve()
     try:
-        study = load_study(folder / "study.toml")
+        study = load_study(str(folder / "study.toml"))
         file = folder / "figures" / "range_test_on_trial.png"
         atomic_write(file, draw(read_results(study, StudyFolder(folder.parent, folder.name), (), ())))
     except HarnessError as error:

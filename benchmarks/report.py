@@ -1,4 +1,4 @@
-"""What it costs to rebuild the report of many runs: 24 epochs each, 10,000 test images, a tiny network.
+"""The cost of rebuilding the report of many runs: 24 epochs each, 10,000 test images, a tiny network.
 
 ``python -m benchmarks.report`` prints it for the runs of one variant and for as many of several variants.
 """
@@ -9,17 +9,16 @@ import csv
 import io
 import multiprocessing
 import os
-import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.markdown import table
+from benchmarks.memory import peak_bytes
 from harness.data import load_data
 from harness.data.arrays import Data, split_of
 from harness.models.weights import load_weights, weights_bytes
@@ -67,29 +66,22 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
         for row in history:
             row |= {"variant": run.variant, "seed": run.seed, "test_accuracy": accuracy - rng.random() / 10}
         history[-1]["test_accuracy"] = accuracy
-        content, table = io.BytesIO(), io.StringIO()
+        content, text = io.BytesIO(), io.StringIO()
         np.savez(content, logits=logits, labels=labels)
-        writer = csv.DictWriter(table, history[0], lineterminator="\n")
+        writer = csv.DictWriter(text, history[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         next(model.parameters()).data.mul_(0.999)
-        own: dict[str, Any] = {
+        own = {
             "predictions.npz": content.getvalue(),
-            "history.csv": table.getvalue(),
+            "history.csv": text.getvalue().encode(),
             "model.safetensors": weights_bytes(model, network),
         }
         for name, bytes_ in (artefacts | own).items():
             atomic_write(run.path / name, bytes_)
         metrics = {**record.metrics, "test_accuracy": accuracy, "best_test_accuracy": accuracy}
-        own_record = replace(
-            record,
-            variant=run.variant,
-            seed=run.seed,
-            digest=variant.digest,
-            identity=variant.identity,
-            metrics=metrics,
-        )
-        run.finish(own_record)
+        own_record = replace(record, variant=run.variant, seed=run.seed, metrics=metrics)
+        run.finish(replace(own_record, digest=variant.digest, identity=variant.identity))
     return folder
 
 
@@ -125,9 +117,7 @@ def rebuild(folder: StudyFolder, runs: int, variants: int, whole: bool) -> Cost:
 
         results = read_results(study, folder, study.seeds, list(study.recipes))
         csv_tables(analyse(results))
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Cost(time.process_time(), time.perf_counter() - started, peak)
+    return Cost(time.process_time(), time.perf_counter() - started, peak_bytes())
 
 
 def costs(runs: int, variants: int = 1) -> tuple[Cost, Cost]:
@@ -148,9 +138,10 @@ def seconds(runs: int) -> float:
 
 
 if __name__ == "__main__":
-    print("| runs | variants | | processor s | s | peak memory, GB |")
-    print("| ---: | ---: | --- | ---: | ---: | ---: |")
-    for shape in SHAPES:
-        for what, cost in zip(("tables", "all"), costs(*shape), strict=True):
-            numbers = f"{cost.processor_seconds:.1f} | {cost.seconds:.1f} | {cost.peak_bytes / 1e9:.2f}"
-            print(f"| {shape[0]} | {shape[1]} | {what} | {numbers} |", flush=True)
+    rows = [
+        [str(runs), str(variants), what,
+         f"{cost.processor_seconds:.1f}", f"{cost.seconds:.1f}", f"{cost.peak_bytes / 1e9:.2f}"]
+        for runs, variants in SHAPES
+        for what, cost in zip(("tables", "all"), costs(runs, variants), strict=True)
+    ]  # fmt: skip
+    print(table(("runs", "variants", "", "processor s", "s", "peak memory, GB"), rows, texts=(2,)))

@@ -1,6 +1,6 @@
 """How often the sanity check of Grad-CAM fails a layer by chance, and what it takes to fail.
 
-``python benchmarks/sanity_check.py RUN...`` with folders of finished runs of digits or CIFAR-10: hundreds of
+``python -m benchmarks.sanity_check RUN...`` with folders of finished runs of digits or CIFAR-10: hundreds of
 networks with new weights instead of the check's few, so that its verdicts can be counted.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from harness.analysis.attributions import part_of
@@ -28,8 +29,8 @@ from harness.statistics.rank_correlation import mean_known
 NETWORKS, IMAGES = 300, 25
 
 
-def means_of(run: Path) -> np.ndarray:
-    """(networks, layers): each new network's mean rank correlation with the trained one's maps."""
+def means_of(run: Path) -> NDArray[np.float64]:
+    """Return (networks, layers): each new network's mean rank correlation with the trained one's maps."""
     record = json.loads((run / "run.json").read_text())
     root = Path(os.environ.get("HARNESS_DATA", "."))
     data = load_data(record["recipe"]["data"]["source"], root, download=False, progress=False)
@@ -43,13 +44,14 @@ def means_of(run: Path) -> np.ndarray:
     for network in range(NETWORKS):
         with global_seed(network, "benchmark"):
             fresh = config.build()
-        new = coarse_maps(fresh.to(memory_format=torch.channels_last), layers, images, targets)
+        fresh.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        new = coarse_maps(fresh, layers, images, targets)
         means.append([float(mean_known(own_and_other(*pair)[0])) for pair in zip(maps, new, strict=True)])
     return np.array(means)
 
 
 def fixed_share(share: float, cells: int = 64, maps: int = 20_000) -> float:
-    """The mean rank correlation of two normal maps of whose variance this share is the same in both."""
+    """Return the mean rank correlation of two normal maps that share this part of their variance."""
     rng = np.random.default_rng(0)
     fixed, *own = rng.normal(size=(3, maps, cells))
     ranks = [rankdata(np.sqrt(share) * fixed + np.sqrt(1 - share) * one, axis=1) for one in own]
@@ -59,6 +61,7 @@ def fixed_share(share: float, cells: int = 64, maps: int = 20_000) -> float:
 
 
 def main() -> None:
+    """Print a line for each run that is named."""
     open_streams()
     for name in sys.argv[1:]:
         means = means_of(Path(name))

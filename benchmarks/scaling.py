@@ -17,9 +17,14 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.markdown import table
+from benchmarks.memory import peak_bytes
 from harness.console import open_streams
 
 WORKERS = 2
+HEADER = (
+    "launcher", "runs", "seconds to the last", "own training a run, s", "beside it a run, s",
+    "driver a run, CPU ms", "report, s", "driver, GB",
+)  # fmt: skip
 STUDY = """
 name = "next_to_nothing"
 question = "What does a run cost beside its training?"
@@ -34,7 +39,7 @@ attribution = { layers = ["layer1"], images = 4 }
 
 
 def measure(launcher: str, runs: int, *options: str) -> list[str]:
-    """A row of the table."""
+    """Run a study of so many runs; return its row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "next_to_nothing.toml"
         study.write_text(STUDY)
@@ -65,7 +70,6 @@ def measure(launcher: str, runs: int, *options: str) -> list[str]:
         assert list(found.status) == ["finished"] * runs
         own = float(found.seconds.sum())
         beside = (WORKERS if launcher != "serial" else 1) * (last - first) - own
-        memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return [
             launcher,
             f"{runs:,}",
@@ -74,12 +78,12 @@ def measure(launcher: str, runs: int, *options: str) -> list[str]:
             f"{beside / runs:.3f}",
             f"{1000 * driver / runs:.0f}",
             f"{total - (last - started):.0f}",
-            f"{memory / 1e9:.2f}",
+            f"{peak_bytes(usage) / 1e9:.2f}",
         ]
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process so far; nan where there is no /proc."""
+    """Return the CPU time of a process so far; nan where there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -93,17 +97,7 @@ def main() -> None:
     launcher, *rest = sys.argv[1:]
     numbers = list(takewhile(str.isdecimal, rest))
     rows = [measure(launcher, int(runs), *rest[len(numbers) :]) for runs in numbers]
-    header = (
-        "launcher",
-        "runs",
-        "seconds to the last",
-        "own training a run, s",
-        "beside it a run, s",
-        "driver a run, CPU ms",
-        "report, s",
-        "driver, GB",
-    )
-    print(table(header, rows))
+    print(table(HEADER, rows))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,16 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import simulations
+from benchmarks.markdown import table
 from harness.console import open_streams
 
 
 def _print(title: str, header: tuple[str, ...], rows: list[list[str]]) -> None:
-    print(f"**{title}**\n\n| {' | '.join(header)} |\n| --- |{' ---: |' * (len(header) - 1)}")
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows), end="\n\n")
+    print(f"**{title}**\n\n{table(header, rows)}\n")
 
 
 def _print_rates(title: str, rows: dict[str, dict[str, float]], fails: Callable[[str, float], bool]) -> None:
-    """Percentages; those that fail are bold."""
+    """Print percentages; those that fail are bold."""
     header = ("", *next(iter(rows.values())))
     texts = [
         [name, *(f"**{100 * x:.1f}**" if fails(column, x) else f"{100 * x:.1f}" for column, x in row.items())]
@@ -63,13 +63,9 @@ def main() -> None:
         for name in ("normal", "skewed"):
             draw, mean = simulations.DISTRIBUTIONS[name]
             values = draw(np.random.default_rng(5), (studies // 10, n))
-            both = {
-                "BCa": simulations.covers(simulations.bca_intervals(values), mean),
-                "t": simulations.covers(simulations.t_intervals(values), mean),
-            }
-            bootstrap.setdefault(f"n = {n}", {}).update(
-                {f"{key}, {name}": rate for key, rate in both.items()}
-            )
+            row = bootstrap.setdefault(f"n = {n}", {})
+            row[f"BCa, {name}"] = simulations.covers(simulations.bca_intervals(values), mean)
+            row[f"t, {name}"] = simulations.covers(simulations.t_intervals(values), mean)
     _print_rates(
         "BCa bootstrap interval of the mean beside the t interval: share that holds the truth, %",
         bootstrap,
@@ -80,46 +76,41 @@ def main() -> None:
 
 
 def _exact() -> list[list[str]]:
+    """Return rows that need no simulation."""
     grid = np.linspace(0.0005, 0.9995, 2000)
-    found = {n: 100 * simulations.clopper_pearson_coverage(n, grid) for n in simulations.SIZES}
+    shares = {n: 100 * simulations.clopper_pearson_coverage(n, grid) for n in simulations.SIZES}
+    what = "Clopper-Pearson, lowest and highest coverage, n = {}"
     return [
-        [
-            f"Clopper-Pearson, lowest and highest coverage, n = {n}",
-            f"{one.min():.1f} to {one.max():.1f} %",
-            "at least 95 %",
-        ]
-        for n, one in found.items()
+        [what.format(n), f"{share.min():.1f} to {share.max():.1f} %", "at least 95 %"]
+        for n, share in shares.items()
     ]
 
 
 def _of_images(studies: int) -> list[list[str]]:
-    wanted = {"McNemar": "at most 5 %", "bootstrap over images": "95 %"}
-    what = {"McNemar": "rejections of a true null", "bootstrap over images": "coverage"}
+    """Return rows on two networks and the images they are tested on."""
+    rates = simulations.image_rates(studies)
+    texts = {
+        name: f"{100 * rate:.1f} ± {100 * math.sqrt(rate * (1 - rate) / studies):.1f} %"
+        for name, rate in rates.items()
+    }
     return [
-        [
-            f"{name}, {what[name]}",
-            f"{100 * rate:.1f} ± {100 * math.sqrt(rate * (1 - rate) / studies):.1f} %",
-            wanted[name],
-        ]
-        for name, rate in simulations.image_rates(studies).items()
+        ["McNemar, rejections of a true null", texts["McNemar"], "at most 5 %"],
+        ["bootstrap over images, coverage", texts["bootstrap over images"], "95 %"],
     ]
 
 
 def _of_luck(studies: int) -> list[list[str]]:
+    """Return rows on the variance between runs."""
     rows = []
     for between in (0.0, 0.002):
-        found = [simulations.between_rates(n, between, studies) for n in simulations.SIZES]
+        rates = [simulations.between_rates(n, between, studies) for n in simulations.SIZES]
+        true = f"{between**2 * 1e6:.0f}"
+        estimates = ", ".join(f"{mean * 1e6:.1f} ± {error * 1e6:.1f}" for mean, error, _ in rates)
+        rejected = ", ".join(f"{100 * share:.1f}" for *_, share in rates) + " %"
+        should = "(its power: low)" if between else "at most 5 %"
         rows += [
-            [
-                f"variance between runs, n = 3, 5, 10, in 10⁻⁶, true {between**2 * 1e6:.0f}",
-                ", ".join(f"{mean * 1e6:.1f} ± {error * 1e6:.1f}" for mean, error, _ in found),
-                f"{between**2 * 1e6:.0f}",
-            ],
-            [
-                "`p_luck` at most 0.05, n = 3, 5, 10, the same studies",
-                ", ".join(f"{100 * rejected:.1f}" for *_, rejected in found) + " %",
-                "(its power: low)" if between else "at most 5 %",
-            ],
+            [f"variance between runs, n = 3, 5, 10, in 10⁻⁶, true {true}", estimates, true],
+            ["`p_luck` at most 0.05, n = 3, 5, 10, the same studies", rejected, should],
         ]
     return rows
 

@@ -28,16 +28,16 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def skewed(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    return rng.normal(MEAN, STD, shape) - LOSS * (rng.random(shape) < BAD)
+    return np.asarray(rng.normal(MEAN, STD, shape) - LOSS * (rng.random(shape) < BAD))
 
 
 def ours(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     values = rng.normal(OURS, OUR_STD, shape) - OUR_LOSS * (rng.random(shape) < OUR_BAD)
-    return np.rint(values * 10_000) / 10_000
+    return np.asarray(np.rint(values * 10_000) / 10_000)
 
 
 def coarse(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    return np.rint(rng.normal(MEAN, 2 * STD, shape) * 360) / 360
+    return np.asarray(np.rint(rng.normal(MEAN, 2 * STD, shape) * 360) / 360)
 
 
 # name -> draws and their mean
@@ -57,7 +57,7 @@ FEW = 20_000  # studies whose permutations are gone through
 
 def judgeable(values: Array) -> NDArray[np.bool_]:
     """Studies whose values are not all equal; the harness says nothing of the others."""
-    return values.std(axis=1, ddof=1) > 1e-12
+    return np.asarray(values.std(axis=1, ddof=1) > 1e-12)
 
 
 def t_intervals(values: Array) -> tuple[Array, Array]:
@@ -145,13 +145,14 @@ def _two_sided(values: Array, arrangements: Array, chunk: int = 200) -> Array:
 def holm_rejects_any(p_values: Array, alpha: float = 0.05) -> NDArray[np.bool_]:
     """(studies, k): whether Holm's procedure rejects any null; NaN is not tested."""
     tested = np.isfinite(p_values).sum(axis=1)
-    return np.nanmin(np.where(np.isfinite(p_values), p_values, 1.0), axis=1) * tested <= alpha
+    lowest = np.where(np.isfinite(p_values), p_values, 1.0).min(axis=1)
+    return np.asarray(lowest * tested <= alpha)
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Array:
     """(studies, N) each: exact two-sided p."""
     one, two = (first & ~second).sum(axis=1), (second & ~first).sum(axis=1)
-    return np.minimum(1, 2 * special.bdtr(np.minimum(one, two).astype(float), one + two, 0.5))
+    return np.asarray(np.minimum(1, 2 * special.bdtr(np.minimum(one, two).astype(float), one + two, 0.5)))
 
 
 def clopper_pearson_coverage(n: int, probabilities: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What a person waits for before the first step, and the memory that a run takes."""
+"""Time until the first step, and the memory that a run takes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from benchmarks.memory import peak_bytes
+
 REPEATS = 5
 
 
 def seconds(command: Sequence[str]) -> float:
-    """Median seconds of a Python command, from the start of its process to its end."""
+    """Return the median seconds of a Python command, from the start of its process to its end."""
     taken = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -24,17 +26,17 @@ def seconds(command: Sequence[str]) -> float:
 
 
 def importing() -> float:
-    """Median seconds of ``import harness``, Python's own start taken off."""
+    """Return the median seconds of ``import harness``, Python's own start taken off."""
     return seconds(["-c", "import harness"]) - seconds(["-c", "pass"])
 
 
 def listing() -> float:
-    """Median seconds of ``--list``."""
+    """Return the median seconds of ``--list``."""
     return seconds(["-m", "harness.study", "--list"])
 
 
 def first_epoch(data: str | None) -> float:
-    """Median seconds from the command to the end of an epoch of ten CIFAR-10 images, the data being cached.
+    """Return the median seconds from the command to the end of an epoch of ten cached CIFAR-10 images.
 
     The first step is over before that.
 
@@ -57,7 +59,7 @@ def first_epoch(data: str | None) -> float:
 
 
 def memory(data: str | None) -> float:
-    """Bytes that a CIFAR-10 run of one epoch holds at most, its evaluation and report included."""
+    """Return the most bytes that a CIFAR-10 run of one epoch holds, its evaluation and report included."""
     settings = ("schedule.epochs=1", "schedule.peak_epoch=0.5")
     with tempfile.TemporaryDirectory() as out:
         process = subprocess.Popen(
@@ -66,7 +68,7 @@ def memory(data: str | None) -> float:
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError("the study failed")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_bytes(usage)
 
 
 def _study(out: str, data: str | None, settings: Sequence[str]) -> list[str]:

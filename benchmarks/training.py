@@ -30,7 +30,8 @@ from harness.schedule import resolve_rates
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Study
 from harness.study_file.load import load_study
-from harness.training.run import evaluation_batch, execute
+from harness.training.assembly import evaluation_batch
+from harness.training.run import execute
 
 BATCH = 512
 ROUNDS = 5
@@ -82,8 +83,8 @@ def network(bench: Bench) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = build_model("custom_resnet", bench.variant.recipe.model.options, 10)
     model = model.to(bench.device, memory_format=memory_format(bench.device))  # type: ignore[call-overload]
-    settings = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
-    return model, torch.optim.SGD(model.parameters(), **settings)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    return model, optimizer
 
 
 def bare(bench: Bench) -> Callable[[], None]:
@@ -96,7 +97,7 @@ def bare(bench: Bench) -> Callable[[], None]:
             optimizer.zero_grad(set_to_none=True)
             with autocast(bench.device, bench.variant.precision):
                 loss = F.cross_entropy(model(images).float(), labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         model.eval()
         right = torch.zeros((), device=bench.device)
@@ -172,7 +173,7 @@ def lightning(bench: Bench) -> Callable[[], None]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     model, optimizer = network(bench)
 
-    class Module(L.LightningModule):
+    class Module(L.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.net = _Cast(model, bench)
@@ -188,19 +189,16 @@ def lightning(bench: Bench) -> Callable[[], None]:
             return optimizer
 
     module = Module()
+    options = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    nothing = dict.fromkeys(options, False)
+    accelerator = "gpu" if bench.device.startswith("cuda") else "cpu"
 
     def epoch() -> None:
         trainer = L.Trainer(
-            accelerator="gpu" if bench.device.startswith("cuda") else "cpu",
-            devices=1,
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
+            accelerator=accelerator, devices=1, max_epochs=1, num_sanity_val_steps=0, **nothing
         )
-        trainer.fit(module, *(DataLoader(batches, batch_size=None) for batches in (bench.train, bench.test)))
+        loaders: list[Any] = [bench.train, bench.test]
+        trainer.fit(module, *(DataLoader(batches, batch_size=None) for batches in loaders))
 
     return epoch
 
@@ -220,13 +218,11 @@ def published(bench: Bench) -> Callable[[], None]:
             return len(self.split)
 
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
-            image = self.pipeline(image=self.split.images[index])["image"]
-            return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), int(
-                self.split.labels[index]
-            )
+            image = self.pipeline(image=self.split.images[index])["image"].transpose(2, 0, 1)
+            return torch.from_numpy(np.ascontiguousarray(image)), int(self.split.labels[index])
 
     model, optimizer = network(bench)
-    model = model.to(memory_format=torch.contiguous_format)
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     loaders = [
         DataLoader(
             Images(split, reference_pipeline(transforms)), batch_size=BATCH, shuffle=True, num_workers=2
@@ -242,7 +238,7 @@ def published(bench: Bench) -> Callable[[], None]:
         for images, labels in loaders[0]:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images.to(bench.device)), labels.to(bench.device))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss.item()
         model.eval()

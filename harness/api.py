@@ -50,37 +50,38 @@ class Results:
         self.status = status
         path = Path(folder).resolve()
         self.folder = StudyFolder(path.parent, path.name)
-        self._report = read_sealed(path / "report.json")
-        if self._report is None:
+        report = read_sealed(path / "report.json")
+        if report is None:
             raise RunError(f"{folder}: there is no report; harness.run makes one")
+        self._report = report
 
     @property
     def verdict(self) -> str:
-        """The report's answer, in a sentence."""
-        return str((self._report or {})["verdict"])
+        """Return the report's answer, in a sentence."""
+        return str(self._report["verdict"])
 
     @property
     def met(self) -> bool:
-        """Whether every run that was asked for reached the target on its last epoch."""
-        return bool((self._report or {})["met"])
+        """Return whether every run that was asked for reached the target on its last epoch."""
+        return bool(self._report["met"])
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """A row a run: its numbers, or why it failed."""
+        """Return a row a run: its numbers, or why it failed."""
         return self.table("runs")
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A row an epoch of each run."""
+        """Return a row an epoch of each run."""
         return self.table("history")
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row a variant: mean, std and interval over seeds."""
+        """Return a row a variant: mean, std and interval over seeds."""
         return self.table("summary")
 
     def table(self, name: str) -> pd.DataFrame:
-        """Any of ``tables/*.csv``, by its name without the ending.
+        """Read one of ``tables/*.csv``, by its name without the ending.
 
         Raises:
             StudyError: there is none of that name.
@@ -90,7 +91,7 @@ class Results:
         return pd.read_csv(self._path("tables", name, "csv"))
 
     def figure(self, name: str) -> Image:
-        """Any of ``figures/*.png``, by its name without the ending; a notebook shows it.
+        """Read one of ``figures/*.png``, by its name without the ending; a notebook shows it.
 
         Raises:
             StudyError: there is none of that name.

@@ -193,10 +193,7 @@ def _fastest_on_cpu(network: NetworkConfig, batch_size: int, flops_per_image: in
 def _time_ways(step: TimedStep, ways: Sequence[Way]) -> dict[Way, float]:
     """Return the seconds of a training step in each way, the shortest of a few that take turns.
 
-    A way in which a user's network fails takes infinitely long.
-
-    Raises:
-        Exception: what the network raises where it fails in every way.
+    A way in which a user's network fails takes infinitely long; where it fails in every way, that is raised.
     """
     prepare("cpu", torch.get_num_threads())
     times: dict[Way, list[float]] = {}

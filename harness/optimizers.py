@@ -56,11 +56,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
 
 
 def _check_options(optimizer: type[Optimizer], options: dict[str, Any], where: str) -> None:
-    """Check the options' names, and their kinds against the optimizer's defaults.
-
-    Raises:
-        StudyError: no such argument, a value of another kind than the default, or of no use in training.
-    """
+    """Check the options' names, and their kinds against the optimizer's defaults."""
     parameters = inspect.signature(optimizer).parameters
     known = {key: one for key, one in parameters.items() if key not in ("params", "lr")}
     for key, value in options.items():

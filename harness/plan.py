@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.models.network import NetworkConfig
 
 
+Pipeline = list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Variant:
     """One fully resolved configuration in its surroundings: all a run needs beside seed and images.
@@ -42,8 +45,8 @@ class Variant:
     study: str
     name: str
     recipe: Recipe
-    train_transforms: list[dict[str, Any]]
-    test_transforms: list[dict[str, Any]]
+    train_transforms: Pipeline
+    test_transforms: Pipeline
     device: str
     compute: Compute
     network: NetworkConfig
@@ -181,51 +184,33 @@ def resolve_variant(
     Raises:
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
-    from harness.compute import begun_with, choose_compute, identity_of
+    from harness.compute import begun_with, choose_compute
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
     from harness.data.units import check_units
     from harness.device import resolve_device
-    from harness.models import MODELS
-    from harness.models.imported import source_digest
     from harness.models.network import NetworkConfig
 
     check_recipe(study, name)
-    recipe, where = study.recipes[name], where_in(study, name)
+    recipe, where, classes = study.recipes[name], where_in(study, name), data.train.classes
     height, width = data.train.images.shape[1:3]
-    classes = data.train.classes
     outline = make_outline(study, name, len(data.train), (height, width), len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
-    pipelines = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
-    check_units(data, *pipelines, where)
+    train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
+    check_units(data, train, test, where)
     device = resolve_device(device)
+    own = begun_with(folder.runs_of(name), device) if folder else None
+    alike = _alike(study, recipe, folder, earlier, device)
     compute = choose_compute(
-        recipe,
-        network,
-        outline,
-        device,
-        runs=len(study.seeds),
-        devices=devices,
-        own=begun_with(folder.runs_of(name), device) if folder else None,
-        alike=_alike(study, recipe, folder, earlier, device),
+        recipe, network, outline, device, runs=len(study.seeds), devices=devices, own=own, alike=alike
     )
-    identity: dict[str, Any] = {
-        "recipe": _deciding(recipe, compute, *pipelines),
-        "data": data.sha256,
-        **identity_of(compute, device),
-        "device": device.split(":")[0],
-        "versions": _deciding_versions(*pipelines),
-    }
-    if recipe.model.name not in MODELS:
-        identity["model_source"] = source_digest(recipe.model.name)
-    if devices > 1:  # else the digest of a run from before there was this choice
-        identity["devices"] = devices
+    identity = _identity(recipe, data, train, test, compute, device, devices)
     variant = Variant(
         study=study.name,
         name=name,
         recipe=recipe,
-        train_transforms=pipelines[0],
-        test_transforms=pipelines[1],
+        train_transforms=train,
+        test_transforms=test,
         device=device,
         compute=compute,
         network=network,
@@ -235,11 +220,9 @@ def resolve_variant(
         outline=outline,
         devices=devices,
     )
-    if variant.last_batch < 2 * devices and devices > 1:
-        raise StudyError(
-            f"{where}: --devices {devices}: the last batch has {variant.last_batch} images; "
-            "batch norm needs two on each device"
-        )
+    if devices > 1 and variant.last_batch < 2 * devices:
+        few = f"--devices {devices}: the last batch has {variant.last_batch} images"
+        raise StudyError(f"{where}: {few}; batch norm needs two on each device")
     return variant
 
 
@@ -262,29 +245,39 @@ def _alike(
     return begun_with((run for name in names for run in folder.runs_of(name)), device)
 
 
-def _deciding(
-    recipe: Recipe, compute: Compute, train: list[dict[str, Any]], test: list[dict[str, Any]]
+def _identity(
+    recipe: Recipe, data: Data, train: Pipeline, test: Pipeline, compute: Compute, device: str, devices: int
 ) -> dict[str, Any]:
-    """Return the part of a recipe that decides its runs, without what only looks at them (attribution)."""
-    left_out = {"attribution", "precision", "compile", "range_test", "augment"}
-    whole = recipe.model_dump(mode="json", exclude=left_out)
-    if compute.compiled:  # else the digest of a run from before there was this choice
-        whole["compile"] = True
-    if not recipe.data.drop_last:  # as before there was this choice
-        del whole["data"]["drop_last"]
-    for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
-        del whole["data"][key]
-    whole["augment"] = {"train": train, "test": test}
-    if recipe.schedule.finds and recipe.range_test_settings:
-        whole["range_test"] = recipe.range_test_settings.model_dump(mode="json")
-    return whole
-
-
-def _deciding_versions(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, str]:
+    """Return everything that decides a run's result but the seed; what only looks at runs is left out."""
+    from harness.compute import identity_of
     from harness.data.batched import tensor_pipeline
+    from harness.models import MODELS
+    from harness.models.imported import source_digest
 
+    left_out = {"attribution", "precision", "compile", "range_test", "augment"}
+    deciding = recipe.model_dump(mode="json", exclude=left_out)
+    if compute.compiled:  # else the digest of a run from before there was this choice
+        deciding["compile"] = True
+    if not recipe.data.drop_last:  # as before there was this choice
+        del deciding["data"]["drop_last"]
+    for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
+        del deciding["data"][key]
+    deciding["augment"] = {"train": train, "test": test}
+    if recipe.schedule.finds and recipe.range_test_settings:
+        deciding["range_test"] = recipe.range_test_settings.model_dump(mode="json")
     packages = ["torch", "pytorch-ignite"]
     if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
         packages += ["albumentations", "opencv-python-headless"]
-    # A local build's suffix (2.13.0+cpu) is the device's matter, which stands beside it.
-    return {package: version(package).split("+")[0] for package in packages}
+    identity: dict[str, Any] = {
+        "recipe": deciding,
+        "data": data.sha256,
+        **identity_of(compute, device),
+        "device": device.split(":")[0],
+        # A local build's suffix (2.13.0+cpu) is the device's matter, which stands beside it.
+        "versions": {package: version(package).split("+")[0] for package in packages},
+    }
+    if recipe.model.name not in MODELS:
+        identity["model_source"] = source_digest(recipe.model.name)
+    if devices > 1:  # else the digest of a run from before there was this choice
+        identity["devices"] = devices
+    return identity

@@ -105,8 +105,8 @@ def momentum_milestones(schedule: Schedule, steps_per_epoch: int) -> Milestones 
 def rates_at(milestones: Milestones, steps: np.ndarray | list[int]) -> np.ndarray:
     """Return the rate at each of the steps, as ``PiecewiseLinear`` will set it."""
     at, rates = np.array(milestones, dtype=float).T
-    found: np.ndarray = np.interp(np.asarray(steps, dtype=float), at, rates)
-    return found
+    interpolated: np.ndarray = np.interp(np.asarray(steps, dtype=float), at, rates)
+    return interpolated
 
 
 def _cycle(schedule: OneCycle, steps_per_epoch: float) -> tuple[float, float, float]:

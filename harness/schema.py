@@ -181,11 +181,9 @@ def _candidates(error: ErrorDetails, place: _Place) -> Iterator[tuple[Any, str]]
         values = [*([[given]] if given and not isinstance(given, dict) else []), [0, 1, 2], [0.1, 0.9]]
     yield from ((value, one_line(json.dumps(value, ensure_ascii=False), 80)) for value in values)
     if kind in _TABLE:
-        fields = [
-            (name, field.default) for table in place.below for name, field in table.model_fields.items()
-        ]
-        pairs = [(name, given) for name, _ in fields if not isinstance(given, dict | list)] + fields
-        for name, value in pairs:
+        fields = [one for table in place.below for one in table.model_fields.items()]
+        nearest = [(name, given) for name, _ in fields if not isinstance(given, dict | list)]
+        for name, value in [*nearest, *((name, field.default) for name, field in fields)]:
             if isinstance(value, str | int | float | list):
                 yield {name: value}, f"{{ {name} = {json.dumps(value)} }}"
 
@@ -194,12 +192,14 @@ def _accepts(schema: type[BaseModel], raw: dict[str, Any], keys: list[str | int]
     """Tell whether a key can have a value, whatever else is wrong with its table."""
     trial = deepcopy(raw)
     table: Any = trial
-    for key in keys[:-1]:
-        table = table[key]
-    table[keys[-1]] = value
     try:
+        for key in keys[:-1]:
+            table = table[key]
+        table[keys[-1]] = value
         schema.model_validate(trial)
     except ValidationError as error:
         places = (_locate(schema, trial, one) for one in error.errors(include_url=False))
         return all(place.keys[: len(keys)] != keys for place in places)
+    except (LookupError, TypeError):  # a schema of another package reads something else than what was written
+        return False
     return True

@@ -50,7 +50,7 @@ class Trial:
 
 
 def check_search(study: Study, devices: int) -> None:
-    """Before any work.
+    """Check a study's search before any work.
 
     Raises:
         StudyError: the study would choose by its test images, Optuna is not installed, or some value can
@@ -124,11 +124,12 @@ def search(plan: Plan, runner: Runner) -> list[str]:
         proposals.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=early)
         if name in trials:
             proposals.enqueue_trial(trials[name].chosen)
-        proposal = proposals.ask(_distributions(settings))
-        trials[name] = Trial(proposal.params, _values(settings, proposal.params))
+        proposal = proposals.ask()
+        values = _propose(proposal, settings)
+        trials[name] = Trial(proposal.params, values)
         accuracies: list[float] = []
         try:
-            one = _with(study, {name: trials[name].values})
+            one = _with(study, {name: values})
             _record(study, folder, trials)
             accuracies, cut = _run(runner, one, folder, name, proposal, lost)
             if cut:
@@ -197,7 +198,7 @@ def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Trial]) -> N
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """What decides which values a search proposes, and what its trials' runs are."""
+    """Return what decides which values a search proposes, and what its trials' runs are."""
     whole = study.model_dump(mode="json", exclude_none=True)
     whole["search"].pop("trials")
     if whole["compile"] == "auto":
@@ -206,7 +207,7 @@ def _identity(study: Study) -> dict[str, Any]:
 
 
 def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
-    """The study with more variants, and without its search.
+    """Return the study with more variants, and without its search.
 
     Raises:
         StudyError: a recipe is not valid.
@@ -216,27 +217,14 @@ def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
     return resolve(raw, where=f"{study.name}: search")
 
 
-def _distributions(settings: Search) -> dict[str, Any]:
-    """Optuna's spaces; of a list it chooses the place, since a value may be a table."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    spaces: dict[str, Any] = {}
-    for key, space in settings.values.items():
-        if not isinstance(space, Range):
-            spaces[key] = CategoricalDistribution(list(range(len(space))))
-        elif space.whole:
-            spaces[key] = IntDistribution(space.low, space.high)
-        else:
-            spaces[key] = FloatDistribution(space.low, space.high, log=space.log)
-    return spaces
-
-
-def _values(settings: Search, chosen: dict[str, Any]) -> dict[str, Any]:
+def _propose(proposal: Proposal, settings: Search) -> dict[str, Any]:
+    """Return the values that Optuna proposes; of a list it chooses the place: a value may be a table."""
     values: dict[str, Any] = {}
     for key, space in settings.values.items():
-        value = chosen[key]
         if not isinstance(space, Range):
-            values[key] = space[value]
+            values[key] = space[proposal.suggest_categorical(key, list(range(len(space))))]
+        elif space.whole:
+            values[key] = proposal.suggest_int(key, space.low, space.high)
         else:
-            values[key] = rounded(value, space) if isinstance(value, float) else value
+            values[key] = rounded(proposal.suggest_float(key, space.low, space.high, log=space.log), space)
     return values

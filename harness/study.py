@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +17,7 @@ import harness
 from harness.catalogue import list_studies
 from harness.console import run_command, tell
 from harness.errors import StudyError
+from harness.export import FORMATS as EXPORTS
 from harness.export import parse_exports
 from harness.launch import LAUNCHERS, parse_workers
 from harness.messages import one_line, suggest
@@ -129,6 +130,11 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
     return complete
 
 
+def _or(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 )
@@ -198,13 +204,13 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
 @click.option(
     "--export",
     metavar="LIST",
-    help="Finished networks also as safetensors, torchscript or onnx, with a model card: docs/export.md.",
+    help=f"Finished networks also as {_or(EXPORTS)}, with a model card: docs/export.md.",
 )
 @click.option(
     "--tracker",
     metavar="NAME",
     shell_complete=_complete_from(*TRACKERS),
-    help="Also show the runs in tensorboard or mlflow.",
+    help=f"Also show the runs in {_or(TRACKERS)}.",
 )
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")

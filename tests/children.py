@@ -17,7 +17,7 @@ POSSIBLE = hasattr(os, "fork") and Path("/proc/self/stat").exists()
 
 
 def one_at_a_time(*arguments: object) -> list[str]:
-    """The command's arguments, with the serial launcher unless they name one: its lines come in order."""
+    """Return the arguments, by default with the serial launcher, whose lines come in order."""
     given = [str(argument) for argument in arguments]
     return given if "--launcher" in given else ["--launcher", "serial", *given]
 
@@ -39,60 +39,41 @@ class Outcome:
     operations: int
 
 
-class Child:
-    """A command under way, in a place of its own."""
-
-    def __init__(self, nursery: Nursery, pid: int, place: Path) -> None:
-        self.nursery, self.pid, self.place = nursery, pid, place
-
-    @property
-    def said(self) -> str:
-        """Its stderr so far."""
-        return (self.place / "stderr").read_text()
-
-    def wait(self, **wishes: Any) -> Outcome:
-        """Its end."""
-        return self.nursery.answer(self.place, self.nursery.ask({**wishes, "pid": self.pid}))
-
-
 class Nursery:
     """Runs the command in forked children of a process that has imported everything."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HARNESS_DATA": ""}
+        root = Path(__file__).parents[1]
+        environment = {"OMP_NUM_THREADS": "1", "HARNESS_DATA": "", "PYTHONPATH": str(root)}
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("nursery.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env=os.environ | environment,
         )
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; the answer."""
+        """Send a request; return the answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
         line = ""
         with suppress(BrokenPipeError):
             print(json.dumps(request), file=self.process.stdin, flush=True)
             line = self.process.stdout.readline()
-        assert line, f"the nursery has ended with status {self.process.wait(timeout=60)}: {self.process.args}"
+        assert line, f"the nursery has ended with status {self.process.wait(timeout=60)}"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def answer(self, place: Path, answer: dict[str, Any]) -> Outcome:
-        """The outcome of an answer."""
-        stdout, stderr = ((place / name).read_text() for name in ("stdout", "stderr"))
-        return Outcome(answer["status"], stdout, stderr, answer["cpu"], answer.get("operations", 0))
-
     def request(self, place: Path, arguments: tuple[object, ...], wishes: dict[str, Any]) -> dict[str, Any]:
-        """A request whose files lie in a place of their own."""
+        """Return a request whose files lie in a place of their own."""
         place.mkdir(parents=True, exist_ok=True)
-        files = {name: str(place / name) for name in ("stdout", "stderr")}
+        files = {name: place / name for name in ("stdout", "stderr")}
         for file in files.values():
-            Path(file).write_text("")
-            os.chmod(file, 0o666)
-        return {"arguments": one_at_a_time(*CPU, *arguments), "cwd": str(place), **files, **wishes}
+            file.write_text("")
+            file.chmod(0o666)
+        paths = {name: str(file) for name, file in files.items()}
+        return {"arguments": one_at_a_time(*CPU, *arguments), "cwd": str(place), **paths, **wishes}
 
     def run(self, place: Path, *arguments: object, **wishes: Any) -> Outcome:
         """Run the command to its end.
@@ -101,14 +82,13 @@ class Nursery:
             place: an own folder, its working directory.
             wishes: see ``nursery.be_the_command`` and ``attend``.
         """
-        return self.answer(place, self.ask(self.request(place, arguments, wishes)))
+        return outcome(place, self.ask(self.request(place, arguments, wishes)))
 
     def run_as(self, cwd: Path, arguments: list[str], environment: dict[str, str], timeout: float) -> Outcome:
         """Run the command to its end in a folder that is left to it alone, in this very environment."""
         with tempfile.TemporaryDirectory() as said:
             wishes = {"cwd": str(cwd), "whole_environment": environment, "timeout": timeout}
-            request = self.request(Path(said), (), wishes)
-            return self.answer(Path(said), self.ask({**request, "arguments": arguments}))
+            return self.run(Path(said), arguments=arguments, **wishes)
 
     def begin(self, place: Path, *arguments: object, **wishes: Any) -> Child:
         """Run the command beside the test; with ``asleep_at``, until it has said these words on stderr and
@@ -119,7 +99,31 @@ class Nursery:
         return child
 
     def close(self) -> None:
-        """No more children."""
+        """End the process; no more children."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=60)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A command under way, in a place of its own."""
+
+    nursery: Nursery
+    pid: int
+    place: Path
+
+    @property
+    def said(self) -> str:
+        """Its stderr so far."""
+        return (self.place / "stderr").read_text()
+
+    def wait(self, **wishes: Any) -> Outcome:
+        """Wait for its end."""
+        return outcome(self.place, self.nursery.ask({**wishes, "pid": self.pid}))
+
+
+def outcome(place: Path, answer: dict[str, Any]) -> Outcome:
+    """Return how a command ended, by the nursery's answer and what the command said."""
+    stdout, stderr = ((place / name).read_text() for name in ("stdout", "stderr"))
+    return Outcome(answer["status"], stdout, stderr, answer["cpu"], answer.get("operations", 0))

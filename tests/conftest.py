@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,32 +15,13 @@ from harness.study_file.config import Study
 from harness.study_file.load import resolve
 from tests.children import POSSIBLE, Nursery, one_at_a_time
 
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "question": "Does it run?",
-    "seeds": [0, 1],
-    "target": {"test_accuracy": 0.2},
-    "data": {"source": "digits", "batch_size": 32, "train_limit": 160, "test_limit": 60},
-    "augment": {
-        "train": [
-            {"transform": "PadIfNeeded", "min_height": 36, "min_width": 36, "border_mode": "constant"},
-            {"transform": "RandomCrop", "height": 32, "width": 32},
-        ]
-    },
-    "precision": "float32",  # what auto means is measured on each machine
-    "model": {"name": "custom_resnet", "width": 2},
-    "optimizer": {"name": "SGD", "momentum": 0.9},
-    "schedule": {"epochs": 3, "peak_epoch": 1, "lr_max": 0.05, "lr_min": 0.005},
-    "attribution": {"layers": ["layer1", "res2"], "images": 4},
-}
-
 TINY_TOML = """
 name = "tiny"
 question = "Does it run?"
 seeds = [0, 1]
 target = { test_accuracy = 0.2 }
 data = { source = "digits", batch_size = 32, train_limit = 160, test_limit = 60 }
-precision = "float32"
+precision = "float32"  # what auto means is measured on each machine
 model = { name = "custom_resnet", width = 2 }
 optimizer = { name = "SGD", momentum = 0.9 }
 schedule = { epochs = 3, peak_epoch = 1, lr_max = 0.05, lr_min = 0.005 }
@@ -52,6 +33,7 @@ train = [
 ]
 """
 
+TINY = tomllib.loads(TINY_TOML)
 HANGS = 600  # seconds; no command takes as long on the slowest machine
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -66,12 +48,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked ``cuda``, or ``cuda(devices=2)``, where there are not so many GPUs."""
     if (mark := item.get_closest_marker("cuda")) is not None:
-        import torch
-
-        wanted = mark.kwargs.get("devices", 1)
-        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        wanted, here = mark.kwargs.get("devices", 1), count_gpus()
         if here < wanted:
             pytest.skip(f"CUDA devices: {wanted} needed, {here} here")
+
+
+def count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 @pytest.fixture
@@ -120,29 +105,18 @@ def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
     def run(
         *arguments: object, timeout: float = HANGS, new_process: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        given = one_at_a_time(*arguments)
-        surroundings = {**os.environ, **environment}
+        given, surroundings = one_at_a_time(*arguments), {**os.environ, **environment}
         starts = "serial" not in given or "--devices" in given or "PYTHONPATH" in environment
-        if not (new_process or starts) and POSSIBLE and not _has_gpu():
+        if not (new_process or starts or not POSSIBLE or count_gpus()):
             nursery = request.getfixturevalue("nursery")
             done = nursery.run_as(tmp_path, given, surroundings, timeout)
             return subprocess.CompletedProcess(given, done.status, done.stdout, done.stderr)
+        program = [sys.executable, "-m", "harness.study", *given]
         return subprocess.run(
-            [sys.executable, "-m", "harness.study", *given],
-            cwd=tmp_path,
-            env=surroundings,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
+            program, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=timeout
         )
 
     return run
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def cifar10_root() -> Path | None:
@@ -158,6 +132,4 @@ def cifar10_root() -> Path | None:
 def cifar10() -> Path:
     """The data root with CIFAR-10; the test is skipped where it is absent."""
     root = cifar10_root()
-    if root is None:
-        pytest.skip("CIFAR-10 is not here: set HARNESS_DATA to a folder that holds cifar10/")
-    return root
+    return root or pytest.skip("CIFAR-10 is not here: set HARNESS_DATA to a folder that holds cifar10/")

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+
+
+OPTIONAL = ("harness.launch.ray", "harness.trackers.")  # modules of packages that are seldom wanted
 
 
 def prepare() -> None:
@@ -29,22 +35,15 @@ def prepare() -> None:
     import sklearn.datasets  # noqa: F401
     import torch
 
-    import harness.compute
-    import harness.data.digits
-    import harness.launch.serial
-    import harness.launch.team
-    import harness.plan
-    import harness.preview
-    import harness.report.drawing
-    import harness.report.render.html
-    import harness.report.topics
-    import harness.study
-    import harness.training.run
-    import harness.workflow
+    import harness
+    from harness.data import arrays, digits
 
+    for module in pkgutil.walk_packages(harness.__path__, "harness."):
+        if not module.name.startswith(OPTIONAL):
+            importlib.import_module(module.name)
     torch.set_num_threads(1)
     for which in ("train", "test"):  # kept from now on
-        harness.data.digits.load(harness.data.arrays.SourceRequest(Path(), which))
+        digits.load(arrays.SourceRequest(Path(), which))
 
 
 def count_operations(folder: str, until: int | None) -> list[int]:
@@ -87,7 +86,7 @@ def turn_back_the_clock() -> None:
         now[0] -= 3600
         return now[0]
 
-    class Backwards(usual):
+    class Backwards(datetime.datetime):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
             return cls.fromtimestamp(earlier(), tz)
@@ -139,22 +138,19 @@ def be_the_command(request: dict[str, Any], answer: int) -> None:
         turn_back_the_clock()
     if "heed_permissions" in request:
         heed_permissions()
-    counted = [0]
-    if "operations_in" in request:
-        counted = count_operations(request["operations_in"], request.get("kill_before_operation"))
+    watched = request.get("operations_in")
+    counted = count_operations(watched, request.get("kill_before_operation")) if watched else [0]
     sys.argv = ["harness.study", *request["arguments"]]
-    status = 70
+    status = 0
     try:
         from harness.study import main
 
         main()
-        status = 0
     except SystemExit as done:
         status = done.code if isinstance(done.code, int) else 1
     except BaseException:
-        import traceback
-
         traceback.print_exc()
+        status = 70
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(answer, json.dumps({"operations": counted[0]}).encode())

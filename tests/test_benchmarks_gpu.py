@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,15 +114,12 @@ def test_parts_that_time_nothing_run_beside_the_one_before() -> None:
 @pytest.fixture
 def switches() -> Iterator[None]:
     """Put back what the steps switch for the whole process."""
-    deterministic, filled = torch.are_deterministic_algorithms_enabled(), _filled()
+    memory: Any = torch.utils.deterministic
+    deterministic, filled = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     yield
     torch.use_deterministic_algorithms(deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = filled
+    memory.fill_uninitialized_memory = filled
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = False, True
-
-
-def _filled() -> bool:
-    return torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_eager_steps_are_timed_in_turn_and_the_gpus_own_are_named(options: Options, switches: None) -> None:

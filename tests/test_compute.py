@@ -59,10 +59,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[tuple[str,
     return take
 
 
-@pytest.fixture
-def tiny() -> Callable[..., Study]:
+def tiny(*changes: tuple[str, Any]) -> Study:
     """The tiny study, which leaves its precision open."""
-    return lambda *changes: resolve({key: TINY[key] for key in TINY if key != "precision"}, changes)
+    return resolve({key: TINY[key] for key in TINY if key != "precision"}, changes)
 
 
 def parts(study: Study) -> tuple[Recipe, NetworkConfig, Outline]:
@@ -86,31 +85,29 @@ def choose(study: Study, device: str = "cpu", **options: Any) -> Compute:
     ],
 )
 def test_the_fastest_way_is_taken_and_the_times_are_said(
-    tiny: Callable[..., Study], clock: Any, seconds: tuple[float, ...], expected: tuple[str, str]
+    clock: Any, seconds: tuple[float, ...], expected: tuple[str, str]
 ) -> None:
     clock(*seconds)
-    found = choose(tiny())
-    assert (found.precision, found.memory_format) == expected
-    assert f"float32 {1000 * min(seconds[:2]):.0f} ms" in found.reason
-    assert f"bfloat16 {1000 * min(seconds[2:]):.0f} ms" in found.reason
+    chosen = choose(tiny())
+    assert (chosen.precision, chosen.memory_format) == expected
+    assert f"float32 {1000 * min(seconds[:2]):.0f} ms" in chosen.reason
+    assert f"bfloat16 {1000 * min(seconds[2:]):.0f} ms" in chosen.reason
 
 
-def test_without_bfloat16_in_the_processor_it_is_not_timed(tiny: Callable[..., Study], clock: Any) -> None:
+def test_without_bfloat16_in_the_processor_it_is_not_timed(clock: Any) -> None:
     assert clock(2.0, 3.0, 1.0, 1.0, bfloat16=False) == []
     assert choose(tiny()).precision == "float32"
     assert clock(2.0, 3.0, 1.0, 1.0, bfloat16=False) == [ALL[:2]]
 
 
-def test_a_precision_that_the_study_names_is_kept_without_timing(
-    tiny: Callable[..., Study], clock: Any
-) -> None:
+def test_a_precision_that_the_study_names_is_kept_without_timing(clock: Any) -> None:
     asked = clock(2.0, 3.0, 1.0, 0.5)
     assert choose(tiny(("precision", "float32"))) == Compute("float32", "channels_last")
     assert asked == []
 
 
 def test_what_was_timed_is_kept_for_this_network_and_machine(
-    tiny: Callable[..., Study], clock: Any, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    clock: Any, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = clock(2.0, 3.0, 1.0, 2.0)
     first = choose(tiny())
@@ -123,9 +120,7 @@ def test_what_was_timed_is_kept_for_this_network_and_machine(
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"seconds": [1, 1, 1, 1]}', "\x00"])
-def test_a_damaged_cache_entry_is_timed_again(
-    tiny: Callable[..., Study], clock: Any, own_cache: Path, content: str
-) -> None:
+def test_a_damaged_cache_entry_is_timed_again(clock: Any, own_cache: Path, content: str) -> None:
     asked = clock(2.0, 3.0, 1.0, 2.0)
     first = choose(tiny())
     (entry,) = own_cache.glob("speed-*.json")
@@ -135,26 +130,21 @@ def test_a_damaged_cache_entry_is_timed_again(
 
 
 @pytest.mark.parametrize("seconds", [[0.0, 1, 1, 1], [-1.0, 1, 1, 1], [1.0, 1], None, ["a"] * 4])
-def test_an_entry_without_four_times_is_timed_again(
-    tiny: Callable[..., Study], clock: Any, own_cache: Path, seconds: Any
-) -> None:
+def test_an_entry_without_four_times_is_timed_again(clock: Any, own_cache: Path, seconds: Any) -> None:
     asked = clock(2.0, 3.0, 1.0, 2.0)
     first = choose(tiny())
-    (entry,) = own_cache.glob("speed-*.json")
-    write_sealed(entry, {"seconds": seconds})
+    write_sealed(next(own_cache.glob("speed-*.json")), {"seconds": seconds})
     assert choose(tiny()) == first and len(asked) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(
-    tiny: Callable[..., Study], clock: Any, own_cache: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(clock: Any, own_cache: Path) -> None:
     own_cache.write_text("a file in its place")
     clock(2.0, 3.0, 1.0, 2.0)
     assert choose(tiny()).precision == "bfloat16"
 
 
 def test_a_network_that_cannot_take_the_timed_step_is_left_to_its_first_own_step(
-    tiny: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*arguments: Any) -> None:
         raise RuntimeError("no such thing")
@@ -165,9 +155,7 @@ def test_a_network_that_cannot_take_the_timed_step_is_left_to_its_first_own_step
     assert choose(tiny()) == Compute("float32", "channels_last")
 
 
-def test_timing_for_real_takes_a_moment_and_leaves_random_state_and_threads(
-    tiny: Callable[..., Study],
-) -> None:
+def test_timing_for_real_takes_a_moment_and_leaves_random_state_and_threads() -> None:
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     _, network, outline = parts(tiny(("model.dropout", 0.2)))
     times = module._time_ways(module.TimedStep(network, 32, outline.flops_per_image), ALL)
@@ -182,14 +170,12 @@ def on_disk(folder: StudyFolder, variant: str = "base", **identity: Any) -> None
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_runs_on_disk_decide_before_any_timing(
-    tiny: Callable[..., Study], clock: Any, tmp_path: Path, precision: str
-) -> None:
+def test_runs_on_disk_decide_before_any_timing(clock: Any, tmp_path: Path, precision: str) -> None:
     asked = clock(1.0, 2.0, 3.0, 4.0) if precision == "bfloat16" else clock(4.0, 3.0, 2.0, 1.0)
     folder = StudyFolder(tmp_path, "tiny")
     on_disk(folder, precision=precision, memory_format="contiguous_format")
-    found = choose(tiny(), own=begun_with(folder.runs(), "cpu"))
-    assert (found.precision, found.memory_format) == (precision, "contiguous_format") and asked == []
+    chosen = choose(tiny(), own=begun_with(folder.runs(), "cpu"))
+    assert (chosen.precision, chosen.memory_format) == (precision, "contiguous_format") and asked == []
 
 
 @pytest.mark.parametrize(
@@ -212,9 +198,7 @@ def planned(study: Study, tmp_path: Path) -> tuple[Variant, ...]:
     return make_plan(study, StudyFolder(tmp_path, "tiny"), lambda recipe: data, device="cpu").variants
 
 
-def test_variants_that_are_compared_are_computed_alike(
-    tiny: Callable[..., Study], clock: Any, tmp_path: Path
-) -> None:
+def test_variants_that_are_compared_are_computed_alike(clock: Any, tmp_path: Path) -> None:
     asked = clock(4.0, 3.0, 2.0, 1.0)
     study = tiny(("variants.wide", {"model.width": 4}), ("variants.exact", {"precision": "float32"}))
     first = planned(study, tmp_path)
@@ -226,9 +210,7 @@ def test_variants_that_are_compared_are_computed_alike(
     assert [variant.digest for variant in second] == [variant.digest for variant in first]
 
 
-def test_each_variant_keeps_what_its_own_runs_were_computed_with(
-    tiny: Callable[..., Study], clock: Any, tmp_path: Path
-) -> None:
+def test_each_variant_keeps_what_its_own_runs_were_computed_with(clock: Any, tmp_path: Path) -> None:
     clock(1.0, 2.0, 3.0, 4.0)
     study = tiny(("variants.compiled", {"compile": True}), ("variants.wide", {"model.width": 4}))
     folder = StudyFolder(tmp_path, "tiny")
@@ -244,9 +226,7 @@ def test_each_variant_keeps_what_its_own_runs_were_computed_with(
     assert not base.compute.compiled and wide.compute.compiled
 
 
-def test_a_dry_run_tells_the_digest_of_the_start(
-    tiny: Callable[..., Study], clock: Any, tmp_path: Path
-) -> None:
+def test_a_dry_run_tells_the_digest_of_the_start(clock: Any, tmp_path: Path) -> None:
     clock(1.0, 2.0, 3.0, 4.0)
     study = tiny()
     folder = StudyFolder(tmp_path, "tiny")
@@ -263,7 +243,7 @@ def test_the_usual_memory_format_is_not_in_the_identity_so_that_digests_stay() -
     assert identity_of(Compute("float32", "contiguous_format"), "cuda:1") == unusual
 
 
-def test_both_memory_formats_train_the_same_network(tiny: Callable[..., Study], tmp_path: Path) -> None:
+def test_both_memory_formats_train_the_same_network(tmp_path: Path) -> None:
     study = tiny(("precision", "float32"), ("schedule.epochs", 2))
     data = load_data("digits", tmp_path, train_limit=160, test_limit=60)
     usual = resolve_variant(study, "base", data, device="cpu")
@@ -282,12 +262,7 @@ def test_both_memory_formats_train_the_same_network(tiny: Callable[..., Study], 
      (1000, "cpu", True, False), (1000, "mps", True, False)],
 )  # fmt: skip
 def test_compiling_is_on_where_the_planned_runs_earn_it_back(
-    tiny: Callable[..., Study],
-    monkeypatch: pytest.MonkeyPatch,
-    runs: int,
-    device: str,
-    able: bool,
-    expected: bool,
+    monkeypatch: pytest.MonkeyPatch, runs: int, device: str, able: bool, expected: bool
 ) -> None:
     monkeypatch.setattr(module, "can_compile", lambda device: able)
     study = tiny(("model.width", 64), ("precision", "float32"), ("schedule.epochs", 100))
@@ -296,16 +271,14 @@ def test_compiling_is_on_where_the_planned_runs_earn_it_back(
     assert choose_compute(recipe, network, longer, device, runs=runs).compiled is expected
 
 
-def test_compiled_and_eager_runs_never_mix(tiny: Callable[..., Study]) -> None:
+def test_compiled_and_eager_runs_never_mix() -> None:
     study, begun = tiny(("precision", "float32")), Compute("float32", "channels_last")
     assert choose(study, own=replace(begun, compiled=True)).compiled
     assert not choose(study, own=begun, alike=replace(begun, compiled=True), runs=10**9).compiled
     assert choose(tiny(("precision", "float32"), ("compile", True)), own=begun).compiled
 
 
-def test_compiling_for_several_devices_is_left_to_the_study(
-    tiny: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiling_for_several_devices_is_left_to_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "can_compile", lambda device: True)
     study = tiny(("precision", "float32"))
     for devices, expected in ((1, True), (2, False)):

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,16 @@ SMALL = (
 )
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = ["bash", str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def call(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(SCRIPT.resolve()), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def program(file: Path, text: str) -> Path:
+    """Write a program that stands for python."""
+    file.write_text(f"#!/bin/bash\n{text}\n")
+    file.chmod(0o755)
+    return file
 
 
 def names_of(archive: Path) -> list[str]:
@@ -57,33 +65,22 @@ def test_a_wrong_call_is_one_line(arguments: tuple[str, ...], words: str) -> Non
 
 
 def test_a_python_without_the_packages_is_refused_before_any_work(tmp_path: Path) -> None:
-    stub = tmp_path / "python"
-    stub.write_text("#!/bin/sh\nexit 1\n")
-    stub.chmod(0o755)
+    stub = program(tmp_path / "python", "exit 1")
     done = call("--seconds", 100, "--work", tmp_path / "w", "--packs", tmp_path / "p", "--python", stub)
     assert done.returncode == 2 and "has not the packages of this project" in done.stderr
 
 
 def test_each_task_is_done_once_whichever_lane_is_free(tmp_path: Path) -> None:
-    """And a failed one is said, in the exit status too; paths may be relative and have spaces."""
-    stub, place = tmp_path / "a python", tmp_path / "a place"
+    """A failed one is reported, in the exit status too; paths may be relative and have spaces."""
+    place, tasks = tmp_path / "a place", [f"task{number}" for number in range(40)]
     place.mkdir()
-    stub.write_text(
-        '#!/bin/bash\n[[ $1 != -c ]] || exit 0\n[[ $2 != harness.study ]] || echo "$3" >>"$LIST"\n'
-        "[[ $3 != task13 ]]\n"
-    )
-    stub.chmod(0o755)
-    (place / "tasks").write_text(
-        "# a comment\n" + "".join(f"task{number} --seeds 0\n\n" for number in range(40))
-    )
-    done = subprocess.run(
-        ["bash", SCRIPT.resolve(), "--seconds", "100", "--work", "w", "--packs", "p", "--tasks", "tasks",
-         "--lanes", "4", "--python", stub],
-        capture_output=True, text=True, check=False, cwd=place,
-        env={**os.environ, "LIST": str(place / "list")},
-    )  # fmt: skip
+    note = '[[ $1 != -c ]] || exit 0\n[[ $2 != harness.study ]] || echo "$3" >>"$LIST"\n[[ $3 != task13 ]]'
+    stub = program(tmp_path / "a python", note)
+    (place / "tasks").write_text("# a comment\n" + "".join(f"{task} --seeds 0\n\n" for task in tasks))
+    options = ("--seconds", 100, *NAMED, "--tasks", "tasks", "--lanes", 4, "--python", stub)
+    done = call(*options, cwd=place, env={**os.environ, "LIST": str(place / "list")})
     assert done.returncode == 1, done.stderr
-    assert sorted((place / "list").read_text().split()) == sorted(f"task{number}" for number in range(40))
+    assert sorted((place / "list").read_text().split()) == sorted(tasks)
     assert "FAILED with status 1: task13 --seeds 0; see " in done.stdout
     assert done.stdout.count("done: ") == 39 and "finished runs: 0" in done.stdout
     assert (place / "p" / "published.tar.gz").is_file()
@@ -91,12 +88,11 @@ def test_each_task_is_done_once_whichever_lane_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_runs_and_packs_what_is_finished(tmp_path: Path, number: int) -> None:
-    stub = tmp_path / "python"
-    stub.write_text(
-        '#!/bin/bash\n[[ $2 == harness.study ]] || exit 0\ntrap "echo $3 >>$LIST; exit 130" TERM\n'
-        'echo begun >>"$LIST"\nfor at in {1..300}; do sleep 0.1; done\n'
+    stub = program(
+        tmp_path / "python",
+        '[[ $2 == harness.study ]] || exit 0\ntrap "echo $3 >>$LIST; exit 130" TERM\n'
+        'echo begun >>"$LIST"\nfor at in {1..300}; do sleep 0.1; done',
     )
-    stub.chmod(0o755)
     run = tmp_path / "w" / "study" / "runs" / "base" / "seed-0"
     run.mkdir(parents=True)
     (run / "run.json").write_text('{\n  "status": "finished"\n}\n')
@@ -134,18 +130,8 @@ def test_what_is_finished_in_time_is_packed_and_not_repeated(tmp_path: Path) -> 
         f"quickstart --seeds 0-1 --set name=short --set schedule.epochs=2 {SMALL}\n"
         f"quickstart --seeds 0-1 --set name=endless --set schedule.epochs=90000 {SMALL}\n"
     )
-    limits = (
-        "--seconds",
-        60,
-        "--reserve",
-        35,
-        "--tasks",
-        tasks,
-        "--device",
-        "cpu",
-        "--python",
-        sys.executable,
-    )
+    limits: list[object] = ["--seconds", 60, "--reserve", 35, "--tasks", tasks]
+    limits += ["--device", "cpu", "--python", sys.executable]
     done = call(*limits, "--work", tmp_path / "a", "--packs", tmp_path / "packs", "--pack-bytes", 60_000)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "done: quickstart --seeds 0-1 --set name=short" in done.stdout

@@ -50,10 +50,6 @@ def test_every_optimizer_of_torch_takes_a_step_once_a_schedule_gives_it_a_rate(n
     assert not torch.equal(before, model.weight)
 
 
-def test_there_are_optimizers_to_choose_from() -> None:
-    assert {"SGD", "Adam", "AdamW", "RMSprop"} <= set(ALL)
-
-
 def test_without_a_schedule_nothing_moves() -> None:
     model = nn.Linear(3, 2)
     before = model.weight.detach().clone()
@@ -66,16 +62,7 @@ def test_without_a_schedule_nothing_moves() -> None:
 def test_arguments_are_handed_on_by_their_own_names() -> None:
     group = create("SGD", momentum=0.9, nesterov=True, weight_decay=5e-4).param_groups[0]
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
-
-
-def test_a_list_becomes_the_tuple_that_torch_wants() -> None:
-    assert create("NAdam", betas=[0.8, 0.99]).param_groups[0]["betas"] == (0.8, 0.99)
-
-
-def test_all_parameters_are_optimized() -> None:
-    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
-    parameters = create("SGD", model).param_groups[0]["params"]
-    assert [id(p) for p in parameters] == [id(p) for p in model.parameters()]
+    assert create("NAdam", betas=[0.8, 0.99]).param_groups[0]["betas"] == (0.8, 0.99), "torch wants a tuple"
 
 
 @pytest.mark.parametrize(
@@ -85,9 +72,8 @@ def test_all_parameters_are_optimized() -> None:
 )  # fmt: skip
 def test_a_name_that_is_no_usable_optimizer_is_refused(name: str, hint: str) -> None:
     message = refusal(name)
-    assert (
-        message.startswith(f"study: optimizer.name: torch.optim has no usable {name!r}") and hint in message
-    )
+    assert message.startswith(f"study: optimizer.name: torch.optim has no usable {name!r}")
+    assert hint in message
 
 
 @pytest.mark.parametrize(
@@ -172,31 +158,13 @@ def test_an_optimizer_that_makes_weights_that_are_not_finite_is_refused() -> Non
         check_step(OptimizerConfig(name="RMSprop", alpha=1.5))
 
 
-def test_the_place_of_the_mistake_is_named() -> None:
-    with pytest.raises(StudyError, match="^tiny: variants.x: optimizer.name: "):
-        create_optimizer(OptimizerConfig(name="SDG"), nn.Linear(1, 1), "tiny: variants.x")
+@pytest.mark.parametrize("name", ["SGD", "RMSprop"])
+def test_what_only_a_step_shows_is_refused_before_any_work(name: str) -> None:
+    with pytest.raises(StudyError, match=f"^tiny: optimizer: torch.optim.{name} says: .*overflow"):
+        check_step(OptimizerConfig(name=name, weight_decay=1e308), "tiny")
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "says"),
-    [
-        ("SGD", {"weight_decay": 1e308}, "overflow"),
-        ("RMSprop", {"weight_decay": 1e308}, "overflow"),
-    ],
-)
-def test_what_only_a_step_shows_is_refused_before_any_work(
-    name: str, options: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(StudyError, match=f"^tiny: optimizer: torch.optim.{name} says: .*{says}"):
-        check_step(OptimizerConfig(name=name, **options), "tiny")
-
-
-def of_torch() -> list[str]:
-    found = {name for name, one in vars(torch.optim).items() if isinstance(one, type)}
-    return sorted(found - {"LBFGS", "SparseAdam", "Optimizer"})
-
-
-@pytest.mark.parametrize("name", of_torch())
+@pytest.mark.parametrize("name", ALL)
 def test_an_optimizer_that_does_not_follow_the_rate_is_refused(name: str) -> None:
     """Found by stepping each with two rates, here over ten steps."""
 

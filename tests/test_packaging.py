@@ -26,7 +26,7 @@ def test_the_wheel_runs_from_any_directory(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
+    python = str(tmp_path / "venv" / "bin" / "python")
     # The dependencies are this environment's: what is tested is the wheel.
     packages = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     subprocess.run([python, "-m", "pip", "install", "--no-deps", str(wheel)], check=True, capture_output=True)
@@ -34,13 +34,8 @@ def test_the_wheel_runs_from_any_directory(tmp_path: Path) -> None:
     (installed / "borrowed.pth").write_text(f"{packages}\n")
     empty = tmp_path / "empty"
     empty.mkdir()
-    done = subprocess.run(
-        [python, "-m", "harness.study", "--seeds", "0", "--set", "schedule.epochs=3"],
-        cwd=empty,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [python, "-m", "harness.study", "--seeds", "0", "--set", "schedule.epochs=3"]
+    done = subprocess.run(command, cwd=empty, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "quickstart: " in done.stdout and (empty / "results/quickstart/report.html").is_file()
     where = subprocess.run(
@@ -51,11 +46,9 @@ def test_the_wheel_runs_from_any_directory(tmp_path: Path) -> None:
 
 def test_every_package_of_the_tree_is_installed() -> None:
     config = read_setup()
-    listed = set(config["options"]["packages"].split())
-    there = {
-        str(p.parent.relative_to(ROOT)).replace("/", ".") for p in (ROOT / "harness").rglob("__init__.py")
-    }
-    assert listed == there | {"harness.studies"}
+    folders = [file.parent.relative_to(ROOT) for file in (ROOT / "harness").rglob("__init__.py")]
+    packages = {".".join(folder.parts) for folder in folders}
+    assert set(config["options"]["packages"].split()) == packages | {"harness.studies"}
 
 
 def test_every_direct_dependency_is_pinned() -> None:

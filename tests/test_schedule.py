@@ -31,9 +31,9 @@ Used = list[tuple[float, float | None]]  # rate and momentum (or beta1) of each 
 
 
 def optimizer(name: str = "SGD") -> torch.optim.Optimizer:
-    kind: Any = getattr(torch.optim, name)
-    return kind(
-        [torch.nn.Parameter(torch.zeros(1))], lr=123.0, **({"momentum": 0.9} if name == "SGD" else {})
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    return (
+        torch.optim.Adam(weights, 123.0) if name == "Adam" else torch.optim.SGD(weights, 123.0, momentum=0.9)
     )
 
 

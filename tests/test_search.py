@@ -30,16 +30,18 @@ random_trials = 2
 """
 
 
-def with_holdout(text: str) -> str:
-    return text.replace("train_limit = 160", "holdout = 100, train_limit = 160")
-
-
 @pytest.fixture
 def searched(tmp_path: Path) -> Path:
-    path = tmp_path / "searched.toml"
-    few = TINY_TOML.replace('layers = ["layer1", "res2"], images = 4', 'layers = ["res2"], images = 1')
-    assert few != TINY_TOML
-    path.write_text(with_holdout(few.replace('"tiny"', '"searched"')) + SEARCH)
+    """A study whose search is ranked on held-out images."""
+    path, text = tmp_path / "searched.toml", TINY_TOML
+    for ours, theirs in (
+        ('"tiny"', '"searched"'),
+        ('layers = ["layer1", "res2"], images = 4', 'layers = ["res2"], images = 1'),
+        ("train_limit = 160", "holdout = 100, train_limit = 160"),
+    ):
+        assert ours in text
+        text = text.replace(ours, theirs)
+    path.write_text(text + SEARCH)
     return path
 
 

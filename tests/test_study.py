@@ -214,12 +214,6 @@ def test_a_batch_of_studies_each_gets_its_folder(
     assert {path.name for path in (tmp_path / "results").iterdir() if path.is_dir()} == {"tiny", "other"}
 
 
-def test_it_runs_from_any_directory_by_the_studys_name(command: Command) -> None:
-    done = command("quickstart", "--dry-run", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["name"] == "quickstart"
-
-
 def test_the_list_is_a_table_with_what_is_known(command: Command) -> None:
     done = command("--list", COLUMNS="200")
     header, *rows = done.stdout.splitlines()

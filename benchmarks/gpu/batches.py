@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 
-from benchmarks.gpu.shared import Options, Row, median_row
+from benchmarks.gpu.shared import Options, Row
 from benchmarks.gpu.step import set_up
 from benchmarks.training import BATCH, make_bench
 from harness.data.batches import Batches
 from harness.device import synchronize
-from harness.training.run import evaluation_batch
+from harness.training.assembly import evaluation_batch
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -20,17 +21,12 @@ def rows(options: Options) -> Iterator[Row]:
     bench = make_bench(options.device, steps)
     bench.train.clear()
     bench.test.clear()
-    for what, split, transforms, size, shuffle in (
-        ("train", bench.data.train, bench.variant.train_transforms, BATCH, True),
-        (
-            "test",
-            bench.data.evaluation,
-            bench.variant.test_transforms,
-            evaluation_batch(options.device),
-            False,
-        ),
+    variant, most = bench.variant, evaluation_batch(options.device)
+    for what, split, transforms, size in (
+        ("train", bench.data.train, variant.train_transforms, BATCH),
+        ("test", bench.data.evaluation, variant.test_transforms, most),
     ):
-        made = Batches(split, transforms, size, seed=0, shuffle=shuffle, device=options.device)
+        made = Batches(split, transforms, size, seed=0, shuffle=what == "train", device=options.device)
         times = []
         for epoch in range(1, epochs + 2):  # the first one warms up
             made.set_epoch(epoch)
@@ -40,10 +36,7 @@ def rows(options: Options) -> Iterator[Row]:
                 pass
             synchronize(options.device)
             times.append(1e3 * (time.perf_counter() - began) / len(made))
-        yield median_row(
-            f"a {what} batch of {size} images",
-            times[1:],
-            "ms",
-            n=f"{epochs} epochs of {len(made)}",
-            notes=f"first epoch {times[0]:.2f} ms a batch",
-        )
+        first, *rest = times
+        notes = f"first epoch {first:.2f} ms a batch; {min(rest):.2f} to {max(rest):.2f} ms"
+        n, result = f"{epochs} epochs of {len(made)}", f"{statistics.median(rest):.2f} ms"
+        yield Row(f"a {what} batch of {size} images", result, n, notes, {"ms": rest})

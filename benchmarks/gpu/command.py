@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import subprocess
@@ -13,15 +12,15 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from benchmarks.gpu.shared import LOGIT_SCALE, QUICK_BATCH, QUICK_WIDTH, ROOT, Options, synthetic_images
+from benchmarks.gpu.shared import LOGIT_SCALE, QUICK_BATCH, QUICK_WIDTH, ROOT, Options, Row, synthetic_images
 
 # Given, so that no range test is run.
 RATES = {"lr_max": 0.2, "lr_min": 0.02}
 EPOCH = re.compile(r"^(?P<run>\S+)\s+epoch\s+(?P<epoch>\d+)/(?P<epochs>\d+)\b")
 FINISHED = re.compile(r"^(?P<run>\S+)\s+finished\b")
 FAILED = re.compile(r"^(?P<run>\S+)\s+FAILED\b")
+COMPARED = "weights, predictions, learning rates, history without its times"
 TIMES = ("train_seconds", "eval_seconds", "images_per_second")
 
 
@@ -41,8 +40,8 @@ class Outcome:
 
     def epochs(self) -> list[tuple[float, str, int]]:
         """Seconds, run and number of every epoch's line."""
-        found = [(seconds, EPOCH.match(line)) for seconds, line in self.lines]
-        return [(seconds, match["run"], int(match["epoch"])) for seconds, match in found if match]
+        matches = [(seconds, EPOCH.match(line)) for seconds, line in self.lines]
+        return [(seconds, match["run"], int(match["epoch"])) for seconds, match in matches if match]
 
 
 def study_file(options: Options, base: str, epochs: int) -> Path:
@@ -156,14 +155,15 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def records(out: Path) -> dict[str, dict[str, Any]]:
-    """Read every finished run's run.json, by ``variant/seed-n``."""
-    found = {}
-    for file in sorted(out.glob("*/runs/*/*/run.json")):
-        record = json.loads(file.read_text("utf-8"))
-        if record["status"] == "finished":
-            found[f"{file.parent.parent.name}/{file.parent.name}"] = record
-    return found
+def run_folder(out: Path, variant: str = "base") -> Path:
+    """Find the folder of seed 0 of the one study below ``out``.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    for folder in out.glob(f"*/runs/{variant}/seed-0"):
+        return folder
+    raise RuntimeError(f"{out.name}: a run left nothing to compare")
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -172,12 +172,20 @@ def history(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def compare(what: str, first: Path, second: Path, n: str = "2 runs", notes: str = "") -> Row:
+    """Return a row that says whether two run folders are identical."""
+    different = differences(first, second)
+    result = "different: " + ", ".join(different) if different else "identical"
+    notes = "; ".join(part for part in (notes, COMPARED) if part)
+    return Row(what, result, n, notes, {"differences": different})
+
+
 def differences(first: Path, second: Path) -> list[str]:
     """Name what two run folders do not have in common, byte for byte; the times of their epochs aside."""
     names = ("model.safetensors", "predictions.npz", "learning_rates.csv")
-    found = [name for name in names if (first / name).read_bytes() != (second / name).read_bytes()]
+    different = [name for name in names if (first / name).read_bytes() != (second / name).read_bytes()]
     without_times = [
         [{key: value for key, value in row.items() if key not in TIMES} for row in history(folder)]
         for folder in (first, second)
     ]
-    return found + ["history.csv"] * (without_times[0] != without_times[1])
+    return different + ["history.csv"] * (without_times[0] != without_times[1])

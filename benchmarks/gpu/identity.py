@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.gpu.command import EPOCH, FINISHED, differences, run, start, stop, study_file
-from benchmarks.gpu.shared import Options, Row, failed
+from benchmarks.gpu.command import EPOCH, FINISHED, compare, run, run_folder, start, stop, study_file
+from benchmarks.gpu.shared import Options, Row, attempt, failed
 
 EPOCHS = 3
 KILLED_AFTER = 2
 ARGUMENTS = ("--seeds", "0", "--launcher", "serial")
-COMPARED = "weights, predictions, learning rates, history without its times"
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -26,20 +25,17 @@ def rows(options: Options) -> Iterator[Row]:
     killed = kill_in_its_middle(third)
     end_when_finished(first)
     end_when_finished(second)
-    yield _row(f"two runs of {EPOCHS} epochs", folder, "second", "2 runs")
-    what = "a run killed in its middle and resumed"
-    if not killed:
-        yield failed(what, "it ended before it could be killed")
-        return
-    try:
+    two, one = f"two runs of {EPOCHS} epochs", "a run killed in its middle and resumed"
+
+    def resume() -> Row:
         outcome = run(options, study, folder / "killed", ARGUMENTS, settings)
-    except RuntimeError as error:
-        yield failed(what, error)
-        return
-    resumed = min((epoch for _, _, epoch in outcome.epochs()), default=EPOCHS + 1) - 1
-    how = f"SIGKILL after epoch {KILLED_AFTER} of {EPOCHS}; "
-    how += f"resumed after epoch {resumed}" if resumed else "began anew: no checkpoint was written yet"
-    yield _row(what, folder, "killed", "1 kill", how)
+        resumed = min((epoch for _, _, epoch in outcome.epochs()), default=EPOCHS + 1) - 1
+        how = f"SIGKILL after epoch {KILLED_AFTER} of {EPOCHS}; "
+        how += f"resumed after epoch {resumed}" if resumed else "began anew: no checkpoint was written yet"
+        return compare(one, run_folder(folder / "first"), run_folder(folder / "killed"), "1 kill", how)
+
+    yield attempt(two, lambda: compare(two, run_folder(folder / "first"), run_folder(folder / "second")))
+    yield attempt(one, resume) if killed else failed(one, "it ended before it could be killed")
 
 
 def kill_in_its_middle(process: subprocess.Popen[str]) -> bool:
@@ -64,14 +60,3 @@ def end_when_finished(process: subprocess.Popen[str]) -> None:
         if FINISHED.match(line):
             break
     stop(process)
-
-
-def _row(what: str, folder: Path, other: str, n: str, how: str = "") -> Row:
-    """Compare a run with the first one."""
-    try:
-        runs = [next((folder / name).glob("*/runs/base/seed-0")) for name in ("first", other)]
-        found = differences(*runs)
-    except (StopIteration, OSError) as error:
-        return failed(what, f"a run left nothing to compare: {error!r}")
-    result = "different: " + ", ".join(found) if found else "identical"
-    return Row(what, result, n, f"{how}; {COMPARED}" if how else COMPARED, {"differences": found})

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
-from benchmarks.gpu.shared import QUICK_WIDTH, Options, Row, failed
+from benchmarks.gpu.shared import QUICK_WIDTH, Options, Row, attempt
 from benchmarks.gpu.step import Setup, make_step, seconds_of, set_up, use
+from benchmarks.memory import peak_bytes
 from benchmarks.training import Bench, harness_epoch, make_bench
 from harness.plan import resolve_variant
 from harness.study_file.load import load_study
@@ -24,12 +23,13 @@ def rows(options: Options) -> Iterator[Row]:
         if setup.graph and not options.cuda:
             continue
         _forget(options)
-        try:
+
+        def measure(what: str = what, setup: Setup = setup) -> Row:
             use(setup)
             seconds_of(make_step(setup, options), options.device, 5)
-            yield _peak(what, options)
-        except Exception as error:  # whatever the device says
-            yield failed(what, error)
+            return _peak(what, options)
+
+        yield attempt(what, measure)
     bench = _bench(options)
     _forget(options)
     harness_epoch(bench)
@@ -38,7 +38,7 @@ def rows(options: Options) -> Iterator[Row]:
 
 def _bench(options: Options) -> Bench:
     """Make CIFAR-10's number of random images; no batch of them stays on the device."""
-    bench = make_bench(options.device, 1 if options.quick else 98)
+    bench = make_bench(options.device, 2 if options.quick else 98)
     if options.quick:
         settings = ["schedule.epochs=2", "schedule.peak_epoch=1", f"model.width={QUICK_WIDTH}"]
         study = load_study("annealed", settings=settings)
@@ -57,8 +57,7 @@ def _forget(options: Options) -> None:
 def _peak(what: str, options: Options) -> Row:
     """Ask the allocator; on a CPU the kernel, whose number is that of the process so far."""
     if not options.cuda:
-        unit = 1 if sys.platform == "darwin" else 1024
-        held = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        held = peak_bytes()
         return Row(what, f"{held / 1e9:.2f} GB", "1", "of the process so far", {"bytes": held})
     used = torch.cuda.max_memory_allocated(options.device)
     kept = torch.cuda.max_memory_reserved(options.device)

@@ -1,11 +1,11 @@
-"""What all parts of the GPU benchmark share: their options, their rows, and the images they train on."""
+"""What all parts of the GPU benchmark share: options, rows, and the images they train on."""
 
 from __future__ import annotations
 
 import io
 import os
-import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,16 +84,17 @@ def failed(what: str, error: BaseException | str) -> Row:
     return Row(what, "failed", notes=" ".join(text.split())[:300] or "no message")
 
 
-def spread(values: Sequence[float], unit: str, digits: int = 2) -> str:
-    """``4.1 to 4.3 ms``."""
-    return f"{min(values):.{digits}f} to {max(values):.{digits}f} {unit}"
+def attempt(what: str, measure: Callable[[], Row]) -> Row:
+    """Measure; whatever the device, a compiler or a command raises becomes a row."""
+    try:
+        return measure()
+    except Exception as error:
+        return failed(what, error)
 
 
-def median_row(what: str, values: Sequence[float], unit: str, *, n: str = "", notes: str = "") -> Row:
-    """Make a row of repeated measurements: median, spread, n."""
-    more = "; ".join(part for part in (notes, spread(values, unit) if len(values) > 1 else "") if part)
-    middle = statistics.median(values)
-    return Row(what, f"{middle:.2f} {unit}", n or str(len(values)), more, {unit: list(values)})
+def time_for(seconds: float, options: Options) -> bool:
+    """Tell whether so many seconds are left; a dry run takes its time."""
+    return options.quick or options.ends - time.time() >= seconds
 
 
 def synthetic_images(options: Options) -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.gpu.command import Outcome, run, study_file
-from benchmarks.gpu.shared import LATE, Options, Row, failed
+from benchmarks.gpu.shared import LATE, Options, Row, failed, time_for
 
 # The ends of the range first: time may not be enough for all.
 WORKERS, QUICK_WORKERS = (1, 4, 2, 3), (1, 2)
@@ -23,7 +22,7 @@ def rows(options: Options) -> Iterator[Row]:
     alone, settings = None, ("compile=false", *options.settings)
     for workers in QUICK_WORKERS if options.quick else WORKERS:
         what = f"--launcher process --workers {workers}"
-        if options.ends - time.time() < LEFT_FOR_A_RUN and not options.quick:
+        if not time_for(LEFT_FOR_A_RUN, options):
             yield Row(what, LATE)
             continue
         out = Path(options.folder) / f"workers-{workers}"

@@ -74,15 +74,24 @@ def _values(one: Published, rows: Sequence[Variant]) -> list[float]:
 
 
 def _others(variant: Variant) -> list[float]:
-    return [record["metrics"]["test_accuracy"] for record in variant.other]
+    return [record.metrics["test_accuracy"] for record in variant.other]
 
 
 def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> None:
     for row, variant in enumerate(rows):
-        found, other = variant.accuracies, _others(variant)
-        axes.plot(found, [row] * len(found), "o", ms=5, color=COLOURS[0], alpha=0.55, mec="none", label=SEED)
+        accuracies, other = variant.accuracies, _others(variant)
+        axes.plot(
+            accuracies,
+            [row] * len(accuracies),
+            "o",
+            ms=5,
+            color=COLOURS[0],
+            alpha=0.55,
+            mec="none",
+            label=SEED,
+        )
         axes.plot(other, [row] * len(other), "o", ms=5, mfc="none", mec=FAINT, label=OTHER)
-        accuracy = describe(found, shares=True)
+        accuracy = describe(accuracies, shares=True)
         if accuracy and accuracy.ci_low is not None and accuracy.ci_high is not None:
             ends = [accuracy.ci_low, accuracy.mean, accuracy.ci_high]
             axes.plot(
@@ -101,7 +110,7 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
     axes.set_yticks(range(len(rows)), [_label(variant) for variant in rows], fontsize=7.5)
     axes.grid(axis="y", visible=False)
     as_percent(axes.xaxis)
-    axes.set_title(one.folder.name, pad=4)
+    axes.set_title(one.name, pad=4)
     axes.set_title(_subtitle(one, rows), loc="right", fontsize=7.5, fontweight="normal", color=FAINT, pad=4)
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.published.read import Record, device_name, read, read_records, records_text
+from benchmarks.published.read import device_name, read
+from benchmarks.published.records import Sealed, read_records, records_text
 from benchmarks.published.web import web_figure
 from harness.analysis.results import Results, read_results
 from harness.analysis.runs import Run
 from harness.errors import RunError
 from harness.store.atomic import atomic_write
 from harness.store.folders import WEIGHTS, StudyFolder
+from harness.store.records import RunRecord
 from harness.store.sealed import canonical, first_difference, read_sealed
 from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
@@ -66,13 +68,13 @@ def publish(source: Path, results: Path, *, replace: bool = False) -> tuple[Path
     if report is None:
         raise RunError(f"{source}: no report.json; run the study, or its report with --report-only")
     study = load_study(str(source / "study.toml"))
-    found = read_results(study, StudyFolder(source.resolve().parent, source.resolve().name), (), ())
-    if not found.finished:
+    runs = read_results(study, StudyFolder(source.resolve().parent, source.resolve().name), (), ())
+    if not runs.finished:
         raise RunError(f"{source}: no run is finished")
-    if damaged := [run for run in found.runs if run.error.startswith("damaged:")]:
+    if damaged := [run for run in runs.runs if run.error.startswith("damaged:")]:
         raise RunError(f"{source}: {damaged[0].variant}/seed-{damaged[0].seed}: {damaged[0].error}")
     reported = {each["variant"]: each["finished"] for each in report["variants"]}
-    if any(reported.get(name, 0) != len(found.of(name, "finished")) for name in found.variants):
+    if any(reported.get(name, 0) != len(runs.of(name, "finished")) for name in runs.variants):
         raise RunError(f"{source}: its report is of other runs; make it again with --report-only")
     _check_recipe(study)
     target = results / study.name
@@ -82,7 +84,7 @@ def publish(source: Path, results: Path, *, replace: bool = False) -> tuple[Path
     with tempfile.TemporaryDirectory(dir=results, prefix=".") as folder:
         new = Path(folder) / study.name
         _copy(source, new)
-        _write_runs(found, new, target, replace)
+        _write_runs(runs, new, target, replace)
         _keep_gradcam(new, target)
         left_out = _shrink(new)
         if (size := size_of(new)) > LARGEST:
@@ -140,27 +142,29 @@ def _copy(source: Path, target: Path) -> None:
 # ---- records and predictions -------------------------------------------------------------------------------
 
 
-def _write_runs(found: Results, new: Path, old: Path, replace: bool) -> None:
+def _write_runs(results: Results, new: Path, old: Path, replace: bool) -> None:
     """Write records of the finished and failed runs, predictions, and what was published of other devices."""
-    for variant in found.variants:
-        if records := [_record(run) for run in found.of(variant) if run.record]:
+    for variant in results.variants:
+        if records := [_sealed(run) for run in results.of(variant) if run.record]:
             atomic_write(new / "runs" / f"{variant}.json", records_text(records))
-        if runs := found.of(variant, "finished"):
+        if runs := results.of(variant, "finished"):
             atomic_write(new / "predictions" / f"{variant}.npz", _predictions(runs))
-    everywhere = {device_name(_record(run)) for run in found.finished}
+    everywhere = {device_name(run.record) for run in results.finished if run.record}
     for variant in sorted({file.stem for file in old.glob("*runs/*.json")}):
-        here = _finished(read_records(new / "runs" / f"{variant}.json"))
-        before = _finished(read_records(old / "runs" / f"{variant}.json"))
-        devices = {device_name(record) for record in here} or everywhere
-        beside = read_records(old / "other_runs" / f"{variant}.json")
+        here, before, beside = (
+            _finished(folder / f"{variant}.json")
+            for folder in (new / "runs", old / "runs", old / "other_runs")
+        )
+        devices = {device for _, device in here} or everywhere
+        recipes = {_recipe(record) for record in here.values()}
         other = {
-            _key(record): record
-            for record in [*before, *beside]
-            if device_name(record) not in devices and _same_recipe(record, here)
+            (seed, device): record
+            for (seed, device), record in (before | beside).items()
+            if device not in devices and (not here or _recipe(record) in recipes)
         }
         if other:
             atomic_write(new / "other_runs" / f"{variant}.json", records_text(list(other.values())))
-        lost = {_key(record) for record in before} - {_key(record) for record in here}
+        lost = set(before) - set(here)
         if lost and not replace and (len(here) < len(before) or not lost <= set(other)):
             seeds = ", ".join(str(seed) for seed, _ in sorted(lost))
             raise RunError(
@@ -169,22 +173,22 @@ def _write_runs(found: Results, new: Path, old: Path, replace: bool) -> None:
             )
 
 
-def _finished(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record["status"] == "finished"]
+def _finished(file: Path) -> dict[tuple[int, str], Sealed]:
+    """Read the finished runs of a file of records, by seed and device."""
+    return {
+        (record["seed"], device_name(RunRecord.from_json(record))): record
+        for record in read_records(file)
+        if record["status"] == "finished"
+    }
 
 
-def _key(record: Record) -> tuple[int, str]:
-    return record["seed"], device_name(record)
+def _recipe(record: Sealed) -> str:
+    return canonical(record["identity"]["recipe"])
 
 
-def _same_recipe(record: Record, here: Sequence[Record]) -> bool:
-    """Whether the new runs, where there are any, are of this one's recipe."""
-    return not here or canonical(record["identity"]["recipe"]) == canonical(here[0]["identity"]["recipe"])
-
-
-def _record(run: Run) -> Record:
-    """The whole of run.json, its checksum included."""
-    content: Record = json.loads(run.folder.record_file.read_text("utf-8"))
+def _sealed(run: Run) -> Sealed:
+    """Read the whole of run.json, its checksum included."""
+    content: Sealed = json.loads(run.folder.record_file.read_text("utf-8"))
     return content
 
 
@@ -192,19 +196,17 @@ def _keep_gradcam(new: Path, old: Path) -> None:
     """Keep what was published of these runs' weights, where the new report had no weights to look into."""
     if list(new.glob("figures/*gradcam.webp")):
         return
-    weights = [
+    here, before = (
         {
             record["files"][WEIGHTS]
-            for file in sorted(folder.glob("runs/*.json"))
-            for record in read_records(file)
-            if record["status"] == "finished"
+            for file in folder.glob("runs/*.json")
+            for record in _finished(file).values()
         }
         for folder in (new, old)
-    ]
-    if weights[1] and weights[1] <= weights[0]:
-        for pattern in OF_WEIGHTS:
-            for file in sorted(old.glob(pattern)):
-                shutil.copyfile(file, new / file.relative_to(old))
+    )
+    if before and before <= here:
+        for file in [file for pattern in OF_WEIGHTS for file in old.glob(pattern)]:
+            shutil.copyfile(file, new / file.relative_to(old))
 
 
 def _predictions(runs: Sequence[Run]) -> bytes:
@@ -213,16 +215,16 @@ def _predictions(runs: Sequence[Run]) -> bytes:
     Raises:
         RunError: the runs were evaluated on different images.
     """
-    found = [run.predictions for run in runs if run.predictions is not None]
-    labels = found[0].labels
-    if not all(np.array_equal(one.labels, labels) for one in found):
+    predictions = [run.predictions for run in runs if run.predictions is not None]
+    labels = predictions[0].labels
+    if not all(np.array_equal(each.labels, labels) for each in predictions):
         raise RunError(f"{runs[0].variant}: its runs were evaluated on different images")
     kind = np.uint8 if len(runs[0].classes) <= 256 else np.uint16
     content = io.BytesIO()
     np.savez_compressed(
         content,
         labels=labels.astype(kind),
-        predicted=np.stack([one.predicted for one in found], axis=1).astype(kind),
+        predicted=np.stack([each.predicted for each in predictions], axis=1).astype(kind),
         seeds=np.array([run.seed for run in runs]),
     )
     return content.getvalue()
@@ -248,27 +250,23 @@ def _shrink(folder: Path) -> list[str]:
 
 
 def repaired(report: str, folder: Path) -> str:
-    """report.md for this folder: figures by their new names; what is not in it is not mentioned."""
+    """Return report.md for this folder: figures by their new names, and no mention of what is left out."""
     report = report.replace("runs/<variant>/seed-<n>/run.json", "runs/<variant>.json")
-    blocks = report.split("\n\n")
     kept: list[str] = []
-    skip_caption = False
+    blocks = iter(report.split("\n\n"))
     for block in blocks:
-        figure = re.fullmatch(r"!\[(.*)\]\((figures/.*)\)", block)
-        links = re.findall(r"\[[^\]]*\]\((tables/[^)]+|figures/[^)]+)\)", block)
-        if skip_caption:
-            skip_caption = False
-        elif figure:
+        if figure := re.fullmatch(r"!\[(.*)\]\((figures/.*)\)", block):
             file = next((path for path in folder.glob(f"{Path(figure[2]).with_suffix('')}.*")), None)
             if file is None:
                 kept.pop()  # its title
-                skip_caption = True
+                next(blocks, "")  # its caption
             else:
                 kept.append(f"![{figure[1]}]({file.relative_to(folder).as_posix()})")
-        elif links and re.fullmatch(r"(\[[^\]]*\]\([^)]+\)( · )?)+", block):
-            there = [link for link in block.split(" · ") if _leads_somewhere(link, folder)]
-            if there:
-                kept.append(" · ".join(there))
+        elif "](tables/" in block and re.fullmatch(r"(\[[^\]]*\]\([^)]+\)( · )?)+", block):
+            links = [
+                link for link in block.split(" · ") if (folder / link[link.index("](") + 2 : -1]).is_file()
+            ]
+            kept += [" · ".join(links)] if links else []
         else:
             kept.append(block)
     text = "\n\n".join(kept)
@@ -282,8 +280,3 @@ def repaired(report: str, folder: Path) -> str:
         title, _, rest = text.partition("\n\n")
         text = f"{title}\n\n{NOT_ALL}\n\n{rest}"
     return text.rstrip("\n") + "\n"
-
-
-def _leads_somewhere(link: str, folder: Path) -> bool:
-    found = re.search(r"\]\(([^)]+)\)", link)
-    return found is not None and (folder / found[1]).is_file()

@@ -124,7 +124,7 @@ class Attributions:
 
     @cached_property
     def randomisation(self) -> NDArray[np.float64]:
-        """(stages, L): mean rank correlation with the trained network's maps; NaN where there is none."""
+        """Return the mean rank correlation with the trained network's maps (stages, L); NaN where unknown."""
         return mean_known(self.network.sanity, axis=(0, 3))
 
     @cached_property

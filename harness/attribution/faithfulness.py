@@ -15,7 +15,7 @@ STEPS = 10  # a tenth of the pixels each
 
 
 def pixel_order(maps: NDArray[np.float32], ties: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The place of every pixel when the highest of its map come first.
+    """Return the place of every pixel when the highest of its map come first.
 
     Args:
         maps: (N, H, W).
@@ -37,7 +37,7 @@ def deletion_insertion(
     targets: Sequence[int],
     orders: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The class's probability while pixels are deleted, and while they are inserted into an empty image.
+    """Return the class's probability while pixels are deleted, and while they are inserted into an empty one.
 
     Petsiuk et al., "RISE" (BMVC 2018), section 4.1. A pixel that is not there is 0: the mean colour, after
     normalisation.
@@ -69,19 +69,19 @@ def deletion_insertion(
 
 
 def area(curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The area under curves (..., STEPS + 1) over the share of pixels, by trapezoids; in [0, 1]."""
+    """Return the area under curves (..., STEPS + 1) over the share of pixels, by trapezoids; in [0, 1]."""
     from scipy.integrate import trapezoid
 
-    found: NDArray[np.float64] = np.asarray(trapezoid(curves, dx=1 / STEPS, axis=-1))
-    return found
+    areas: NDArray[np.float64] = np.asarray(trapezoid(curves, dx=1 / STEPS, axis=-1))
+    return areas
 
 
 def _probability(model: nn.Module, images: Tensor, targets: Sequence[int]) -> NDArray[np.float64]:
-    """(N,): softmax in float64."""
+    """Return the softmax of each target, (N,), in float64."""
     parts = []
     with torch.no_grad():
         for part in torch.split(images, BATCH):
             parts.append(model(part).double().softmax(1))
     chosen = torch.cat(parts).gather(1, torch.as_tensor(targets, dtype=torch.int64)[:, None])
-    found: NDArray[np.float64] = chosen[:, 0].numpy()
-    return found
+    probability: NDArray[np.float64] = chosen[:, 0].numpy()
+    return probability

@@ -19,7 +19,7 @@ BATCH = 25  # images at once
 def layer_maps(
     model: nn.Module, layers: Sequence[str], images: Tensor, targets: Sequence[int] | Tensor
 ) -> NDArray[np.float32]:
-    """Grad-CAM heatmaps, positive evidence only.
+    """Return Grad-CAM heatmaps, positive evidence only.
 
     Selvaraju et al., "Grad-CAM" (ICCV 2017): the layer's channels weighted by the mean gradient of the
     target's logit, summed, ReLU; enlarged bilinearly to the image. Each map is divided by its own maximum, so
@@ -57,7 +57,7 @@ def layer_maps(
 def coarse_maps(
     model: nn.Module, layers: Sequence[str], images: Tensor, targets: Sequence[int] | Tensor
 ) -> list[NDArray[np.float32]]:
-    """The maps of :func:`layer_maps` as each layer has them: neither enlarged nor scaled.
+    """Return the maps of :func:`layer_maps` as each layer has them: neither enlarged nor scaled.
 
     One pass forward and one back serve all layers, where Captum takes both for each: six times as fast for
     six layers, for measures that need hundreds of maps.
@@ -72,7 +72,7 @@ def coarse_maps(
         RunError: a layer is not there, or its output is no map that the logits depend on.
     """
     modules = {name: _find_layer(model, name) for name in layers}
-    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    maps: dict[str, list[Tensor]] = {name: [] for name in layers}
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         classes = torch.as_tensor(targets, dtype=torch.int64, device=images.device).clone()
         for part, labels in zip(torch.split(images, BATCH), torch.split(classes, BATCH), strict=True):
@@ -86,8 +86,8 @@ def coarse_maps(
             features = [outputs[name] for name in layers]
             for name, feature, gradient in zip(layers, features, _gradients(score, features), strict=True):
                 weights = gradient.mean((2, 3), keepdim=True)
-                found[name].append((weights * feature).sum(1).relu().detach())
-    return [torch.cat(found[name]).float().cpu().numpy() for name in layers]
+                maps[name].append((weights * feature).sum(1).relu().detach())
+    return [torch.cat(maps[name]).float().cpu().numpy() for name in layers]
 
 
 def _gradients(score: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -98,14 +98,14 @@ def _gradients(score: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def enlarge(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Maps (N, h, w) at the size of the images, (N, height, width), bilinearly as Captum does it."""
+    """Enlarge maps (N, h, w) to (N, height, width), bilinearly as Captum does it."""
     fine = nn.functional.interpolate(torch.from_numpy(maps)[:, None], (height, width), mode="bilinear")
-    found: NDArray[np.float32] = fine[:, 0].numpy()
-    return found
+    enlarged: NDArray[np.float32] = fine[:, 0].numpy()
+    return enlarged
 
 
 def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
-    """The top-level children with parameters whose output is a map (N, C, h, w), in the order of execution.
+    """List the top-level children with parameters that give a map (N, C, h, w), in the order of execution.
 
     Where there is none, the network's last convolution.
 
@@ -119,14 +119,14 @@ def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
     convolutions = {name: each for name, each in model.named_modules() if isinstance(each, nn.Conv2d)}
     for modules, first in ((children, 0), (convolutions, -1)):
         outputs = outputs_on_zeros(model, modules, image_shape)
-        found = [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
-        if found:
-            return found[first:]
+        names = [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
+        if names:
+            return names[first:]
     raise RunError("no layer of the network gives a map; attribution.layers can name some")
 
 
 def blocks(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
-    """The top-level children with parameters, in the order of execution: the stages and the head.
+    """List the top-level children with parameters, in the order of execution: the stages and the head.
 
     Args:
         image_shape: (3, H, W).
@@ -139,14 +139,14 @@ def _children(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _find_layer(model: nn.Module, name: str) -> nn.Module:
-    found: nn.Module | None = dict(model.named_modules()).get(name)
-    if found is None or not name:
+    layer: nn.Module | None = dict(model.named_modules()).get(name)
+    if layer is None or not name:
         known = ", ".join(child for child, _ in model.named_children())
         raise RunError(f"Grad-CAM: the model has no layer {name!r}; its stages are {known}")
-    return found
+    return layer
 
 
 def _scaled(maps: Tensor) -> Tensor:
-    """Each map over its maximum; a map of zeros has none to divide by."""
+    """Divide each map by its maximum; a map of zeros has none."""
     highest = maps.amax(dim=(-2, -1), keepdim=True)
     return maps / torch.where(highest > 0, highest, torch.ones_like(highest))

@@ -47,7 +47,7 @@ def randomise(
     targets: Sequence[int] | Tensor,
     maps: Sequence[NDArray[np.float32]],
 ) -> Sanity:
-    """The cascading randomisation test of Grad-CAM.
+    """Make the cascading randomisation test of Grad-CAM.
 
     Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018), section 3.1: from the head down to the
     first layer the weights are replaced by newly initialised ones; maps that explain what the network learnt
@@ -65,17 +65,17 @@ def randomise(
     order = blocks(model, images.shape[1:])[::-1]
     same, other = [], []
     for draw in range(DRAWS):
-        found = []
+        stages = []
         for changed in _cascade(model, fresh(draw), order):
             new = coarse_maps(changed, layers, images, targets)
-            found.append([own_and_other(*pair) for pair in zip(maps, new, strict=True)])
-        same.append([[own for own, _ in row] for row in found])
-        other.append([rest for _, rest in found[-1]])
+            stages.append([own_and_other(*pair) for pair in zip(maps, new, strict=True)])
+        same.append([[own for own, _ in row] for row in stages])
+        other.append([rest for _, rest in stages[-1]])
     return Sanity(order, np.array(same), np.array(other))
 
 
 def _cascade(model: nn.Module, fresh: nn.Module, order: Sequence[str]) -> Iterator[nn.Module]:
-    """One network, changed further at every step; what belongs to no block changes with the last."""
+    """Yield one network, changed further at every step; what belongs to no block changes with the last."""
     changed = copy.deepcopy(model)
     for name in order[:-1]:
         changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
@@ -87,7 +87,7 @@ def _cascade(model: nn.Module, fresh: nn.Module, order: Sequence[str]) -> Iterat
 def own_and_other(
     first: NDArray[np.float32], second: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], float]:
-    """How alike two networks' maps are at one layer.
+    """Compare two networks' maps at one layer.
 
     Args:
         first, second: (N, h, w), of the same N images.
@@ -96,14 +96,14 @@ def own_and_other(
         The rank correlation of each image's two maps (N,), NaN where one is constant; and the mean over the
         pairs of different images, NaN without one.
     """
-    found = rank_correlations(first.reshape(len(first), -1), second.reshape(len(second), -1))
-    own = found.diagonal().copy()
-    np.fill_diagonal(found, np.nan)
-    return own, float(mean_known(found))
+    correlations = rank_correlations(first.reshape(len(first), -1), second.reshape(len(second), -1))
+    own = correlations.diagonal().copy()
+    np.fill_diagonal(correlations, np.nan)
+    return own, float(mean_known(correlations))
 
 
 def judge(same: NDArray[np.float64]) -> tuple[float | None, Verdict]:
-    """Whether a layer's maps depend on the weights.
+    """Judge whether a layer's maps depend on the weights.
 
     Args:
         same: the rank correlations of its maps after the last stage, any shape.
@@ -141,5 +141,5 @@ def judge_gain(gains: NDArray[np.float64]) -> Verdict:
 
 def together(verdicts: Iterable[Verdict]) -> Verdict:
     """Join the verdicts of several checks: failed where one failed, passed where all passed."""
-    found = set(verdicts)
-    return "failed" if "failed" in found else "not judged" if "not judged" in found else "passed"
+    given = set(verdicts)
+    return "failed" if "failed" in given else "not judged" if "not judged" in given else "passed"

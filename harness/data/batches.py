@@ -169,17 +169,11 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Draws:
-    """What was drawn for some batches of an epoch.
+    """What was drawn for some batches of an epoch, one batch after another."""
 
-    Attributes:
-        indices: int64 ``(N,)``, the images of these batches, one batch after another.
-        parameters: those of their augmentation, an entry a step, with N in front.
-        sizes: images of each batch.
-    """
-
-    indices: Tensor
-    parameters: Parameters
-    sizes: list[int]
+    indices: Tensor  # int64 (N,), of the images
+    parameters: Parameters  # of their augmentation, an entry a step, with N in front
+    sizes: list[int]  # images of each batch
 
     def sent(self, device: torch.device) -> _Draws:
         """Return them on a device, by one copy for which the host does not wait."""

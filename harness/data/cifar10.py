@@ -92,10 +92,10 @@ def _find(request: SourceRequest, published: Published) -> Files | None:
     for folder in folders:
         if (batches := folder / BATCHES_FOLDER).is_dir():
             files = [batches / name for name in names]
-            return files, partial(_read_folder, files, published)
+            return files, partial(_read_batches, files, names, published)
     for folder in folders:
         if (archive := folder / ARCHIVE).is_file():
-            return [archive], partial(_read_archive, archive, names, published)
+            return [archive], partial(_read_batches, [archive], names, published)
     return None
 
 
@@ -112,25 +112,22 @@ def _read_parquet(shards: list[Path], progress: bool) -> Split:
     return read_shards(shards, class_names(shards) or CLASSES, None, progress, indices=True)
 
 
-def _read_folder(files: list[Path], published: Published) -> Split:
-    return _from_batches(((file, file.read_bytes()) for file in files), published)
-
-
-def _read_archive(archive: Path, names: list[str], published: Published) -> Split:
-    return _from_batches(_archive_members(archive, names, published), published)
-
-
-def _from_batches(batches: Iterator[tuple[Path, bytes]], published: Published) -> Split:
-    """Check, unpickle and join batches, given by name and content."""
+def _read_batches(files: list[Path], names: list[str], published: Published) -> Split:
+    """Check, unpickle and join batches, from their files or from the archive."""
     images, labels = [], []
-    where = Path()
-    for where, content in batches:
+    in_archive = files[0].name == ARCHIVE
+    contents = (
+        _archive_members(files[0], names, published)
+        if in_archive
+        else ((file, file.read_bytes()) for file in files)
+    )
+    for file, content in contents:
         actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        _check_md5(where, actual, published.batch_md5[where.name])
+        _check_md5(file, actual, published.batch_md5[file.name])
         batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         images.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels += batch["labels"]
-    return split_of(np.concatenate(images), np.array(labels, np.int64), CLASSES, where=str(where.parent))
+    return split_of(np.concatenate(images), np.array(labels, np.int64), CLASSES, where=str(files[0]))
 
 
 def _archive_members(archive: Path, names: list[str], published: Published) -> Iterator[tuple[Path, bytes]]:

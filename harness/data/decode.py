@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -90,12 +90,16 @@ def decode_all(
     if images is None or done != count:
         raise DataError(f"{where}: {done} images, expected {max(count, 1)}")
     if bits is None and 0 < peak < 1 << 15:
-        likely = next(bits for bits in (8, 10, 12, 14, 15) if peak < 1 << bits)
-        raise DataError(
-            f"{where}: no value in the 16-bit images is above {peak}: set data.bits = {likely}, how many "
-            "bits are used (16 if they are all, and the images so dark)"
-        )
+        _ask_for_bits(peak, where)
     return images
+
+
+def _ask_for_bits(peak: int, where: str) -> NoReturn:
+    likely = next(bits for bits in (8, 10, 12, 14, 15) if peak < 1 << bits)
+    raise DataError(
+        f"{where}: no value in the 16-bit images is above {peak}: set data.bits = {likely}, how many "
+        "bits are used (16 if they are all, and the images so dark)"
+    )
 
 
 def decode(

@@ -71,11 +71,7 @@ def _after_all(transforms: list[Any], images: _Images, where: str) -> _Images:
 
 
 def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False) -> _Images:
-    """Return the images that may leave a transform or composition.
-
-    Args:
-        chosen: whether a OneOf has chosen it, which applies it whatever its p.
-    """
+    """Return the images that may leave it; what a OneOf has ``chosen`` is applied whatever its p."""
     name = type(transform).__name__
     selects = name in ("SomeOf", "RandomOrder")
     certain = chosen and not selects  # these ask their own p all the same

@@ -48,10 +48,10 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
         resources = resources.model_copy(update={"gpus": gpus})
     if any(":" in variant.device for variant in job.plan.variants):
         raise StudyError("--device with --launcher ray: the cluster chooses the GPU; use cuda, cpu or auto")
+    threads = threads_for(1, cores=max(1, int(resources.cpus)))
     with redirect_stdout(sys.stderr), _connected():  # until its end Ray speaks there of lost nodes
         _check_room(resources, job)
         with live_view(job.say) as view:
-            threads = threads_for(1, cores=max(1, int(resources.cpus)))
             job = replace(job, say=view.say, threads=threads)
             return Scheduler(job, _Cluster(job, resources, workers), view).run()
 
@@ -105,7 +105,6 @@ def _check_room(resources: Resources, job: Job) -> None:
     import ray
 
     cpus, gpus = resources.cpus, resources.gpus or 0
-
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         wanted = f"{cpus:g} CPUs and {gpus:g} GPUs"

@@ -58,7 +58,7 @@ def write_report(
         findings = analyse(results, asked, measured)
         for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
-        drawn, notes = draw(results, findings.summaries, images, measured, formats)
+        drawn, notes = draw(findings, images, formats)
         # what keeps the galleries from being drawn is said once
         notes += [
             f"{variant}: Grad-CAM is not measured: {error}"

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from harness.analysis.attributions import MOST_VARIANTS, Attributions
+from harness.analysis.attributions import MOST_VARIANTS
+from harness.analysis.findings import Findings
 from harness.analysis.images import RunImages
-from harness.analysis.results import Results
-from harness.analysis.summary import VariantSummary
 from harness.errors import HarnessError
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
 
 
 def draw(
-    results: Results,
-    summaries: list[VariantSummary],
-    images: RunImages,
-    measured: Sequence[Attributions],
-    formats: Sequence[str] = (),
+    findings: Findings, images: RunImages, formats: Sequence[str] = ()
 ) -> tuple[list[Picture], list[str]]:
     """Draw every figure of the study, and write a note for each kind that is left out and why.
 
     Args:
-        measured: what is known of the variants' Grad-CAM maps.
         formats: in which the figures will be wanted beside PNG; without any they are not kept.
     """
     notes: list[str] = []
-    by_variant = {one.variant: one for one in measured}
-    variants = list(dict.fromkeys([*results.variants, *results.sweeps]))
+    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.sweeps]))
 
     def pictures() -> Iterator[Picture | None]:
         for figure in FIGURES:
-            if figure.needs == "study":
-                yield figure.draw(results, summaries)
+            if figure.of == "study":
+                yield figure.draw(findings)
         for variant in variants[:MOST_VARIANTS]:
-            yield from _of_variant(results, variant, images, by_variant, notes)
+            yield from _of_variant(findings, variant, images, notes)
 
     # what a PNG was drawn from takes a hundred times its memory
     drawn = [one if formats else replace(one, figure=None) for one in pictures() if one is not None]
@@ -49,23 +42,17 @@ def draw(
 
 
 def _of_variant(
-    results: Results,
-    variant: str,
-    images: RunImages,
-    measured: Mapping[str, Attributions],
-    notes: list[str],
+    findings: Findings, variant: str, images: RunImages, notes: list[str]
 ) -> Iterator[Picture | None]:
     """Draw a variant's own figures; the first that cannot be drawn from its images leaves out the others."""
-    finished = results.of(variant, "finished")
+    finished = findings.results.of(variant, "finished")
     with_images = bool(finished)
     for figure in FIGURES:
-        if figure.needs == "variant":
-            yield figure.draw(results, variant)
-        elif figure.needs == "images" and with_images:
+        if figure.of == "variant":
+            yield figure.draw(findings, variant)
+        elif figure.of == "images" and with_images:
             try:
-                yield figure.draw(results, variant, images(finished[0]))
+                yield figure.draw(findings, variant, images(finished[0]))
             except HarnessError as error:
                 notes.append(f"{variant}: no image galleries or Grad-CAM: {error}")
                 with_images = False
-        elif figure.needs == "attributions" and variant in measured:
-            yield figure.draw(results, variant, measured[variant])

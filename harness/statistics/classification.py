@@ -1,4 +1,7 @@
-"""What the logits of one run say: classes, accuracy, loss, confusion and calibration."""
+"""What the logits of one run say: classes, accuracy, loss, confusion and calibration.
+
+Logits are (N, C), labels (N,) in [0, C).
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,7 @@ BINS = 15
 
 
 def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
-    """Return log-probabilities in float64, shifted by the row's maximum so that no exponential overflows.
-
-    Args:
-        logits: (N, C).
-
-    Returns:
-        (N, C); each row's exponentials add up to 1.
-    """
+    """Return log-probabilities in float64, shifted by the row's maximum so that no exponential overflows."""
     values = np.asarray(logits, dtype=np.float64)
     shifted = values - values.max(axis=1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -29,32 +25,18 @@ def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def accuracy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Return the share of images whose largest logit is their label's, a fraction in [0, 1].
-
-    Args:
-        logits: (N, C).
-        labels: (N,), in [0, C).
-    """
+    """Return the share of images whose largest logit is their label's, a fraction in [0, 1]."""
     return float(np.mean(np.asarray(logits).argmax(axis=1) == np.asarray(labels)))
 
 
 def count_ties(logits: ArrayLike) -> int:
-    """Count the images whose largest logit is that of several classes; it is taken for the first of them.
-
-    Args:
-        logits: (N, C).
-    """
+    """Count the images whose largest logit is that of several classes; it is taken for the first of them."""
     logits = np.asarray(logits)
     return int(((logits == logits.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
 
 
 def cross_entropy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Return the mean negative log-likelihood of the labels, in nats an image, in float64.
-
-    Args:
-        logits: (N, C).
-        labels: (N,), in [0, C).
-    """
+    """Return the mean negative log-likelihood of the labels, in nats an image, in float64."""
     labels = np.asarray(labels)
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
@@ -66,7 +48,6 @@ def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
         probabilities: (N, C), rows that add up to 1.
-        labels: (N,), in [0, C).
     """
     shares, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     of_label = shares[np.arange(len(labels)), labels]

@@ -1,4 +1,7 @@
-"""What the networks of several seeds predict together, and whether they err on the same images."""
+"""What the networks of several seeds predict together, and whether they err on the same images.
+
+``correct`` is (n, N) of 0 and 1: whether seed i is right on image j.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,6 @@ def error_consistency(correct: ArrayLike) -> float | None:
     measuring error consistency" (NeurIPS 2020): (observed - expected) / (1 - expected), where seeds of
     accuracies a and b are expected to agree on ab + (1 - a)(1 - b) of the images.
 
-    Args:
-        correct: (n, N) of 0 and 1: whether seed i is right on image j.
-
     Returns:
         None where no pair can be judged: one seed, or seeds that are right (or wrong) everywhere.
     """
@@ -54,9 +54,6 @@ def always_missed(correct: ArrayLike) -> NDArray[np.intp]:
 
     With several seeds these are likely mislabelled or ambiguous: Northcutt, Athalye and Mueller, "Pervasive
     label errors in test sets" (NeurIPS 2021), estimate 0.5 % of CIFAR-10's test labels to be wrong.
-
-    Args:
-        correct: (n, N) of 0 and 1: whether seed i is right on image j.
     """
     return np.flatnonzero(~np.asarray(correct, dtype=bool).any(axis=0))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,18 +27,18 @@ class Permutation:
 
 
 def sign_flips(differences: Sequence[float]) -> Permutation:
-    """Paired: under the null hypothesis each difference could as well have had the other sign.
+    """Test pairs: under the null hypothesis each difference could as well have had the other sign.
 
     Fisher, "The design of experiments" (1935), section 21: all 2^n signs, so 5 seeds cannot go below 2 / 32.
 
     Args:
         differences: of fractions, one a seed; at least two.
     """
-    return _permutation(tuple(differences), None, 2 ** len(differences))
+    return _permutation("samples", [differences], 2 ** len(differences))
 
 
 def relabelled(first: Sequence[float], second: Sequence[float]) -> Permutation:
-    """Independent: under the null hypothesis every run could as well have been the other recipe's.
+    """Test two groups: under the null hypothesis every run could as well have been the other recipe's.
 
     Pitman (1937): all ways of dealing n + m values to groups of n and m, so 3 against 3 cannot go below
     2 / 20. The two-sided p is twice the smaller one-sided p.
@@ -47,30 +46,26 @@ def relabelled(first: Sequence[float], second: Sequence[float]) -> Permutation:
     Args:
         first, second: fractions, one a seed; at least two of each.
     """
-    return _permutation(tuple(first), tuple(second), math.comb(len(first) + len(second), len(first)))
+    return _permutation("independent", [first, second], math.comb(len(first) + len(second), len(first)))
 
 
-@lru_cache(maxsize=512)  # tables, figures and page ask for the same
-def _permutation(
-    first: tuple[float, ...], second: tuple[float, ...] | None, arrangements: int
-) -> Permutation:
+def _permutation(kind: str, groups: Sequence[Sequence[float]], arrangements: int) -> Permutation:
     from scipy.stats import permutation_test
 
     def total(one: NDArray[np.float64], *_: NDArray[np.float64], axis: int = -1) -> Any:
         # orders the arrangements as the difference of means does
         return one.sum(axis=axis)
 
-    # Whole numbers of 1e-12, whose sums are exact: arrangements that tie must not differ by rounding.
-    groups = [np.rint(np.array(values) * 1e12) for values in (first, second) if values is not None]
     exact = arrangements <= MOST_EXACT
-    found = permutation_test(
-        groups,
+    test = permutation_test(
+        # Whole numbers of 1e-12, whose sums are exact: arrangements that tie must not differ by rounding.
+        [np.rint(np.array(values) * 1e12) for values in groups],
         total,
-        permutation_type="samples" if second is None else "independent",
+        permutation_type=kind,
         vectorized=True,
         n_resamples=np.inf if exact else RESAMPLES,
         rng=np.random.default_rng(SEED),
     )
     # where arrangements are drawn, the observed one is added to them
     smallest = 2 / (arrangements if exact else RESAMPLES + 1)
-    return Permutation(min(1.0, float(found.pvalue)), min(1.0, smallest), exact)
+    return Permutation(min(1.0, float(test.pvalue)), min(1.0, smallest), exact)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, TypedDict
 
 from harness.errors import NOT_THE_RECIPE, RunError
@@ -71,16 +71,12 @@ class RunRecord:
         Raises:
             RunError: it is not a run's record.
         """
-        for name, kinds in _KINDS.items():
-            if name in _REQUIRED and name not in content:
-                raise RunError(f"{name} is missing")
-            if name in content and not isinstance(content[name], kinds):
-                raise RunError(f"{name} is not a {kinds[0].__name__}")
+        known = _known(content, _KINDS, _REQUIRED)
         if content["status"] not in ("running", "finished", "failed"):
             raise RunError(f"status is {content['status']!r}")
         if (content["status"] == "failed") != (content["error"] is not None):
             raise RunError("error and status do not fit")
-        return cls(**{name: content[name] for name in _KINDS if name in content})
+        return cls(**known)
 
     @property
     def diverged(self) -> bool:
@@ -111,6 +107,19 @@ class RunRecord:
         return value if isinstance(value, int | float) else None
 
 
+def _known(
+    content: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], required: Iterable[str]
+) -> dict[str, Any]:
+    """Return the values of the keys that are known, after a look at their types."""
+    if missing := [name for name in required if name not in content]:
+        raise RunError(f"{missing[0]} is missing")
+    known = {name: content[name] for name in kinds if name in content}
+    for name, value in known.items():
+        if not isinstance(value, kinds[name]):
+            raise RunError(f"{name} is not a {kinds[name][0].__name__}")
+    return known
+
+
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("study", "variant", "status", "digest"), (str,)),
     "seed": (int,),
@@ -119,3 +128,72 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("earlier_errors", "classes", "image_shape", "doubts"), (list,)),
 }
 _REQUIRED = ("study", "variant", "seed", "status", "digest", "identity", "error", "metrics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeTestRecord:
+    """What is known of a variant's range test: ``range_test/<variant>.json``.
+
+    The first fields are the study's :class:`~harness.study_file.schedules.RangeTest`.
+
+    Attributes:
+        used: whether the variant's rates come from it; else the study gives them itself.
+        warnings: why the choice is doubtful.
+        steps: rates that were swept, before the first loss that was not finite.
+        diverged: whether the sweep ended early because the loss ran away.
+        threads: it was swept with; None where that is unknown.
+        digest: of what decides the sweep.
+        csv_sha256: of the sweep's table.
+    """
+
+    start_lr: float
+    end_lr: float
+    iterations: int
+    mode: str
+    criterion: str
+    lr_min_divisor: float
+    seed: int
+    lr_min: float
+    lr_max: float
+    used: bool
+    warnings: list[str]
+    steps: int
+    threads: int | None = None
+    diverged: bool
+    digest: str
+    csv_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read the content of the file; keys of other versions are passed over.
+
+        Raises:
+            RunError: it is not a range test's record.
+        """
+        required = [name for name in _RANGE_TEST_KINDS if name != "threads"]
+        return cls(**_known(content, _RANGE_TEST_KINDS, required))
+
+
+_NUMBER = (float, int)
+_RANGE_TEST_KINDS: dict[str, tuple[type, ...]] = {
+    "start_lr": _NUMBER,
+    "end_lr": _NUMBER,
+    "iterations": (int,),
+    "mode": (str,),
+    "criterion": (str,),
+    "lr_min_divisor": _NUMBER,
+    "seed": (int,),
+    "lr_min": _NUMBER,
+    "lr_max": _NUMBER,
+    "used": (bool,),
+    "warnings": (list,),
+    "steps": (int,),
+    "threads": (int, type(None)),
+    "diverged": (bool,),
+    "digest": (str,),
+    "csv_sha256": (str,),
+}

@@ -10,9 +10,9 @@ from harness.messages import one_line
 from harness.schema import Strict
 from harness.study_file.values import finite
 
-# The most that a transform's number may be, by a word in its argument's name: memory is allocated by it
-# before the result can be judged. Factors multiply an image's size; control points are squared twice.
-LIMITS = {"scale": 4, "percent": 4, "factor": 4, "control_points": 16}
+# The most that a transform's number may be, by a word in its argument's name: memory and time are spent by it
+# before the result can be judged. Factors multiply an image's size; counts along an axis are squared.
+LIMITS = {"scale": 4, "percent": 4, "factor": 4, "control_points": 16, "holes_number": 64, "grid": 64}
 LIMITS |= {"temperature": 100_000, "max_pixel_value": 100_000}
 LARGEST = 1_024
 MAX_TEXT = 20_000

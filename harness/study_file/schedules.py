@@ -88,7 +88,7 @@ class Constant(Schedule):
 
 
 class RangeTest(Strict):
-    """The learning-rate range test; see :mod:`harness.training.lr_range`."""
+    """The learning-rate range test; see :mod:`harness.training.range_test`."""
 
     start_lr: PositiveRate = 1e-4
     """The first step's rate."""

@@ -1,6 +1,6 @@
-"""Checkpoints: ignite's ``Checkpoint`` with a save handler that is atomic, durable and checksummed.
+"""Checkpoints: Ignite's ``Checkpoint`` with a save handler that is atomic, durable and checksummed.
 
-A checkpoint is written after an epoch, beside the training, and as often as its cost allows.
+One is written after an epoch, beside the training, and as often as its cost allows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from ignite.handlers import Checkpoint
 from ignite.handlers.checkpoint import BaseSaveHandler
 
@@ -27,7 +27,7 @@ SHARE = 0.05  # of a run's time that its checkpoints may take
 
 
 class DamagedCheckpoint(RunError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint that is not what was written, or that another version wrote."""
 
 
 class Writer:
@@ -37,8 +37,7 @@ class Writer:
     file.
 
     Args:
-        beside: use a thread. Where the processor trains, it would take the time from the training's own
-            threads, which then wait for each other.
+        beside: use a thread. Beside a training on the CPU, it would slow the training's own threads.
     """
 
     def __init__(self, *, beside: bool = True) -> None:
@@ -47,7 +46,7 @@ class Writer:
         self._begun: list[Future[None]] = []
 
     def write(self, work: Callable[[], None]) -> Future[None]:
-        """Do the work after all that was handed over before."""
+        """Do this work after all earlier work."""
         if not self._beside:
             work()
             done: Future[None] = Future()
@@ -58,10 +57,8 @@ class Writer:
         return self._begun[-1]
 
     def _raise_failed(self) -> None:
-        ended = [work for work in self._begun if work.done()]
-        self._begun = [work for work in self._begun if work not in ended]
-        for work in ended:
-            work.result()
+        while self._begun and self._begun[0].done():
+            self._begun.pop(0).result()
 
     def __enter__(self) -> Writer:
         return self
@@ -76,10 +73,9 @@ class CheckpointSaver(BaseSaveHandler):
     """Writes one file: a line with the SHA-256 of the rest, then what ``torch.save`` makes.
 
     Args:
-        path: of the file.
         digest: whose state it is.
         writer: writes a copy of the state, while the training changes the state itself.
-        share: of the time since the last one that the next one may cost; the first costs nothing yet.
+        share: how much of the time checkpoints may take; 1 writes one after every epoch.
     """
 
     def __init__(self, path: Path, digest: str, writer: Writer, share: float = SHARE) -> None:
@@ -88,7 +84,7 @@ class CheckpointSaver(BaseSaveHandler):
         self.began, self.seconds = time.perf_counter(), 0.0
 
     def due(self) -> bool:
-        """Tell whether a new checkpoint is due: the last one is written and was worth its cost."""
+        """Tell whether a new one is due: the last one is written, and long enough ago for its cost."""
         if self.share >= 1:
             return True
         written = self.last is None or self.last.done()
@@ -113,7 +109,7 @@ class CheckpointSaver(BaseSaveHandler):
 
 
 def _copy(state: Any) -> Any:
-    """Copy a state to the host's memory, where the training does not change it."""
+    """Return a copy in the host's memory, which the training does not change."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
@@ -125,36 +121,33 @@ def _copy(state: Any) -> Any:
     return state
 
 
-def attach_checkpoint(
-    trainer: Engine,
-    state: Mapping[str, Any],
-    path: Path,
-    digest: str,
-    writer: Writer,
-    share: float = SHARE,
-    *,
-    whole: Callable[[], bool] = lambda: True,
-) -> None:
-    """Write a checkpoint after an epoch where one is due; after the last epoch the run itself is written.
+class EpochCheckpoint(Checkpoint):
+    """Ignite's ``Checkpoint``, called after every epoch: it saves where a new one is due.
+
+    After the last epoch the run itself is written.
 
     Args:
-        share: of the training's time that checkpoints may take; 1 writes one after every epoch.
-        whole: tells whether the state is still all that the training goes on from; else none is written.
+        state: name -> object with a ``state_dict``.
+        lost: names what the training goes on from and ``state`` does not hold; nothing is saved then.
     """
-    saver = CheckpointSaver(path, digest, writer, share)
 
-    def wanted(engine: Engine, epoch: int) -> bool:
-        return epoch < (engine.state.max_epochs or 0) and saver.due() and whole()
+    def __init__(
+        self, state: Mapping[str, Any], saver: CheckpointSaver, lost: Callable[[], str] = lambda: ""
+    ) -> None:
+        super().__init__(dict(state), saver, n_saved=None)
+        self.saver, self.lost = saver, lost
 
-    checkpoint = Checkpoint(dict(state), saver, n_saved=None)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=wanted), checkpoint)
+    def __call__(self, engine: Engine) -> None:
+        """Save, perhaps."""
+        if engine.state.epoch < (engine.state.max_epochs or 0) and self.saver.due() and not self.lost():
+            super().__call__(engine)
 
 
 def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
-    """Put everything back as it was when the checkpoint was made.
+    """Load a checkpoint into the objects of a training.
 
     Returns:
-        False where there is no checkpoint.
+        Whether there is one.
 
     Raises:
         DamagedCheckpoint: the file is not what was written (nothing has been changed), or was written by

@@ -1,9 +1,10 @@
-"""Ignite engines: the training step, the evaluation, the schedule's handlers; who listens is not known."""
+"""Ignite engines: the training step and the evaluation, and the handlers that set rate and momentum."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -38,21 +39,25 @@ def create_trainer(
     memory_format: torch.memory_format = torch.preserve_format,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Engine:
-    """An engine whose step is forward, backward, optimizer step, and nothing else.
+    """Create an engine whose step is forward, backward, optimizer step, and nothing else.
 
-    Where a network gives auxiliary logits too, their cross-entropy counts with ``AUXILIARY_WEIGHT``.
+    The cross-entropy of auxiliary logits, where a network gives some, counts with ``AUXILIARY_WEIGHT``.
 
-    Its batches are (images (N, 3, H, W), labels (N,)) on the device; its output is a dict of the batch's mean
-    ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all detached and still on the device.
-    ``trainer.state.metrics`` has the epoch's ``loss`` and ``accuracy``, over the batches as trained on.
-    ``scaler`` keeps float16 gradients from vanishing; see :func:`create_scaler`.
+    Args:
+        scaler: keeps float16 gradients from vanishing; see :func:`create_scaler`.
+
+    Returns:
+        A trainer. Its batches are (images ``(N, 3, H, W)``, labels ``(N,)``) on the device. Its output is a
+        dict of the batch's mean ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all
+        detached and still on the device. ``trainer.state.metrics`` has the epoch's ``loss`` and ``accuracy``,
+        over the batches as trained on.
     """
     scaler = scaler or create_scaler(device, precision)
-    model.train()  # also one that is new: a user's may leave parts in evaluation mode there
+    model.train()  # a user's new network may have parts in evaluation mode
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
-        if not model.training:  # it walks through all modules
+        if not model.training:  # train() walks through all modules
             model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
@@ -67,23 +72,22 @@ def create_trainer(
 
     trainer = _engine(step)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=RELEASE_EVERY), lambda: release_memory(device))
-    Accuracy(lambda output: (output["logits"], output["labels"]), device=device).attach(trainer, "accuracy")
-    # ignite's Loss weighs each batch by its size; the value itself is already there.
-    Loss(
-        lambda value, labels: value, lambda output: (output["loss"], output["labels"]), device=device
-    ).attach(trainer, "loss")
+    Accuracy(itemgetter("logits", "labels"), device=device).attach(trainer, "accuracy")
+    # Ignite's Loss weighs each batch by its size; the value itself is already there.
+    loss_metric = Loss(lambda value, labels: value, itemgetter("loss", "labels"), device=device)
+    loss_metric.attach(trainer, "loss")
     return trainer
 
 
 def _engine(step: Callable[..., Any]) -> Engine:
-    """An engine that leaves it to its caller to say why it stopped."""
+    """Create an engine that does not log why it stopped: its caller says that."""
     engine = Engine(step)
     engine.logger.setLevel(logging.CRITICAL)
     return engine
 
 
 def create_scaler(device: str, precision: str) -> torch.amp.GradScaler:
-    """Scales the loss in float16; does nothing in the other precisions."""
+    """Create a scaler of the loss, which does nothing but in float16."""
     return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
 
 
@@ -94,7 +98,7 @@ def create_evaluator(
     precision: str,
     memory_format: torch.memory_format = torch.preserve_format,
 ) -> Engine:
-    """An engine that leaves a split's float32 logits (N, C) and labels (N,) in ``state.predictions``."""
+    """Create an engine that leaves float32 logits (N, C) and labels (N,) in ``state.predictions``."""
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
@@ -117,7 +121,7 @@ def create_evaluator(
 
 
 def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
-    """Cross-entropy on logits, plus ``l1`` times the sum of all absolute parameter values."""
+    """Return the loss: cross-entropy on logits, plus ``l1`` times the sum of all absolute parameters."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         value = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
@@ -128,45 +132,32 @@ def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
     return loss
 
 
-class _Beta1:
-    """Shows Adam's beta1, the first of a tuple, as a parameter that ignite's schedulers can set."""
+class Beta1(PiecewiseLinear):
+    """Sets Adam's beta1, the first of a tuple, as ``PiecewiseLinear`` sets a number."""
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
-
-    @property
-    def param_groups(self) -> list[_Beta1Group]:
-        """Made anew each time: loading a checkpoint gives the optimizer other groups."""
-        return [_Beta1Group(group) for group in self.optimizer.param_groups]
-
-
-class _Beta1Group(dict[str, Any]):
-    def __init__(self, group: dict[str, Any]) -> None:
-        super().__init__(beta1=group["betas"][0])
-        self.group = group
-
-    def __setitem__(self, key: str, value: float) -> None:
-        super().__setitem__(key, value)
-        self.group["betas"] = (value, self.group["betas"][1])
+    def __call__(self, engine: Engine | None, name: str | None = None) -> None:
+        """Set it in every parameter group."""
+        for group in self.optimizer_param_groups:
+            group["betas"] = (self.get_param(), group["betas"][1])
+        self.event_index += 1
 
 
 def attach_schedule(
     trainer: Engine, optimizer: Optimizer, rates: Milestones, momentum: Milestones | None
 ) -> dict[str, PiecewiseLinear]:
-    """Set the rate (and momentum or beta1) before every step.
+    """Set the learning rate (and momentum or beta1) before every step.
 
     Returns:
-        The handlers by name, whose state belongs into a checkpoint.
+        The handlers, by their names in a checkpoint.
 
     Raises:
-        StudyError: momentum is to be cycled, and the optimizer has none.
+        StudyError: momentum is to be cycled, but the optimizer has none.
     """
     handlers = {"schedule": PiecewiseLinear(optimizer, "lr", milestones_values=rates)}
     if momentum is not None:
         group = optimizer.param_groups[0]
         if "betas" in group:
-            target: Any = _Beta1(optimizer)
-            handlers["momentum"] = PiecewiseLinear(target, "beta1", milestones_values=momentum)
+            handlers["momentum"] = Beta1(optimizer, "beta1", milestones_values=momentum)
         elif "momentum" in group:
             handlers["momentum"] = PiecewiseLinear(optimizer, "momentum", milestones_values=momentum)
         else:

@@ -1,28 +1,24 @@
-"""How runs fail: the non-finite stop, and the cause of a failure in words that say what to change."""
+"""How runs fail: the cause in words that say what to change, and its record."""
 
 from __future__ import annotations
 
 import errno
-import math
-from typing import Any
+from dataclasses import replace
 
-import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events
-from torch import Tensor
 
 from harness.errors import RunError
 from harness.messages import one_line
 from harness.plan import Variant
 from harness.store.folders import RunFolder
-from harness.store.records import Failure
+from harness.store.records import Failure, RunRecord
 
-# What torch.save says of a full disk, as ignite's range test uses it.
+# What torch.save says of a full disk; Ignite's learning-rate finder saves with it.
 _TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
 
 
 class NonFiniteLoss(RunError):
-    """Training diverged; a result that is kept and not repeated."""
+    """The training diverged: a result, which is kept and not repeated."""
 
     def __init__(self, iteration: int, epoch: int, *, evaluated: bool = False) -> None:
         text = f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
@@ -34,58 +30,34 @@ class NonFiniteLoss(RunError):
         self.iteration = iteration
 
 
-def stop_on_non_finite_loss(trainer: Engine, device: str) -> None:
-    """Raise :class:`NonFiniteLoss` with the first iteration whose loss is not finite.
-
-    On a CPU at that iteration; elsewhere looking at a loss waits for the device: at the end of its epoch.
-    """
-    looked_at = Events.ITERATION_COMPLETED if device == "cpu" else Events.EPOCH_COMPLETED
-    losses: list[Tensor] = []  # since the last look, still on the device
-
-    def note(engine: Engine) -> None:
-        output: Any = engine.state.output
-        losses.append(output["loss"])
-
-    def look(engine: Engine) -> None:
-        finite = torch.stack(losses).isfinite().tolist()
-        first = engine.state.iteration - len(finite) + 1
-        losses.clear()
-        worst = next((first + at for at, fine in enumerate(finite) if not fine), math.inf)
-        worst = float(idist.all_reduce(float(worst), "MIN"))
-        if math.isfinite(worst):
-            iteration = int(worst)
-            raise NonFiniteLoss(iteration, 1 + (iteration - 1) // (engine.state.epoch_length or 1))
-
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
-    trainer.add_event_handler(looked_at, look)
-
-
-def earlier_errors(folder: RunFolder) -> list[Failure]:
-    """Why earlier tries of this run failed, the last one included."""
-    record = folder.record()
-    if record is None:
-        return []
-    return [*record.earlier_errors, *([record.error] if record.error else [])]
-
-
-def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: str) -> None:
-    """Record a run that could not begin or did not live to say how it failed; the next start tries again."""
+def first_record(variant: Variant, folder: RunFolder) -> RunRecord:
+    """Return the record of a run that starts, with the causes of its earlier failures."""
     before = folder.record()
-    record = variant.record(
+    errors = [*before.earlier_errors, before.error] if before else []
+    return variant.record(
         folder.seed,
-        "failed",
-        error={**failure(error, variant), "kind": kind},
-        earlier_errors=earlier_errors(folder),
+        "running",
+        earlier_errors=[error for error in errors if error],
         metrics={"parameters": variant.outline.parameters},
         classes=list(variant.classes),
         image_shape=list(variant.outline.image_shape),
+    )
+
+
+def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: str) -> None:
+    """Record a run that could not begin, or whose process died; the next start tries again."""
+    before = folder.record()
+    record = replace(
+        first_record(variant, folder),
+        status="failed",
+        error={**failure(error, variant), "kind": kind},
         provenance=before.provenance if before else {},  # its threads are kept by the next start
     )
     folder.write(record)
 
 
 def failure(error: Exception, variant: Variant) -> Failure:
-    """run.json's ``error``: kind, one-line message, and the iteration where there is one."""
+    """Return run.json's ``error``: kind, one-line message, and the iteration where there is one."""
     if isinstance(error, NonFiniteLoss):
         return {"kind": "diverged", "message": str(error), "iteration": error.iteration}
     text = one_line(error)

@@ -1,4 +1,4 @@
-"""Where a run's time went: Ignite's handler times, torch's operators and trace, and how fast that is here."""
+"""``--profile``: where a run's time went, by Ignite's handlers and torch's operators, and how fast it was."""
 
 from __future__ import annotations
 
@@ -13,29 +13,35 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import HandlersTimeProfiler
+from ignite.handlers.param_scheduler import PiecewiseLinear
+from ignite.metrics import Metric
 from torch import profiler
 
 from harness.device import DTYPES, synchronize
 from harness.plan import Variant
 from harness.store.atomic import atomic_write
 from harness.store.run_files import csv_text
+from harness.training.checkpoint import EpochCheckpoint
+from harness.training.engines import Beta1
+from harness.training.handlers import Evaluation, StopOnNonFiniteLoss
 
 # Steps that torch's profiler lets pass, warms up on, and records: it slows those it records.
 PASS, WARM_UP, RECORD = 1, 1, 3
-# What the handlers of a run do, by the beginning of their names.
+# Parts of a run's time, by the classes of its handlers and by the profiler's own names.
 PARTS = {
     "Dataflow": "batches",
     "Processing": "training steps",
-    "Metric.": "metrics",
-    "PiecewiseLinear": "learning rate",
-    "_train.<locals>.end_epoch": "evaluation",
-    "stop_on_non_finite_loss": "watch for non-finite loss",
-    "Engine._handler_wrapper": "checkpoint",  # the only one that is attached with an event filter
+    Metric.__name__: "metrics",
+    PiecewiseLinear.__name__: "learning rate",
+    Beta1.__name__: "learning rate",
+    Evaluation.__name__: "evaluation",
+    StopOnNonFiniteLoss.__name__: "watch for non-finite loss",
+    EpochCheckpoint.__name__: "checkpoint",
 }
 
 
 class Profile:
-    """Watches a trainer from when it is made; :meth:`write` it when the training has ended.
+    """Records a trainer's times from its start to its end, for :meth:`write`.
 
     The clock of the steps is the host's. A GPU works on after a step has returned: what it did is in
     ``operators.csv`` and in the trace.
@@ -73,14 +79,13 @@ class Profile:
             self.trace = path.read_bytes()
 
     def write(self, folder: Path, variant: Variant, images_per_second: list[float]) -> str:
-        """Write ``profile.json``, ``time.csv``, ``operators.csv`` and ``trace.json.gz``.
+        """Write ``profile.json``, ``time.csv``, ``operators.csv`` and ``trace.json.gz`` into a folder.
 
         Args:
-            folder: theirs alone.
             images_per_second: of each epoch.
 
         Returns:
-            What a person wants to know, in a line.
+            The speed, in a line for people.
         """
         rate = statistics.median(images_per_second)
         flops = rate * variant.outline.flops_per_image
@@ -105,7 +110,7 @@ class Profile:
         )
 
     def _times(self) -> list[dict[str, Any]]:
-        """Rows of part, calls, seconds and share of them all, the longest first."""
+        """Return rows of part, calls, seconds and share of all seconds, the longest first."""
         measured = [
             ("Dataflow", self.handlers.dataflow_times),
             ("Processing", self.handlers.processing_times),
@@ -113,9 +118,9 @@ class Profile:
         ]
         parts: dict[str, list[float]] = {}
         for name, times in measured:
-            if times and not name.startswith("Profile."):
-                part = next((part for start, part in PARTS.items() if name.startswith(start)), "other")
-                parts.setdefault(part, []).extend(times)
+            handler = name.partition(".")[0]  # of "Class" or "Class.method"
+            if times and handler != Profile.__name__:
+                parts.setdefault(PARTS.get(handler, "other"), []).extend(times)
         total = sum(map(sum, parts.values()))
         return [
             {"part": part, "calls": len(times), "seconds": sum(times), "share": sum(times) / total}
@@ -124,7 +129,7 @@ class Profile:
 
 
 def matrix_rate(device: str, precision: str, *, seconds: float = 1.0) -> float:
-    """FLOP/s of a large square matrix product in this precision, the best of those that fit into the time."""
+    """Return the FLOP/s of a large square matrix product in this precision, the best within some seconds."""
     size = 8192 if device.startswith("cuda") else 2048
     generator = torch.Generator().manual_seed(0)
     factor = torch.rand(size, size, generator=generator).to(device, DTYPES[precision])

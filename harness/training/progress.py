@@ -1,10 +1,10 @@
-"""What a person sees of a run: a bar and a line an epoch on a terminal or in a notebook, lines in a log."""
+"""What a person sees of a run: a line an epoch, and above it a bar on a terminal or in a notebook."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -12,12 +12,13 @@ from ignite.handlers.tqdm_logger import ProgressBar
 
 from harness.bar import Bar
 from harness.console import give_up
+from harness.training.log import Epoch
 
 Say = Callable[[str], None]
 
 
 def say(line: str) -> None:
-    """One line to stderr, above a bar where there is one; that nobody can read it is no run's failure."""
+    """Write a line to stderr, above a bar where there is one; a stderr that has gone away fails no run."""
     from tqdm import tqdm
 
     try:
@@ -32,7 +33,7 @@ def silent(line: str) -> None:
 
 
 def attach_bar(engine: Engine, description: str, speak: Say) -> None:
-    """A bar over an epoch's batches with its running loss; only where somebody watches what is said here."""
+    """Show a bar over an epoch's batches with its running loss, where a person watches what is said here."""
     notebook = type(sys.stderr).__module__.startswith("ipykernel")
     if speak is say and (sys.stderr.isatty() or notebook):
         with warnings.catch_warnings():
@@ -45,26 +46,29 @@ def attach_bar(engine: Engine, description: str, speak: Say) -> None:
         bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
 
         # an epoch that is cut short, as by the range test, never completes
-        @engine.on(Events.TERMINATE | Events.TERMINATE_SINGLE_EPOCH)
-        def close(*arguments: Any) -> None:
-            if bar.pbar is not None:
-                bar.pbar.close()
-                bar.pbar = None
+        engine.add_event_handler(Events.TERMINATE | Events.TERMINATE_SINGLE_EPOCH, _close, bar)
 
 
-def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
-    """An epoch's row of history in a line, with the time that the rest will take at this speed."""
-    left = (epochs - row["epoch"]) * (row["train_seconds"] + row["eval_seconds"])
+def _close(*arguments: Any) -> None:
+    bar = arguments[-1]
+    if bar.pbar is not None:
+        bar.pbar.close()
+        bar.pbar = None
+
+
+def epoch_line(name: str, epochs: int, row: Epoch) -> str:
+    """Return an epoch's numbers in a line, with the time that the rest will take at this speed."""
+    left = (epochs - row.epoch) * (row.train_seconds + row.eval_seconds)
     return (
-        f"{name}  epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  lr {row['lr']:.4g}  "
-        f"train {row['train_loss']:.4f} {row['train_accuracy']:.2%}  "
-        f"test {row['test_loss']:.4f} {row['test_accuracy']:.2%}  {row['images_per_second']:.0f} images/s"
+        f"{name}  epoch {row.epoch:>{len(str(epochs))}}/{epochs}  lr {row.lr:.4g}  "
+        f"train {row.train_loss:.4f} {row.train_accuracy:.2%}  "
+        f"test {row.test_loss:.4f} {row.test_accuracy:.2%}  {row.images_per_second:.0f} images/s"
         + (f"  {duration(left)} left" if left else "")
     )
 
 
 def duration(seconds: float) -> str:
-    """``40 s``, ``12 min`` or ``1.5 h``."""
+    """Return ``40 s``, ``12 min`` or ``1.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,18 +20,12 @@ from harness.device import processor, usable_cores
 from harness.plan import Variant
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "pytorch-ignite",
-    "albumentations",
-    "captum",
-    "numpy",
-    "opencv-python-headless",
-)
+    "torch", "torchvision", "pytorch-ignite", "albumentations", "captum", "numpy", "opencv-python-headless",
+)  # fmt: skip
 
 
 def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
-    """What run.json says of a run's origin."""
+    """Return what run.json says of a run's origin."""
     from harness.data.batched import tensor_pipeline
 
     return {
@@ -58,7 +53,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout the harness runs from, and whether tracked files differ; None outside one."""
+    """Return the commit of the harness's checkout, and whether tracked files differ; None outside of one."""
     folder = Path(harness.__file__).parent.parent
     if not (folder / ".git").exists():
         return None
@@ -75,18 +70,16 @@ def git_state() -> dict[str, Any] | None:
 
 @cache
 def versions() -> dict[str, str]:
-    """Python's and the packages' that results depend on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed packages that results depend on."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Host, processor, cores, memory, and the accelerator where one is used."""
+    """Return host, processor, cores, memory, and the accelerator where one is used."""
     accelerator = None
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)

@@ -1,53 +1,49 @@
-"""One run: a variant and a seed in, a finished run folder out; a killed one goes on from its last epoch."""
+"""One run: a variant and a seed in, a finished run folder out; a killed one resumes from its checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import math
-import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import ignite.distributed as idist
 import numpy as np
-import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from numpy.typing import NDArray
+from torch import nn
 
 from harness.data.arrays import Data
-from harness.data.batches import Batches
-from harness.device import computed_by, loading_workers, prepare, synchronize
+from harness.device import prepare
 from harness.errors import RunError
-from harness.models import MODELS
-from harness.models.outside import OutsideState, changed, fingerprints
 from harness.models.weights import weights_bytes
-from harness.optimizers import create_optimizer
 from harness.plan import Variant
-from harness.schedule import Rates, lr_milestones, momentum_milestones
-from harness.seeding import derive_seed, generators_restored, global_seed, seed_generators
+from harness.schedule import Rates
+from harness.seeding import generators_restored, global_seed
 from harness.statistics.classification import accuracy_from_logits, count_ties, cross_entropy_from_logits
 from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
-from harness.store.run_files import HISTORY, LEARNING_RATES, csv_text
 from harness.store.sealed import digest
 from harness.trackers import Guarded
-from harness.training.checkpoint import Writer, attach_checkpoint, load_checkpoint
-from harness.training.distributed import broadcast, is_leader, rank_and_world_size, wrap
-from harness.training.engines import (
-    attach_schedule,
-    create_evaluator,
-    create_loss,
-    create_scaler,
-    create_trainer,
+from harness.training.assembly import Assembly, assemble, evaluation_batches, train_batches
+from harness.training.checkpoint import CheckpointSaver, EpochCheckpoint, Writer, load_checkpoint
+from harness.training.distributed import is_leader
+from harness.training.failures import NonFiniteLoss, failure, first_record
+from harness.training.handlers import (
+    Evaluation,
+    StopOnNonFiniteLoss,
+    predictions,
+    say_epoch,
+    seed_epoch,
+    share_outside_state,
+    write_history,
 )
-from harness.training.failures import NonFiniteLoss, earlier_errors, failure, stop_on_non_finite_loss
+from harness.training.log import Log
 from harness.training.profile import Profile
-from harness.training.progress import Say, attach_bar, epoch_line, silent
+from harness.training.progress import Say, attach_bar, silent
 from harness.training.provenance import provenance
 from harness.training.sharing import count_runs_on
 
@@ -55,48 +51,37 @@ from harness.training.sharing import count_runs_on
 ORIGIN = ("harness", "git", "versions", "hardware", "device", "precision", "threads", "batches")
 
 
-@dataclass
-class Log:
-    """What a run has measured so far; part of its checkpoint.
+@dataclass(frozen=True)
+class Run:
+    """What a process trains, and whom it tells; ``profile`` and ``tracker`` as in :func:`execute`."""
 
-    Attributes:
-        rows: one dict of ``HISTORY`` an epoch.
-        rates: the learning rate of every step.
-        runs_at_once: runs on the device at the end of each epoch, where that is known.
-        count_runs: how many there are now.
-        origin: code, versions, threads and machine of this process.
-        earlier_origins: those of the processes that were killed, where they differ from this one's.
-        doubts: why the results may mislead; not in a checkpoint, each process finds them itself.
-    """
+    variant: Variant
+    folder: RunFolder
+    data: Data
+    rates: Rates
+    log: Log
+    say: Say = silent
+    profile: bool = False
+    tracker: Guarded | None = None
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
-    runs_at_once: list[int] = field(default_factory=list)
-    count_runs: Callable[[], int | None] = field(default=lambda: None, repr=False)
-    origin: dict[str, Any] = field(default_factory=dict)
-    earlier_origins: list[dict[str, Any]] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
+    @property
+    def epochs(self) -> int:
+        """Return how many epochs it has."""
+        return self.variant.recipe.schedule.epochs
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        origins = [*self.earlier_origins, self.origin]
-        return {
-            "rows": [dict(row) for row in self.rows],
-            "rates": list(self.rates),
-            "runs_at_once": list(self.runs_at_once),
-            "origins": origins,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a checkpoint's."""
-        self.rows, self.rates = list(state["rows"]), list(state["rates"])
-        self.runs_at_once = list(state.get("runs_at_once", ()))
-        self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
+    @property
+    def owner(self) -> str:
+        """Return the digest in its checkpoint; with the rates, which a repeated range test may change."""
+        rates = {"lr_min": self.rates.lr_min, "lr_max": self.rates.lr_max}
+        return digest({"variant": self.variant.digest, **rates})
 
 
-def evaluation_batch(device: str) -> int:
-    """Images at once, whatever the recipe's: few enough for a CPU's memory, enough to keep a GPU busy."""
-    return 500 if torch.device(device).type == "cpu" else 2500
+class Result(NamedTuple):
+    """The last epoch's logits ``(N, classes)`` and labels ``(N,)``, and the trained network."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    model: nn.Module
 
 
 def execute(
@@ -122,50 +107,35 @@ def execute(
         What run.json says; its ``status`` is ``finished`` or ``failed``.
     """
     folder.clean()
-    record = variant.record(
-        folder.seed,
-        "running",
-        earlier_errors=earlier_errors(folder),
-        metrics={"parameters": variant.outline.parameters, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
-        classes=list(variant.classes),
-        image_shape=list(variant.outline.image_shape),
-        recipe={
-            **variant.recipe.model_dump(mode="json"),
-            "augment": {"train": variant.train_transforms, "test": variant.test_transforms},
-        },
+    log = Log(variant, folder.seed)
+    record = first_record(variant, folder)
+    augment = {"train": variant.train_transforms, "test": variant.test_transforms}
+    record = replace(
+        record,
+        metrics={**record.metrics, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
+        recipe={**variant.recipe.model_dump(mode="json"), "augment": augment},
     )
-    log = Log(doubts=[variant.doubt] if variant.doubt else [])
     try:
         prepare(variant.device, threads)
         record = replace(record, provenance=provenance(variant, data, threads))
         log.origin = {key: record.provenance[key] for key in ORIGIN}
         folder.write(record)
         with count_runs_on(variant.device) as log.count_runs:
-            logits, labels, model = _train(variant, folder, data, rates, log, say, profile, tracker)
-        _write_artefacts(variant, folder, log, logits, labels, model)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        record = replace(
-            record,
-            status="finished",
-            metrics=record.metrics | _metrics(log, logits, labels),
-            provenance={**record.provenance, "earlier": log.earlier_origins, "finished": finished},
-            timings=_timings(log),
-            doubts=log.doubts,
-        )
+            result = _train(Run(variant, folder, data, rates, log, say, profile, tracker))
+        _write_artefacts(variant, folder, log, result)
+        record = replace(_ended(record, log, _metrics(log, result)), status="finished", doubts=log.doubts)
+        record.provenance["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         folder.finish(record)
     except Exception as error:
-        history = _history(log)
+        history = log.history()
         with suppress(RunError):  # where the disk is full: what cannot be written is left out
             atomic_write(folder.path / "history.csv", history)
         if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
             folder.drop_checkpoint()
         record = replace(
-            record,
+            _ended(record, log, {"epochs": len(log.epochs)}),
             status="failed",
             error=failure(error, variant),
-            metrics=record.metrics | {"epochs": len(log.rows)},
-            provenance={**record.provenance, "earlier": log.earlier_origins},
-            timings=_timings(log),
             doubts=[],
             files={"history.csv": hashlib.sha256(history.encode()).hexdigest()},
         )
@@ -176,233 +146,118 @@ def execute(
 
 
 def take_part(variant: Variant, folder: RunFolder, data: Data, rates: Rates, threads: int) -> None:
-    """What a process that follows does of a run: it trains on its part of every batch, and keeps nothing."""
+    """Train a follower's part of every batch of a run, and keep nothing."""
     prepare(variant.device, threads)
     with suppress(NonFiniteLoss):  # all processes meet it at once
-        _train(variant, folder, data, rates, Log(), silent, False, None)
+        _train(Run(variant, folder, data, rates, Log(variant, folder.seed)))
 
 
-def _train(
-    variant: Variant,
-    folder: RunFolder,
-    data: Data,
-    rates: Rates,
-    log: Log,
-    say: Say,
-    profile: bool,
-    tracker: Guarded | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], torch.nn.Module]:
-    """The training itself; returns the last epoch's test logits and labels, and the model."""
-    recipe, seed, device = variant.recipe, folder.seed, variant.device
-    epochs = recipe.schedule.epochs
-    with global_seed(seed, "initialisation"):
-        model = variant.new_network()
-    memory_format = getattr(torch, variant.compute.memory_format)
-    users, outside = recipe.model.name not in MODELS, OutsideState(model)
-    unkept = fingerprints(model) if users else {}
-    optimizer = create_optimizer(recipe.optimizer, model)
-    scaler = create_scaler(device, variant.precision)
-    engine_options = {"device": device, "precision": variant.precision, "memory_format": memory_format}
-    wrapped = wrap(model, device, unused=users)
-    network = computed_by(wrapped, variant.compute.compiled)
-    part = rank_and_world_size()
-    trainer = create_trainer(
-        network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **engine_options
-    )
-    evaluator = create_evaluator(network, **engine_options)
-    # Coarser logits tie, and a tie counts for the lower class: the numbers of the run are float32's.
-    last_evaluator = create_evaluator(wrapped, **{**engine_options, "precision": "float32"})
-    train_batches = Batches(
-        data.train,
-        variant.train_transforms,
-        recipe.data.batch_size,
-        seed=seed,
-        shuffle=True,
-        drop_last=recipe.data.drop_last,
-        device=device,
-        workers=loading_workers(device),
-        part=part,
-    )
-    test_batches = Batches(
-        data.evaluation,
-        variant.test_transforms,
-        evaluation_batch(device),
-        seed=seed,
-        shuffle=False,
-        device=device,
-        part=part,
-    )
-    schedules = attach_schedule(
-        trainer,
-        optimizer,
-        lr_milestones(recipe.schedule, rates, variant.steps_per_epoch),
-        momentum_milestones(recipe.schedule, variant.steps_per_epoch),
-    )
-    stop_on_non_finite_loss(trainer, device)
-    attach_bar(trainer, folder.name, say)
-    clock = {"started": 0.0}
+def _train(run: Run) -> Result:
+    """Assemble or resume, attach the handlers, train to the last epoch."""
+    variant, folder, log, seed = run.variant, run.folder, run.log, run.folder.seed
+    assembly = _resume(run)
+    trainer = assembly.trainer
+    batches = train_batches(variant, run.data, seed, shared=True)
+    test_batches = evaluation_batches(variant, run.data, seed)
+    writer = Writer(beside=variant.device != "cpu")
+    attach = trainer.add_event_handler  # handlers of one event are called in this order
 
-    def share_outside() -> None:
-        if users and part[1] > 1:  # as of buffers, the first device's count
-            outside.load_state_dict(broadcast(outside.state_dict()))
-
-    @trainer.on(Events.EPOCH_STARTED)
-    def begin_epoch(engine: Engine) -> None:
-        share_outside()
-        train_batches.set_epoch(engine.state.epoch)
-        engine.set_data(train_batches)
-        # Dropout knows only torch's global generators; generators_restored() ends that below.
-        seed_generators(derive_seed(seed, "dropout", engine.state.epoch, part[0]))
-        clock["started"] = time.perf_counter()
-
-    @trainer.on(Events.ITERATION_STARTED)
-    def note_rate(engine: Engine) -> None:
-        log.rates.append(float(optimizer.param_groups[0]["lr"]))
-
-    @trainer.on(Events.EPOCH_COMPLETED)
-    def end_epoch(engine: Engine) -> None:
-        synchronize(device)
-        trained = time.perf_counter()
-        at_end = engine.state.epoch == epochs
-        share_outside()
-        logits, labels = _evaluate(last_evaluator if at_end else evaluator, test_batches)
-        synchronize(device)
-        evaluated = time.perf_counter()
-        row: dict[str, Any] = {
-            "variant": variant.name,
-            "seed": seed,
-            "epoch": engine.state.epoch,
-            "lr": log.rates[(engine.state.epoch - 1) * variant.steps_per_epoch],
-            "train_loss": float(engine.state.metrics["loss"]),
-            "train_accuracy": float(engine.state.metrics["accuracy"]),
-            "test_loss": cross_entropy_from_logits(logits, labels),
-            "test_accuracy": accuracy_from_logits(logits, labels),
-            "train_seconds": trained - clock["started"],
-            "eval_seconds": evaluated - trained,
-            "images_per_second": variant.images_an_epoch / (trained - clock["started"]),
-        }
-        if not math.isfinite(row["test_loss"]):
-            raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, evaluated=True)
-        log.rows.append(row)
-        if (now := log.count_runs()) is not None:
-            log.runs_at_once.append(now)
-        engine.state.metrics |= row
-        if is_leader():
-            history = _history(log)
-            writer.write(lambda: atomic_write(folder.path / "history.csv", history))
-        say(epoch_line(folder.name, epochs, row))
-
-    state: dict[str, Any] = {
-        "trainer": trainer,
-        "model": model,
-        "optimizer": optimizer,
-        "scaler": scaler,
-        "log": log,
-        **schedules,
-    }
-    if users:
-        state["outside"] = outside
-    # The rates too: where a range test had to be repeated, they may not be what the checkpoint was made with.
-    owner = digest({"variant": variant.digest, "lr_min": rates.lr_min, "lr_max": rates.lr_max})
-    writer = Writer(beside=device != "cpu")
+    StopOnNonFiniteLoss(variant.device).attach(trainer)
+    attach_bar(trainer, folder.name, run.say)
+    if assembly.outside is not None and idist.get_world_size() > 1:
+        attach(Events.EPOCH_STARTED | Events.EPOCH_COMPLETED, share_outside_state, assembly.outside)
+    attach(Events.EPOCH_STARTED, seed_epoch, batches, seed)
+    attach(Events.EPOCH_STARTED, log.start_clock)
+    attach(Events.ITERATION_STARTED, log.note_rate, assembly.optimizer)
+    attach(Events.EPOCH_COMPLETED, log.stop_clock)
+    attach(Events.EPOCH_COMPLETED, Evaluation(assembly, test_batches, variant.device))
+    attach(Events.EPOCH_COMPLETED, log.end_epoch)
+    if is_leader():
+        attach(Events.EPOCH_COMPLETED, write_history, log, folder.path / "history.csv", writer)
+    attach(Events.EPOCH_COMPLETED, say_epoch, log, folder.name, run.epochs, run.say)
     if is_leader() and variant.resumes:
-        attach_checkpoint(
-            trainer, state, folder.checkpoint_file, owner, writer, whole=lambda: not changed(model, unkept)
-        )
-    try:
-        if load_checkpoint(folder.checkpoint_file, state, owner):
-            say(f"{folder.name}  goes on after epoch {len(log.rows)} of {epochs}")
-    except RunError as error:
-        say(f"{str(error).partition(';')[0]}: the run begins anew")
-        idist.barrier()  # all have read it
-        folder.drop_checkpoint()
-        log.load_state_dict({"rows": [], "rates": [], "origins": []})
-        return _train(variant, folder, data, rates, log, say, profile, tracker)
-    idist.barrier()  # nobody writes the next checkpoint before all have read this one
-    if tracker is not None:
-        tracker.follow(variant, folder, trainer, optimizer, say)
-    done = len(log.rows)
-    watch = Profile(trainer, device) if profile and done < epochs else None
+        state = {**assembly.state(), "log": log}
+        saver = CheckpointSaver(folder.checkpoint_file, run.owner, writer)
+        attach(Events.EPOCH_COMPLETED, EpochCheckpoint(state, saver, lost=assembly.lost))
+    if run.tracker is not None:
+        run.tracker.follow(variant, folder, trainer, assembly.optimizer, run.say)
+    done = len(log.epochs)
+    profile = Profile(trainer, variant.device) if run.profile and done < run.epochs else None
+
     with writer, generators_restored():
-        if done < epochs:
-            trainer.run(train_batches, max_epochs=epochs, epoch_length=variant.steps_per_epoch)
+        if done < run.epochs:
+            trainer.run(batches, max_epochs=run.epochs, epoch_length=variant.steps_per_epoch)
         else:  # killed between the last epoch and the end of the run
-            last_evaluator.run(test_batches)
-    if users and variant.resumes and (names := changed(model, unkept)):
+            assembly.final_evaluator.run(test_batches)
+    _check_outside_state(run, assembly)
+    if profile is not None:
+        speeds = [row.images_per_second for row in log.epochs[done:]]
+        run.say(f"{folder.name}  profile: {profile.write(folder.path / 'profile', variant, speeds)}")
+    return Result(*predictions(assembly.final_evaluator), assembly.model)
+
+
+def _resume(run: Run) -> Assembly:
+    """Return the assembly as the run's checkpoint left it; a new one where there is none of use."""
+    assembly, name = _new(run), run.folder.name
+    try:
+        state = {**assembly.state(), "log": run.log}
+        if load_checkpoint(run.folder.checkpoint_file, state, run.owner):
+            run.say(f"{name}  goes on after epoch {len(run.log.epochs)} of {run.epochs}")
+    except RunError as error:
+        run.say(f"{str(error).partition(';')[0]}: the run begins anew")
+        idist.barrier()  # all have read it
+        run.folder.drop_checkpoint()
+        run.log.load_state_dict({"rows": [], "rates": [], "origins": []})
+        assembly = _new(run)  # a part of the checkpoint may be in the first one
+    idist.barrier()  # nobody writes the next checkpoint before all have read this one
+    return assembly
+
+
+def _new(run: Run) -> Assembly:
+    with global_seed(run.folder.seed, "initialisation"):
+        model = run.variant.new_network()
+    return assemble(run.variant, model, run.rates, compiled=run.variant.compute.compiled, shared=True)
+
+
+def _check_outside_state(run: Run, assembly: Assembly) -> None:
+    """Doubt a network that has changed in what neither its checkpoint nor its weights hold."""
+    if run.variant.resumes and (names := assembly.lost()):
         doubt = (
             f"its network's {names} changed; model.safetensors holds numbers and tensors alone, so the "
             "network may give other results once it is loaded"
         )
-        log.doubts.append(doubt)
-        say(f"{folder.name}  warning: {doubt}")
-    if watch is not None:
-        rates_seen = [row["images_per_second"] for row in log.rows[done:]]
-        say(f"{folder.name}  profile: {watch.write(folder.path / 'profile', variant, rates_seen)}")
-    return *_predictions(last_evaluator), model
+        run.log.doubts.append(doubt)
+        run.say(f"{run.folder.name}  warning: {doubt}")
 
 
-def _evaluate(evaluator: Engine, batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    evaluator.run(batches)
-    return _predictions(evaluator)
-
-
-def _predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    logits, labels = evaluator.state.predictions  # type: ignore[attr-defined]
-    return logits.numpy(), labels.numpy()
-
-
-def _write_artefacts(
-    variant: Variant,
-    folder: RunFolder,
-    log: Log,
-    logits: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    model: torch.nn.Module,
-) -> None:
+def _write_artefacts(variant: Variant, folder: RunFolder, log: Log, result: Result) -> None:
     archive = io.BytesIO()
-    np.savez(archive, logits=logits, labels=labels)
+    np.savez(archive, logits=result.logits, labels=result.labels)
     atomic_write(folder.path / "predictions.npz", archive.getvalue())
-    atomic_write(folder.weights_file, weights_bytes(model, variant.network))
-    atomic_write(folder.path / "history.csv", _history(log))
-    steps = [
-        (variant.name, step + 1, step // variant.steps_per_epoch + 1, lr) for step, lr in enumerate(log.rates)
-    ]
-    atomic_write(folder.path / "learning_rates.csv", csv_text(LEARNING_RATES, steps))
+    atomic_write(folder.weights_file, weights_bytes(result.model, variant.network))
+    atomic_write(folder.path / "history.csv", log.history())
+    atomic_write(folder.path / "learning_rates.csv", log.learning_rates())
 
 
-def _metrics(log: Log, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
-    """The run's numbers: those of the last epoch; the best one is only mentioned."""
-    accuracies = [row["test_accuracy"] for row in log.rows]
-    best = max(accuracies)
+def _ended(record: RunRecord, log: Log, metrics: dict[str, Any]) -> RunRecord:
+    """Return the record of a run that has ended, in one way or the other."""
+    return replace(
+        record,
+        metrics=record.metrics | metrics,
+        provenance={**record.provenance, "earlier": log.earlier_origins},
+        timings=log.timings(),
+    )
+
+
+def _metrics(log: Log, result: Result) -> dict[str, Any]:
+    """Return the numbers of the last epoch; the best one is only mentioned."""
+    accuracies = [row.test_accuracy for row in log.epochs]
     return {
-        "epochs": len(log.rows),
-        "test_accuracy": accuracy_from_logits(logits, labels),
-        "test_loss": cross_entropy_from_logits(logits, labels),
-        "test_ties": count_ties(logits),
-        "train_accuracy": log.rows[-1]["train_accuracy"],
-        "best_test_accuracy": best,
-        "best_epoch": accuracies.index(best) + 1,
+        "epochs": len(log.epochs),
+        "test_accuracy": accuracy_from_logits(result.logits, result.labels),
+        "test_loss": cross_entropy_from_logits(result.logits, result.labels),
+        "test_ties": count_ties(result.logits),
+        "train_accuracy": log.epochs[-1].train_accuracy,
+        "best_test_accuracy": max(accuracies),
+        "best_epoch": accuracies.index(max(accuracies)) + 1,
     }
-
-
-def _timings(log: Log) -> dict[str, Any]:
-    """Seconds of training and evaluation, over all the processes that worked on the run.
-
-    ``runs_at_once``: fewest and most runs on the device at an epoch's end, this one included.
-    """
-    train = math.fsum(row["train_seconds"] for row in log.rows)
-    evaluation = math.fsum(row["eval_seconds"] for row in log.rows)
-    timings: dict[str, Any] = {
-        "seconds": train + evaluation,
-        "train_seconds": train,
-        "eval_seconds": evaluation,
-    }
-    if log.runs_at_once and len(log.runs_at_once) == len(log.rows):
-        timings["runs_at_once"] = [min(log.runs_at_once), max(log.runs_at_once)]
-    if log.rows:
-        timings["images_per_second"] = float(np.median([row["images_per_second"] for row in log.rows]))
-    return timings
-
-
-def _history(log: Log) -> str:
-    return csv_text(HISTORY, ([row[column] for column in HISTORY] for row in log.rows))

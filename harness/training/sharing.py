@@ -1,4 +1,4 @@
-"""Count the runs of this harness on a device: seconds of runs that shared it are not those of a run alone."""
+"""Count the runs on a device: a run that shares its device takes more seconds than a run alone."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from harness.data.cache import cache_folder
 
 
 @contextlib.contextmanager
 def count_runs_on(device: str) -> Iterator[Callable[[], int | None]]:
-    """Register this run on the device, and give a function that counts all that are registered.
+    """Register this run on the device, and give a function that counts the runs registered there.
 
     Every run holds a lock file in one folder of this user and machine; a lock dies with its process. Runs of
     other users, of other programs or with another cache folder are not seen.
 
     Yields:
-        How many runs are on the device now, this one included; None where the folder cannot be used.
+        A function that counts the runs, this one included; it returns None where the folder cannot be used.
     """
-    from filelock import FileLock
-
-    folder = cache_folder() / "running" / _file_name(platform.node(), _device_name(device))
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", f"{platform.node()}-{_device_name(device)}")
+    folder = cache_folder() / "running" / name
     mine = FileLock(folder / f"{secrets.token_hex(8)}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,9 +42,7 @@ def count_runs_on(device: str) -> Iterator[Callable[[], int | None]]:
 
 
 def _held(path: Path) -> bool:
-    """Whether a process holds a lock file; one of a process that was killed is removed."""
-    from filelock import FileLock, Timeout
-
+    """Tell whether a process holds a lock file; remove it where its process was killed."""
     try:
         with FileLock(path, timeout=0):
             path.unlink(missing_ok=True)
@@ -56,13 +54,9 @@ def _held(path: Path) -> bool:
 
 
 def _device_name(device: str) -> str:
-    """Name a GPU by its UUID, which is the same for all processes, whichever GPUs they see."""
+    """Return a device's name; a GPU's is its UUID, the same for all processes whichever GPUs they see."""
     torch_device = torch.device(device)
     if torch_device.type != "cuda":
         return torch_device.type
     properties = torch.cuda.get_device_properties(torch_device)
     return str(getattr(properties, "uuid", torch_device))  # without UUIDs, torch's own number
-
-
-def _file_name(*parts: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]", "_", "-".join(parts))

@@ -20,8 +20,9 @@ class Brightness(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.feature = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.ReLU())
-        nn.init.constant_(self.feature[0].weight, 1 / 3)
+        mean = nn.Conv2d(3, 1, 1, bias=False)
+        nn.init.constant_(mean.weight, 1 / 3)
+        self.feature = nn.Sequential(mean, nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:
         bright = self.feature(images).sum((2, 3)) * 6 / PATCH**2

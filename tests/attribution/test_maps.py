@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,12 +31,12 @@ def images() -> Tensor:
     return torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_map_follows_the_paper(model: nn.Module, images: Tensor) -> None:
+def test_a_map_follows_the_paper(model: Any, images: Tensor) -> None:
     targets = [3, 1, 4, 1, 5]
     found = layer_maps(model, ["layer2"], images, targets)[0]
     model.eval()
     kept: list[Tensor] = []
-    hook = model.layer2.register_forward_hook(lambda _, __, output: kept.append(output))  # type: ignore[operator, union-attr]
+    hook = model.layer2.register_forward_hook(lambda _, __, output: kept.append(output))
     scores = model(images).gather(1, torch.tensor(targets)[:, None]).sum()
     hook.remove()
     (gradient,) = torch.autograd.grad(scores, kept[0])
@@ -53,24 +55,25 @@ def test_other_classes_have_other_maps(model: nn.Module, images: Tensor) -> None
 
 def test_every_layer_gives_a_map_of_the_images_size(model: nn.Module, images: Tensor) -> None:
     found = layer_maps(model, LAYERS, images, [0] * 5)
-    assert found.shape == (6, 5, 32, 32)
-    assert found.dtype == np.float32
+    assert found.shape == (6, 5, 32, 32) and found.dtype == np.float32
     assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1
 
 
-def test_a_map_without_evidence_is_zeros_and_not_nan(model: nn.Module, images: Tensor) -> None:
+def test_a_map_without_evidence_is_zeros_and_not_nan(model: Any, images: Tensor) -> None:
     with torch.no_grad():
-        model.head[1].weight.zero_()  # type: ignore[index, union-attr, operator]
+        model.head[1].weight.zero_()
     assert (layer_maps(model, ["prep", "res2"], images, [0] * 5) == 0).all()
 
 
-def test_the_model_is_left_as_it_was(model: nn.Module, images: Tensor) -> None:
-    model.layer1.eval()  # type: ignore[operator, union-attr]
+@pytest.mark.parametrize("function", [layer_maps, coarse_maps])
+def test_the_model_is_left_as_it_was(model: Any, images: Tensor, function: Callable[..., Any]) -> None:
+    model.layer1.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    with torch.no_grad():
-        layer_maps(model, LAYERS, images, [0] * 5)
+    with torch.inference_mode():
+        function(model, LAYERS, images, [0] * 5)
         stages(model, (3, 32, 32))
+        blocks(model, (3, 32, 32))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -90,9 +93,15 @@ def test_an_unknown_layer_names_the_stages(model: nn.Module, images: Tensor, lay
         layer_maps(model, [layer], images, [0] * 5)
 
 
-def test_a_layer_that_is_no_map_is_one_line(model: nn.Module, images: Tensor) -> None:
-    with pytest.raises(RunError, match="Grad-CAM of layer 'head'") as caught:
-        layer_maps(model, ["head"], images, [0] * 5)
+@pytest.mark.parametrize(
+    ("function", "layer"),
+    [(layer_maps, "head"), *((coarse_maps, layer) for layer in ("no_such", "head", "unit_dropout.no"))],
+)
+def test_a_layer_that_is_no_map_is_one_line(
+    model: nn.Module, images: Tensor, function: Callable[..., Any], layer: str
+) -> None:
+    with pytest.raises(RunError, match=f"Grad-CAM.* layer '{layer}'") as caught:
+        function(model, ["prep", layer], images, [0] * 5)
     assert "\n" not in str(caught.value)
 
 
@@ -121,23 +130,6 @@ def test_more_images_than_a_batch_have_the_same_maps(model: nn.Module) -> None:
     np.testing.assert_allclose(found[-2:], last, atol=1e-6)
 
 
-def test_one_pass_leaves_the_model_as_it_was(model: nn.Module, images: Tensor) -> None:
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.inference_mode():
-        coarse_maps(model, LAYERS, images, [0] * 5)
-        blocks(model, (3, 32, 32))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert model.training and all(parameter.grad is None for parameter in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-@pytest.mark.parametrize("layer", ["no_such", "head", "unit_dropout.no"])
-def test_one_pass_names_a_layer_that_gives_no_map(model: nn.Module, images: Tensor, layer: str) -> None:
-    with pytest.raises(RunError, match=f"layer '{layer}'") as caught:
-        coarse_maps(model, ["prep", layer], images, [0] * 5)
-    assert "\n" not in str(caught.value)
-
-
 class Aside(nn.Module):
     """A network with a layer that its logits do not depend on."""
 
@@ -145,7 +137,7 @@ class Aside(nn.Module):
         super().__init__()
         self.used, self.aside = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         self.aside(images)
         return self.used(images).mean((2, 3))
 

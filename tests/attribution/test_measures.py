@@ -56,12 +56,6 @@ def test_agreement_is_that_of_captums_maps_and_scipys_ranks() -> None:
         np.testing.assert_allclose(same[1, at], correlations(first, last), atol=1e-3)
 
 
-def test_sanity_is_that_of_a_network_drawn_anew(measured: NetworkMeasures) -> None:
-    maps = [captum_maps(network(seed), "layer1", TARGETS) for seed in (99, 2)]
-    np.testing.assert_allclose(measured.sanity[2, -1, 0], correlations(*maps), atol=1e-3)
-    assert measured.stages == ["head", "res2", "layer3", "layer2", "res1", "layer1", "prep"]
-
-
 def test_predicted_and_true_class_are_compared(measured: NetworkMeasures) -> None:
     maps = [captum_maps(network(99), "res2", classes) for classes in (PREDICTED, TARGETS)]
     np.testing.assert_allclose(measured.predicted[2], correlations(*maps), atol=1e-3)

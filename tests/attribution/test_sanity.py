@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from harness.attribution.maps import coarse_maps
-from harness.attribution.sanity import DRAWS, ENOUGH, MOST, judge, judge_gain, own_and_other, randomise
+from harness.attribution.sanity import (
+    DRAWS,
+    ENOUGH,
+    MOST,
+    Sanity,
+    judge,
+    judge_gain,
+    own_and_other,
+    randomise,
+)
 from harness.models import build_model
 from harness.seeding import global_seed
 from harness.statistics.rank_correlation import mean_known
@@ -20,6 +30,7 @@ from harness.statistics.rank_correlation import mean_known
 IMAGES = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 TARGETS = [number % 2 for number in range(12)]
 LAYERS = ["layer1", "res1", "res2"]
+Checked = tuple[list[np.ndarray], Sanity]
 
 
 class FixedEdges(nn.Module):
@@ -31,14 +42,14 @@ class FixedEdges(nn.Module):
         self.learnt = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
         self.head = nn.Linear(4, 2)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         return self.head(self.learnt(self.edges(images)).mean((2, 3)))
 
 
 class Sobel(nn.Module):
     """How steep the brightness is at each pixel: (N, 3, H, W) -> (N, 1, H, W), without a weight."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
         kernels = torch.stack([across, across.T])[:, None]
         steps = F.conv2d(images.mean(1, keepdim=True), kernels, padding=1)
@@ -53,104 +64,101 @@ class Scaled(nn.Module):
         self.first, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 2)
         self.scale = nn.Parameter(torch.randn(6, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         return self.head((self.first(images) * self.scale).relu().mean((2, 3)))
 
 
-def fresh_by(build: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
-    def fresh(draw: int) -> nn.Module:
-        with global_seed(draw, "test"):
-            return build()
-
-    return fresh
+def drawn(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with global_seed(seed, "test"):
+        return build()
 
 
 def resnet() -> nn.Module:
     return build_model("custom_resnet", {"width": 4}, 2)
 
 
+def maps_of(model: nn.Module, *layers: str) -> list[np.ndarray]:
+    return list(coarse_maps(model, layers, IMAGES, TARGETS))
+
+
+def check(build: Callable[[], nn.Module], *layers: str) -> Checked:
+    """Maps of the network number 99, and how they change as it becomes number 0, 1, ..."""
+    model = drawn(build, 99)
+    maps = maps_of(model, *layers)
+    return maps, randomise(model, lambda draw: drawn(build, draw), layers, IMAGES, TARGETS, maps)
+
+
 @pytest.fixture(scope="module")
-def network() -> nn.Module:
-    with global_seed(99, "test"):
-        return resnet()
+def checked() -> Checked:
+    return check(resnet, *LAYERS)
 
 
 def test_maps_of_a_fixed_edge_detector_fail() -> None:
-    with global_seed(99, "test"):
-        model = FixedEdges()
-    maps = coarse_maps(model, ["edges", "learnt"], IMAGES, TARGETS)
+    maps, found = check(FixedEdges, "edges", "learnt")
     assert sum(one.any() for one in maps[0]) >= 4  # where the class has positive evidence
-    found = randomise(model, fresh_by(FixedEdges), ["edges", "learnt"], IMAGES, TARGETS, maps)
     mean, verdict = judge(found.same[:, -1, 0])
     assert mean == pytest.approx(1) and verdict == "failed"
     # they follow their own image, not the place alone
     assert abs(mean_known(found.other[:, 0])) < 0.2
 
 
-def test_maps_of_weights_that_were_learnt_pass(network: nn.Module) -> None:
-    maps = coarse_maps(network, LAYERS, IMAGES, TARGETS)
-    found = randomise(network, fresh_by(resnet), LAYERS, IMAGES, TARGETS, maps)
+def test_maps_of_weights_that_were_learnt_pass(checked: Checked) -> None:
+    _, found = checked
     assert found.stages == ["head", "res2", "layer3", "layer2", "res1", "layer1", "prep"]
     assert found.same.shape == (DRAWS, 7, 3, 12) and found.other.shape == (DRAWS, 3)
     assert [judge(found.same[:, -1, at])[1] for at in range(3)] == ["passed"] * 3
 
 
-def test_the_same_weights_give_correlations_of_one(network: nn.Module) -> None:
-    maps = coarse_maps(network, LAYERS, IMAGES, TARGETS)
-    found = randomise(network, lambda draw: network, LAYERS, IMAGES, TARGETS, maps)
+def test_the_same_weights_give_correlations_of_one() -> None:
+    network = drawn(resnet, 99)
+    found = randomise(network, lambda draw: network, LAYERS, IMAGES, TARGETS, maps_of(network, *LAYERS))
     known = found.same[np.isfinite(found.same)]
     assert len(known) and np.allclose(known, 1)
 
 
-def test_the_last_stage_is_a_new_network_and_its_number_is_scipys(network: nn.Module) -> None:
-    maps = coarse_maps(network, ["res1"], IMAGES, TARGETS)
-    found = randomise(network, fresh_by(resnet), ["res1"], IMAGES, TARGETS, maps)
-    (new,) = coarse_maps(fresh_by(resnet)(1), ["res1"], IMAGES, TARGETS)
+def test_the_last_stage_is_a_new_network_and_its_number_is_scipys(checked: Checked) -> None:
+    maps, found = checked
+    (new,) = maps_of(drawn(resnet, 1), "res1")
     for at in range(12):
-        first, second = maps[0][at].ravel(), new[at].ravel()
-        if first.any() and second.any():
-            assert found.same[1, -1, 0, at] == pytest.approx(spearmanr(first, second).statistic)
-        else:
-            assert np.isnan(found.same[1, -1, 0, at])
+        first, second = maps[1][at].ravel(), new[at].ravel()
+        known = first.any() and second.any()
+        expected = spearmanr(first, second).statistic if known else np.nan
+        assert found.same[1, -1, 1, at] == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_stage_keeps_what_lies_below_it(network: nn.Module) -> None:
-    maps = coarse_maps(network, ["res1"], IMAGES, TARGETS)
-    found = randomise(network, fresh_by(resnet), ["res1"], IMAGES, TARGETS, maps)
-    mixed, new = resnet(), fresh_by(resnet)(0)
-    mixed.load_state_dict(network.state_dict())
+def test_a_stage_keeps_what_lies_below_it(checked: Checked) -> None:
+    maps, found = checked
+    mixed, new = drawn(resnet, 99), drawn(resnet, 0)
     for name in ("head", "res2", "layer3"):
         mixed.get_submodule(name).load_state_dict(new.get_submodule(name).state_dict())
-    own, _ = own_and_other(maps[0], coarse_maps(mixed, ["res1"], IMAGES, TARGETS)[0])
-    np.testing.assert_array_equal(found.same[0, 2, 0], own)
+    own, _ = own_and_other(maps[1], maps_of(mixed, "res1")[0])
+    np.testing.assert_array_equal(found.same[0, 2, 1], own)
 
 
 def test_what_belongs_to_no_block_is_drawn_anew_with_the_last() -> None:
-    with global_seed(99, "test"):
-        model = Scaled()
-    maps = coarse_maps(model, ["first"], IMAGES, TARGETS)
-    found = randomise(model, fresh_by(Scaled), ["first"], IMAGES, TARGETS, maps)
-    own, _ = own_and_other(maps[0], coarse_maps(fresh_by(Scaled)(2), ["first"], IMAGES, TARGETS)[0])
+    maps, found = check(Scaled, "first")
+    own, _ = own_and_other(maps[0], maps_of(drawn(Scaled, 2), "first")[0])
     np.testing.assert_array_equal(found.same[2, -1, 0], own)
 
 
-def test_the_model_and_the_global_generator_are_left_as_they_were(network: nn.Module) -> None:
+def test_the_model_and_the_global_generator_are_left_as_they_were() -> None:
+    network, state = drawn(resnet, 99), torch.random.get_rng_state()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    state = torch.random.get_rng_state()
-    maps = coarse_maps(network, LAYERS, IMAGES, TARGETS)
-    first = randomise(network, fresh_by(resnet), LAYERS, IMAGES, TARGETS, maps)
-    second = randomise(network, fresh_by(resnet), LAYERS, IMAGES, TARGETS, maps)
+    maps = maps_of(network, "res1")
+    first, second = (
+        randomise(network, lambda draw: drawn(resnet, draw), ["res1"], IMAGES, TARGETS, maps)
+        for _ in range(2)
+    )
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)
     np.testing.assert_array_equal(first.same, second.same)
 
 
-def test_networks_that_have_nothing_in_common_do_not_fail_by_chance(network: nn.Module) -> None:
-    maps = coarse_maps(network, LAYERS, IMAGES, TARGETS)
+def test_networks_that_have_nothing_in_common_do_not_fail_by_chance(checked: Checked) -> None:
     means = []
     for start in range(0, 60, DRAWS):
-        new = [coarse_maps(fresh_by(resnet)(start + draw), LAYERS, IMAGES, TARGETS) for draw in range(DRAWS)]
-        for at, layer in enumerate(maps):
+        new = [maps_of(drawn(resnet, start + draw), *LAYERS) for draw in range(DRAWS)]
+        for at, layer in enumerate(checked[0]):
             mean, _ = judge(np.array([own_and_other(layer, one[at])[0] for one in new]))
             means.append(mean or 0.0)
     assert max(means) < MOST

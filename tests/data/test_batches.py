@@ -23,7 +23,7 @@ FLIP = {"transform": "HorizontalFlip", "p": 0.5}
 HOLE = {"num_holes_range": [1, 1], "hole_height_range": [4, 4], "hole_width_range": [4, 4]}
 CUT = {"transform": "CoarseDropout", "p": 1.0, **HOLE}
 NORMALIZE = {"transform": "Normalize", "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.3]}
-TRAIN = [PAD, CROP, FLIP, CUT, NORMALIZE]
+TRAIN: list[dict[str, Any]] = [PAD, CROP, FLIP, CUT, NORMALIZE]
 BLUR = [PAD, CROP, {"transform": "GaussianBlur", "p": 0.5}, FLIP, NORMALIZE]  # no tensor path
 TEST = [NORMALIZE]
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
@@ -80,8 +80,8 @@ def test_the_path_says_what_augments() -> None:
 
 @pytest.mark.parametrize("options", PATHS)
 def test_images_keep_their_labels(options: Any) -> None:
-    images = np.tile(np.arange(50, dtype=np.uint8)[:, None, None, None], (1, 12, 12, 3))
-    split = split_of(images, np.arange(50), [str(label) for label in range(50)])
+    numbered = np.tile(np.arange(50, dtype=np.uint8)[:, None, None, None], (1, 12, 12, 3))
+    split = split_of(numbered, np.arange(50), [str(label) for label in range(50)])
     plain = [table for table in options["transforms"] if table not in (CUT, NORMALIZE)]
     for images, labels in epochs(1, **options | {"split": split, "transforms": plain})[0]:
         assert torch.equal(images[:, 0, 5, 5].long(), labels)

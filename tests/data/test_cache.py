@@ -6,176 +6,145 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import platformdirs
 import pytest
+from safetensors.numpy import save_file
 
-from harness.data.arrays import split_of
+from harness.data.arrays import Split, split_of
 from harness.data.cache import cache_folder, cached, cached_arrays
 from harness.errors import DataError
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"one")
-    return path
-
-
-def split(value=1):
-    images = np.full((3, 4, 4, 3), value, dtype=np.uint8)
-    return split_of(images, np.array([0, 1, 1]), ["kat", "Hündin"])
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_bytes(b"one")
+    return tmp_path / "file"
 
 
 class Build:
-    """Counts how often it is asked."""
+    """Makes a split of one value and counts how often it is asked."""
 
-    def __init__(self, value=1):
-        self.value = value
-        self.times = 0
+    def __init__(self, value: int = 1) -> None:
+        self.value, self.times = value, 0
 
-    def __call__(self):
+    def __call__(self) -> Split:
         self.times += 1
-        return split(self.value)
+        images = np.full((3, 4, 4, 3), self.value, dtype=np.uint8)
+        return split_of(images, np.array([0, 1, 1]), ["kat", "Hündin"])
 
 
-def get(file, build, place=("here", None), which="train"):
+def get(file: Path, build: Build, place: Any = ("here", None), which: str = "train") -> Split:
     return cached("source", which, place, [file], build)
 
 
-def entries(folder):
+def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_second_start_reads_the_same_split_without_building(file):
+def test_second_start_reads_the_same_split_without_building(file: Path) -> None:
     build = Build()
     first, second = get(file, build), get(file, build)
-    assert build.times == 1
-    assert second.sha256 == first.sha256
-    assert second.classes == ("kat", "Hündin")
-    assert (second.images == first.images).all()
-    assert (second.labels == first.labels).all()
+    assert build.times == 1 and second.sha256 == first.sha256 and second.classes == ("kat", "Hündin")
+    assert (second.images == first.images).all() and (second.labels == first.labels).all()
+    second.images[0] = 7  # torch.from_numpy warns of read-only arrays
 
 
-def test_arrays_from_the_cache_can_be_written_to(file):
-    get(file, Build())
-    get(file, Build()).images[0] = 7  # torch.from_numpy warns of read-only arrays
-
-
-def test_changed_file_is_read_again(file):
+@pytest.mark.parametrize("content", [b"longer", b"two"])
+def test_a_changed_file_is_read_again_even_of_the_same_size_and_time(file: Path, content: bytes) -> None:
     get(file, Build(1))
-    file.write_bytes(b"longer")
-    assert (get(file, Build(2)).images == 2).all()
-
-
-def test_files_of_one_size_and_time_are_told_apart_by_their_content(file):
-    get(file, Build(1))
-    about, content = file.stat(), file.read_bytes()
-    file.write_bytes(bytes(byte ^ 1 for byte in content))
+    about = file.stat()
+    file.write_bytes(content)
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
-    assert file.stat().st_size == about.st_size and file.stat().st_mtime_ns == about.st_mtime_ns
     assert (get(file, Build(2)).images == 2).all()
 
 
-def test_a_file_that_was_only_touched_is_not_read_again(file):
+def test_a_file_that_was_only_touched_is_not_read_again(file: Path) -> None:
     get(file, Build(1))
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000))
     assert (get(file, Build(2)).images == 1).all()
 
 
 @pytest.mark.parametrize("other", [{"place": ("there", None)}, {"place": ("here", 32)}, {"which": "test"}])
-def test_other_folder_option_or_split_has_its_own_entry(file, folder, other):
+def test_other_folder_option_or_split_has_its_own_entry(
+    file: Path, folder: Path, other: dict[str, Any]
+) -> None:
     get(file, Build(1))
-    assert (get(file, Build(2), **other).images == 2).all()
-    assert len(entries(folder)) == 2
+    assert (get(file, Build(2), **other).images == 2).all() and len(entries(folder)) == 2
 
 
-def test_new_decoder_does_not_read_what_the_old_one_wrote(file, monkeypatch):
+def test_new_decoder_does_not_read_what_the_old_one_wrote(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     get(file, Build(1))
     monkeypatch.setattr("harness.data.decode.VERSION", -1)
     assert (get(file, Build(2)).images == 2).all()
 
 
-def flip_last_byte(entry):
-    content = bytearray(entry.read_bytes())
-    content[-1] ^= 1
-    entry.write_bytes(content)
-
-
-def truncate(entry):
-    entry.write_bytes(entry.read_bytes()[:-10])
-
-
-def empty(entry):
-    entry.write_bytes(b"")
-
-
-def without_metadata(entry):
-    from safetensors.numpy import save_file
-
-    save_file({"images": split().images, "labels": split().labels}, entry)
-
-
-@pytest.mark.parametrize("damage", [flip_last_byte, truncate, empty, without_metadata])
-def test_damaged_entry_is_noticed_said_in_one_line_and_built_again(file, folder, caplog, damage):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: entry.write_bytes(entry.read_bytes()[:-1] + bytes([entry.read_bytes()[-1] ^ 1])),
+        lambda entry: entry.write_bytes(entry.read_bytes()[:-10]),
+        lambda entry: entry.write_bytes(b""),
+        lambda entry: save_file({"images": Build()().images, "labels": Build()().labels}, entry),
+    ],
+)
+def test_damaged_entry_is_noticed_said_in_one_line_and_built_again(
+    file: Path, folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], Any]
+) -> None:
     get(file, Build())
     damage(folder / entries(folder)[0])
     build = Build()
-    assert get(file, build).sha256 == split().sha256
-    assert build.times == 1
-    assert [("damaged" in record.message, "\n" in record.message) for record in caplog.records] == [
-        (True, False)
-    ]
+    assert get(file, build).sha256 == Build()().sha256 and build.times == 1
+    (message,) = caplog.messages
+    assert "damaged" in message and "\n" not in message
     get(file, build)
     assert build.times == 1
 
 
-def test_folder_that_changes_keeps_one_entry(file, folder):
+def test_folder_that_changes_keeps_one_entry(file: Path, folder: Path) -> None:
     for content in (b"1", b"22", b"333"):
         file.write_bytes(content)
         get(file, Build())
     assert len(entries(folder)) == 1
 
 
-def test_only_abandoned_temporary_files_are_removed(file, folder):
+def test_only_abandoned_temporary_files_are_removed(file: Path, folder: Path) -> None:
     get(file, Build())
     stem = entries(folder)[0].removesuffix(".safetensors")
-    (folder / f"{stem}old.tmp").touch()
-    (folder / f"{stem}new.tmp").touch()
-    yesterday = time.time() - 86400
-    os.utime(folder / f"{stem}old.tmp", (yesterday, yesterday))
+    old, new = folder / f"{stem}old.tmp", folder / f"{stem}new.tmp"
+    old.touch()
+    new.touch()
+    os.utime(old, (time.time() - 86400,) * 2)
     file.write_bytes(b"changed")
     get(file, Build())
-    assert [name for name in entries(folder) if name.endswith(".tmp")] == [f"{stem}new.tmp"]
+    assert new.exists() and not old.exists()
 
 
-def test_cache_that_cannot_be_written_is_no_error(file, folder, caplog):
+def test_cache_that_cannot_be_written_is_no_error(
+    file: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder.write_text("a file where the folder should be")
-    assert get(file, Build()).sha256 == split().sha256
-    assert "HARNESS_CACHE" in caplog.text
+    assert get(file, Build()).sha256 == Build()().sha256
+    np.testing.assert_array_equal(numbers({"times": 3}, [])["nan"], [np.nan, 3])
+    assert ["HARNESS_CACHE" in message for message in caplog.messages].count(True) == 2
 
 
-def test_cache_that_may_not_be_entered_is_no_error(file, folder, monkeypatch):
-    real = Path.exists
-
-    def exists(path):  # root may enter every folder
-        if path.parent == folder:
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(Path, "exists", exists)
-    assert get(file, Build()).sha256 == split().sha256
-
-
-def test_write_that_fails_half_way_leaves_nothing(file, folder, monkeypatch):
-    def full(*_):
+def test_write_that_fails_half_way_leaves_nothing(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -183,7 +152,7 @@ def test_write_that_fails_half_way_leaves_nothing(file, folder, monkeypatch):
     assert entries(folder) == []
 
 
-def test_missing_file_is_an_error_that_names_it(tmp_path):
+def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone cannot be read"):
         get(tmp_path / "gone", Build())
 
@@ -203,11 +172,9 @@ for _ in range(20):
 """
 
 
-def test_processes_share_the_cache(file, folder):
-    command = [sys.executable, "-c", START, str(file)]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+def test_processes_share_the_cache(file: Path, folder: Path) -> None:
+    command, pipe = [sys.executable, "-c", START, str(file)], subprocess.PIPE
+    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
     outcomes = [process.communicate() for process in processes]
     assert {errors for _, errors in outcomes} == {""}
     assert len({line for output, _ in outcomes for line in output.splitlines()}) == 1
@@ -215,9 +182,7 @@ def test_processes_share_the_cache(file, folder):
     assert len(entries(folder)) == 1
 
 
-def test_cache_lies_in_the_users_cache_folder_by_default(monkeypatch):
-    import platformdirs
-
+def test_cache_lies_in_the_users_cache_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HARNESS_CACHE")
     assert cache_folder().is_relative_to(platformdirs.user_cache_path())
 
@@ -230,44 +195,35 @@ NUMBERS = {
 }
 
 
-def numbers(key, asked):
-    def build():
+def numbers(key: dict[str, Any], asked: list[Any]) -> dict[str, Any]:
+    def build() -> dict[str, Any]:
         asked.append(key)
         return {name: key["times"] * array for name, array in NUMBERS.items()}
 
     return cached_arrays("numbers", key, build)
 
 
-def test_arrays_of_a_key_are_built_once(folder):
-    asked = []
+def test_arrays_of_a_key_are_built_once(folder: Path) -> None:
+    asked: list[Any] = []
     key, other = {"times": 1, "of": ["a", None]}, {"times": 2, "of": ["a", None]}
-    for _ in range(2):
-        for wanted in (key, other):
-            found = numbers(wanted, asked)
-            assert found.keys() == NUMBERS.keys()
-            for name, array in NUMBERS.items():
-                np.testing.assert_array_equal(found[name], wanted["times"] * array)
-    assert asked == [key, other]
-    assert all(name.startswith("numbers-") for name in entries(folder))
+    for wanted in (key, other, key, other):
+        arrays = numbers(wanted, asked)
+        assert arrays.keys() == NUMBERS.keys()
+        for name, array in NUMBERS.items():
+            np.testing.assert_array_equal(arrays[name], wanted["times"] * array)
+    assert asked == [key, other] and all(name.startswith("numbers-") for name in entries(folder))
 
 
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.99])
-def test_damaged_arrays_are_built_again_with_a_warning(folder, caplog, place):
-    asked = []
-    key = {"times": 1}
-    numbers(key, asked)
+def test_damaged_arrays_are_built_again_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture, place: float
+) -> None:
+    asked: list[Any] = []
+    numbers({"times": 1}, asked)
     (path,) = folder.iterdir()
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 0xFF
     path.write_bytes(content)
-    found = numbers(key, asked)
-    np.testing.assert_array_equal(found["turned"], NUMBERS["turned"])
-    assert len(asked) == 2 and "damaged and built again" in caplog.text
-    numbers(key, asked)
-    assert len(asked) == 2
-
-
-def test_arrays_that_cannot_be_kept_are_no_error(folder, caplog):
-    folder.write_text("a file where the folder should be")
-    np.testing.assert_array_equal(numbers({"times": 3}, [])["nan"], [np.nan, 3])
-    assert "HARNESS_CACHE" in caplog.text
+    for _ in range(2):
+        np.testing.assert_array_equal(numbers({"times": 1}, asked)["turned"], NUMBERS["turned"])
+        assert len(asked) == 2 and "damaged and built again" in caplog.text

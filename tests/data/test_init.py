@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,23 +17,18 @@ from harness.errors import AbsentDataError, DataError, StudyError
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HARNESS_DATA", raising=False)
 
 
-def put(path, size=(4, 4)):
+def put(path: Path, size: tuple[int, int] = (4, 4)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 
 
-def test_digits_load_with_both_splits(tmp_path):
-    data = load_data("digits", tmp_path)
-    assert (len(data.train), len(data.evaluation), data.evaluated_on) == (1437, 360, "test")
-
-
-def test_holdout_takes_the_place_of_a_test_split_that_is_not_opened(tmp_path):
+def test_holdout_takes_the_place_of_a_test_split_that_is_not_opened(tmp_path: Path) -> None:
     for number in range(4):
         put(tmp_path / "train" / "a" / f"{number}.png")
         put(tmp_path / "train" / "b" / f"{number}.png")
@@ -40,13 +39,10 @@ def test_holdout_takes_the_place_of_a_test_split_that_is_not_opened(tmp_path):
     assert np.bincount(data.evaluation.labels).tolist() == [1, 1]
 
 
-def test_limits_hold_for_train_and_test(tmp_path):
+def test_limits_hold_for_train_and_test_and_count_what_the_holdout_left(tmp_path: Path) -> None:
     data = load_data("digits", tmp_path, train_limit=50, test_limit=20)
     assert np.bincount(data.train.labels).tolist() == [5] * 10
     assert np.bincount(data.evaluation.labels).tolist() == [2] * 10
-
-
-def test_train_limit_counts_what_the_holdout_left(tmp_path):
     data = load_data("digits", tmp_path, holdout=1400, train_limit=37, test_limit=1400)
     assert (len(data.train), len(data.evaluation)) == (37, 1400)
     with pytest.raises(StudyError, match="data.train_limit = 38: expected 1 to 37"):
@@ -54,18 +50,18 @@ def test_train_limit_counts_what_the_holdout_left(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["holdout", "train_limit", "test_limit"])
-def test_more_images_than_there_are_is_one_line(tmp_path, key):
+def test_more_images_than_there_are_is_one_line(tmp_path: Path, key: str) -> None:
     with pytest.raises(StudyError, match=rf"data.{key} = 5000: expected 1 to \d+") as error:
-        load_data("digits", tmp_path, **{key: 5000})
+        load_data("digits", tmp_path, **cast(Any, {key: 5000}))
     assert "\n" not in str(error.value)
 
 
-def test_every_choice_changes_the_checksum(tmp_path):
-    choices = [{}, {"holdout": 100}, {"train_limit": 100}, {"test_limit": 100}, {"holdout": 360}]
+def test_every_choice_changes_the_checksum(tmp_path: Path) -> None:
+    choices: list[Any] = [{}, {"holdout": 100}, {"train_limit": 100}, {"test_limit": 100}, {"holdout": 360}]
     assert len({load_data("digits", tmp_path, **choice).sha256 for choice in choices}) == len(choices)
 
 
-def test_unknown_source_is_refused_with_the_nearest_name(tmp_path):
+def test_unknown_source_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'cifar-10' is not a data source; did you mean 'cifar10'"):
         load_data("cifar-10", tmp_path)
     with pytest.raises(DataError, match="known: cifar10, digits, image_folder, parquet"):
@@ -73,13 +69,13 @@ def test_unknown_source_is_refused_with_the_nearest_name(tmp_path):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_data_folder_that_does_not_exist_is_refused(tmp_path, source):
+def test_data_folder_that_does_not_exist_is_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(DataError, match="does not exist: create it, or name another with --data"):
         load_data(source, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_users_cache_folder_need_not_exist(tmp_path, monkeypatch):
+def test_users_cache_folder_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert len(load_data("digits", default_root()).train) == 1437
     with pytest.raises(DataError, match="CIFAR-10 is not in"):
@@ -89,18 +85,20 @@ def test_users_cache_folder_need_not_exist(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("source", ["image_folder", "parquet"])
 @pytest.mark.parametrize("path", [None, "mine"])
-def test_images_are_absent_only_where_nobody_named_a_folder(tmp_path, monkeypatch, source, path):
+def test_images_are_absent_only_where_nobody_named_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, path: str | None
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     with pytest.raises(AbsentDataError):
         load_data(source, default_root(), path=path)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
-    for named in ({"path": path}, {"path": str(tmp_path)}):
+    for named in (path, str(tmp_path)):
         with pytest.raises(DataError) as error:
-            load_data(source, default_root(), **named)
+            load_data(source, default_root(), path=named)
         assert type(error.value) is DataError
 
 
-def test_what_can_be_downloaded_is_absent_until_some_of_it_is_there(tmp_path):
+def test_what_can_be_downloaded_is_absent_until_some_of_it_is_there(tmp_path: Path) -> None:
     with pytest.raises(AbsentDataError):
         load_data("cifar10", tmp_path, download=False)
     (tmp_path / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
@@ -109,14 +107,14 @@ def test_what_can_be_downloaded_is_absent_until_some_of_it_is_there(tmp_path):
     assert type(error.value) is DataError
 
 
-def test_environment_names_the_default_folder(tmp_path, monkeypatch):
+def test_environment_names_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     assert default_root() == tmp_path
     monkeypatch.setenv("HARNESS_DATA", "")
     assert default_root().name == "data"
 
 
-def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
+def test_train_and_test_images_of_other_sizes_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         put(tmp_path / "train" / name / "0.png", (8, 4))
         put(tmp_path / "test" / name / "0.png", (4, 4))
@@ -126,13 +124,15 @@ def test_train_and_test_images_of_other_sizes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("on_disk", "written"), [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
-def test_a_path_is_found_in_either_unicode_form(tmp_path, on_disk, written):
+def test_a_path_is_found_in_either_unicode_form(tmp_path: Path, on_disk: str, written: str) -> None:
     for place in ("train/a", "train/b", "test/a", "test/b"):
         put(tmp_path / on_disk / place / "0.png")
     assert len(load_data("image_folder", tmp_path, path=written).train) == 2
 
 
-def test_a_channel_that_never_varies_is_said_and_noted(tmp_path, caplog):
+def test_a_channel_that_never_varies_is_said_and_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for split in ("train", "test"):
         for number, name in enumerate("ab"):
             put(tmp_path / split / name / "0.png")
@@ -166,7 +166,7 @@ def load(request):
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch):
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package of the user's that brings a source, as ``pip install`` would leave it."""
     site = tmp_path / "site"
     (site / "theirs-1.0.dist-info").mkdir(parents=True)
@@ -181,35 +181,32 @@ def installed(tmp_path, monkeypatch):
     sys.modules.pop("their_source", None)
 
 
-def test_installed_package_brings_its_own_source(tmp_path, installed):
+def test_installed_package_brings_its_own_source_and_one_that_is_broken_is_one_line(
+    tmp_path: Path, installed: None
+) -> None:
     assert sources()["theirs"] == "their_source:load"
     data = load_data("theirs", tmp_path)
     assert (len(data.train), len(data.evaluation)) == (6, 4)
-
-
-def test_source_that_cannot_be_imported_is_one_line(tmp_path, installed):
     with pytest.raises(DataError, match="their_missing:load cannot be imported"):
         load_data("broken", tmp_path)
 
 
-def test_class_without_an_image_is_refused(tmp_path, installed):
-    with pytest.raises(DataError, match="theirs, train split: no image of class 'd'"):
-        load_data("theirs", tmp_path, path="empty")
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("empty", "theirs, train split: no image of class 'd'"),
+        ("one", "theirs, train split: only the class 'a'"),
+        ("differ", "different classes .*'test a', 'train a'"),
+    ],
+)
+def test_classes_that_cannot_be_learnt_are_refused(
+    tmp_path: Path, installed: None, path: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data("theirs", tmp_path, path=path)
 
 
-def test_data_of_a_single_class_is_refused(tmp_path, installed):
-    with pytest.raises(DataError, match="theirs, train split: only the class 'a'"):
-        load_data("theirs", tmp_path, path="one")
-
-
-def test_splits_with_different_classes_are_refused(tmp_path, installed):
-    with pytest.raises(DataError, match="different classes .*'test a', 'train a'"):
-        load_data("theirs", tmp_path, path="differ")
-
-
-def test_naming_the_sources_imports_none_of_them():
-    import subprocess
-
+def test_naming_the_sources_imports_none_of_them() -> None:
     slow = ("pyarrow", "sklearn", "torch", "PIL")
     code = f"import sys, harness.data as d; d.sources(); print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

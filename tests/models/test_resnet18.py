@@ -12,7 +12,8 @@ def test_it_is_the_resnet18_of_small_images() -> None:
     model = build_model("resnet18", {}, 10)
     assert count_parameters(model) == 11_173_962
     maps = []
-    model.layer4.register_forward_hook(lambda module, inputs, output: maps.append(output.shape))
+    for stage in ("layer1", "layer4"):
+        model.get_submodule(stage).register_forward_hook(lambda _, __, output: maps.append(output.shape))
     with torch.no_grad():
         assert model.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-    assert maps == [(2, 512, 4, 4)]
+    assert maps == [(2, 64, 32, 32), (2, 512, 4, 4)]

@@ -5,13 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from harness.store.folders import StudyFolder
 from tests.children import Nursery
+
+Same = Callable[[Path], None]
 
 # Everything a run can need: a range test whose rate is used, dropout, two seeds, every figure.
 FRAGILE = """
@@ -32,6 +41,18 @@ train = [
   { transform = "RandomCrop", height = 32, width = 32 },
 ]
 """
+
+
+def write_images(root: Path, classes: tuple[str, str] = ("dark", "light"), shift: int = 0) -> Path:
+    """Write ``pictures`` of two classes, eight images of each in each split; return their folder."""
+    for split in ("train", "test"):
+        for name, value in zip(classes, (40, 200), strict=True):
+            folder = root / "pictures" / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for index in range(8):
+                pixels = np.full((32, 32, 3), value + 3 * index + shift, dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +89,7 @@ def undisturbed(nursery: Nursery, fragile: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
-def same(undisturbed: Undisturbed) -> Callable[[Path], None]:
+def same(undisturbed: Undisturbed) -> Same:
     """Compare a study's folder with the undisturbed one's: the same files, the same bytes but for times."""
 
     def compare(study: Path) -> None:
@@ -78,6 +99,38 @@ def same(undisturbed: Undisturbed) -> Callable[[Path], None]:
         assert different == []
 
     return compare
+
+
+@pytest.fixture
+def finished(undisturbed: Undisturbed, tmp_path: Path) -> StudyFolder:
+    """A finished study in ``tmp_path / "out"`` that may be spoilt."""
+    shutil.copytree(undisturbed.out, tmp_path / "out")
+    return StudyFolder(tmp_path / "out", "fragile")
+
+
+@pytest.fixture
+def go_on(nursery: Nursery, fragile: Path, same: Same, tmp_path: Path) -> Callable[..., Any]:
+    """The same command again, to its end: the study is as one that nothing happened to."""
+
+    def run(place: Path = tmp_path, **wishes: Any) -> Any:
+        done = nursery.run(place, fragile, "--out", "out", **wishes)
+        assert done.status == 0 and "Traceback" not in done.stderr, done.stderr
+        same(place / "out/fragile")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def killed_at(nursery: Nursery, fragile: Path, tmp_path: Path) -> Callable[..., None]:
+    """Start the study, and kill it where it says something."""
+
+    def kill(moment: str, *arguments: object, **wishes: Any) -> None:
+        child = nursery.begin(tmp_path, fragile, "--out", "out", *arguments, asleep_at=moment, **wishes)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+
+    return kill
 
 
 def _lasting(study: Path) -> dict[str, bytes]:

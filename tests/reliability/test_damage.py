@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from harness.study_file.config import Recipe, Study
 from harness.study_file.load import load_study
 from harness.training.range_test import stored_rates
 
-Same = Callable[[Path], None]
+GoOn = Callable[..., Any]
 RUN_FILES = ("run.json", *ARTEFACTS)
-SWEEP_FILES = ("base.csv", "base.json")
 FLIPS = int(os.environ.get("HARNESS_FLIPS", "2000"))
 
 
@@ -48,8 +46,8 @@ def flip_the_middle(path: Path) -> None:
 
 
 def load(recipe: Recipe) -> Data:
-    limits = {"train_limit": recipe.data.train_limit, "test_limit": recipe.data.test_limit}
-    return load_data(recipe.data.source, Path(), **limits)
+    data = recipe.data
+    return load_data(data.source, Path(), train_limit=data.train_limit, test_limit=data.test_limit)
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +56,17 @@ def planned(fragile: Path) -> tuple[Study, Variant]:
     return study, resolve_variant(study, "base", load(study.recipes["base"]), device="cpu")
 
 
-@pytest.fixture
-def finished(undisturbed: Any, tmp_path: Path) -> StudyFolder:
-    """A finished study that may be spoilt."""
-    shutil.copytree(undisturbed.out, tmp_path / "out")
-    return StudyFolder(tmp_path / "out", "fragile")
+MANY = pytest.mark.parametrize("flips", [12, pytest.param(FLIPS, marks=pytest.mark.slow)])
 
 
-def check_run_file(finished: StudyFolder, planned: tuple[Study, Variant], name: str, flips: int) -> int:
-    """Damage a run's file in turn; how often."""
+@MANY
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_damaged_file_of_a_run_is_named_and_not_used(
+    finished: StudyFolder, planned: tuple[Study, Variant], name: str, flips: int
+) -> None:
     study, variant = planned
     folder = finished.run("base", 0)
-    path, count = folder.path / name, 0
-    whole = path.read_bytes()
+    path, whole = folder.path / name, (folder.path / name).read_bytes()
     for damaged in damages(whole, flips, name):
         path.write_bytes(damaged)
         run = read_results(study, finished, [0], ["base"]).of("base")[0]
@@ -82,101 +78,61 @@ def check_run_file(finished: StudyFolder, planned: tuple[Study, Variant], name: 
         assert (kept / name).read_bytes() == damaged
         (kept / name).write_bytes(whole)
         kept.rename(folder.path)
-        count += 1
-    return count
 
 
-def check_sweep_file(finished: StudyFolder, planned: tuple[Study, Variant], name: str, flips: int) -> int:
-    """Damage a range test's file in turn; how often."""
+@MANY
+@pytest.mark.parametrize("name", ["base.csv", "base.json"])
+def test_a_damaged_file_of_a_range_test_is_not_used(
+    finished: StudyFolder, planned: tuple[Study, Variant], name: str, flips: int
+) -> None:
     study, variant = planned
-    path, count = finished.path / "range_test" / name, 0
+    path = finished.path / "range_test" / name
     whole = path.read_bytes()
     for damaged in damages(whole, flips, name):
         path.write_bytes(damaged)
         assert stored_rates(variant, finished) is None
         sweep = read_results(study, finished, [0], ["base"]).sweeps["base"]
         assert sweep.error.startswith("damaged: ") and sweep.rows == ()
-        count += 1
     path.write_bytes(whole)
     assert stored_rates(variant, finished) is not None
-    return count
-
-
-@pytest.mark.parametrize("name", RUN_FILES)
-def test_a_damaged_file_of_a_run_is_named_and_not_used(
-    finished: StudyFolder, planned: tuple[Study, Variant], name: str
-) -> None:
-    check_run_file(finished, planned, name, flips=12)
-
-
-@pytest.mark.parametrize("name", SWEEP_FILES)
-def test_a_damaged_file_of_a_range_test_is_not_used(
-    finished: StudyFolder, planned: tuple[Study, Variant], name: str
-) -> None:
-    check_sweep_file(finished, planned, name, flips=12)
-
-
-@pytest.mark.slow
-def test_no_damage_of_thousands_is_accepted(finished: StudyFolder, planned: tuple[Study, Variant]) -> None:
-    counts = {name: check_run_file(finished, planned, name, FLIPS) for name in RUN_FILES}
-    counts |= {name: check_sweep_file(finished, planned, name, FLIPS) for name in SWEEP_FILES}
-    print(f"damages noticed: {counts}, together {sum(counts.values())}")
 
 
 def test_a_report_counts_damaged_runs_as_failed_and_a_restart_does_them_again(
-    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, finished: StudyFolder, go_on: GoOn, tmp_path: Path
 ) -> None:
-    damaged = [
-        "runs/base/seed-0/model.safetensors",
-        "runs/base/seed-1/predictions.npz",
-        "range_test/base.csv",
-    ]
-    for name in damaged:
+    runs = ("runs/base/seed-0/model.safetensors", "runs/base/seed-1/predictions.npz")
+    for name in (*runs, "range_test/base.csv"):
         flip_the_middle(finished.path / name)
     done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only")
     assert done.status == 1 and "2 of 2 failed" in done.stdout
     assert "fragile/base/seed-0: damaged: model.safetensors" in done.stderr
     assert "fragile/base/seed-1: damaged: predictions.npz" in done.stderr
     assert "damaged: base.csv" in (finished.path / "report.html").read_text()
-    done = nursery.run(tmp_path, fragile, "--out", "out")
-    assert done.status == 0, done.stderr
-    for name in (
-        "seed-0/model.safetensors: damaged",
-        "seed-1/predictions.npz: damaged",
-        "range test: damaged",
-    ):
-        assert name in done.stderr
-    assert done.stderr.count("moved to") == 3
-    same(finished.path)
+    said = go_on().stderr
+    for name in ("seed-0/model.safetensors", "seed-1/predictions.npz", "range test"):
+        assert f"{name}: damaged" in said
+    assert said.count("moved to") == 3
 
 
-def test_a_run_copied_to_another_seed_is_not_that_seeds(
-    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
-) -> None:
+def test_a_run_copied_to_another_seed_is_not_that_seeds(finished: StudyFolder, go_on: GoOn) -> None:
     first, second = (finished.run("base", seed).path for seed in (0, 1))
     shutil.rmtree(second)
     shutil.copytree(first, second)
-    done = nursery.run(tmp_path, fragile, "--out", "out")
-    assert done.status == 0 and "seed-1/run.json: not the record of this run" in done.stderr
-    same(finished.path)
+    assert "seed-1/run.json: not the record of this run" in go_on().stderr
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
 def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path, damage: str
+    killed_at: Callable[..., None], go_on: GoOn, tmp_path: Path, damage: str
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-0  epoch 3/3")
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    killed_at("seed-0  epoch 3/3")
     path = tmp_path / "out/fragile/runs/base/seed-0/checkpoint.pt"
     content = path.read_bytes()
     path.write_bytes({"flipped": content, "cut": content[:-100], "empty": b""}[damage])
     if damage == "flipped":
         flip_the_middle(path)
-    done = nursery.run(tmp_path, fragile, "--out", "out")
-    assert done.status == 0, done.stderr
-    assert "checkpoint.pt: damaged, its checksum does not match: the run begins anew" in done.stderr
-    same(tmp_path / "out/fragile")
+    words = "checkpoint.pt: damaged, its checksum does not match: the run begins anew"
+    assert words in go_on().stderr
 
 
 def test_a_diverged_runs_history_is_only_shown_when_it_is_whole(

@@ -14,21 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from harness.store.folders import StudyFolder
 from tests.children import one_at_a_time
+from tests.reliability.conftest import write_images
 
 Same = Callable[[Path], None]
-
-
-def go_on(nursery: Any, fragile: Path, place: Path, same: Same, *arguments: object) -> Any:
-    """The same command again, to its end."""
-    done = nursery.run(place, fragile, "--out", "out", *arguments)
-    assert done.status == 0, done.stderr
-    same(place / "out/fragile")
-    return done
+GoOn = Callable[..., Any]
+KilledAt = Callable[..., None]
 
 
 def record(study: Path, seed: int = 0) -> Any:
@@ -55,14 +49,14 @@ def remount(disk: Path, options: str) -> None:
 
 
 def test_a_full_disk_is_recorded_and_the_study_goes_on_when_there_is_room(
-    nursery: Any, fragile: Path, same: Same, small_disk: Path, tmp_path: Path
+    nursery: Any, fragile: Path, go_on: GoOn, small_disk: Path, tmp_path: Path
 ) -> None:
     done = nursery.run(tmp_path, fragile, "--out", "out")
     assert done.status == 1 and "Traceback" not in done.stderr
     assert "No space left on device" in done.stderr
     assert not list(small_disk.rglob("*.tmp"))
     remount(small_disk, "size=64m")
-    go_on(nursery, fragile, tmp_path, same)
+    go_on()
 
 
 def test_a_disk_without_a_byte_left_is_one_line(
@@ -77,7 +71,7 @@ def test_a_disk_without_a_byte_left_is_one_line(
 
 
 def test_a_file_that_may_not_grow_fails_the_runs_with_their_cause(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
     done = nursery.run(tmp_path, fragile, "--out", "out", file_bytes=50_000)
     assert done.status == 1 and "Traceback" not in done.stderr
@@ -85,7 +79,7 @@ def test_a_file_that_may_not_grow_fails_the_runs_with_their_cause(
     for seed in (0, 1):  # the first one's failure did not stop the second
         error = record(tmp_path / "out/fragile", seed)["error"]
         assert error["kind"] == "disk_full" and "checkpoint.pt: cannot be written" in error["message"]
-    go_on(nursery, fragile, tmp_path, same)
+    go_on()
     finished = record(tmp_path / "out/fragile")
     assert [error["kind"] for error in finished["earlier_errors"]] == ["disk_full"]
 
@@ -111,7 +105,7 @@ def test_a_folder_without_permission_is_refused_before_any_work(
 
 
 def test_one_runs_folder_without_permission_does_not_stop_the_others(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
     locked = tmp_path / "out/fragile/runs/base/seed-0"
     locked.mkdir(parents=True)
@@ -121,21 +115,19 @@ def test_one_runs_folder_without_permission_does_not_stop_the_others(
     assert done.status == 1 and "Traceback" not in done.stderr
     assert "fragile/base/seed-1  finished" in done.stderr
     assert re.search(r"^fragile/base/seed-0: .*Permission denied$", done.stderr, re.MULTILINE)
-    go_on(nursery, fragile, tmp_path, same)
+    go_on()
 
 
-def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path
-) -> None:
+def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(go_on: GoOn, tmp_path: Path) -> None:
     place = tmp_path / "out/fragile/runs/base/seed-0"
     place.parent.mkdir(parents=True)
     place.write_text("mine")
-    go_on(nursery, fragile, tmp_path, same)
+    go_on()
     assert (tmp_path / "out/fragile/superseded/base-seed-0-1").read_text() == "mine"
 
 
 def test_an_output_folder_removed_under_a_running_study_is_said_and_made_again(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
     child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-1  epoch 1/3")
     shutil.rmtree(tmp_path / "out")
@@ -145,14 +137,13 @@ def test_an_output_folder_removed_under_a_running_study_is_said_and_made_again(
     assert "fragile/base/seed-0: not finished: its folder was removed" in done.stderr
     # It failed, with its cause, where the folder went in the midst of a write.
     assert re.search(r"^fragile/base/seed-1  (finished|FAILED): ", done.stderr, re.MULTILINE)
-    go_on(nursery, fragile, tmp_path, same)
+    go_on()
 
 
 def test_what_kills_left_behind_is_cleared_away_and_a_users_files_are_not(
-    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
 ) -> None:
-    study = tmp_path / "out/fragile"
-    shutil.copytree(undisturbed.out, tmp_path / "out")
+    study = finished.path
     shutil.rmtree(study / "runs/base/seed-1")
     places = ("tables/.runs.csv", "figures/.curves.png", ".report.html", ".study.toml",
               "range_test/.base.csv", "runs/base/seed-1/.checkpoint.pt")  # fmt: skip
@@ -188,18 +179,14 @@ def test_running_out_of_memory_is_recorded_with_what_to_change(
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+    killed_at: KilledAt, go_on: GoOn, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", clock="backwards", asleep_at="seed-0  epoch 2/3")
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    killed_at("seed-0  epoch 2/3", clock="backwards")
     for path in (tmp_path / "out").rglob("*"):  # as if written long after today
         os.utime(path, (4e9, 4e9))
-    done = nursery.run(tmp_path, fragile, "--out", "out", clock="backwards")
-    assert done.status == 0, done.stderr
+    go_on(clock="backwards")
     origin = record(tmp_path / "out/fragile")["provenance"]
     assert origin["finished"] < origin["started"]
-    same(tmp_path / "out/fragile")
 
 
 @pytest.mark.parametrize("streams", [">&- 2>&-", "2>&1 | head -1"])
@@ -303,14 +290,11 @@ def test_of_two_configurations_that_begin_together_the_second_is_refused(
 
 
 def test_force_moves_aside_and_deletes_nothing(
-    nursery: Any, fragile: Path, undisturbed: Any, tmp_path: Path
+    nursery: Any, fragile: Path, finished: StudyFolder, tmp_path: Path
 ) -> None:
-    shutil.copytree(undisturbed.out, tmp_path / "out")
-    study = tmp_path / "out/fragile"
-    kept = [
-        path for folder in ("runs", "range_test") for path in (study / folder).rglob("*") if path.is_file()
-    ]
-    contents = {path.read_bytes() for path in kept}
+    study = finished.path
+    files = [*study.glob("runs/**/*"), *study.glob("range_test/*")]
+    contents = {path.read_bytes() for path in files if path.is_file()}
     change = ("--set", "data.batch_size=40")
     done = nursery.run(tmp_path, fragile, "--out", "out", "--seeds", "0", *change)
     assert done.status == 2 and "recipe.data.batch_size: 40 planned, 32 on disk" in done.stderr
@@ -321,33 +305,14 @@ def test_force_moves_aside_and_deletes_nothing(
     assert not (study / "runs/base/seed-1").exists()  # of the other configuration as well
 
 
-def images(root: Path, shift: int = 0) -> Path:
-    """Two classes of eight images in each split."""
-    for split in ("train", "test"):
-        for name, value in (("dark", 40), ("light", 200)):
-            folder = root / "pictures" / split / name
-            folder.mkdir(parents=True, exist_ok=True)
-            for index in range(8):
-                pixels = np.full((32, 32, 3), value + 3 * index + shift, dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{index}.png")
-    return root
-
-
 def test_data_that_changed_between_runs_of_one_group_is_refused(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--data", images(tmp_path / "data"), "--out", "out"]
-    for setting in (
-        "source=image_folder",
-        "path=pictures",
-        "batch_size=8",
-        "train_limit=16",
-        "test_limit=16",
-    ):
-        arguments += ["--set", f"data.{setting}"]
+    data = 'data={source = "image_folder", path = "pictures", batch_size = 8}'
+    arguments = ["--data", write_images(tmp_path / "data"), "--out", "out", "--set", data]
     cache = {"environment": {"HARNESS_CACHE": str(tmp_path / "cache")}}
     assert nursery.run(tmp_path, fragile, *arguments, "--seeds", "0", **cache).status == 0
-    images(tmp_path / "data", shift=1)
+    write_images(tmp_path / "data", shift=1)
     before = (tmp_path / "out/fragile/runs/base/seed-0/run.json").read_bytes()
     for seeds in ("0", "1", "0-1"):
         done = nursery.run(tmp_path, fragile, *arguments, "--seeds", seeds, **cache)
@@ -355,14 +320,14 @@ def test_data_that_changed_between_runs_of_one_group_is_refused(
         assert re.search(r'another configuration\'s run \(data: "\w+… planned, "\w+… on disk\)', done.stderr)
     assert not (tmp_path / "out/fragile/runs/base/seed-1").exists()
     assert (tmp_path / "out/fragile/runs/base/seed-0/run.json").read_bytes() == before
-    images(tmp_path / "data")
+    write_images(tmp_path / "data")
     assert nursery.run(tmp_path, fragile, *arguments, "--seeds", "1", **cache).status == 0
 
 
-def test_a_run_that_two_thread_counts_worked_on_says_so(nursery: Any, fragile: Path, tmp_path: Path) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", "--seeds", "0", asleep_at="seed-0  epoch 3/3")
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+def test_a_run_that_two_thread_counts_worked_on_says_so(
+    nursery: Any, fragile: Path, killed_at: KilledAt, tmp_path: Path
+) -> None:
+    killed_at("seed-0  epoch 3/3", "--seeds", "0")
     two = {"environment": {"OMP_NUM_THREADS": "2"}}
     assert nursery.run(tmp_path, fragile, "--out", "out", "--seeds", "0", **two).status == 0
     origin = record(tmp_path / "out/fragile")["provenance"]

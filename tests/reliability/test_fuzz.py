@@ -41,7 +41,7 @@ VALID: dict[str, Any] = {
     "attribution": {"layers": ["layer1"], "images": 2},
     "references": {"paper": {"test_accuracy": 0.9, "runs": 1, "source": "a paper"}},
 }
-PATHS = [
+PATHS: list[tuple[Any, ...]] = [
     *((table, key) for table, inner in VALID.items() if isinstance(inner, dict) for key in inner),
     *((key,) for key in VALID),
     ("data", "holdout"), ("data", "image_size"), ("data", "path"), ("schedule", "kind"),
@@ -63,6 +63,11 @@ TRANSFORMS: list[dict[str, Any]] = [
     {"transform": "Lambda"},
     {"transform": "RandomBrightnessContrast"},
 ]
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "Adam": {"betas": [0.9, 0.99]}, "AdamW": {"weight_decay": 0.1}, "RMSprop": {}, "Adagrad": {}, "NAdam": {},
+    "Rprop": {}, "ASGD": {}, "Adadelta": {}, "LBFGS": {}, "Adamax": {}, "Muon": {}, "SparseAdam": {},
+    "RAdam": {}, "Adafactor": {}, "SGD": {}, "Optimizer": {}, "lr_scheduler": {},
+}  # fmt: skip
 SOUND: dict[tuple[Any, ...], st.SearchStrategy[Any]] = {
     ("model",): st.sampled_from([
         {"name": "custom_resnet", "width": 1, "dropout": 0.2, "residual": "double", "head": "conv3x3"},
@@ -70,11 +75,7 @@ SOUND: dict[tuple[Any, ...], st.SearchStrategy[Any]] = {
     ]),
     ("optimizer",): st.sampled_from([
         {"name": name, **options}
-        for name, options in {
-            "Adam": {"betas": [0.9, 0.99]}, "AdamW": {"weight_decay": 0.1}, "RMSprop": {}, "Adagrad": {},
-            "NAdam": {}, "Rprop": {}, "ASGD": {}, "Adadelta": {}, "LBFGS": {}, "Adamax": {}, "Muon": {},
-            "SparseAdam": {}, "RAdam": {}, "Adafactor": {}, "SGD": {}, "Optimizer": {}, "lr_scheduler": {},
-        }.items()
+        for name, options in OPTIMIZERS.items()
     ]),
     ("schedule",): st.sampled_from([
         {"epochs": 2, "peak_epoch": 0.5},
@@ -102,13 +103,8 @@ NAMES = [
     "a b", "a\nb", "\x00", "-rf", "", "base", "BASE", "~", "a.b", "a..b", "v1", "V1", "__class__", "$HOME",
     "\u202egpj",
 ]  # fmt: skip
-hostile_text = st.one_of(
-    st.sampled_from(NAMES),
-    st.sampled_from(
-        ["<script>alert(1)</script>", "find", "lr_min", "{{7*7}}", "%s%n", "=1+1", "auto", "\x1b[2J"]
-    ),
-    st.text(max_size=30),
-)
+TEXTS = ["<script>alert(1)</script>", "find", "lr_min", "{{7*7}}", "%s%n", "=1+1", "auto", "\x1b[2J"]
+hostile_text = st.one_of(st.sampled_from(NAMES), st.sampled_from(TEXTS), st.text(max_size=30))
 numbers = st.one_of(
     st.sampled_from([0, -1, 1, 10**9, -(10**9), 2**31, 2**53, 2**63 - 1, 2**63, 10**30, -(2**63)]),
     st.sampled_from([0.0, -0.0, 1e-300, 1e300, 5e-324, 0.5, 1.0, 97.0, math.nan, math.inf, -math.inf]),
@@ -168,9 +164,7 @@ def studies(draw: st.DrawFn, sound: int = 65) -> dict[str, Any]:
     if draw(st.integers(0, 3)) == 0 and isinstance(study, dict):
         changes = {}
         for _ in range(draw(st.integers(1, 2))):
-            name = draw(
-                st.sampled_from(["wide", "other", "v1"]) if draw(st.booleans()) else st.sampled_from(NAMES)
-            )
+            name = draw(st.sampled_from(["wide", "other", "v1"] if draw(st.booleans()) else NAMES))
             path = draw(st.sampled_from([path for path in SOUND if path not in (("seeds",), ("question",))]))
             value = draw(SOUND[path] if draw(st.integers(0, 99)) < sound + 20 else values)
             changes[name] = {".".join(map(str, path)): value}
@@ -188,81 +182,77 @@ def files(draw: st.DrawFn) -> bytes:
         content = repr(study).encode("utf-8", "surrogatepass")
     if draw(st.integers(0, 7)) == 0:
         at = draw(st.integers(0, len(content)))
-        junk = draw(
-            st.binary(max_size=8)
-            | st.sampled_from([b"[", b"]]", b'"""', b"\n=\n", b"\xff\xfe", b"a.b.c=1\n"])
-        )
+        bits = [b"[", b"]]", b'"""', b"\n=\n", b"\xff\xfe", b"a.b.c=1\n"]
+        junk = draw(st.binary(max_size=8) | st.sampled_from(bits))
         content = content[:at] + junk + content[at + draw(st.integers(0, 40)) :]
     return content
 
 
-Answer = tuple[int, str, str]
-
-
 @pytest.fixture
-def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
-    """The command in this process: its exit status and what it printed."""
+def accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., bool]]:
+    """Plan one file in this process: whether it was accepted, or else rejected by one line."""
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
 
-    def run(*arguments: object) -> Answer:
+    def plan(content: bytes, *arguments: str) -> bool:
+        Path("study.toml").write_bytes(content)
         out, err = io.StringIO(), io.StringIO()
-        monkeypatch.setattr(sys, "argv", ["study", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["study", "study.toml", "--dry-run", *arguments])
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             pytest.raises(SystemExit) as done,
         ):
             main()
-        assert isinstance(done.value.code, int)
-        return done.value.code, out.getvalue(), err.getvalue()
+        status, said, error = done.value.code, out.getvalue(), err.getvalue()
+        if status == 0:
+            assert error == "" and said != ""
+        else:
+            assert status == 2 and said == ""
+            assert error.startswith("error: ") and error.count("\n") == 1 and error[:-1].isprintable(), error
+        assert [path.name for path in place.iterdir()] == ["study.toml"], "planning writes nothing"
+        return status == 0
 
-    yield run
+    yield plan
     signal.signal(signal.SIGTERM, before)
 
 
-def judge(answer: Callable[..., Answer], place: Path, content: bytes, *arguments: object) -> bool:
-    """Plan one file: whether it was accepted. Anything but acceptance or one line fails the test."""
-    study = place / "study.toml"
-    study.write_bytes(content)
-    status, out, err = answer(study, "--dry-run", *arguments)
-    if status == 0:
-        assert err == "" and out != ""
-    else:
-        assert status == 2 and out == ""
-        assert err.startswith("error: ") and err.count("\n") == 1 and err[:-1].isprintable(), err
-    assert [path.name for path in place.iterdir()] == ["study.toml"]
-    return status == 0
+def examples(count: int) -> settings:
+    """The same examples every time, however long they take."""
+    unhurried = list(HealthCheck)
+    return settings(
+        max_examples=count, deadline=None, database=None, derandomize=True, suppress_health_check=unhurried
+    )
 
 
-def plan_many(answer: Callable[..., Answer], place: Path, count: int) -> tuple[int, int]:
-    """Generate and plan files; how many, and how many of them were accepted."""
+@pytest.mark.parametrize("count", [200, pytest.param(FILES, marks=pytest.mark.slow)])
+def test_a_generated_file_is_accepted_or_rejected_by_one_line(
+    accepts: Callable[..., bool], count: int
+) -> None:
     seen: list[bool] = []
 
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    @examples(count)
     @given(content=files())
     def every_file_is_accepted_or_rejected_by_one_line(content: bytes) -> None:
-        seen.append(judge(answer, place, content))
+        seen.append(accepts(content))
 
     every_file_is_accepted_or_rejected_by_one_line()
     print(f"files planned: {len(seen)}, accepted: {sum(seen)}")
-    return len(seen), sum(seen)
+    assert len(seen) >= count and len(seen) / 10 < sum(seen) < len(seen) * 9 / 10
 
 
-def run_many(nursery: Any, answer: Callable[..., Answer], place: Path, tmp_path: Path, count: int) -> None:
-    """Generate small studies, and run those that are accepted, until so many have run."""
+SMALL = ["data.train_limit=64", "data.test_limit=20", "range_test.iterations=5", "schedule.epochs=3"]
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(RUNS, marks=pytest.mark.slow)])
+def test_an_accepted_file_runs(
+    nursery: Any, accepts: Callable[..., bool], tmp_path: Path, count: int
+) -> None:
     statuses: list[int] = []
 
-    @settings(
-        max_examples=10 * count, deadline=None, database=None, derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @examples(10 * count)
     @given(study=studies(sound=80))
     def every_accepted_file_runs(study: dict[str, Any]) -> None:
         if len(statuses) >= count:
@@ -271,14 +261,13 @@ def run_many(nursery: Any, answer: Callable[..., Answer], place: Path, tmp_path:
             content = tomli_w.dumps(study).encode("utf-8", "surrogatepass")
         except (RecursionError, TypeError, AttributeError):
             return
-        small = ["data.train_limit=64", "data.test_limit=20", "range_test.iterations=5", "schedule.epochs=3"]
-        if study.get("schedule", {}).get("kind", "triangle") == "triangle":
-            small.append("schedule.peak_epoch=0.5")
+        triangle = study.get("schedule", {}).get("kind", "triangle") == "triangle"
+        small = [*SMALL, "schedule.peak_epoch=0.5"] if triangle else SMALL
         arguments = [part for setting in small for part in ("--set", setting)] + ["--seeds", "0"]
-        if not judge(answer, place, content, *arguments):
+        if not accepts(content, *arguments):
             return
         where = tmp_path / f"run-{len(statuses)}"
-        done = nursery.run(where, place / "study.toml", "--out", "out", *arguments, timeout=600)
+        done = nursery.run(where, Path("study.toml").resolve(), "--out", "out", *arguments, timeout=600)
         assert done.status in (0, 1) and "Traceback" not in done.stderr, done.stderr
         assert {path.name for path in where.iterdir()} == {"out", "stdout", "stderr"}
         assert done.status == 0 or "FAILED" in done.stderr or "failed" in done.stdout
@@ -287,40 +276,3 @@ def run_many(nursery: Any, answer: Callable[..., Answer], place: Path, tmp_path:
     every_accepted_file_runs()
     print(f"files run: {len(statuses)}, of which a run failed in {sum(statuses)}")
     assert len(statuses) == count
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the study file lies alone: whatever else appears there was written by the command."""
-    folder = tmp_path / "place"
-    folder.mkdir()
-    os.chdir(folder)
-    return folder
-
-
-def test_a_generated_file_is_accepted_or_rejected_by_one_line(
-    answer: Callable[..., Answer], place: Path
-) -> None:
-    planned, accepted = plan_many(answer, place, 200)
-    assert planned >= 200 and planned / 10 < accepted < planned * 9 / 10
-
-
-def test_an_accepted_file_runs(
-    nursery: Any, answer: Callable[..., Answer], place: Path, tmp_path: Path
-) -> None:
-    run_many(nursery, answer, place, tmp_path, 4)
-
-
-@pytest.mark.slow
-def test_ten_thousand_generated_files_are_accepted_or_rejected_by_one_line(
-    answer: Callable[..., Answer], place: Path
-) -> None:
-    planned, _ = plan_many(answer, place, FILES)
-    assert planned >= FILES
-
-
-@pytest.mark.slow
-def test_two_hundred_accepted_files_run(
-    nursery: Any, answer: Callable[..., Answer], place: Path, tmp_path: Path
-) -> None:
-    run_many(nursery, answer, place, tmp_path, RUNS)

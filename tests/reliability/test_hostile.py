@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
@@ -11,7 +10,6 @@ import os
 import pickle
 import re
 import shutil
-import signal
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from harness.errors import StudyError
 from harness.outline import check_recipe
@@ -27,8 +24,9 @@ from harness.store.atomic import sha256_file
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed, write_sealed
 from harness.study_file.load import load_study
+from tests.reliability.conftest import write_images
 
-Same = Callable[[Path], None]
+GoOn = Callable[..., Any]
 
 
 class Bomb:
@@ -39,13 +37,6 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (str(self.mark),)
-
-
-@pytest.fixture
-def finished(undisturbed: Any, tmp_path: Path) -> StudyFolder:
-    """A finished study that may be tampered with."""
-    shutil.copytree(undisturbed.out, tmp_path / "out")
-    return StudyFolder(tmp_path / "out", "fragile")
 
 
 def seal(finished: StudyFolder, name: str) -> None:
@@ -66,18 +57,14 @@ def test_a_bomb_goes_off_where_it_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_a_bomb_is_not_run_though_its_checksum_is_right(
-    nursery: Any, fragile: Path, same: Same, tmp_path: Path
+    killed_at: Callable[..., None], go_on: GoOn, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-0  epoch 3/3")
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    killed_at("seed-0  epoch 3/3")
     path = tmp_path / "out/fragile/runs/base/seed-0/checkpoint.pt"
     content = pickle.dumps({"digest": "any", "state": Bomb(tmp_path / "mark")})
     path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-    done = nursery.run(tmp_path, fragile, "--out", "out")
-    assert done.status == 0 and "checkpoint.pt: not a checkpoint of ours" in done.stderr
+    assert "checkpoint.pt: not a checkpoint of ours" in go_on().stderr
     assert not (tmp_path / "mark").exists()
-    same(tmp_path / "out/fragile")
 
 
 def test_predictions_and_weights_that_are_bombs_are_not_run_though_their_checksums_are_right(
@@ -103,15 +90,13 @@ def test_predictions_and_weights_that_are_bombs_are_not_run_though_their_checksu
 
 
 def test_an_intact_record_with_nothing_in_it_is_refused(
-    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, finished: StudyFolder, go_on: GoOn, tmp_path: Path
 ) -> None:
     write_sealed(finished.run("base", 0).record_file, {"status": "finished"})
     write_sealed(finished.range_test_json("base"), {"digest": ["?"]})
     done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only")
     assert done.status == 1 and "Traceback" not in done.stderr
-    done = nursery.run(tmp_path, fragile, "--out", "out")
-    assert done.status == 0, done.stderr
-    same(finished.path)
+    go_on()
 
 
 def test_a_run_folder_that_is_a_link_is_moved_aside_and_not_what_it_points_to(
@@ -129,37 +114,6 @@ def test_a_run_folder_that_is_a_link_is_moved_aside_and_not_what_it_points_to(
 
 # ---- names ------------------------------------------------------------------------------------------------
 
-ESCAPES = [
-    "..",
-    ".",
-    "../../escape",
-    "/tmp/escape",
-    "a/b",
-    "a\\b",
-    ".locks",
-    "",
-    "a\nb",
-    "a\x00b",
-    "-rf",
-    "ü",
-]
-
-
-@pytest.mark.parametrize("name", ESCAPES)
-def test_no_study_and_no_variant_can_be_named_out_of_its_folder(
-    fragile: Path, tmp_path: Path, name: str
-) -> None:
-    file = tmp_path / "study.toml"
-    text = fragile.read_text()
-    for spoilt in (
-        text.replace('name = "fragile"', f"name = {json.dumps(name)}"),
-        f"{text}\n[variants.{json.dumps(name)}]\n",
-    ):
-        file.write_text(spoilt)
-        with pytest.raises(StudyError, match="is not a name") as refused:
-            load_study(str(file))
-        assert str(refused.value).isprintable()
-
 
 @pytest.mark.parametrize("setting", ["name={}", "variants={{{}={{}}}}", "variants.{}.schedule.epochs=2"])
 @pytest.mark.parametrize("name", ['"../../escape"', "'/etc'", '"a/b"', '"\\u001b[2J"'])
@@ -169,9 +123,7 @@ def test_no_setting_can_name_anything_out_of_its_folder(fragile: Path, setting: 
     assert str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    "key", ["__class__", "../x", "model.__class__.x", "..", ".", "a..b", "name.x", "\x1b[2J"]
-)
+@pytest.mark.parametrize("key", ["__class__", "../x", "model.__class__.x", "..", "name.x", "\x1b[2J"])
 def test_no_settings_key_reaches_anything_but_the_study(fragile: Path, key: str) -> None:
     with pytest.raises(StudyError) as refused:
         check_recipe(load_study(str(fragile), settings=[f"{key}=1"]), "base")
@@ -211,20 +163,12 @@ class Page(HTMLParser):
 
 
 def test_strings_from_outside_are_shown_as_text(nursery: Any, fragile: Path, tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        for name, value in ((INJECTION, 40), ("=HYPERLINK(1)\r\nfinished,1", 200)):
-            folder = tmp_path / "data/pictures" / split / name
-            folder.mkdir(parents=True)
-            for index in range(8):
-                pixels = np.full((32, 32, 3), value + index, dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{index}.png")
+    write_images(tmp_path / "data", (INJECTION, "=HYPERLINK(1)\r\nfinished,1"))
     study = tmp_path / "hostile.toml"
     text = fragile.read_text().replace('"Does it survive?"', json.dumps(f"{INJECTION}\x1b[2J"))
-    limits = "train_limit = 160, test_limit = 60"
-    assert limits in text
-    text = text.replace('source = "digits"', 'source = "image_folder", path = "pictures"').replace(
-        limits, "train_limit = 16, test_limit = 16"
-    )
+    digits = 'source = "digits", batch_size = 32, train_limit = 160, test_limit = 60'
+    assert digits in text
+    text = text.replace(digits, 'source = "image_folder", path = "pictures", batch_size = 32')
     study.write_text(f"{text}\n[references.paper]\ntest_accuracy = 0.5\nsource = {json.dumps(INJECTION)}\n")
     cache = {"environment": {"HARNESS_CACHE": str(tmp_path / "cache")}}
     done = nursery.run(tmp_path, study, "--data", "data", "--out", "out", "--seeds", "0", **cache)
@@ -254,8 +198,7 @@ def test_control_characters_do_not_reach_the_terminal(nursery: Any, fragile: Pat
     study.write_text(fragile.read_text() + '\n[variants."\\u001b[2J\\u0007"]\n')
     done = nursery.run(tmp_path, study, "--out", "\x1b[2J", "--seeds", "0\x1b")
     assert done.status == 2 and done.stderr[:-1].isprintable() and done.stderr.count("\n") == 1
-    with contextlib.suppress(FileNotFoundError):
-        assert not (tmp_path / "\x1b[2J").exists()
+    assert not (tmp_path / "\x1b[2J").exists()
 
 
 # ---- foreign things in the output folder ------------------------------------------------------------------
@@ -263,27 +206,23 @@ def test_control_characters_do_not_reach_the_terminal(nursery: Any, fragile: Pat
 
 @pytest.mark.parametrize("name", ["run.json", "history.csv", "model.safetensors"])
 def test_a_pipe_in_a_runs_folder_is_not_waited_for_and_the_run_is_done_again(
-    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path, name: str
+    nursery: Any, fragile: Path, finished: StudyFolder, go_on: GoOn, tmp_path: Path, name: str
 ) -> None:
     (finished.run("base", 0).path / name).unlink()
     os.mkfifo(finished.run("base", 0).path / name)
     done = nursery.run(tmp_path, fragile, "--out", "out", "--report-only", timeout=60)
     assert done.status == 1 and f"damaged: {name}: cannot be read: not a regular file" in done.stderr
-    done = nursery.run(tmp_path, fragile, "--out", "out", timeout=60)
-    assert done.status == 0, done.stderr
-    same(finished.path)
+    go_on(timeout=60)
 
 
 def test_a_pipe_for_a_range_test_and_a_record_of_gigabytes_are_done_again(
-    nursery: Any, fragile: Path, finished: StudyFolder, same: Same, tmp_path: Path
+    finished: StudyFolder, go_on: GoOn
 ) -> None:
     finished.range_test_json("base").unlink()
     os.mkfifo(finished.range_test_json("base"))
     with finished.run("base", 0).record_file.open("r+b") as file:
         file.truncate(3 << 30)
-    done = nursery.run(tmp_path, fragile, "--out", "out", more_memory=1 << 30, timeout=60)
-    assert done.status == 0, done.stderr
-    same(finished.path)
+    go_on(more_memory=1 << 30, timeout=60)
 
 
 def test_foreign_figures_are_left_alone(

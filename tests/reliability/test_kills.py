@@ -19,7 +19,7 @@ from tests.children import CPU, one_at_a_time
 KILLS = int(os.environ.get("HARNESS_KILLS", "100"))
 KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
 
-Same = Callable[[Path], None]
+GoOn = Callable[..., Any]
 
 
 def kill(nursery: Any, fragile: Path, place: Path, how: str, undisturbed: Any, rng: random.Random) -> bool:
@@ -36,40 +36,29 @@ def kill(nursery: Any, fragile: Path, place: Path, how: str, undisturbed: Any, r
         wishes = {"file_bytes": round(10 ** rng.uniform(0, 5)), "killed_by_limit": True}
     done = nursery.run(place, fragile, "--out", "out", **wishes)
     assert done.status in (0, *KILLED) and "Traceback" not in done.stderr, done.stderr
-    return done.status != 0
-
-
-def finish(nursery: Any, fragile: Path, place: Path, same: Same) -> None:
-    """The same command again, to its end."""
-    done = nursery.run(place, fragile, "--out", "out")
-    assert done.status == 0 and "Traceback" not in done.stderr, done.stderr
-    same(place / "out/fragile")
+    return bool(done.status != 0)
 
 
 @pytest.mark.parametrize("sequence", range(2))
 def test_a_study_killed_six_times_gives_the_same_bytes(
-    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path, sequence: int
+    nursery: Any, fragile: Path, undisturbed: Any, go_on: GoOn, tmp_path: Path, sequence: int
 ) -> None:
-    rng = random.Random(sequence)
-    kills = [
-        kill(nursery, fragile, tmp_path, how, undisturbed, rng)
-        for how in ("operation", "instant", "write", "instant", "operation", "instant")
-    ]
-    assert sum(kills) >= 3
-    finish(nursery, fragile, tmp_path, same)
+    rng, ways = random.Random(sequence), ("operation", "instant", "write", "instant", "operation", "instant")
+    assert sum(kill(nursery, fragile, tmp_path, how, undisturbed, rng) for how in ways) >= 3
+    go_on()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["instant", "operation", "write"])
 def test_a_study_killed_once_gives_the_same_bytes_every_time(
-    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path, how: str
+    nursery: Any, fragile: Path, undisturbed: Any, go_on: GoOn, tmp_path: Path, how: str
 ) -> None:
     rng, kills, different = random.Random(how), 0, []
     for trial in range(10 * KILLS):
         place = tmp_path / str(trial)
         kills += kill(nursery, fragile, place, how, undisturbed, rng)
         try:
-            finish(nursery, fragile, place, same)
+            go_on(place)
         except AssertionError as error:
             different.append((trial, str(error)))
         shutil.rmtree(place)
@@ -81,21 +70,19 @@ def test_a_study_killed_once_gives_the_same_bytes_every_time(
 
 @pytest.mark.slow
 def test_a_study_killed_before_any_operation_on_a_file_gives_the_same_bytes(
-    nursery: Any, fragile: Path, undisturbed: Any, same: Same, tmp_path: Path
+    nursery: Any, fragile: Path, undisturbed: Any, go_on: GoOn, tmp_path: Path
 ) -> None:
     assert undisturbed.operations > 100  # each file's temporary file, rename and lock
     for number in range(1, undisturbed.operations + 1, max(1, undisturbed.operations // KILLS)):
         place = tmp_path / str(number)
         wishes = {"operations_in": str(place / "out"), "kill_before_operation": number}
         assert nursery.run(place, fragile, "--out", "out", **wishes).status == -signal.SIGKILL
-        finish(nursery, fragile, place, same)
+        go_on(place)
         shutil.rmtree(place)
     print(f"operations: {undisturbed.operations}")
 
 
-def test_the_bytes_do_not_depend_on_the_process(
-    command: Any, fragile: Path, same: Same, tmp_path: Path, nursery: Any
-) -> None:
+def test_the_bytes_do_not_depend_on_the_process(fragile: Path, go_on: GoOn, tmp_path: Path) -> None:
     """A real ``python -m harness.study``, killed with its group, then gone on with by another process."""
     arguments = [sys.executable, "-m", "harness.study", *one_at_a_time(*CPU, fragile, "--out", "out")]
     with subprocess.Popen(
@@ -106,9 +93,7 @@ def test_the_bytes_do_not_depend_on_the_process(
             if "seed-0  epoch 2/3" in line:
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    done = nursery.run(tmp_path, fragile, "--out", "out")
-    assert done.status == 0 and "fragile/base/seed-0  goes on after epoch" in done.stderr
-    same(tmp_path / "out/fragile")
+    assert "fragile/base/seed-0  goes on after epoch" in go_on().stderr
 
 
 @pytest.mark.parametrize(
@@ -145,11 +130,9 @@ def test_an_interrupt_at_any_instant_is_one_line(
 
 
 def test_an_interrupted_and_a_killed_study_are_told_apart_from_finished_ones(
-    nursery: Any, fragile: Path, tmp_path: Path
+    nursery: Any, fragile: Path, killed_at: Callable[..., None], tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-0  epoch 2/3")
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    killed_at("seed-0  epoch 2/3")
     done = nursery.run(tmp_path, fragile, "--out", "out", "--dry-run")
     assert done.status == 0
     assert "partial: seed 0" in done.stdout and "missing: seed 1" in done.stdout

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.analysis.attributions import MOST_VARIANTS, measure
+from harness.analysis.findings import analyse
 from harness.analysis.images import RunImages
 from harness.analysis.results import read_results
-from harness.analysis.summary import summarise
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
 from harness.report.drawing import draw
 from harness.store.folders import WEIGHTS
+from tests.lab import digits
 
 Lab = Callable[..., Any]
 OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]
@@ -26,7 +26,7 @@ GALLERIES = ["augmented", "misclassified", "gradcam"]
 def names(lab: Any, load_data: Callable[[str], Data] | None) -> tuple[list[str], list[str]]:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
     images = RunImages(results, load_data)
-    pictures, notes = draw(results, summarise(results), images, measure(results, images)[0])
+    pictures, notes = draw(analyse(results, attributions=measure(results, images)[0]), images)
     return [picture.name for picture in pictures], notes
 
 
@@ -46,31 +46,29 @@ def test_a_finished_run_with_its_data_gets_every_figure(place: Any) -> None:
 @pytest.mark.parametrize("formats", [(), ("svg",)])
 def test_what_a_png_was_drawn_from_is_kept_only_for_other_formats(place: Any, formats: tuple[str]) -> None:
     results = read_results(place.study, place.folder, [0], ["base"])
-    pictures, _ = draw(results, summarise(results), RunImages(results, None), [], formats)
+    pictures, _ = draw(analyse(results), RunImages(results, None), formats)
     assert [picture.figure is not None for picture in pictures] == [bool(formats)] * len(pictures)
     assert pictures
 
 
-def test_without_data_galleries_are_left_out_with_a_note(place: Any) -> None:
-    found, (note,) = names(place, None)
+def gone(variant: str) -> Data:
+    raise DataError("cifar10: not in the data folder")
+
+
+@pytest.mark.parametrize(
+    ("load_data", "reason"),
+    [
+        (None, "the report was made without the data"),
+        (gone, "cifar10: not in the data folder"),
+        (lambda _: replace(digits(), train=limit(digits().train, 100)), "(its checksum differs)"),
+    ],
+)
+def test_without_the_runs_own_data_galleries_are_left_out_with_a_note(
+    place: Any, load_data: Any, reason: str
+) -> None:
+    found, (note,) = names(place, load_data)
     assert found == ["accuracy", "curves", *OWN]
-    assert note == "base: no image galleries or Grad-CAM: the report was made without the data"
-
-
-def test_data_that_cannot_be_had_is_a_note(place: Any) -> None:
-    def load(variant: str) -> Data:
-        raise DataError("cifar10: not in the data folder")
-
-    found, (note,) = names(place, load)
-    assert found == ["accuracy", "curves", *OWN]
-    assert note.endswith("cifar10: not in the data folder")
-
-
-def test_images_that_are_not_the_runs_are_never_shown(place: Any) -> None:
-    other = replace(place.data, train=limit(place.data.train, 100))
-    found, (note,) = names(place, lambda variant: other)
-    assert found == ["accuracy", "curves", *OWN]
-    assert "its checksum differs" in note
+    assert note.startswith("base: no image galleries or Grad-CAM: ") and note.endswith(reason)
 
 
 def test_a_layer_that_is_not_there_leaves_out_gradcam_alone(lab: Lab) -> None:
@@ -97,7 +95,7 @@ def test_the_network_that_is_looked_into_is_the_first_with_weights(lab: Lab) -> 
     results = read_results(place.study, place.folder, [0, 1], ["base"])
     images = RunImages(results, place.load_data)
     (measured,), errors = measure(results, images)
-    pictures, notes = draw(results, summarise(results), images, [measured])
+    pictures, notes = draw(analyse(results, attributions=[measured]), images)
     captions = {picture.name: picture.caption for picture in pictures}
     assert (measured.seed, measured.seeds, errors, notes) == (1, (1,), {}, [])
     assert "run with seed 1" in captions["gradcam"] and "run with seed 0" in captions["misclassified"]
@@ -121,9 +119,3 @@ def test_many_variants_do_not_all_get_their_own_figures(lab: Lab) -> None:
         f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
         f"{MOST_VARIANTS + 1} variants."
     ]
-
-
-def test_logits_without_an_error_can_be_drawn(lab: Lab) -> None:
-    place = lab(seeds=[0], attribution={"layers": ["res2"], "images": 2})
-    place.finish(logits=np.eye(10)[place.data.evaluation.labels] * 9)
-    assert names(place, place.load_data)[0][-4:] == [*GALLERIES, "attributions"]

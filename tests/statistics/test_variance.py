@@ -17,7 +17,8 @@ from harness.statistics.variance import SeedVariance, sampling_std, seed_varianc
 
 
 def parts(correct: Any) -> SeedVariance:
-    found = parts(correct)
+    found = seed_variance(correct)
+    assert found is not None
     return found
 
 

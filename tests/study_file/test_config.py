@@ -145,7 +145,7 @@ def test_a_name_is_letters_digits_and_some_marks(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", ".hidden", "a/b", "../a", "a\\b", "a\n", "\na", "a b", "a.", "-a", "_a", "~", "é", 
+    ["", ".", "..", ".locks", "a/b", "../a", "a\\b", "a\n", "\na", "a b", "a.", "-rf", "_a", "~", "é", 
      "A" * 65, "a\x00", "C:", "/etc"],
 )  # fmt: skip
 def test_no_name_leaves_its_folder(name: str) -> None:

@@ -108,7 +108,7 @@ def test_a_mistake_in_a_variant_is_named_with_the_variant_and_the_key(variants: 
 
 
 def test_the_baseline_must_be_a_variant() -> None:
-    raw = {"variants": {"wide": {}}}
+    raw: dict[str, Any] = {"variants": {"wide": {}}}
     assert resolve({**BASE, **raw, "baseline": "wide"}).baseline == "wide"
     message = refusal({**raw, "baseline": "wied"})
     assert message == "study: baseline: no variant named 'wied', did you mean 'wide'?"

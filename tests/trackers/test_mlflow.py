@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield address
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait(120)
 
 
 def test_a_study_is_an_experiment_a_variant_a_parent_a_seed_a_child(

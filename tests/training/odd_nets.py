@@ -1,4 +1,4 @@
-"""Networks as people bring them: sound ones with habits, and wrong ones."""
+"""Networks as people bring them: sound ones with habits; the wrong ones are in ``wrong_nets``."""
 
 from __future__ import annotations
 
@@ -14,49 +14,57 @@ from torchvision.tv_tensors import Image
 
 
 class Plain(nn.Module):
-    """Convolution, batch norm, mean over the map, a linear layer."""
+    """Convolution, batch norm, mean over the map, a linear layer; subclasses make it odd."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
         self.norm = nn.BatchNorm2d(4)
         self.fc = nn.Linear(4, classes)
+        self.setup(classes)
+
+    def setup(self, classes: int) -> None:
+        """Add something."""
+
+    def factor(self) -> Any:
+        """Return what the logits are multiplied by."""
+        return 1.0
 
     def features(self, images: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(images)))
 
+    def pooled(self, images: Tensor) -> Tensor:
+        return self.features(images).mean((2, 3))
+
     def forward(self, images: Tensor) -> Any:
-        return self.fc(self.features(images).mean((2, 3)))
+        return self.fc(self.pooled(images)) * self.factor()
 
 
 # ---- sound: what a checkpoint and the weights have to hold -------------------------------------------------
 
 
 class Counter(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.steps = 0
 
-    def forward(self, images: Tensor) -> Any:
+    def factor(self) -> float:
         self.steps += self.training
-        return super().forward(images) * (1 + 0.1 * self.steps)
+        return 1 + 0.1 * self.steps
 
 
 class CounterInDict(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.kept: dict[str, list[Any]] = {"steps": [0, "a"]}
 
-    def forward(self, images: Tensor) -> Any:
+    def factor(self) -> float:
         self.kept["steps"][0] += self.training
-        return super().forward(images) * (1 + 0.1 * self.kept["steps"][0])
+        return float(1 + 0.1 * self.kept["steps"][0])
 
 
 class HookCounter(Plain):
     """It counts evaluations too."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.passes = 0
         self.conv.register_forward_hook(self.scale)
 
@@ -66,61 +74,51 @@ class HookCounter(Plain):
 
 
 class Centred(Plain):
-    """It takes a running mean of its features from them; where that is kept, the subclasses say."""
+    """It subtracts a running mean of its features; where that is kept, the subclasses say."""
 
     mean: Tensor
 
-    def forward(self, images: Tensor) -> Any:
-        found = self.features(images).mean((2, 3))
+    def pooled(self, images: Tensor) -> Tensor:
+        pooled = super().pooled(images)
         if self.training:
-            self.mean = 0.5 * self.mean + found.detach().float().mean(0)
-        return self.fc(found - self.mean)
+            self.mean = 0.5 * self.mean + pooled.detach().float().mean(0)
+        return pooled - self.mean
 
 
 class NotPersistent(Centred):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.register_buffer("mean", torch.zeros(4), persistent=False)
 
 
 class PlainTensor(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.mixed = torch.randn(4, 4)
 
-    def forward(self, images: Tensor) -> Any:
-        return self.fc(self.features(images).mean((2, 3)) @ self.mixed)
+    def pooled(self, images: Tensor) -> Tensor:
+        mixed: Tensor = super().pooled(images) @ self.mixed
+        return mixed
 
 
-class ExtraState(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.steps = 0
-
+class ExtraState(Counter):
     def get_extra_state(self) -> dict[str, Any]:
         return {"steps": self.steps, "more": [1, "a"]}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
 
-    def forward(self, images: Tensor) -> Any:
-        self.steps += self.training
-        return super().forward(images) * (1 + 0.1 * self.steps)
-
 
 class Tied(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.other = nn.Conv2d(3, 4, 3, padding=1)
         self.other.weight = self.conv.weight
 
     def features(self, images: Tensor) -> Tensor:
-        return super().features(images) + self.other(images)
+        maps: Tensor = super().features(images) + self.other(images)
+        return maps
 
 
 class Aliased(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.register_buffer("part", self.conv.weight.detach()[1:3])
 
 
@@ -133,8 +131,8 @@ class Constant(Plain):
 
 
 class Item(Plain):
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images) * (2.0 if self.fc.weight.sum().item() > 0 else 1.0)
+    def factor(self) -> float:
+        return 2.0 if self.fc.weight.sum().item() > 0 else 1.0
 
 
 class Recurrent(nn.Module):
@@ -149,22 +147,20 @@ class Recurrent(nn.Module):
 
 
 class OldWeightNorm(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.conv = nn.utils.weight_norm(self.conv)  # type: ignore[no-untyped-call]
+    def setup(self, classes: int) -> None:
+        self.conv = nn.utils.weight_norm(self.conv)
 
 
 Outputs = namedtuple("Outputs", "logits auxiliary nothing")
 
 
 class Auxiliary(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.side = nn.Linear(4, classes)
 
     def forward(self, images: Tensor) -> Any:
-        found = self.features(images).mean((2, 3))
-        return Outputs(self.fc(found), self.side(found), None) if self.training else self.fc(found)
+        pooled = self.pooled(images)
+        return Outputs(self.fc(pooled), self.side(pooled), None) if self.training else self.fc(pooled)
 
 
 class Lazy(nn.Module):
@@ -178,8 +174,7 @@ class Lazy(nn.Module):
 
 
 class Half(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.half()
 
 
@@ -197,13 +192,17 @@ class View(nn.Module):
 
 
 class Function(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.activation = lambda values: values.relu_()
+    def setup(self, classes: int) -> None:
+        self.activation: Any = lambda values: values.relu_()
 
     def features(self, images: Tensor) -> Tensor:
-        found: Tensor = self.activation(self.norm(self.conv(images)))
-        return found
+        maps: Tensor = self.activation(self.norm(self.conv(images)))
+        return maps
+
+
+class Scripted(Function):
+    def setup(self, classes: int) -> None:
+        self.activation = torch.jit.script(nn.ReLU())
 
 
 class KeepsMaps(Plain):
@@ -218,16 +217,6 @@ class Autocast(Plain):
             return super().forward(images)
 
 
-class Scripted(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.activation = torch.jit.script(nn.ReLU())  # type: ignore[no-untyped-call]
-
-    def features(self, images: Tensor) -> Tensor:
-        found: Tensor = self.activation(self.norm(self.conv(images)))
-        return found
-
-
 class NoMaps(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -238,8 +227,7 @@ class NoMaps(nn.Module):
 
 
 class HoldsItself(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.kept: dict[str, Any] = {}
         self.kept["self"] = self.kept
 
@@ -253,39 +241,39 @@ class FreezesNorm(Plain):
 
 
 class Subclass(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.picture = Image(torch.zeros(3, 4, 4))
 
 
 class OfOtherTypes(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    turn: Tensor
+    order: Tensor
+
+    def setup(self, classes: int) -> None:
         self.register_buffer("turn", torch.full((4,), 1j))
         self.register_buffer("order", torch.arange(4))
 
-    def forward(self, images: Tensor) -> Any:
-        found = self.features(images).mean((2, 3))[:, self.order]
-        return self.fc(found * (found * self.turn).imag)
+    def pooled(self, images: Tensor) -> Tensor:
+        pooled = super().pooled(images)[:, self.order]
+        return pooled * (pooled * self.turn).imag
 
 
 class Unused(Plain):
     """Parameters that not every step uses, or none does."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.more, self.never = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 4)
 
     def features(self, images: Tensor) -> Tensor:
-        found = super().features(images)
-        return found if self.training and random.random() < 0.5 else found + self.more(found)
+        maps = super().features(images)
+        return maps if self.training and random.random() < 0.5 else maps + self.more(maps)
 
 
 class KeepsMean(Centred, Unused):
     """A running mean that is no buffer."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
+        super().setup(classes)
         self.mean = torch.zeros(4)
 
 
@@ -293,8 +281,7 @@ class KeepsMean(Centred, Unused):
 
 
 class NoStatistics(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.norm = nn.BatchNorm2d(4, track_running_stats=False)
 
 
@@ -309,209 +296,49 @@ class DropsAlways(Plain):
 class Shared(Plain):
     """A list that two parts share: one reads it before the other writes."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.steps = self.conv.steps = [0.0]  # type: ignore[assignment]
 
-    def forward(self, images: Tensor) -> Any:
-        found = super().forward(images) * (1 + 0.1 * self.conv.steps[0])  # type: ignore[index]
+    def factor(self) -> Any:
+        before = 1 + 0.1 * self.conv.steps[0]  # type: ignore[index]
         self.steps[0] += self.training
-        return found
+        return before
 
 
 class SeesWeights(Plain):
     """It sees the weights of another layer in an attribute."""
 
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.weight = self.fc.weight.detach()
 
     def forward(self, images: Tensor) -> Any:
-        return super().forward(images) + self.features(images).mean((2, 3)).float() @ self.weight.T
-
-
-class LateGenerator(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.steps, self.draws = 0, None
-
-    def forward(self, images: Tensor) -> Any:
-        if self.training and self.steps == 0:
-            self.draws = np.random.default_rng(0)  # type: ignore[assignment]
-        self.steps += self.training
-        return super().forward(images) * (1 + self.draws.random() if self.training else 1)  # type: ignore[attr-defined]
-
-
-class Deque(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.scales = deque([1.0], maxlen=2)
-
-    def forward(self, images: Tensor) -> Any:
-        if self.training:
-            self.scales.append(self.scales[-1] + 0.1)
-            return super().forward(images) * self.scales[-1]
-        return super().forward(images)
+        return super().forward(images) + self.pooled(images).float() @ self.weight.T
 
 
 class OwnGenerator(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def setup(self, classes: int) -> None:
         self.draws = np.random.default_rng(0)
 
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images) * (1 + self.draws.random() if self.training else 1)
+    def factor(self) -> float:
+        return 1 + self.draws.random() if self.training else 1.0
 
 
-# ---- wrong -------------------------------------------------------------------------------------------------
+class LateGenerator(OwnGenerator):
+    def setup(self, classes: int) -> None:
+        self.steps, self.draws = 0, None  # type: ignore[assignment]
 
-
-class TooMany(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes + 2)
-
-
-class Pair(Plain):
-    def forward(self, images: Tensor) -> Any:
-        found = super().forward(images)
-        return found, found
-
-
-class Table(Plain):
-    def forward(self, images: Tensor) -> Any:
-        return {"logits": super().forward(images)}
-
-
-class OneChannel(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.conv = nn.Conv2d(1, 4, 3)
-
-
-class Raises(Plain):
-    def forward(self, images: Tensor) -> Any:
-        raise KeyError("no such thing")
-
-
-class RaisesWhenMade(Plain):
-    def __init__(self, classes: int) -> None:
-        raise OSError("no such file")
-
-
-class Frozen(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.requires_grad_(False)
-
-
-class RaisesInTraining(Plain):
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images) if not self.training else 1 / 0
-
-
-class Squeezed(Plain):
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images).squeeze()
-
-
-class NotFinite(Plain):
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images) * (1.0 if self.training else float("nan"))
-
-
-class Entropy(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.draws = np.random.default_rng()
-
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images) * (1 + self.draws.random() if self.training else 1)
-
-
-class OfTheClass(Plain):
-    steps = 0
-
-    def forward(self, images: Tensor) -> Any:
-        OfTheClass.steps += self.training
-        return super().forward(images) * (1 + 0.1 * OfTheClass.steps)
-
-
-class InAList(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.layers = [nn.Linear(4, 4)]
-
-    def forward(self, images: Tensor) -> Any:
-        return self.fc(self.layers[0](self.features(images).mean((2, 3))))
-
-
-class SeedsWhenMade(Plain):
-    def __init__(self, classes: int) -> None:
-        torch.manual_seed(42)
-        super().__init__(classes)
-
-
-class SeedsInTraining(Plain):
-    def forward(self, images: Tensor) -> Any:
-        np.random.seed(0)
-        return super().forward(images)
-
-
-class Softmax(Plain):
-    def forward(self, images: Tensor) -> Any:
-        found = super().forward(images)
-        return found if self.training else found.softmax(1)
-
-
-class MadeInForward(Plain):
-    def forward(self, images: Tensor) -> Any:
-        if not hasattr(self, "more"):
-            self.more = nn.Linear(10, 10)
-        return self.more(super().forward(images))
-
-
-class Sparse(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.register_buffer("chosen", torch.eye(4).to_sparse())
-
-
-class LateArray(Plain):
-    """An array that the first steps do not change."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.steps, self.scale = 0, np.ones(1)
-
-    def forward(self, images: Tensor) -> Any:
+    def factor(self) -> float:
+        if self.training and self.steps == 0:
+            self.draws = np.random.default_rng(0)
         self.steps += self.training
-        if self.training and self.steps % 8 == 0:
-            self.scale = self.scale + 0.5
-        return super().forward(images) * float(self.scale[0])
+        return super().factor()
 
 
-class Explodes(Plain):
-    def forward(self, images: Tensor) -> Any:
-        return super().forward(images) * 1e30
+class Deque(Plain):
+    def setup(self, classes: int) -> None:
+        self.scales = deque([1.0], maxlen=2)
 
-
-class OneImageFails(Plain):
-    """Batch norm over vectors: one image has no variance."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.last = nn.BatchNorm1d(classes)
-
-    def forward(self, images: Tensor) -> Any:
-        return self.last(super().forward(images))
-
-
-class NotFiniteLater(Plain):
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
-        self.register_buffer("steps", torch.zeros(()))
-
-    def forward(self, images: Tensor) -> Any:
-        self.steps += self.training
-        found = super().forward(images)
-        return found if self.training or self.steps < 9 else found * float("nan")
+    def factor(self) -> float:
+        if self.training:
+            self.scales.append(self.scales[-1] + 0.1)
+        return self.scales[-1] if self.training else 1.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from harness.errors import StudyError
@@ -24,8 +24,8 @@ from harness.training.engines import (
     create_trainer,
 )
 
-CPU: dict[str, Any] = {"device": "cpu", "precision": "float32"}
 Batches = list[tuple[Tensor, Tensor]]
+ONE_STEP: Batches = [(torch.ones(2, 1), torch.zeros(2, dtype=torch.long))]
 
 
 def network() -> nn.Module:
@@ -38,6 +38,20 @@ def batches(*sizes: int) -> Batches:
     return [
         (torch.randn(n, 3, 16, 16, generator=draws), torch.randint(10, (n,), generator=draws)) for n in sizes
     ]
+
+
+def trainer_of(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    config: Loss | None = None,
+    precision: str = "float32",
+) -> Engine:
+    loss = create_loss(config or Loss(), model)
+    return create_trainer(model, optimizer or sgd(model), loss, device="cpu", precision=precision)
+
+
+def evaluator_of(model: nn.Module, precision: str = "float32") -> Engine:
+    return create_evaluator(model, device="cpu", precision=precision)
 
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:
@@ -54,7 +68,7 @@ def test_an_epoch_is_a_hand_written_loop_bit_for_bit(config: Loss) -> None:
     data = batches(6, 6, 6, 4)
     ours = network()
     optimizer = sgd(ours)
-    trainer = create_trainer(ours, optimizer, create_loss(config, ours), **CPU)
+    trainer = trainer_of(ours, optimizer, config)
     trainer.run(data, max_epochs=2)
 
     theirs = network()
@@ -67,7 +81,7 @@ def test_an_epoch_is_a_hand_written_loop_bit_for_bit(config: Loss) -> None:
             loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
             if config.l1:
                 loss = loss + config.l1 * torch.stack([p.abs().sum() for p in theirs.parameters()]).sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             plain.step()
 
     for name, value in theirs.state_dict().items():
@@ -81,20 +95,19 @@ def test_an_epoch_is_a_hand_written_loop_bit_for_bit(config: Loss) -> None:
 def test_a_steps_output_is_the_batchs_mean_loss_logits_and_labels_detached() -> None:
     (batch,) = batches(5)
     model = network()
-    trainer = create_trainer(model, sgd(model), create_loss(Loss(), model), **CPU)
+    trainer = trainer_of(model)
     output: Any = trainer.run([batch], max_epochs=1).output
     fresh = network().train()
     assert torch.equal(output["logits"], fresh(batch[0])) and torch.equal(output["labels"], batch[1])
-    assert (
-        torch.equal(output["loss"], F.cross_entropy(fresh(batch[0]), batch[1])) and output["loss"].ndim == 0
-    )
-    assert not output["loss"].requires_grad and not output["logits"].requires_grad
+    loss = output["loss"]
+    assert torch.equal(loss, F.cross_entropy(fresh(batch[0]), batch[1])) and loss.ndim == 0
+    assert not loss.requires_grad and not output["logits"].requires_grad
 
 
 def test_the_epochs_metrics_weigh_each_batch_by_its_size() -> None:
     data, seen = batches(8, 8, 3), []
     model = network()
-    trainer = create_trainer(model, sgd(model), create_loss(Loss(), model), **CPU)
+    trainer = trainer_of(model)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output))
     for epoch in (1, 2):  # each epoch's own, not all epochs' together
         seen.clear()
@@ -109,8 +122,8 @@ def test_the_epochs_metrics_weigh_each_batch_by_its_size() -> None:
 
 def test_the_model_trains_in_training_mode_also_after_an_evaluation() -> None:
     model = network()
-    trainer = create_trainer(model, sgd(model), create_loss(Loss(), model), **CPU)
-    evaluator = create_evaluator(model, **CPU)
+    trainer = trainer_of(model)
+    evaluator = evaluator_of(model)
     modes = []
     model.register_forward_hook(lambda module, given, output: modes.append(module.training))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run(batches(4)))
@@ -120,9 +133,7 @@ def test_the_model_trains_in_training_mode_also_after_an_evaluation() -> None:
 
 def test_in_bfloat16_the_loss_and_logits_are_float32_and_so_are_the_weights() -> None:
     model = network()
-    trainer = create_trainer(
-        model, sgd(model), create_loss(Loss(), model), device="cpu", precision="bfloat16"
-    )
+    trainer = trainer_of(model, precision="bfloat16")
     output: Any = trainer.run(batches(4), max_epochs=1).output
     assert output["loss"].dtype == output["logits"].dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -132,10 +143,8 @@ def test_in_bfloat16_the_loss_and_logits_are_float32_and_so_are_the_weights() ->
 
 
 def test_only_float16_scales_its_loss() -> None:
-    assert (
-        not create_scaler("cpu", "float32").is_enabled() and not create_scaler("cpu", "bfloat16").is_enabled()
-    )
-    assert create_scaler("cpu", "float16").is_enabled()
+    scales = {each: create_scaler("cpu", each).is_enabled() for each in ("float32", "bfloat16", "float16")}
+    assert scales == {"float32": False, "bfloat16": False, "float16": True}
 
 
 # Losses
@@ -152,21 +161,23 @@ def test_label_smoothing_spreads_its_share_over_all_classes() -> None:
     logits, labels = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0])
     log_p = logits.log_softmax(1)[0]
     by_hand = -(0.7 * log_p[0] + 0.3 * log_p.mean())
-    found = create_loss(Loss(label_smoothing=0.3), nn.Identity())(logits, labels)
-    torch.testing.assert_close(found, by_hand)
+    smoothed = create_loss(Loss(label_smoothing=0.3), nn.Identity())(logits, labels)
+    torch.testing.assert_close(smoothed, by_hand)
 
 
 def test_l1_is_its_factor_times_the_sum_of_all_absolute_parameters() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    linear = nn.Linear(2, 2)
+    model = nn.Sequential(linear, nn.BatchNorm1d(2))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0, -2.0], [3.0, -4.0]]))
-        model[0].bias.copy_(torch.tensor([-5.0, 6.0]))
+        linear.weight.copy_(torch.tensor([[1.0, -2.0], [3.0, -4.0]]))
+        linear.bias.copy_(torch.tensor([-5.0, 6.0]))
     logits, labels = torch.zeros(1, 2), torch.tensor([0])
     plain, punished = create_loss(Loss(), model), create_loss(Loss(l1=0.01), model)
     difference = punished(logits, labels) - plain(logits, labels)
     assert difference.item() == pytest.approx(0.01 * (10 + 11 + 2), rel=1e-5)  # 2: the batch norm's weights
-    punished(logits, labels).backward()
-    assert torch.equal(model[0].weight.grad, 0.01 * torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
+    punished(logits, labels).backward()  # type: ignore[no-untyped-call]
+    assert linear.weight.grad is not None
+    assert torch.equal(linear.weight.grad, 0.01 * torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
 
 
 # Evaluation
@@ -176,7 +187,7 @@ def test_l1_is_its_factor_times_the_sum_of_all_absolute_parameters() -> None:
 def test_an_evaluation_leaves_all_logits_in_order_in_float32(precision: str) -> None:
     data = batches(7, 7, 7, 2)
     model = network()
-    evaluator = create_evaluator(model, device="cpu", precision=precision)
+    evaluator = evaluator_of(model, precision)
     for _ in range(2):  # a second evaluation holds its own predictions alone
         evaluator.run(data)
         logits, labels = evaluator.state.predictions  # type: ignore[attr-defined]
@@ -194,7 +205,7 @@ def test_an_evaluation_leaves_all_logits_in_order_in_float32(precision: str) -> 
 def test_an_evaluation_changes_neither_weights_nor_statistics_nor_gradients() -> None:
     model = network()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    create_evaluator(model, **CPU).run(batches(4, 4))
+    evaluator_of(model).run(batches(4, 4))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
@@ -207,12 +218,12 @@ CYCLE = OneCycle(kind="one_cycle_lr", epochs=2, lr_max=0.1, pct_start=0.5, cycle
 def run_with(optimizer: torch.optim.Optimizer, steps: int = 6) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = []
     model = nn.Linear(1, 2)
-    trainer = create_trainer(model, torch.optim.SGD(model.parameters()), create_loss(Loss(), model), **CPU)
+    trainer = trainer_of(model)
     attach_schedule(trainer, optimizer, [(0, 0.1), (11, 0.2)], momentum_milestones(CYCLE, steps))
     trainer.add_event_handler(
         Events.ITERATION_STARTED, lambda: seen.append({k: v for k, v in optimizer.param_groups[-1].items()})
     )
-    trainer.run([(torch.ones(2, 1), torch.zeros(2, dtype=torch.long))] * steps, max_epochs=2)
+    trainer.run(ONE_STEP * steps, max_epochs=2)
     return seen
 
 
@@ -222,11 +233,7 @@ def test_beta1_is_cycled_and_beta2_stays(name: str) -> None:
     betas = [group["betas"] for group in run_with(optimizer)]
     assert [beta2 for _, beta2 in betas] == [0.97] * 12
     first = [beta1 for beta1, _ in betas]
-    assert (
-        first[0] == 0.9
-        and first[5] == pytest.approx(0.8, abs=1e-12)
-        and first[11] == pytest.approx(0.9, abs=1e-12)
-    )
+    assert first[0] == 0.9 and [first[5], first[11]] == pytest.approx([0.8, 0.9], abs=1e-12)
     assert all(isinstance(pair, tuple) for pair in betas), "torch wants a tuple"
 
 
@@ -241,26 +248,25 @@ def test_momentum_is_cycled_in_every_parameter_group() -> None:
 def test_beta1_is_still_cycled_after_the_optimizers_state_was_loaded() -> None:
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
     model = nn.Linear(1, 2)
-    trainer = create_trainer(model, torch.optim.SGD(model.parameters()), create_loss(Loss(), model), **CPU)
+    trainer = trainer_of(model)
     attach_schedule(trainer, optimizer, [(0, 0.1)], [(0, 0.7)])
     optimizer.load_state_dict(optimizer.state_dict())  # as a resumed run does: it makes new groups
-    trainer.run([(torch.ones(2, 1), torch.zeros(2, dtype=torch.long))], max_epochs=1)
+    trainer.run(ONE_STEP, max_epochs=1)
     assert optimizer.param_groups[0]["betas"] == (0.7, 0.999)
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Rprop", "Adadelta"])
 def test_cycling_a_momentum_that_is_not_there_is_refused(name: str) -> None:
     optimizer = getattr(torch.optim, name)([nn.Parameter(torch.zeros(1))])
-    with pytest.raises(
-        StudyError, match="^schedule.cycle_momentum: this optimizer has neither momentum nor betas$"
-    ):
+    text = "^schedule.cycle_momentum: this optimizer has neither momentum nor betas$"
+    with pytest.raises(StudyError, match=text):
         run_with(optimizer)
 
 
 def test_without_cycling_the_optimizers_own_momentum_stays() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], momentum=0.5)
     model = nn.Linear(1, 2)
-    trainer = create_trainer(model, optimizer, create_loss(Loss(), model), **CPU)
+    trainer = trainer_of(model)
     assert list(attach_schedule(trainer, optimizer, [(0, 0.1)], None)) == ["schedule"]
 
 
@@ -270,21 +276,20 @@ class TwoHeads(nn.Module):
         self.main, self.side = nn.Linear(3, 10), nn.Linear(3, 10)
 
     def forward(self, images: Tensor) -> Any:
-        found = images.mean((2, 3))
-        return (self.main(found), self.side(found), None) if self.training else self.main(found)
+        pooled = images.mean((2, 3))
+        return (self.main(pooled), self.side(pooled), None) if self.training else self.main(pooled)
 
 
 def test_auxiliary_logits_count_for_three_tenths_of_the_loss() -> None:
     ours = TwoHeads()
     before = [value.detach().clone() for value in ours.parameters()]
     ((images, labels),) = batches(6)
-    optimizer = torch.optim.SGD(ours.parameters(), lr=1.0)
-    trainer = create_trainer(ours, optimizer, create_loss(Loss(), ours), **CPU)
+    trainer = trainer_of(ours, torch.optim.SGD(ours.parameters(), lr=1.0))
     trainer.run([(images, labels)])
     parts = [value.clone().requires_grad_() for value in before]
-    found = images.mean((2, 3))
-    main = F.cross_entropy(found @ parts[0].T + parts[1], labels)
-    side = F.cross_entropy(found @ parts[2].T + parts[3], labels)
+    pooled = images.mean((2, 3))
+    main = F.cross_entropy(pooled @ parts[0].T + parts[1], labels)
+    side = F.cross_entropy(pooled @ parts[2].T + parts[3], labels)
     (main + 0.3 * side).backward()  # type: ignore[no-untyped-call]
     for now, part in zip(ours.parameters(), parts, strict=True):
         assert part.grad is not None

@@ -8,73 +8,28 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
 
-from harness.data import load_data
 from harness.errors import RunError
 from harness.plan import Variant, resolve_variant
 from harness.store.atomic import atomic_write
 from harness.study_file.load import resolve
-from harness.training.failures import NonFiniteLoss, failure, stop_on_non_finite_loss
+from harness.training.failures import NonFiniteLoss, failure
+from tests.conftest import TINY
+from tests.training.tiny_runs import data_of
 
 
 @pytest.fixture(scope="module")
-def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
-    study = resolve(
-        {
-            "name": "tiny",
-            "seeds": [0],
-            "target": {"test_accuracy": 0.2},
-            "data": {"source": "digits", "batch_size": 32},
-            "model": {"width": 2},
-            "optimizer": {"name": "SGD"},
-            "schedule": {"kind": "constant", "epochs": 1, "lr": 0.1},
-        }
-    )
-    return resolve_variant(study, "base", load_data("digits", tmp_path_factory.mktemp("data")), device="cpu")
-
-
-def train(losses: list[float], epochs: int = 1, device: str = "cpu") -> Engine:
-    """An engine whose steps have these losses, epoch by epoch."""
-    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(losses[engine.state.iteration - 1])})
-    stop_on_non_finite_loss(trainer, device)
-    trainer.run(range(len(losses) // epochs), max_epochs=epochs)
-    return trainer
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("at", [1, 3, 6])
-def test_training_stops_at_the_first_loss_that_is_not_finite(bad: float, at: int) -> None:
-    losses = [1.0] * 6
-    losses[at - 1] = bad
-    with pytest.raises(NonFiniteLoss) as caught:
-        train(losses, epochs=2)
-    epoch = 1 + (at - 1) // 3
-    assert str(caught.value) == f"loss not finite at iteration {at} (epoch {epoch}); lower the learning rate"
-    assert caught.value.iteration == at
-
-
-def test_finite_losses_do_not_stop_however_large() -> None:
-    assert train([3e38, -3e38, 0.0]).state.iteration == 3
-
-
-def test_an_accelerator_is_asked_once_an_epoch_and_still_names_the_first_iteration() -> None:
-    steps: list[int] = []
-    losses = [1.0, 1.0, float("nan"), 1.0, float("nan"), 1.0]
-    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(losses[engine.state.iteration - 1])})
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: steps.append(trainer.state.iteration))
-    stop_on_non_finite_loss(trainer, "cuda")
-    with pytest.raises(NonFiniteLoss, match=r"^loss not finite at iteration 3 \(epoch 2\)"):
-        trainer.run(range(2), max_epochs=3)
-    assert steps == [1, 2, 3, 4]
+def variant() -> Variant:
+    study = resolve(TINY)
+    return resolve_variant(study, "base", data_of(study), device="cpu")
 
 
 def test_a_divergence_is_recorded_with_its_iteration(variant: Variant) -> None:
-    found = failure(NonFiniteLoss(7, 2), variant)
+    recorded = failure(NonFiniteLoss(7, 2), variant)
     assert (
-        found["kind"] == "diverged"
-        and found["iteration"] == 7
-        and "iteration 7 (epoch 2)" in found["message"]
+        recorded["kind"] == "diverged"
+        and recorded["iteration"] == 7
+        and "iteration 7 (epoch 2)" in recorded["message"]
     )
 
 
@@ -87,9 +42,9 @@ def test_a_divergence_is_recorded_with_its_iteration(variant: Variant) -> None:
     ],
 )
 def test_running_out_of_memory_says_what_to_lower(variant: Variant, error: Exception) -> None:
-    found = failure(error, variant)
-    assert found["kind"] == "out_of_memory" and found["message"].isprintable()
-    assert "batches of 32 on cpu; lower data.batch_size or model.width" in found["message"]
+    recorded = failure(error, variant)
+    assert recorded["kind"] == "out_of_memory" and recorded["message"].isprintable()
+    assert "batches of 32 on cpu; lower data.batch_size or model.width" in recorded["message"]
 
 
 def test_torchs_own_allocation_failure_is_recognised(variant: Variant) -> None:

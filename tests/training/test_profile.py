@@ -7,26 +7,18 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harness.data import load_data
-from harness.plan import resolve_variant
-from harness.schedule import resolve_rates
-from harness.store.folders import RunFolder, StudyFolder
+from harness.store.folders import RunFolder
 from harness.study_file.config import Study
-from harness.training.profile import matrix_rate
-from harness.training.run import execute
+from harness.training.profile import PARTS, matrix_rate
+from tests.training.tiny_runs import assert_same_run, run
 
 
-def run(study: Study, out: Path, **options: Any) -> tuple[RunFolder, list[str]]:
-    data = load_data("digits", out.parent, train_limit=study.data.train_limit, test_limit=60)
-    variant, said = resolve_variant(study, "base", data, device="cpu"), []
-    folder = StudyFolder(out, study.name).run("base", 0)
-    record = execute(
-        variant, folder, data, resolve_rates(study.schedule, None), threads=1, say=said.append, **options
-    )
+def profiled(study: Study, out: Path) -> tuple[RunFolder, list[str]]:
+    said: list[str] = []
+    record, folder, _ = run(study, out, say=said.append, profile=True)
     assert record.status == "finished", record.error
     return folder, said
 
@@ -37,10 +29,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_where_the_time_went_adds_up(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    study = tiny(("precision", "float32"))
-    folder, said = run(study, tmp_path / "out", profile=True)
+    folder, said = profiled(tiny(), tmp_path / "out")
     parts = {row["part"]: row for row in table(folder.path / "profile/time.csv")}
-    assert {"training steps", "batches", "evaluation", "metrics", "checkpoint", "learning rate"} <= set(parts)
+    assert set(parts) == {*PARTS.values(), "other"}
     assert parts["training steps"]["calls"] == parts["batches"]["calls"] == "15"  # 160 images, 32 a batch
     assert parts["evaluation"]["calls"] == "3"
     assert sum(float(row["share"]) for row in parts.values()) == pytest.approx(1)
@@ -56,7 +47,7 @@ def test_where_the_time_went_adds_up(tiny: Callable[..., Study], tmp_path: Path)
 
 
 def test_operators_and_trace_are_those_of_three_steps(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    folder, _ = run(tiny(("precision", "float32")), tmp_path / "out", profile=True)
+    folder, _ = profiled(tiny(), tmp_path / "out")
     operators = table(folder.path / "profile/operators.csv")
     convolutions = next(row for row in operators if row["operator"] == "aten::convolution_backward")
     assert int(convolutions["calls"]) == 3 * 8
@@ -67,17 +58,15 @@ def test_operators_and_trace_are_those_of_three_steps(tiny: Callable[..., Study]
 
 
 def test_a_profiled_run_is_the_same_run(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    plain, _ = run(tiny(), tmp_path / "plain")
-    profiled, _ = run(tiny(), tmp_path / "profiled", profile=True)
+    _, plain, _ = run(tiny(), tmp_path / "plain")
+    folder, _ = profiled(tiny(), tmp_path / "profiled")
     assert not (plain.path / "profile").exists()
-    for name in ("predictions.npz", "model.safetensors", "learning_rates.csv"):
-        assert (plain.path / name).read_bytes() == (profiled.path / name).read_bytes()
-    assert profiled.verify()
+    assert_same_run(plain, folder)
+    assert folder.verify()
 
 
 def test_a_run_too_short_to_record_has_its_times(tiny: Callable[..., Study], tmp_path: Path) -> None:
-    study = tiny(("data.batch_size", 160), ("schedule.epochs", 3))
-    folder, _ = run(study, tmp_path / "out", profile=True)
+    folder, _ = profiled(tiny(("data.batch_size", 160)), tmp_path / "out")
     names = {path.name for path in (folder.path / "profile").iterdir()}
     assert {"profile.json", "time.csv"} <= names
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from harness.training.log import Epoch
 from harness.training.progress import attach_bar, duration, epoch_line, say, silent
 
-ROW: dict[str, Any] = {
-    "epoch": 3,
-    "lr": 0.0123456,
-    "train_loss": 0.51234,
-    "train_accuracy": 0.8,
-    "test_loss": 0.41,
-    "test_accuracy": 0.93175,
-    "train_seconds": 199.0,
-    "eval_seconds": 10.0,
-    "images_per_second": 251.6,
-}
+ROW = Epoch(
+    variant="base",
+    seed=0,
+    epoch=3,
+    lr=0.0123456,
+    train_loss=0.51234,
+    train_accuracy=0.8,
+    test_loss=0.41,
+    test_accuracy=0.93175,
+    train_seconds=199.0,
+    eval_seconds=10.0,
+    images_per_second=251.6,
+)
 
 
 def test_an_epochs_line_has_rate_losses_accuracies_and_speed() -> None:
@@ -40,19 +44,16 @@ def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, text: str) -> 
 
 
 def test_epochs_line_up_whatever_their_number() -> None:
-    lines = [epoch_line("x", 100, {**ROW, "epoch": epoch}) for epoch in (1, 10, 100)]
+    lines = [epoch_line("x", 100, replace(ROW, epoch=epoch)) for epoch in (1, 10, 100)]
     assert len({line.index("images/s") for line in lines}) == 1
 
 
-def test_a_line_is_said_on_stderr_and_stdout_stays_free(capsys: pytest.CaptureFixture[str]) -> None:
-    say("hello")
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", "hello\n")
-
-
-def test_silence_is_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    silent("hello")
-    assert capsys.readouterr() == ("", "")
+@pytest.mark.parametrize(("speak", "said"), [(say, "hello\n"), (silent, "")])
+def test_a_line_is_said_on_stderr_or_not_at_all_and_stdout_stays_free(
+    capsys: pytest.CaptureFixture[str], speak: Callable[[str], None], said: str
+) -> None:
+    speak("hello")
+    assert capsys.readouterr() == ("", said)
 
 
 def engine() -> Engine:
@@ -73,11 +74,17 @@ class Terminal(io.StringIO):
         return True
 
 
+def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make stderr a terminal; not as a fixture, after which pytest sets its own stderr."""
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    return shown
+
+
 def test_on_a_terminal_there_is_a_bar_with_its_run_and_lines_stay_whole_above_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = watched(monkeypatch)
     trainer = engine()
     attach_bar(trainer, "onecycle/base/seed-0", say)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=20), lambda: say("a line"))
@@ -89,8 +96,7 @@ def test_on_a_terminal_there_is_a_bar_with_its_run_and_lines_stay_whole_above_it
 
 
 def test_where_lines_go_elsewhere_a_terminal_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = watched(monkeypatch)
     trainer = engine()
     attach_bar(trainer, "x", silent)
     trainer.run(range(30), max_epochs=1)
@@ -107,8 +113,7 @@ def test_a_terminal_that_went_away_fails_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_bar_of_an_epoch_that_is_cut_short_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = watched(monkeypatch)
     short = engine()
     attach_bar(short, "range test", say)
     short.add_event_handler(Events.ITERATION_COMPLETED(once=15), lambda: short.terminate())

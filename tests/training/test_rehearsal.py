@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from harness.data import load_data
 from harness.data.arrays import Data
-from harness.data.batches import Batches
 from harness.errors import StudyError
 from harness.launch.job import check_plan
 from harness.models import build_model
@@ -27,27 +26,26 @@ from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord
 from harness.study_file.config import Study
 from harness.study_file.load import resolve
+from harness.training.assembly import train_batches
 from harness.training.progress import silent
-from harness.training.rehearsal import Found, rehearse
+from harness.training.rehearsal import Findings, rehearse
 from harness.training.run import execute
 from tests.conftest import TINY
+from tests.training.tiny_runs import Killed, assert_same_run, killed_at
 
-NETS = "tests.training.odd_nets"
-STATE = [
-    "Counter",
-    "CounterInDict",
-    "HookCounter",
-    "NotPersistent",
-    "PlainTensor",
-    "ExtraState",
-    "Tied",
-    "Aliased",
-]
-SOUND = ["Constant", "Item", "Recurrent", "OldWeightNorm", "Auxiliary", "Lazy", "Half", "View", "Function"]
-SOUND += ["Autocast", "Scripted", "KeepsMaps", "NoMaps", "HoldsItself", "FreezesNorm", "Subclass"]
-SOUND += ["OfOtherTypes", "KeepsMean"]
+SOUND = [
+    "Counter", "CounterInDict", "HookCounter", "NotPersistent", "PlainTensor", "ExtraState", "Tied",
+    "Aliased", "Constant", "Item", "Recurrent", "OldWeightNorm", "Auxiliary", "Lazy", "Half", "View",
+    "Function", "Autocast", "Scripted", "KeepsMaps", "NoMaps", "HoldsItself", "FreezesNorm", "Subclass",
+    "OfOtherTypes", "KeepsMean", "NoStatistics", "DropsAlways",
+]  # fmt: skip
 DOUBTFUL = ["HookCounter", "NoStatistics", "DropsAlways"]
 UNKEPT = ["Deque", "OwnGenerator", "Shared", "SeesWeights", "LateGenerator"]
+
+
+def path_of(net: str) -> str:
+    """Return the ``model.name`` of a network."""
+    return f"tests.training.{'odd' if net in ['Plain', *SOUND, *UNKEPT] else 'wrong'}_nets:{net}"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
     monkeypatch.setenv("HARNESS_ALLOW", "tests")
 
     def make(net: str, *changes: tuple[str, Any]) -> Study:
-        model = ("model", {"name": f"{NETS}:{net}"})
+        model = ("model", {"name": path_of(net)})
         return resolve(TINY, [model, ("attribution.layers", []), ("augment.train", []), *changes])
 
     return make
@@ -70,15 +68,14 @@ def variant_of(study: Study, data: Data) -> Variant:
     return resolve_variant(study, "base", data, device="cpu")
 
 
-def train(variant: Variant, folder: RunFolder, data: Data, say: Callable[[str], None]) -> RunRecord:
-    return execute(variant, folder, data, Rates(0.005, 0.05), threads=1, say=say)
+def train(
+    variant: Variant, out: Path, data: Data, say: Callable[[str], None] = silent
+) -> tuple[RunRecord, RunFolder]:
+    folder = StudyFolder(out, "tiny").run("base", 0)
+    return execute(variant, folder, data, Rates(0.005, 0.05), threads=1, say=say), folder
 
 
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("net", [*STATE, *SOUND, *UNKEPT, "NoStatistics", "DropsAlways"])
+@pytest.mark.parametrize("net", [*SOUND, *UNKEPT])
 def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     net: str, study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
@@ -90,22 +87,16 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     (variant,) = plan.variants
     assert variant.resumes == (net not in UNKEPT) and len(said) == (net in UNKEPT + DOUBTFUL), said
 
-    whole = StudyFolder(tmp_path / "whole", "tiny").run("base", 0)
-    record = train(variant, whole, data, silent)
+    record, whole = train(variant, tmp_path / "whole", data)
     assert record.status == "finished" and bool(record.doubts) == (net in DOUBTFUL)
 
-    def killer(line: str) -> None:
-        if "epoch 3/3" in line:
-            raise Killed
-
-    again = StudyFolder(tmp_path / "again", "tiny").run("base", 0)
     with pytest.raises(Killed):
-        train(variant, again, data, killer)
+        train(variant, tmp_path / "again", data, killed_at("epoch 3/3"))
     said = []
-    assert train(variant, again, data, said.append).status == "finished"
+    record, again = train(variant, tmp_path / "again", data, said.append)
+    assert record.status == "finished"
     assert any("goes on after epoch" in line for line in said) == (net not in UNKEPT)
-    for name in ("predictions.npz", "model.safetensors"):
-        assert (again.path / name).read_bytes() == (whole.path / name).read_bytes()
+    assert_same_run(again, whole)
 
     images = data.evaluation.images
     logits = np.load(whole.path / "predictions.npz")["logits"]
@@ -144,7 +135,7 @@ def test_a_wrong_network_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(StudyError, match=said) as caught:
         rehearse(variant_of(study(net), data), data)
-    assert "\n" not in str(caught.value) and f"tiny: model.name: {NETS}:{net}" in str(caught.value)
+    assert "\n" not in str(caught.value) and f"tiny: model.name: {path_of(net)}" in str(caught.value)
 
 
 @pytest.mark.parametrize(("net", "said"), [("Deque", "a killed run begins anew"), ("NoStatistics", "logits")])
@@ -153,23 +144,22 @@ def test_a_dry_run_warns_as_a_start_does(
 ) -> None:
     text = as_text([Preview(study(net), StudyFolder(tmp_path, "x"), lambda _: data, None, "cpu")])
     (line,) = [line for line in text.splitlines() if "warning: " in line]
-    assert said in line and f"{NETS}:{net}: " in line
+    assert said in line and f"{path_of(net)}: " in line
 
 
+@pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_a_network_is_computed_in_the_memory_format_that_it_bears(
-    study: Callable[..., Study], data: Data
+    study: Callable[..., Study], data: Data, precision: str
 ) -> None:
-    for precision in ("float32", "auto"):
-        variant = variant_of(study("View", ("precision", precision)), data)
-        assert variant.compute.memory_format == variant.identity["memory_format"] == "contiguous_format"
+    variant = variant_of(study("View", ("precision", precision)), data)
+    assert variant.compute.memory_format == variant.identity["memory_format"] == "contiguous_format"
     assert "memory_format" not in variant_of(study("Plain"), data).identity
 
 
 def test_a_network_beside_a_built_in_one_has_the_memory_format_that_it_bears(
-    data: Data, monkeypatch: pytest.MonkeyPatch
+    study: Callable[..., Study], data: Data
 ) -> None:
-    monkeypatch.setenv("HARNESS_ALLOW", "tests")
-    view_net = {"model": {"name": f"{NETS}:View"}, "attribution": {"layers": []}}
+    view_net = {"model": {"name": path_of("View")}, "attribution": {"layers": []}}
     both = resolve({**TINY, "variants": {"view": view_net}}, [])
     base = resolve_variant(both, "base", data, device="cpu")
     view = resolve_variant(both, "view", data, device="cpu", earlier=[base])
@@ -181,14 +171,14 @@ def test_state_that_changes_late_and_cannot_be_kept_is_in_no_checkpoint_and_said
     study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
     variant = variant_of(study("LateArray", ("data.batch_size", 8)), data)
-    assert rehearse(variant, data) == Found()
-    folder, said = StudyFolder(tmp_path, "tiny").run("base", 0), []
+    assert rehearse(variant, data) == Findings()
+    said: list[str] = []
 
     def listen(line: str) -> None:
         said.append(line)
-        assert not folder.checkpoint_file.exists()
+        assert not list(tmp_path.rglob("checkpoint.pt"))
 
-    assert train(variant, folder, data, listen).status == "finished"
+    assert train(variant, tmp_path, data, listen)[0].status == "finished"
     assert "warning: its network's scale changed; model.safetensors holds numbers and tensors" in said[-1]
 
 
@@ -201,8 +191,8 @@ def test_a_network_that_diverges_at_once_is_no_matter_of_the_rehearsal(
 def test_half_precision_weights_are_trained_in_float32(
     study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
-    folder = StudyFolder(tmp_path, "tiny").run("base", 0)
-    assert train(variant_of(study("Half"), data), folder, data, silent).status == "finished"
+    record, folder = train(variant_of(study("Half"), data), tmp_path, data)
+    assert record.status == "finished"
     model, _ = load_weights(folder.weights_file)
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
@@ -210,9 +200,8 @@ def test_half_precision_weights_are_trained_in_float32(
 def test_a_network_that_is_not_finite_in_evaluation_alone_says_so(
     study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
-    folder = StudyFolder(tmp_path, "tiny").run("base", 0)
-    record = train(variant_of(study("NotFiniteLater"), data), folder, data, silent)
-    assert record.error["kind"] == "diverged"
+    record, _ = train(variant_of(study("NotFiniteLater"), data), tmp_path, data)
+    assert record.error is not None and record.error["kind"] == "diverged"
     assert "in evaluation alone: the train loss is finite" in record.error["message"]
 
 
@@ -227,16 +216,23 @@ def test_layers_without_a_map_are_refused(study: Callable[..., Study], data: Dat
 def small(images: int, batch_size: int, *changes: tuple[str, Any]) -> tuple[Study, Data]:
     """The built-in network on maps of one pixel."""
     resize = [{"transform": "Resize", "height": 8, "width": 8}]
-    study = resolve(
-        TINY,
-        [
-            ("data.batch_size", batch_size),
-            ("attribution.layers", []),
-            ("augment", {"train": resize, "test": resize}),
-            *changes,
-        ],
-    )
+    augment = ("augment", {"train": resize, "test": resize})
+    study = resolve(TINY, [("data.batch_size", batch_size), ("attribution.layers", []), augment, *changes])
     return study, load_data("digits", Path(), train_limit=images, test_limit=10)
+
+
+def sizes_and_failure(variant: Variant, data: Data) -> tuple[list[int], bool]:
+    """Return the sizes of an epoch's batches, and whether the network fails on one of them."""
+    network, sizes, fails = variant.recipe.model, [], False
+    with torch.random.fork_rng():
+        model = build_model(network.name, network.options, 10)
+        for batch, _ in train_batches(variant, data, seed=0):
+            sizes.append(len(batch))
+            try:
+                model(batch)
+            except ValueError:
+                fails = True
+    return sizes, fails
 
 
 @settings(max_examples=25, deadline=None)
@@ -261,29 +257,14 @@ def test_what_is_refused_for_its_batches_are_those_that_fail(
     except StudyError as error:
         assert drop_last and batch_size > len(data.train) and "data.drop_last" in str(error)
         return
-    with torch.random.fork_rng():
-        network = variant.recipe.model
-        model = build_model(network.name, network.options, 10)
-        batches = Batches(
-            data.train, variant.train_transforms, batch_size, seed=0, shuffle=True, drop_last=drop_last
-        )
-        sizes = []
-        fails = False
-        for batch, _ in batches:
-            sizes.append(len(batch))
-            try:
-                model(batch)
-            except ValueError:
-                fails = True
-    assert len(sizes) == len(batches) == variant.steps_per_epoch
+    sizes, fails = sizes_and_failure(variant, data)
+    assert len(sizes) == variant.steps_per_epoch
     assert sizes[-1] == variant.last_batch and sum(sizes) == variant.images_an_epoch
-    try:
-        assert rehearse(variant, data) == Found()
-        refused = False
-    except StudyError as error:
-        refused = True
-        assert "data.batch_size: the last batch of an epoch has" in str(error)
-    assert refused == fails, sizes
+    if not fails:
+        assert rehearse(variant, data) == Findings()
+        return
+    with pytest.raises(StudyError, match="data.batch_size: the last batch of an epoch has"):
+        rehearse(variant, data)
 
 
 @pytest.mark.parametrize(("drop_last", "fine"), [(False, False), (True, True)])
@@ -298,7 +279,6 @@ def test_a_last_batch_of_one_image_that_a_users_network_fails_on_is_refused(
         with pytest.raises(StudyError, match=r"has 1 image \(33 in batches of 16\).* data.drop_last = true"):
             rehearse(variant, data)
         return
-    assert rehearse(variant, data) == Found()
-    folder = StudyFolder(tmp_path, "tiny").run("base", 0)
-    record = train(variant, folder, data, silent)
+    assert rehearse(variant, data) == Findings()
+    record, _ = train(variant, tmp_path, data)
     assert record.status == "finished", record.error

@@ -32,17 +32,16 @@ class Figure:
         name: of its files and of its pictures.
         title: above it on the page.
         source: the table with what is drawn; empty where there is none.
-        draw: returns the picture, or None where there is nothing to draw.
-        needs: what it takes beside the results. ``study``: the summaries of all variants; ``variant``: the
-            name of one; ``images``: the name of one with a finished run, and its images; ``attributions``:
-            the name of one, and what was measured of its maps.
+        draw: returns the picture, or None where there is nothing to draw. It takes the findings; of
+            ``variant`` the name of one too; of ``images`` the name of one with a finished run, and its data.
+        of: the whole study, each variant, or each variant's images.
     """
 
     name: str
     title: str
     source: str
     draw: Callable[..., Picture | None]
-    needs: Literal["study", "variant", "images", "attributions"] = "variant"
+    of: Literal["study", "variant", "images"] = "variant"
 
 
 FIGURES = (
@@ -57,7 +56,5 @@ FIGURES = (
     Figure("augmented", "Training images, before and after augmentation", "", galleries.augmented, "images"),
     Figure("misclassified", "Misclassified images", "misclassified", galleries.misclassified, "images"),
     Figure("gradcam", "Grad-CAM", "", gradcam.draw, "images"),
-    Figure(
-        "attributions", "How far Grad-CAM can be believed", "attributions", attributions.draw, "attributions"
-    ),
+    Figure("attributions", "How far Grad-CAM can be believed", "attributions", attributions.draw),
 )

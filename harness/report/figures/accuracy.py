@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from harness.analysis.findings import Findings
 from harness.analysis.numbers import accuracy_text, percent_text
 from harness.analysis.references import claims
-from harness.analysis.results import Results
 from harness.analysis.summary import VariantSummary
 from harness.report.figures import style
 from harness.report.figures.style import Picture
@@ -22,16 +22,16 @@ Line = tuple[float, str, dict[str, Any]]  # accuracy, label, look
 
 
 @style.house_style()
-def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+def draw(findings: Findings) -> Picture | None:
     """Draw each seed's last test accuracy, mean ± std, target and references; None without a finished run."""
-    drawn = [summary for summary in summaries if summary.test_accuracy is not None or summary.failed]
+    drawn = [summary for summary in findings.summaries if summary.test_accuracy is not None or summary.failed]
     if not any(summary.test_accuracy for summary in drawn):
         return None
-    target = results.study.target.test_accuracy
+    target = findings.results.study.target.test_accuracy
     lines: list[Line] = [
         (target, f"target {percent_text(target)}", {"color": style.TARGET_COLOUR, "ls": "--", "lw": 1.2})
     ]
-    for name, reference in results.study.references.items():
+    for name, reference in findings.results.study.references.items():
         if reference.test_accuracy is not None and len(lines) <= MOST_REFERENCES:
             look = {"color": style.COLOURS[-len(lines)], "ls": ":", "lw": 1.8}
             label = f"{style.short(name, 24)}: {claims(reference)[0].text}"

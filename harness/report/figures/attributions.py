@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from harness.analysis.attributions import Attributions, LayerNumbers
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import MOST
 from harness.report.figures import style
@@ -26,8 +26,15 @@ CURVES = (
 
 
 @style.house_style()
-def draw(results: Results, variant: str, measured: Attributions) -> Picture:
-    """Draw all layers' randomisation curves above, and each layer's deletion and insertion curves below."""
+def draw(findings: Findings, variant: str) -> Picture | None:
+    """Draw all layers' randomisation curves above, and each layer's deletion and insertion curves below.
+
+    Returns:
+        None where the variant's maps were not measured.
+    """
+    measured = next((one for one in findings.attributions if one.variant == variant), None)
+    if measured is None:
+        return None
     drawn = min(len(measured.layers), MOST_LAYERS)
     columns = min(COLUMNS, drawn)
     rows = -(-drawn // columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.report.figures import style
 from harness.report.figures.classes import of_runs
 from harness.report.figures.style import Picture
@@ -15,9 +15,9 @@ FEW_IMAGES = 10  # a run's bin of fewer has an accuracy of chance
 
 
 @style.house_style()
-def draw(results: Results, variant: str) -> Picture | None:
+def draw(findings: Findings, variant: str) -> Picture | None:
     """Draw the reliability diagram of the variant's finished runs, and its counts; None without one."""
-    runs = results.of(variant, "finished")
+    runs = findings.results.of(variant, "finished")
     diagrams = [run.predictions.reliability for run in runs if run.predictions is not None]
     if not diagrams:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.colors import PowerNorm
 
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.analysis.runs import Run
 from harness.report.figures import style
 from harness.report.figures.style import Picture
@@ -25,9 +25,9 @@ NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
 
 
 @style.house_style()
-def per_class(results: Results, variant: str) -> Picture | None:
+def per_class(findings: Findings, variant: str) -> Picture | None:
     """Draw the accuracy of each class over the variant's finished runs; None without one."""
-    runs = results.of(variant, "finished")
+    runs = findings.results.of(variant, "finished")
     if not runs:
         return None
     names = runs[0].classes
@@ -88,9 +88,9 @@ def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
 
 
 @style.house_style()
-def confusion(results: Results, variant: str) -> Picture | None:
+def confusion(findings: Findings, variant: str) -> Picture | None:
     """Draw what each class was taken for, pooled over the variant's finished runs; None without one."""
-    runs = results.of(variant, "finished")
+    runs = findings.results.of(variant, "finished")
     if not runs:
         return None
     names = runs[0].classes

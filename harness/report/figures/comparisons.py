@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.ticker import FuncFormatter
 
-from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_equals
 from harness.analysis.results import Results
-from harness.analysis.summary import VariantSummary
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 from harness.statistics.comparison import Comparison
@@ -17,9 +17,10 @@ VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "canno
 
 
 @style.house_style()
-def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+def draw(findings: Findings) -> Picture | None:
     """Draw each comparison's difference with its interval; None where no accuracies are compared."""
-    compared = [(one, one.result) for one in compare_variants(results) if one.result is not None]
+    results = findings.results
+    compared = [(one, one.result) for one in findings.comparisons if one.result is not None]
     drawn = compared[:MOST_COMPARISONS]
     if all(comparison.test == "Fisher" for _, comparison in drawn):
         return None

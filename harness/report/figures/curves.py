@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from harness.analysis.findings import Findings
 from harness.analysis.numbers import percent_text
 from harness.analysis.results import Results
-from harness.analysis.summary import VariantSummary
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 from harness.statistics.distribution import mean_of, std_of
@@ -24,12 +24,13 @@ PANELS = (
 
 
 @style.house_style()
-def draw(results: Results, summaries: list[VariantSummary]) -> Picture | None:
+def draw(findings: Findings) -> Picture | None:
     """Draw train and test loss and accuracy of each variant; None without a finished run."""
-    chosen = [summary for summary in summaries if summary.finished]
+    chosen = [summary for summary in findings.summaries if summary.finished]
     drawn = chosen[: len(style.COLOURS)]
     if not drawn:
         return None
+    results = findings.results
     target = results.study.target.test_accuracy
     split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
     figure, axes = style.canvas(5.6, 2, 2, sharex=True, sharey="row")

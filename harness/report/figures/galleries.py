@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.analysis.attributions import attribution_settings
 from harness.analysis.examples import choose_examples
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.data.arrays import Data
 from harness.data.batches import augment_images
 from harness.report.figures import style
@@ -22,9 +22,9 @@ ROW = 1.34  # height in cells: an image and two lines below it
 
 
 @style.house_style()
-def augmented(results: Results, variant: str, data: Data) -> Picture:
+def augmented(findings: Findings, variant: str, data: Data) -> Picture:
     """Draw the first train image of each class, as it is and as the train pipeline changes it."""
-    run, train = results.of(variant, "finished")[0], data.train
+    run, train = findings.results.of(variant, "finished")[0], data.train
     present, first = np.unique(train.labels, return_index=True)  # a few images may lack some classes
     chosen, first = present[:MOST_ROWS].tolist(), first[:MOST_ROWS]
     originals = train.images[first]
@@ -54,10 +54,10 @@ def augmented(results: Results, variant: str, data: Data) -> Picture:
 
 
 @style.house_style()
-def misclassified(results: Results, variant: str, data: Data) -> Picture:
+def misclassified(findings: Findings, variant: str, data: Data) -> Picture:
     """Draw the most confident errors, each with its predicted and actual class and the confidence."""
-    run, evaluation = results.of(variant, "finished")[0], data.evaluation
-    examples = choose_examples(run, attribution_settings(results, run)["images"])
+    run, evaluation = findings.results.of(variant, "finished")[0], data.evaluation
+    examples = choose_examples(run, attribution_settings(findings.results, run)["images"])
     predictions = examples.predictions
     rows = -(-len(examples.indices) // GALLERY_COLUMNS)
     sheet = Sheet(rows * ROW, GALLERY_COLUMNS, gap=0.12, width=7.0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.attributions import attribution_settings
 from harness.analysis.examples import Examples, choose_examples
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.attribution.maps import layer_maps, stages
 from harness.compute import format_on_cpu
 from harness.data.arrays import Data, Split, split_of
@@ -42,7 +42,7 @@ class Explanation:
 
 
 @style.house_style()
-def draw(results: Results, variant: str, data: Data) -> Picture | None:
+def draw(findings: Findings, variant: str, data: Data) -> Picture | None:
     """Draw the chosen images at every layer, explained for the predicted and for the actual class.
 
     Returns:
@@ -51,10 +51,10 @@ def draw(results: Results, variant: str, data: Data) -> Picture | None:
     Raises:
         RunError: the weights cannot be loaded, or a layer does not fit.
     """
-    runs = results.with_weights(variant)
+    runs = findings.results.with_weights(variant)
     if not runs:
         return None
-    settings = attribution_settings(results, runs[0])
+    settings = attribution_settings(findings.results, runs[0])
     examples = choose_examples(runs[0], settings["images"])
     sheet = _sheet(examples, explain(examples, data.evaluation, settings["layers"]), data.evaluation.classes)
     rows = (

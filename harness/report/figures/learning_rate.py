@@ -7,7 +7,7 @@ import math
 import numpy as np
 from pydantic import TypeAdapter
 
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.analysis.runs import Run
 from harness.report.figures import style
 from harness.report.figures.range_test import column
@@ -18,9 +18,9 @@ ZIGZAGS = 3
 
 
 @style.house_style()
-def draw(results: Results, variant: str) -> Picture | None:
+def draw(findings: Findings, variant: str) -> Picture | None:
     """Draw the rates of the variant's first finished run; None without one, or without its rates."""
-    run = next(iter(results.of(variant, "finished")), None)
+    run = next(iter(findings.results.of(variant, "finished")), None)
     if run is None:
         return None
     rates, lr_min, lr_max = run.rates, run.number("lr_min"), run.number("lr_max")

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.analysis.results import Results
+from harness.analysis.findings import Findings
 from harness.analysis.runs import Row
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 
 
 @style.house_style()
-def draw(results: Results, variant: str) -> Picture | None:
+def draw(findings: Findings, variant: str) -> Picture | None:
     """Draw loss and accuracy against the learning rate, raw and smoothed; None without a range test."""
-    sweep = results.sweeps.get(variant)
+    sweep = findings.results.sweeps.get(variant)
     if sweep is None or not sweep.rows:
         return None
-    record, first = sweep.record, next(iter(results.of(variant, "finished")), None)
+    record, first = sweep.record, next(iter(findings.results.of(variant, "finished")), None)
     exponential = record.get("mode") == "exponential"
     lr = column(sweep.rows, "lr")
     figure, panels = style.canvas(3.4, 1, 2)

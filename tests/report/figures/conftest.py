@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from harness.analysis.findings import analyse
 from harness.analysis.results import read_results
-from harness.analysis.summary import summarise
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
 
@@ -17,9 +17,8 @@ def drawn(lab: Any, name: str, variant: str = "base") -> Picture | None:
     """Return a figure by its name, or None where there is nothing to draw."""
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
     (figure,) = (one for one in FIGURES if one.name == name)
-    if figure.needs == "study":
-        return figure.draw(results, summarise(results))
-    return figure.draw(results, variant, *((lab.data,) if figure.needs == "images" else ()))
+    taken: dict[str, tuple[Any, ...]] = {"study": (), "variant": (variant,), "images": (variant, lab.data)}
+    return figure.draw(analyse(results), *taken[figure.of])
 
 
 def caption(lab: Any, name: str, variant: str = "base") -> str:

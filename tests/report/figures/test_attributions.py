@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,10 @@ def made(layers: int, images: int = 5, **changes: Any) -> Attributions:
 
 
 def drawn(measured: Attributions) -> Picture:
-    results: Any = None  # everything that is drawn has been measured
-    return attributions.draw(results, "base", measured)
+    findings: Any = SimpleNamespace(attributions=[measured])
+    picture = attributions.draw(findings, "base")
+    assert picture is not None and attributions.draw(findings, "other") is None
+    return picture
 
 
 def test_the_same_numbers_are_the_same_bytes() -> None:

@@ -20,6 +20,14 @@ def test_the_caption_names_the_marks_and_what_is_corrected(lab: Lab) -> None:
     assert "p is corrected by Holm over 2 comparisons; the intervals are not" in said
 
 
+def test_all_pairs_are_named_in_pairs(lab: Lab) -> None:
+    place = lab(comparisons="all", variants={"no_cutout": {"augment.train": []}})
+    for seed in (0, 1):
+        place.finish("base", seed)
+        place.finish("no_cutout", seed)
+    assert "a variant is better than the second, left" in caption(place, "comparisons")
+
+
 def test_a_single_variant_has_no_comparisons(lab: Lab) -> None:
     place = lab()
     place.finish()

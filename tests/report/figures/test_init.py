@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness.report.columns import TABLES
 
 from harness.report.figures import FIGURES
+from harness.report.topics import TABLES
 from tests.report.figures.conftest import drawn, size
 
 Lab = Callable[..., Any]
-OF_RUNS = [figure.name for figure in FIGURES if figure.needs in ("study", "variant")]
+OF_RUNS = [figure.name for figure in FIGURES if figure.of != "images" and figure.name != "attributions"]
 
 
 @pytest.fixture(scope="module")
@@ -41,5 +41,5 @@ def test_nothing_is_drawn_of_a_study_without_a_finished_run(lab: Lab, name: str)
 
 
 def test_every_source_of_a_figure_is_a_table() -> None:
-    assert {figure.source for figure in FIGURES} - {""} <= set(TABLES)
+    assert {figure.source for figure in FIGURES} - {""} <= {table.name for table in TABLES}
     assert len({figure.name for figure in FIGURES}) == len(FIGURES)

@@ -65,7 +65,7 @@ def out(shared_lab: Lab) -> Path:
 @pytest.fixture(scope="module", params=["digits/report.html", "index.html"])
 def file(out: Path, request: Any) -> Path:
     """Each of the two pages."""
-    return out / request.param
+    return out / str(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,139 @@
+"""The log of a run: a row an epoch, the rate of every step, and the tables and numbers made of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine
+from torch.optim import Optimizer
+
+from harness.device import synchronize
+from harness.plan import Variant
+from harness.store.run_files import HISTORY, LEARNING_RATES, csv_text
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of ``history.csv``.
+
+    Attributes:
+        lr: the rate of the epoch's first step.
+    """
+
+    variant: str
+    seed: int
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    train_seconds: float
+    eval_seconds: float
+    images_per_second: float
+
+
+class Log:
+    """What a run has measured so far; part of its checkpoint.
+
+    Its methods ``start_clock``, ``stop_clock``, ``note_rate`` and ``end_epoch`` are handlers of the trainer.
+
+    Attributes:
+        epochs: those that are done.
+        rates: the learning rate of every step.
+        runs_at_once: runs on the device at the end of each epoch, where that is known.
+        count_runs: counts them now.
+        origin: code, versions, threads and machine of this process.
+        earlier_origins: those of earlier, killed processes that differ from this one's.
+        doubts: why the results may mislead; not in a checkpoint, each process finds them itself.
+    """
+
+    def __init__(self, variant: Variant, seed: int) -> None:
+        self.variant, self.seed = variant, seed
+        self.epochs: list[Epoch] = []
+        self.rates: list[float] = []
+        self.runs_at_once: list[int] = []
+        self.count_runs: Callable[[], int | None] = lambda: None
+        self.origin: dict[str, Any] = {}
+        self.earlier_origins: list[dict[str, Any]] = []
+        self.doubts = [variant.doubt] if variant.doubt else []
+        self._started = 0.0
+
+    def start_clock(self) -> None:
+        """Note when the epoch's training starts."""
+        self._started = time.perf_counter()
+
+    def stop_clock(self, engine: Engine) -> None:
+        """Note how long the epoch's training took."""
+        synchronize(self.variant.device)
+        engine.state.metrics["train_seconds"] = time.perf_counter() - self._started
+
+    def note_rate(self, optimizer: Optimizer) -> None:
+        """Note the learning rate of a step."""
+        self.rates.append(float(optimizer.param_groups[0]["lr"]))
+
+    def end_epoch(self, engine: Engine) -> None:
+        """Add the epoch's row, and show it in ``engine.state.metrics``, which trackers read."""
+        measured = engine.state.metrics
+        row = Epoch(
+            variant=self.variant.name,
+            seed=self.seed,
+            epoch=engine.state.epoch,
+            lr=self.rates[(engine.state.epoch - 1) * self.variant.steps_per_epoch],
+            train_loss=float(measured["loss"]),
+            train_accuracy=float(measured["accuracy"]),
+            test_loss=measured["test_loss"],
+            test_accuracy=measured["test_accuracy"],
+            train_seconds=measured["train_seconds"],
+            eval_seconds=measured["eval_seconds"],
+            images_per_second=self.variant.images_an_epoch / measured["train_seconds"],
+        )
+        self.epochs.append(row)
+        if (runs := self.count_runs()) is not None:
+            self.runs_at_once.append(runs)
+        engine.state.metrics |= asdict(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "rows": [asdict(row) for row in self.epochs],
+            "rates": list(self.rates),
+            "runs_at_once": list(self.runs_at_once),
+            "origins": [*self.earlier_origins, self.origin],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a checkpoint's."""
+        self.epochs, self.rates = [Epoch(**row) for row in state["rows"]], list(state["rates"])
+        self.runs_at_once = list(state.get("runs_at_once", ()))
+        self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
+
+    def history(self) -> str:
+        """Return ``history.csv``."""
+        return csv_text(HISTORY, ([getattr(row, column) for column in HISTORY] for row in self.epochs))
+
+    def learning_rates(self) -> str:
+        """Return ``learning_rates.csv``."""
+        steps, name = self.variant.steps_per_epoch, self.variant.name
+        rows = ((name, step + 1, step // steps + 1, rate) for step, rate in enumerate(self.rates))
+        return csv_text(LEARNING_RATES, rows)
+
+    def timings(self) -> dict[str, Any]:
+        """Return seconds over all processes that worked on the run, and the fewest and most runs at once."""
+        train = math.fsum(row.train_seconds for row in self.epochs)
+        evaluation = math.fsum(row.eval_seconds for row in self.epochs)
+        timings: dict[str, Any] = {
+            "seconds": train + evaluation,
+            "train_seconds": train,
+            "eval_seconds": evaluation,
+        }
+        if self.runs_at_once and len(self.runs_at_once) == len(self.epochs):
+            timings["runs_at_once"] = [min(self.runs_at_once), max(self.runs_at_once)]
+        if self.epochs:
+            timings["images_per_second"] = float(np.median([row.images_per_second for row in self.epochs]))
+        return timings

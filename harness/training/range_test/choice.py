@@ -1,0 +1,131 @@
+"""The choice of LRMAX from a sweep by the study's criterion, and the reasons to doubt it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.schedule import Rates
+from harness.study_file.schedules import RangeTest
+from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
+
+FEWEST = 20  # rates to choose from
+MANY = 50  # rates to ask for where there were too few, at least
+
+
+def choose(sweep: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
+    """Return LRMAX by the study's criterion and LRMIN = LRMAX / divisor, and why they may be doubted."""
+    at = CRITERIA[settings.criterion](sweep)
+    lr_max = float(sweep.lr[at])
+    few = _too_few(settings)
+    doubts = [few, _doubt(sweep, at, settings, few=bool(few))]
+    return Rates(lr_max / settings.lr_min_divisor, lr_max), [doubt for doubt in doubts if doubt]
+
+
+def _accuracy(sweep: Sweep) -> int:
+    """Return the step at the peak of the smoothed accuracy."""
+    return int(np.argmax(sweep.smoothed_accuracy))
+
+
+def _minimum(sweep: Sweep) -> int:
+    """Return the step with the lowest smoothed loss."""
+    return int(np.argmin(sweep.smoothed_loss))
+
+
+def _steepest(sweep: Sweep) -> int:
+    """Return the step of the steepest fall of the smoothed loss over log(lr); fastai's "slope"."""
+    return int(np.argmin(np.gradient(sweep.smoothed_loss, np.log(sweep.lr))))
+
+
+def _valley(sweep: Sweep) -> int:
+    """Return the step two thirds along the longest fall of the smoothed loss; fastai's "valley"."""
+    first, last = _longest_fall(sweep.smoothed_loss)
+    return first + round((last - first) * 2 / 3)
+
+
+def _longest_fall(values: Floats) -> tuple[int, int]:
+    """Return the first and last index of the longest stretch without a rise."""
+    best, start = (0, 0), 0
+    for at in range(1, len(values)):
+        if values[at] > values[at - 1]:
+            start = at
+        if at - start > best[1] - best[0]:
+            best = (start, at)
+    return best
+
+
+# range_test.criterion -> the step of a sweep whose rate is LRMAX
+CRITERIA: dict[str, Callable[[Sweep], int]] = {
+    "accuracy": _accuracy,
+    "steepest": _steepest,
+    "valley": _valley,
+    "minimum": _minimum,
+}
+
+
+def _too_few(settings: RangeTest) -> str:
+    """Return the doubt about rates too few or too far apart; empty without one."""
+    span, exponential = settings.end_lr / settings.start_lr, settings.mode == "exponential"
+    apart = span ** (1 / (settings.iterations - 1))
+    coarse = exponential and apart > COARSE
+    if settings.iterations >= FEWEST and not coarse:
+        return ""
+    wanted = 1 + math.ceil(math.log(span) / math.log(1.1)) if exponential else 0
+    each = f", each {apart:.3g} times the one before," if coarse else ""
+    return (
+        f"{settings.iterations} rates{each} are too few to choose from; "
+        f"raise range_test.iterations to {max(MANY, wanted)}"
+    )
+
+
+def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
+    """Say why the rate of a step is a doubtful choice, and which key of the study to change; or nothing."""
+    loss, rates, steps = sweep.smoothed_loss, sweep.lr, len(sweep.lr)
+    first, lowest, margin, edge = float(loss[0]), int(np.argmin(loss)), _noise(sweep), max(1, steps // 50)
+    risen = np.flatnonzero(loss > first + margin)
+    rises_at = int(risen[0]) if len(risen) else steps
+    lower, chosen = lower_rates(rates), f"lr_max = {rates[at]:.4g}"
+    if loss[at] > first + margin:
+        change = lower if rises_at <= edge else "lower range_test.end_lr"
+        return f"the loss at {chosen} is {loss[at]:.3g}, above its {first:.3g} at the start; {change}"
+    if few:  # nothing more can be told
+        return ""
+    if first - loss[lowest] <= margin:
+        if rises_at == steps and not sweep.diverged:
+            return "no rate of the sweep lowers the loss; raise range_test.end_lr"
+        if rises_at <= settings.iterations / 5:
+            return f"the loss rises from the first rates on; {lower}"
+        return "no rate lowers the loss before it rises; raise range_test.iterations"
+    if at < edge and settings.criterion == "accuracy" and lowest >= edge:
+        falls = f"but the loss falls until lr = {rates[lowest]:.4g}; choose another range_test.criterion"
+        return f"{chosen} lies at the start of the sweep, {falls}"
+    if at < edge:
+        return f"{chosen} lies at the start of the sweep; {lower}"
+    if at >= steps - edge and sweep.diverged:
+        return f"{chosen} is where the loss ran away; raise range_test.iterations"
+    if at >= steps - edge:
+        return f"{chosen} lies at the end of the sweep; raise range_test.end_lr"
+    if lowest >= steps - edge and sweep.diverged:  # a loss that runs away is smoothed into a rise
+        falls = f"the loss falls until lr = {rates[-1]:.4g} and is not finite at the next step"
+        return f"{falls}; look at data and precision, or raise range_test.iterations"
+    if lowest >= steps - edge:
+        return "the loss still falls where the sweep ends; raise range_test.end_lr"
+    if steps < FEWEST:
+        ran = f"the loss ran away after {steps} of {settings.iterations} steps"
+        return f"{ran}, too few to choose from; lower range_test.end_lr"
+    return ""
+
+
+def _noise(sweep: Sweep) -> float:
+    """Return by how much the smoothed loss may differ from its start by chance, or too little to matter.
+
+    Four standard deviations of what Gaussian smoothing leaves of the batches' noise until the loss is
+    lowest; that noise is taken by the median absolute deviation.
+    """
+    smoothed = sweep.smoothed_loss
+    residuals = (sweep.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]
+    noise = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
+    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed)))
+    return max(4 * left, 0.02 * abs(float(smoothed[0])))
