@@ -39,7 +39,6 @@ def write_report(
     from harness.analysis.results import read_results
     from harness.device import use_threads
     from harness.report.drawing import draw
-    from harness.report.figures.style import to_vector
     from harness.report.index import entry
     from harness.report.render.html import html_page
     from harness.report.render.markdown import markdown
@@ -66,11 +65,7 @@ def write_report(
             if not any(error in note for note in notes)
         ]
         pictures = {_file_name(picture, len(results.variants) > 1): picture for picture in drawn}
-        for file, picture in pictures.items():
-            atomic_write(folder.figures / file, picture.png)
-            for kind in formats:
-                atomic_write(folder.figures / _as(file, kind), to_vector(picture, kind))
-        _remove_stale(folder, {_as(file, kind) for file in pictures for kind in ("png", *formats)})
+        _write_figures(folder, pictures, formats)
         report = compose(findings, Figures(pictures, notes, formats))
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
@@ -83,12 +78,23 @@ def _file_name(picture: Picture, several: bool) -> str:
     return f"{picture.variant}-{picture.name}.png" if several and picture.variant else f"{picture.name}.png"
 
 
-def _as(file: str, kind: str) -> str:
-    return f"{file.removesuffix('.png')}.{kind}"
+def _write_figures(folder: StudyFolder, pictures: dict[str, Picture], formats: Sequence[str]) -> None:
+    """Write each picture in every format, and remove the figures of an earlier report."""
+    from harness.report.figures.style import to_vector
+    from harness.store.atomic import atomic_write
+
+    written = set()
+    for file, picture in pictures.items():
+        atomic_write(folder.figures / file, picture.png)
+        vectors = {f"{file.removesuffix('.png')}.{kind}": kind for kind in formats}
+        for name, kind in vectors.items():
+            atomic_write(folder.figures / name, to_vector(picture, kind))
+        written |= {file, *vectors}
+    _remove_stale(folder, written)
 
 
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
-    """Figures that an earlier report drew and this one did not; a user's own files stay."""
+    """Remove figures that an earlier report drew and this one did not; a user's own files stay."""
     from harness.report.figures.style import LARGEST_FIGURE, is_ours
     from harness.store.atomic import open_regular
 
