@@ -23,7 +23,7 @@ from harness.data import load_data
 from harness.data.arrays import Data, split_of
 from harness.models.weights import load_weights, weights_bytes
 from harness.plan import make_plan
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.schedule import resolve_rates
 from harness.store.atomic import atomic_write
 from harness.store.folders import ARTEFACTS, StudyFolder

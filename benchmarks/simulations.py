@@ -1,7 +1,7 @@
 """How often the report's intervals cover and its tests reject a true null, at the n that studies have.
 
 ``benchmarks.simulation_tables`` prints what they find. Each function computes thousands of studies at once;
-tests/report/statistics/test_simulations.py checks that these give, study by study, what
+tests/statistics/test_simulations.py checks that these give, study by study, what
 harness.statistics gives.
 """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.study_file.config import Study
     from harness.study_file.load import load_study
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Predictor", "Results", "Study", "load", "load_study", "run"]
 
 _HOMES = {

@@ -16,7 +16,6 @@ from harness.export import export
 from harness.launch import followers
 from harness.messages import one_line
 from harness.plan import Plan, choose_variants
-from harness.report import write_report
 from harness.request import Request
 from harness.runner import Images, Runner, Voice
 from harness.search import check_search, search, with_trials
@@ -143,7 +142,9 @@ def _run(plan: Plan, runner: Runner) -> StudyOutcome:
 
 def _conclude(task: Task, runner: Runner, lost: Sequence[str] = ()) -> StudyOutcome:
     """Rebuild tables, figures and page, say the verdict, and export what is finished."""
-    from harness.report.index import write_index  # drawing libraries, half a second: not before the runs
+    # drawing libraries, half a second: not before the runs
+    from harness.report.index import write_index
+    from harness.report.write import write_report
 
     study, folder = task.study, task.folder
     request, voice = runner.request, runner.voice

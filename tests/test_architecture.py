@@ -17,7 +17,6 @@ FILES = {
     for file in sorted((ROOT / "harness").rglob("*.py"))
 }
 TREES = {name: ast.parse(file.read_text("utf-8")) for name, file in FILES.items()}
-SHORTENING = pytest.mark.xfail(reason="some are still too long")
 
 
 def imported_by(name: str) -> Iterator[str]:
@@ -94,7 +93,6 @@ def test_no_part_of_a_package_needs_itself_through_other_parts(package: str) -> 
     assert find_circle(graph) == ""
 
 
-@SHORTENING
 def test_no_file_is_too_long() -> None:
     lengths = {
         str(file.relative_to(ROOT)): len(file.read_text("utf-8").splitlines()) for file in FILES.values()
@@ -102,7 +100,6 @@ def test_no_file_is_too_long() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
 
 
-@SHORTENING
 def test_no_function_is_too_long() -> None:
     lengths = {
         f"{FILES[name].relative_to(ROOT)}: {node.name}": node.end_lineno - node.lineno + 1

@@ -37,7 +37,7 @@ def deletion_insertion(
     targets: Sequence[int],
     orders: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the class's probability while pixels are deleted, and while they are inserted into an empty one.
+    """Return the class's probability while pixels are deleted, and while they are inserted in an empty image.
 
     Petsiuk et al., "RISE" (BMVC 2018), section 4.1. A pixel that is not there is 0: the mean colour, after
     normalisation.

@@ -36,8 +36,8 @@ from harness.errors import DataError, RunError
 from harness.models import MODELS
 from harness.models.network import NetworkConfig
 from harness.models.weights import weights_bytes
-from harness.report import write_report
 from harness.report.topics import attribution
+from harness.report.write import write_report
 from harness.schema import Strict
 from harness.seeding import global_seed
 from harness.store.folders import WEIGHTS

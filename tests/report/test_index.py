@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from harness.errors import RunError
-from harness.report import write_report
 from harness.report.index import read_lines, write_index
+from harness.report.write import write_report
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed, write_sealed
 

@@ -24,7 +24,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.report import write_report
+from harness.report.write import write_report
 
 Row = dict[str, str]
 Lab = Callable[..., Any]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.analysis.results import read_results
-from harness.report import write_report
 from harness.report.figures.learning_rate import highest_rate
+from harness.report.write import write_report
 from tests.report.figures.conftest import caption
 
 Lab = Callable[..., Any]

@@ -13,8 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
-from harness.report import write_report
 from harness.report.index import write_index
+from harness.report.write import write_report
 
 Lab = Callable[..., Any]
 NARROW, WIDE = (390, 844), (1440, 900)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.report import write_report
+from harness.report.write import write_report
 
 Lab = Callable[..., Any]
 HOSTILE = '<script>alert(1)</script> "quoted" & | `x` [y](http://z) *b* _i_ \\ # {{ 7 * 7 }}'

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from harness.data.arrays import Data, split_of
-from harness.report import write_report
+from harness.report.write import write_report
 
 Lab = Callable[..., Any]
 WISH = {"layers": ["layer1", "res2"], "images": 5}
