@@ -101,7 +101,7 @@ def trained(seed: int, steps: int = 14) -> tuple[bytes, np.ndarray]:
         chosen = order[torch.arange(step * 96, step * 96 + 96) % len(order)]
         loss = torch.nn.functional.cross_entropy(model(_normalised("train")[chosen]), labels[chosen])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     model.eval()
     with torch.no_grad():
@@ -201,7 +201,7 @@ class Lab:
             "image_shape": [3, 32, 32],
             "recipe": {**recipe.model_dump(mode="json"), "augment": {"train": train, "test": test}},
         }
-        provenance = {**record["provenance"], **changes.pop("provenance", {})}  # type: ignore[dict-item]
+        provenance = {**record["provenance"], **changes.pop("provenance", {})}
         return {**record, **changes, "provenance": provenance}
 
     def finish(
