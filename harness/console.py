@@ -123,7 +123,9 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
-        getattr(sys, name).reconfigure(errors=_PLAIN)
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):  # not where a program has put another object in its place
+            stream.reconfigure(errors=_PLAIN)
 
 
 def show_warnings() -> None:
