@@ -105,7 +105,7 @@ def plain(text: str, stream: TextIO | None = None) -> str:
 
     For a table, whose columns depend on how long each text is.
     """
-    encoding = (stream or sys.stdout).encoding or "utf-8"
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, _PLAIN).decode(encoding, "surrogateescape")
 
 
