@@ -144,8 +144,8 @@ def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
     text = (
         f"Differences are accuracy minus that of {other}, last "
         "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
-        "both have, Welch's where they share fewer than two; the Welch and permutation p beside it are for "
-        "comparison and decide nothing. "
+        "both have, Welch's where they share fewer than two. The Welch p beside it shows what the pairing "
+        "adds, the permutation p whether the verdict rests on normal seeds; the verdict takes neither. "
         + ("Holm's correction is over all comparisons of the table. " if len(compared) > 1 else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The effect size is the "
         "difference in standard deviations (of the differences, where paired). The seeds that would tell "
@@ -156,8 +156,8 @@ def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
         text += (
             " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
             "error. Their numbers are compared by Fisher's exact test. Where one of two variants has no "
-            "finished run, that is the comparison; elsewhere it stands beside the accuracies, is not "
-            "corrected and decides nothing."
+            "finished run, that is the comparison; elsewhere it stands beside the accuracies, which only the "
+            "runs that finished have, and is not corrected or part of the verdict."
         )
     blocks = [explained(text)]
     if any(comparison.test == "McNemar" for comparison in comparisons):

@@ -70,6 +70,6 @@ def section(findings: Findings, figures: Figures) -> Section:
         "runs can promise. A run that missed the target takes forever in the medians, "
         "so where half of the runs or more missed it there is none. p is the one-sided t test over "
         "seeds; it takes them for normal, and where one seed in ten is a bad one it is fooled in up to 15 of "
-        "100 studies: it decides nothing."
+        "100 studies. So the count of runs that reached the target is the verdict, and p stands beside it."
     )
     return Section(title, [Block("text", lead), page_table("summary", SHOWN, ended), explained(text)])
