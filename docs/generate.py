@@ -216,13 +216,15 @@ def commands() -> str:
 
 
 def licences() -> str:
-    """What each package that this one names in setup.cfg is licensed under."""
+    """What each package that setup.cfg names is licensed under; the rows of those not installed here stay."""
+    page = (DOCS / "licences.md").read_text(encoding="utf-8")
+    earlier = dict(re.findall(r"^\| (\S+) \| (.+) \|$", page, re.MULTILINE))
     rows = []
     for name in sorted(_named(), key=str.lower):
         try:
             rows.append((name, _licence(name)))
         except PackageNotFoundError:
-            rows.append((name, "(not installed here)"))
+            rows.append((name, earlier.get(name, "(not installed here)")))
     lead = (
         "The packages that setup.cfg names, with the licence that each states. The harness is BSD-3-Clause."
     )

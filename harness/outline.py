@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from harness.data.arrays import count_steps
 from harness.errors import StudyError
 from harness.messages import one_line
-from harness.schedule import Rates, count_steps, lr_milestones
+from harness.schedule import Rates, lr_milestones
 from harness.seeding import generators_restored
 from harness.study_file.config import Recipe, Study
 from harness.study_file.schedules import Constant

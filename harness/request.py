@@ -12,7 +12,7 @@ from typing import Any
 from harness.console import torchrun_place
 from harness.errors import DataError, StudyError
 from harness.export import parse_exports
-from harness.launch import parse_workers
+from harness.launch import LAUNCHERS, check_launcher, parse_workers
 from harness.messages import one_line, suggest
 from harness.study_file.config import MAX_SEEDS, Study
 from harness.study_file.load import load_study
@@ -91,12 +91,13 @@ class Request:
         Raises:
             StudyError, DataError: in one line.
         """
-        from harness.launch import check_launcher
         from harness.trackers import check_tracker
 
-        if self.launcher == "serial" and (self.workers or 1) > 1:
+        known = LAUNCHERS.get(self.launcher)
+        if known is not None and not known.several and (self.workers or 1) > 1:
             raise StudyError(
-                f"--workers {self.workers}: the serial launcher runs one at a time; --launcher process"
+                f"--workers {self.workers}: the {self.launcher} launcher runs one at a time; "
+                "--launcher process"
             )
         if self.ray_address is not None and self.launcher != "ray":
             raise StudyError("--ray-address: goes with --launcher ray")

@@ -14,7 +14,7 @@ from harness.data import default_root, load_data
 from harness.data.arrays import Data
 from harness.device import resolve_device, threads_for
 from harness.errors import RunError
-from harness.launch import followers, get_launcher
+from harness.launch import LAUNCHERS, followers, get_launcher
 from harness.launch.job import Job, check_folders, check_plan, find_rates
 from harness.launch.team import choose_team
 from harness.plan import Plan, make_plan
@@ -134,10 +134,11 @@ class Runner:
     def _team(self, plan: Plan) -> tuple[str, int | None, int]:
         """Choose the launcher, runs at once and threads of each: as asked for, or as is fastest."""
         launcher, workers, devices = self.request.launcher, self.request.workers, self.request.world_size
-        if launcher == "ray" or devices > 1:
+        known = LAUNCHERS.get(launcher)  # None of auto
+        if devices > 1 or (known is not None and known.remote):
             threads = threads_for((workers or 1) * devices)
             return "serial" if launcher == "auto" else launcher, workers, threads
-        team = choose_team(plan, 1 if launcher == "serial" else workers)
+        team = choose_team(plan, 1 if known is not None and not known.several else workers)
         if team.reason:
             at_once = f"{team.workers} runs at once" if team.workers > 1 else "one run at a time"
             many = f"{team.threads} thread{'s' * (team.threads > 1)}{' each' * (team.workers > 1)}"

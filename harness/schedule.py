@@ -48,11 +48,6 @@ def resolve_rates(schedule: Schedule, found: Rates | None) -> Rates:
     return Rates(choose(schedule.lr_min, "lr_min"), lr_max)
 
 
-def count_steps(images: int, batch_size: int, drop_last: bool) -> int:
-    """Count the batches of an epoch; a smaller last one is left out or not."""
-    return images // batch_size if drop_last else -(-images // batch_size)
-
-
 def corners(schedule: Schedule, rates: Rates, steps_per_epoch: float) -> list[tuple[float, float]]:
     """Return the corners that the study asks for, which may lie between two steps.
 

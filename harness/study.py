@@ -90,8 +90,8 @@ def _or(names: Iterable[str]) -> str:
     default="auto",
     metavar="NAME",
     shell_complete=_complete_from("auto", *LAUNCHERS),
-    help="Who executes the runs: serial, one after another; process, several at once; auto, the faster "
-    "of these two, by timing; ray, a cluster.",
+    help=f"Who executes the runs: {'; '.join(f'{name}, {known.runs}' for name, known in LAUNCHERS.items())}; "
+    "auto, the faster of serial and process, by timing.",
 )
 @click.option(
     "--workers",

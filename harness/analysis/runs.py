@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.data.arrays import count_steps
 from harness.errors import RunError
-from harness.schedule import count_steps
 from harness.statistics.classification import Reliability, confusion, reliability
 from harness.store.atomic import open_regular
 from harness.store.folders import RunFolder

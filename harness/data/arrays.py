@@ -218,6 +218,11 @@ def refuse_options(request: SourceRequest, source: str) -> None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
 
 
+def count_steps(images: int, batch_size: int, drop_last: bool) -> int:
+    """Count the batches of an epoch; a smaller last one is left out or not."""
+    return images // batch_size if drop_last else -(-images // batch_size)
+
+
 def _take(split: Split, indices: NDArray[np.intp]) -> Split:
     taken = split_of(split.images[indices], split.labels[indices], split.classes)
     return replace(taken, notes=split.notes)

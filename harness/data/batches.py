@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from harness.data.arrays import Split
+from harness.data.arrays import Split, count_steps
 from harness.data.augment import reference_pipeline, seed_pipeline
 from harness.data.batched import Parameters, TensorPipeline, tensor_pipeline
 from harness.device import send, use_threads
-from harness.schedule import count_steps
 from harness.seeding import derive_seed, generator
 
 if TYPE_CHECKING:

@@ -1,12 +1,13 @@
 """Launchers by name: who executes a plan's range tests and runs, and where.
 
-A launcher is a file with a function like :class:`Launcher`, and a line below. What is executed in which order
-is :mod:`harness.launch.scheduler`'s matter; a launcher gives it a backend.
+A launcher is a file with a function like :class:`Launcher`, and a line in ``LAUNCHERS``. What is executed in
+which order is :mod:`harness.launch.scheduler`'s matter; a launcher gives it a backend.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,11 +17,30 @@ from harness.messages import check_installed, one_line, suggest
 if TYPE_CHECKING:
     from harness.launch.job import Job
 
-# name -> "module:function", and the package that it needs
-LAUNCHERS: dict[str, tuple[str, str | None]] = {
-    "serial": ("harness.launch.serial:serial", None),
-    "process": ("harness.launch.process:process", None),
-    "ray": ("harness.launch.ray:ray", "ray"),
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a launcher before it is imported.
+
+    Attributes:
+        function: ``"module:function"`` of a :class:`Launcher`.
+        runs: how it executes them, for ``--help``.
+        package: what has to be installed for it; the extra that does so has the same name.
+        several: whether it executes several runs at once.
+        remote: whether on other machines, where timing this one says nothing.
+    """
+
+    function: str
+    runs: str
+    package: str | None = None
+    several: bool = True
+    remote: bool = False
+
+
+LAUNCHERS = {
+    "serial": Known("harness.launch.serial:serial", "one after another", several=False),
+    "process": Known("harness.launch.process:process", "several at once"),
+    "ray": Known("harness.launch.ray:ray", "on a cluster", package="ray", remote=True),
 }
 
 
@@ -47,7 +67,7 @@ def check_launcher(name: str) -> None:
     names = ["auto", *LAUNCHERS]
     if name not in names:
         raise StudyError(f"--launcher {name}: not a launcher{suggest(name, names)}")
-    if name != "auto" and (package := LAUNCHERS[name][1]) is not None:
+    if name != "auto" and (package := LAUNCHERS[name].package) is not None:
         check_installed(package, f"--launcher {name}")
 
 
@@ -68,5 +88,5 @@ def parse_workers(text: str | int | None) -> int | None:
 
 def get_launcher(name: str) -> Launcher:
     """Import the launcher of a name in :data:`LAUNCHERS`."""
-    launcher: Launcher = resolve_name(LAUNCHERS[name][0])
+    launcher: Launcher = resolve_name(LAUNCHERS[name].function)
     return launcher

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Variant
     from harness.store.folders import RunFolder, StudyFolder
 
-# name -> "module:class"; the name is also that of the package and of the extra that installs it
-TRACKERS = {
-    "tensorboard": "harness.trackers.tensorboard:TensorBoard",
-    "mlflow": "harness.trackers.mlflow:MLflow",
+# name -> "module:class", and the package that it needs; the extra that installs it has the same name
+TRACKERS: dict[str, tuple[str, str | None]] = {
+    "tensorboard": ("harness.trackers.tensorboard:TensorBoard", "tensorboard"),
+    "mlflow": ("harness.trackers.mlflow:MLflow", "mlflow"),
 }
 EVERY = 20  # steps; reading a loss waits for the device, and a server for each line
 EPOCH_METRICS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", "images_per_second"]
@@ -41,7 +41,10 @@ class Tracker(Protocol):
         """Make what holds the study and its variants, before the first run."""
 
     def logger(self, variant: Variant, folder: RunFolder) -> BaseLogger:
-        """Return Ignite's logger for a run; for a run that is resumed, one that adds to what is there."""
+        """Return Ignite's logger for a run; for a run that is resumed, one that adds to what is there.
+
+        Its module has an ``OutputHandler`` and an ``OptimizerParamsHandler``, as those of Ignite do.
+        """
 
     def end(self, logger: BaseLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
         """Show how a run ended; ``record`` is the content of its run.json."""
@@ -58,12 +61,13 @@ def check_tracker(name: str) -> None:
     """
     if name not in TRACKERS:
         raise StudyError(f"--tracker {name}: not a tracker{suggest(name, TRACKERS)}")
-    check_installed(name, f"--tracker {name}")
+    if (package := TRACKERS[name][1]) is not None:
+        check_installed(package, f"--tracker {name}")
 
 
 def get_tracker(name: str) -> Guarded:
     """Import the tracker of a name that :func:`check_tracker` lets pass."""
-    return Guarded(name, resolve_name(TRACKERS[name])())
+    return Guarded(name, resolve_name(TRACKERS[name][0])())
 
 
 class Guarded:
@@ -85,12 +89,14 @@ class Guarded:
         self, variant: Variant, folder: RunFolder, trainer: Engine, optimizer: Optimizer, say: Say
     ) -> None:
         """Show a run's loss and rates every ``EVERY`` steps, and its epochs' ``EPOCH_METRICS``."""
+        self.open = self._try(lambda: self.tracker.logger(variant, folder), say)
+        if (logger := self.open) is not None:
+            self._try(lambda: self._attach(logger, trainer, optimizer, say), say)
+
+    def _attach(self, logger: BaseLogger, trainer: Engine, optimizer: Optimizer, say: Say) -> None:
         from ignite.engine import Events
 
-        self.open = self._try(lambda: self.tracker.logger(variant, folder), say)
-        if self.open is None:
-            return
-        ignite = import_module(type(self.open).__module__)
+        ignite = import_module(type(logger).__module__)
         handlers = {
             Events.ITERATION_STARTED(every=EVERY): ignite.OptimizerParamsHandler(optimizer, "lr"),
             Events.ITERATION_COMPLETED(every=EVERY): ignite.OutputHandler(
@@ -99,7 +105,7 @@ class Guarded:
             Events.EPOCH_COMPLETED: ignite.OutputHandler("epoch", metric_names=EPOCH_METRICS),
         }
         for event, handler in handlers.items():
-            self.open.attach(trainer, self._guard(handler, say), event)
+            logger.attach(trainer, self._guard(handler, say), event)
 
     def end(self, folder: RunFolder, record: Mapping[str, Any], say: Say) -> None:
         """See :class:`Tracker`."""

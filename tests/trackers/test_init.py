@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from harness.errors import StudyError
-from harness.trackers import TRACKERS, check_tracker
+from harness.trackers import TRACKERS, Guarded, check_tracker
 from tests.conftest import Command
 
 
@@ -15,6 +16,25 @@ from tests.conftest import Command
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(StudyError, match=f"--tracker {name}: not a tracker"):
         check_tracker(name)
+
+
+def test_a_tracker_may_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRACKERS, "lines", ("lines:Lines", None))
+    check_tracker("lines")
+
+
+def test_a_logger_without_handlers_in_its_module_is_said_and_the_run_goes_on() -> None:
+    class Bare:
+        def logger(self, *of_a_run: Any) -> object:
+            return object()
+
+    said: list[str] = []
+    nothing: Any = None
+    tracker = Guarded("bare", cast(Any, Bare()))
+    tracker.follow(nothing, nothing, nothing, nothing, said.append)
+    tracker.end(nothing, {}, said.append)
+    (warning,) = said
+    assert warning.startswith("warning: --tracker bare: AttributeError: ")
 
 
 def test_a_tracker_that_is_not_installed_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +57,7 @@ def test_a_tracker_that_fails_is_said_and_the_study_goes_on(
     assert said == 1 if launcher == ("serial",) else said >= 1
 
 
-def test_every_tracker_has_an_extra_of_its_name() -> None:
+def test_the_package_of_every_tracker_has_an_extra_of_its_name() -> None:
     extras = Path("setup.cfg").read_text("utf-8").partition("extras_require]")[2]
-    assert all(f"\n{name} =\n    {name} " in extras for name in TRACKERS)
+    packages = [package for _, package in TRACKERS.values() if package is not None]
+    assert packages and all(f"\n{package} =\n    {package} " in extras for package in packages)

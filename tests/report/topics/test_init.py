@@ -7,7 +7,10 @@ import csv
 import pytest
 
 from harness.analysis.findings import Findings
+from harness.report.blocks import Block
+from harness.report.figures import FIGURES
 from harness.report.topics import TABLES, TOPICS, csv_tables
+from harness.report.topics.figures import Figures
 from tests.lab import MakeLab, sections
 
 # The columns that were promised first; what came later stands after them.
@@ -49,6 +52,19 @@ def test_every_column_says_what_stands_in_it_and_no_name_comes_twice() -> None:
     for table in TABLES:
         assert all(column.meaning for column in table.columns)
         assert len({column.name for column in table.columns}) == len(table.columns)
+
+
+def test_every_figure_has_its_place_on_the_page(findings: Findings) -> None:
+    asked: list[str] = []
+
+    class Noting(Figures):
+        def __call__(self, *names: str) -> list[Block]:
+            asked.extend(names)
+            return []
+
+    for topic in TOPICS:
+        topic.section(findings, Noting({}))
+    assert sorted(asked) == sorted(figure.name for figure in FIGURES)
 
 
 def test_an_empty_study_has_every_table_with_its_header(nothing: Findings) -> None:
