@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.numbers import spread_text
+from harness.analysis.numbers import std_text
 from harness.errors import RunError, StudyError
 from harness.messages import suggest
 from harness.request import make_request
@@ -30,7 +30,7 @@ _SHOWN = {  # in a notebook, in percent: the summary has more columns than a pag
 
 
 def _percent(share: float) -> str:
-    return "–" if share != share else spread_text(100 * share, 2)  # NaN where one run has no spread
+    return "–" if share != share else std_text(100 * share, 2)  # NaN where one run has no spread
 
 
 class Results:

@@ -62,7 +62,7 @@ def _network(run: Run) -> Network | None:
 def _measure(
     network: Network, measure: Callable[[nn.Module, tuple[int, int, int]], Measured]
 ) -> Measured | None:
-    """Build a network for a measure; None for one of someone's package that is not installed here."""
+    """Build a network and measure it; None where its package is not installed here."""
     from harness.models.network import NetworkConfig
 
     model, classes, shape = network

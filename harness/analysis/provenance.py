@@ -1,4 +1,4 @@
-"""Where the numbers come from: code, versions, hardware and data of the runs."""
+"""The environment of the runs, as a report tells it: code, versions, hardware and data."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from harness.analysis.numbers import several
 from harness.analysis.results import Results
 from harness.store.records import RunRecord
 
-# What runs of one group must share for their spread to be that of the seeds alone.
+# What a variant's runs must share, so that their standard deviation comes from the seeds alone.
 DECISIVE = (
     "harness version", "code", "python", "torch", "device", "accelerator", "processor", "precision",
     "evaluated in", "threads", "data", "batches",
 )  # fmt: skip
 AT_ONCE = "runs at once on the device"
 UNKNOWN = "not recorded"
-THEN = ", then "  # between what a run was begun and ended with
+THEN = ", then "  # joins the value that a run began with and the one that it ended with
 
 
 def origin(record: RunRecord | None) -> dict[str, str]:
-    """What a run's record says about its making: property -> value, in the order of the report.
+    """Return how a run was made, from its record: property -> value, in the order of the report.
 
-    Where a killed run was gone on with under other conditions, the value is such as ``1, then 2``.
+    Where a killed run was resumed under other conditions, a value is such as ``1, then 2``.
     """
     made = record.provenance if record else {}
     parts = [_facts(part) for part in (*(made.get("earlier") or ()), made)]
@@ -37,7 +37,7 @@ def origin(record: RunRecord | None) -> dict[str, str]:
 
 
 def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
-    """How many runs were on the device at once, such as ``1 to 3``; None where a run has not recorded it."""
+    """Write how many runs shared the device, such as ``1 to 3``; None where a run has not recorded it."""
     least, most = [], []
     for record in records:
         counts = record.timings.get("runs_at_once") if record else None
@@ -55,7 +55,7 @@ def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
 
 
 def times_note(results: Results) -> str | None:
-    """What a reader of the runs' seconds has to know; None where each run had its device to itself."""
+    """Write why the runs' seconds cannot be compared; None where each run had its device to itself."""
     if not results.finished:
         return None
     at_once = at_once_text(run.record for run in results.finished)

@@ -9,7 +9,7 @@ from harness.analysis.numbers import accuracy_text, percent_text, several
 from harness.analysis.summary import VariantSummary
 from harness.study_file.config import Study
 
-MOST_NAMED = 4  # variants; of more the sentence counts
+MOST_NAMED = 4  # a sentence names so many variants; of more it gives the number
 
 
 def variant_line(study: Study, summary: VariantSummary) -> str:

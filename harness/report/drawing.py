@@ -22,7 +22,7 @@ def draw(
         formats: in which the figures will be wanted beside PNG; without any they are not kept.
     """
     notes: list[str] = []
-    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.sweeps]))
+    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.range_tests]))
 
     def pictures() -> Iterator[Picture | None]:
         for figure in FIGURES:

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import decimals_of, interval_text, spread_text
+from harness.analysis.numbers import decimals_of, interval_text, std_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
@@ -78,7 +78,7 @@ def t_interval(accuracy: Distribution) -> str:
 
 
 def _points(std: float) -> str:
-    return spread_text(100 * std, 3)
+    return std_text(100 * std, 3)
 
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (

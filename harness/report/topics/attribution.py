@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.analysis.attributions import MOST_SEEDS, Attributions, LayerNumbers
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import apart
+from harness.analysis.numbers import distinguishable
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import ENOUGH, MOST
 from harness.report.blocks import Block, Section
@@ -141,7 +141,7 @@ def _verdict(row: MeasuredLayer) -> str:
 
 
 def _areas(row: MeasuredLayer, check: str) -> str:
-    return "{} ({})".format(*apart(*row.layer.areas(check), 2))
+    return "{} ({})".format(*distinguishable(*row.layer.areas(check), 2))
 
 
 SHOWN: tuple[Shown[MeasuredLayer], ...] = (
