@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.console import torchrun_place
+from harness.console import torchrun_rank_and_world_size
 from harness.errors import DataError, StudyError
 from harness.export import parse_exports
 from harness.launch import parse_workers
@@ -57,13 +57,13 @@ class Request:
     @property
     def world_size(self) -> int:
         """Return how many devices share each run: as many as torchrun has started, else ``devices``."""
-        place = torchrun_place()
+        place = torchrun_rank_and_world_size()
         return self.devices if place is None else place[1]
 
     @property
     def follows(self) -> bool:
         """Return whether torchrun has started this process beside the first one, which does all the rest."""
-        place = torchrun_place()
+        place = torchrun_rank_and_world_size()
         return place is not None and place[0] > 0
 
     def load(self) -> list[Study]:

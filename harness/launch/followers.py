@@ -19,7 +19,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
-from harness.console import die_with_parent, torchrun_place
+from harness.console import die_with_parent, torchrun_rank_and_world_size
 from harness.data.arrays import Data
 from harness.errors import RunError, StudyError
 from harness.plan import Variant
@@ -58,7 +58,7 @@ def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iter
     if devices == 1:
         yield
         return
-    if torchrun_place() is None:
+    if torchrun_rank_and_world_size() is None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from harness.errors import NOT_THE_RECIPE, RunError
 
-Recorded = Literal["running", "finished", "failed"]
+RecordedStatus = Literal["running", "finished", "failed"]
 
 
 class Failure(TypedDict, total=False):
@@ -44,7 +44,7 @@ class RunRecord:
     study: str
     variant: str
     seed: int
-    status: Recorded
+    status: RecordedStatus
     digest: str
     identity: dict[str, Any]
     error: Failure | None = None
