@@ -250,7 +250,7 @@ def _identity(
 ) -> dict[str, Any]:
     """Return everything that decides a run's result, except for the seed."""
     from harness.compute import identity_of
-    from harness.data.batched import tensor_pipeline
+    from harness.data.tensor_pipeline import tensor_pipeline
     from harness.models import MODELS
     from harness.models.imported import source_digest
 

@@ -77,7 +77,7 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     ``<split>*.parquet`` in the folder, its ``data/`` or its ``plain_text/``, or all of its ``<split>/``.
 
     Raises:
-        DataError: the shards' names (``-00000-of-00003``) tell of more than there are.
+        DataError: the shards' names (``-00000-of-00003``) show that some are missing.
     """
     named = re.compile(rf"{split}(?![a-z]).*\.parquet", re.IGNORECASE)
     for place in (folder, folder / "data", folder / "plain_text"):
@@ -105,7 +105,7 @@ def _evaluation_shards(folder: Path) -> list[Path]:
 
 
 def class_names(files: Sequence[Path]) -> tuple[str, ...] | None:
-    """Return the names that the first shard with any in its metadata gives to integer labels."""
+    """Return the class names in the metadata of the first shard that has any."""
     return next((names for file in files if (names := columns_of(file).names)), None)
 
 
@@ -240,7 +240,7 @@ def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
-    """Return the ``datasets`` library's features; none where the metadata is not its own."""
+    """Return the features in the ``datasets`` library's metadata; empty where there are none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -249,7 +249,7 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
 
 
 def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
-    """Find the column that has the first of the usual names, in whatever case."""
+    """Find the column with the first of the usual names, whatever the case."""
     for name in names:
         same = [column for column in columns if column.lower() == name]
         if len(same) > 1:
@@ -271,7 +271,7 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 @contextmanager
 def _damage_named(file: Path) -> Iterator[None]:
-    """Turn what pyarrow raises for a damaged or changed shard into an error that names it."""
+    """Turn pyarrow's errors about a damaged or changed shard into an error that names the shard."""
     import pyarrow as pa
 
     try:

@@ -27,7 +27,7 @@ PACKAGES = (
 
 def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
     """Return what run.json says of a run's origin."""
-    from harness.data.batched import tensor_pipeline
+    from harness.data.tensor_pipeline import tensor_pipeline
 
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
