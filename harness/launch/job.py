@@ -55,7 +55,7 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
         rehearsal = rehearse(variant, load_data(variant.recipe))
         for warning in rehearsal.warnings(variant.recipe.model.name):
             say(f"{plan.study.name}/{variant.name}  warning: {warning}")
-        variants.append(replace(variant, resumes=not rehearsal.lost, doubt=rehearsal.doubt))
+        variants.append(replace(variant, resumes=not rehearsal.cannot_resume, doubt=rehearsal.doubt))
     return replace(plan, variants=tuple(variants))
 
 
