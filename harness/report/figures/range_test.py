@@ -1,4 +1,4 @@
-"""A variant's learning-rate range test: what it measured and the rates that were chosen."""
+"""A variant's learning-rate range test: its losses and accuracies, and the chosen rates."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
 
 
 def _cut_explosion(axes: Axes, smoothed: np.ndarray) -> bool:
-    """Keep the interesting part readable where the sweep ends in divergence."""
+    """Cut the loss axis where the sweep diverges, so that the part before it is readable."""
     finite = smoothed[np.isfinite(smoothed)]
     if not len(finite) or np.nanmax(finite) <= 3 * finite[0]:
         return False

@@ -45,7 +45,7 @@ def _of(name: str, meaning: str, statistic: str) -> Column[VariantSummary]:
     return Column(f"test_accuracy_{name}", meaning, f"test_accuracy.{statistic}")
 
 
-# of summary.csv, at two places
+# columns of summary.csv, which has them in two places
 SUMMARY = (
     _of("mean", "over finished runs, last epoch", "mean"),
     _of("std", "over seeds, divisor n - 1", "std"),
@@ -114,7 +114,7 @@ def section(findings: Findings, figures: Figures) -> Section:
 
 
 def _distribution(findings: Findings) -> list[Block]:
-    """Show the accuracies of several seeds as numbers; nothing where every variant has one."""
+    """Show the accuracies over seeds as a table; nothing where every variant has one seed."""
     several = [
         summary for summary in findings.summaries if summary.test_accuracy and summary.test_accuracy.n > 1
     ]

@@ -1,4 +1,4 @@
-"""What the networks look at, and how far these maps can be believed."""
+"""Grad-CAM of the networks, and the checks of these maps."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _two(value: float) -> str:
 
 
 def _pair(value: float | None, beside: float | None) -> str | None:
-    """Write ``0.61 (0.44)``; the brackets only where there is something to stand in them."""
+    """Write ``0.61 (0.44)``, or ``0.61`` if the second value is unknown."""
     if value is None or beside is None:
         return None if value is None else _two(value)
     return f"{_two(value)} ({_two(beside)})"

@@ -11,7 +11,7 @@ from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, for
 from harness.statistics.comparison import MOST_SEEDS, Comparison, Estimate
 from harness.statistics.fisher import Failures
 
-MOST_SENTENCES = 10  # about comparisons; the table has all
+MOST_SENTENCES = 10  # sentences about comparisons; the table has all comparisons
 
 
 def _difference(result: Comparison) -> float | None:
@@ -124,7 +124,7 @@ PAIR: Shown[VariantComparison] = Shown(
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show each comparison in a sentence where these are few, and all in a figure and a table."""
+    """Show all comparisons in a figure and a table; and each in a sentence if they are few."""
     pairwise = findings.results.study.comparisons == "all"
     compared, blocks = findings.compared, []
     if 0 < len(compared) <= MOST_SENTENCES:

@@ -1,4 +1,4 @@
-"""What the networks of several seeds know together, and which images none of them gets right."""
+"""The ensemble of the seeds, their agreement, and the images that every seed misses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.report.topics.table import (
     percent,
 )
 
-MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
+MOST_IMAGES = 10  # images that every seed misses; the CSV has all of them
 
 
 def _always_missed(findings: Findings) -> Iterator[dict[str, Any]]:

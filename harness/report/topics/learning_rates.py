@@ -21,7 +21,7 @@ def _range_test(findings: Findings) -> Rows:
 
 
 def _first_runs(findings: Findings) -> Iterator[Run]:
-    """Return a variant's first finished run: the rate of a step does not depend on the seed."""
+    """Yield each variant's first finished run, as the rates do not depend on the seed."""
     for variant in findings.results.variants:
         yield from findings.results.of(variant, "finished")[:1]
 
@@ -105,7 +105,7 @@ SHOWN_STEPS: tuple[Shown[Run], ...] = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show each range test, and the schedule's corners beside the highest rate of a step."""
+    """Show each range test, and the schedule's corners with the highest rate of a step."""
     range_tests = list(findings.results.range_tests.values())[:MOST_ROWS]
     blocks = [page_table("range_test", SHOWN_RANGE_TEST, range_tests)] if range_tests else []
     if runs := [run for run in _first_runs(findings) if run.highest_rate is not None][:MOST_ROWS]:

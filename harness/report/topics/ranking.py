@@ -90,7 +90,7 @@ HOW_TO_READ = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show the ranking, with what a reader has to know of it."""
+    """Show the ranking, with an explanation."""
     ranking, blocks = findings.ranking, []
     if ranking:
         blocks = [

@@ -1,4 +1,4 @@
-"""Which part of the spread over seeds is luck, and the noise of new images: two tables, never compared."""
+"""Variance over seeds, split into chance and real differences; and, apart from it, noise of new images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.statistics.variance import SeedVariance
 
 TABLES = ()
 
-# of summary.csv, at two places
+# columns of summary.csv, which has them in two places
 SUMMARY: tuple[Column[VariantSummary], ...] = (
     Column("images", "evaluated on", "evidence.images"),
     Column(
@@ -70,7 +70,7 @@ def _interval(variance: SeedVariance) -> str | None:
 
 
 def reading(variance: SeedVariance) -> str:
-    """Say whether runs differ by more than luck, and by how much; a large p is no sign of equality."""
+    """Say whether runs differ by more than luck, and by how much; a large p does not show equality."""
     if variance.p_luck is None:
         return "every seed is right on the same images"
     interval = _interval(variance)
@@ -84,7 +84,7 @@ def reading(variance: SeedVariance) -> str:
     return f"the runs differ genuinely{size}; {luck}"
 
 
-SHOWN_SPREAD: tuple[Shown[VariantSummary], ...] = (
+SHOWN_VARIANCE: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("seeds", "evidence.variance.n"),
     Shown("images", "evidence.images", form(",")),
@@ -125,20 +125,20 @@ NEW_IMAGES_HOW_TO_READ = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show both noises, and which variants have one run."""
-    known = [summary for summary in findings.summaries if summary.evidence]
-    several = [summary for summary in known if summary.evidence and summary.evidence.variance]
+    """Show both tables, and name the variants with one run."""
+    measured = [summary for summary in findings.summaries if summary.evidence]
+    several = [summary for summary in measured if summary.evidence and summary.evidence.variance]
     blocks = []
     if several:
-        table = page_table("summary", SHOWN_SPREAD, several)
+        table = page_table("summary", SHOWN_VARIANCE, several)
         blocks += [Block("text", LEAD), table, explained(HOW_TO_READ)]
-    if single := [summary.variant for summary in known if summary.finished == 1]:
+    if single := [summary.variant for summary in measured if summary.finished == 1]:
         text = (
             f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
             "that is luck; it takes two."
         )
         blocks.append(Block("text", text))
-    if known:
-        table = page_table("summary", SHOWN_NEW_IMAGES, known)
+    if measured:
+        table = page_table("summary", SHOWN_NEW_IMAGES, measured)
         blocks += [Block("text", NEW_IMAGES_LEAD), table, explained(NEW_IMAGES_HOW_TO_READ)]
     return Section("Which part of the spread is luck", blocks)
