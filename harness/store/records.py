@@ -71,12 +71,12 @@ class RunRecord:
         Raises:
             RunError: it is not a run's record.
         """
-        known = _known(content, _KINDS, _REQUIRED)
+        values = _checked(content, _KINDS, _REQUIRED)
         if content["status"] not in ("running", "finished", "failed"):
             raise RunError(f"status is {content['status']!r}")
         if (content["status"] == "failed") != (content["error"] is not None):
             raise RunError("error and status do not fit")
-        return cls(**known)
+        return cls(**values)
 
     @property
     def diverged(self) -> bool:
@@ -107,17 +107,17 @@ class RunRecord:
         return value if isinstance(value, int | float) else None
 
 
-def _known(
+def _checked(
     content: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], required: Iterable[str]
 ) -> dict[str, Any]:
     """Return the values of the keys that are known, after a look at their types."""
     if missing := [name for name in required if name not in content]:
         raise RunError(f"{missing[0]} is missing")
-    known = {name: content[name] for name in kinds if name in content}
-    for name, value in known.items():
+    values = {name: content[name] for name in kinds if name in content}
+    for name, value in values.items():
         if not isinstance(value, kinds[name]):
             raise RunError(f"{name} is not a {kinds[name][0].__name__}")
-    return known
+    return values
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -175,7 +175,7 @@ class RangeTestRecord:
             RunError: it is not a range test's record.
         """
         required = [name for name in _RANGE_TEST_KINDS if name != "threads"]
-        return cls(**_known(content, _RANGE_TEST_KINDS, required))
+        return cls(**_checked(content, _RANGE_TEST_KINDS, required))
 
 
 _NUMBER = (float, int)
