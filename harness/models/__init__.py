@@ -1,6 +1,6 @@
-"""Networks by name: one file and one line here for each. Images (N, 3, H, W) in, logits (N, classes) out.
+"""Networks by name, each a file and a line here: images (N, 3, H, W) in, logits (N, classes) out.
 
-A name with a colon is the import path of a user's own, and installed packages may add names:
+A name with a colon is the import path of a user's own network, and installed packages may add names:
 :mod:`harness.models.imported`.
 """
 
@@ -52,7 +52,7 @@ def build_model(
         image_shape: (3, H, W). Lazy layers learn their sizes from it; without it they stay lazy.
 
     Raises:
-        StudyError: unknown model or option, or what a user's own network raises.
+        StudyError: unknown model or option, or an error of a user's own network.
     """
     import torch
     from torch.nn.parameter import is_lazy
@@ -64,5 +64,5 @@ def build_model(
         with evaluating(model), torch.no_grad():
             model(torch.zeros(2, *image_shape))
     if any(each.dtype in (torch.float16, torch.bfloat16, torch.float64) for each in model.parameters()):
-        model = model.float()  # the study's precision says what is computed in
+        model = model.float()  # autocast sets the precision of computing
     return model

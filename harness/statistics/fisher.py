@@ -1,4 +1,4 @@
-"""Fisher's exact test of two shares of failed runs: these have no accuracy that a t test could take."""
+"""Fisher's exact test of two shares of failed runs, which have no accuracies for a t test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Failures:
-    """How many runs of a variant and of a baseline failed, of how many that finished or failed.
+    """The numbers of failed runs of a variant and a baseline, and of all that finished or failed.
 
     Attributes:
         p: two-sided, of the null hypothesis that both fail equally often.

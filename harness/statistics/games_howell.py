@@ -1,4 +1,4 @@
-"""Games and Howell's test: which of many recipes may be the best, as the highest mean need not be."""
+"""Games and Howell's test: which of many recipes may be the best; not only the one with the highest mean."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Place:
 
     Attributes:
         rank: 1 for the highest mean; recipes of equal means share a rank.
-        behind: the highest mean - this one's, in fractions.
-        p: of no difference from the highest, corrected for all pairs; None for that one itself, and where
-            there is no spread to judge it by. Where either has a single value, it is Tukey and Kramer's with
-            the spread that all recipes have in common.
-        possible: whether it may be the best: not told apart from the highest.
+        behind: the highest mean minus this one, in fractions.
+        p: of no difference from the highest, corrected for all pairs; None for the highest itself, and where
+            no variance is known. Where either has a single value, it is Tukey and Kramer's p with the pooled
+            variance of all recipes.
+        possible: whether it may be the best: it does not differ significantly from the highest.
     """
 
     name: str
@@ -34,17 +34,20 @@ class Place:
 
 
 def rank_recipes(values: Mapping[str, Sequence[float]]) -> list[Place]:
-    """Rank the recipes by their means, and say which of them the highest is not told apart from.
+    """Rank the recipes by their means, and mark those that do not differ significantly from the highest.
 
     Games and Howell's test (Journal of Educational Statistics, 1976) of each against the highest: Tukey's
-    correction for all pairs, with each pair's own variances. The right set for all pairs holds for the pairs
-    with the highest, whichever that is: with probability ``1 - ALPHA`` the best recipe is a possible one.
+    correction for all pairs, with each pair's own variances. As it holds for all pairs, it holds for the
+    pairs with the highest mean, whichever recipe has it: with probability ``1 - ALPHA`` the best recipe is a
+    possible one.
 
     Args:
         values: recipe -> at least one accuracy each, in fractions.
     """
-    means = {name: mean_of(each) for name, each in values.items()}
-    order = sorted(values, key=lambda name: -round(means[name], 12))  # equal but for their last bits
+    means = {name: mean_of(accuracies) for name, accuracies in values.items()}
+    order = sorted(
+        values, key=lambda name: -round(means[name], 12)
+    )  # means that differ in the last bits are equal
     places: list[Place] = []
     for at, name in enumerate(order):
         mean, best = means[name], order[0]
