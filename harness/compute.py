@@ -136,8 +136,8 @@ def begun_with(runs: Iterable[RunFolder], device: str) -> Compute | None:
                 continue
             identity = record.identity
             layout = identity.get("memory_format", usual_format(device))
-            known = identity["precision"] in DTYPES and layout in FORMATS
-            if known and identity["device"] == device.split(":")[0]:
+            supported = identity["precision"] in DTYPES and layout in FORMATS
+            if supported and identity["device"] == device.split(":")[0]:
                 compiled = bool(identity["recipe"].get("compile", False))
                 return Compute(identity["precision"], layout, compiled, "same as the runs on disk")
     return None

@@ -58,14 +58,14 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
 def _check_options(optimizer: type[Optimizer], options: dict[str, Any], where: str) -> None:
     """Check the options' names, and their types against those of the optimizer's defaults."""
     parameters = inspect.signature(optimizer).parameters
-    known = {key: one for key, one in parameters.items() if key not in ("params", "lr")}
+    arguments = {key: argument for key, argument in parameters.items() if key not in ("params", "lr")}
     for key, value in options.items():
         place = f"{where}.{one_line(key, 80)}"
-        if key not in known:
-            hint = suggest(key, known.keys() - _NO_USE.keys())
+        if key not in arguments:
+            hint = suggest(key, arguments.keys() - _NO_USE.keys())
             raise StudyError(f"{place}: torch.optim.{optimizer.__name__} has no such argument{hint}")
-        default, got = known[key].default, one_line(repr(value), 80)
-        if isinstance(default, bool) or bool in get_args(known[key].annotation):
+        default, got = arguments[key].default, one_line(repr(value), 80)
+        if isinstance(default, bool) or bool in get_args(arguments[key].annotation):
             if not isinstance(value, bool):
                 raise StudyError(f"{place}: expected true or false, got {got}")
             if value and key in _NO_USE:
@@ -85,7 +85,7 @@ def _is_number(value: object) -> bool:
 
 def _all_on_cuda(model: nn.Module) -> bool:
     parameters = list(model.parameters())
-    return bool(parameters) and all(each.is_cuda and each.is_floating_point() for each in parameters)
+    return bool(parameters) and all(weights.is_cuda and weights.is_floating_point() for weights in parameters)
 
 
 def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool = True) -> None:

@@ -186,11 +186,11 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
     Raises:
         StudyError: there is no such option, or its value is wrong.
     """
-    known = {field.name for field in fields(Request)} - {"studies"}
+    names = {field.name for field in fields(Request)} - {"studies"}
     values: dict[str, Any] = {}
     for name, value in options.items():
-        if name not in known:
-            raise StudyError(f"harness.run: no option {name!r}{suggest(name, known)}")
+        if name not in names:
+            raise StudyError(f"harness.run: no option {name!r}{suggest(name, names)}")
         if isinstance(value, str | int) and name in _PARSERS:
             value = _PARSERS[name](str(value))
         if name in ("out", "data") and value is not None:

@@ -27,17 +27,17 @@ class Rates:
     lr_max: float
 
 
-def resolve_rates(schedule: Schedule, found: Rates | None) -> Rates:
+def resolve_rates(schedule: Schedule, range_test: Rates | None) -> Rates:
     """Return the study's own rates; rates that it leaves open come from the range test.
 
     Raises:
         StudyError: a rate is to be found and the range test has not been run.
     """
-    if schedule.finds and found is None:
+    if schedule.finds and range_test is None:
         raise StudyError('schedule: a rate is "find", but there is no range test result')
 
     def choose(setting: float | str, name: str) -> float:
-        return float(getattr(found, name)) if setting == "find" else float(setting)
+        return float(getattr(range_test, name)) if setting == "find" else float(setting)
 
     if isinstance(schedule, Constant):
         lr = choose(schedule.lr, "lr_max")

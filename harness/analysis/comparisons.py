@@ -72,8 +72,8 @@ def compare_variants(results: Results) -> list[VariantComparison]:
 
 
 def _failures(runs: list[Run], base: list[Run]) -> Failures | None:
-    failed, failed_base = (sum(run.failed_by_recipe for run in each) for each in (runs, base))
-    finished, finished_base = (sum(run.status == "finished" for run in each) for each in (runs, base))
+    failed, failed_base = (sum(run.failed_by_recipe for run in group) for group in (runs, base))
+    finished, finished_base = (sum(run.status == "finished" for run in group) for group in (runs, base))
     return compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
 
 

@@ -42,8 +42,8 @@ def training_flops(run: Run) -> int | None:
     images, epochs, network = run.data.get("train_images"), run.number("epochs"), _network(run)
     if not isinstance(images, int) or epochs is None or network is None:
         return None
-    each = _flops(network)
-    return None if each is None else int(each * images * epochs)
+    flops = _flops(network)
+    return None if flops is None else int(flops * images * epochs)
 
 
 @cache

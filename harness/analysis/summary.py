@@ -150,15 +150,15 @@ def _evaluated_on(results: Results, variant: str) -> str:
 def _evidence(results: Results, variant: str, accuracies: Sequence[float], failed: int) -> Evidence | None:
     runs = results.of(variant, "finished")
     predictions = [run.predictions for run in runs if run.predictions is not None]
-    ece = describe([each.reliability.ece for each in predictions])
-    brier = describe([each.brier for each in predictions])
+    ece = describe([prediction.reliability.ece for prediction in predictions])
+    brier = describe([prediction.brier for prediction in predictions])
     if ece is None or brier is None:
         return None
     target, labels = results.study.target.test_accuracy, predictions[0].labels
     ensemble = results.ensembles.get(variant)
     # None where the runs saw different images
-    alike = all(np.array_equal(each.labels, labels) for each in predictions[1:])
-    correct = np.stack([each.correct for each in predictions]) if alike else None
+    same_images = all(np.array_equal(prediction.labels, labels) for prediction in predictions[1:])
+    correct = np.stack([prediction.correct for prediction in predictions]) if same_images else None
     arrivals = [run.arrival(target) for run in runs]
     return Evidence(
         p_above=p_above(accuracies, target),
@@ -189,7 +189,7 @@ def _time(
 def _missed(runs: Sequence[Run], correct: NDArray[np.bool_]) -> tuple[Missed, ...]:
     places = always_missed(correct)
     predictions = [run.predictions for run in runs if run.predictions is not None]
-    predicted = np.stack([each.predicted[places] for each in predictions])
+    predicted = np.stack([prediction.predicted[places] for prediction in predictions])
     winners, votes = most_voted(predicted, max(len(run.classes) for run in runs))
     labels = predictions[0].labels[places]
     order = np.lexsort((places, -votes))

@@ -33,7 +33,10 @@ def study_sentence(
     baseline: str, summaries: Sequence[VariantSummary], comparisons: Sequence[VariantComparison]
 ) -> str:
     """Say whether the target was reached, by how many runs, and whether the variants differ."""
-    failed, missing = sum(each.failed for each in summaries), sum(each.missing for each in summaries)
+    failed, missing = (
+        sum(summary.failed for summary in summaries),
+        sum(summary.missing for summary in summaries),
+    )
     parts = [f"{several(failed, 'run')} failed"] if failed else []
     if missing:
         parts.append(f"{missing} not finished yet")

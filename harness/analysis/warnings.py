@@ -23,9 +23,9 @@ _CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 
 def study_warnings(results: Results, attributions: Sequence[Attributions]) -> list[str]:
     """Return every warning of a report."""
-    made = [(run, origin(run.record)) for run in results.finished]
+    origins = [(run, origin(run.record)) for run in results.finished]
     return [
-        *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(made) + _changed_under_way(made)),
+        *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(origins) + _changed_under_way(origins)),
         *_doubtful_variants(results),
         *_doubtful_range_tests(results),
         *_ties(results),
@@ -69,13 +69,13 @@ def _failing(maps: Attributions, check: str) -> list[str]:
     return [", ".join(layers)] if layers else []
 
 
-def _mixed_origins(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+def _mixed_origins(origins: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
     """Name what differs between the runs of a variant (part of its ±), else between variants."""
     lines = []
     for key in DECISIVE:
         values: dict[str, Counter[str]] = {}
-        for run, facts in made:
-            values.setdefault(run.variant, Counter())[facts.get(key, UNKNOWN)] += 1
+        for run, properties in origins:
+            values.setdefault(run.variant, Counter())[properties.get(key, UNKNOWN)] += 1
         mixed = [variant for variant, counts in values.items() if len(counts) > 1]
         if mixed:
             more = f", and of {len(mixed) - 1} more variants" if len(mixed) > 1 else ""
@@ -87,11 +87,11 @@ def _mixed_origins(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
     return lines
 
 
-def _changed_under_way(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+def _changed_under_way(origins: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
     """Name every finished run that began and ended under different decisive conditions."""
     changed = [
-        (run, [f"{key} {value}" for key, value in facts.items() if key in DECISIVE and THEN in value])
-        for run, facts in made
+        (run, [f"{key} {value}" for key, value in properties.items() if key in DECISIVE and THEN in value])
+        for run, properties in origins
     ]
     return [
         f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(conditions)}."

@@ -141,16 +141,16 @@ def _cache_root() -> Path:
 
 
 def _find(source: str) -> Source:
-    known = sources()
-    if source not in known:
-        near = difflib.get_close_matches(source, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    names = sources()
+    if source not in names:
+        near = difflib.get_close_matches(source, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
         raise DataError(f"data.source = {source!r} is not a data source; {hint}")
-    module, _, function = known[source].partition(":")
+    module, _, function = names[source].partition(":")
     try:
         return cast(Source, getattr(importlib.import_module(module), function))
     except (ImportError, AttributeError) as error:
-        raise DataError(f"data.source = {source!r}: {known[source]} cannot be imported: {error}") from error
+        raise DataError(f"data.source = {source!r}: {names[source]} cannot be imported: {error}") from error
 
 
 def _check_classes(split: Split, where: str) -> None:

@@ -227,7 +227,11 @@ def _check_types(cls: Any, arguments: dict[str, Any], place: str) -> None:
     """Check types by Albumentations' own schema, but strictly: it would take ``"0.5"`` for a number."""
     schema = cls.InitSchema
     signature = inspect.signature(cls).parameters
-    defaults = {name: one.default for name, one in signature.items() if one.default is not one.empty}
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature.items()
+        if parameter.default is not parameter.empty
+    }
     values = {key: value for key, value in (defaults | arguments).items() if key in schema.model_fields}
     try:
         # JSON, because there a list may stand for a tuple even strictly

@@ -74,8 +74,8 @@ def decode_all(
                 raise DataError(f"{where}: more images than the {count} it tells of")
             names, sources = zip(*batch, strict=True)
             small = isinstance(sources[0], bytes) and len(sources[0]) < _WORTH_THREADS
-            each = (map if small else pool.map)(_decode, names, sources, repeat(image_size), repeat(bits))
-            for name, (image, largest) in zip(names, each, strict=True):
+            decoded = (map if small else pool.map)(_decode, names, sources, repeat(image_size), repeat(bits))
+            for name, (image, largest) in zip(names, decoded, strict=True):
                 if images is None:
                     first, images = name, _room_for(count, image.shape, where)
                 if image.shape != images.shape[1:]:

@@ -34,8 +34,8 @@ def _splits() -> tuple[Split, Split]:
     gray = np.rint(_enlarged(digits.images * (255 / 16))).astype(np.uint8)
     images = np.repeat(gray[..., None], 3, axis=3)
     classes = [str(name) for name in digits.target_names]
-    whole = split_of(images, digits.target.astype(np.int64), classes, where="digits")
-    return hold_out(whole, TEST_IMAGES, purpose="digits test split")
+    digits_split = split_of(images, digits.target.astype(np.int64), classes, where="digits")
+    return hold_out(digits_split, TEST_IMAGES, purpose="digits test split")
 
 
 def _enlarged(images: NDArray[np.float64]) -> NDArray[np.float64]:

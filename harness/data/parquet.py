@@ -201,7 +201,9 @@ def _label_list(file: Path) -> list[Any]:
     with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
         column = shard.read(columns=[name], use_threads=False).column(0)
         labels = column.to_pylist()
-    labels = [each.decode(errors="surrogateescape") if isinstance(each, bytes) else each for each in labels]
+    labels = [
+        label.decode(errors="surrogateescape") if isinstance(label, bytes) else label for label in labels
+    ]
     if not all(isinstance(label, int | str | None) for label in labels):
         raise DataError(f"{file}: labels in column {name!r} are {column.type}, expected integers or strings")
     if missing := labels.count(None):
@@ -224,19 +226,19 @@ def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
 def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int64]:
     """Return a shard's labels as indices into ``classes``, by the shard's own names where it has any."""
     names, labels = columns_of(file).names, _label_list(file)
-    known = one_line(", ".join(classes), 120)
+    class_list = one_line(", ".join(classes), 120)
     if (names or indices) and all(type(label) is int for label in labels):
         names = names or tuple(classes)
         check_labels(np.array(labels, np.int64), len(names), str(file))
         labels = [names[label] for label in labels]
         if unknown := next((name for name in labels if name not in classes), None):
-            raise DataError(f"{file}: the class {unknown!r} is not among the train split's: {known}")
+            raise DataError(f"{file}: the class {unknown!r} is not among the train split's: {class_list}")
     index = {name: label for label, name in enumerate(classes)}
     try:
         return np.array([index[str(label)] for label in labels], dtype=np.int64)
     except KeyError as error:
         label = error.args[0]
-        raise DataError(f"{file}: label {label!r} does not occur in the train split: {known}") from error
+        raise DataError(f"{file}: label {label!r} does not occur in the train split: {class_list}") from error
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:

@@ -81,7 +81,7 @@ def tensor_pipeline(transforms: list[dict[str, Any]]) -> TensorPipeline | None:
     """
     steps: list[Step] = []
     for transform in reference_pipeline(transforms).transforms:
-        step = _step(transform, normalised=any(isinstance(each, Normalize) for each in steps))
+        step = _step(transform, normalised=any(isinstance(other, Normalize) for other in steps))
         if step is None:
             return None
         steps.append(step)
@@ -141,13 +141,13 @@ def _flip_probabilities(transform: Any, forced: bool = False) -> np.ndarray | No
         result = np.eye(4)[1 if kind is A.HorizontalFlip else 2]
     elif kind in (A.Sequential, A.OneOf):
         children = [_flip_probabilities(child, forced=kind is A.OneOf) for child in transform.transforms]
-        known = [child for child in children if child is not None]
-        if len(known) < len(children):
+        flips = [child for child in children if child is not None]
+        if len(flips) < len(children):
             return None
         if kind is A.OneOf:
-            result = np.average(known, axis=0, weights=[child.p for child in transform.transforms])
+            result = np.average(flips, axis=0, weights=[child.p for child in transform.transforms])
         else:
-            for following in known:
+            for following in flips:
                 result = sum(result[code] * following[np.arange(4) ^ code] for code in range(4))
     elif kind is not A.NoOp:
         return None

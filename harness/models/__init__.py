@@ -37,8 +37,8 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
 
         if ":" in name or name in installed():
             return imported(name, options, where)
-        known = [*MODELS, *installed()]
-        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, known)}")
+        names = [*MODELS, *installed()]
+        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, names)}")
     module, attribute = MODELS[name].split(":")
     return validate(getattr(import_module(module), attribute), options, where, prefix="model")
 
@@ -63,6 +63,6 @@ def build_model(
 
         with evaluating(model), torch.no_grad():
             model(torch.zeros(2, *image_shape))
-    if any(each.dtype in (torch.float16, torch.bfloat16, torch.float64) for each in model.parameters()):
+    if any(weights.dtype in (torch.float16, torch.bfloat16, torch.float64) for weights in model.parameters()):
         model = model.float()  # autocast sets the precision of computing
     return model

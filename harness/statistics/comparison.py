@@ -152,10 +152,10 @@ def welch_t(first: Sequence[float], second: Sequence[float]) -> Estimate:
     difference = mean_of(first) - mean_of(second)
     if judgeable_std(first) is None and judgeable_std(second) is None:
         return Estimate(difference)
-    (one, n), (two, m) = ((std_of(values) or 0.0, len(values)) for values in (first, second))
-    parts = one**2 / n, two**2 / m
+    (std, n), (other_std, m) = ((std_of(values) or 0.0, len(values)) for values in (first, second))
+    parts = std**2 / n, other_std**2 / m
     free = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
-    pooled = math.sqrt((one**2 + two**2) / 2)
+    pooled = math.sqrt((std**2 + other_std**2) / 2)
     return _t_test(difference, math.sqrt(sum(parts)), free, difference / pooled)
 
 

@@ -64,17 +64,20 @@ def _p(first: Sequence[float], second: Sequence[float], everyone: Sequence[Seque
     from scipy.stats import studentized_range
 
     if min(len(first), len(second)) > 1:
-        parts = [(std_of(each) or 0.0) ** 2 / len(each) for each in (first, second)]
-        known = judgeable_std(first) is not None or judgeable_std(second) is not None
+        parts = [(std_of(group) or 0.0) ** 2 / len(group) for group in (first, second)]
+        judgeable = judgeable_std(first) is not None or judgeable_std(second) is not None
         weights = zip(parts, (first, second), strict=True)
-        free = sum(parts) ** 2 / sum(part**2 / (len(each) - 1) for part, each in weights) if known else 0.0
+        free = (
+            sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in weights) if judgeable else 0.0
+        )
     else:
-        several = [each for each in everyone if len(each) > 1]
-        known = any(judgeable_std(each) is not None for each in several)
-        free = float(sum(len(each) - 1 for each in several))
-        pooled = math.fsum((len(each) - 1) * (std_of(each) or 0.0) ** 2 for each in several) / max(free, 1.0)
-        parts = [pooled / len(each) for each in (first, second)]
-    if not known:
+        several = [group for group in everyone if len(group) > 1]
+        judgeable = any(judgeable_std(group) is not None for group in several)
+        free = float(sum(len(group) - 1 for group in several))
+        squares = math.fsum((len(group) - 1) * (std_of(group) or 0.0) ** 2 for group in several)
+        pooled = squares / max(free, 1.0)
+        parts = [pooled / len(group) for group in (first, second)]
+    if not judgeable:
         return None
     away = abs(mean_of(first) - mean_of(second)) / math.sqrt(sum(parts) / 2)
     return min(1.0, float(studentized_range.sf(away, len(everyone), free)))

@@ -22,12 +22,12 @@ def compare_images(first: ArrayLike, second: ArrayLike) -> Comparison:
     Args:
         first, second: (N,) of 0 and 1: whether each network is right on image j.
     """
-    one, two = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
+    correct, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    only_first, only_second = int((correct & ~other).sum()), int((other & ~correct).sum())
     discordant = only_first + only_second
-    low, high = bootstrap_difference(only_first, only_second, len(one))
+    low, high = bootstrap_difference(only_first, only_second, len(correct))
     estimate = Estimate(
-        difference=(only_first - only_second) / len(one),
+        difference=(only_first - only_second) / len(correct),
         low=low,
         high=high,
         p=mcnemar(only_first, only_second),

@@ -61,7 +61,7 @@ def create_trainer(
             model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
-            logits, *auxiliary = [each.float() for each in logits_of(model(images))]
+            logits, *auxiliary = [logits.float() for logits in logits_of(model(images))]
             value = loss(logits, labels)
             for other in auxiliary:
                 value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)

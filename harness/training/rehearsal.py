@@ -171,8 +171,10 @@ class _Rehearsal:
 
     def _check_state(self, trainee: _Trainee) -> None:
         """Refuse parameters that the optimizer does not have, and tensors that no file can hold."""
-        trained = {id(each) for group in trainee.assembly.optimizer.param_groups for each in group["params"]}
-        late = [name for name, each in trainee.model.named_parameters() if id(each) not in trained]
+        trained = {
+            id(weights) for group in trainee.assembly.optimizer.param_groups for weights in group["params"]
+        }
+        late = [name for name, weights in trainee.model.named_parameters() if id(weights) not in trained]
         if late:
             raise self._refusal(
                 f"its forward makes parameters ({', '.join(late[:3])}), which would not be "
@@ -204,8 +206,8 @@ class _Rehearsal:
         except Exception as error:
             return f"its state cannot be read back: {one_line(error, 200)}"
         with self._saying("training and evaluation"):
-            for one in (trainee, again):
-                self._train_and_evaluate(one)
+            for network in (trainee, again):
+                self._train_and_evaluate(network)
         if self._content(trainee) != self._content(again):
             raise self._refusal(
                 "trained twice from one seed, it gives two different networks; let it draw "

@@ -124,7 +124,7 @@ def _conditions(recipe: Recipe, runs: Sequence[Run]) -> tuple[str, str]:
         The number of threads, as an environment variable; and the options.
     """
     run = min(runs, key=lambda run: run.status != "finished")
-    identity, made = run.identity, run.provenance
+    identity, provenance = run.identity, run.provenance
     device, options = identity.get("device"), ""
     if device is not None:
         options += f" --device {device}"
@@ -136,5 +136,5 @@ def _conditions(recipe: Recipe, runs: Sequence[Run]) -> tuple[str, str]:
     if recipe.compile == "auto" and device == "cuda":
         compiled = bool((identity.get("recipe") or {}).get("compile"))
         options += f" --set compile={str(compiled).lower()}"
-    threads = made.get("threads")
+    threads = provenance.get("threads")
     return f"OMP_NUM_THREADS={threads} " if device == "cpu" and isinstance(threads, int) else "", options
