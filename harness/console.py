@@ -105,7 +105,7 @@ def plain(text: str, stream: TextIO | None = None) -> str:
 
     A table needs it, because its column widths depend on the length of each text.
     """
-    encoding = (stream or sys.stdout).encoding or "utf-8"
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, _PLAIN).decode(encoding, "surrogateescape")
 
 
@@ -123,7 +123,9 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
-        getattr(sys, name).reconfigure(errors=_PLAIN)
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):  # not where a program has put another object in its place
+            stream.reconfigure(errors=_PLAIN)
 
 
 def show_warnings() -> None:
