@@ -31,16 +31,17 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
     Raises:
         StudyError: no such optimizer, or arguments that it refuses.
     """
-    known: dict[str, Any] = {
+    classes: dict[str, Any] = {
         name: value
         for name, value in vars(torch.optim).items()
         if isinstance(value, type) and issubclass(value, Optimizer) and name not in _UNFIT_OPTIMIZERS
     }
-    if config.name not in known:
+    if config.name not in classes:
         raise StudyError(
-            f"{where}: optimizer.name: torch.optim has no usable {config.name!r}{suggest(config.name, known)}"
+            f"{where}: optimizer.name: torch.optim has no usable {config.name!r}"
+            f"{suggest(config.name, classes)}"
         )
-    kind = known[config.name]
+    kind = classes[config.name]
     _check_options(kind, config.options, f"{where}: optimizer")
     options = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
