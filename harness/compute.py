@@ -95,8 +95,8 @@ def choose_compute(
     *,
     runs: int,
     devices: int = 1,
-    own: Compute | None = None,
-    alike: Compute | None = None,
+    on_disk: Compute | None = None,
+    compared_with: Compute | None = None,
 ) -> Compute:
     """Choose how a recipe is computed, where the study leaves it open.
 
@@ -104,31 +104,31 @@ def choose_compute(
         device: resolved, such as ``"cuda:1"``.
         runs: how many runs are planned: compiling costs time once, and saves it in each run.
         devices: how many share each run; with several, only the study can ask for compiling.
-        own: how this variant's runs on disk are computed; it keeps this.
-        alike: the choice of the variants that it is compared with; it takes this where it has no runs.
+        on_disk: how this variant's runs on disk are computed; it keeps this.
+        compared_with: how variants are computed that it is compared with; taken if it has no runs.
     """
-    begun = own or alike
+    earlier = on_disk or compared_with
     batch_size, flops = recipe.data.batch_size, outline.flops_per_image
     precision, layout, reason = "", usual_format(device), ""
-    if recipe.precision == "auto" and begun is not None:
-        precision, layout, reason = begun.precision, begun.memory_format, begun.reason
+    if recipe.precision == "auto" and earlier is not None:
+        precision, layout, reason = earlier.precision, earlier.memory_format, earlier.reason
     elif recipe.precision == "auto" and torch.device(device).type == "cpu":
         precision, layout, reason = _fastest_on_cpu(network, batch_size, flops)
     else:
         precision = resolve_precision(recipe.precision, device)
-    if own is None and layout == "channels_last" and network.name not in MODELS:
+    if on_disk is None and layout == "channels_last" and network.name not in MODELS:
         layout = _usable_format(network, batch_size, flops)
     if recipe.compile != "auto":
         compiled = recipe.compile
-    elif begun is not None:
-        compiled = begun.compiled
+    elif earlier is not None:
+        compiled = earlier.compiled
     else:
         images = runs * recipe.schedule.epochs * outline.steps_per_epoch * batch_size
         compiled = devices == 1 and _compiling_pays(images * flops, device)
     return Compute(precision, layout, compiled, reason)
 
 
-def begun_with(runs: Iterable[RunFolder], device: str) -> Compute | None:
+def compute_on_disk(runs: Iterable[RunFolder], device: str) -> Compute | None:
     """Return how runs on disk are computed: the first that can be read and used this kind of device."""
     for run in runs:
         with suppress(RunError, LookupError, TypeError, AttributeError):  # damaged, or another program's

@@ -184,7 +184,7 @@ def resolve_variant(
     Raises:
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
-    from harness.compute import begun_with, choose_compute
+    from harness.compute import choose_compute, compute_on_disk
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
     from harness.data.units import check_units
@@ -199,10 +199,17 @@ def resolve_variant(
     train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
     check_units(data, train, test, where)
     device = resolve_device(device)
-    own = begun_with(folder.runs_of(name), device) if folder else None
-    alike = _alike(study, recipe, folder, earlier, device)
+    on_disk = compute_on_disk(folder.runs_of(name), device) if folder else None
+    compared_with = _compute_of_others(study, recipe, folder, earlier, device)
     compute = choose_compute(
-        recipe, network, outline, device, runs=len(study.seeds), devices=devices, own=own, alike=alike
+        recipe,
+        network,
+        outline,
+        device,
+        runs=len(study.seeds),
+        devices=devices,
+        on_disk=on_disk,
+        compared_with=compared_with,
     )
     identity = _identity(recipe, data, train, test, compute, device, devices)
     variant = Variant(
@@ -226,14 +233,14 @@ def resolve_variant(
     return variant
 
 
-def _alike(
+def _compute_of_others(
     study: Study, recipe: Recipe, folder: StudyFolder | None, earlier: Sequence[Variant], device: str
 ) -> Compute | None:
     """Return how other variants are computed that leave the same choices open; None without any.
 
     Planned variants come first: they have followed the runs on disk, so only the first of them looks there.
     """
-    from harness.compute import begun_with
+    from harness.compute import compute_on_disk
 
     def open_in(recipe: Recipe) -> tuple[bool, bool]:
         return recipe.precision == "auto", recipe.compile == "auto"
@@ -242,7 +249,7 @@ def _alike(
     planned = next((variant.compute for variant in earlier if variant.name in names), None)
     if planned is not None or folder is None:
         return planned
-    return begun_with((run for name in names for run in folder.runs_of(name)), device)
+    return compute_on_disk((run for name in names for run in folder.runs_of(name)), device)
 
 
 def _identity(

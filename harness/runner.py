@@ -21,7 +21,7 @@ from harness.plan import Plan, make_plan
 from harness.request import Request
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Recipe, Study
-from harness.trackers import Guarded
+from harness.trackers import GuardedTracker
 from harness.training.progress import Say, say, silent
 
 
@@ -89,7 +89,7 @@ class Runner:
     request: Request
     load_data: LoadedData
     voice: Voice
-    tracker: Guarded | None = None
+    tracker: GuardedTracker | None = None
 
     def plan(self, study: Study, folder: StudyFolder, variants: list[str] | None) -> Plan:
         """Resolve a study's variants (None for all) and rehearse their networks.

@@ -14,7 +14,7 @@ from harness.store.folders import RunFolder, StudyFolder
 from harness.store.locks import locked
 from harness.store.sealed import first_difference
 from harness.study_file.config import Recipe
-from harness.trackers import Guarded
+from harness.trackers import GuardedTracker
 from harness.training.progress import Say
 
 
@@ -35,7 +35,7 @@ class Job:
     threads: int
     say: Say
     profile: bool = False
-    tracker: Guarded | None = None
+    tracker: GuardedTracker | None = None
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.statistics.distribution import judgeable_std, mean_of, std_of, t_quantile
-from harness.statistics.fisher import Failures
+from harness.statistics.fisher import FailureCounts
 from harness.statistics.permutation import Permutation, relabelled, sign_flips
 
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -101,7 +101,7 @@ def _cut(estimate: Estimate) -> Estimate:
     return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
 
 
-def compare_by_failures(failures: Failures) -> Comparison:
+def compare_by_failures(failures: FailureCounts) -> Comparison:
     """Compare two recipes, of which one has no finished run, by how many runs failed."""
     share, share_baseline = failures.failed / failures.n, failures.failed_baseline / failures.n_baseline
     test = Estimate(share_baseline - share, p=failures.p)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Failures:
+class FailureCounts:
     """The numbers of failed runs of a variant and a baseline, and of all that finished or failed.
 
     Attributes:
@@ -20,7 +20,7 @@ class Failures:
     p: float
 
 
-def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> Failures | None:
+def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> FailureCounts | None:
     """Compare two shares of failed runs by Fisher's exact test (JRSS, 1935), which holds for any n.
 
     Returns:
@@ -31,4 +31,4 @@ def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int)
     if not n or not n_baseline or not failed + failed_baseline:
         return None
     table = [[failed, n - failed], [failed_baseline, n_baseline - failed_baseline]]
-    return Failures(failed, n, failed_baseline, n_baseline, float(fisher_exact(table).pvalue))
+    return FailureCounts(failed, n, failed_baseline, n_baseline, float(fisher_exact(table).pvalue))

@@ -63,12 +63,12 @@ def check_tracker(name: str) -> None:
     check_installed(name, f"--tracker {name}")
 
 
-def get_tracker(name: str) -> Guarded:
+def get_tracker(name: str) -> GuardedTracker:
     """Import the tracker of a name that :func:`check_tracker` accepts."""
-    return Guarded(name, resolve_name(TRACKERS[name])())
+    return GuardedTracker(name, resolve_name(TRACKERS[name])())
 
 
-class Guarded:
+class GuardedTracker:
     """A tracker that is switched off after its first error, which is reported: no study depends on it.
 
     Its methods are those of :class:`Tracker`, but it keeps the current run's logger itself.

@@ -27,7 +27,7 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import digest
-from harness.trackers import Guarded
+from harness.trackers import GuardedTracker
 from harness.training.assembly import Assembly, assemble, evaluation_batches, train_batches
 from harness.training.checkpoint import CheckpointSaver, EpochCheckpoint, Writer, load_checkpoint
 from harness.training.distributed import is_leader
@@ -62,7 +62,7 @@ class TrainingRun:
     log: Log
     say: Say = silent
     profile: bool = False
-    tracker: Guarded | None = None
+    tracker: GuardedTracker | None = None
 
     @property
     def epochs(self) -> int:
@@ -93,7 +93,7 @@ def execute(
     threads: int,
     say: Say,
     profile: bool = False,
-    tracker: Guarded | None = None,
+    tracker: GuardedTracker | None = None,
 ) -> RunRecord:
     """Train one run to its end, or record why it failed.
 
