@@ -30,9 +30,9 @@ def choices(results: Results) -> dict[str, float]:
     Raises:
         RunError: the study has none, or more than one.
     """
-    if len(results.sweeps) != 1:
-        raise RunError(f"{results.study.name}: {len(results.sweeps)} range tests; one is put on trial")
-    (sweep,) = results.sweeps.values()
+    if len(results.range_tests) != 1:
+        raise RunError(f"{results.study.name}: {len(results.range_tests)} range tests; one is put on trial")
+    (sweep,) = results.range_tests.values()
     settings = {key: sweep.record[key] for key in RangeTest.model_fields}
     lrs, losses, accuracies = (
         np.array([row[name] for row in sweep.rows], np.float64) for name in ("lr", "loss", "accuracy")

@@ -1,4 +1,4 @@
-"""In Python as in the shell: ``harness.run`` takes a study and the command's options, and gives results."""
+"""The Python interface: ``harness.run`` takes a study and the command's options, and returns results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.numbers import spread_text
+from harness.analysis.numbers import std_text
 from harness.errors import RunError, StudyError
 from harness.messages import suggest
 from harness.request import make_request
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-_SHOWN = {  # in a notebook, in percent: the summary has more columns than a page is wide
+_SHOWN = {  # of the summary, shown in a notebook, in percent
     "accuracy, %": "test_accuracy_mean",
     "std": "test_accuracy_std",
     "95 % from": "test_accuracy_ci_low",
@@ -30,11 +30,11 @@ _SHOWN = {  # in a notebook, in percent: the summary has more columns than a pag
 
 
 def _percent(share: float) -> str:
-    return "–" if share != share else spread_text(100 * share, 2)  # NaN where one run has no spread
+    return "–" if share != share else std_text(100 * share, 2)  # NaN (not equal to itself) for one run
 
 
 class Results:
-    """What lies in a study's folder, ``<out>/<study>``, after its report was written.
+    """The results in a study's folder, ``<out>/<study>``, after its report was written.
 
     In a notebook it shows the verdict and the summary.
 
@@ -140,11 +140,11 @@ def run(
     Raises:
         HarnessError: what the command would say in a line. Runs that failed are in the results.
     """
-    # one run at a time: several begin processes of their own, for which a script has to guard its main part
+    # One run at a time, since several need worker processes, for which a script must guard its main part.
     launcher = "auto" if "workers" in options else "serial"
     changes = {"settings": settings, "seeds": None if seeds is None else [int(seed) for seed in seeds]}
     request = make_request([study], {"launcher": launcher, **options, **changes})
-    (loaded,) = studies = request.load()  # what is wrong with it is said before torch is imported
+    (loaded,) = studies = request.load()  # mistakes are reported before torch is imported
     from harness.workflow import carry_out
 
     outcome = carry_out(request, studies, tell=lambda line: None)

@@ -1,4 +1,4 @@
-"""A progress bar of one line that is never wider than its terminal, whose size may change at any moment."""
+"""A progress bar of one line that is never wider than its terminal, whose size may change any time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _USUAL_COLUMNS = 80
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
-    """tqdm's bar; tqdm asks for the width only once, and clears as many characters as it wrote last."""
+    """A tqdm bar that asks for the width at each refresh, where tqdm asks once."""
 
     @property
     def format_dict(self) -> MutableMapping[str, Any]:
-        """Return what the bar's text is made of, its width taken anew; tqdm asks for it at each refresh."""
+        """Return the parts of the bar's text, with the present width; tqdm calls this at each refresh."""
         self.ncols = usable_columns(self.fp)
         return super().format_dict
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
-        """Return a function that replaces the bar's line by another."""
+        """Return a function that replaces the bar's line with another one."""
         shown = 0
 
         def show(line: str) -> None:

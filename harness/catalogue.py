@@ -1,4 +1,4 @@
-"""``--list``: the built-in studies with what is known of each."""
+"""``--list``: the built-in studies, each with its target, published and measured results."""
 
 from __future__ import annotations
 

@@ -40,11 +40,11 @@ from harness.store.folders import RunFolder
 from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.config import Recipe
 
-FLOPS_A_STEP = 20e9  # of a timed step, which takes some tenths of a second
+FLOPS_A_STEP = 20e9  # size of a timed step, which takes some tenths of a second
 TIMED_STEPS = 2
 FORMATS = ("channels_last", "contiguous_format")
-LONGEST_ROUND = 10.0  # seconds of one step in each way, above which no more are taken
-FORMAT_MARGIN = 1.05  # least speed-up for which float32 and channels_last are left
+LONGEST_ROUND = 10.0  # seconds; if one step in each way takes longer, no more are timed
+FORMAT_MARGIN = 1.05  # speed-up that another precision or format than the default must have
 # Training FLOP/s of one H200 in bfloat16: eager as measured (n = 1, 2026-11-26), compiled as estimated from
 # that; and the seconds of compiling. On a slower GPU compiling pays earlier than this says.
 EAGER_RATE, COMPILED_RATE, COMPILE_SECONDS = 210e12, 330e12, 30.0
@@ -55,13 +55,13 @@ Way = tuple[str, str]  # precision and memory format
 
 @dataclass(frozen=True)
 class Compute:
-    """A way to compute.
+    """How a network is computed.
 
     Attributes:
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         memory_format: ``"channels_last"`` or ``"contiguous_format"``, as torch names them.
-        compiled: by ``torch.compile``.
-        reason: why this one, for people; empty where nothing was chosen.
+        compiled: whether by ``torch.compile``.
+        reason: why this way, for people; empty where nothing was chosen.
     """
 
     precision: str
@@ -71,13 +71,13 @@ class Compute:
 
 
 def identity_of(compute: Compute, device: str) -> dict[str, str]:
-    """Return what belongs into a run's identity; the usual memory format is not named there."""
+    """Return the entries of a run's identity; the usual memory format has none."""
     unusual = compute.memory_format != usual_format(device)
     return {"precision": compute.precision} | ({"memory_format": compute.memory_format} if unusual else {})
 
 
 def usual_format(device: str) -> str:
-    """Return the memory format of a device that nobody has timed, by torch's name."""
+    """Return the memory format that a device uses without timing, by torch's name."""
     return str(memory_format(device)).removeprefix("torch.")
 
 
@@ -95,56 +95,56 @@ def choose_compute(
     *,
     runs: int,
     devices: int = 1,
-    own: Compute | None = None,
-    alike: Compute | None = None,
+    on_disk: Compute | None = None,
+    compared_with: Compute | None = None,
 ) -> Compute:
     """Choose how a recipe is computed, where the study leaves it open.
 
     Args:
         device: resolved, such as ``"cuda:1"``.
-        runs: how many runs are planned: compiling costs once what it saves in each.
-        devices: that share each run; compiling for several is left to the study.
-        own: how this variant's runs on disk are computed, which it keeps.
-        alike: the choice of the variants that it is compared with, followed where it has no runs.
+        runs: how many runs are planned: compiling costs time once, and saves it in each run.
+        devices: how many share each run; with several, only the study can ask for compiling.
+        on_disk: how this variant's runs on disk are computed; it keeps this.
+        compared_with: how variants are computed that it is compared with; taken if it has no runs.
     """
-    begun = own or alike
+    earlier = on_disk or compared_with
     batch_size, flops = recipe.data.batch_size, outline.flops_per_image
     precision, layout, reason = "", usual_format(device), ""
-    if recipe.precision == "auto" and begun is not None:
-        precision, layout, reason = begun.precision, begun.memory_format, begun.reason
+    if recipe.precision == "auto" and earlier is not None:
+        precision, layout, reason = earlier.precision, earlier.memory_format, earlier.reason
     elif recipe.precision == "auto" and torch.device(device).type == "cpu":
         precision, layout, reason = _fastest_on_cpu(network, batch_size, flops)
     else:
         precision = resolve_precision(recipe.precision, device)
-    if own is None and layout == "channels_last" and network.name not in MODELS:
+    if on_disk is None and layout == "channels_last" and network.name not in MODELS:
         layout = _usable_format(network, batch_size, flops)
     if recipe.compile != "auto":
         compiled = recipe.compile
-    elif begun is not None:
-        compiled = begun.compiled
+    elif earlier is not None:
+        compiled = earlier.compiled
     else:
         images = runs * recipe.schedule.epochs * outline.steps_per_epoch * batch_size
         compiled = devices == 1 and _compiling_pays(images * flops, device)
     return Compute(precision, layout, compiled, reason)
 
 
-def begun_with(runs: Iterable[RunFolder], device: str) -> Compute | None:
+def compute_on_disk(runs: Iterable[RunFolder], device: str) -> Compute | None:
     """Return how runs on disk are computed: the first that can be read and used this kind of device."""
     for run in runs:
-        with suppress(RunError, LookupError, TypeError, AttributeError):  # damaged, or of another program
+        with suppress(RunError, LookupError, TypeError, AttributeError):  # damaged, or another program's
             if (record := run.record()) is None:
                 continue
             identity = record.identity
             layout = identity.get("memory_format", usual_format(device))
-            known = identity["precision"] in DTYPES and layout in FORMATS
-            if known and identity["device"] == device.split(":")[0]:
+            supported = identity["precision"] in DTYPES and layout in FORMATS
+            if supported and identity["device"] == device.split(":")[0]:
                 compiled = bool(identity["recipe"].get("compile", False))
                 return Compute(identity["precision"], layout, compiled, "same as the runs on disk")
     return None
 
 
 def _compiling_pays(flops: float, device: str) -> bool:
-    """Tell whether the planned runs earn back what compiling costs; on a CPU it made the network slower."""
+    """Tell whether compiling saves more time than it costs; on a CPU it made the network slower."""
     saved = flops * (1 / EAGER_RATE - 1 / COMPILED_RATE)
     return device.startswith("cuda") and can_compile(device) and saved > COMPILE_SECONDS
 
@@ -162,13 +162,13 @@ def _usable_format(network: NetworkConfig, batch_size: int, flops_per_image: int
         with suppress(Exception):
             TimedStep(network, batch_size, flops_per_image)("float32", layout)
             return layout
-    return FORMATS[0]  # its rehearsal says why
+    return FORMATS[0]  # no format works: the rehearsal reports the error
 
 
 def _fastest_on_cpu(network: NetworkConfig, batch_size: int, flops_per_image: int) -> tuple[str, str, str]:
-    """Return precision, memory format, and the times that decided, timed now or before on this machine."""
+    """Return the fastest precision and memory format, and their times as text; timed once a machine."""
     default = resolve_precision("auto", "cpu")
-    # where the processor does not multiply in bfloat16 it is emulated, and never faster
+    # where the processor cannot multiply in bfloat16, it is emulated and never faster
     precisions = ["float32"] + ["bfloat16"] * (default == "bfloat16")
     ways = [(precision, layout) for precision in precisions for layout in FORMATS]
     file = _cache_file(network, batch_size, ways)
@@ -176,29 +176,30 @@ def _fastest_on_cpu(network: NetworkConfig, batch_size: int, flops_per_image: in
     if seconds is None:
         try:
             seconds = _time_ways(TimedStep(network, batch_size, flops_per_image), ways)
-        except Exception:  # a network of one's own may fail in every way: its rehearsal says why
+        except Exception:  # a user's own network may fail in every way: the rehearsal reports the error
             return default, usual_format("cpu"), ""
         with suppress(RunError):  # a cache that cannot be written is no error
-            taken = [each if math.isfinite(each) else None for each in seconds.values()]
-            write_sealed(file, {"ways": ways, "seconds": taken})
+            finite = [time if math.isfinite(time) else None for time in seconds.values()]
+            write_sealed(file, {"ways": ways, "seconds": finite})
     best = ways[0]
     for way in ways[1:]:
         if seconds[way] * FORMAT_MARGIN < seconds[best]:
             best = way
     fastest = {name: min(seconds[way] for way in ways if way[0] == name) for name in precisions}
-    times = ", ".join(f"{name} {1000 * each:.0f} ms" for name, each in fastest.items() if math.isfinite(each))
+    times = ", ".join(f"{name} {1000 * time:.0f} ms" for name, time in fastest.items() if math.isfinite(time))
     return *best, f"timed with one thread: {times} a step" if len(precisions) > 1 else ""
 
 
 def _time_ways(step: TimedStep, ways: Sequence[Way]) -> dict[Way, float]:
-    """Return the seconds of a training step in each way, the shortest of a few that take turns.
+    """Return the seconds of a training step in each way: the shortest of a few; the ways take turns.
 
-    A way in which a user's network fails takes infinitely long; where it fails in every way, that is raised.
+    A way in which a user's network fails takes infinitely long; where it fails in every way, its error is
+    raised.
     """
     prepare("cpu", torch.get_num_threads())
     times: dict[Way, list[float]] = {}
-    with use_threads(1):  # threads that wait for each other on a busy machine would measure that
-        for way in ways:  # warms up; a network that is slow needs no more
+    with use_threads(1):  # on a busy machine several threads would measure how long they wait for each other
+        for way in ways:  # a warm-up; for a slow network this is measurement enough
             try:
                 times[way] = [step(*way)]
             except Exception:
@@ -214,7 +215,7 @@ def _time_ways(step: TimedStep, ways: Sequence[Way]) -> dict[Way, float]:
 
 
 class TimedStep:
-    """Forward and backward pass of a network on random images, to be timed on the CPU."""
+    """Forward and backward pass of a network on random images, for timing on the CPU."""
 
     def __init__(self, network: NetworkConfig, batch_size: int, flops_per_image: int) -> None:
         images = min(batch_size, max(4, int(FLOPS_A_STEP / flops_per_image)))
@@ -229,7 +230,7 @@ class TimedStep:
         format_ = getattr(torch, layout)
         self.model.to(memory_format=format_)  # type: ignore[call-overload]
         images = self.images.contiguous(memory_format=format_)
-        with generators_restored():  # dropout draws
+        with generators_restored():  # dropout draws random numbers
             started = time.perf_counter()
             with autocast("cpu", precision):
                 loss = F.cross_entropy(logits_of(self.model(images))[0].float(), self.labels)
@@ -240,7 +241,7 @@ class TimedStep:
 
 
 def _cache_file(network: NetworkConfig, batch_size: int, ways: Sequence[Way]) -> Path:
-    """Return the cache file of these times: for one network, machine and version of torch."""
+    """Return the cache file of these times; they hold for one network, machine and version of torch."""
     key: dict[str, Any] = {
         "model": network.model,
         "source": None if network.name in MODELS else source_digest(network.name),
@@ -254,7 +255,7 @@ def _cache_file(network: NetworkConfig, batch_size: int, ways: Sequence[Way]) ->
 
 
 def _kept(file: Path, ways: Sequence[Way]) -> dict[Way, float] | None:
-    """Return what was timed on this machine before; None where there is nothing, or it is damaged."""
+    """Return the times that this machine's cache holds; None where it has none, or damaged ones."""
     with suppress(RunError, LookupError, TypeError, ValueError):
         record = read_sealed(file) or {}
         seconds = [math.inf if value is None else float(value) for value in record["seconds"]]

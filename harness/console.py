@@ -1,4 +1,4 @@
-"""Between the process and who started it: interrupts that are not lost, streams that may go away."""
+"""The process and its surroundings: interrupts, exit statuses, and streams that may be closed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from harness.messages import one_line
 EXIT_RUN_FAILED, EXIT_WRONG_REQUEST, EXIT_TARGET_MISSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 _usual_hook = sys.unraisablehook
-_COLOURS = {"error": "red", "interrupted": "yellow"}  # as a line begins
-_PLAIN = "harness.plain"  # the name of an error handler of Python's encoders
+_COLOURS = {"error": "red", "interrupted": "yellow"}  # first word of a line -> colour
+_PLAIN = "harness.plain"  # the name under which Python's encoders know our error handler
 _STAND_INS = {
     "±": "+/-", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": ".", "≤": "<=", "≥": ">=", "→": "->",
     "“": '"', "”": '"', "‘": "'", "’": "'", "\xa0": " ", "²": "2", "κ": "kappa", "π": "pi",
@@ -42,10 +42,10 @@ class Interrupted(KeyboardInterrupt):
 def heed_interrupts() -> None:
     """Raise :class:`Interrupted` on SIGINT and SIGTERM until the interpreter is on its way out."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored by a script's &: so it stays
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & has made it ignore SIGINT
         signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _raise_again
-    atexit.register(ignore_interrupts)  # all is done by then, and its status is known
+    atexit.register(ignore_interrupts)  # by then the work is done and the status known
 
 
 def ignore_interrupts() -> None:
@@ -59,7 +59,7 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def _raise_again(unraisable: Any) -> None:
-    """Send again an interrupt that Python drops: one in a finalizer or a weak reference's callback."""
+    """Send an interrupt again where Python dropped it: in a finalizer or a weak reference's callback."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         threading.Timer(0.02, _interrupt_main_thread).start()
     else:
@@ -67,29 +67,29 @@ def _raise_again(unraisable: Any) -> None:
 
 
 def _interrupt_main_thread() -> None:
-    if hasattr(signal, "pthread_kill"):  # unlike the other it also ends a sleep
+    if hasattr(signal, "pthread_kill"):  # unlike SIGINT it also ends a sleep
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
         _thread.interrupt_main(signal.SIGTERM)
 
 
 def die_with_parent() -> None:
-    """In a thread of a spawned process: end it when the process that spawned it is gone."""
+    """End this spawned process when its parent is gone; runs in a thread of it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def torchrun_place() -> tuple[int, int] | None:
-    """Return this process's rank and the world size, where torchrun has started it."""
+def torchrun_rank_and_world_size() -> tuple[int, int] | None:
+    """Return this process's rank and the world size where torchrun has started it; else None."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace the first character that an encoding lacks; bytes of a file name that are no text stay."""
+    """Replace the first character that an encoding lacks; keep the bytes of a file name that are no text."""
     assert isinstance(error, UnicodeEncodeError)
     char, end = error.object[error.start], error.start + 1
     if "\udc80" <= char <= "\udcff" and not error.encoding.startswith(("utf-16", "utf-32")):
@@ -103,7 +103,7 @@ codecs.register_error(_PLAIN, _stand_in)
 def plain(text: str, stream: TextIO | None = None) -> str:
     """Return the text as a stream will show it: stdout's encoding may lack some characters.
 
-    For a table, whose columns depend on how long each text is.
+    A table needs it, because its column widths depend on the length of each text.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, _PLAIN).decode(encoding, "surrogateescape")
@@ -146,7 +146,7 @@ def tell(line: str) -> None:
 
 
 def complain(line: str) -> None:
-    """Write a line to stderr; that nobody is there to read it is no reason to stop."""
+    """Write a line to stderr; a closed stderr is no reason to stop."""
     mark, colon, rest = line.partition(":")
     if mark in _COLOURS and not os.environ.get("NO_COLOR"):  # no-color.org; click drops colours in a pipe
         line = f"{click.style(mark + colon, fg=_COLOURS[mark], bold=True)}{rest}"
@@ -157,8 +157,8 @@ def complain(line: str) -> None:
 
 
 def give_up(stream: IO[str]) -> None:
-    """Lose from now on what is written to a stream whose reader, terminal or disk space is gone."""
-    with suppress(OSError, ValueError):  # it may be none of the system's files
+    """Discard what is written from now on to a stream whose reader, terminal or disk space is gone."""
+    with suppress(OSError, ValueError):  # it may have no file descriptor
         handle = os.open(os.devnull, os.O_WRONLY)
         os.dup2(handle, stream.fileno())
         os.close(handle)
@@ -173,7 +173,7 @@ def run_command(command: click.Command, name: str, interrupted: str = "interrupt
     open_streams()
     show_warnings()
     heed_interrupts()
-    script = Path(sys.argv[0]).name  # as installed, whose name shell completion goes by
+    script = Path(sys.argv[0]).name  # shell completion needs the name of the installed script
     try:
         command.main(
             standalone_mode=False,
@@ -203,7 +203,7 @@ def run_command(command: click.Command, name: str, interrupted: str = "interrupt
 
 
 def settle_streams() -> None:
-    """Flush both; else the interpreter would try to, and make the exit status 120 where it cannot."""
+    """Flush stdout and stderr; where the interpreter itself fails to do so, it exits with status 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Device, precision, memory format, threads: what a run computes with."""
+"""Device, precision, memory format and threads of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(name: str) -> str:
-    """Return a device that is here, such as ``"cpu"`` or ``"cuda:1"``, for its name or ``"auto"``.
+    """Return an available device, such as ``"cpu"`` or ``"cuda:1"``, for its name or ``"auto"``.
 
     Raises:
         StudyError: no such device here.
@@ -44,7 +44,7 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_precision(name: str, device: str) -> str:
-    """Return the precision, for ``"auto"`` the one that this device says it does fast.
+    """Return the precision; for ``"auto"`` the one that the device's flags call fast.
 
     CUDA: bfloat16 where the GPU has it, else float16. CPU: bfloat16 where it multiplies matrices in it
     (AMX or AVX-512 BF16), else float32; whether it is faster, :mod:`harness.compute` measures. MPS: float32.
@@ -71,9 +71,9 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 
 def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
-    """Return the network or what ``torch.compile`` makes of it, with the same weights, once for all seeds.
+    """Return the network, or its compiled form with the same weights; compiled once for all seeds.
 
-    Torch keeps on disk what it compiled (``TORCHINDUCTOR_CACHE_DIR``): the next process begins with it. Where
+    Torch keeps compiled code on disk (``TORCHINDUCTOR_CACHE_DIR``), where the next process finds it. Where
     algorithms have to be deterministic, kernels are not chosen by timing them: two processes would differ.
     """
     if not compiled:
@@ -81,7 +81,7 @@ def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
     import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor
 
-    # A study's variants share the code of one network: past torch's 8 versions of it the rest would be eager.
+    # A study's variants share one network's code: beyond 8 compiled versions torch would run it eagerly.
     dynamo.recompile_limit = dynamo.accumulated_recompile_limit = 10_000
     if hasattr(inductor, "deterministic"):
         inductor.deterministic = torch.are_deterministic_algorithms_enabled()
@@ -116,7 +116,7 @@ def prepare(device: str, threads: int) -> None:
 
 
 def loading_workers(device: str) -> int:
-    """Return how many processes augment beside a GPU what only Albumentations can.
+    """Return how many processes load batches that only Albumentations can augment, for a GPU.
 
     None beside a CPU, which has no core to spare, and none in a launcher's worker: it may have no children.
     """
@@ -126,14 +126,14 @@ def loading_workers(device: str) -> int:
 
 
 def release_memory(device: str) -> None:
-    """Return to the system what the CPU's allocator keeps; done now and then, its holes do not add up."""
+    """Return the memory that the CPU's allocator keeps to the system; done regularly, holes do not add up."""
     if torch.device(device).type == "cpu" and platform.libc_ver()[0] == "glibc":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def synchronise_statistics(device: str) -> bool:
-    """Tell whether batch norm's statistics can be taken over several processes; torch has that for CUDA."""
+    """Tell whether batch norm can be synchronised between processes; torch can do so on CUDA."""
     return torch.device(device).type == "cuda"
 
 
@@ -141,7 +141,7 @@ def threads_for(runs_at_once: int, cores: int | None = None) -> int:
     """Return ``OMP_NUM_THREADS`` where set, else the cores (None: the usable ones) divided by runs at once.
 
     Raises:
-        StudyError: more threads than any machine has; the process would die of them.
+        StudyError: more threads than any machine has; the process would die.
     """
     return threads_set() or max(1, (cores or usable_cores()) // runs_at_once)
 
@@ -179,7 +179,7 @@ def processor() -> str:
 
 
 def synchronize(device: str) -> None:
-    """Wait for the device, so that a clock read next tells the truth."""
+    """Wait for the device's work, so that a clock read after it is right."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     elif device == "mps":

@@ -14,18 +14,18 @@ class DataError(HarnessError):
 
 
 class AbsentDataError(DataError):
-    """Data that is not there yet: a start would download it, or be told where it is. A dry run goes on."""
+    """Data that is not there yet: a run would download it, or needs ``--data``. A dry run continues."""
 
 
 class RunError(HarnessError):
-    """A run cannot go on or a run folder cannot be trusted."""
+    """A run cannot continue, or a run folder cannot be trusted."""
 
 
 class HeldError(RunError):
-    """Another process is at work on the same thing."""
+    """Another process holds the lock of this run, range test or report."""
 
 
-# Kinds of a failed run (run.json's ``error``) that say nothing of how often its recipe fails: faults of the
+# Kinds of a failed run (run.json's ``error``) that are not its recipe's fault: faults of the
 # machine, and a failed range test, which all seeds of a variant share. Every other kind, such as ``diverged``
 # or what a network raised, is the recipe's.
 NOT_THE_RECIPE = frozenset(

@@ -10,7 +10,7 @@ from harness.errors import StudyError
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """``", did you mean 'epochs'?"``, or the known names where there are few, or nothing."""
+    """Return ``", did you mean 'epochs'?"``; or the known names where they are few; or nothing."""
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
@@ -19,13 +19,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def check_installed(package: str, where: str, extra: str = "") -> None:
-    """Without importing it.
+    """Raise an error where a package is not installed, without importing it.
 
     Args:
-        extra: of ours that installs it; without one, that of its own name.
+        extra: our extra that installs it; empty where it has the package's name.
 
     Raises:
-        StudyError: it is not there.
+        StudyError: it is not installed.
     """
     if find_spec(package) is None:
         install = f"pip install 'ignite-harness[{extra or package}]'"
@@ -33,7 +33,7 @@ def check_installed(package: str, where: str, extra: str = "") -> None:
 
 
 def one_line(error: object, limit: int = 300) -> str:
-    """The text of an error on one line of bounded length, without control characters."""
+    """Return an error's text as one line of bounded length, without control characters."""
     text = " ".join(str(error).split())
     text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

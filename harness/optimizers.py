@@ -1,4 +1,4 @@
-"""Optimizers by name: any class of ``torch.optim`` with its own arguments."""
+"""Optimizers by name: any class of ``torch.optim``, with its own arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.study_file.config import OptimizerConfig
 
-# One wants a closure, the other sparse gradients: neither fits a step of one forward and one backward pass.
+# LBFGS needs a closure, SparseAdam sparse gradients: no step of one forward and backward pass does.
 _UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")
 _NO_USE = {
     "maximize": "it makes the loss rise",
@@ -21,7 +21,7 @@ _NO_USE = {
     "differentiable": "no gradient is taken through a step here",
 }
 _GRADIENT = torch.tensor([[1.0, 0.5], [-0.5, 2.0]])
-# Those that torch has as one CUDA kernel, and the arguments by which a study chooses for itself.
+# Optimizers that torch can run as one CUDA kernel, unless the study sets one of these arguments itself.
 _FUSED, _OWN_KERNELS = ("SGD", "Adam", "AdamW"), {"foreach", "fused", "capturable", "differentiable"}
 
 
@@ -31,16 +31,17 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
     Raises:
         StudyError: no such optimizer, or arguments that it refuses.
     """
-    known: dict[str, Any] = {
+    classes: dict[str, Any] = {
         name: value
         for name, value in vars(torch.optim).items()
         if isinstance(value, type) and issubclass(value, Optimizer) and name not in _UNFIT_OPTIMIZERS
     }
-    if config.name not in known:
+    if config.name not in classes:
         raise StudyError(
-            f"{where}: optimizer.name: torch.optim has no usable {config.name!r}{suggest(config.name, known)}"
+            f"{where}: optimizer.name: torch.optim has no usable {config.name!r}"
+            f"{suggest(config.name, classes)}"
         )
-    kind = known[config.name]
+    kind = classes[config.name]
     _check_options(kind, config.options, f"{where}: optimizer")
     options = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
@@ -48,7 +49,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
     if config.name in _FUSED and not _OWN_KERNELS & options.keys() and _all_on_cuda(model):
         options["fused"] = True
     try:
-        # lr=0 shows at once where a schedule is missing
+        # with lr=0 a missing schedule is noticed at once
         optimizer: Optimizer = kind(model.parameters(), lr=0.0, **options)
         return optimizer
     except Exception as error:  # whatever the optimizer's own checks raise
@@ -56,16 +57,16 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
 
 
 def _check_options(optimizer: type[Optimizer], options: dict[str, Any], where: str) -> None:
-    """Check the options' names, and their kinds against the optimizer's defaults."""
+    """Check the options' names, and their types against those of the optimizer's defaults."""
     parameters = inspect.signature(optimizer).parameters
-    known = {key: one for key, one in parameters.items() if key not in ("params", "lr")}
+    arguments = {key: argument for key, argument in parameters.items() if key not in ("params", "lr")}
     for key, value in options.items():
         place = f"{where}.{one_line(key, 80)}"
-        if key not in known:
-            hint = suggest(key, known.keys() - _NO_USE.keys())
+        if key not in arguments:
+            hint = suggest(key, arguments.keys() - _NO_USE.keys())
             raise StudyError(f"{place}: torch.optim.{optimizer.__name__} has no such argument{hint}")
-        default, got = known[key].default, one_line(repr(value), 80)
-        if isinstance(default, bool) or bool in get_args(known[key].annotation):
+        default, got = arguments[key].default, one_line(repr(value), 80)
+        if isinstance(default, bool) or bool in get_args(arguments[key].annotation):
             if not isinstance(value, bool):
                 raise StudyError(f"{place}: expected true or false, got {got}")
             if value and key in _NO_USE:
@@ -85,17 +86,17 @@ def _is_number(value: object) -> bool:
 
 def _all_on_cuda(model: nn.Module) -> bool:
     parameters = list(model.parameters())
-    return bool(parameters) and all(each.is_cuda and each.is_floating_point() for each in parameters)
+    return bool(parameters) and all(weights.is_cuda and weights.is_floating_point() for weights in parameters)
 
 
 def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool = True) -> None:
-    """Take three steps with a small matrix: some arguments are seen to be wrong only then.
+    """Take three steps with a small matrix: some wrong arguments raise an error only then.
 
     Args:
         scheduled: whether the rate changes from step to step.
 
     Raises:
-        StudyError: what the optimizer says to them, or that its steps go uphill or do not follow the rate.
+        StudyError: the optimizer refuses the arguments, or its steps go uphill or do not follow the rate.
     """
     try:
         ends = [_end_of_steps(config, where, rate) for rate in (0.01, 0.02)]
@@ -116,7 +117,7 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
 
 
 def _end_of_steps(config: OptimizerConfig, where: str, rate: float) -> torch.Tensor:
-    """Return where a parameter is after a step at 0.01 and two at the rate: ASGD follows it one step late."""
+    """Return a parameter after a step at 0.01 and two at the rate; two, as ASGD follows it one step late."""
     parameter = nn.Parameter(torch.ones(2, 2))
     optimizer = create_optimizer(config, nn.ParameterList([parameter]), where)
     parameter.grad = _GRADIENT.clone()

@@ -1,4 +1,4 @@
-"""What a variant costs and whether the libraries accept it: known from the recipe, without any image."""
+"""A variant's cost, and whether the libraries accept it; computed from the recipe, without any image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LARGEST_IMAGE = 1024  # pixels of a side; as large as data.image_size may be
 
 @dataclass(frozen=True)
 class Outline:
-    """A variant's image shape, steps and cost: known from its recipe and the size of its data.
+    """A variant's image shape, steps and cost, from its recipe and the size of its data.
 
     Attributes:
         image_shape: (3, H, W) as the network sees it.
@@ -41,9 +41,9 @@ class Outline:
     layers: tuple[LayerRow, ...]
 
 
-@generators_restored()  # a network of a user's may draw from any
+@generators_restored()  # a user's network may draw from any of them
 def check_recipe(study: Study, name: str) -> None:
-    """Ask the libraries about a variant's names and arguments, without its data.
+    """Check by the libraries a variant's names and arguments, without its data.
 
     Raises:
         StudyError: in one line.
@@ -74,11 +74,11 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     """Return a variant's outline.
 
     Args:
-        images: that are trained on.
+        images: how many are trained on.
         size: (height, width) of an image before augmentation.
 
     Raises:
-        StudyError: images leave the pipelines too small or in two sizes, or a layer is not the network's.
+        StudyError: the pipelines give images that are too small or of two sizes, or a layer does not exist.
     """
     from harness.models.network import NetworkConfig
     from harness.models.summary import count_parameters, flops_per_image, summarise
@@ -102,7 +102,7 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
             f"{where}: data.drop_last: {images} images fill no batch of {recipe.data.batch_size}; lower "
             "data.batch_size, or leave drop_last out"
         )
-    try:  # any rates: what may be wrong with a schedule is its length
+    try:  # the rates do not matter: only the schedule's length can be wrong
         lr_milestones(recipe.schedule, Rates(0.1, 1.0), steps)
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
@@ -110,16 +110,16 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
 
 
 def where_in(study: Study, name: str) -> str:
-    """Name a variant in a message."""
+    """Return the name of a variant, for messages."""
     return study.name if name == "base" else f"{study.name}: variants.{name}"
 
 
 def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[int, int]:
-    """Return height and width of the images that the network sees, the same in training and evaluation."""
+    """Return height and width of the network's images, which must be equal in training and evaluation."""
     from harness.data.augment import resolve
     from harness.data.shapes import output_shape
 
-    plain = (0.5, 0.5, 0.5)  # any mean and std: they change no size
+    plain = (0.5, 0.5, 0.5)  # mean and std: any will do, as they change no size
     pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
     train, test = (
         output_shape(transforms, *size, f"{where}: augment.{split}")
@@ -144,12 +144,12 @@ def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[
 
 
 def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], Measured]) -> Measured:
-    """Measure a network; whatever a user's raises becomes a StudyError of one line."""
+    """Measure a network; turn whatever it raises into a StudyError of one line."""
     try:
         return network.measure(measure)
     except StudyError as error:
-        text = str(error)
-        raise StudyError(text if text.startswith(where) else f"{where}: {text}") from None
+        message = str(error)
+        raise StudyError(message if message.startswith(where) else f"{where}: {message}") from None
     except Exception as error:
         shape = network.image_shape
         given = f", given images (N, {', '.join(map(str, shape))})" if shape else ""
@@ -165,14 +165,14 @@ def _check_layers(
 
     if not layers:
         return
-    known = dict(model.named_modules())
+    modules = dict(model.named_modules())
     stages = ", ".join(name for name, _ in model.named_children())
     for layer in layers:
-        if layer not in known or not layer:
+        if layer not in modules or not layer:
             raise StudyError(
                 f"{where}: attribution.layers: the model has no layer {layer!r} (its stages: {stages})"
             )
-    outputs = outputs_on_zeros(model, {layer: known[layer] for layer in layers}, image_shape)
+    outputs = outputs_on_zeros(model, {layer: modules[layer] for layer in layers}, image_shape)
     for layer in layers:
         if getattr(outputs.get(layer), "ndim", 0) != 4:
             raise StudyError(

@@ -12,7 +12,7 @@ from harness.errors import StudyError
 from harness.messages import suggest
 from harness.outline import Outline, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
-from harness.store.records import Recorded, RunRecord
+from harness.store.records import RecordedStatus, RunRecord
 from harness.store.sealed import digest
 from harness.study_file.config import Recipe, Study
 
@@ -28,7 +28,7 @@ Pipeline = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One fully resolved configuration in its surroundings: all a run needs beside seed and images.
+    """A recipe resolved for its data and device: all that a run needs beside seed and images.
 
     Attributes:
         recipe: as validated; its ``augment`` is replaced by the resolved pipelines below.
@@ -36,9 +36,9 @@ class Variant:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         compute: precision, memory format, compiled or not.
         network: what its network is built from.
-        identity: everything that decides a run's result but the seed; ``digest`` is its SHA-256.
+        identity: everything that decides a run's result, except for the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
-        resumes: whether its runs can resume from a checkpoint: it holds all that the network keeps.
+        resumes: whether its runs can resume from a checkpoint; not where the network keeps other state.
         doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
     """
 
@@ -84,8 +84,8 @@ class Variant:
         data = self.recipe.data
         return self.steps_per_epoch * data.batch_size if data.drop_last else self.train_images
 
-    def record(self, seed: int, status: Recorded, **known: Any) -> RunRecord:
-        """Return the record of one of its runs, with what else is known of it."""
+    def record(self, seed: int, status: RecordedStatus, **fields: Any) -> RunRecord:
+        """Return the record of one of its runs; ``fields`` are further fields of the record."""
         return RunRecord(
             study=self.study,
             variant=self.name,
@@ -93,7 +93,7 @@ class Variant:
             status=status,
             digest=self.digest,
             identity=self.identity,
-            **known,
+            **fields,
         )
 
     def new_network(self) -> nn.Module:
@@ -107,7 +107,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study's variants and seeds, to be executed into a folder."""
+    """A study's resolved variants, its seeds, and the folder for their results."""
 
     study: Study
     folder: StudyFolder
@@ -131,7 +131,7 @@ def make_plan(
     """Resolve every chosen variant.
 
     Args:
-        load_data: the images of a recipe.
+        load_data: returns the images of a recipe.
         variants: names to keep, in the study's order; None keeps all.
 
     Raises:
@@ -143,7 +143,7 @@ def make_plan(
     resolved: list[Variant] = []
     for name in choose_variants(study, variants):
         data = load_data(study.recipes[name])
-        with use_threads(1):  # nothing here is large
+        with use_threads(1):  # the work is small
             variant = resolve_variant(
                 study, name, data, device=device, devices=devices, folder=folder, earlier=resolved
             )
@@ -178,13 +178,13 @@ def resolve_variant(
     """Resolve a variant of a study against its data, with its digest.
 
     Args:
-        folder: the study's, whose runs decide how it is computed.
-        earlier: variants that it is compared with, and is computed like.
+        folder: the study's folder, whose runs decide how the variant is computed.
+        earlier: variants of the plan so far; the variant is computed like them, to be comparable.
 
     Raises:
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
-    from harness.compute import begun_with, choose_compute
+    from harness.compute import choose_compute, compute_on_disk
     from harness.data.arrays import mean_std
     from harness.data.augment import resolve
     from harness.data.units import check_units
@@ -199,10 +199,15 @@ def resolve_variant(
     train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
     check_units(data, train, test, where)
     device = resolve_device(device)
-    own = begun_with(folder.runs_of(name), device) if folder else None
-    alike = _alike(study, recipe, folder, earlier, device)
     compute = choose_compute(
-        recipe, network, outline, device, runs=len(study.seeds), devices=devices, own=own, alike=alike
+        recipe,
+        network,
+        outline,
+        device,
+        runs=len(study.seeds),
+        devices=devices,
+        on_disk=compute_on_disk(folder.runs_of(name), device) if folder else None,
+        compared_with=_compute_of_others(study, recipe, folder, earlier, device),
     )
     identity = _identity(recipe, data, train, test, compute, device, devices)
     variant = Variant(
@@ -220,20 +225,25 @@ def resolve_variant(
         outline=outline,
         devices=devices,
     )
-    if devices > 1 and variant.last_batch < 2 * devices:
-        few = f"--devices {devices}: the last batch has {variant.last_batch} images"
-        raise StudyError(f"{where}: {few}; batch norm needs two on each device")
+    _check_last_batch(variant, where)
     return variant
 
 
-def _alike(
+def _check_last_batch(variant: Variant, where: str) -> None:
+    devices, images = variant.devices, variant.last_batch
+    if devices > 1 and images < 2 * devices:
+        few = f"--devices {devices}: the last batch has {images} images"
+        raise StudyError(f"{where}: {few}; batch norm needs two on each device")
+
+
+def _compute_of_others(
     study: Study, recipe: Recipe, folder: StudyFolder | None, earlier: Sequence[Variant], device: str
 ) -> Compute | None:
-    """Return how the variants are computed that leave open what this one does: as planned, else on disk.
+    """Return how other variants are computed that leave the same choices open; None without any.
 
-    What is planned has followed the disk, so only a plan's first variant looks there.
+    Planned variants come first: they have followed the runs on disk, so only the first of them looks there.
     """
-    from harness.compute import begun_with
+    from harness.compute import compute_on_disk
 
     def open_in(recipe: Recipe) -> tuple[bool, bool]:
         return recipe.precision == "auto", recipe.compile == "auto"
@@ -242,25 +252,25 @@ def _alike(
     planned = next((variant.compute for variant in earlier if variant.name in names), None)
     if planned is not None or folder is None:
         return planned
-    return begun_with((run for name in names for run in folder.runs_of(name)), device)
+    return compute_on_disk((run for name in names for run in folder.runs_of(name)), device)
 
 
 def _identity(
     recipe: Recipe, data: Data, train: Pipeline, test: Pipeline, compute: Compute, device: str, devices: int
 ) -> dict[str, Any]:
-    """Return everything that decides a run's result but the seed; what only looks at runs is left out."""
+    """Return everything that decides a run's result, except for the seed."""
     from harness.compute import identity_of
-    from harness.data.batched import tensor_pipeline
+    from harness.data.tensor_pipeline import tensor_pipeline
     from harness.models import MODELS
     from harness.models.imported import source_digest
 
     left_out = {"attribution", "precision", "compile", "range_test", "augment"}
     deciding = recipe.model_dump(mode="json", exclude=left_out)
-    if compute.compiled:  # else the digest of a run from before there was this choice
+    if compute.compiled:  # left out otherwise, so that digests of earlier versions stay valid
         deciding["compile"] = True
-    if not recipe.data.drop_last:  # as before there was this choice
+    if not recipe.data.drop_last:  # likewise
         del deciding["data"]["drop_last"]
-    for key in ("path", "bits"):  # where the images lie and how they are read: what they are has a checksum
+    for key in ("path", "bits"):  # they decide the images, whose checksum is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:
@@ -273,11 +283,11 @@ def _identity(
         "data": data.sha256,
         **identity_of(compute, device),
         "device": device.split(":")[0],
-        # A local build's suffix (2.13.0+cpu) is the device's matter, which stands beside it.
+        # The suffix of a local build (2.13.0+cpu) repeats the device.
         "versions": {package: version(package).split("+")[0] for package in packages},
     }
     if recipe.model.name not in MODELS:
         identity["model_source"] = source_digest(recipe.model.name)
-    if devices > 1:  # else the digest of a run from before there was this choice
+    if devices > 1:  # left out otherwise, so that digests of earlier versions stay valid
         identity["devices"] = devices
     return identity

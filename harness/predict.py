@@ -85,7 +85,7 @@ def _draw(folder: Path, images: Sequence[Path], drawn: NDArray[np.uint8]) -> lis
 
 
 def main() -> None:
-    """The command as a process of its own."""
+    """Run the command as a process of its own."""
     run_command(command, "harness.predict")
 
 

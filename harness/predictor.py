@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A run's network with its evaluation's transform; made by :func:`load`.
+    """A run's network with the transforms of its evaluation; made by :func:`load`.
 
     Attributes:
         model: in eval mode, on the CPU, float32.
         classes: the names, by label.
-        transforms: the resolved pipeline that test images went through.
-        image_size: (height, width) of images before it.
-        layers: those that the study explains; else the network's stages; none where it has no maps.
+        transforms: the resolved pipeline of the test images.
+        image_size: (height, width) of images before the transforms.
+        layers: those of the study's Grad-CAM; else the network's stages; empty where no layer gives maps.
         network: what it is built from, as its weights' file says.
-        memory_format: of the images that it is fed.
+        memory_format: of the network's inputs.
         bits: how many bits a channel images stored in 16 use.
     """
 
@@ -46,15 +46,15 @@ class Predictor:
     bits: int | None = None
 
     def read(self, path: str | Path) -> NDArray[np.uint8]:
-        """Read an image file as the network's data was: RGB, (height, width, 3), resized where needed.
+        """Read an image file like the network's data: RGB, (height, width, 3), resized where needed.
 
         Raises:
-            DataError: it cannot be read, or has to be square and is not the network's size.
+            DataError: it cannot be read, or has another size where images are not square.
         """
         from harness.data.decode import decode
 
         height, width = self.image_size
-        if not Path(path).is_file():  # a pipe would be waited for
+        if not Path(path).is_file():  # reading a pipe would never end
             there = os.path.lexists(path)
             raise DataError(f"{path}: {'not an image file' if there else 'no such file'}")
         image = decode(str(path), Path(path), height if height == width else None, self.bits)
@@ -85,7 +85,7 @@ class Predictor:
         """Draw Grad-CAM of a class over each image: uint8, (N, height, width, 3).
 
         Args:
-            layer: None for the last of the study's.
+            layer: None for the last of ``layers``.
 
         Raises:
             RunError: there is no such layer, or Grad-CAM does not work on it.
@@ -108,7 +108,7 @@ class Predictor:
         return torch.cat(self._batches(images))
 
     def sample(self) -> Tensor:
-        """Return a prepared batch of one black image, contiguous, as exporters need one."""
+        """Return a prepared batch of one black image, contiguous, as an example for exporters."""
         return self.prepare(np.zeros((1, *self.image_size, 3), np.uint8)).contiguous()
 
     def _batches(self, images: NDArray[np.uint8]) -> list[Any]:
@@ -159,7 +159,7 @@ def run_folder(path: str | Path) -> RunFolder:
     """Return the run folder that a path names.
 
     Raises:
-        RunError: it does not look like one.
+        RunError: it is not the path of a run folder.
     """
     place = Path(path).resolve()
     number = place.name.removeprefix("seed-")

@@ -1,4 +1,4 @@
-"""``--dry-run``: what a study would do, what it costs, and what is already there."""
+"""``--dry-run``: what a study would do, what it costs, and what is on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.launch.job import difference_on_disk
 from harness.outline import Outline, check_recipe, make_outline
 from harness.plan import Variant, choose_variants, make_plan
 from harness.request import Request
-from harness.runner import Images
+from harness.runner import LoadedData
 from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve_rates
 from harness.search import check_search
 from harness.store.folders import RunFolder, StudyFolder
@@ -28,7 +28,7 @@ from harness.training.rehearsal import rehearse
 
 @dataclass(frozen=True)
 class Preview:
-    """A study and where it would go.
+    """A study, its folder, and how it would be run.
 
     Attributes:
         variants: the names asked for; None for all.
@@ -43,14 +43,14 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is known of a variant: without its data no digest, and of an unknown data set no cost.
+class _VariantState:
+    """The state of a variant: without its data there is no digest, for an unknown data set no cost.
 
     Attributes:
-        milestones: the corners of the learning rate; None where it has yet to be found.
-        seeds: each with the status of its run.
-        refusal: why what lies on disk is another configuration's; None where it is not.
-        warnings: of a start.
+        milestones: the corners of the learning rate; None before the range test.
+        seeds: each seed with the status of its run.
+        refusal: how runs on disk differ from this configuration; None where they do not.
+        warnings: that a run would give.
     """
 
     name: str
@@ -64,28 +64,28 @@ class _Known:
 
 
 def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
-    """Return what a start with this request would look at; nothing is downloaded.
+    """Return a preview of each study of a request; nothing is downloaded.
 
     Raises:
-        StudyError: a study's search cannot be.
+        StudyError: a study's search is not possible.
     """
     for study in studies:
         check_search(study, request.world_size)
-    images, asked = Images(request.data), None if request.variants is None else list(request.variants)
+    load_data, asked = LoadedData(request.data), None if request.variants is None else list(request.variants)
     return [
         Preview(
-            study, StudyFolder(request.out, study.name), images, asked, request.device, request.world_size
+            study, StudyFolder(request.out, study.name), load_data, asked, request.device, request.world_size
         )
         for study in studies
     ]
 
 
 def as_json(previews: Sequence[Preview]) -> str:
-    """Return the array that scripts read: one object a study.
+    """Return a JSON array for scripts: one object a study.
 
     Raises:
         StudyError: a study is wrong.
-        DataError: its data is damaged or of no use. Data that is not there yet is no error here.
+        DataError: its data is damaged or cannot be used. Missing data is no error here.
     """
     return json.dumps([_study_object(preview) for preview in previews], indent=2)
 
@@ -99,8 +99,8 @@ def as_text(previews: Sequence[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _look(preview: Preview) -> list[_Known]:
-    """Return what is known of each variant; those whose data is here are planned as by a start."""
+def _look(preview: Preview) -> list[_VariantState]:
+    """Return the state of each variant; variants whose data is on disk are planned as for a run."""
     study, folder = preview.study, preview.folder
     names = choose_variants(study, preview.variants)
     here: dict[str, Data] = {}
@@ -116,16 +116,16 @@ def _look(preview: Preview) -> list[_Known]:
         )
         planned = {variant.name: variant for variant in plan.variants}
     return [
-        _known(study, folder, name, planned[name], here[name])
+        _state(study, folder, name, planned[name], here[name])
         if name in here
-        else _known_without_data(study, folder, name)
+        else _state_without_data(study, folder, name)
         for name in names
     ]
 
 
-def _known(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> _Known:
+def _state(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> _VariantState:
     recipe = variant.recipe
-    return _Known(
+    return _VariantState(
         name,
         recipe,
         variant,
@@ -137,19 +137,21 @@ def _known(study: Study, folder: StudyFolder, name: str, variant: Variant, data:
     )
 
 
-def _known_without_data(study: Study, folder: StudyFolder, name: str) -> _Known:
-    recipe, facts = study.recipes[name], None
-    if (known := KNOWN_SHAPES.get(recipe.data.source)) is not None:
-        images = known.train_images - (recipe.data.holdout or 0)
+def _state_without_data(study: Study, folder: StudyFolder, name: str) -> _VariantState:
+    recipe, outline = study.recipes[name], None
+    if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
+        images = shape.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
-        facts = make_outline(study, name, images, known.image_size, known.classes)
-    return _Known(name, recipe, None, facts, _milestones(recipe, facts, None), _seeds(study, folder, name))
+        outline = make_outline(study, name, images, shape.image_size, shape.classes)
+    return _VariantState(
+        name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(study, folder, name)
+    )
 
 
-def _milestones(recipe: Recipe, facts: Outline | None, stored: Rates | None) -> Milestones | None:
-    if facts is None or (recipe.schedule.finds and stored is None):
+def _milestones(recipe: Recipe, outline: Outline | None, stored: Rates | None) -> Milestones | None:
+    if outline is None or (recipe.schedule.finds and stored is None):
         return None
-    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, stored), facts.steps_per_epoch)
+    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, stored), outline.steps_per_epoch)
 
 
 def _seeds(study: Study, folder: StudyFolder, name: str) -> list[tuple[int, str]]:
@@ -164,34 +166,34 @@ def _seeds(study: Study, folder: StudyFolder, name: str) -> list[tuple[int, str]
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
     for run in sorted(folder.runs_of(variant.name), key=lambda run: run.seed):
-        with suppress(RunError):  # a damaged one is done again
+        with suppress(RunError):  # a damaged run is done again
             if difference := difference_on_disk(variant, run):
                 return difference
     return None
 
 
-def _learning_rates(known: _Known) -> list[float | None]:
+def _learning_rates(state: _VariantState) -> list[float | None]:
     """Return the rate at each epoch's first step."""
-    epochs = known.recipe.schedule.epochs
-    if known.milestones is None or known.outline is None:
+    epochs = state.recipe.schedule.epochs
+    if state.milestones is None or state.outline is None:
         return [None] * epochs
-    return [float(lr) for lr in rates_at(known.milestones, np.arange(epochs) * known.outline.steps_per_epoch)]
+    return [float(lr) for lr in rates_at(state.milestones, np.arange(epochs) * state.outline.steps_per_epoch)]
 
 
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for known in _look(preview):
-        facts = known.outline
+    for state in _look(preview):
+        outline = state.outline
         variants.append(
             {
-                "variant": known.name,
-                "digest": known.variant and known.variant.digest,
-                "parameters": facts and facts.parameters,
-                "flops_per_image": facts and facts.flops_per_image,
-                "steps_per_epoch": facts and facts.steps_per_epoch,
-                "epochs": known.recipe.schedule.epochs,
-                "learning_rates": _learning_rates(known),
-                "seeds": [{"seed": seed, "status": status} for seed, status in known.seeds],
+                "variant": state.name,
+                "digest": state.variant and state.variant.digest,
+                "parameters": outline and outline.parameters,
+                "flops_per_image": outline and outline.flops_per_image,
+                "steps_per_epoch": outline and outline.steps_per_epoch,
+                "epochs": state.recipe.schedule.epochs,
+                "learning_rates": _learning_rates(state),
+                "seeds": [{"seed": seed, "status": status} for seed, status in state.seeds],
             }
         )
     return {"name": preview.study.name, "target": preview.study.target.test_accuracy, "variants": variants}
@@ -201,52 +203,52 @@ def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
     lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
     shown: list[tuple[Any, ...]] = []
-    for known in _look(preview):
-        lines.append(f"  {known.name}")
-        if known.variant is None:
-            found = known.recipe.data.source in KNOWN_SHAPES  # a known data set is downloaded
-            where = "a real start downloads it" if found else "--data DIR says where it is"
+    for state in _look(preview):
+        lines.append(f"  {state.name}")
+        if state.variant is None:
+            downloadable = state.recipe.data.source in KNOWN_SHAPES
+            where = "a real start downloads it" if downloadable else "--data DIR says where it is"
             lines.append(f"    the data is not here: {where}")
         else:
             lines.append(
-                f"    digest {known.variant.digest[:16]}, {known.variant.device}, {known.variant.precision}"
+                f"    digest {state.variant.digest[:16]}, {state.variant.device}, {state.variant.precision}"
             )
-        lines += _cost_lines(known)
-        lines += [f"    warning: {warning}" for warning in known.warnings]
-        if known.refusal:
-            lines.append(f"    a real start refuses: {known.refusal}; choose another --out, or --force")
-        if known.outline and known.outline.layers not in shown:
-            shown.append(known.outline.layers)
-            lines += _layer_lines(known.outline)
+        lines += _cost_lines(state)
+        lines += [f"    warning: {warning}" for warning in state.warnings]
+        if state.refusal:
+            lines.append(f"    a real start refuses: {state.refusal}; choose another --out, or --force")
+        if state.outline and state.outline.layers not in shown:
+            shown.append(state.outline.layers)
+            lines += _layer_lines(state.outline)
     if study.search is not None:
         seeds = len(study.seeds)
         lines.append(f"  and a search of {study.search.trials} trials, at most {seeds} runs each")
     return lines
 
 
-def _cost_lines(known: _Known) -> list[str]:
-    epochs, facts = known.recipe.schedule.epochs, known.outline
+def _cost_lines(state: _VariantState) -> list[str]:
+    epochs, outline = state.recipe.schedule.epochs, state.outline
     lines = [f"    {epochs} epochs"]
-    if facts:
-        flops = facts.flops_per_image * epochs * facts.steps_per_epoch * known.recipe.data.batch_size
-        lines[0] += f" of {facts.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
-    if known.milestones:
-        rates = [rate for _, rate in known.milestones]
+    if outline:
+        flops = outline.flops_per_image * epochs * outline.steps_per_epoch * state.recipe.data.batch_size
+        lines[0] += f" of {outline.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
+    if state.milestones:
+        rates = [rate for _, rate in state.milestones]
         lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")
-    elif known.recipe.schedule.finds:
+    elif state.recipe.schedule.finds:
         lines.append("    learning rate: to be found")
     states: dict[str, list[str]] = {}
-    for seed, status in known.seeds:
+    for seed, status in state.seeds:
         states.setdefault(status, []).append(str(seed))
     for status, seeds in states.items():
         lines.append(f"    {status}: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
     return lines
 
 
-def _layer_lines(facts: Outline) -> list[str]:
-    """The parameter summary as a table."""
+def _layer_lines(outline: Outline) -> list[str]:
+    """Return the parameter summary as a table."""
     rows = [
-        (row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes) for row in facts.layers
+        (row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes) for row in outline.layers
     ]
     width = max(len(layer) for layer, *_ in rows)
     lines = [f"    {'layer':<{width}}  {'output':>11}  {'parameters':>10}  {'MB':>7}"]
@@ -254,5 +256,5 @@ def _layer_lines(facts: Outline) -> list[str]:
         f"    {layer:<{width}}  {shape:>11}  {n:>10,}  {size / 1e6:>7.3f}" for layer, shape, n, size in rows
     ]
     total = sum(size for *_, size in rows)
-    lines.append(f"    {'total':<{width}}  {'':>11}  {facts.parameters:>10,}  {total / 1e6:>7.3f}")
+    lines.append(f"    {'total':<{width}}  {'':>11}  {outline.parameters:>10,}  {total / 1e6:>7.3f}")
     return lines

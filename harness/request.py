@@ -1,4 +1,4 @@
-"""What a caller can ask for, from the shell or from Python, and the checks of it that need no library."""
+"""A request, from the shell or from Python, and the checks of it that need no heavy library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.console import torchrun_place
+from harness.console import torchrun_rank_and_world_size
 from harness.errors import DataError, StudyError
 from harness.export import parse_exports
 from harness.launch import LAUNCHERS, check_launcher, parse_workers
@@ -17,19 +17,19 @@ from harness.messages import one_line, suggest
 from harness.study_file.config import MAX_SEEDS, Study
 from harness.study_file.load import load_study
 
-FORMATS = ("svg", "pdf")  # of figures, beside PNG
+FORMATS = ("svg", "pdf")  # of figures, besides PNG
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that can be asked for; each field is the command's option of that name.
+    """All that a caller can ask for; each field is the command's option of that name.
 
     Attributes:
         studies: loaded ones, names of built-in ones, or paths.
-        settings: instead of the studies' values: ``KEY=VALUE`` texts, or keys and values.
-        seeds, variants: None for the study's.
-        workers: runs at once; None leaves it to the launcher.
-        figures, export: formats beside PNG, and of networks.
+        settings: values that replace the studies': ``KEY=VALUE`` texts, or keys and values.
+        seeds, variants: None for those of the study.
+        workers: runs at once; None leaves the choice to the launcher.
+        figures, export: formats of figures besides PNG, and formats of networks.
     """
 
     studies: tuple[Study | str | Path, ...]
@@ -57,36 +57,36 @@ class Request:
     @property
     def world_size(self) -> int:
         """Return how many devices share each run: as many as torchrun has started, else ``devices``."""
-        place = torchrun_place()
+        place = torchrun_rank_and_world_size()
         return self.devices if place is None else place[1]
 
     @property
     def follows(self) -> bool:
-        """Return whether torchrun has started this process beside the first one, which does all the rest."""
-        place = torchrun_place()
+        """Tell whether torchrun has started this process as a follower, which only trains with rank 0."""
+        place = torchrun_rank_and_world_size()
         return place is not None and place[0] > 0
 
     def load(self) -> list[Study]:
         """Check the request and load its studies, before anything slow is imported.
 
         Raises:
-            StudyError, DataError: in one line, what is wrong with the request or a study file.
+            StudyError, DataError: a mistake in the request or a study file, in one line.
         """
         from harness.models.imported import allow
 
-        allow(self.allow, [Path(one).parent for one in self.studies if not isinstance(one, Study)])
+        allow(self.allow, [Path(name).parent for name in self.studies if not isinstance(name, Study)])
         if not self.follows:
             self.check()
         loaded: list[Study] = []
-        for one in self.studies:
-            study = load_study(one, settings=self.settings, seeds=self.seeds, precision=self.precision)
+        for name in self.studies:
+            study = load_study(name, settings=self.settings, seeds=self.seeds, precision=self.precision)
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
             loaded.append(study)
         return loaded
 
     def check(self) -> None:
-        """Raise an error for options that do not go together or name what is not there.
+        """Raise an error for options that contradict each other, or name something that does not exist.
 
         Raises:
             StudyError, DataError: in one line.
@@ -135,7 +135,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds that a text names: ``"0,1,5-7"`` -> ``[0, 1, 5, 6, 7]``.
 
     Raises:
-        StudyError: not seeds, or one named twice.
+        StudyError: not seeds, or a seed is named twice.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -158,10 +158,10 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_formats(text: str) -> list[str]:
-    """Return formats of figures, once each: ``"svg,pdf"`` -> ``["svg", "pdf"]``.
+    """Return the formats of figures that a text names, each once: ``"svg,pdf"`` -> ``["svg", "pdf"]``.
 
     Raises:
-        StudyError: neither of these.
+        StudyError: another format.
     """
     formats = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     if any(name not in FORMATS for name in formats):
@@ -171,7 +171,7 @@ def parse_formats(text: str) -> list[str]:
     return formats
 
 
-# of options that are texts; harness.run takes them as lists too
+# parsers of options that the command has as texts; harness.run also takes lists
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "seeds": parse_seeds,
     "variants": lambda text: [name.strip() for name in text.split(",")],
@@ -182,16 +182,16 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, Any]) -> Request:
-    """Make a request of options by their names, as they are typed or as Python has them.
+    """Make a request from options by name, with texts as in the shell or with Python's values.
 
     Raises:
-        StudyError: there is no such option, or its text is not what it takes.
+        StudyError: there is no such option, or its value is wrong.
     """
-    known = {field.name for field in fields(Request)} - {"studies"}
+    names = {field.name for field in fields(Request)} - {"studies"}
     values: dict[str, Any] = {}
     for name, value in options.items():
-        if name not in known:
-            raise StudyError(f"harness.run: no option {name!r}{suggest(name, known)}")
+        if name not in names:
+            raise StudyError(f"harness.run: no option {name!r}{suggest(name, names)}")
         if isinstance(value, str | int) and name in _PARSERS:
             value = _PARSERS[name](str(value))
         if name in ("out", "data") and value is not None:

@@ -1,4 +1,4 @@
-"""From a study to its finished runs: plan, check, launch."""
+"""Plan, check and launch the runs of a study."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from harness.plan import Plan, make_plan
 from harness.request import Request
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Recipe, Study
-from harness.trackers import Guarded
+from harness.trackers import GuardedTracker
 from harness.training.progress import Say, say, silent
 
 
 @dataclass(frozen=True)
 class Voice:
-    """Where lines go.
+    """Functions that print lines, by what a line is about.
 
     Attributes:
         say: progress and warnings.
         tell: verdicts.
-        note: where results lie.
+        note: paths of results.
         complain: failures.
     """
 
@@ -43,12 +43,12 @@ class Voice:
 
     @classmethod
     def of(cls, tell: Say, *, quiet: bool) -> Voice:
-        """Return a voice whose verdicts go to ``tell``, and that says little else if it is quiet."""
+        """Return a voice that prints verdicts by ``tell``; if ``quiet``, besides these only failures."""
         return cls(silent, tell, silent) if quiet else cls(say, tell, tell)
 
 
-class Images:
-    """The data of recipes, each loaded once and kept while it is in use."""
+class LoadedData:
+    """Loads the images of recipes; recipes with the same data share them."""
 
     def __init__(self, root: Path | None, *, download: bool = False, progress: bool = False) -> None:
         self.root = root
@@ -56,7 +56,7 @@ class Images:
         self.loaded: dict[str, Data] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the images out on the way to another process, which loads its own."""
+        """Leave the images out of a pickle: another process loads its own."""
         return {**self.__dict__, "loaded": {}}
 
     def __call__(self, recipe: Recipe) -> Data:
@@ -83,56 +83,56 @@ class Runner:
     """Plans and launches runs as a request asks.
 
     Attributes:
-        tracker: where the runs are shown as well.
+        tracker: a further tool that shows the runs, such as MLflow.
     """
 
     request: Request
-    images: Images
+    load_data: LoadedData
     voice: Voice
-    tracker: Guarded | None = None
+    tracker: GuardedTracker | None = None
 
     def plan(self, study: Study, folder: StudyFolder, variants: list[str] | None) -> Plan:
         """Resolve a study's variants (None for all) and rehearse their networks.
 
         Raises:
-            StudyError, DataError: what would fail in a run.
+            StudyError, DataError: something that would fail in a run.
         """
         plan = make_plan(
             study,
             folder,
-            self.images,
+            self.load_data,
             variants=variants,
             device=self.request.device,
             devices=self.request.world_size,
         )
-        return check_plan(plan, self.images, self.voice.say)
+        return check_plan(plan, self.load_data, self.voice.say)
 
     def check_folders(self, plan: Plan) -> None:
         """Refuse runs of another configuration in the plan's folder, or move them aside with ``--force``.
 
         Raises:
-            StudyError: naming the first difference.
+            StudyError: a run differs; the message names the first difference.
         """
         check_folders(plan, force=self.request.force, say=self.voice.say)
 
     def launch(self, plan: Plan) -> list[str]:
-        """Do the runs of a plan that are missing; say and return a line for each that could not be done."""
+        """Execute the missing runs of a plan; print and return a line for each that has not finished."""
         request, devices = self.request, self.request.world_size
         if request.ray_address is not None:
-            os.environ["RAY_ADDRESS"] = request.ray_address  # where Ray itself looks for it
+            os.environ["RAY_ADDRESS"] = request.ray_address  # Ray itself reads this variable
         launcher, workers, threads = self._team(plan)
-        job = Job(plan, self.images, threads, self.voice.say, request.profile, self.tracker)
-        if devices > 1:  # a range test is one device's work
+        job = Job(plan, self.load_data, threads, self.voice.say, request.profile, self.tracker)
+        if devices > 1:  # a range test uses one device
             rates = {variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
             job = replace(job, rates=rates)
-        with no_bar_left(), followers.lead(devices, resolve_device(request.device), self.images):
-            lost = _lost(plan, get_launcher(launcher)(job, workers))
-        for line in lost:
+        with no_bar_left(), followers.lead(devices, resolve_device(request.device), self.load_data):
+            unfinished = _unfinished(plan, get_launcher(launcher)(job, workers))
+        for line in unfinished:
             self.voice.complain(line)
-        return lost
+        return unfinished
 
     def _team(self, plan: Plan) -> tuple[str, int | None, int]:
-        """Choose the launcher, runs at once and threads of each: as asked for, or as is fastest."""
+        """Choose the launcher, the runs at once and their threads: as requested, else the fastest."""
         launcher, workers, devices = self.request.launcher, self.request.workers, self.request.world_size
         known = LAUNCHERS.get(launcher)  # None of auto
         if devices > 1 or (known is not None and known.remote):
@@ -146,12 +146,12 @@ class Runner:
         return team.launcher if launcher == "auto" else launcher, team.workers, team.threads
 
 
-def _lost(plan: Plan, causes: dict[str, str]) -> list[str]:
-    """Return a line for every planned run that could not be done, or left no trace of how it ended."""
+def _unfinished(plan: Plan, causes: dict[str, str]) -> list[str]:
+    """Return a line for every planned run that has not finished and whose folder does not tell why."""
     lines = []
     for _, folder in plan.runs():
         cause = causes.get(folder.name)
-        with suppress(RunError):  # damaged: the report says so
+        with suppress(RunError):  # a damaged run is named in the report
             if cause is None and folder.status() not in ("finished", "failed"):
                 cause = "its folder was removed; the same command does it again"
         if cause is not None:

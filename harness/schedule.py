@@ -1,4 +1,4 @@
-"""The learning rate of every step, as corners for ignite's ``PiecewiseLinear``; steps count from 0."""
+"""The learning rate of every step, as corners for Ignite's ``PiecewiseLinear``; steps count from 0."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Milestones = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Rates:
-    """The two ends of the cycle.
+    """The lowest and highest learning rate of a schedule.
 
     Attributes:
         lr_min: where it begins (and where a triangle ends, unless the study says otherwise).
@@ -27,17 +27,17 @@ class Rates:
     lr_max: float
 
 
-def resolve_rates(schedule: Schedule, found: Rates | None) -> Rates:
-    """Return the study's own rates, those left open taken from the range test.
+def resolve_rates(schedule: Schedule, range_test: Rates | None) -> Rates:
+    """Return the study's own rates; rates that it leaves open come from the range test.
 
     Raises:
         StudyError: a rate is to be found and the range test has not been run.
     """
-    if schedule.finds and found is None:
+    if schedule.finds and range_test is None:
         raise StudyError('schedule: a rate is "find", but there is no range test result')
 
     def choose(setting: float | str, name: str) -> float:
-        return float(getattr(found, name)) if setting == "find" else float(setting)
+        return float(getattr(range_test, name)) if setting == "find" else float(setting)
 
     if isinstance(schedule, Constant):
         lr = choose(schedule.lr, "lr_max")
@@ -105,7 +105,7 @@ def rates_at(milestones: Milestones, steps: np.ndarray | list[int]) -> np.ndarra
 
 
 def _cycle(schedule: OneCycle, steps_per_epoch: float) -> tuple[float, float, float]:
-    """Return the peak and the end of torch's ``OneCycleLR`` in its own steps, and its steps of an epoch."""
+    """Return the peak and the end of torch's ``OneCycleLR`` in its own steps, and its steps per epoch."""
     in_epoch = {"batch": steps_per_epoch, "epoch": 1, "batch_and_epoch": steps_per_epoch + 1}[schedule.step]
     total = schedule.total_steps or schedule.epochs * in_epoch
     return schedule.pct_start * total - 1, total - 1, in_epoch

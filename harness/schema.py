@@ -1,4 +1,4 @@
-"""What every schema of ours shares: strict pydantic models and errors of one line with the nearest name."""
+"""The base of all our schemas: strict pydantic models, and errors of one line with the nearest name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Strict(BaseModel):
-    """Unknown keys, wrong types and non-finite numbers are errors; instances do not change."""
+    """A model that refuses unknown keys, wrong types and non-finite numbers; instances do not change."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -48,7 +48,7 @@ def validate(schema: type[AnyModel], raw: Mapping[str, Any], where: str, prefix:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
     """Where a mistake is: the keys and the path as the author wrote them.
 
     Attributes:
@@ -62,7 +62,7 @@ class _Place:
     below: list[type[BaseModel]]
 
 
-def _locate(schema: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -> _Place:
+def _locate(schema: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -> _Location:
     keys: list[str | int] = []
     path, above, below = "", [schema], [schema]
     value: Any = raw
@@ -78,10 +78,10 @@ def _locate(schema: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -
             fields = [table.model_fields[part] for table in above if part in table.model_fields]
             below = [table for field in fields for table in _tables(field.annotation)] or above
         else:  # pydantic's name of a kind of table, or of one of several kinds of value
-            below = [one for one in below if _of_kind(one, part)] or below
+            below = [table for table in below if _of_kind(table, part)] or below
             continue
         keys.append(part)
-    return _Place(keys, path.lstrip("."), above, below)
+    return _Location(keys, path.lstrip("."), above, below)
 
 
 def _of_kind(table: type[BaseModel], tag: str) -> bool:
@@ -97,36 +97,37 @@ def _tables(annotation: Any) -> list[type[BaseModel]]:
 def _explain(error: ValidationError, schema: type[BaseModel], raw: dict[str, Any], prefix: str) -> str:
     errors = error.errors(include_url=False)
     first = errors[0]
-    if first["type"] == "missing":  # misspelt, it is unknown as well, and that is what its author sees
-        unknown = (one for one in errors if one["type"] == "extra_forbidden")
-        first = next((one for one in unknown if one["loc"][:-1] == first["loc"][:-1]), first)
-    place = _locate(schema, raw, first)
-    path = ".".join(part for part in (prefix, place.path) if part)
+    if first["type"] == "missing":  # a misspelt key is also unknown; report that, which the author can see
+        unknown = (details for details in errors if details["type"] == "extra_forbidden")
+        first = next((details for details in unknown if details["loc"][:-1] == first["loc"][:-1]), first)
+    location = _locate(schema, raw, first)
+    path = ".".join(part for part in (prefix, location.path) if part)
     kind, given, context = first["type"], first["input"], first.get("ctx", {})
-    known = {name for table in place.above for name in table.model_fields}
+    fields = {name for table in location.above for name in table.model_fields}
     match kind:
         case "extra_forbidden":
-            hint = suggest(str(place.keys[-1]), known) if known else "; this table has none"
+            hint = suggest(str(location.keys[-1]), fields) if fields else "; this table has none"
             return f"{path}: unknown key{hint}"
         case "missing":
-            near = get_close_matches(str(place.keys[-1]), given.keys() - known, n=1)
+            near = get_close_matches(str(location.keys[-1]), given.keys() - fields, n=1)
             return f"{path}: missing{f'; it is written {near[0]!r}' if near else ''}"
         case "string_pattern_mismatch":
             return (
                 f"{path}: {one_line(repr(given), 80)} is not a name; "
                 "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit"
             )
-        case "value_error":  # what our own validators say
+        case "value_error":  # raised by our own validators
             return f"{path}: {context['error']}" if path else str(context["error"])
         case "union_tag_not_found":
             return f"{path}.{context['discriminator'][1:-1]}: missing"
         case "union_tag_invalid":
             tag = context["discriminator"][1:-1]
             path, given = f"{path}.{tag}", given[tag]
-    # a value that may be of several kinds has an error for each
-    alike = [one for one in errors if _locate(schema, raw, one).path == place.path]
-    wanted = " or ".join(dict.fromkeys(_wanted(one) for one in alike))
-    examples = (text for value, text in _candidates(first, place) if _accepts(schema, raw, place.keys, value))
+    # a value that may have one of several types has an error for each of them
+    alike = [details for details in errors if _locate(schema, raw, details).path == location.path]
+    wanted = " or ".join(dict.fromkeys(_wanted(details) for details in alike))
+    keys = location.keys
+    examples = (text for value, text in _candidates(first, location) if _accepts(schema, raw, keys, value))
     such_as = f" such as {text}" if (text := next(examples, "")) else ""
     return f"{path}: expected {wanted}{such_as}, got {one_line(repr(given), 80)}"
 
@@ -155,7 +156,7 @@ _WANTED = {
 
 
 def _wanted(error: ErrorDetails) -> str:
-    """Say what was expected; in pydantic's words for an error that none of our schemas has."""
+    """Say what was expected; in pydantic's words where we have none for this error."""
     own = _WANTED.get(error["type"])
     if own is None:
         return error["msg"][:1].lower() + error["msg"][1:]
@@ -163,7 +164,7 @@ def _wanted(error: ErrorDetails) -> str:
     return own.format(**context | {key: f"{of:g}" for key, of in context.items() if isinstance(of, float)})
 
 
-def _candidates(error: ErrorDetails, place: _Place) -> Iterator[tuple[Any, str]]:
+def _candidates(error: ErrorDetails, location: _Location) -> Iterator[tuple[Any, str]]:
     """Yield values that the key may take, the nearest to the given one first, and their text in TOML."""
     kind, given = error["type"], error["input"]
     number = []
@@ -181,7 +182,7 @@ def _candidates(error: ErrorDetails, place: _Place) -> Iterator[tuple[Any, str]]
         values = [*([[given]] if given and not isinstance(given, dict) else []), [0, 1, 2], [0.1, 0.9]]
     yield from ((value, one_line(json.dumps(value, ensure_ascii=False), 80)) for value in values)
     if kind in _TABLE:
-        fields = [one for table in place.below for one in table.model_fields.items()]
+        fields = [field for table in location.below for field in table.model_fields.items()]
         nearest = [(name, given) for name, _ in fields if not isinstance(given, dict | list)]
         for name, value in [*nearest, *((name, field.default) for name, field in fields)]:
             if isinstance(value, str | int | float | list):
@@ -198,8 +199,8 @@ def _accepts(schema: type[BaseModel], raw: dict[str, Any], keys: list[str | int]
         table[keys[-1]] = value
         schema.model_validate(trial)
     except ValidationError as error:
-        places = (_locate(schema, trial, one) for one in error.errors(include_url=False))
-        return all(place.keys[: len(keys)] != keys for place in places)
+        locations = (_locate(schema, trial, details) for details in error.errors(include_url=False))
+        return all(location.keys[: len(keys)] != keys for location in locations)
     except (LookupError, TypeError):  # a schema of another package reads something else than what was written
         return False
     return True

@@ -1,7 +1,7 @@
-"""``[search]``: Optuna proposes a variant's values, its runs answer, and what looks poor is cut short.
+"""``[search]``: Optuna proposes values, a trial's runs give their accuracy, and poor trials are cut short.
 
-What was proposed is kept in the study folder's ``search.json``: a search that was stopped, or had a failure,
-or is given more trials or seeds, goes on with the trials that it has.
+All proposals are kept in the study folder's ``search.json``. So a search continues with its trials after it
+was stopped, after a failure, and when it is given more trials or seeds.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Trial:
     """A trial of ``search.json``.
 
     Attributes:
-        chosen: the parameters as Optuna has them.
-        values: the variant's, by their keys.
+        chosen: the parameters, in Optuna's form.
+        values: the variant's values, by dotted key.
         cut: the number of finished seeds after which it was cut short; 0 where it was not.
-        error: why these values cannot go together; empty where they can.
+        error: why these values are not valid together; empty where they are.
     """
 
     chosen: dict[str, Any]
@@ -53,8 +53,7 @@ def check_search(study: Study, devices: int) -> None:
     """Check a study's search before any work.
 
     Raises:
-        StudyError: the study would choose by its test images, Optuna is not installed, or some value can
-            never be tried.
+        StudyError: the study has no hold-out, Optuna is not installed, or some value is never valid.
     """
     settings = study.search
     if settings is None:
@@ -75,7 +74,7 @@ def check_search(study: Study, devices: int) -> None:
         for value in ends(space):
             try:
                 _check_trial(study, {key: value})
-            except StudyError:  # it may need another value than the file's beside it
+            except StudyError:  # it may only be valid with another value of the other keys
                 _check_trial(study, {**first, key: value})
 
 
@@ -85,23 +84,23 @@ def _check_trial(study: Study, values: dict[str, Any]) -> None:
 
 
 def with_trials(study: Study, folder: StudyFolder) -> tuple[Study, list[str]]:
-    """Return a study with its search's trials so far as plain variants, and the names of those not cut short.
+    """Return a study with its trials so far as variants, and the names of all variants not cut short.
 
     Raises:
-        StudyError: they are another search's.
+        StudyError: the trials are of another search.
         RunError: the search's record is damaged.
     """
     trials = _recorded(study, folder)
     cut = [name for name, trial in trials.items() if trial.cut]
-    made = _with(study, {name: trial.values for name, trial in trials.items() if not trial.error})
-    return made, [name for name in made.recipes if name not in cut]
+    extended = _with(study, {name: trial.values for name, trial in trials.items() if not trial.error})
+    return extended, [name for name in extended.recipes if name not in cut]
 
 
 def search(plan: Plan, runner: Runner) -> list[str]:
-    """Run the plan's own variants, then the trials of its study; return a line for each run that was lost.
+    """Run the plan's own variants, then the trials of its study; return a line for each unfinished run.
 
     Raises:
-        StudyError: there are another search's trials.
+        StudyError: the folder has trials of another search.
     """
     import optuna
     from optuna.trial import TrialState
@@ -115,11 +114,11 @@ def search(plan: Plan, runner: Runner) -> list[str]:
     proposals = optuna.create_study(
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=early)
     )
-    lost = runner.launch(plan)
+    unfinished = runner.launch(plan)
     say(f"{study.name}: {opening(settings)}")
     for at in range(settings.trials):
         name = numbered("trial", at)
-        # one for each: what it proposes follows from the trials before it, however often we were stopped
+        # a sampler for each trial: its proposal depends on earlier trials alone, and not on interruptions
         seed = derive_seed(settings.seed, "search", at) % 2**32
         proposals.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=early)
         if name in trials:
@@ -129,17 +128,19 @@ def search(plan: Plan, runner: Runner) -> list[str]:
         trials[name] = Trial(proposal.params, values)
         accuracies: list[float] = []
         try:
-            one = _with(study, {name: values})
+            with_trial = _with(study, {name: values})
             _record(study, folder, trials)
-            accuracies, cut = _run(runner, one, folder, name, proposal, lost)
+            accuracies, cut = _run(runner, with_trial, folder, name, proposal, unfinished)
             if cut:
                 trials[name] = replace(trials[name], cut=len(accuracies))
-                say(f"{study.name}/{name}  cut short after {len(accuracies)} of {len(one.seeds)} seeds")
-        except StudyError as error:  # values that are each possible, and not together
+                say(
+                    f"{study.name}/{name}  cut short after {len(accuracies)} of {len(with_trial.seeds)} seeds"
+                )
+        except StudyError as error:  # the values are not valid together
             trials[name] = replace(trials[name], error=one_line(error))
             say(f"{study.name}/{name}  cannot be: {one_line(error)}")
         except RunError as error:
-            lost.append(str(error))
+            unfinished.append(str(error))
             say(f"{study.name}/{name}  {error}")
         _record(study, folder, trials)
         if trials[name].cut:
@@ -148,21 +149,21 @@ def search(plan: Plan, runner: Runner) -> list[str]:
             proposals.tell(proposal, mean_of(accuracies))
         else:
             proposals.tell(proposal, state=TrialState.FAIL)
-    return lost
+    return unfinished
 
 
 def _run(
-    runner: Runner, study: Study, folder: StudyFolder, name: str, proposal: Proposal, lost: list[str]
+    runner: Runner, study: Study, folder: StudyFolder, name: str, proposal: Proposal, unfinished: list[str]
 ) -> tuple[list[float], bool]:
     """Run a trial's seeds one after another; return their accuracies, and whether it was cut short."""
     accuracies: list[float] = []
     for seed in study.seeds:
         plan = runner.plan(study.model_copy(update={"seeds": [seed]}), folder, [name])
         runner.check_folders(plan)
-        lost += runner.launch(plan)
+        unfinished += runner.launch(plan)
         run = folder.run(name, seed)
         if run.status() != "finished":
-            continue  # a failure has no accuracy to learn from
+            continue  # a failed run has no accuracy
         accuracies.append(float(run.verify().metrics["test_accuracy"]))
         proposal.report(mean_of(accuracies), len(accuracies))
         if len(accuracies) < len(study.seeds) and proposal.should_prune():
@@ -171,14 +172,14 @@ def _run(
 
 
 def opening(settings: Search) -> str:
-    """Say how many trials there are, and how many of them are drawn at random."""
+    """Write how many trials there are, and how many of them are drawn at random."""
     trials, early = settings.trials, settings.random_trials
     drawn = "drawn at random" if early >= trials else f"the first {early} of them drawn at random"
     return f"a search of {trials} trial{'s' * (trials > 1)}, {drawn}"
 
 
 def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict[str, Trial]:
-    """Return the trials of ``search.json`` by name; with ``force`` another search's file is put aside."""
+    """Return the trials of ``search.json`` by name; with ``force`` move another search's file aside."""
     path = folder.path / RECORD
     record = read_sealed(path)
     if record is None:
@@ -198,12 +199,12 @@ def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Trial]) -> N
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """Return what decides which values a search proposes, and what its trials' runs are."""
-    whole = study.model_dump(mode="json", exclude_none=True)
-    whole["search"].pop("trials")
-    if whole["compile"] == "auto":
-        whole["compile"] = False  # as a search from before there was this choice has it
-    return {key: value for key, value in whole.items() if key not in (*_NOT_DECIDING, "variants")}
+    """Return everything that decides a search's proposals, and its trials' runs."""
+    settings = study.model_dump(mode="json", exclude_none=True)
+    settings["search"].pop("trials")
+    if settings["compile"] == "auto":
+        settings["compile"] = False  # as in searches of earlier versions
+    return {key: value for key, value in settings.items() if key not in (*_NOT_DECIDING, "variants")}
 
 
 def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
@@ -218,7 +219,7 @@ def _with(study: Study, variants: dict[str, dict[str, Any]]) -> Study:
 
 
 def _propose(proposal: Proposal, settings: Search) -> dict[str, Any]:
-    """Return the values that Optuna proposes; of a list it chooses the place: a value may be a table."""
+    """Return the values that Optuna proposes; it chooses from a list by index, as a value may be a table."""
     values: dict[str, Any] = {}
     for key, space in settings.values.items():
         if not isinstance(space, Range):

@@ -1,4 +1,4 @@
-"""Every random draw of a run comes from a generator seeded by (seed, what for, epoch)."""
+"""Seeds: every random draw of a run comes from a generator seeded by (seed, purpose, epoch, part)."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def generator(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> torch.G
 
 @contextmanager
 def global_seed(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
-    """Seed every global generator for code that knows no other, and restore them afterwards."""
+    """Seed the global generators for code that uses no other, and restore them at the end of the block."""
     with generators_restored():
         seed_generators(derive_seed(seed, purpose, epoch))
         yield
 
 
 def seed_generators(seed: int) -> None:
-    """Seed the global generators of torch, numpy and Python: a network of a user's may draw from any."""
+    """Seed the global generators of torch, numpy and Python: a user's network may draw from any of them."""
     import numpy as np
     import torch
 
@@ -52,7 +52,7 @@ def seed_generators(seed: int) -> None:
 
 
 def generator_states() -> dict[str, bytes]:
-    """Return where the global generators are; torch's is that of the CPU."""
+    """Return the states of the global generators; torch's is that of the CPU."""
     import numpy as np
     import torch
 
@@ -63,7 +63,7 @@ def generator_states() -> dict[str, bytes]:
 
 @contextmanager
 def generators_restored() -> Iterator[None]:
-    """Leave the global generators of torch, numpy and Python as they were."""
+    """Restore the global generators of torch, numpy and Python at the end of the block."""
     import numpy as np
     import torch
 

@@ -44,7 +44,7 @@ def _complete_variants(
 
 
 def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
-    """Return a function that offers these names; a click.Choice would have an error of its own."""
+    """Return a function that offers these names, where a click.Choice would also change the error."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -170,7 +170,7 @@ def command(studies: tuple[str, ...], list_: bool, dry_run: bool, json_: bool, *
     if list_:
         list_studies(json_)
         return
-    loaded = request.load()  # what is wrong with them is said before torch is imported, which takes seconds
+    loaded = request.load()  # reports mistakes before torch is imported, which takes seconds
     if dry_run:
         from harness.preview import as_json, as_text, previews
 

@@ -1,4 +1,4 @@
-"""A request carried out: plan and check all its studies, then launch, report and export each."""
+"""Carry out a request: plan and check all its studies, then launch, report and export each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.launch import followers
 from harness.messages import one_line
 from harness.plan import Plan, choose_variants
 from harness.request import Request
-from harness.runner import Images, Runner, Voice
+from harness.runner import LoadedData, Runner, Voice
 from harness.search import check_search, search, with_trials
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What became of a study.
+    """The outcome of a study.
 
     Attributes:
         folder: ``<out>/<study>``.
         findings: the report's verdicts, warnings and failures, and whether the target is met.
-        lost: a line for every run that could not be done, and every network that could not be exported.
-        target_required: a missed target is a failure.
+        errors: a line for every run that has not finished, and every network that could not be exported.
+        target_required: whether a missed target is a failure.
     """
 
     folder: Path
     findings: Findings
-    lost: tuple[str, ...]
+    errors: tuple[str, ...]
     target_required: bool = False
 
     @property
@@ -51,12 +51,12 @@ class StudyOutcome:
         failed = bool(self.findings.failures)
         if self.target_required and not self.findings.met and not failed:
             return EXIT_TARGET_MISSED
-        return EXIT_RUN_FAILED if failed or self.lost else 0
+        return EXIT_RUN_FAILED if failed or self.errors else 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request's studies, in their order."""
+    """The outcomes of a request's studies, in their order."""
 
     studies: tuple[StudyOutcome, ...]
 
@@ -67,8 +67,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A study, its folder, and the variants of it that were asked for."""
+class Selection:
+    """A study, its folder, and its variants that were asked for."""
 
     study: Study
     folder: StudyFolder
@@ -76,32 +76,32 @@ class Task:
 
 
 def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
-    """Do what is missing of the runs, and report.
+    """Execute the missing runs of every study, and report.
 
     All studies are planned before the first begins, so that a mistake in the last one costs nothing.
 
     Args:
-        studies: what ``request.load()`` gave.
-        tell: where verdicts go; progress and failures go to stderr.
+        studies: from ``request.load()``.
+        tell: prints verdicts; progress and failures go to stderr.
 
     Returns:
-        What became of each study; of none in a process that only trains with the first one's.
+        The outcome of each study; of none in a follower, which only trains with rank 0.
 
     Raises:
-        HarnessError: what is wrong with a study, its data or its folder; runs that fail are in the outcome.
+        HarnessError: a mistake in a study, its data or its folder; failed runs are in the outcome.
     """
     if request.follows:
         _follow(request, studies)
         return Outcome(())
     voice = Voice.of(tell, quiet=request.quiet)
-    images = Images(request.data, download=not request.report_only, progress=not request.quiet)
-    runner = Runner(request, images, voice)
-    tasks = [_task(request, study) for study in studies]
+    load_data = LoadedData(request.data, download=not request.report_only, progress=not request.quiet)
+    runner = Runner(request, load_data, voice)
+    selections = [_select(request, study) for study in studies]
     if request.report_only:
-        for task in tasks:
-            _check_reportable(task.folder)
-        return Outcome(tuple(_conclude(task, runner) for task in tasks))
-    plans = [runner.plan(task.study, task.folder, task.variants) for task in tasks]
+        for selection in selections:
+            _check_reportable(selection.folder)
+        return Outcome(tuple(_conclude(selection, runner) for selection in selections))
+    plans = [runner.plan(selection.study, selection.folder, selection.variants) for selection in selections]
     for plan in plans:
         runner.check_folders(plan)
     outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
@@ -111,10 +111,10 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
 
 
 def _follow(request: Request, studies: Sequence[Study]) -> None:
-    """Take part in the runs of every study, which the first process launches."""
+    """Take part in the runs of every study, which rank 0 launches."""
     if not request.report_only:
         for _ in studies:
-            followers.follow(resolve_device(request.device), Images(request.data))
+            followers.follow(resolve_device(request.device), LoadedData(request.data))
 
 
 def _run(plan: Plan, runner: Runner) -> StudyOutcome:
@@ -122,85 +122,89 @@ def _run(plan: Plan, runner: Runner) -> StudyOutcome:
     study, folder, say = plan.study, plan.folder, runner.voice.say
     tracker = get_tracker(runner.request.tracker) if runner.request.tracker else None
     runner = replace(runner, tracker=tracker)
-    if study.search is None:  # a search's trials are not known yet
+    if study.search is None:  # a search has no trials yet
         folder.write_study(_with_seeds_on_disk(study, folder).to_toml())
     say(_opening(plan))
     if tracker is not None:
         tracker.begin(plan, say)
     if study.search is None:
-        lost = runner.launch(plan)
-        task = Task(study, folder, [variant.name for variant in plan.variants])
+        unfinished = runner.launch(plan)
+        selection = Selection(study, folder, [variant.name for variant in plan.variants])
     else:
-        lost = search(plan, runner)
+        unfinished = search(plan, runner)
         study, variants = with_trials(study, folder)
-        task = Task(study, folder, variants)
-    outcome = _conclude(task, runner, lost)
+        selection = Selection(study, folder, variants)
+    outcome = _conclude(selection, runner, unfinished)
     if tracker is not None:
         tracker.report(folder, (read_sealed(folder.path / "report.json") or {})["variants"], say)
     return outcome
 
 
-def _conclude(task: Task, runner: Runner, lost: Sequence[str] = ()) -> StudyOutcome:
-    """Rebuild tables, figures and page, say the verdict, and export what is finished."""
-    # drawing libraries, half a second: not before the runs
+def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = ()) -> StudyOutcome:
+    """Rebuild tables, figures and pages, print the verdict, and export finished networks."""
+    # imported after the runs, because the drawing libraries take half a second
     from harness.report.index import write_index
     from harness.report.write import write_report
 
-    study, folder = task.study, task.folder
+    study, folder = selection.study, selection.folder
     request, voice = runner.request, runner.voice
-    whole = _with_seeds_on_disk(study, folder)
-    folder.write_study(whole.to_toml())
+    reported = _with_seeds_on_disk(study, folder)
+    folder.write_study(reported.to_toml())
     findings = write_report(
-        whole,
+        reported,
         folder,
         study.seeds,
-        task.variants,
-        lambda name: runner.images(study.recipes[name]),
+        selection.variants,
+        lambda name: runner.load_data(study.recipes[name]),
         request.figures,
     )
     for warning in findings.warnings:
         voice.say(f"{study.name}: warning: {warning}")
     try:
         write_index(folder)
-    except (RunError, OSError) as error:  # the study's own report is written
+    except (RunError, OSError) as error:  # the study's own report is complete
         voice.complain(f"no page of all studies: {one_line(error)}")
     for line in findings.verdicts:
         voice.tell(line)
     for failure in findings.failures:
         voice.complain(failure)
     voice.note(f"report: {folder.path / 'report.html'}")
-    lost = (*lost, *_export(task, request.export, voice))
-    return StudyOutcome(folder.path, findings, lost, request.require_target)
+    errors = (*unfinished, *_export(selection, request.export, voice))
+    return StudyOutcome(folder.path, findings, errors, request.require_target)
 
 
-def _export(task: Task, formats: Sequence[str], voice: Voice) -> list[str]:
+def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[str]:
     """Export every finished run that was asked for; return an error for each that could not be."""
     errors = []
-    runs = [task.folder.run(variant, seed) for variant in task.variants for seed in task.study.seeds]
+    runs = [
+        selection.folder.run(variant, seed)
+        for variant in selection.variants
+        for seed in selection.study.seeds
+    ]
     for run in runs if formats else ():
         try:
             if run.status() == "finished":
                 voice.note(f"exported: {export(run, formats)}")
-        except RunError as error:  # the others are exported all the same
+        except RunError as error:  # the others are exported even so
             voice.complain(f"error: {error}")
             errors.append(str(error))
     return errors
 
 
-def _task(request: Request, study: Study) -> Task:
-    """Choose the variants; a search that has begun has one for each of its trials."""
+def _select(request: Request, study: Study) -> Selection:
+    """Select a study's variants; a search that has begun has one for each of its trials."""
     folder = StudyFolder(request.out, study.name)
     folder.check_writable()
     asked = None if request.variants is None else list(request.variants)
     if study.search is not None:
         check_search(study, request.world_size)
-        # a report is about the trials that there are, and so are the names of variants
+        # a report, and names of variants, refer to the trials on disk
         if request.report_only or asked is not None:
             study, trials = with_trials(study, folder)
             asked = asked or trials
         elif not request.force:
-            with_trials(study, folder)  # another search's are refused before any work
-    return Task(study, folder, choose_variants(study, asked))
+            with_trials(study, folder)  # refuses trials of another search before any work
+    return Selection(study, folder, choose_variants(study, asked))
 
 
 def _check_reportable(folder: StudyFolder) -> None:
@@ -212,7 +216,7 @@ def _check_reportable(folder: StudyFolder) -> None:
 
 def _with_seeds_on_disk(study: Study, folder: StudyFolder) -> Study:
     """Return the study with all seeds of its report: those asked for, and those of its runs on disk."""
-    # os.path: where a folder may not be entered, Path raises
+    # os.path: Path raises an error where a folder may not be entered
     runs = [run for run in folder.runs() if os.path.exists(run.record_file)]
     on_disk = {run.seed for run in runs if run.variant in study.recipes}
     if on_disk <= set(study.seeds):
@@ -221,13 +225,13 @@ def _with_seeds_on_disk(study: Study, folder: StudyFolder) -> Study:
 
 
 def _opening(plan: Plan) -> str:
-    """Say how much there is to do, on what, and how much of it is done."""
+    """Write how many runs there are, on which device, and how many are finished."""
     first = plan.variants[0]
     reason = first.compute.reason
     variants, seeds = len(plan.variants), len(plan.seeds)
     statuses = []
     for _, folder in plan.runs():
-        with suppress(RunError):  # damaged: whoever executes it says so
+        with suppress(RunError):  # a damaged run is reported when it is executed
             statuses.append(folder.status())
     return (
         f"{plan.study.name}: {variants} variant{'s' * (variants > 1)} x {seeds} seed{'s' * (seeds > 1)} on "

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness import compute as module
-from harness.compute import Compute, begun_with, choose_compute, identity_of
+from harness.compute import Compute, choose_compute, compute_on_disk, identity_of
 from harness.data import load_data
 from harness.models.network import NetworkConfig
 from harness.outline import Outline, make_outline
@@ -174,7 +174,7 @@ def test_runs_on_disk_decide_before_any_timing(clock: Any, tmp_path: Path, preci
     asked = clock(1.0, 2.0, 3.0, 4.0) if precision == "bfloat16" else clock(4.0, 3.0, 2.0, 1.0)
     folder = StudyFolder(tmp_path, "tiny")
     on_disk(folder, precision=precision, memory_format="contiguous_format")
-    chosen = choose(tiny(), own=begun_with(folder.runs(), "cpu"))
+    chosen = choose(tiny(), on_disk=compute_on_disk(folder.runs(), "cpu"))
     assert (chosen.precision, chosen.memory_format) == (precision, "contiguous_format") and asked == []
 
 
@@ -188,9 +188,9 @@ def test_runs_on_disk_decide_before_any_timing(clock: Any, tmp_path: Path, preci
 def test_runs_of_another_device_and_odd_records_decide_nothing(tmp_path: Path, identity: Any) -> None:
     folder = StudyFolder(tmp_path, "tiny")
     on_disk(folder, **identity)
-    assert begun_with(folder.runs(), "cpu") is None
+    assert compute_on_disk(folder.runs(), "cpu") is None
     folder.run("base", 0).record_file.write_text("{}")
-    assert begun_with(folder.runs(), "cpu") is None
+    assert compute_on_disk(folder.runs(), "cpu") is None
 
 
 def planned(study: Study, tmp_path: Path) -> tuple[Variant, ...]:
@@ -273,9 +273,9 @@ def test_compiling_is_on_where_the_planned_runs_earn_it_back(
 
 def test_compiled_and_eager_runs_never_mix() -> None:
     study, begun = tiny(("precision", "float32")), Compute("float32", "channels_last")
-    assert choose(study, own=replace(begun, compiled=True)).compiled
-    assert not choose(study, own=begun, alike=replace(begun, compiled=True), runs=10**9).compiled
-    assert choose(tiny(("precision", "float32"), ("compile", True)), own=begun).compiled
+    assert choose(study, on_disk=replace(begun, compiled=True)).compiled
+    assert not choose(study, on_disk=begun, compared_with=replace(begun, compiled=True), runs=10**9).compiled
+    assert choose(tiny(("precision", "float32"), ("compile", True)), on_disk=begun).compiled
 
 
 def test_compiling_for_several_devices_is_left_to_the_study(monkeypatch: pytest.MonkeyPatch) -> None:

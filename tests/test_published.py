@@ -525,8 +525,8 @@ def test_figures_get_the_size_of_a_page(tmp_path: Path, name: str, suffix: str, 
 def test_each_criterion_has_its_own_choice_and_the_studys_is_the_one_it_used(trial: Path) -> None:
     study = load_study(str(trial / "study.toml"))
     results = read_results(study, StudyFolder(trial.parent, trial.name), (), ())
-    sweeps = {"base": results.sweeps["base"]}
-    chosen = range_test_on_trial.choices(dataclasses.replace(results, sweeps=sweeps))
+    sweeps = {"base": results.range_tests["base"]}
+    chosen = range_test_on_trial.choices(dataclasses.replace(results, range_tests=sweeps))
     record = sweeps["base"].record
     assert chosen[record["criterion"]] == pytest.approx(record["lr_max"], rel=1e-9)
     assert set(chosen) == {"accuracy", "steepest", "valley", "minimum"}

@@ -1,4 +1,4 @@
-"""How far a variant's Grad-CAM maps can be believed: agreement of seeds, sanity, faithfulness."""
+"""Grad-CAM quality of a variant: agreement of the maps between seeds, sanity checks, faithfulness."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from harness.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 1  # of the method: a change of any number below makes a new one
-MOST_SEEDS = 5  # whose maps are compared
+VERSION = 1  # of the method: raise it when a number below changes, so that cached measures are not reused
+MOST_SEEDS = 5  # seeds whose maps are compared with one another
 BUDGET = 6e12  # floating-point operations a variant: 26 images of 32x32 for 6.6 million parameters, 6 layers
 # Every variant has nine figures of its own: a page of hundreds would be neither read nor opened.
 MOST_VARIANTS = 8
@@ -50,9 +50,9 @@ class LayerNumbers:
 
     Attributes:
         agreement: rank correlation of two seeds' maps of an image, the mean over all pairs of seeds.
-        agreement_other: the same for maps of different images: what place alone makes them share.
+        agreement_other: the same for maps of different images: the part that the position alone explains.
         predicted: rank correlation of the maps of the predicted and of the true class, of errors.
-        sanity: rank correlation of the trained network's maps with those of one that learnt nothing.
+        sanity: rank correlation of the trained network's maps with those of a network with random weights.
         sanity_other: the same for different images.
         deletion, insertion: areas under the curves; ``_random``: those of random maps of the layer's size.
         without_evidence: share of the maps that are zero everywhere.
@@ -165,7 +165,7 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def attribution_settings(results: Results, run: Run) -> dict[str, Any]:
-    """Return which layers and how many images: the study's present wish counts, else the run's own."""
+    """Return the layers and the number of images: from the study as it is now, else from the run's recipe."""
     recipe = results.study.recipes.get(run.variant)
     settings: dict[str, Any] = (
         recipe.attribution.model_dump() if recipe is not None else run.recipe["attribution"]
@@ -177,16 +177,16 @@ def measure(results: Results, images: RunImages) -> tuple[list[Attributions], di
     """Measure the maps of every variant that has a run with weights, of the first ``MOST_VARIANTS``.
 
     Returns:
-        The measures, and why those of other variants are not there.
+        The measures; and variant -> the reason why it could not be measured.
     """
     measured, errors = [], {}
-    for variant in list(dict.fromkeys([*results.variants, *results.sweeps]))[:MOST_VARIANTS]:
+    for variant in list(dict.fromkeys([*results.variants, *results.range_tests]))[:MOST_VARIANTS]:
         runs = results.with_weights(variant)
         if not runs:
             continue
         try:
             measured.append(_measure(runs, attribution_settings(results, runs[0]), images(runs[0])))
-        # a network of someone's own may be one that torch cannot copy, count or differentiate
+        # torch may be unable to copy, count or differentiate a user's own network
         except (HarnessError, RuntimeError) as error:
             errors[variant] = one_line(error, 1000)
     return measured, errors
@@ -206,10 +206,10 @@ def _measure(runs: Sequence[Run], settings: dict[str, Any], data: Data) -> Attri
 
 
 def affordable(run: Run, layers: Sequence[str]) -> int:
-    """Count the images that ``BUDGET`` is enough for.
+    """Return how many images can be measured within ``BUDGET``.
 
     Raises:
-        RunError: not for one.
+        RunError: one image alone exceeds it.
     """
     shape = run.image_shape
 
@@ -218,8 +218,8 @@ def affordable(run: Run, layers: Sequence[str]) -> int:
         return len(layers) or len(stages(model, shape)), blocks, flops_per_image(model, shape) / 3
 
     named, blocks, forward = NetworkConfig.of(run.recipe["model"], run.classes, shape).measure(count)
-    attributed = DRAWS * blocks + 3 + MOST_SEEDS  # maps of all layers: forward, and back to the activations
-    predicted = 4 * (STEPS - 1) * named  # two curves and two of random order
+    attributed = DRAWS * blocks + 3 + MOST_SEEDS  # passes: forward, and back to the activations
+    predicted = 4 * (STEPS - 1) * named  # deletion and insertion curves, of the map and of a random order
     images = int(BUDGET // (forward * (3 * attributed + predicted)))
     if not images:
         raise RunError(
@@ -237,7 +237,7 @@ def part_of(split: Split, indices: NDArray[np.intp]) -> Split:
 def network_measures(
     run: Run, wished: Sequence[str], chosen: Split, evaluation: Split, most_errors: int
 ) -> tuple[list[str], measures.NetworkMeasures]:
-    """Return the layers, and what is measured of one run's weights: from the cache where it is kept there.
+    """Return the layers, and the measures of one run's weights, from the cache if they are in it.
 
     Args:
         wished: the layers' names; empty takes the network's stages.

@@ -17,7 +17,7 @@ from harness.statistics.comparison import (
     compare_by_failures,
     judge,
 )
-from harness.statistics.fisher import Failures, compare_failures
+from harness.statistics.fisher import FailureCounts, compare_failures
 from harness.statistics.mcnemar import compare_images
 
 
@@ -34,7 +34,7 @@ class VariantComparison:
     baseline: str
     result: Comparison | None
     obstacle: str = ""
-    failures: Failures | None = None
+    failures: FailureCounts | None = None
 
     @property
     def test(self) -> str | None:
@@ -71,13 +71,15 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     ]
 
 
-def _failures(runs: list[Run], base: list[Run]) -> Failures | None:
-    failed, failed_base = (sum(run.failed_by_recipe for run in each) for each in (runs, base))
-    finished, finished_base = (sum(run.status == "finished" for run in each) for each in (runs, base))
+def _failures(runs: list[Run], base: list[Run]) -> FailureCounts | None:
+    failed, failed_base = (sum(run.failed_by_recipe for run in group) for group in (runs, base))
+    finished, finished_base = (sum(run.status == "finished" for run in group) for group in (runs, base))
     return compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
 
 
-def _compare(runs: list[Run], base: list[Run], failures: Failures | None) -> tuple[Comparison | None, str]:
+def _compare(
+    runs: list[Run], base: list[Run], failures: FailureCounts | None
+) -> tuple[Comparison | None, str]:
     if failures is not None and not (runs and base):
         return compare_by_failures(failures), ""
     if not runs:
@@ -188,7 +190,7 @@ def _difference_text(difference: float) -> str:
     return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
 
 
-def _failures_text(failures: Failures, baseline: str) -> str:
+def _failures_text(failures: FailureCounts, baseline: str) -> str:
     """Write ``4 of 4 runs failed, and 0 of 4 of base``."""
     return (
         f"{failures.failed} of {failures.n} runs failed, and "

@@ -1,4 +1,4 @@
-"""When a study's runs were made, and what they cost."""
+"""When a study's runs were made, and how much computing they took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rows = list[tuple[str, str]]
 
 
 def times(results: Results) -> Rows:
-    """From the start of the first run to the end of the last one, of those that recorded both."""
+    """Write the time from the start of the first run to the end of the last, of runs that recorded both."""
     starts = sorted(str(stamp) for run in results.runs if (stamp := run.provenance.get("started")))
     ends = sorted(str(stamp) for run in results.runs if (stamp := run.provenance.get("finished")))
     if not starts or not ends:
@@ -26,7 +26,7 @@ def times(results: Results) -> Rows:
 
 
 def cost(results: Results) -> Rows:
-    """Hours of all runs, those of processors or accelerators, and the arithmetic of their training."""
+    """Write the hours of all runs, the hours of CPUs or accelerators, and the training's FLOPs."""
     runs = [run for run in results.runs if run.number("seconds", "timings") is not None]
     if not runs:
         return []
@@ -71,5 +71,5 @@ def _duration(seconds: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Write three digits at least: ``1.65``, ``0.00231``, ``1,204``."""
+    """Write a number with at least three digits: ``1.65``, ``0.00231``, ``1,204``."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

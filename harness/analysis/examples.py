@@ -28,7 +28,7 @@ class Examples:
     wrong: bool
 
     def words(self) -> str:
-        """Say for captions which images these are, in which order, of which run."""
+        """Describe for a caption which images these are, their order, and their run."""
         seed = f"of the run with seed {self.run.seed}"
         if not self.wrong:
             return f"No image {seed} is misclassified: these are its {len(self.indices)} least confident ones"

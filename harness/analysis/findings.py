@@ -1,4 +1,4 @@
-"""Everything that a report says, computed once from the runs on disk; what comes after only renders it."""
+"""Everything that a report says, computed once from the runs on disk; the report only renders it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from harness.analysis.attributions import Attributions
     from harness.models.summary import LayerRow
 
-MOST_COMPARED = 12  # comparisons, each in a line on the console
+MOST_COMPARED = 12  # comparisons that the console shows, a line each; above, it names the table
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a study's runs say.
+    """The results of a study's analysis.
 
     Attributes:
         networks: variant -> the layers of its network.
@@ -69,7 +69,7 @@ def analyse(
     Args:
         asked: (variant, seed) of the runs that the caller asked for; others on disk are reported, and decide
             neither ``met`` nor ``failures``.
-        attributions: what is known of the variants' Grad-CAM maps.
+        attributions: measures of the variants' Grad-CAM maps.
     """
     study = results.study
     summaries, comparisons = summarise(results), compare_variants(results)

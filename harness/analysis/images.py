@@ -14,7 +14,7 @@ LoadData = Callable[[str], Data]
 
 
 class RunImages:
-    """The images that a run was made from; variants with the same data share one reading of it.
+    """Gives the images that a run was trained and evaluated on; variants with the same data share them.
 
     Args:
         load_data: the images of a variant of the study; None where there are none to show.
@@ -28,7 +28,7 @@ class RunImages:
         """Return the images of a finished run.
 
         Raises:
-            DataError: they are not to be had, or are not the run's.
+            DataError: they cannot be loaded, or are not the images of the run.
         """
         recipe = self.results.study.recipes.get(run.variant)
         if self.load_data is None:

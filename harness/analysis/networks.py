@@ -42,8 +42,8 @@ def training_flops(run: Run) -> int | None:
     images, epochs, network = run.data.get("train_images"), run.number("epochs"), _network(run)
     if not isinstance(images, int) or epochs is None or network is None:
         return None
-    each = _flops(network)
-    return None if each is None else int(each * images * epochs)
+    flops = _flops(network)
+    return None if flops is None else int(flops * images * epochs)
 
 
 @cache
@@ -62,7 +62,7 @@ def _network(run: Run) -> Network | None:
 def _measure(
     network: Network, measure: Callable[[nn.Module, tuple[int, int, int]], Measured]
 ) -> Measured | None:
-    """Build a network for a measure; None for one of someone's package that is not installed here."""
+    """Build a network and measure it; None where its package is not installed here."""
     from harness.models.network import NetworkConfig
 
     model, classes, shape = network

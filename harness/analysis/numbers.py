@@ -1,10 +1,10 @@
-"""Numbers as text: a spread that is not zero is never written as zero."""
+"""Numbers as text: a standard deviation that is not zero is never written as zero."""
 
 from __future__ import annotations
 
 from harness.statistics.distribution import Distribution
 
-_ZERO = 1e-10  # floating-point differences of equal numbers, in percent
+_ZERO = 1e-10  # percent: numbers that differ by less are equal but for rounding
 
 
 def decimals_of(value: float, least: int) -> int:
@@ -15,7 +15,7 @@ def decimals_of(value: float, least: int) -> int:
     return decimals
 
 
-def spread_text(std: float | None, decimals: int) -> str:
+def std_text(std: float | None, decimals: int) -> str:
     """Write a std: ``0.17``; ``0.004`` where two decimals would show zero; ``0`` where it is 0."""
     if std is None:
         return "–"
@@ -27,11 +27,11 @@ def plus_minus(mean: float, std: float | None, decimals: int) -> str:
     if std is None:
         return f"{mean:.{decimals}f}"
     decimals = decimals_of(std, decimals)
-    return f"{mean:.{decimals}f} ± {spread_text(std, decimals)}"
+    return f"{mean:.{decimals}f} ± {std_text(std, decimals)}"
 
 
-def apart(value: float, other: float, decimals: int, most: int = 6) -> tuple[str, str]:
-    """Write two numbers with so many decimals that the larger one looks larger, ``most`` at most."""
+def distinguishable(value: float, other: float, decimals: int, most: int = 6) -> tuple[str, str]:
+    """Write two numbers with enough decimals to look different where they differ, ``most`` at most."""
     while decimals < most and value != other and round(value, decimals) == round(other, decimals):
         decimals += 1
     # no minus before a zero

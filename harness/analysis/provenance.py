@@ -1,4 +1,4 @@
-"""Where the numbers come from: code, versions, hardware and data of the runs."""
+"""The environment of the runs, as a report tells it: code, versions, hardware and data."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from harness.analysis.numbers import several
 from harness.analysis.results import Results
 from harness.store.records import RunRecord
 
-# What runs of one group must share for their spread to be that of the seeds alone.
+# What a variant's runs must share, so that their standard deviation comes from the seeds alone.
 DECISIVE = (
     "harness version", "code", "python", "torch", "device", "accelerator", "processor", "precision",
     "evaluated in", "threads", "data", "batches",
 )  # fmt: skip
 AT_ONCE = "runs at once on the device"
 UNKNOWN = "not recorded"
-THEN = ", then "  # between what a run was begun and ended with
+THEN = ", then "  # joins the value that a run began with and the one that it ended with
 
 
 def origin(record: RunRecord | None) -> dict[str, str]:
-    """What a run's record says about its making: property -> value, in the order of the report.
+    """Return how a run was made, from its record: property -> value, in the order of the report.
 
-    Where a killed run was gone on with under other conditions, the value is such as ``1, then 2``.
+    Where a killed run was resumed under other conditions, a value is such as ``1, then 2``.
     """
-    made = record.provenance if record else {}
-    parts = [_facts(part) for part in (*(made.get("earlier") or ()), made)]
-    facts = {
+    provenance = record.provenance if record else {}
+    parts = [_properties(part) for part in (*(provenance.get("earlier") or ()), provenance)]
+    properties = {
         key: THEN.join(dict.fromkeys(part[key] for part in parts if key in part))
         for key in dict.fromkeys(key for part in reversed(parts) for key in part)
     }
     if text := at_once_text([record]):
-        facts[AT_ONCE] = text
-    return facts
+        properties[AT_ONCE] = text
+    return properties
 
 
 def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
-    """How many runs were on the device at once, such as ``1 to 3``; None where a run has not recorded it."""
+    """Write how many runs shared the device, such as ``1 to 3``; None where a run has not recorded it."""
     least, most = [], []
     for record in records:
         counts = record.timings.get("runs_at_once") if record else None
@@ -55,7 +55,7 @@ def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
 
 
 def times_note(results: Results) -> str | None:
-    """What a reader of the runs' seconds has to know; None where each run had its device to itself."""
+    """Write why the runs' seconds cannot be compared; None where each run had its device to itself."""
     if not results.finished:
         return None
     at_once = at_once_text(run.record for run in results.finished)
@@ -66,20 +66,20 @@ def times_note(results: Results) -> str | None:
     return f"Runs shared the device, {at_once} at once: one run alone takes fewer minutes."
 
 
-def _facts(made: dict[str, Any]) -> dict[str, str]:
-    data, versions, hardware = (made.get(key) or {} for key in ("data", "versions", "hardware"))
-    git = made.get("git")
-    facts = {
-        "harness version": made.get("harness"),
+def _properties(provenance: dict[str, Any]) -> dict[str, str]:
+    data, versions, hardware = (provenance.get(key) or {} for key in ("data", "versions", "hardware"))
+    git = provenance.get("git")
+    properties = {
+        "harness version": provenance.get("harness"),
         "code": None
         if git is None
         else f"{git['commit'][:12]}{' with local changes' if git.get('dirty') else ''}",
-        "device": made.get("device"),
-        "devices": _devices(made),
-        "precision": made.get("precision"),
-        "evaluated in": made.get("evaluated_in"),
-        "threads": made.get("threads"),
-        "batches": made.get("batches"),
+        "device": provenance.get("device"),
+        "devices": _devices(provenance),
+        "precision": provenance.get("precision"),
+        "evaluated in": provenance.get("evaluated_in"),
+        "threads": provenance.get("threads"),
+        "batches": provenance.get("batches"),
         "processor": hardware.get("processor"),
         "cores": hardware.get("cores"),
         "memory": _gigabytes(hardware.get("memory_bytes")),
@@ -92,15 +92,15 @@ def _facts(made: dict[str, Any]) -> dict[str, str]:
         "notes on the data": "; ".join(data.get("passed_over") or ()) or None,
         **versions,
     }
-    return {key: str(value) for key, value in facts.items() if value is not None}
+    return {key: str(value) for key, value in properties.items() if value is not None}
 
 
 def origins(results: Results) -> list[tuple[str, str]]:
     """Return each property with its value, or with every value and how many runs have it."""
-    made = [origin(run.record) for run in results.runs if run.provenance]
+    all_properties = [origin(run.record) for run in results.runs if run.provenance]
     return [
-        (key, counted(Counter(facts.get(key, UNKNOWN) for facts in made)))
-        for key in dict.fromkeys(key for facts in made for key in facts)
+        (key, counted(Counter(properties.get(key, UNKNOWN) for properties in all_properties)))
+        for key in dict.fromkeys(key for properties in all_properties for key in properties)
     ]
 
 
@@ -111,10 +111,10 @@ def counted(counts: Counter[str]) -> str:
     return "; ".join(f"{value} ({several(n, 'run')})" for value, n in sorted(counts.items()))
 
 
-def _devices(made: dict[str, Any]) -> str | None:
-    if (number := made.get("devices")) is None:
+def _devices(provenance: dict[str, Any]) -> str | None:
+    if (number := provenance.get("devices")) is None:
         return None
-    synchronised = str(made.get("device")).startswith("cuda")
+    synchronised = str(provenance.get("device")).startswith("cuda")
     statistics = "over whole batches" if synchronised else "of each part alone"
     return f"{number} share a run, a part of every batch each; batch norm takes its statistics {statistics}"
 

@@ -10,8 +10,8 @@ from harness.analysis.comparisons import VariantComparison, same_images
 from harness.analysis.results import Results
 from harness.statistics.games_howell import Place, rank_recipes
 
-FEWEST = 3  # two are compared with one another
-MOST_NAMED = 8  # of the possible winners, in a line
+FEWEST = 3  # variants: two are only compared with each other
+MOST_NAMED = 8  # possible winners that a line names
 
 
 @dataclass(frozen=True)

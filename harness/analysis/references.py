@@ -26,7 +26,7 @@ class Claim:
     text: str
 
     def standing(self, accuracies: Sequence[float], runs: int, evaluated_on: str = "test") -> Standing:
-        """Compare the number with a variant's runs.
+        """Compare the published number with a variant's runs.
 
         On a hold-out only the difference is known: what was published was measured on other images.
 

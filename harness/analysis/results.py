@@ -1,4 +1,4 @@
-"""What lies in a study's folder, read once and trusted only where every checksum holds."""
+"""Read a study's folder once; files are trusted only where their checksums are right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.analysis.runs import Outcome, Predictions, Row, Run, Sweep, read_columns
+from harness.analysis.runs import Predictions, RangeTestResult, Row, Run, RunStatus, read_columns
 from harness.errors import RunError
 from harness.messages import one_line
 from harness.statistics.classification import brier_score, count_ties, log_softmax
@@ -40,7 +40,7 @@ class Results:
 
     study: Study
     runs: tuple[Run, ...]
-    sweeps: dict[str, Sweep]
+    range_tests: dict[str, RangeTestResult]
     ensembles: dict[str, NDArray[np.int64]]
 
     @cached_property
@@ -48,12 +48,12 @@ class Results:
         """Variants that have a run, planned or on disk."""
         return list(dict.fromkeys(run.variant for run in self.runs))
 
-    def of(self, variant: str, status: Outcome | None = None) -> list[Run]:
-        """The runs of a variant, all or those of one status."""
+    def of(self, variant: str, status: RunStatus | None = None) -> list[Run]:
+        """Return the runs of a variant, all or those of one status."""
         return [run for run in self.runs if run.variant == variant and status in (None, run.status)]
 
     def with_weights(self, variant: str) -> list[Run]:
-        """The finished runs of a variant whose networks can be looked into."""
+        """Return the finished runs of a variant whose weights are on disk."""
         return [run for run in self.of(variant, "finished") if run.has_weights]
 
     @property
@@ -65,7 +65,7 @@ class Results:
 def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], variants: Iterable[str]) -> Results:
     """Read the planned runs and every run folder on disk, each file once.
 
-    A run whose files are not what was written counts as failed, with an error that begins with ``damaged:``.
+    A run with damaged files counts as failed, with an error that begins with ``damaged:``.
     """
     planned = {(variant, seed) for variant in variants for seed in seeds}
     on_disk = {(run.variant, run.seed) for run in folder.runs() if re.fullmatch(NAME_PATTERN, run.variant)}
@@ -79,12 +79,14 @@ def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], varian
         if (predicted := votes.predicted()) is not None:
             ensembles[variant] = predicted
     names = dict.fromkeys([*study.recipes, *(run.variant for run in runs)])
-    sweeps = {name: sweep for name in names if (sweep := _read_sweep(folder, name)) is not None}
-    return Results(study, tuple(runs), sweeps, ensembles)
+    range_tests = {
+        name: range_test for name in names if (range_test := _read_range_test(folder, name)) is not None
+    }
+    return Results(study, tuple(runs), range_tests, ensembles)
 
 
 class _Votes:
-    """A variant's probabilities, added up while its runs are read: one array, however many runs."""
+    """Sums a variant's probabilities while its runs are read, so that memory holds one array for all runs."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -92,7 +94,7 @@ class _Votes:
         self.total: NDArray[np.float64] | None = None
 
     def add(self, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> None:
-        """Runs on other images than the first one's leave no ensemble."""
+        """Add a run's probabilities; there is no ensemble where its images are not the first run's."""
         self.runs += 1
         if self.labels is None:
             self.labels, self.total = labels, probabilities
@@ -102,7 +104,7 @@ class _Votes:
             self.total = None
 
     def predicted(self) -> NDArray[np.int64] | None:
-        """The ensemble's classes; None of one run."""
+        """Return the classes that the ensemble predicts; None for fewer than two runs."""
         return ensemble_predictions(self.total) if self.runs > 1 and self.total is not None else None
 
 
@@ -112,7 +114,7 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
         if status in ("missing", "partial"):
             return Run(folder, "missing")
         record = folder.verify() if status == "finished" else folder.record()
-        if record is None:  # it went away this moment
+        if record is None:  # another process has removed it meanwhile
             return Run(folder, "missing")
         if status == "failed":
             return Run(folder, "failed", _cause(record), record, _failed_history(folder, record))
@@ -153,7 +155,7 @@ def _cause(record: RunRecord) -> str:
 
 
 def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
-    """The epochs before the failure, where the file is what the record vouches for."""
+    """Return the epochs before the failure, where the file has the checksum in the record."""
     path, recorded = folder.path / "history.csv", record.files.get("history.csv")
     try:
         if recorded is not None and sha256_file(path) != recorded:
@@ -164,7 +166,7 @@ def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
 
 
 def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDArray[np.float64]]:
-    """And the probabilities (N, C), which are too large to be kept for every run."""
+    """Return the predictions; and the probabilities (N, C), which are too large to keep for every run."""
     path = folder.path / "predictions.npz"
     with np.load(path, allow_pickle=False) as arrays:
         logits, labels = arrays["logits"], arrays["labels"]
@@ -183,7 +185,7 @@ def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDA
     return predictions, probabilities
 
 
-def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:
+def _read_range_test(folder: StudyFolder, variant: str) -> RangeTestResult | None:
     path, table = folder.range_test_json(variant), folder.range_test_csv(variant)
     try:
         record = read_sealed(path)
@@ -191,6 +193,6 @@ def _read_sweep(folder: StudyFolder, variant: str) -> Sweep | None:
             return None
         if sha256_file(table) != record["csv_sha256"]:
             raise RunError(f"{table.name}: damaged (its checksum does not match)")
-        return Sweep(variant, read_columns(table, RANGE_TEST), record)
+        return RangeTestResult(variant, read_columns(table, RANGE_TEST), record)
     except (RunError, OSError, KeyError, ValueError) as error:
-        return Sweep(variant, error=_damage(path.parent, error))
+        return RangeTestResult(variant, error=_damage(path.parent, error))

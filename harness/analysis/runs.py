@@ -24,16 +24,16 @@ from harness.store.run_files import LEARNING_RATES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Outcome = Literal["finished", "failed", "missing"]
+RunStatus = Literal["finished", "failed", "missing"]
 Row = dict[str, float | None]
 
-TEXTS = {"variant", "seed"}  # columns of a run's own tables that its folder says already
+TEXTS = {"variant", "seed"}  # columns that are not read: the folder's path gives them
 WHOLE_NUMBERS = {"epoch", "iteration"}
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the last epoch's logits said of the N evaluation images: all arrays (N,), in the split's order.
+    """The last epoch's predictions for the N evaluation images: all arrays (N,), in the split's order.
 
     Attributes:
         ties: images whose largest logit is that of several classes.
@@ -47,7 +47,7 @@ class Predictions:
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each image's predicted class is its label."""
+        """Whether the predicted class of each image is its label."""
         right: NDArray[np.bool_] = self.predicted == self.labels
         return right
 
@@ -73,10 +73,10 @@ class Arrival:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run, planned or found; finished and failed ones have a record, finished ones predictions."""
+    """A run, planned or on disk; finished and failed runs have a record, finished ones also predictions."""
 
     folder: RunFolder
-    status: Outcome
+    status: RunStatus
     error: str = ""
     record: RunRecord | None = None
     history: tuple[Row, ...] = ()
@@ -106,7 +106,7 @@ class Run:
     def threads(self) -> int:
         """Threads it was trained with, as far as this machine has them; its report computes with as many.
 
-        So a report depends on its runs alone, and a busy machine's one thread is not made two again.
+        So a report depends on its runs alone: more threads than they had would change its last digits.
         """
         from harness.device import threads_for, usable_cores
 
@@ -115,7 +115,7 @@ class Run:
 
     @property
     def has_weights(self) -> bool:
-        """Whether its network can be looked into; results may be kept or published without weights."""
+        """Whether its weights are on disk; results may be kept or published without them."""
         return self.folder.weights_file.is_file()
 
     @property
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides its result but the seed; empty where nothing is known."""
+        """What decides its result, except for the seed; empty where nothing is known."""
         return self.record.identity if self.record else {}
 
     @property
@@ -146,15 +146,15 @@ class Run:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What its provenance says of the data."""
+        """The data's entry in its provenance."""
         return self.record.data if self.record else {}
 
     def number(self, key: str, table: Literal["metrics", "timings"] = "metrics") -> float | None:
-        """A metric or timing of the record; None where it is unknown."""
+        """Return a metric or timing of the record; None where it is unknown."""
         return None if self.record is None else self.record.number(key, table)
 
     def arrival(self, target: float) -> Arrival | None:
-        """When it first reached the target, from its history; None where it never did, or did not finish."""
+        """Return when it first reached the target; None where it never did, or did not finish."""
         if self.status != "finished":
             return None
         accuracies = [row["test_accuracy"] for row in self.history]
@@ -189,7 +189,7 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class RangeTestResult:
     """A variant's range test: what it measured and what was chosen; ``error`` where it cannot be trusted."""
 
     variant: str

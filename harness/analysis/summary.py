@@ -1,4 +1,4 @@
-"""A variant's numbers over its seeds: accuracy, target, spread, calibration, and the images that all miss."""
+"""A variant's numbers over its seeds: accuracy, target, variance, calibration, images that all seeds miss."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Missed:
-    """An image that every seed misses: its place in the split, and the class that most seeds predict."""
+    """An image that every seed misclassifies: its index, and the class that most seeds predict."""
 
     index: int
     label: int
@@ -45,7 +45,7 @@ class Evidence:
         epochs, steps, seconds: to the first epoch that reached the target.
         images: the evaluation split's size.
         sampling_std: of one network's accuracy over new test sets of that size.
-        spread: where it comes from. This and the next three: None for one run, and where the runs were not
+        variance: its parts. This and the next three: None for one run, and where the runs were not
             evaluated on the same images.
         ensemble_accuracy: of the runs' averaged probabilities.
         error_consistency: Cohen's kappa of being right, over all pairs of runs.
@@ -60,7 +60,7 @@ class Evidence:
     seconds: TimeToTarget
     images: int
     sampling_std: float
-    spread: SeedVariance | None
+    variance: SeedVariance | None
     ensemble_accuracy: float | None
     error_consistency: float | None
     missed: tuple[Missed, ...] | None
@@ -150,15 +150,15 @@ def _evaluated_on(results: Results, variant: str) -> str:
 def _evidence(results: Results, variant: str, accuracies: Sequence[float], failed: int) -> Evidence | None:
     runs = results.of(variant, "finished")
     predictions = [run.predictions for run in runs if run.predictions is not None]
-    ece = describe([each.reliability.ece for each in predictions])
-    brier = describe([each.brier for each in predictions])
+    ece = describe([prediction.reliability.ece for prediction in predictions])
+    brier = describe([prediction.brier for prediction in predictions])
     if ece is None or brier is None:
         return None
     target, labels = results.study.target.test_accuracy, predictions[0].labels
     ensemble = results.ensembles.get(variant)
     # None where the runs saw different images
-    alike = all(np.array_equal(each.labels, labels) for each in predictions[1:])
-    correct = np.stack([each.correct for each in predictions]) if alike else None
+    same_images = all(np.array_equal(prediction.labels, labels) for prediction in predictions[1:])
+    correct = np.stack([prediction.correct for prediction in predictions]) if same_images else None
     arrivals = [run.arrival(target) for run in runs]
     return Evidence(
         p_above=p_above(accuracies, target),
@@ -168,7 +168,7 @@ def _evidence(results: Results, variant: str, accuracies: Sequence[float], faile
         seconds=_time(arrivals, failed, "seconds"),
         images=len(labels),
         sampling_std=sampling_std(mean_of(accuracies), len(labels)),
-        spread=None if correct is None else seed_variance(correct),
+        variance=None if correct is None else seed_variance(correct),
         ensemble_accuracy=None if ensemble is None else float(np.mean(ensemble == labels)),
         error_consistency=None if correct is None else error_consistency(correct),
         missed=_missed(runs, correct) if correct is not None and len(correct) > 1 else None,
@@ -189,7 +189,7 @@ def _time(
 def _missed(runs: Sequence[Run], correct: NDArray[np.bool_]) -> tuple[Missed, ...]:
     places = always_missed(correct)
     predictions = [run.predictions for run in runs if run.predictions is not None]
-    predicted = np.stack([each.predicted[places] for each in predictions])
+    predicted = np.stack([prediction.predicted[places] for prediction in predictions])
     winners, votes = most_voted(predicted, max(len(run.classes) for run in runs))
     labels = predictions[0].labels[places]
     order = np.lexsort((places, -votes))

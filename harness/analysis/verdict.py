@@ -9,7 +9,7 @@ from harness.analysis.numbers import accuracy_text, percent_text, several
 from harness.analysis.summary import VariantSummary
 from harness.study_file.config import Study
 
-MOST_NAMED = 4  # variants; of more the sentence counts
+MOST_NAMED = 4  # a sentence names so many variants; of more it gives the number
 
 
 def variant_line(study: Study, summary: VariantSummary) -> str:
@@ -33,7 +33,10 @@ def study_sentence(
     baseline: str, summaries: Sequence[VariantSummary], comparisons: Sequence[VariantComparison]
 ) -> str:
     """Say whether the target was reached, by how many runs, and whether the variants differ."""
-    failed, missing = sum(each.failed for each in summaries), sum(each.missing for each in summaries)
+    failed, missing = (
+        sum(summary.failed for summary in summaries),
+        sum(summary.missing for summary in summaries),
+    )
     parts = [f"{several(failed, 'run')} failed"] if failed else []
     if missing:
         parts.append(f"{missing} not finished yet")

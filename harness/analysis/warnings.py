@@ -1,4 +1,4 @@
-"""What a reader of the numbers has to know: mixed origins, doubtful range tests, maps that fail a check."""
+"""The warnings of a report: runs of mixed origin, doubtful range tests, Grad-CAM that fails a check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.analysis.numbers import apart, several
+from harness.analysis.numbers import distinguishable, several
 from harness.analysis.provenance import DECISIVE, THEN, UNKNOWN, counted, origin
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
@@ -17,14 +17,15 @@ from harness.store.folders import WEIGHTS
 if TYPE_CHECKING:
     from harness.analysis.attributions import Attributions
 
-_CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # whole in a table, its beginning in a sentence
+# A sentence shows the beginning of a checksum; the table has all of it.
+_CHECKSUM = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 
 
 def study_warnings(results: Results, attributions: Sequence[Attributions]) -> list[str]:
     """Return every warning of a report."""
-    made = [(run, origin(run.record)) for run in results.finished]
+    origins = [(run, origin(run.record)) for run in results.finished]
     return [
-        *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(made) + _changed_under_way(made)),
+        *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(origins) + _changed_under_way(origins)),
         *_doubtful_variants(results),
         *_doubtful_range_tests(results),
         *_ties(results),
@@ -61,20 +62,20 @@ def _failing(maps: Attributions, check: str) -> list[str]:
     for layer in maps.numbers:
         if check in layer.failed:
             if check == "randomisation":
-                value = apart(layer.sanity or 0.0, MOST, 2)[0]
+                value = distinguishable(layer.sanity or 0.0, MOST, 2)[0]
             else:
-                value = " against ".join(apart(*layer.areas(check), 3))
+                value = " against ".join(distinguishable(*layer.areas(check), 3))
             layers.append(f"{layer.layer} ({value})")
     return [", ".join(layers)] if layers else []
 
 
-def _mixed_origins(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
-    """Inside a variant first: there it is part of the ±. Between variants it is part of their difference."""
+def _mixed_origins(origins: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+    """Name what differs between the runs of a variant (part of its ±), else between variants."""
     lines = []
     for key in DECISIVE:
         values: dict[str, Counter[str]] = {}
-        for run, facts in made:
-            values.setdefault(run.variant, Counter())[facts.get(key, UNKNOWN)] += 1
+        for run, properties in origins:
+            values.setdefault(run.variant, Counter())[properties.get(key, UNKNOWN)] += 1
         mixed = [variant for variant, counts in values.items() if len(counts) > 1]
         if mixed:
             more = f", and of {len(mixed) - 1} more variants" if len(mixed) > 1 else ""
@@ -86,11 +87,11 @@ def _mixed_origins(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
     return lines
 
 
-def _changed_under_way(made: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
-    """Name every finished run that was begun under other decisive conditions than it ended under."""
+def _changed_under_way(origins: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
+    """Name every finished run that began and ended under different decisive conditions."""
     changed = [
-        (run, [f"{key} {value}" for key, value in facts.items() if key in DECISIVE and THEN in value])
-        for run, facts in made
+        (run, [f"{key} {value}" for key, value in properties.items() if key in DECISIVE and THEN in value])
+        for run, properties in origins
     ]
     return [
         f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(conditions)}."
@@ -118,13 +119,16 @@ def _doubtful_variants(results: Results) -> list[str]:
 def _doubtful_range_tests(results: Results) -> list[str]:
     return [
         f"{variant}: range test: {text}"
-        for variant, sweep in results.sweeps.items()
-        for text in (*([sweep.error] if sweep.error else []), *(sweep.record.get("warnings") or []))
+        for variant, result in results.range_tests.items()
+        for text in (
+            *([result.error] if result.error else []),
+            *(result.record.get("warnings") or []),
+        )
     ]
 
 
 def _ties(results: Results) -> list[str]:
-    """Count the images whose largest logit several classes have; in bfloat16 there are many."""
+    """Warn of images whose largest logit is that of several classes; in bfloat16 there are many."""
     counts = [run.predictions.ties for run in results.finished if run.predictions is not None]
     if not any(counts):
         return []
@@ -135,7 +139,7 @@ def _ties(results: Results) -> list[str]:
 
 
 def _without_weights(results: Results) -> list[str]:
-    """Name the variants whose networks cannot be looked into."""
+    """Name the variants of which no finished run has its weights."""
     lacking = [
         variant
         for variant in results.variants

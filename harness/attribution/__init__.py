@@ -1,1 +1,1 @@
-"""Grad-CAM maps of one network, and the tests of how far they can be believed."""
+"""Grad-CAM maps of one network, and tests of how reliable they are."""

@@ -1,4 +1,4 @@
-"""Do the maps show what the network uses? The pixels they rank highest are taken away, or shown alone."""
+"""Faithfulness of the maps: delete the pixels that they rank highest, or show these alone (RISE)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from harness.attribution.maps import BATCH
 
-STEPS = 10  # a tenth of the pixels each
+STEPS = 10  # each deletes or inserts a tenth of the pixels
 
 
 def pixel_order(maps: NDArray[np.float32], ties: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the place of every pixel when the highest of its map come first.
+    """Rank the pixels of each map, the highest value first.
 
     Args:
         maps: (N, H, W).
-        ties: (N, H, W), random numbers that equal pixels go by: a map without evidence is in random order.
+        ties: (N, H, W), random numbers that order equal pixels: a map without evidence is in random order.
 
     Returns:
         (N, H, W), each image's 0 to H * W - 1.
@@ -37,9 +37,9 @@ def deletion_insertion(
     targets: Sequence[int],
     orders: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the class's probability while pixels are deleted, and while they are inserted in an empty image.
+    """Return the class's probability as pixels are deleted, and as they are inserted into an empty image.
 
-    Petsiuk et al., "RISE" (BMVC 2018), section 4.1. A pixel that is not there is 0: the mean colour, after
+    Petsiuk et al., "RISE" (BMVC 2018), section 4.1. A deleted pixel is 0: the mean colour, after
     normalisation.
 
     Args:
@@ -53,12 +53,12 @@ def deletion_insertion(
     """
     pixels = images.shape[-2] * images.shape[-1]
     counts = [round(pixels * step / STEPS) for step in range(STEPS + 1)]
-    whole = _probability(model, images, targets)
+    complete = _probability(model, images, targets)
     empty = _probability(model, torch.zeros_like(images), targets)
     deletion = np.empty((len(orders), len(images), STEPS + 1))
-    deletion[..., 0], deletion[..., -1] = whole, empty
+    deletion[..., 0], deletion[..., -1] = complete, empty
     insertion = np.empty_like(deletion)
-    insertion[..., 0], insertion[..., -1] = empty, whole
+    insertion[..., 0], insertion[..., -1] = empty, complete
     for at, order in enumerate(orders):
         places = torch.from_numpy(order)[:, None]
         for step in range(1, STEPS):

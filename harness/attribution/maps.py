@@ -1,4 +1,4 @@
-"""Grad-CAM: which parts of an image spoke for a class, at the layers that a study names. By Captum."""
+"""Grad-CAM heatmaps of a class, at the layers that a study names; computed by Captum."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def layer_maps(
 def coarse_maps(
     model: nn.Module, layers: Sequence[str], images: Tensor, targets: Sequence[int] | Tensor
 ) -> list[NDArray[np.float32]]:
-    """Return the maps of :func:`layer_maps` as each layer has them: neither enlarged nor scaled.
+    """Return the maps of :func:`layer_maps` in each layer's own resolution, not scaled.
 
-    One pass forward and one back serve all layers, where Captum takes both for each: six times as fast for
-    six layers, for measures that need hundreds of maps.
+    One forward and one backward pass serve all layers, where Captum needs both for each layer. With six
+    layers it is six times as fast, for measures that need hundreds of maps.
 
     Args:
-        model, layers, images, targets: as there.
+        model, layers, images, targets: as in :func:`layer_maps`.
 
     Returns:
         for each layer (N, h, w), at least 0.
@@ -98,7 +98,7 @@ def _gradients(score: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def enlarge(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Enlarge maps (N, h, w) to (N, height, width), bilinearly as Captum does it."""
+    """Enlarge maps (N, h, w) to (N, height, width), bilinearly, as Captum does."""
     fine = nn.functional.interpolate(torch.from_numpy(maps)[:, None], (height, width), mode="bilinear")
     enlarged: NDArray[np.float32] = fine[:, 0].numpy()
     return enlarged
@@ -107,16 +107,16 @@ def enlarge(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.fl
 def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
     """List the top-level children with parameters that give a map (N, C, h, w), in the order of execution.
 
-    Where there is none, the network's last convolution.
+    Where there is none, the list holds the network's last convolution.
 
     Args:
         image_shape: (3, H, W).
 
     Raises:
-        RunError: there is neither.
+        RunError: the network has neither.
     """
     children = _children(model)
-    convolutions = {name: each for name, each in model.named_modules() if isinstance(each, nn.Conv2d)}
+    convolutions = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
     for modules, first in ((children, 0), (convolutions, -1)):
         outputs = outputs_on_zeros(model, modules, image_shape)
         names = [name for name, output in outputs.items() if isinstance(output, Tensor) and output.ndim == 4]
@@ -141,8 +141,8 @@ def _children(model: nn.Module) -> dict[str, nn.Module]:
 def _find_layer(model: nn.Module, name: str) -> nn.Module:
     layer: nn.Module | None = dict(model.named_modules()).get(name)
     if layer is None or not name:
-        known = ", ".join(child for child, _ in model.named_children())
-        raise RunError(f"Grad-CAM: the model has no layer {name!r}; its stages are {known}")
+        children = ", ".join(child for child, _ in model.named_children())
+        raise RunError(f"Grad-CAM: the model has no layer {name!r}; its stages are {children}")
     return layer
 
 

@@ -1,4 +1,4 @@
-"""Everything that is measured of networks' maps: sanity, faithfulness, other classes, other seeds."""
+"""All measures of networks' Grad-CAM maps: sanity, faithfulness, other classes, other seeds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Maps = list[NDArray[np.float32]]  # of each layer (N, h, w)
 
 @dataclass(frozen=True, eq=False)
 class NetworkMeasures:
-    """What is measured of one network's maps, for L layers and N images.
+    """The measures of one network's maps, for L layers and N images.
 
     Attributes:
-        stages: blocks, the head first, in the order in which they lost what they had learnt.
+        stages: blocks in the order in which their weights were randomised, the head first.
         sanity, sanity_other: (draws, stages, L, N) and (draws, L), as :func:`randomise` has them.
         curves: (4, L, N, steps + 1): deletion, insertion, and the same in the order of random maps.
         predicted: (L, errors), rank correlation of the maps of the predicted and of the true class.
@@ -40,7 +40,7 @@ class NetworkMeasures:
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """Misclassified images (N, 3, H, W), and the classes that they have and that they were taken for."""
+    """Misclassified images (N, 3, H, W), with their labels and their predicted classes."""
 
     images: Tensor
     labels: list[int]

@@ -1,4 +1,4 @@
-"""Do the maps depend on what the network learnt? Its weights are drawn anew, and the maps compared."""
+"""Sanity check of the maps: randomise the network's weights, and compare the maps before and after."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from harness.attribution.maps import blocks, coarse_maps
 from harness.statistics.distribution import t_interval
 from harness.statistics.rank_correlation import mean_known, rank_correlations
 
-DRAWS = 3  # cascades, each with weights of its own
-MOST = 0.5  # rank correlation with the maps of a network that learnt nothing
-ENOUGH = 10  # comparisons of maps, or images, without which nothing is judged
+DRAWS = 3  # cascades, each with newly drawn weights
+MOST = 0.5  # a higher rank correlation with the maps of a network with random weights fails
+ENOUGH = 10  # comparisons of maps, or images; fewer are not judged
 
 Verdict = Literal["passed", "failed", "not judged"]
 
@@ -27,11 +27,11 @@ class Sanity:
     """Rank correlations of maps with the trained network's, after every stage of the cascade.
 
     Attributes:
-        stages: the blocks in the order in which they lost their weights: the head first. After the last one
-            nothing learnt is left.
+        stages: the blocks in the order in which their weights were randomised, the head first. After the
+            last one nothing learnt is left.
         same: (draws, stages, layers, N), each image's map with its own; NaN where one of the two is constant.
         other: (draws, layers), after the last stage, the mean over all pairs of different images: what maps
-            have in common because of where they lie, whatever the image.
+            have in common because of their position, whatever the image.
     """
 
     stages: list[str]
@@ -47,7 +47,7 @@ def randomise(
     targets: Sequence[int] | Tensor,
     maps: Sequence[NDArray[np.float32]],
 ) -> Sanity:
-    """Make the cascading randomisation test of Grad-CAM.
+    """Test Grad-CAM by cascading randomisation.
 
     Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018), section 3.1: from the head down to the
     first layer the weights are replaced by newly initialised ones; maps that explain what the network learnt
@@ -55,7 +55,7 @@ def randomise(
 
     Args:
         model: the trained network; only a copy of it is changed.
-        fresh: a number of a draw -> the same network as its own initialisation makes it, weights and buffers.
+        fresh: number of a draw -> the same network, its weights and buffers newly initialised.
         layers, images, targets: as for :func:`coarse_maps`.
         maps: of the trained network, a layer each (N, h, w).
 
@@ -75,7 +75,7 @@ def randomise(
 
 
 def _cascade(model: nn.Module, fresh: nn.Module, order: Sequence[str]) -> Iterator[nn.Module]:
-    """Yield one network, changed further at every step; what belongs to no block changes with the last."""
+    """Yield the network after each stage; what belongs to no block is randomised in the last one."""
     changed = copy.deepcopy(model)
     for name in order[:-1]:
         changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
@@ -109,14 +109,14 @@ def judge(same: NDArray[np.float64]) -> tuple[float | None, Verdict]:
         same: the rank correlations of its maps after the last stage, any shape.
 
     Returns:
-        Their mean over what is known, None where nothing is; and ``failed`` where it is above ``MOST``,
+        Their mean without NaN, None where all are NaN; and ``failed`` where it is above ``MOST``,
         ``not judged`` from fewer than ``ENOUGH`` comparisons.
     """
-    known = int(np.isfinite(same).sum())
-    if not known:
+    comparisons = int(np.isfinite(same).sum())
+    if not comparisons:
         return None, "not judged"
     mean = float(mean_known(same))
-    if known < ENOUGH:
+    if comparisons < ENOUGH:
         return mean, "not judged"
     return mean, "failed" if mean > MOST else "passed"
 
@@ -125,11 +125,11 @@ def judge_gain(gains: NDArray[np.float64]) -> Verdict:
     """Judge whether maps find what the network uses better than random maps do.
 
     Args:
-        gains: (N,), of each image by how much its map's area is better than that of a random map.
+        gains: (N,), by how much the area of each image's map is better than the area of a random map.
 
     Returns:
         ``failed`` where they are not better on average, ``passed`` where the 95 % t interval of the mean
-        gain lies above 0, else ``not judged``, and so from fewer than ``ENOUGH`` images.
+        gain lies above 0, else ``not judged``; always ``not judged`` from fewer than ``ENOUGH`` images.
     """
     if len(gains) < ENOUGH:
         return "not judged"

@@ -1,4 +1,4 @@
-"""The data sources by name, and the one door to them: ``load_data``."""
+"""The data sources by name, and ``load_data``, by which everything else loads data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.messages import one_line
 _log = logging.getLogger(__name__)
 Source = Callable[[SourceRequest], Split]
 
-# Imported when asked for. An installed package adds its own under the entry point group "harness.sources".
+# Imported when first used. An installed package adds its own under the entry point group "harness.sources".
 SOURCES: dict[str, str] = {
     "digits": "harness.data.digits:load",
     "cifar10": "harness.data.cifar10:load",
@@ -34,7 +34,7 @@ SOURCES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class DataShape:
-    """What is known of a data set without having it: its cost can be told, its checksum cannot.
+    """The size of a data set that is not downloaded yet, for a dry run: enough for its cost, not its digest.
 
     Attributes:
         image_size: (height, width).
@@ -77,24 +77,24 @@ def load_data(
     Args:
         source: a name in :func:`sources`.
         root: the data folder; it must exist, unless it is the user's cache folder.
-        path: ``data.path``, for the sources that read a folder of the user's.
+        path: ``data.path``, for the sources that read a user's folder.
         image_size: ``data.image_size``, pixels, for the same.
         bits: ``data.bits``, for the same.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
-        test_limit: images to evaluate on, of the test split or the hold-out.
+        test_limit: images to evaluate on, from the test split or the hold-out.
         download: False forbids the network (a dry run).
         progress: whether long work may show its progress on stderr.
 
     Raises:
-        AbsentDataError: it may not be downloaded, or no folder was named that should hold it.
-        DataError: the data cannot be had or cannot be trusted.
-        StudyError: it is too small for what is asked.
+        AbsentDataError: the data is not there; it may not be downloaded, or no folder was named.
+        DataError: the data cannot be loaded or cannot be trusted.
+        StudyError: the data is smaller than the study asks for.
     """
-    # os.path: where its parent may not be entered, Path raises
+    # os.path: Path raises an error where the parent may not be entered
     if not os.path.isdir(root) and root != _cache_root():
         raise DataError(f"the data folder {root} does not exist: create it, or name another with --data")
-    if path is not None:  # as it is written, else in another of Unicode's forms
+    if path is not None:  # a file name may have another Unicode form than the study file
         forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
         path = next((form for form in forms if os.path.exists(root / form)), path)
     load = _find(source)
@@ -113,7 +113,7 @@ def load_data(
 
 
 def _read(source: str, load: Source, request: SourceRequest) -> Split:
-    """Return a split, checked, with a note on the channels that never vary."""
+    """Read and check a split; note in it the channels that never vary."""
     root, where = request.root, f"{source}, {request.which} split"
     try:
         split = load(request)
@@ -121,7 +121,7 @@ def _read(source: str, load: Source, request: SourceRequest) -> Split:
         nowhere = root == _cache_root() and not (request.path and os.path.exists(request.folder))
         if source in KNOWN_SHAPES or (request.which == "train" and nowhere):
             raise
-        raise DataError(str(error)) from error  # a folder was named, and it is not in there
+        raise DataError(str(error)) from error  # a folder was named, and the data is not in it
     except OSError as error:  # a folder that may not be entered
         place = one_line(error.filename or root, 200)
         raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
@@ -141,16 +141,16 @@ def _cache_root() -> Path:
 
 
 def _find(source: str) -> Source:
-    known = sources()
-    if source not in known:
-        near = difflib.get_close_matches(source, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    names = sources()
+    if source not in names:
+        near = difflib.get_close_matches(source, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
         raise DataError(f"data.source = {source!r} is not a data source; {hint}")
-    module, _, function = known[source].partition(":")
+    module, _, function = names[source].partition(":")
     try:
         return cast(Source, getattr(importlib.import_module(module), function))
     except (ImportError, AttributeError) as error:
-        raise DataError(f"data.source = {source!r}: {known[source]} cannot be imported: {error}") from error
+        raise DataError(f"data.source = {source!r}: {names[source]} cannot be imported: {error}") from error
 
 
 def _check_classes(split: Split, where: str) -> None:

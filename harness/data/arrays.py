@@ -1,4 +1,4 @@
-"""What every data source gives: a checked split of uint8 images and integer labels; cutting it smaller."""
+"""A split of a data set: checked uint8 images and integer labels; limits and hold-outs of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_STD = 1 / 255  # a grey level
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """What a data source is asked for; a source is a function from a request to a :class:`Split`.
+    """The request to a data source, which is a function from a request to a :class:`Split`.
 
     Args:
         root: the data folder (``--data``); read-only for a source, except for a download into it.
@@ -60,7 +60,7 @@ class Split:
         labels: int64, ``(N,)``, in ``[0, len(classes))``.
         classes: the class names, by label.
         sha256: hexadecimal, over shape, images, labels and class names.
-        notes: what its source passed over, and why.
+        notes: what its source ignored, and why.
     """
 
     images: NDArray[np.uint8]
@@ -75,7 +75,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The two splits of a study: the one trained on, and the one every ``test_*`` number is measured on."""
+    """The two splits of a study: one to train on, and one on which every ``test_*`` number is measured."""
 
     train: Split
     evaluation: Split
@@ -83,7 +83,7 @@ class Data:
 
     @property
     def notes(self) -> list[str]:
-        """Return what the splits' sources passed over, each once: a hold-out is of the train split."""
+        """Return the notes of both splits, each once: a hold-out repeats those of its train split."""
         return list(dict.fromkeys([*self.train.notes, *self.evaluation.notes]))
 
     @property
@@ -105,8 +105,8 @@ def split_of(
         where: the file or folder that an error names.
 
     Raises:
-        DataError: wrong type or shape, no image, a label without a class, a class name twice or not
-            to be written as text.
+        DataError: wrong type or shape, no image, a label without a class, a class name that is used twice
+            or is no text.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise DataError(f"{where}: images are {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)")
@@ -129,7 +129,7 @@ def split_of(
 
 
 def check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:
-    """Raise DataError where a label is no index of a class."""
+    """Raise a DataError where a label is not the index of a class."""
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise DataError(
@@ -144,13 +144,13 @@ def composed(name: str) -> str:
 
 
 def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
-    """Return the first ``n`` images, as equal as possible over the classes, in file order.
+    """Return the first ``n`` images, in file order, as many of each class as possible.
 
-    A class with too few images gives all it has and the others make up for it; what cannot be divided goes to
-    the classes of the lowest labels.
+    A class with too few images gives all of them, and the others give more; a remainder goes to the classes
+    of the lowest labels.
 
     Args:
-        key: the study file's key that asks for it; an error names it.
+        key: the study file's key, for the error.
 
     Raises:
         StudyError: ``n`` is not between 1 and the number of images.
@@ -162,10 +162,10 @@ def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
 
 
 def hold_out(train: Split, n: int, purpose: str = "holdout") -> tuple[Split, Split]:
-    """Part the split in two: ``n`` images held out, drawn with the same shares of the classes, and the rest.
+    """Split off ``n`` images as a hold-out, with the same shares of the classes.
 
     The draw depends on ``purpose``, the number of images and the labels alone, never on a run's seed. It
-    orders raw PCG64 words, whose stream NumPy guarantees (NEP 19): the same from version to version.
+    sorts by raw PCG64 words, whose stream NumPy guarantees (NEP 19), so it is the same in every version.
 
     Returns:
         ``(rest, held)``, each in file order.
@@ -185,14 +185,14 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and (population) standard deviation of each channel over all pixels, as fractions of 255.
 
     Sums are exact integers from a histogram of each channel; only the last division and root round. A
-    standard deviation is at least ``LEAST_STD``: a channel that hardly varies is not blown up, and a constant
-    one divides nothing by zero.
+    standard deviation is at least ``LEAST_STD``, so that Normalize neither divides by zero nor enlarges the
+    noise of a channel that hardly varies.
     """
     means, stds = [], []
     values = np.arange(256)
     for channel in range(3):
         counts = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(split), 1024):  # bincount widens to 8 bytes a pixel: in pieces
+        for start in range(0, len(split), 1024):  # in pieces: bincount needs 8 bytes a pixel
             counts += np.bincount(split.images[start : start + 1024, ..., channel].ravel(), minlength=256)
         pixels, total, squares = (int(counts @ values**power) for power in range(3))
         means.append(total / (255 * pixels))
@@ -203,7 +203,7 @@ def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def constant_channels(split: Split) -> list[str]:
     """List the channels that have one value in all pixels of all images, such as ``"blue is always 0"``."""
     values = split.images[0, 0, 0]
-    some = split.images[:: max(1, len(split) // 64)]  # nearly always enough to see that a channel varies
+    some = split.images[:: max(1, len(split) // 64)]  # the first images nearly always show it
     return [
         f"{name} is always {values[channel]}"
         for channel, name in enumerate(("red", "green", "blue"))
@@ -212,7 +212,7 @@ def constant_channels(split: Split) -> list[str]:
 
 
 def refuse_options(request: SourceRequest, source: str) -> None:
-    """Raise DataError where the study sets what a source that knows its images has no use for."""
+    """Raise a DataError where the study sets ``data`` keys that this source does not use."""
     for key in ("path", "image_size", "bits"):
         if getattr(request, key) is not None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
@@ -247,7 +247,7 @@ def _equal_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 
 def _proportional_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return the largest remainders: floors of the exact shares, one more for the largest fractions."""
+    """Return the number of images of each class, by the method of largest remainders."""
     quotas, remainders = np.divmod(sizes * n, int(sizes.sum()))
     most = np.argsort(-remainders, kind="stable")
     quotas[most[: n - int(quotas.sum())]] += 1

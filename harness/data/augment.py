@@ -26,7 +26,7 @@ from harness.schema import Strict, validate
 if TYPE_CHECKING:
     import albumentations as A
 
-# cv2's constants by lower-case name, in the arguments whose name holds the word.
+# Word in an argument's name -> prefix of cv2's constants, which a study writes in lower case.
 CONSTANTS = {
     "border_mode": ("BORDER_", ("constant", "replicate", "reflect", "wrap", "reflect_101")),
     "interpolation": ("INTER_", ("nearest", "nearest_exact", "linear", "cubic", "area", "lanczos4")),
@@ -69,7 +69,7 @@ def check_transforms(transforms: list[dict[str, Any]], where: str, *, determinis
 
     Args:
         transforms: a pipeline.
-        where: the key that holds it, such as ``"augment.train"``; an error's path begins with it.
+        where: the pipeline's key, such as ``"augment.train"``, for the error.
         deterministic: refuse whatever draws random numbers (``augment.test``).
 
     Raises:
@@ -104,7 +104,7 @@ def resolve(
         ``(train, test)`` as plain data.
 
     Raises:
-        StudyError: only ``test`` has a Normalize: the network would be tested in other units than it learnt.
+        StudyError: only ``test`` has a Normalize: evaluation would have other units than training.
     """
     in_train, in_test = (
         [table for table in tables if table["transform"] == "Normalize"] for tables in (train, test)
@@ -132,16 +132,16 @@ def reference_pipeline(transforms: list[dict[str, Any]]) -> A.Compose:
 
 
 def seed_pipeline(pipeline: A.Compose, seed: int) -> None:
-    """Give all transforms one common stream of random numbers.
+    """Seed the pipeline, so that all its transforms share one stream of random numbers.
 
     Albumentations' ``set_random_seed`` gives each transform a stream of its own from the same seed: two flips
-    with p = 0.5 then always fall together, and crops follow flips.
+    with p = 0.5 then always happen together, and crops depend on flips.
     """
     pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def _albumentations() -> Any:
-    """Import Albumentations when it is needed, without its look for updates online."""
+    """Import Albumentations, without its online check for updates."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
 
@@ -150,7 +150,7 @@ def _albumentations() -> Any:
 
 @cache
 def _classes() -> dict[str, type]:
-    """Return the classes that a name may reach."""
+    """Return the classes that a study may name."""
     library = _albumentations()
     bases = (library.BasicTransform, library.DualTransform, library.ImageOnlyTransform)
     transforms = {
@@ -166,7 +166,7 @@ def _classes() -> dict[str, type]:
 
 
 def _build(table: dict[str, Any], place: str) -> Any:
-    """Make Albumentations' object of one table, its arguments checked."""
+    """Make the Albumentations object of one table, after checking its arguments."""
     name = table.get("transform")
     if not isinstance(name, str):
         raise StudyError(f'{place}: expected transform = "NAME", an Albumentations transform')
@@ -224,10 +224,14 @@ def _constants(key: str, value: Any, place: str) -> Any:
 
 
 def _check_types(cls: Any, arguments: dict[str, Any], place: str) -> None:
-    """Ask Albumentations' own schema, strictly: it would take ``"0.5"`` for a number and ``true`` for 1."""
+    """Check types by Albumentations' own schema, but strictly: it would take ``"0.5"`` for a number."""
     schema = cls.InitSchema
     signature = inspect.signature(cls).parameters
-    defaults = {name: one.default for name, one in signature.items() if one.default is not one.empty}
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature.items()
+        if parameter.default is not parameter.empty
+    }
     values = {key: value for key, value in (defaults | arguments).items() if key in schema.model_fields}
     try:
         # JSON, because there a list may stand for a tuple even strictly
@@ -279,7 +283,7 @@ def _check_normalize(transform: Any, place: str) -> None:
 
 
 def _is_random(transform: Any) -> bool:
-    """Try whether it draws a number, on images as large as any, with generators that refuse."""
+    """Tell whether a transform draws a number: apply it with generators that refuse to."""
     if isinstance(transform, _albumentations().BaseCompose):
         if type(transform).__name__ != "Sequential" or 0 < transform.p < 1:
             return True
@@ -305,5 +309,5 @@ def _nested(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _tuples(value: Any) -> Any:
-    """Return lists as tuples: Albumentations then keeps ``[8, 8]`` a pair of integers, not of fractions."""
+    """Return lists as tuples: Albumentations then reads ``[8, 8]`` as integers, not as fractions."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

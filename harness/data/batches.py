@@ -1,4 +1,4 @@
-"""The batches of an epoch: order and augmentation depend on (seed, purpose, epoch, batch) alone."""
+"""The batches of an epoch; their order and augmentation depend only on (seed, purpose, epoch, batch)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.data.arrays import Split, count_steps
 from harness.data.augment import reference_pipeline, seed_pipeline
-from harness.data.batched import Parameters, TensorPipeline, tensor_pipeline
+from harness.data.tensor_pipeline import Parameters, TensorPipeline, tensor_pipeline
 from harness.device import send, use_threads
 from harness.seeding import derive_seed, generator
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DRAWN_AHEAD = 65_536  # images whose order and augmentation are drawn together
 AUGMENTED_BYTES = 128 << 20  # float32 images that a GPU augments at once
-_drawing = ThreadPoolExecutor(1, "draw")  # makes no thread before it has work
-# Splits that lie on an accelerator, shared by all batches made of them and freed with the last of these.
+_drawing = ThreadPoolExecutor(1, "draw")  # starts its thread with the first work
+# Splits on an accelerator, shared by all Batches of them, and freed with the last one.
 _resident: WeakValueDictionary[tuple[str, str, str], Tensor] = WeakValueDictionary()
 
 
@@ -78,11 +78,11 @@ class Batches:
         self._coming: dict[tuple[int, int], Future[_Draws]] = {}
         self._pipeline = None if reference else tensor_pipeline(transforms)
         self.path = "albumentations" if self._pipeline is None else "tensor"
-        # Other accelerators than CUDA are handed finished batches: their gathers are slower than the CPU's.
+        # Accelerators other than CUDA get finished batches: their gathers are slower than the CPU's.
         home = self._device if self._device.type == "cuda" and self._pipeline else torch.device("cpu")
         self._images = _resident_tensor(split, "images", home)
         self._labels = _resident_tensor(split, "labels", home)
-        # A GPU takes many batches at once, in few large kernels; a processor has one in its cache.
+        # A GPU augments many batches at once, in few large kernels; a CPU one, which stays in its cache.
         of_a_batch = batch_size * self._images[0].numel() * 4
         self._at_once = max(1, AUGMENTED_BYTES // of_a_batch) if home.type == "cuda" else 1
 
@@ -90,7 +90,7 @@ class Batches:
         return count_steps(len(self._split), self._batch_size, self._drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next iteration is of, counted from 1."""
+        """Set the epoch of the next iteration, counted from 1."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -119,14 +119,14 @@ class Batches:
     def _drawn(self, epoch: int, first: int) -> _Draws:
         """Return the draws of a block of batches, on the images' device.
 
-        On CUDA those of the block that follows are made meanwhile, so that the device never waits for them.
+        On CUDA the next block is drawn meanwhile, so that the device never waits for it.
         """
         if not self._images.is_cuda:
             return self._draw(epoch, first)
         coming = self._coming.pop((epoch, first), None)
         draws = coming.result() if coming else self._draw(epoch, first)
         following = (epoch, first + self._ahead) if first + self._ahead < len(self) else (epoch + 1, 0)
-        if self._shuffle:  # an evaluation's is the same epoch again
+        if self._shuffle:  # an evaluation needs no other epoch
             self._coming = {following: _drawing.submit(self._draw, *following)}
         return draws.sent(self._images.device)
 
@@ -134,15 +134,16 @@ class Batches:
         pipeline = cast(TensorPipeline, self._pipeline)
         height, width = self._images.shape[1:3]
         indices, parameters = [], []
-        with use_threads(1):  # small operators: waiting for other threads costs more than they gain
+        with use_threads(1):  # the operators are small: several threads cost more time than they save
             parts = self._parts(epoch)[first : first + self._ahead]
             for batch, part in enumerate(parts, first):
                 draws = generator(self._seed, f"{self._purpose}/augment", epoch, batch)
                 mine = self._mine(len(part))
                 drawn = pipeline.draw(len(part), height, width, draws)
                 indices.append(part[mine])
-                parameters.append([None if each is None else each[mine] for each in drawn])
-            joined = [None if each[0] is None else torch.cat(each) for each in zip(*parameters, strict=True)]
+                parameters.append([None if step is None else step[mine] for step in drawn])
+            steps = zip(*parameters, strict=True)
+            joined = [None if batches[0] is None else torch.cat(batches) for batches in steps]
         return _Draws(torch.cat(indices), tuple(joined), [len(part) for part in indices])
 
     def _through_albumentations(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -154,50 +155,50 @@ class Batches:
             batch_size=None,
             num_workers=self._workers,
             worker_init_fn=_start_worker,
-            generator=torch.Generator(),  # else it draws a number from torch's global one
+            generator=torch.Generator(),  # else it draws from torch's global one
         )
         for images, indices in loader:
             mine = self._mine(len(indices))
             yield images[mine], indices[mine]
 
     def _mine(self, images: int) -> slice:
-        """Return which images of a batch are this process's."""
+        """Return which images of a batch this process trains on."""
         number, parts = self._part
         return slice(images * number // parts, images * (number + 1) // parts)
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """What was drawn for some batches of an epoch, one batch after another."""
+    """The draws of some batches of an epoch, joined."""
 
-    indices: Tensor  # int64 (N,), of the images
-    parameters: Parameters  # of their augmentation, an entry a step, with N in front
+    indices: Tensor  # of the images, int64 (N,)
+    parameters: Parameters  # of the augmentation, an entry a step, N first
     sizes: list[int]  # images of each batch
 
     def sent(self, device: torch.device) -> _Draws:
-        """Return them on a device, by one copy for which the host does not wait."""
-        there = [self.indices, *(each for each in self.parameters if each is not None)]
-        table = torch.cat([each.flatten(1) if each.ndim > 1 else each[:, None] for each in there], dim=1)
-        widths = [each[0].numel() for each in there]
+        """Return the draws on a device, by one copy for which the host does not wait."""
+        drawn = [self.indices, *(step for step in self.parameters if step is not None)]
+        table = torch.cat([part.flatten(1) if part.ndim > 1 else part[:, None] for part in drawn], dim=1)
+        widths = [part[0].numel() for part in drawn]
         columns = iter(send(table.to(torch.int32), device).split_with_sizes(widths, dim=1))
         indices = next(columns)[:, 0].long()
         parameters = tuple(
-            None if each is None else next(columns).long().reshape(each.shape) for each in self.parameters
+            None if step is None else next(columns).long().reshape(step.shape) for step in self.parameters
         )
         return _Draws(indices, parameters, self.sizes)
 
     def of_few_batches(self, batches: int) -> Iterator[_Draws]:
-        """Yield them in parts of so many batches."""
+        """Yield the draws in groups of ``batches`` batches."""
         start = 0
         for first in range(0, len(self.sizes), batches):
             sizes = self.sizes[first : first + batches]
-            these = slice(start, start := start + sum(sizes))
-            parameters = tuple(None if each is None else each[these] for each in self.parameters)
-            yield _Draws(self.indices[these], parameters, sizes)
+            group = slice(start, start := start + sum(sizes))
+            parameters = tuple(None if step is None else step[group] for step in self.parameters)
+            yield _Draws(self.indices[group], parameters, sizes)
 
 
 class _Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """One item is one whole batch, so a worker's result depends on the batch and not on the worker."""
+    """A data set of whole batches, so that a result depends on the batch and not on the worker."""
 
     def __init__(
         self, images: NDArray[np.uint8], pipeline: A.Compose, jobs: list[tuple[NDArray[np.int64], int]]
@@ -215,11 +216,11 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
 def augment_images(
     images: NDArray[np.uint8], transforms: list[dict[str, Any]], seed: int
 ) -> NDArray[np.uint8]:
-    """Return augmented samples to look at.
+    """Return augmented images, for a figure.
 
     Args:
         images: uint8, ``(N, H, W, 3)``.
-        transforms: a resolved pipeline; it runs whole, and its normalisation is then taken back.
+        transforms: a resolved pipeline; its normalisation is undone afterwards.
         seed: of the draws.
 
     Returns:
@@ -236,9 +237,9 @@ def augment_images(
 
 
 def denormalise(batch: Tensor, transforms: list[dict[str, Any]]) -> NDArray[np.uint8]:
-    """Return images to look at from a batch, by the mean and std of the pipeline that made it.
+    """Undo a batch's normalisation, by the mean and std in its pipeline.
 
-    What normalises each image by itself cannot be taken back: such images are stretched to 0 to 255.
+    Normalisation by each image's own numbers cannot be undone: such images are stretched to 0 to 255.
 
     Args:
         batch: float, ``(B, 3, H, W)``.
@@ -265,7 +266,7 @@ def _reference_batch(pipeline: A.Compose, images: NDArray[np.uint8], seed: int) 
 
 
 def _resident_tensor(split: Split, name: str, device: torch.device) -> Tensor:
-    """Return the split's array as a tensor: the same memory on the CPU, elsewhere one copy for all."""
+    """Return the split's array as a tensor: on the CPU the same memory, on a GPU one copy for all users."""
     array = getattr(split, name)
     if device.type == "cpu":
         with warnings.catch_warnings():
@@ -282,4 +283,4 @@ def _start_worker(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's, which then ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt, and ends its workers

@@ -1,4 +1,4 @@
-"""Arrays kept from one start to the next, outside data and results, trusted only by checksum."""
+"""A cache of arrays on disk, outside data and results; an entry is used only if its checksum is right."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def cached(
 ) -> Split:
     """Return the split that ``build`` gives, from the cache where nothing has changed since it was built.
 
-    An entry holds for one source, split and place, the decoder's version, and each file's path and content:
-    size and time do not tell files apart that were exchanged. Arrays whose SHA-256 is not the recorded one
-    are built again. A newer entry replaces the older ones of its place, so a folder that changes does not
-    fill the disk. Writing is atomic, so processes may share the cache, and its failure is no error.
+    An entry is valid for one source, split, place and decoder version, and each file's path and content;
+    size and time would not show that a file was exchanged. Arrays whose SHA-256 is not the recorded one are
+    built again. A new entry replaces the older ones of its place, so a folder that changes does not fill the
+    disk. Writing is atomic, so processes may share the cache; if it fails, that is no error.
 
     Args:
         source: the data source's name.
         which: ``"train"`` or ``"test"``.
-        place: what tells this split from the source's others (folder, options), whatever the files hold now.
+        place: what distinguishes this split from others of the source (folder, options), besides the content.
         files: the files the arrays are made of.
         build: reads the files.
 
     Raises:
-        DataError: a file is gone or none; whatever ``build`` raises.
+        DataError: a file does not exist or is not a regular file; and whatever ``build`` raises.
     """
     with ThreadPoolExecutor() as pool:  # hashing holds no lock
         contents = list(pool.map(lambda file: _content(source, file), files))
@@ -82,7 +82,7 @@ def cached(
     return split
 
 
-# In this process, where a test split's entry names the train split's files too.
+# Kept for this process: the entry of a test split hashes the files of the train split too.
 _hashed: dict[tuple[str, int, int, int], str] = {}
 
 
@@ -90,7 +90,7 @@ def _content(source: str, file: Path) -> str:
     """Return a hash of a file's bytes."""
     try:
         about = file.stat()
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for without end
+        if not stat.S_ISREG(about.st_mode):  # reading a pipe would never end
             raise DataError(f"{source}: {file} is not a regular file; remove it")
         key = (str(file), about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         if key not in _hashed:
@@ -104,15 +104,15 @@ def _content(source: str, file: Path) -> str:
 def cached_arrays(
     name: str, key: Mapping[str, object], build: Callable[[], dict[str, NDArray[Any]]]
 ) -> dict[str, NDArray[Any]]:
-    """Return the arrays that ``build`` gives, from the cache where they were built for the same key before.
+    """Return the arrays that ``build`` gives, from the cache where they were built before for the same key.
 
-    An entry is found by the SHA-256 of its key alone, wherever the files lie that the key speaks of. Arrays
-    whose SHA-256 is not the recorded one are built again; an entry that cannot be kept is no error.
+    An entry is found by the SHA-256 of its key. Arrays whose SHA-256 is not the recorded one are built again;
+    an entry that cannot be written is no error.
 
     Args:
-        name: what the arrays are; the beginning of the entry's file name.
-        key: all that decides them, as JSON has it: checksums of what they are made of, settings, versions.
-        build: makes them, under the names that they are kept by.
+        name: the beginning of the entry's file name.
+        key: all that decides the arrays, for JSON: checksums of their inputs, settings, versions.
+        build: makes the arrays, by name.
     """
     text = json.dumps(key, sort_keys=True)
     entry = cache_folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
@@ -126,7 +126,7 @@ def cached_arrays(
     kept = _read(entry, read)
     if kept is not None:
         return kept
-    # safetensors would write others than contiguous arrays wrongly
+    # safetensors would write a non-contiguous array wrongly
     arrays = {name: np.ascontiguousarray(array) for name, array in build().items()}
     _write(entry, arrays, {"sha256": _checksum(arrays)})
     return arrays

@@ -1,4 +1,4 @@
-"""CIFAR-10: Parquet shards, torchvision's folder or the archive, whichever is there, else from its home."""
+"""CIFAR-10 from Parquet shards, torchvision's folder or the archive; downloaded where none is there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass(frozen=True)
 class Published:
-    """The original files: where they are, their MD5s, and how many images a split has."""
+    """The original files: their address, their MD5s, and how many images a split has."""
 
     url: str
     archive_md5: str
@@ -63,7 +63,7 @@ def load(request: SourceRequest, published: Published = CIFAR10) -> Split:
     files are pickles: opened only when their MD5 is the known one, and then only as NumPy arrays.
 
     Raises:
-        DataError: not there and not to be had, another MD5, or not CIFAR-10.
+        DataError: not there and cannot be downloaded, another MD5, or not CIFAR-10.
     """
     refuse_options(request, "cifar10")
     files, build = _find(request, published) or _downloaded(request, published)
@@ -77,12 +77,12 @@ def load(request: SourceRequest, published: Published = CIFAR10) -> Split:
     return split
 
 
-# The files of a split, and a function that reads them.
+# the files of a split, and a function that reads them
 Files = tuple[list[Path], Callable[[], Split]]
 
 
 def _find(request: SourceRequest, published: Published) -> Files | None:
-    """Return the files of the first form that is there."""
+    """Return the files of the first form that exists."""
     which = request.which
     folders = (request.root / "cifar10", request.root)
     for folder in folders:
@@ -113,7 +113,7 @@ def _read_parquet(shards: list[Path], progress: bool) -> Split:
 
 
 def _read_batches(files: list[Path], names: list[str], published: Published) -> Split:
-    """Check, unpickle and join batches, from their files or from the archive."""
+    """Check, unpickle and join batches, from files or from the archive."""
     images, labels = [], []
     in_archive = files[0].name == ARCHIVE
     contents = (
@@ -131,7 +131,7 @@ def _read_batches(files: list[Path], names: list[str], published: Published) -> 
 
 
 def _archive_members(archive: Path, names: list[str], published: Published) -> Iterator[tuple[Path, bytes]]:
-    """Read the named batches inside the archive: no file is written under a name from outside."""
+    """Read the named batches from the archive without unpacking it, as it could name any path."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     _check_md5(archive, digest.hexdigest(), published.archive_md5)
@@ -148,18 +148,18 @@ def _check_md5(file: Path, actual: str, expected: str) -> None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler of NumPy arrays in dicts and lists, which is all that batches hold."""
+    """An unpickler that accepts only NumPy arrays in dicts and lists, which is all that batches hold."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.empty(0).__reduce__()[0]  # where NumPy keeps it differs between its versions
+            return np.empty(0).__reduce__()[0]  # its module differs between NumPy's versions
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
         raise DataError(f"CIFAR-10 batch: the pickle asks for {module}.{name}, expected NumPy arrays only")
 
 
 def _download(folder: Path, published: Published, progress: bool) -> None:
-    """Put the archive into the folder, whole and with the right MD5, or not at all."""
+    """Download the archive into the folder: complete and with the right MD5, or not at all."""
     import pooch
     from filelock import FileLock
 
@@ -170,16 +170,16 @@ def _download(folder: Path, published: Published, progress: bool) -> None:
     if progress:
         print(f"downloading CIFAR-10 (170 MB) from {url} to {target}", file=sys.stderr, flush=True)
         bar = True if sys.stderr.isatty() else _Lines()
-    # identity: requests would unpack what a server declares as encoded, and the MD5 be another
+    # identity: requests would unpack an encoded answer, which has another MD5
     headers = {"Accept-Encoding": "identity"}
     fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, headers=headers, timeout=30)
     known = f"md5:{published.archive_md5}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if target.is_file():  # another process was first
+            if target.is_file():  # another process was faster
                 return
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
             try:
                 pooch.retrieve(url, known, fname=ARCHIVE, path=unfinished, downloader=fetch)
                 os.replace(unfinished / ARCHIVE, target)
@@ -196,11 +196,11 @@ def _download(folder: Path, published: Published, progress: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             lock.unlink(missing_ok=True)
-            folder.rmdir()  # succeeds where it is empty: after a failed download
+            folder.rmdir()  # removes it only if it is empty: after a failed download
 
 
 class _Lines:
-    """pooch's progress where stderr is no terminal: a line every tenth of the way."""
+    """pooch's progress where stderr is no terminal: a line at every tenth."""
 
     total = 0  # set by pooch
     _done = 0

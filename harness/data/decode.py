@@ -1,4 +1,4 @@
-"""Encoded images from outside (files, Parquet cells) to one array of RGB pixels, within limits."""
+"""Decode images (files, Parquet cells) from unknown sources into one array of RGB pixels, within limits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image, ImageFile
 
-# Raise it when the same bytes give other pixels than before: cached arrays are then built anew.
+# Raise it when the decoder gives other pixels than before: cached arrays are then built again.
 VERSION = 3
-# Pillow knows more; some of those start other programs (EPS) or are of no use here.
+# Pillow reads more formats; some start other programs (EPS), others are of no use here.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # A few kilobytes can claim to be gigabytes of pixels; 8,000 x 8,000 is more than any data set here needs.
 MAX_PIXELS = 64_000_000
 _BATCH = 256
 _THREADS = 2
 # Encoded images below this size are decoded by one thread: the interpreter lock costs more than a second one
-# brings (a 32x32 PNG: 92 us against 62). Reading a file lets the lock go.
+# saves (a 32x32 PNG: 92 us against 62). Reading a file releases the lock.
 _WORTH_THREADS = 16 * 1024
 
 Item = tuple[str, Path | bytes]
@@ -45,7 +45,7 @@ def decode_all(
     """Decode ``count`` images into one array, in order.
 
     Args:
-        items: a name for errors with each image's file or encoded bytes; consumed a few at a time.
+        items: of each image its name for errors, and its file or encoded bytes; consumed a few at a time.
         image_size: see :func:`decode`; None demands that all images have one size.
         bits: see :func:`decode`; None demands that 16-bit images use most of their range.
         where: the folder or file the images come from, for errors.
@@ -74,8 +74,8 @@ def decode_all(
                 raise DataError(f"{where}: more images than the {count} it tells of")
             names, sources = zip(*batch, strict=True)
             small = isinstance(sources[0], bytes) and len(sources[0]) < _WORTH_THREADS
-            each = (map if small else pool.map)(_decode, names, sources, repeat(image_size), repeat(bits))
-            for name, (image, largest) in zip(names, each, strict=True):
+            decoded = (map if small else pool.map)(_decode, names, sources, repeat(image_size), repeat(bits))
+            for name, (image, largest) in zip(names, decoded, strict=True):
                 if images is None:
                     first, images = name, _room_for(count, image.shape, where)
                 if image.shape != images.shape[1:]:
@@ -128,7 +128,7 @@ def decode(
 def _decode(
     name: str, source: Path | bytes, image_size: int | None, bits: int | None
 ) -> tuple[NDArray[np.uint8], int]:
-    """Return the image, and the largest value of one whose 16 bits may not all be used (else 0)."""
+    """Return the image, and its largest value where its 16 bits may not all be used (else 0)."""
     from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     file = source if isinstance(source, Path) else io.BytesIO(source)
@@ -139,11 +139,11 @@ def _decode(
                     f"{name}: {_size(opened)} pixels; at most {MAX_PIXELS:,} are read, make it smaller"
                 )
             image: Image.Image = opened
-            peak, known = 0, _known_bits(opened)
-            if known is not None:
-                image, largest = _of_8_bits(opened, source, name, known or bits or 16)
-                peak = 0 if known else largest
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1  # else it costs a copy
+            peak, declared = 0, _known_bits(opened)
+            if declared is not None:
+                image, largest = _of_8_bits(opened, source, name, declared or bits or 16)
+                peak = 0 if declared else largest
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1  # skips a copy
             image = _rgb(ImageOps.exif_transpose(image) if turned else image, name)
     except DataError:
         raise
@@ -163,7 +163,7 @@ def _decode(
 
 
 def _known_bits(opened: ImageFile.ImageFile) -> int | None:
-    """Find how many of its 16 bits a file says that it uses; 0 where it does not say, None for fewer bits."""
+    """Return how many of 16 bits a file declares to use; 0 where it declares none, None for fewer bits."""
     if opened.format not in ("PNG", "TIFF", "PPM") or opened.mode == "CMYK":
         return None
     codec: str = opened.tile[0][0]
@@ -179,7 +179,7 @@ def _known_bits(opened: ImageFile.ImageFile) -> int | None:
 
 
 def _of_8_bits(opened: Image.Image, source: Path | bytes, name: str, bits: int) -> tuple[Image.Image, int]:
-    """Scale an image of 16 bits a channel to 8; return it with its largest value before."""
+    """Scale an image of 16 bits a channel to 8 bits; return it, and its largest value before that."""
     from PIL import ExifTags, Image
 
     turned = opened.getexif().get(ExifTags.Base.Orientation, 1)
@@ -188,7 +188,7 @@ def _of_8_bits(opened: Image.Image, source: Path | bytes, name: str, bits: int) 
         values = _deep_colours(source)
     else:
         values = np.asarray(opened)
-        turned = opened.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF is turned as it is loaded
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF is turned already
     low, high = int(values.min()), int(values.max())
     if low < 0:
         raise DataError(f"{name}: negative values, down to {low}: save it with values from 0 up")
@@ -205,7 +205,7 @@ def _deep_colours(source: Path | bytes) -> NDArray[np.uint16]:
     import cv2
 
     log = cv2.utils.logging
-    log.setLogLevel(log.LOG_LEVEL_SILENT)  # of sound TIFFs, too, it says what is unusual
+    log.setLogLevel(log.LOG_LEVEL_SILENT)  # Pillow also warns of harmless oddities
     encoded = source.read_bytes() if isinstance(source, Path) else source
     values = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
     return np.asarray(values, dtype=np.uint16)[..., 2::-1]

@@ -1,4 +1,4 @@
-"""The embedded source: scikit-learn's 1,797 handwritten digits, with no network and no file to have."""
+"""The embedded source: scikit-learn's 1,797 handwritten digits, without download or files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.data.arrays import SourceRequest, Split, hold_out, refuse_options, 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TEST_IMAGES = 360  # of 1,797: about 20 %
+TEST_IMAGES = 360  # about 20 % of 1,797
 
 
 def load(request: SourceRequest) -> Split:
@@ -34,14 +34,14 @@ def _splits() -> tuple[Split, Split]:
     gray = np.rint(_enlarged(digits.images * (255 / 16))).astype(np.uint8)
     images = np.repeat(gray[..., None], 3, axis=3)
     classes = [str(name) for name in digits.target_names]
-    whole = split_of(images, digits.target.astype(np.int64), classes, where="digits")
-    return hold_out(whole, TEST_IMAGES, purpose="digits test split")
+    digits_split = split_of(images, digits.target.astype(np.int64), classes, where="digits")
+    return hold_out(digits_split, TEST_IMAGES, purpose="digits test split")
 
 
 def _enlarged(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Enlarge to ``(N, 32, 32)``: bilinear, half-pixel centres (as cv2 and torch do), edges repeated.
+    """Enlarge to ``(N, 32, 32)``, bilinearly, with half-pixel centres (as cv2 and torch do), edges repeated.
 
-    Weights are eighths, so float64 is exact and the pixels are the same on every machine.
+    The weights are eighths, so float64 is exact and the pixels are the same on every machine.
     """
     position = np.clip((np.arange(32) + 0.5) / 4 - 0.5, 0, 7)
     weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(8)))

@@ -38,7 +38,7 @@ class Listing:
 def load(request: SourceRequest) -> Split:
     """Read images below ``<root>/<data.path>/<split>/<class>/``, classes and files sorted by name.
 
-    Links are followed. Names that begin with a dot are passed over; files that are no images are, too, with a
+    Links are followed. Names that begin with a dot are ignored; files that are no images are ignored with a
     warning; the split's ``notes`` count both. Images of one size stay as they are; otherwise
     ``data.image_size`` is what their shorter side is resized to before the centre square is cropped.
     :func:`harness.data.decode.decode` says how colours are treated.
@@ -126,11 +126,11 @@ def _list_files(split_folder: Path, classes: dict[str, Path]) -> Listing:
 
 
 def _walk(folder: Path, above: frozenset[str], files: list[Path], hidden: list[Path]) -> None:
-    """Add the files below a folder, links followed; ``above`` holds the real folders on the way to it."""
+    """Add the files below a folder, following links; ``above``: its real parent folders, to find circles."""
     place = os.path.realpath(folder)
     if place in above:
         raise DataError(f"{folder}: this link leads round in a circle; remove it")
-    with os.scandir(folder) as entries:  # Path.rglob would pass over a folder that may not be entered
+    with os.scandir(folder) as entries:  # Path.rglob would silently ignore a folder that may not be entered
         inside = list(entries)
     for entry in inside:
         path = folder / entry.name
@@ -151,10 +151,10 @@ def _check_link(path: Path) -> None:
 
 
 def _is_image(path: Path) -> bool:
-    """Tell by a file's name, else by its first bytes: people's images have all kinds of names."""
+    """Tell whether a file is an image, by its name, else by its first bytes: names may be arbitrary."""
     if path.suffix.lower() in _suffixes():
         return True
-    if not path.is_file():  # a named pipe would be waited for
+    if not path.is_file():  # reading a named pipe would never end
         return False
     from PIL import Image
 
@@ -167,7 +167,7 @@ def _is_image(path: Path) -> bool:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    """Return those of the formats that are read, as Pillow knows them: ``.jpg``, ``.jfif``, ``.pnm``, ..."""
+    """Return the suffixes of the formats that are read, as Pillow lists them: ``.jpg``, ``.pnm``, ..."""
     from PIL import Image
 
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)

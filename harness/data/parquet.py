@@ -77,7 +77,7 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     ``<split>*.parquet`` in the folder, its ``data/`` or its ``plain_text/``, or all of its ``<split>/``.
 
     Raises:
-        DataError: the shards' names (``-00000-of-00003``) tell of more than there are.
+        DataError: the shards' names (``-00000-of-00003``) show that some are missing.
     """
     named = re.compile(rf"{split}(?![a-z]).*\.parquet", re.IGNORECASE)
     for place in (folder, folder / "data", folder / "plain_text"):
@@ -105,7 +105,7 @@ def _evaluation_shards(folder: Path) -> list[Path]:
 
 
 def class_names(files: Sequence[Path]) -> tuple[str, ...] | None:
-    """Return the names that the first shard with any in its metadata gives to integer labels."""
+    """Return the class names in the metadata of the first shard that has any."""
     return next((names for file in files if (names := columns_of(file).names)), None)
 
 
@@ -201,7 +201,9 @@ def _label_list(file: Path) -> list[Any]:
     with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
         column = shard.read(columns=[name], use_threads=False).column(0)
         labels = column.to_pylist()
-    labels = [each.decode(errors="surrogateescape") if isinstance(each, bytes) else each for each in labels]
+    labels = [
+        label.decode(errors="surrogateescape") if isinstance(label, bytes) else label for label in labels
+    ]
     if not all(isinstance(label, int | str | None) for label in labels):
         raise DataError(f"{file}: labels in column {name!r} are {column.type}, expected integers or strings")
     if missing := labels.count(None):
@@ -224,23 +226,23 @@ def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
 def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int64]:
     """Return a shard's labels as indices into ``classes``, by the shard's own names where it has any."""
     names, labels = columns_of(file).names, _label_list(file)
-    known = one_line(", ".join(classes), 120)
+    class_list = one_line(", ".join(classes), 120)
     if (names or indices) and all(type(label) is int for label in labels):
         names = names or tuple(classes)
         check_labels(np.array(labels, np.int64), len(names), str(file))
         labels = [names[label] for label in labels]
         if unknown := next((name for name in labels if name not in classes), None):
-            raise DataError(f"{file}: the class {unknown!r} is not among the train split's: {known}")
+            raise DataError(f"{file}: the class {unknown!r} is not among the train split's: {class_list}")
     index = {name: label for label, name in enumerate(classes)}
     try:
         return np.array([index[str(label)] for label in labels], dtype=np.int64)
     except KeyError as error:
         label = error.args[0]
-        raise DataError(f"{file}: label {label!r} does not occur in the train split: {known}") from error
+        raise DataError(f"{file}: label {label!r} does not occur in the train split: {class_list}") from error
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
-    """Return the ``datasets`` library's features; none where the metadata is not its own."""
+    """Return the features in the ``datasets`` library's metadata; empty where there are none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -249,7 +251,7 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
 
 
 def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
-    """Find the column that has the first of the usual names, in whatever case."""
+    """Find the column with the first of the usual names, whatever the case."""
     for name in names:
         same = [column for column in columns if column.lower() == name]
         if len(same) > 1:
@@ -271,7 +273,7 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 @contextmanager
 def _damage_named(file: Path) -> Iterator[None]:
-    """Turn what pyarrow raises for a damaged or changed shard into an error that names it."""
+    """Turn pyarrow's errors about a damaged or changed shard into an error that names the shard."""
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""In what size and type images leave an augmentation pipeline, found by following every branch of it."""
+"""Size and type of the images that an augmentation pipeline gives, by following its every branch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.errors import StudyError
 from harness.messages import one_line
 
 LARGEST_BETWEEN = 2048  # pixels of a side, between two transforms
-_DRAWS = 12  # of a transform's parameters
-_MOST_KINDS = 8  # are followed further; of more, the smallest and the largest
-_MOST_ORDERED = 12  # transforms of a RandomOrder: with more, each may follow any other, itself included
+_DRAWS = 12  # how often each transform draws its parameters
+_MOST_KINDS = 8  # kinds of images to follow; of more, only the smallest and the largest
+_MOST_ORDERED = 12  # transforms of a RandomOrder whose orders are tried; of more, any may follow any
 _Kind = tuple[tuple[int, ...], str]  # an image's shape and type
 _Images = dict[_Kind, np.ndarray]  # one image of each kind that may leave a transform
 
@@ -23,10 +23,10 @@ _Images = dict[_Kind, np.ndarray]  # one image of each kind that may leave a tra
 def output_shape(
     transforms: list[dict[str, Any]], height: int, width: int, where: str = "augment"
 ) -> tuple[int, int]:
-    """Return height and width after the pipeline, in pixels, whichever branch is taken, however rarely.
+    """Return height and width after the pipeline, in pixels, the same for every branch, however rare.
 
     Raises:
-        StudyError: it cannot run on such an image, its size varies, or no finite image of 3 channels results.
+        StudyError: the pipeline fails on such an image, the size varies, or no finite RGB image results.
     """
     if max(height, width) > LARGEST_BETWEEN:
         raise StudyError(
@@ -35,7 +35,7 @@ def output_shape(
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pipeline = reference_pipeline(transforms)
     images = _after_all(pipeline.transforms, {_kind(noise): noise}, where)
-    for seed in range(5):  # and as it is run
+    for seed in range(5):  # also run the pipeline as training does
         seed_pipeline(pipeline, seed)
         image = _run(pipeline, noise, where)
         images[_kind(image)] = image
@@ -54,7 +54,7 @@ def output_shape(
 
 
 class _Ends(random.Random):
-    """Draw each end of a range as often as all values between: an image's size varies most there."""
+    """A generator that draws the ends of a range often: there an image's size differs most."""
 
     def random(self) -> float:
         return min(max(3 * super().random() - 1, 2**-40), 1 - 2**-40)
@@ -71,10 +71,10 @@ def _after_all(transforms: list[Any], images: _Images, where: str) -> _Images:
 
 
 def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False) -> _Images:
-    """Return the images that may leave it; what a OneOf has ``chosen`` is applied whatever its p."""
+    """Return the images that a transform may give; what a OneOf has ``chosen`` ignores its p."""
     name = type(transform).__name__
     selects = name in ("SomeOf", "RandomOrder")
-    certain = chosen and not selects  # these ask their own p all the same
+    certain = chosen and not selects  # these apply their own p even so
     leaving = {} if certain or transform.p == 1 else dict(images)
     if transform.p == 0 and not certain:
         return leaving
@@ -93,7 +93,7 @@ def _after(transform: Any, images: _Images, where: str, *, chosen: bool = False)
 
 
 def _selected(selection: Any, images: _Images, where: str) -> _Images:
-    """Return the images that may leave a SomeOf, which keeps the transforms' order, or a RandomOrder."""
+    """Return the images that a SomeOf, which keeps the transforms' order, or a RandomOrder may give."""
     children, ordered = selection.transforms, type(selection).__name__ == "SomeOf"
     again = selection.replace or (not ordered and len(children) > _MOST_ORDERED)
     known: dict[tuple[int, _Kind], _Images] = {}
@@ -129,7 +129,7 @@ def _applied(transform: Any, images: _Images, where: str) -> _Images:
         for seed in range(max(3, _DRAWS // len(images))):
             transform.set_random_state(np.random.default_rng(seed), _Ends(seed))
             result = _run(transform, image, f"{where}: {name}", force_apply=True)
-            if max(result.shape[:2]) > LARGEST_BETWEEN:  # before the next one makes more of it
+            if max(result.shape[:2]) > LARGEST_BETWEEN:  # checked before the next transform enlarges it
                 raise StudyError(
                     f"{where}: an image is {result.shape[1]}x{result.shape[0]} pixels after {name}; "
                     f"{LARGEST_BETWEEN} is the most on the way"
@@ -154,7 +154,7 @@ def _run(transform: Any, image: np.ndarray, where: str, **options: bool) -> np.n
     try:
         result: np.ndarray = transform(image=image, **options)["image"]
         return result
-    except Exception as error:  # whatever a transform raises, the request is what is wrong
+    except Exception as error:  # whatever a transform raises, the study is wrong
         height, width = image.shape[:2]
         failure = one_line(f"{where}: fails on an image of {width}x{height} pixels: {error}")
         raise StudyError(failure) from None

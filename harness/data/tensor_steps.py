@@ -1,4 +1,4 @@
-"""The transforms of the tensor pipeline: each draws its parameters for a whole batch, and applies them."""
+"""The steps of the tensor pipeline: each draws its parameters for a whole batch, and applies them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from harness.errors import StudyError
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the pixels of a batch come from, while it is only moved; -1 is outside of the image.
+class PixelSources:
+    """The source row and column of each pixel, for steps that only move pixels; -1 is outside the image.
 
     Args:
         rows: source row of each row, int64 ``(B or 1, H')``.
         columns: source column of each column, int64 ``(B or 1, W')``.
-        fill: colour of what comes from outside.
+        fill: colour of pixels that come from outside the image.
     """
 
     rows: Tensor
@@ -27,14 +27,14 @@ class Places:
     fill: tuple[float, ...] | None = None
 
     def gather(self, images: Tensor) -> Tensor:
-        """Return the moved ``(B, H', W', 3)`` images."""
+        """Move the pixels; return images ``(B, H', W', 3)``."""
         batch, height, width, channels = images.shape
         device = images.device
         source = images.view(batch * height, width * channels)
         first_rows = torch.arange(batch, device=device)[:, None] * height
         rows = torch.where(self.rows < 0, batch * height, first_rows + self.rows)
         columns = torch.where(self.columns < 0, width, self.columns)
-        if self.fill is not None:  # one more column of it, and one more row
+        if self.fill is not None:  # append a column and a row of this colour, as the source of outside pixels
             colour = _constant(self.fill, source.dtype, device)
             source = torch.cat([source, colour.expand(batch * height, channels)], dim=1)
             source = torch.cat([source, colour.repeat(width + 1)[None]])
@@ -69,10 +69,10 @@ class Pad(Fixed):
         top, bottom, left, right = self._sides(height, width)
         return height + top + bottom, width + left + right
 
-    def move(self, places: Places, parameters: Tensor | None) -> Places:
+    def move(self, places: PixelSources, parameters: Tensor | None) -> PixelSources:
         top, bottom, left, right = self._sides(places.rows.shape[1], places.columns.shape[1])
         rows, columns = self._extend(places.rows, top, bottom), self._extend(places.columns, left, right)
-        return Places(rows, columns, places.fill if self.fill is None else self.fill)
+        return PixelSources(rows, columns, places.fill if self.fill is None else self.fill)
 
     def _extend(self, sources: Tensor, before: int, after: int) -> Tensor:
         extended = torch.nn.functional.pad(sources, (1, 0), value=-1)  # what lies outside comes first
@@ -99,14 +99,14 @@ class Crop:
         room = torch.tensor([height - self.height + 1, width - self.width + 1])
         return _below(room.expand(batch, 2), generator)
 
-    def move(self, places: Places, parameters: Tensor | None) -> Places:
+    def move(self, places: PixelSources, parameters: Tensor | None) -> PixelSources:
         assert parameters is not None
         top, left = parameters.unsqueeze(2).unbind(1)
         batch = len(parameters)
         device = parameters.device
         rows = places.rows.expand(batch, -1).gather(1, top + torch.arange(self.height, device=device))
         columns = places.columns.expand(batch, -1).gather(1, left + torch.arange(self.width, device=device))
-        return Places(rows, columns, places.fill)
+        return PixelSources(rows, columns, places.fill)
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ class Flip:
         drawn = torch.rand(batch, dtype=torch.float64, generator=generator)
         return torch.searchsorted(edges, drawn, right=True)
 
-    def move(self, places: Places, parameters: Tensor | None) -> Places:
+    def move(self, places: PixelSources, parameters: Tensor | None) -> PixelSources:
         assert parameters is not None
         horizontal, vertical = ((parameters & bit).bool()[:, None] for bit in (1, 2))
         rows = torch.where(vertical, places.rows.flip(1), places.rows)
         columns = torch.where(horizontal, places.columns.flip(1), places.columns)
-        return Places(rows, columns, places.fill)
+        return PixelSources(rows, columns, places.fill)
 
 
 Move = Pad | Crop | Flip
@@ -213,19 +213,19 @@ Step = Pad | Crop | Flip | Dropout | Normalize
 
 @lru_cache(maxsize=1000)
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a small tensor, copied to the device once: a copy at every batch would wait for the device."""
+    """Return a small tensor on the device, cached: a copy at every batch would wait for the device."""
     return torch.tensor(values, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=1000)
 def _border(before: int, length: int, after: int, mode: int) -> tuple[int, ...]:
-    """Return which of ``length`` places, from 1, each place of a padded row repeats; 0 is none of them."""
+    """Return the source of each place of a padded row, counted from 1; 0 is outside."""
     import cv2
 
     return tuple(cv2.borderInterpolate(place, length, mode) + 1 for place in range(-before, length + after))
 
 
 def _below(choices: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw uniform integers from 0 to below ``choices`` (int64, any shape)."""
+    """Draw uniform integers in [0, ``choices``) (int64, any shape)."""
     drawn = torch.rand(choices.shape, dtype=torch.float64, generator=generator)
     return (drawn * choices).long()

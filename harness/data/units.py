@@ -12,16 +12,16 @@ from harness.data.arrays import Data, Split, split_of
 from harness.data.batches import Batches
 from harness.errors import StudyError
 
-IMAGES = 64  # of the train split, evenly spaced
-# Between sound pipelines these stay far inside: Normalize by a split's own numbers gives a gain of about 4, a
+IMAGES = 64  # taken from the train split, evenly spaced
+# Limits that sound pipelines do not come near: Normalize by a split's own numbers gives a gain of about 4, a
 # mean of 0 and a std of 1.
 LEAST_GAIN, MOST_GAIN = 0.1, 100.0  # std of the values over that of the pixels as fractions of 255
 LEAST_STD, MOST_STD = 0.05, 20.0
-MOST_OFFSET = 10.0  # mean over std
-MOST_RATIO = 8.0  # std of the train images' values over that of the test images', or the other way
+MOST_OFFSET = 10.0  # mean divided by std
+MOST_RATIO = 8.0  # std of the train images' values divided by that of the test images', or the inverse
 
 
-# Answers by content: the variants of a study mostly share their images and pipelines.
+# Cached by content: the variants of a study mostly share their images and pipelines.
 _problems: dict[tuple[str, str], str | None] = {}
 
 
@@ -34,14 +34,14 @@ class Values:
 
 
 def check_units(data: Data, train: list[dict[str, Any]], test: list[dict[str, Any]], where: str) -> None:
-    """Send the same images through both pipelines and compare what comes out.
+    """Send the same images through both pipelines, and compare the values.
 
     Args:
         train, test: the resolved pipelines.
         where: the study and variant, for the message.
 
     Raises:
-        StudyError: values that are not finite, of a scale that no Normalize is meant to give, or of two.
+        StudyError: values are not finite, of an unusual scale, or of two different scales.
     """
     key = data.train.sha256, json.dumps([train, test], sort_keys=True)
     if key not in _problems:
@@ -58,7 +58,7 @@ def _problem(split: Split, pipelines: dict[str, list[dict[str, Any]]]) -> str | 
         return "augment: train and test have different Normalize; give both the same, or leave it out of test"
     chosen = np.unique(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int))
     few = split_of(split.images[chosen], split.labels[chosen], split.classes)
-    # within a channel: what lies between them is no contrast
+    # within each channel: a difference between channels is no contrast
     pixels = Values(float(few.images.mean()) / 255, float(few.images.std(axis=(0, 1, 2)).max()) / 255)
     by_pipeline = {}
     for name, pipeline in pipelines.items():
@@ -74,8 +74,8 @@ def _problem(split: Split, pipelines: dict[str, list[dict[str, Any]]]) -> str | 
             )
     train, test = by_pipeline["train"], by_pipeline["test"]
     ratio = (train.std + 1e-9) / (test.std + 1e-9)
-    apart = abs(train.mean - test.mean) / max(train.std, test.std, 1e-9)
-    if pixels.std > 1 / 255 and (not 1 / MOST_RATIO <= ratio <= MOST_RATIO or apart > MOST_OFFSET):
+    offset = abs(train.mean - test.mean) / max(train.std, test.std, 1e-9)
+    if pixels.std > 1 / 255 and (not 1 / MOST_RATIO <= ratio <= MOST_RATIO or offset > MOST_OFFSET):
         return (
             f"augment: the same images reach the network with mean {train.mean:.3g} and std {train.std:.3g} "
             f"in training, {test.mean:.3g} and {test.std:.3g} in evaluation; scale both alike (ToFloat, "
@@ -85,7 +85,7 @@ def _problem(split: Split, pipelines: dict[str, list[dict[str, Any]]]) -> str | 
 
 
 def _odd(values: Values, pixels: Values) -> str | None:
-    """Tell why values are of no usual scale; None where they are, or where the pixels hardly differ."""
+    """Say what makes the scale of values unusual; None where it is usual, or the pixels hardly differ."""
     if pixels.std <= 1 / 255:
         return None
     gain = values.std / pixels.std

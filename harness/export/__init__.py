@@ -1,6 +1,6 @@
-"""Trained networks for other programs: ``--export onnx,torchscript,safetensors``, each with a model card.
+"""Export trained networks to other programs: ``--export onnx,torchscript,safetensors``, with a model card.
 
-Another format is a file like those beside this one and its line in ``FORMATS``.
+A new format is a file like those here, and a line in ``FORMATS``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FORMATS = {"safetensors": SAFETENSORS, "torchscript": TORCHSCRIPT, "onnx": ONNX}
 
 
 def parse_exports(text: str) -> list[str]:
-    """Return the formats that a text names, once each: ``"onnx,safetensors"``.
+    """Return the formats that a text such as ``"onnx,safetensors"`` names, each once.
 
     Raises:
-        StudyError: there is none of that name, or what it takes is not installed.
+        StudyError: there is no such format, or a package that it needs is not installed.
     """
     names = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     if "" in names:
@@ -45,7 +45,7 @@ def parse_exports(text: str) -> list[str]:
 def export(run: RunFolder, formats: Sequence[str]) -> Path:
     """Write a finished run's network in each format, with a model card.
 
-    The study's report has to be written before: the card has its verdict.
+    Call it after the study's report is written: the card contains the verdict.
 
     Returns:
         Their folder, ``exports/<variant>/seed-<n>`` in the study's.
@@ -60,11 +60,11 @@ def export(run: RunFolder, formats: Sequence[str]) -> Path:
     files = {FORMATS[name].file: _written(name, predictor, run) for name in formats}
     files["config.json"] = json.dumps(_config(predictor, run), indent=2, ensure_ascii=False).encode() + b"\n"
     card = model_card(run, predictor, [FORMATS[name].use for name in formats])
-    files["README.md"] = card.encode()  # where those who share networks look for it
+    files["README.md"] = card.encode()  # where people who share networks look for it
     for file, content in files.items():
         atomic_write(folder / file, content)
     for kind in FORMATS.values():
-        if kind.file not in files:  # of an earlier export, and maybe of an earlier run
+        if kind.file not in files:  # they may be of an earlier run
             (folder / kind.file).unlink(missing_ok=True)
     return folder
 
@@ -72,15 +72,15 @@ def export(run: RunFolder, formats: Sequence[str]) -> Path:
 def _written(name: str, predictor: Predictor, run: RunFolder) -> bytes:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # exporters warn of their own futures
+            warnings.simplefilter("ignore")  # exporters warn about their own future
             return FORMATS[name].write(predictor)
-    except Exception as error:  # whatever an exporter makes of a network that is not ours
+    except Exception as error:  # an exporter may raise anything for a user's network
         cause = f"{type(error).__name__}: {one_line(error, 200)}"
         raise RunError(f"{run.name}: cannot be exported to {name}: {cause}") from None
 
 
 def _config(predictor: Predictor, run: RunFolder) -> dict[str, Any]:
-    """Return what a program has to know to feed the network and to read its output."""
+    """Return config.json: what a program needs to prepare inputs and to read outputs."""
     return {
         "study": run.study.name,
         "variant": run.variant,

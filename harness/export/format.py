@@ -1,4 +1,4 @@
-"""What an export format says of itself."""
+"""The description of an export format."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """A file that another program can read.
+    """A file format that another program can read.
 
     Attributes:
-        file: its name.
-        write: a predictor -> its bytes.
+        file: the file's name.
+        write: a function from a predictor to the file's bytes.
         use: the model card's code, from ``images`` to ``logits``.
-        packages: what has to be installed for it; the extra that does so has the format's name.
+        packages: the packages that it needs; our extra with the format's name installs them.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""A model card: what a reader of an exported network has to know, in Markdown with Hugging Face's header.
+"""A model card of an exported network, in Markdown with Hugging Face's header.
 
 Mitchell et al., "Model Cards for Model Reporting" (FAT*, 2019).
 """
@@ -25,7 +25,7 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
     """Return the README.md of an exported network.
 
     Args:
-        uses: code that loads each of the files beside it.
+        uses: code that loads each of the files beside the card.
 
     Raises:
         RunError: the run is not finished, or there is no report of its study.
@@ -35,13 +35,14 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
     if report is None:
         raise RunError(f"{run.study.path}: there is no report; the same command with --report-only makes one")
     data = record.provenance["data"]
-    variant: dict[str, Any] = next((one for one in report["variants"] if one["variant"] == run.variant), {})
+    variant: dict[str, Any] = next((row for row in report["variants"] if row["variant"] == run.variant), {})
     repeat = "\n".join(report.get("repeat", ()))
     where = " DATA stands for the folder that holds the data." if "--data DATA" in repeat else ""
     height, width = predictor.image_size
     sections = [
         Section(
-            "What it is", [Block("table", header=("property", "value"), rows=_facts(record, report, variant))]
+            "What it is",
+            [Block("table", header=("property", "value"), rows=_properties(record, report, variant))],
         ),
         Section(
             "Input and output",
@@ -77,8 +78,8 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
     return f"{_header(record)}{card}"
 
 
-def _facts(record: RunRecord, report: dict[str, Any], variant: dict[str, Any]) -> list[list[str]]:
-    """Return the card's first table: the run, its recipe over seeds, and the target."""
+def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the first table: the run, its recipe over seeds, and the target."""
     metrics, provenance, recipe = record.metrics, record.provenance, record.recipe
     held = provenance["data"]["evaluated_on"] == "holdout"
     split = "images held out of the train split" if held else "the test split"
@@ -114,7 +115,7 @@ def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any])
 
 
 def _header(record: RunRecord) -> str:
-    """Return YAML that model hubs read; JSON's strings and lists are YAML's."""
+    """Return the YAML header for model hubs; JSON's strings and lists are valid YAML."""
     source = record.recipe["data"]["source"]
     result = {
         "task": {"type": "image-classification"},

@@ -1,4 +1,4 @@
-"""ONNX, for onnxruntime and what else reads it."""
+"""ONNX, for onnxruntime and other programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _write(predictor: Predictor) -> bytes:
     sample = predictor.sample()
     program = torch.onnx.export(
         predictor.model,
-        (sample.expand(2, *sample.shape[1:]),),  # from one image it would take the batch for fixed
+        (sample.expand(2, *sample.shape[1:]),),  # with one image the batch size would be fixed
         input_names=["images"],
         output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),

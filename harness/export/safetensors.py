@@ -1,4 +1,4 @@
-"""Weights alone, for the package that trained them."""
+"""The weights alone, to be loaded by this package."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ LAUNCHERS = {
 
 
 class Launcher(Protocol):
-    """Executes what is missing of a job's range tests and runs; failures are recorded in the run folders."""
+    """Executes a job's missing range tests and runs; failures are recorded in the run folders."""
 
     def __call__(self, job: Job, workers: int | None) -> dict[str, str]:
-        """Return when nothing is left to do.
+        """Execute tasks until nothing is left to do.
 
         Args:
-            workers: runs at once; None where nobody has said.
+            workers: runs at once; None where the caller leaves it to the launcher.
 
         Returns:
             Run name -> cause, of failures that could not be recorded: a full disk, a folder that is gone.
@@ -62,7 +62,7 @@ def check_launcher(name: str) -> None:
     """Refuse an unknown launcher; ``auto`` is serial or process, as :mod:`harness.launch.team` chooses.
 
     Raises:
-        StudyError: there is none of that name, or its package is not installed.
+        StudyError: there is no launcher of that name, or its package is not installed.
     """
     names = ["auto", *LAUNCHERS]
     if name not in names:
@@ -72,7 +72,7 @@ def check_launcher(name: str) -> None:
 
 
 def parse_workers(text: str | int | None) -> int | None:
-    """Read a number of runs at once; ``"auto"`` and None are None.
+    """Read a number of runs at once; ``"auto"`` and None give None.
 
     Raises:
         StudyError: neither a number of runs nor ``auto``.

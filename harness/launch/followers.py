@@ -1,4 +1,4 @@
-"""The processes of ``--devices N``: rank 0 plans, speaks and writes; its followers train with it.
+"""The processes of ``--devices N``: rank 0, the leader, plans, prints and writes; the others only train.
 
 What they exchange inside a run is in :mod:`harness.training.distributed`.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
-from harness.console import die_with_parent, torchrun_place
+from harness.console import die_with_parent, torchrun_rank_and_world_size
 from harness.data.arrays import Data
 from harness.errors import RunError, StudyError
 from harness.plan import Variant
@@ -29,7 +29,7 @@ from harness.study_file.config import Recipe
 from harness.training.distributed import broadcast
 from harness.training.run import take_part
 
-PATIENCE = timedelta(days=7)  # followers wait as long as a range test or a report takes
+PATIENCE = timedelta(days=7)  # followers wait while the leader runs a range test or writes a report
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SharedRun:
     threads: int
 
 
-# Of the leader: the processes it has started, and the runs in which they ceased to be at the same step.
+# State of the leader: the processes that it has started, and the runs that failed in the leader alone.
 _followers: list[Any] = []
 _broken: list[str] = []
 
@@ -54,22 +54,24 @@ def _join(device: str) -> None:
 
 @contextmanager
 def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iterator[None]:
-    """Start the followers of this machine, or join those that torchrun has started; end them afterwards."""
+    """Start the followers, or join those that torchrun has started; end them after the block."""
     if devices == 1:
         yield
         return
-    if torchrun_place() is None:
+    if torchrun_rank_and_world_size() is None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         context = multiprocessing.get_context("spawn")
         for rank in range(1, devices):
             follower = context.Process(
-                target=_start_follower, args=(_place(rank, devices, port), device, load_data), daemon=True
+                target=_start_follower,
+                args=(_torchrun_environment(rank, devices, port), device, load_data),
+                daemon=True,
             )
             follower.start()
             _followers.append(follower)
-        os.environ.update(_place(0, devices, port))
+        os.environ.update(_torchrun_environment(0, devices, port))
     try:
         _join(device)
         yield
@@ -79,15 +81,15 @@ def lead(devices: int, device: str, load_data: Callable[[Recipe], Data]) -> Iter
         for follower in _followers:
             follower.join(0 if _broken else 5)
             follower.terminate()
-        with suppress(Exception):  # the others may be gone
+        with suppress(Exception):  # the followers may be gone
             idist.finalize()
 
 
 def announce(run: SharedRun) -> None:
-    """Have the followers train a run too.
+    """Tell the followers to train a run together with the leader.
 
     Raises:
-        RunError: an earlier failure has left them in the midst of another.
+        RunError: they still wait in an earlier run, which failed in the leader alone.
     """
     if idist.get_world_size() > 1:
         if _broken:
@@ -96,7 +98,7 @@ def announce(run: SharedRun) -> None:
 
 
 def mark_broken(name: str) -> None:
-    """Note a run that failed in this process alone: the followers wait for it in the midst of the run."""
+    """Record that a run failed in the leader alone, so that the followers still wait in it."""
     if idist.get_world_size() > 1:
         _broken.append(name)
 
@@ -110,10 +112,10 @@ def follow(device: str, load_data: Callable[[Recipe], Data]) -> None:
 
 
 def check(device: str, devices: int) -> None:
-    """Check that there are so many devices.
+    """Check that this machine has so many devices.
 
     Raises:
-        StudyError: there are not.
+        StudyError: it has fewer, or a device that cannot share a run.
     """
     if device.startswith("cuda"):
         here = torch.cuda.device_count()
@@ -123,8 +125,8 @@ def check(device: str, devices: int) -> None:
         raise StudyError(f"--devices {devices}: for CPUs and CUDA; {device} is one device")
 
 
-def _place(rank: int, size: int, port: int) -> dict[str, str]:
-    """Return what torchrun would put into the environment."""
+def _torchrun_environment(rank: int, size: int, port: int) -> dict[str, str]:
+    """Return the environment variables that torchrun would set."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -134,8 +136,8 @@ def _place(rank: int, size: int, port: int) -> dict[str, str]:
     }
 
 
-def _start_follower(place: dict[str, str], device: str, load_data: Callable[[Recipe], Data]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader decides
+def _start_follower(environment: dict[str, str], device: str, load_data: Callable[[Recipe], Data]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader handles Ctrl-C
     threading.Thread(target=die_with_parent, daemon=True).start()
-    os.environ.update(place)
+    os.environ.update(environment)
     follow(device, load_data)

@@ -1,4 +1,4 @@
-"""A plan with all that it takes to execute it, and which of its runs and range tests need work."""
+"""A job: a plan with what its execution needs; and which of its runs and range tests need work."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from harness.store.folders import RunFolder, StudyFolder
 from harness.store.locks import locked
 from harness.store.sealed import first_difference
 from harness.study_file.config import Recipe
-from harness.trackers import Guarded
+from harness.trackers import GuardedTracker
 from harness.training.progress import Say
 
 
 @dataclass(frozen=True)
 class Job:
-    """A plan and what it takes to execute it.
+    """A plan, and what its execution needs.
 
     Attributes:
-        threads: those a run computes with.
+        threads: of each run.
         say: where progress goes.
         profile: whether each run records where its time went.
-        tracker: where the runs are shown as well.
-        rates: variant -> its rates, or why there are none, where its range test is done already.
+        tracker: a further tool that shows the runs, such as MLflow.
+        rates: variant -> its rates, or why there are none; only of variants whose range test is done.
     """
 
     plan: Plan
@@ -35,12 +35,12 @@ class Job:
     threads: int
     say: Say
     profile: bool = False
-    tracker: Guarded | None = None
+    tracker: GuardedTracker | None = None
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
 
 
 def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Plan:
-    """Rehearse every variant before any work: what fails here would fail in a run, or at its end.
+    """Rehearse every variant, so that a mistake is found now and not in a run, or at its end.
 
     Returns:
         The plan, whose variants know whether their runs can resume from a checkpoint.
@@ -55,20 +55,20 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
         rehearsal = rehearse(variant, load_data(variant.recipe))
         for warning in rehearsal.warnings(variant.recipe.model.name):
             say(f"{plan.study.name}/{variant.name}  warning: {warning}")
-        variants.append(replace(variant, resumes=not rehearsal.lost, doubt=rehearsal.doubt))
+        variants.append(replace(variant, resumes=not rehearsal.cannot_resume, doubt=rehearsal.doubt))
     return replace(plan, variants=tuple(variants))
 
 
 def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
-    """Check before any work that the planned variants' runs on disk are of these very configurations.
+    """Check, before any work, that the planned variants' runs on disk have the same configuration.
 
-    Runs of seeds that are not planned count: the tables take them together. With ``force`` another
-    configuration's runs are moved aside and kept. Damaged ones are left to :func:`needs_work`.
+    Runs of seeds that are not planned are checked too, as the tables show them together. With ``force`` runs
+    of another configuration are moved aside and kept. Damaged ones are left to :func:`needs_work`.
 
     Raises:
         StudyError: a folder holds another configuration's run (the first difference is named); nothing has
             been moved.
-        HeldError: another process is at work on a folder that would have to be moved.
+        HeldError: another process works on a folder that would have to be moved.
     """
     variants = {variant.name: variant for variant in plan.variants}
     to_move: list[tuple[Variant, RunFolder]] = []
@@ -82,15 +82,15 @@ def check_folders(plan: Plan, *, force: bool, say: Say) -> None:
                 to_move.append((variant, folder))
     for variant, folder in to_move:
         with folder.lock(wait=False):
-            if difference := difference_on_disk(variant, folder):  # no other process has moved it meanwhile
+            if difference := difference_on_disk(variant, folder):  # unless moved meanwhile
                 say(f"{difference}: moved to {folder.set_aside()}")
 
 
 def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
-    """Return how the run in a folder differs from a variant; None where it does not, or there is no run.
+    """Return how the run in a folder differs from a variant; None where it does not, or does not exist.
 
     Raises:
-        RunError: damaged.
+        RunError: the run is damaged.
     """
     record = folder.record()
     if record is None and folder.checkpoint_file.exists():
@@ -102,7 +102,7 @@ def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
 
 
 def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
-    """Tell whether a run is missing, partial, or failed in a way that can pass; call it under the run's lock.
+    """Tell whether a run is missing, partial, or failed but may succeed; call it under the run's lock.
 
     A run with damaged files is moved aside, kept, and needs work again.
 
@@ -116,7 +116,7 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
             folder.verify()
             folder.drop_checkpoint()
     except RunError as error:
-        cause = str(error).partition(" (")[0]  # without its advice, which is followed here
+        cause = str(error).partition(" (")[0]  # the part in brackets is advice, which is followed here
         say(f"{cause}: moved to {folder.set_aside()}, and begun anew")
         return True
     if difference is not None:
@@ -125,10 +125,10 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
 
 
 def claim(variant: Variant, folder: RunFolder) -> None:
-    """Record that a run is this configuration's before any work on it; call it under the run's lock.
+    """Write a run's first record, with this configuration, before any work; call it under the run's lock.
 
-    Two processes may have begun at the same moment with two configurations of a variant, and neither have
-    seen the other's runs at its start: whoever claims a run second is refused.
+    Two processes may have started at the same moment with two configurations of a variant, so that neither
+    has seen the other's runs: the second one to claim a run gets an error.
 
     Raises:
         RunError: the variant's runs on disk are another configuration's.
@@ -142,7 +142,7 @@ def claim(variant: Variant, folder: RunFolder) -> None:
 
 
 def _difference_of_others(variant: Variant, study: StudyFolder) -> str | None:
-    """Return how a variant's runs on disk differ from it, by the first that can be read: all are alike."""
+    """Return how a variant's runs on disk differ from it; read only the first, as all are the same."""
     for folder in study.runs_of(variant.name):
         with suppress(RunError):
             if folder.record() is not None:
@@ -151,10 +151,10 @@ def _difference_of_others(variant: Variant, study: StudyFolder) -> str | None:
 
 
 def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
-    """Return the rates of a variant's runs, after its range test where it has one; or why there are none.
+    """Return the rates of a variant's runs, after its range test if it has one; or why there are none.
 
     Raises:
-        HeldError: another process is at work on the range test, and we do not wait.
+        HeldError: another process works on the range test, and ``wait`` is false.
     """
     from harness.training.range_test import ensure_range_test
 
@@ -177,6 +177,6 @@ def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
 
 
 def rates_without(job: Job, variant: Variant, error: RunError) -> Rates | RunError:
-    """Return the rates after a failed range test: those of the study file where it has them, or the error."""
+    """Return the rates after a failed range test: those of the study file, or else the error."""
     job.say(f"{job.plan.study.name}/{variant.name}  {error}")
     return error if variant.recipe.schedule.finds else resolve_rates(variant.recipe.schedule, None)

@@ -20,7 +20,7 @@ from harness.launch.task import Answer, Task, perform
 from harness.launch.view import live_view
 from harness.training.progress import silent
 
-_spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the midst of their work
+_spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads while they work
 
 
 def process(job: Job, workers: int | None) -> dict[str, str]:
@@ -73,13 +73,13 @@ class _Worker:
         theirs.close()
 
     def send(self, task: Task) -> None:
-        """Send a task; where the process has died meanwhile, :meth:`receive` will tell."""
+        """Send a task; if the process has died meanwhile, :meth:`receive` reports it."""
         self.busy = True
         with suppress(OSError):
             self.connection.send(task)
 
     def receive(self) -> Event:
-        """Return what the process sent, or that it died."""
+        """Return the event that the process sent, or ``WorkerLost`` if it died."""
         try:
             event: str | Answer = self.connection.recv()
         except (EOFError, OSError):
@@ -88,7 +88,7 @@ class _Worker:
         return event
 
     def _ending(self) -> str:
-        """Return the exit status or the signal."""
+        """Describe how the process ended: its exit status, or its signal."""
         self.process.join()
         code = self.process.exitcode or 0
         if code >= 0:
@@ -97,7 +97,7 @@ class _Worker:
         return f"{name}: out of memory?" if name == "SIGKILL" else name
 
     def stop(self) -> None:
-        """End the process now; its run's last checkpoint stays."""
+        """Kill the process; the last checkpoint of its run stays."""
         self.process.terminate()
         self.process.join()
         self.connection.close()
@@ -107,10 +107,10 @@ def _work(connection: Connection, job: Job, slot: int) -> None:
     """Execute tasks in a worker until the driver ends it or is gone."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells us too; the driver decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the workers; the driver ends them
     threading.Thread(target=die_with_parent, daemon=True).start()
     job = replace(job, say=connection.send)
-    if torch.cuda.is_available():  # "cuda" is another GPU in each worker
+    if torch.cuda.is_available():  # "cuda" means another GPU in each worker
         torch.cuda.set_device(slot % torch.cuda.device_count())
     while True:
         connection.send(perform(job, connection.recv()))

@@ -2,8 +2,8 @@
 
 A node needs this package and no shared file system: it is sent the images once and a run's last
 checkpoint, and sends back lines, checkpoints and at last the run folder's bytes. Where it sees the driver's
-folder all the same, the run is written in place. A task whose worker or node is lost is given out again with
-what it had sent.
+folder (a shared file system), the run is written in place. A task whose worker or node is lost is sent
+again, with the last checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.data.arrays import Data
 from harness.device import threads_for
 from harness.errors import HeldError, RunError, StudyError
 from harness.launch.job import Job, find_rates
-from harness.launch.ray_node import CHECKPOINTED, Parcel, Result, read_files, run_on_node, write_files
+from harness.launch.ray_node import CHECKPOINTED, Parcel, TaskResult, read_files, run_on_node, write_files
 from harness.launch.scheduler import Event, Scheduler, WorkerLost
 from harness.launch.task import Answer, Task, rates_to_train_with
 from harness.launch.view import live_view
@@ -36,8 +36,8 @@ from harness.training.progress import silent
 from harness.training.range_test import check_agreement, set_stale_aside, stored_rates
 from harness.version import __version__
 
-TRIES = 4  # of a task whose worker or node is lost each time
-PASSED_ON = ("MLFLOW_", "HARNESS_")  # environment variables, by their beginnings
+TRIES = 4  # how often a task is started whose worker or node is lost each time
+PASSED_ON = ("MLFLOW_", "HARNESS_")  # prefixes of environment variables that nodes get
 
 
 def ray(job: Job, workers: int | None) -> dict[str, str]:
@@ -49,7 +49,7 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
     if any(":" in variant.device for variant in job.plan.variants):
         raise StudyError("--device with --launcher ray: the cluster chooses the GPU; use cuda, cpu or auto")
     threads = threads_for(1, cores=max(1, int(resources.cpus)))
-    with redirect_stdout(sys.stderr), _connected():  # until its end Ray speaks there of lost nodes
+    with redirect_stdout(sys.stderr), _connected():  # Ray prints there, about lost nodes too
         _check_room(resources, job)
         with live_view(job.say) as view:
             job = replace(job, say=view.say, threads=threads)
@@ -83,7 +83,7 @@ def _connected() -> Iterator[None]:
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
         raise StudyError(f"--ray-address {address}: {one_line(error, 200)}") from None
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray puts its own in place
+        signal.signal(signal.SIGTERM, before)  # Ray has set its own handler
     try:
         yield
     finally:
@@ -101,7 +101,7 @@ def _check_answers(address: str) -> None:
 
 
 def _check_room(resources: Resources, job: Job) -> None:
-    """Refuse tasks that no node can take: they would wait for ever, and say nothing."""
+    """Refuse tasks that are too large for every node: they would wait forever, silently."""
     import ray
 
     cpus, gpus = resources.cpus, resources.gpus or 0
@@ -118,14 +118,14 @@ class _Sent:
     """A task that a node works on.
 
     Attributes:
-        locks: what the driver holds for it meanwhile.
-        result: known just before its end.
+        locks: locks that the driver holds meanwhile.
+        result: set when the node has sent it, at the end.
     """
 
     slot: int
     task: Task
     locks: ExitStack
-    result: Result
+    result: TaskResult
 
 
 class _Cluster:
@@ -133,7 +133,7 @@ class _Cluster:
 
     Attributes:
         sent: Ray's stream of what a task yields -> the task.
-        token: a file by which a node sees that it has the driver's folder.
+        token: a file in the driver's folder: a node that can see it shares the file system.
     """
 
     polls = True
@@ -157,7 +157,7 @@ class _Cluster:
         atomic_write(self.token, secret)
 
     def room(self) -> int:
-        """Return as many as fit on the nodes that are there, and one that asks for more."""
+        """Return as many as fit on the present nodes, and one more, so that the cluster may add a node."""
         if self.workers is not None:
             return self.workers
         import ray
@@ -169,7 +169,7 @@ class _Cluster:
         return int(fit) + 1
 
     def start(self, slot: int, task: Task) -> Answer | None:
-        """Send a task to the cluster, if there is work to do that nobody else is at."""
+        """Send a task to the cluster, if it needs work and no other process is at it."""
         variant, study = task.variant, self.job.plan.folder
         files: dict[str, bytes] = {}
         try:
@@ -188,7 +188,7 @@ class _Cluster:
                 token = self.token.name if self.resources.in_place else ""
                 parcel = Parcel(task, __version__, token, files)
                 stream = self.remote.remote(parcel, self.nodes_job, self._images(variant))
-                silence = Result(Answer(error="its node said nothing at the end"))
+                silence = TaskResult(Answer(error="its node said nothing at the end"))
                 self.sent[stream] = _Sent(slot, task, locks.pop_all(), silence)
         except HeldError as error:
             return Answer(held=str(error))
@@ -202,11 +202,11 @@ class _Cluster:
 
         data = self.job.load_data(variant.recipe)
         if id(data) not in self.images:
-            self.images[id(data)] = (data, ray.put(data))  # the first keeps the id from being another's
+            self.images[id(data)] = (data, ray.put(data))  # keeping data keeps its id unique
         return self.images[id(data)][1]
 
     def events(self) -> Iterator[tuple[int, Event]]:
-        """Return at most one event of each task; files that a node sent are none."""
+        """Yield at most one event of each task; keep the checkpoints that nodes send, without an event."""
         import ray
 
         ready, _ = ray.wait(list(self.sent), num_returns=len(self.sent), timeout=0)
@@ -218,8 +218,8 @@ class _Cluster:
                 message = ray.get(next(stream))
             except StopIteration:
                 yield sent.slot, self._end(stream)
-            except ray.exceptions.RayTaskError as error:  # ours, or a node without this package
-                sent.result = Result(Answer(error=one_line(str(error).strip().splitlines()[-1], 300)))
+            except ray.exceptions.RayTaskError as error:  # a bug, or a node without this package
+                sent.result = TaskResult(Answer(error=one_line(str(error).strip().splitlines()[-1], 300)))
                 yield sent.slot, self._end(stream)
             except ray.exceptions.RayError as error:
                 self.sent.pop(stream).locks.close()
@@ -227,7 +227,7 @@ class _Cluster:
             else:
                 if isinstance(message, str):
                     yield sent.slot, message
-                elif isinstance(message, Result):
+                elif isinstance(message, TaskResult):
                     sent.result = message
                 else:
                     self._keep_checkpoint(sent.task, message)
@@ -239,7 +239,7 @@ class _Cluster:
             self.job.say(f"{task.name}  {error}; the checkpoint that was sent is lost")
 
     def _end(self, stream: Any) -> Answer:
-        """Keep the files that a task made, and return its answer."""
+        """Write the files that a task made, and return its answer."""
         sent, study = self.sent.pop(stream), self.job.plan.folder
         task, answer = sent.task, sent.result.answer
         try:
@@ -258,12 +258,12 @@ class _Cluster:
         import ray
 
         for stream, sent in self.sent.items():
-            with suppress(Exception):  # the cluster may be what failed
+            with suppress(Exception):  # the cluster itself may have failed
                 ray.cancel(stream, force=True)
             sent.locks.close()
         self.token.unlink(missing_ok=True)
 
 
 def _no_data(recipe: Recipe) -> Data:
-    """Stand in a job on its way to a node, which is sent the images apart."""
+    """Replace ``load_data`` in the job that nodes get: the images are sent separately."""
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What a node of a Ray cluster does with a task: it sends lines, checkpoints and the files to the driver."""
+"""The part of the Ray launcher that runs on a node: execute a task, send lines and files to the driver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.store.atomic import atomic_write
 from harness.store.locks import locked
 from harness.version import __version__
 
-# A checkpoint is sent so rarely that at this rate it takes a twentieth of the time: bytes/s.
+# A checkpoint is sent so rarely that it takes this share of the time, at this assumed rate in bytes/s.
 SENDING_RATE = 50e6
 SENDING_SHARE = 0.05
 CHECKPOINTED = ("checkpoint.pt", "history.csv")
@@ -30,12 +30,13 @@ CHECKPOINTED = ("checkpoint.pt", "history.csv")
 
 @dataclass(frozen=True)
 class Parcel:
-    """A task as a node is sent it.
+    """A task as it is sent to a node.
 
     Attributes:
         version: of the driver's package.
-        token: name of a file among the study's locks: a node that sees it writes there; empty for no writing.
-        files: name -> content, of the run's folder.
+        token: name of a file among the study's locks: a node that can see it writes in the study's folder;
+            empty forbids that.
+        files: of the run's folder, name -> content.
     """
 
     task: Task
@@ -45,48 +46,48 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Result:
+class TaskResult:
     """The last thing that a node sends, with files by their path below the study's folder."""
 
     answer: Answer
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def run_on_node(parcel: Parcel, job: Job, data: Data) -> Iterator[str | dict[str, bytes] | Result]:
-    """Execute a task; what is yielded goes to the driver at once: lines, a checkpoint's files, the result."""
+def run_on_node(parcel: Parcel, job: Job, data: Data) -> Iterator[str | dict[str, bytes] | TaskResult]:
+    """Execute a task; yield lines, the files of checkpoints, and at last the result, to the driver."""
     if parcel.version != __version__:
         where, ours = socket.gethostname(), __version__
-        yield Result(Answer(error=f"{where} has harness {ours}, the driver {parcel.version}"))
+        yield TaskResult(Answer(error=f"{where} has harness {ours}, the driver {parcel.version}"))
         return
     task, study = parcel.task, job.plan.folder
     in_place = task.seed is not None and parcel.token != "" and (study.locks / parcel.token).is_file()
     with tempfile.TemporaryDirectory(prefix="harness-") as own:
         study = study if in_place else replace(study, out=Path(own))
-        messages: queue.SimpleQueue[str | Result] = queue.SimpleQueue()
+        messages: queue.SimpleQueue[str | TaskResult] = queue.SimpleQueue()
         plan = replace(job.plan, folder=study)
         job = replace(job, plan=plan, load_data=lambda recipe: data, say=messages.put)
         threading.Thread(target=_work, args=(parcel, job, in_place, messages.put), daemon=True).start()
         sent = time.monotonic()
-        message: str | Result = ""
-        while not isinstance(message, Result):
+        message: str | TaskResult = ""
+        while not isinstance(message, TaskResult):
             with suppress(queue.Empty):
                 message = messages.get(timeout=1)
                 yield message
             if not in_place and task.seed is not None:
                 run = task.run_folder(study)
-                with suppress(OSError):  # there is no checkpoint yet
+                with suppress(OSError):  # there may be no checkpoint yet
                     pause = run.checkpoint_file.stat().st_size / SENDING_RATE / SENDING_SHARE
                     if time.monotonic() - sent > pause:
                         yield read_files(run.path, CHECKPOINTED)
                         sent = time.monotonic()
 
 
-def _work(parcel: Parcel, job: Job, in_place: bool, send: Callable[[Result], None]) -> None:
-    """Execute a task in a thread, so that its lines can be sent meanwhile."""
+def _work(parcel: Parcel, job: Job, in_place: bool, send: Callable[[TaskResult], None]) -> None:
+    """Execute a task and send its result; in a thread, so that its lines can be sent meanwhile."""
     task, study, answer = parcel.task, job.plan.folder, Answer()
     try:
         with ExitStack() as locks:
-            if in_place:  # a task whose driver was killed may not have been told yet
+            if in_place:  # a task of a killed driver may still be running
                 name = f"{task.variant.name}-{task.seed}"
                 locks.enter_context(locked(study.locks / f"node-{name}.lock", f"{study.name}/{name}"))
             if task.seed is None:
@@ -95,22 +96,22 @@ def _work(parcel: Parcel, job: Job, in_place: bool, send: Callable[[Result], Non
                 assert isinstance(task.rates, Rates)
                 write_files(task.run_folder(study).path, {} if in_place else parcel.files)
                 train(job, task, task.rates)
-        result = Result(answer, {} if in_place else _all_files(study.path))
+        result = TaskResult(answer, {} if in_place else _all_files(study.path))
     except RunError as error:
-        result = Result(Answer(error=str(error)))
+        result = TaskResult(Answer(error=str(error)))
     except BaseException as error:
-        result = Result(Answer(error=f"{type(error).__name__}: {one_line(error, 200)}"))
+        result = TaskResult(Answer(error=f"{type(error).__name__}: {one_line(error, 200)}"))
     send(result)
 
 
 def _all_files(folder: Path) -> dict[str, bytes]:
-    """Read a node's own study folder."""
+    """Read all files of the node's own study folder, except locks."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return read_files(folder, [path.as_posix() for path in paths if path.parts[0] != ".locks"])
 
 
 def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Read those of the files that exist."""
+    """Read the files that exist."""
     files = {}
     for name in names:
         with suppress(FileNotFoundError):
@@ -119,6 +120,6 @@ def read_files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write each file whole or not at all; records last, since they vouch for the others."""
+    """Write each file atomically; records last, since they contain the others' checksums."""
     for name in sorted(files, key=lambda name: (name.endswith(".json"), name)):
         atomic_write(folder / name, files[name])

@@ -1,7 +1,7 @@
-"""Which task is executed when, and what is said and recorded of it; backends execute them.
+"""The scheduler: it decides which task is executed when, prints and records its end; backends execute it.
 
-Range tests come first, runs as soon as their variant's rates are known. What is free is taken first, then
-what other processes hold.
+Range tests come first, runs as soon as their variant's rates are known. Tasks that another process holds
+come last.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from harness.training.failures import record_failure
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """What happened, as ``"its worker died"``, and why."""
+    """The loss of a worker: what happened, such as ``"its worker died"``, and why."""
 
     what: str
     cause: str
 
 
-Event = str | Answer | WorkerLost  # what comes from a task: a line to show, and at last one of the others
+Event = str | Answer | WorkerLost  # of a task: lines to show, and at last one Answer or WorkerLost
 
 
 class Backend(Protocol):
     """Executes tasks somewhere, each in a numbered slot, from 0.
 
     Attributes:
-        polls: whether a task that another process holds is started again and again until it is free; else it
-            is started with ``wait`` when nothing else is left.
-        tries: how often a task may be started whose worker was lost each time.
+        polls: how to treat a task that another process holds: start it again and again until it is free; else
+            start it with ``wait`` when no other task is left.
+        tries: how often to start a task whose worker is lost each time.
     """
 
     polls: bool
@@ -47,13 +47,13 @@ class Backend(Protocol):
         """Return how many tasks may be under way at once."""
 
     def start(self, slot: int, task: Task) -> Answer | None:
-        """Begin a task; return its answer where that is known at once."""
+        """Start a task; return its answer if it is known at once, else None."""
 
     def events(self) -> Iterable[tuple[int, Event]]:
-        """Wait a while for what the tasks say; return it with their slots."""
+        """Wait a short time for events; return them with their slots."""
 
     def stop(self) -> None:
-        """End whatever is under way."""
+        """Stop all tasks that are under way."""
 
 
 class Scheduler:
@@ -61,8 +61,8 @@ class Scheduler:
 
     Attributes:
         waiting: tasks to start, in this order.
-        held: tasks that other processes are at work on.
-        started: slot -> the task that is under way there.
+        held: tasks that other processes work on.
+        started: slot -> its task.
         unrecorded: run name -> cause, of failures that could not be recorded.
     """
 
@@ -74,7 +74,7 @@ class Scheduler:
         self.unrecorded: dict[str, str] = {}
 
     def run(self) -> dict[str, str]:
-        """Return the failures that could not be recorded, when nothing is left to do."""
+        """Execute all tasks; return the failures that could not be recorded."""
         try:
             while self.waiting or self.started or self.held:
                 room = self.backend.room()
@@ -109,7 +109,7 @@ class Scheduler:
         if isinstance(event, Answer):
             self._answered(task, event)
         else:
-            self._lost(task, event)
+            self._worker_lost(task, event)
 
     def _answered(self, task: Task, answer: Answer) -> None:
         if answer.held:
@@ -125,7 +125,7 @@ class Scheduler:
     def _queue_runs(self, task: Task, rates: Rates | RunError) -> None:
         """Queue the runs of a variant whose range test is over."""
         runs = [Task(task.variant, seed, rates) for seed in self.job.plan.seeds]
-        if self.backend.room() == 1:  # one variant after the other
+        if self.backend.room() == 1:  # finish one variant before the next
             self.waiting.extendleft(reversed(runs))
         else:
             self.waiting.extend(runs)
@@ -133,8 +133,8 @@ class Scheduler:
     def _rates_without(self, task: Task, cause: str) -> Rates | RunError:
         return rates_without(self.job, task.variant, RunError(cause))
 
-    def _lost(self, task: Task, lost: WorkerLost) -> None:
-        """Start a task again whose worker was lost, or record that it failed."""
+    def _worker_lost(self, task: Task, lost: WorkerLost) -> None:
+        """Queue a task again whose worker was lost, or record that it failed."""
         times = task.times_lost + 1
         if times < self.backend.tries:
             self.job.say(f"{task.name}  {lost.what} ({lost.cause}); given out again")
@@ -148,7 +148,7 @@ class Scheduler:
         folder = task.run_folder(self.job.plan.folder)
         try:
             with folder.lock():
-                if folder.status() != "finished":  # by another process meanwhile
+                if folder.status() != "finished":  # another process may have finished it
                     record_failure(task.variant, folder, RunError(cause), "worker_died")
         except RunError as error:
             self.unrecorded[task.name] = f"{cause}; {error}"

@@ -10,11 +10,11 @@ from harness.launch.view import View
 
 def serial(job: Job, workers: int | None) -> dict[str, str]:
     """Execute one task after another, whatever ``workers`` says."""
-    return Scheduler(job, _ThisProcess(job), View(job.say)).run()  # a run shows a bar of its own
+    return Scheduler(job, _ThisProcess(job), View(job.say)).run()  # not live: a run shows its own bar
 
 
 class _ThisProcess:
-    """See :class:`harness.launch.scheduler.Backend`."""
+    """Executes each task at once in this process; see :class:`harness.launch.scheduler.Backend`."""
 
     polls = False
     tries = 1

@@ -1,4 +1,4 @@
-"""What launchers execute: a variant's range test or one of its runs, and what becomes of it."""
+"""A task: a variant's range test or one of its runs; how it is executed, and its answer."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Task:
     Attributes:
         seed: the run's; None for the range test.
         rates: the run's, or why the range test found none; None for the range test.
-        wait: whether to wait where another process holds it: what is free is taken first.
-        times_lost: how often its worker died.
+        wait: whether to wait where another process holds it; else it is put off.
+        times_lost: how often its worker was lost.
     """
 
     variant: Variant
@@ -33,7 +33,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The task's name in messages."""
         variant = f"{self.variant.study}/{self.variant.name}"
         return f"{variant} range test" if self.seed is None else f"{variant}/seed-{self.seed}"
 
@@ -45,12 +45,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a task; empty where a run's folder says it.
+    """The end of a task; empty where the run's folder has recorded it.
 
     Attributes:
         rates: of a range test, or why there are none.
-        held: who holds the task, in words; it is left for later.
-        error: why the task failed, which no run folder says yet.
+        held: which process holds the task, in words; the task is put off.
+        error: why the task failed, where the run's folder could not record it.
     """
 
     rates: Rates | RunError | None = None
@@ -74,7 +74,7 @@ def perform(job: Job, task: Task) -> Answer:
 
 
 def rates_to_train_with(job: Job, task: Task) -> Rates | None:
-    """Claim a run, and return its rates; None where nothing is to be trained. Call it under the run's lock.
+    """Claim a run, and return its rates; None where it needs no training. Call it under the run's lock.
 
     A run without rates is recorded as failed.
 
@@ -92,7 +92,7 @@ def rates_to_train_with(job: Job, task: Task) -> Rates | None:
 
 
 def train(job: Job, task: Task, rates: Rates) -> None:
-    """Train a claimed run, together with the processes of ``--devices``, and say how it ended."""
+    """Train a claimed run, together with the processes of ``--devices``, and print how it ended."""
     variant, run = task.variant, task.run_folder(job.plan.folder)
     data = job.load_data(variant.recipe)
     try:
@@ -106,7 +106,7 @@ def train(job: Job, task: Task, rates: Rates) -> None:
         threads=job.threads, say=job.say, profile=job.profile, tracker=job.tracker,
     )  # fmt: skip
     if record.status == "failed" and not record.diverged:
-        followers.mark_broken(run.name)  # they wait for this process in the midst of the run
+        followers.mark_broken(run.name)  # the followers still wait in this run
     if record.error is not None:
         job.say(f"{run.name}  FAILED: {record.error['message']}")
         return

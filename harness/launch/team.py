@@ -1,8 +1,8 @@
-"""Choose how many runs go at once and with how many threads each: by timing the study's own network now.
+"""Choose the number of runs at once and the threads of each, by timing the study's own network.
 
-Two things decide. Small networks keep few threads busy, so that several runs at once are faster than one with
-all cores. And on a busy machine threads that wait for each other can cost more than they compute: two threads
-beside one other program took up to thirty times as long as one (see docs/performance.md).
+There are two reasons. Small networks keep few threads busy, so that several runs at once are faster than one
+run with all cores. And on a busy machine threads wait for each other: beside one other program, two threads
+took up to thirty times as long as one (see docs/performance.md).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from harness.plan import Plan, Variant
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
 
-START_SECONDS = 4.0  # until a worker is ready
-TEAM_MARGIN = 1.1  # least speed-up for which one run at a time with all cores is left
-BUSY_SECONDS = 0.3  # over which the load of the machine is looked at
+START_SECONDS = 4.0  # to start a worker
+TEAM_MARGIN = 1.1  # speed-up that another team than one run with all cores must have
+BUSY_SECONDS = 0.3  # over which the load of the machine is measured
 ROUNDS = 3  # timed steps of each number of threads
-PROCESS_BYTES = 0.8e9  # of a worker before it trains
+PROCESS_BYTES = 0.8e9  # memory of a worker before it trains
 GPU_PROCESS_BYTES = 1.5e9  # the same on a GPU: context, kernels, a chunk of augmented images
 MEMORY_SHARE = 0.8  # share of the free memory that the runs may take
-GPU_RUNS = 2  # at once on one GPU, where there are twice as many: one prepares while the other computes
+GPU_RUNS = 2  # runs at once on a GPU, if there are twice as many: one prepares while the other computes
 
 
 @dataclass(frozen=True)
 class Team:
-    """Who executes a plan's runs.
+    """The workers that execute a plan's runs.
 
     Attributes:
         workers: runs at once.
@@ -57,7 +57,7 @@ def choose_team(plan: Plan, workers: int | None = None) -> Team:
     """Choose runs at once and threads for what is left to do of a plan.
 
     Args:
-        workers: runs at once, where somebody has said how many; they then share the cores.
+        workers: runs at once, where the user has set it; they share the cores.
 
     Raises:
         StudyError: ``OMP_NUM_THREADS`` is more than any machine has.
@@ -88,15 +88,15 @@ def _left(plan: Plan) -> list[Variant]:
 
 
 def _threads_kept(folder: StudyFolder) -> int | None:
-    """Return ``OMP_NUM_THREADS``, else the threads a study was begun with; None where nothing says it.
+    """Return ``OMP_NUM_THREADS``, else the threads of the study's runs on disk; None without either.
 
-    Another number of threads gives other digits, and may give other rates.
+    With another number of threads the last digits differ, and maybe the rates.
     """
     if (threads := threads_set()) is not None:
         return threads
     tests = sorted(folder.range_test_json("any").parent.glob("*.json"))
     for path in [*(run.record_file for run in folder.runs()), *tests]:
-        with suppress(RunError, AttributeError):  # damaged, or of another program
+        with suppress(RunError, AttributeError):  # damaged, or written by another program
             record = read_sealed(path) or {}
             threads = record.get("threads") or (record.get("provenance") or {}).get("threads")
             if isinstance(threads, int) and 1 <= threads <= usable_cores():
@@ -105,7 +105,7 @@ def _threads_kept(folder: StudyFolder) -> int | None:
 
 
 def _on_cpu(plan: Plan, left: list[Variant], kept: int | None) -> Team:
-    """Choose the team that ends first, by the time of a step, the free cores and the free memory."""
+    """Choose the fastest team, by the time of a step, the free cores and the free memory."""
     cores, variant = usable_cores(), left[0]
     usual = Team(1, kept or cores)
     counts = [kept] if kept else sorted({max(1, cores >> halved) for halved in range(8)}, reverse=True)
@@ -117,7 +117,7 @@ def _on_cpu(plan: Plan, left: list[Variant], kept: int | None) -> Team:
         if alone * _steps(plan, left, 1) <= 2 * START_SECONDS:
             return usual
         times = timer.seconds(counts)
-    except Exception:  # a network of one's own may fail here: its first training step reports the error
+    except Exception:  # a user's network may fail here: the first training step reports it
         return usual
     free = _free_cores()
     room = max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / (PROCESS_BYTES + _bytes(variant))))
@@ -140,7 +140,7 @@ def _on_cpu(plan: Plan, left: list[Variant], kept: int | None) -> Team:
 
 
 def _free_cores() -> float:
-    """Return how many of this process's cores others leave free; at least one."""
+    """Return how many of this process's cores are not used by other programs; at least one."""
     busy: list[float] = psutil.cpu_percent(BUSY_SECONDS, percpu=True)
     if hasattr(os, "sched_getaffinity"):
         busy = [busy[core] for core in os.sched_getaffinity(0) if core < len(busy)]
@@ -148,7 +148,7 @@ def _free_cores() -> float:
 
 
 def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
-    """Return how many steps one worker takes, range tests included, where the runs are shared out."""
+    """Return the steps of one worker, range tests included, if the workers share the runs."""
     runs = [variant.recipe.schedule.epochs * variant.steps_per_epoch for variant in left]
     sweeps = [
         settings.iterations
@@ -168,7 +168,7 @@ class _Timer:
         )
         self.way = variant.compute.precision, variant.compute.memory_format
         self.scale = variant.recipe.data.batch_size / len(self.step.images)
-        self.step(*self.way)  # warms up
+        self.step(*self.way)  # a warm-up
 
     def seconds(self, counts: list[int]) -> dict[int, float]:
         """Return the mean seconds of a step of a whole batch, by number of threads."""
@@ -185,18 +185,18 @@ class _Timer:
 
 
 def _on_gpu(left: list[Variant]) -> tuple[int, str]:
-    """Choose runs at once over all GPUs, or the one that is named, as far as their memory goes."""
+    """Choose runs at once on all GPUs, or on the one that is named, within their memory."""
     device = left[0].device
     gpus = 1 if ":" in device else torch.cuda.device_count()
     memory = min(torch.cuda.mem_get_info(at)[0] for at in ([device] if gpus == 1 else range(gpus)))
     room = int(MEMORY_SHARE * memory / (GPU_PROCESS_BYTES + _bytes(left[0])))
-    each = max(1, min(GPU_RUNS, room, len(left) // (2 * gpus)))
-    workers = min(len(left), gpus * each)
+    runs_per_gpu = max(1, min(GPU_RUNS, room, len(left) // (2 * gpus)))
+    workers = min(len(left), gpus * runs_per_gpu)
     return workers, f"{gpus} GPU{'s' * (gpus > 1)} with {memory / 1e9:.0f} GB free" if workers > 1 else ""
 
 
 def _bytes(variant: Variant) -> float:
-    """Return the memory of a run beside its process: outputs of layers, weights and their state, images."""
-    facts = variant.outline
-    outputs = sum(prod(row.output_shape) for row in facts.layers) * variant.recipe.data.batch_size
-    return 4 * outputs + 16 * facts.parameters + variant.train_images * prod(facts.image_shape)
+    """Return the memory that training adds to a process: layers' outputs, weights and their state, images."""
+    outline = variant.outline
+    outputs = sum(prod(row.output_shape) for row in outline.layers) * variant.recipe.data.batch_size
+    return 4 * outputs + 16 * outline.parameters + variant.train_images * prod(outline.image_shape)

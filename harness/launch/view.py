@@ -1,4 +1,4 @@
-"""What a person sees of several runs at once: a live table on a terminal, plain lines in a log."""
+"""The display of several runs at once: a live table on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class View:
-    """Lines that stay, and under them, where the view is live, a row for each slot with what it said last."""
+    """Shows lines that stay; and below them, if it is live, a row for each slot with its last line."""
 
     def __init__(self, say: Say, live: Live | None = None) -> None:
         self._say, self._live = say, live
@@ -28,14 +28,14 @@ class View:
             self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def say_of(self, slot: int, line: str) -> None:
-        """Show a line of a task: an epoch's replaces the one before it, others stay."""
+        """Show a line of a task: the line of an epoch replaces the previous one, other lines stay."""
         if self._live is None or "  epoch " not in line:
             self.say(line)
         else:
             self.show(slot, line)
 
     def show(self, slot: int, text: str) -> None:
-        """Fill the row of a slot."""
+        """Show a text in the row of a slot."""
         self._rows[slot] = text
         if self._live is not None:
             from rich.table import Table
@@ -43,7 +43,7 @@ class View:
 
             table = Table.grid(padding=(0, 1))
             table.add_column()
-            table.add_column(no_wrap=True, overflow="crop")  # an ellipsis may be written as three characters
+            table.add_column(no_wrap=True, overflow="crop")  # an ellipsis might be three characters wide
             for number, row in self._rows.items():
                 table.add_row(str(number + 1), Text(row))
             self._live.update(table)
@@ -51,7 +51,7 @@ class View:
 
 @contextmanager
 def live_view(say: Say) -> Iterator[View]:
-    """Open a view that is live on a terminal, unless nothing is to be said."""
+    """Open a view; it is live on a terminal, unless ``say`` is silent."""
     if not sys.stderr.isatty() or say is silent:
         yield View(say)
         return

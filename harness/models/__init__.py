@@ -1,6 +1,6 @@
-"""Networks by name: one file and one line here for each. Images (N, 3, H, W) in, logits (N, classes) out.
+"""Networks by name, each a file and a line here: images (N, 3, H, W) in, logits (N, classes) out.
 
-A name with a colon is the import path of a user's own, and installed packages may add names:
+A name with a colon is the import path of a user's own network, and installed packages may add names:
 :mod:`harness.models.imported`.
 """
 
@@ -37,8 +37,8 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
 
         if ":" in name or name in installed():
             return imported(name, options, where)
-        known = [*MODELS, *installed()]
-        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, known)}")
+        names = [*MODELS, *installed()]
+        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, names)}")
     module, attribute = MODELS[name].split(":")
     return validate(getattr(import_module(module), attribute), options, where, prefix="model")
 
@@ -52,7 +52,7 @@ def build_model(
         image_shape: (3, H, W). Lazy layers learn their sizes from it; without it they stay lazy.
 
     Raises:
-        StudyError: unknown model or option, or what a user's own network raises.
+        StudyError: unknown model or option, or an error of a user's own network.
     """
     import torch
     from torch.nn.parameter import is_lazy
@@ -63,6 +63,6 @@ def build_model(
 
         with evaluating(model), torch.no_grad():
             model(torch.zeros(2, *image_shape))
-    if any(each.dtype in (torch.float16, torch.bfloat16, torch.float64) for each in model.parameters()):
-        model = model.float()  # the study's precision says what is computed in
+    if any(weights.dtype in (torch.float16, torch.bfloat16, torch.float64) for weights in model.parameters()):
+        model = model.float()  # autocast sets the precision of computing
     return model

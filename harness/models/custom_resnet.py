@@ -56,27 +56,27 @@ class CustomResNetOptions(Strict):
 
 
 class GhostBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over groups of about ``ghost_batch`` images; evaluated as ordinary batch norm is.
+    """Batch norm over groups of about ``ghost_batch`` images; in evaluation it is ordinary batch norm.
 
-    The groups of a batch are as equal as can be, so that no last one is too small for a variance. The running
-    statistics take each group with its share of ``momentum``: together they weigh what a batch weighs.
+    The groups of a batch are as equal as possible, so that the last one is not too small for a variance. The
+    running statistics count each group with its share of ``momentum``, all groups together like one batch.
     """
 
     momentum: float
-    synchronised = False  # its groups are smaller than a device's part of a batch
+    synchronised = False  # its groups are smaller than a device's part of a batch, so it is not synchronised
 
     def __init__(self, channels: int, ghost_batch: int, *, momentum: float) -> None:
         super().__init__(channels, momentum=momentum)
         self.ghost_batch = ghost_batch
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
+        """Return outputs of the same shape (N, C, H, W)."""
         groups = round(len(images) / self.ghost_batch) if self.training else 1
         if groups < 2:
             return super().forward(images)
         if images.is_cuda:
             return self._on_gpu(images, groups)
-        # split's gradient is one concatenation; tensor_split's is a whole batch of zeros for every group
+        # the gradient of split is one concatenation, that of tensor_split a batch of zeros for every group
         sizes = [(len(images) + at) // groups for at in range(groups)]
         parameters = self.running_mean, self.running_var, self.weight, self.bias
         share = self.momentum / groups
@@ -88,7 +88,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         )
 
     def _on_gpu(self, images: Tensor, groups: int) -> Tensor:
-        """Normalise the same groups in few operators: on a GPU many small kernels cost too much."""
+        """Normalise the same groups in fewer operators, because many small kernels are slow on a GPU."""
         size, larger = divmod(len(images), groups)
         few = (groups - larger) * size  # the smaller groups come first
         parts = [self._at_once(images[:few], groups - larger, groups)]
@@ -97,13 +97,13 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         return torch.cat(parts) if larger else parts[0]
 
     def _at_once(self, images: Tensor, groups: int, all_groups: int) -> Tensor:
-        """Normalise equal groups, which are some of all the groups of a batch."""
+        """Normalise groups of equal size, together; ``all_groups`` counts all groups of the batch."""
         grouped = torch.unflatten(images, 0, (groups, -1)).float()
         variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * torch.rsqrt(variance + self.eps)
         normalised = (grouped - mean) * scale + self.bias[:, None, None]
         with torch.no_grad():
-            # As one group after another would update them, each weighing momentum / groups.
+            # The same result as updating them by one group after another, each with momentum / groups.
             momentum = self.momentum / all_groups
             steps = torch.arange(groups - 1, -1, -1, device=images.device, dtype=torch.float32)
             weights = momentum * (1 - momentum) ** steps[:, None]
@@ -117,7 +117,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution 3x3, [max-pool 2], batch norm, [Dropout2d], [ReLU], in the published order."""
+    """A convolution 3x3, [max-pool 2], batch norm, [Dropout2d], [ReLU], in the published order."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
+        """Return outputs of the same shape (N, C, H, W)."""
         branch: Tensor = self.branch(x)
         if self.form == "add":
             return x + branch
@@ -186,7 +186,7 @@ class CustomResNet(nn.Module):
         self.logit_scale = options.logit_scale
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) -> logits (N, classes); H and W at least 8."""
+        """Return logits (N, classes) for normalised images (N, 3, H, W); H and W at least 8."""
         x = images
         for stage in (self.prep, self.layer1, self.res1, self.layer2, self.layer3, self.res2):
             x = self.unit_dropout(stage(x))

@@ -1,4 +1,4 @@
-"""A network of your own, by its import path: followed only into packages that you allow."""
+"""A user's own network, by its import path; imported only from packages that the user allows."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from harness.messages import one_line
 if TYPE_CHECKING:
     from torch import nn
 
-# Names of packages, and folders that may hold them; the environment reaches workers and nodes.
+# Environment variables, which workers and nodes inherit: names of packages, and folders that may hold them.
 ALLOWED, FOLDERS = "HARNESS_ALLOW", "HARNESS_PATH"
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A function or class that takes the number of classes, and these options by name.
+    """A user's function or class that makes a network from the number of classes and these options.
 
     Attributes:
-        keyword: it takes the number as ``num_classes``, as torchvision's do, and not as its first argument.
+        keyword: whether it takes the number as ``num_classes``, like torchvision's, or as its first argument.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Imported:
     keyword: bool
 
     def call(self, function: Callable[..., Any], classes: int) -> Any:
-        """Call ``make``, or what stands for it, with the number of classes and the options."""
+        """Call ``make``, or another function in its place, with the number of classes and the options."""
         named = {"num_classes": classes} if self.keyword else {}
         return function(*(() if self.keyword else (classes,)), **named, **self.options)
 
@@ -46,7 +46,7 @@ class Imported:
         """Make the network.
 
         Raises:
-            StudyError: it raises, or what it makes is no network.
+            StudyError: ``make`` raises an error, or does not return a network.
         """
         from torch import nn
 
@@ -54,7 +54,7 @@ class Imported:
 
         try:
             model = with_torchvision(lambda: self.call(self.make, classes))
-        except Exception as error:  # whatever another's code raises
+        except Exception as error:  # a user's code may raise anything
             raise StudyError(
                 f"model.name: {self.name}, called with {classes} classes and {self.options}: "
                 f"{type(error).__name__}: {one_line(error, 200)}"
@@ -65,13 +65,13 @@ class Imported:
 
 
 def allow(packages: Sequence[str], folders: Sequence[str | Path] = ()) -> None:
-    """Let studies name networks in these packages, in this process and those it starts.
+    """Allow studies to name networks in these packages, in this process and the processes that it starts.
 
     Args:
-        folders: where they may lie, beside the current one; what is installed is found before these.
+        folders: further folders to import them from; installed packages come first.
 
     Raises:
-        StudyError: not a package's name.
+        StudyError: not the name of a package.
     """
     for package in packages:
         if not package.isidentifier():
@@ -96,7 +96,7 @@ def _folders() -> list[str]:
 def _import(module: str) -> ModuleType:
     from harness.models.vision import with_torchvision
 
-    sys.path += [folder for folder in _folders() if folder not in sys.path]  # at the end: nothing is shadowed
+    sys.path += [folder for folder in _folders() if folder not in sys.path]  # at the end, to shadow nothing
     return with_torchvision(lambda: import_module(module))
 
 
@@ -106,16 +106,16 @@ def installed() -> dict[str, str]:
 
 
 def imported(name: str, options: dict[str, Any], where: str) -> Imported:
-    """Find what makes a network, by ``"package.module:name"`` or an installed network's name.
+    """Import the maker of a network, by ``"package.module:name"`` or an installed network's name.
 
     Raises:
-        StudyError: its package is not allowed, it is not there, or does not take these options.
+        StudyError: its package is not allowed, it does not exist, or it does not take these options.
     """
     path = installed().get(name, name)
     module, _, attribute = path.partition(":")
     package = module.partition(".")[0]
     place = f"{where}: model.name: {one_line(name, 200)}"
-    if path == name and package not in allowed():  # who installed a package has trusted it
+    if path == name and package not in allowed():  # an installed package is trusted
         raise StudyError(f"{place}: a study may not import {package!r} unless you say --allow {package}")
     try:
         make = getattr(_import(module), attribute)
@@ -123,13 +123,14 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
         beside = f"; put {package}.py beside the study file or into the current folder, or install it"
         hint = beside if error.name == package else ""
         raise StudyError(f"{place}: {one_line(error, 200)}{hint}") from None
-    except Exception as error:  # whatever another's code does while it is imported
+    except Exception as error:  # importing a user's code may raise anything
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
     try:
         signature = inspect.signature(make)
-        # one like ``def net(**options)`` has no positional argument that could be the number
+        # ``def net(**options)`` has no positional argument for the number of classes
         positional = any(
-            one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in signature.parameters.values()
+            parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
+            for parameter in signature.parameters.values()
         )
         result = Imported(name, make, options, "num_classes" in signature.parameters or not positional)
         result.call(signature.bind, 10)
@@ -139,9 +140,9 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
 
 
 def source_digest(name: str) -> str:
-    """Return the SHA-256 of an import path's module file: other code is another configuration.
+    """Return the SHA-256 of an import path's module file, because other code is another configuration.
 
-    What this module imports in turn is not looked at.
+    Modules that it imports are not included.
     """
     file = _import(installed().get(name, name).partition(":")[0]).__file__
     return hashlib.sha256(Path(file or "").read_bytes() if file else b"").hexdigest()

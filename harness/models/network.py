@@ -1,4 +1,4 @@
-"""What a network is built from: the same in a plan, in run.json and in the metadata of its weights."""
+"""The configuration of a network: the same in a plan, in run.json and in the metadata of its weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NetworkConfig:
 
     Attributes:
         classes: their names, by label.
-        image_shape: (3, H, W); where it is empty lazy layers stay lazy.
+        image_shape: (3, H, W); where it is empty, lazy layers stay lazy.
     """
 
     name: str
@@ -33,16 +33,16 @@ class NetworkConfig:
     def of(
         cls, model: Mapping[str, Any], classes: Sequence[str], image_shape: Sequence[int]
     ) -> NetworkConfig:
-        """Make one of a study file's table ``model``, which is its name among its options."""
+        """Make one from the table ``model`` of a study file, which has the name among the options."""
         options = {key: value for key, value in model.items() if key != "name"}
         return cls(model["name"], options, tuple(classes), tuple(image_shape))
 
     @classmethod
     def from_json(cls, metadata: Mapping[str, Any]) -> NetworkConfig:
-        """Make one of what :meth:`to_json` gives, read again.
+        """Make one from the content that :meth:`to_json` returned.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: it is something else.
+            KeyError, TypeError, ValueError, AttributeError: other content.
         """
         classes, (_, _, _) = metadata["classes"], metadata["image_shape"]
         return cls.of(metadata["model"], classes, metadata["image_shape"])
@@ -53,14 +53,14 @@ class NetworkConfig:
         return {"name": self.name, **self.options}
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is kept with the weights."""
+        """Return the content that is stored with the weights."""
         return {"model": self.model, "classes": list(self.classes), "image_shape": list(self.image_shape)}
 
     def build(self) -> nn.Module:
         """Build the network in float32, with weights freshly drawn from the global generators.
 
         Raises:
-            StudyError: unknown model or option, or what a user's own network raises.
+            StudyError: unknown model or option, or an error of a user's own network.
         """
         return build_model(self.name, self.options, len(self.classes), self.image_shape or None)
 
@@ -68,17 +68,17 @@ class NetworkConfig:
         """Measure the network, without its weights where that works: they may not fit into memory.
 
         Args:
-            measure: is given a network to throw away, on torch's ``meta`` device or on the CPU.
+            measure: gets a new network, on torch's ``meta`` device or on the CPU.
 
         Raises:
             StudyError: the network cannot be built.
-            Exception: what the network raises.
+            Exception: an error of the network.
         """
         import torch
 
         try:
             with torch.device("meta"):
                 return measure(self.build())
-        except Exception:  # a user's network may look at its weights, or at what it computes
+        except Exception:  # a user's network may need the values of its weights or outputs
             with global_seed(0, "measure"):
                 return measure(self.build())

@@ -1,4 +1,4 @@
-"""What networks and their layers give: logits, those of auxiliary heads, and what leaves a layer."""
+"""Outputs of networks and layers: logits, auxiliary logits, and the outputs of named modules."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 
 
 def logits_of(outputs: Any) -> list[Tensor]:
-    """List a network's logits (N, classes), and after them those of its auxiliary heads.
+    """Return a network's logits (N, classes), followed by the logits of its auxiliary heads.
 
     Some networks return ``(logits, auxiliary, ...)`` while they train, torchvision's GoogLeNet among them.
 
     Raises:
         TypeError: the outputs are something else.
     """
-    several = outputs if isinstance(outputs, tuple) else (outputs,)
-    for each in several:
-        if not isinstance(each, Tensor | None):
+    all_logits = outputs if isinstance(outputs, tuple) else (outputs,)
+    for logits in all_logits:
+        if not isinstance(logits, Tensor | None):
             among = " among others" if isinstance(outputs, tuple) else ""
             raise TypeError(
-                f"it gives {type(each).__name__}{among}; expected a tensor of logits (N, classes)"
+                f"it gives {type(logits).__name__}{among}; expected a tensor of logits (N, classes)"
             )
-    return [logits for logits in several if logits is not None]
+    return [logits for logits in all_logits if logits is not None]
 
 
 def outputs_on_zeros(
     model: nn.Module, modules: Mapping[str, nn.Module], image_shape: Sequence[int]
 ) -> dict[str, Any]:
-    """Return what these modules give for one image of zeros, by name, in the order of execution.
+    """Return these modules' outputs for one image of zeros, by name, in the order of execution.
 
     Args:
         image_shape: (3, H, W).
@@ -44,16 +44,16 @@ def outputs_on_zeros(
 
 @contextmanager
 def outputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
-    """Keep what these modules give in the passes inside, by name, in the order of execution."""
+    """Collect these modules' outputs in the passes inside the block, by name, in the order of execution."""
     outputs: dict[str, Any] = {}
     hooks = []
     for name, module in modules.items():
-        if isinstance(module, torch.jit.ScriptModule):  # takes no hook
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
             continue
 
         def keep(_: nn.Module, __: object, output: Any, name: str = name) -> Tensor | None:
             outputs[name] = output
-            # what follows may change its input in place, as torchvision's ReLUs do
+            # the next module may change it in place, as torchvision's ReLUs do
             return output.clone() if isinstance(output, Tensor) else None
 
         hooks.append(module.register_forward_hook(keep))
@@ -66,7 +66,7 @@ def outputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set eval mode inside, in which batch norm keeps its statistics; every module's own mode comes back."""
+    """Set eval mode inside the block; restore the mode of every module afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""What a network keeps outside its ``state_dict``: a counter, a cached tensor, a non-persistent buffer."""
+"""The state of a network outside its ``state_dict``: a counter, a cached tensor, a non-persistent buffer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _VALUES = (type(None), bool, int, float, complex, str, bytes)
 
 
 class OutsideState:
-    """A network's attributes and buffers that are no part of its ``state_dict``, as a part of a checkpoint.
+    """A network's attributes and buffers that its ``state_dict`` lacks, as an object for a checkpoint.
 
-    Kept are numbers, texts, tensors, and lists, tuples, sets and dicts of these. Nothing else can be read
-    from a checkpoint without running code from it; :func:`fingerprints` tells whether it changes.
+    It contains numbers, texts, tensors, and lists, tuples, sets and dicts of these. Other values could not be
+    read from a checkpoint without running code from it; :func:`fingerprints` shows whether they change.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -35,9 +35,9 @@ class OutsideState:
         return kept
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set the modules' attributes to these values."""
+        """Set the modules' attributes and buffers to these values."""
         modules = dict(self.model.named_modules())
-        device = next((each.device for each in self.model.parameters()), torch.device("cpu"))
+        device = next((weights.device for weights in self.model.parameters()), torch.device("cpu"))
         for name, values in state.items():
             module = modules[name]
             for key, value in values.items():
@@ -52,7 +52,7 @@ class OutsideState:
 def fingerprints(model: nn.Module) -> dict[str, str]:
     """Return digests of the attributes that a checkpoint cannot hold, by name, such as ``"3.rng"``.
 
-    Modules and parameters of the network itself do not count where an attribute refers to them.
+    Where an attribute refers to modules or parameters of the network, only the reference counts.
     """
     own = {id(part): name for name, part in [*model.named_modules(), *model.named_parameters()]}
     digests = {}
@@ -62,14 +62,14 @@ def fingerprints(model: nn.Module) -> dict[str, str]:
                 content = io.BytesIO()
                 try:
                     _Pickler(content, own).dump(value)
-                except Exception:  # a lambda, a lock, an open file: nothing can be said of it
+                except Exception:  # a lambda, a lock, an open file: it cannot be pickled, so ignore it
                     continue
                 digests[f"{name}.{key}".lstrip(".")] = hashlib.sha256(content.getvalue()).hexdigest()
     return digests
 
 
 def changed(model: nn.Module, before: Mapping[str, str]) -> str:
-    """Name up to three attributes whose :func:`fingerprints` are no longer those of before; empty without."""
+    """Name up to three attributes whose :func:`fingerprints` differ from ``before``; empty without any."""
     now = fingerprints(model)
     return ", ".join(sorted(name for name in now if before.get(name, now[name]) != now[name])[:3])
 
@@ -80,7 +80,7 @@ class _Pickler(pickle.Pickler):
         self.own = own
 
     def persistent_id(self, value: Any) -> str | None:
-        """Name what is a part of the network itself."""
+        """Return the name of a module or parameter of the network itself; None for other values."""
         return self.own.get(id(value))
 
 
@@ -93,18 +93,18 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 def _is_plain(value: Any, around: frozenset[int] = frozenset()) -> bool:
     if type(value) in _VALUES or type(value) is Tensor:
         return True
-    if id(value) in around:  # it holds itself
+    if id(value) in around:  # it contains itself
         return False
     parts = [*value, *value.values()] if type(value) is dict else value
     within = around | {id(value)}
-    return type(value) in (list, tuple, set, dict) and all(_is_plain(each, within) for each in parts)
+    return type(value) in (list, tuple, set, dict) and all(_is_plain(part, within) for part in parts)
 
 
 def _copy(value: Any, device: torch.device | None = None) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to(device or value.device, copy=True)
     if type(value) is dict:
-        return {key: _copy(each, device) for key, each in value.items()}
+        return {key: _copy(part, device) for key, part in value.items()}
     if type(value) in (list, tuple, set):
-        return type(value)(_copy(each, device) for each in value)
+        return type(value)(_copy(part, device) for part in value)
     return value

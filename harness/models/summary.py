@@ -1,4 +1,4 @@
-"""What a network is made of and what it costs: the rows of ``model.csv`` and the FLOPs of an image."""
+"""A network's layers and cost: the rows of ``model.csv``, and the FLOPs of an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.models.outputs import evaluating, logits_of
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer with parameters or one named stage's output; shapes without the batch dimension."""
+    """A layer with its parameters and its output's shape, without the batch dimension."""
 
     layer: str
     output_shape: tuple[int, ...]
@@ -43,7 +43,9 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 
     def record(name: str, module: nn.Module, output: Any) -> None:
         parameters = [p for p in module.parameters(recurse=False) if p.requires_grad]
-        first = next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), None)  # of an LSTM's
+        first = next(
+            (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), None
+        )  # an LSTM returns a tuple
         shape = () if first is None else tuple(first.shape[1:])
         sizes = [(p.numel(), p.numel() * p.element_size()) for p in parameters]
         rows.append(LayerRow(name, shape, sum(n for n, _ in sizes), sum(n for _, n in sizes)))
@@ -65,9 +67,9 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
 def flops_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Count forward and backward FLOPs of one image, two for each multiply-add, by torch's own counter.
 
-    It goes through a training step's passes, which change its batch statistics and gradients.
+    It makes the passes of a training step, which change the model's batch statistics and gradients.
     """
-    batch = 2  # batch norm in training mode wants more than one value a channel, even on a 1x1 map
+    batch = 2  # batch norm in training mode needs more than one value a channel, even on a 1x1 map
     images = torch.zeros(batch, *image_shape, device=next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter:
         torch.stack([logits.sum() for logits in logits_of(model(images))]).sum().backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""torchvision, also where its compiled operators do not fit a CPU-only torch."""
+"""Import torchvision, also where its compiled operators do not fit a CPU-only torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def import_torchvision() -> ModuleType:
 
 
 def with_torchvision(do: Callable[[], T]) -> T:
-    """Call a function that may import torchvision; where that import dies, mend it and call again."""
+    """Call a function that may import torchvision; if the import fails, repair it and call again."""
     global _library
     try:
         return do()
@@ -39,7 +39,7 @@ def with_torchvision(do: Callable[[], T]) -> T:
         if "torchvision::" not in str(error) or _library is not None:
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # half imported
+        del sys.modules[name]  # remove the partly imported modules
     _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in _MISSING:
         schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"

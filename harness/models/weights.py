@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors whose metadata names their network, so that a file alone can be loaded."""
+"""Weights on disk: safetensors files with the network's configuration, so that the file is enough to load."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from harness.models.network import NetworkConfig
 from harness.models.outside import OutsideState
 from harness.seeding import global_seed
 
-REST = "harness.rest"  # the entry of what is no tensor, written by torch.save
+REST = "harness.rest"  # the entry with values that are no tensors, written by torch.save
 
 
 def weights_bytes(model: nn.Module, network: NetworkConfig) -> bytes:
-    """Make a safetensors file: equal weights give equal bytes.
+    """Return the bytes of a safetensors file; equal weights give equal bytes.
 
     Args:
-        model: its ``state_dict`` is stored, moved to the CPU, in its own types. What is no tensor there, and
-            what a user's network keeps outside of it, is stored in the entry ``harness.rest``.
-        network: what it was built from, stored as the metadata.
+        model: its ``state_dict`` is stored, on the CPU, in its own types. Values that are no tensors, and the
+            state that a user's network keeps outside of it, are stored in the entry ``harness.rest``.
+        network: its configuration, stored as the metadata.
     """
     state = model.state_dict()
     tensors = {key: value.detach().cpu() for key, value in state.items() if isinstance(value, Tensor)}
@@ -43,23 +43,23 @@ def weights_bytes(model: nn.Module, network: NetworkConfig) -> bytes:
         torch.save(rest, content)
         tensors[REST] = torch.frombuffer(bytearray(content.getvalue()), dtype=torch.uint8)
     texts = {key: json.dumps(value, sort_keys=True) for key, value in network.to_json().items()}
-    return _ordered(safetensors.torch.save(_apart(tensors), metadata=texts))
+    return _ordered(safetensors.torch.save(_unshared(tensors), metadata=texts))
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Make tensors contiguous, and share no memory: tied weights are stored under each of their names."""
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors that share no memory, so that tied weights are stored under each name."""
     seen: set[int] = set()
-    apart = {}
+    unshared = {}
     for key, tensor in tensors.items():
         storage = tensor.untyped_storage().data_ptr()
-        apart[key] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor
-        apart[key] = apart[key].contiguous()
+        copy = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor
+        unshared[key] = copy.contiguous()
         seen.add(storage)
-    return apart
+    return unshared
 
 
 def _ordered(content: bytes) -> bytes:
-    """Return the same file with its header's keys sorted: the library's order differs by process."""
+    """Return the file with the keys of its header sorted, because the library's order varies."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.dumps(_header(content), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -76,7 +76,7 @@ def load_weights(path: Path) -> tuple[nn.Module, NetworkConfig]:
     """Return the network of a file of :func:`weights_bytes`, in eval mode on the CPU, and its configuration.
 
     Raises:
-        RunError: the file cannot be read, names no known network, or its weights are of another one.
+        RunError: the file cannot be read, names no known network, or has the weights of another one.
     """
     try:
         content = path.read_bytes()
@@ -90,7 +90,7 @@ def load_weights(path: Path) -> tuple[nn.Module, NetworkConfig]:
 
 
 def network_of(content: bytes, path: str) -> tuple[nn.Module, NetworkConfig]:
-    """Do what :func:`load_weights` does, from the file's bytes.
+    """Return the network and its configuration, as :func:`load_weights`, from the file's bytes.
 
     Args:
         path: for messages.
@@ -115,5 +115,5 @@ def network_of(content: bytes, path: str) -> tuple[nn.Module, NetworkConfig]:
         raise RunError(f"{path}: its network cannot be built: {one_line(error)}") from None
     except RuntimeError as error:
         raise RunError(f"{path}: does not fit its network: {one_line(error)}") from None
-    model.eval()  # a user's may return nothing
+    model.eval()  # a user's method may return None
     return model, network

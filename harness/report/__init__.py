@@ -1,1 +1,1 @@
-"""The report of a study: tables, figures and pages, all of them pure functions of its run folders."""
+"""The report of a study: tables, figures and pages, all computed from its run folders alone."""

@@ -1,4 +1,4 @@
-"""What a report is made of, without any markup: blocks, in sections, in a report."""
+"""The structure of a report, without any markup: blocks, in sections, in a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Block:
     Attributes:
         kind: ``heading`` (below the section's), ``text``, ``warning``, ``list`` (``items``), ``table``
             (``header``, ``rows``), ``figure`` (``picture``, ``file``) or ``code``.
-        title: of a figure; of a text, table or code that the page shows only when it is opened, else empty.
+        title: of a figure; or of a folded text, table or code, which the page shows when it is opened.
         numeric: which columns of a table hold numbers.
         files: what the page offers for download with a table or figure, such as ``tables/summary.csv``.
     """
@@ -35,7 +35,7 @@ class Block:
 
 
 def explained(text: str) -> Block:
-    """How a table is to be read: folded on the page, for those who want to know."""
+    """Return an explanation of a table, which is folded on the page."""
     return Block("text", text, title="How to read this")
 
 

@@ -1,4 +1,4 @@
-"""Which figures a study gets, and what to say where one cannot be drawn."""
+"""Draw the figures of a study, and note which cannot be drawn, and why."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from harness.report.figures.style import Picture
 def draw(
     findings: Findings, images: RunImages, formats: Sequence[str] = ()
 ) -> tuple[list[Picture], list[str]]:
-    """Draw every figure of the study, and write a note for each kind that is left out and why.
+    """Draw every figure of the study, and write a note for each kind that is left out.
 
     Args:
-        formats: in which the figures will be wanted beside PNG; without any they are not kept.
+        formats: further formats beside PNG; without any the matplotlib figures are not kept.
     """
     notes: list[str] = []
-    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.sweeps]))
+    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.range_tests]))
 
     def pictures() -> Iterator[Picture | None]:
         for figure in FIGURES:
@@ -31,8 +31,9 @@ def draw(
         for variant in variants[:MOST_VARIANTS]:
             yield from _of_variant(findings, variant, images, notes)
 
-    # what a PNG was drawn from takes a hundred times its memory
-    drawn = [one if formats else replace(one, figure=None) for one in pictures() if one is not None]
+    # a matplotlib figure takes a hundred times the memory of its PNG
+    drawn = [picture for picture in pictures() if picture is not None]
+    drawn = drawn if formats else [replace(picture, figure=None) for picture in drawn]
     if len(variants) > MOST_VARIANTS:
         notes.append(
             f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
@@ -44,7 +45,7 @@ def draw(
 def _of_variant(
     findings: Findings, variant: str, images: RunImages, notes: list[str]
 ) -> Iterator[Picture | None]:
-    """Draw a variant's own figures; the first that cannot be drawn from its images leaves out the others."""
+    """Draw a variant's own figures; if one cannot be drawn from its images, the rest is left out."""
     finished = findings.results.of(variant, "finished")
     with_images = bool(finished)
     for figure in FIGURES:

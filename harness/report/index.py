@@ -1,4 +1,4 @@
-"""``index.html``: all studies of an output folder on one page, from what their reports left there."""
+"""``index.html``: all studies of an output folder on one page, from their ``report.json`` files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from harness.store.sealed import read_sealed
 from harness.study_file.values import NAME_PATTERN
 
 REPORT = "report.json"
-LARGEST = 10_000_000  # bytes of such a file that are looked at
+LARGEST = 10_000_000  # bytes; a larger report.json is not read
 MOST_VARIANTS = 8  # of a study, named on the page
 
 
 def entry(findings: Findings) -> dict[str, Any]:
-    """What ``report.json`` says: the report's findings for programs, and for the page of all studies."""
+    """Return the content of ``report.json``: the findings for programs, and for the page of all studies."""
     results = findings.results
     ends = [str(run.provenance.get("finished") or "") for run in results.finished]
     return {
@@ -75,7 +75,7 @@ class Line:
 
 
 def write_index(folder: StudyFolder) -> None:
-    """Rebuild ``<out>/index.html`` above a study; whoever writes last has seen every report that was there.
+    """Rebuild ``<out>/index.html``; under its lock, so that the last writer has read every report.
 
     Raises:
         RunError: the folder cannot be written.
@@ -85,7 +85,7 @@ def write_index(folder: StudyFolder) -> None:
 
 
 def read_lines(out: Path) -> list[Line]:
-    """A line for every folder of a study, sorted by name; what is no study's folder is passed over."""
+    """Return a line for every study's folder, sorted by name; other folders are ignored."""
     folders = sorted(
         path for path in out.iterdir() if re.fullmatch(NAME_PATTERN, path.name) and path.is_dir()
     )
@@ -108,10 +108,10 @@ def _line(folder: Path) -> Line | None:
 
 def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
     variants = entry["variants"]
-    first = next((one["test_accuracy_mean"] for one in variants if one["text"]), None)
+    first = next((variant["test_accuracy_mean"] for variant in variants if variant["text"]), None)
     last = str(entry["last_finished"] or "")
     finished, failed, missing = (
-        sum(int(one[key]) for one in variants) for key in ("finished", "failed", "missing")
+        sum(int(variant[key]) for variant in variants) for key in ("finished", "failed", "missing")
     )
     return Line(
         name,
@@ -130,11 +130,15 @@ def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
 
 
 def _accuracies(variants: Sequence[dict[str, Any]]) -> list[str]:
-    """``98.9 ± 0.5 % (n = 4)`` or ``4 of 4 failed``, after the variant's name where the study has several."""
+    """Write ``98.9 ± 0.5 % (n = 4)`` or ``4 of 4 failed``; with the variant's name if there are several."""
     texts = []
-    for one in variants[:MOST_VARIANTS]:
-        failed = f"{one['failed']} of {one['failed'] + one['finished']} failed" if one["failed"] else "–"
-        measured = f"{one['text']} (n = {one['finished']})" if one["text"] else failed
-        texts.append(f"{one['variant']}: {measured}" if len(variants) > 1 else measured)
+    for variant in variants[:MOST_VARIANTS]:
+        failed = (
+            f"{variant['failed']} of {variant['failed'] + variant['finished']} failed"
+            if variant["failed"]
+            else "–"
+        )
+        measured = f"{variant['text']} (n = {variant['finished']})" if variant["text"] else failed
+        texts.append(f"{variant['variant']}: {measured}" if len(variants) > 1 else measured)
     more = len(variants) - MOST_VARIANTS
     return [*texts, f"and {more} more variants"] if more > 0 else texts

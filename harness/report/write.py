@@ -35,9 +35,9 @@ def write_report(
     """Rebuild tables, figures, ``report.html``, ``.md`` and ``.json`` from the runs on disk.
 
     Args:
-        seeds, variants: what was asked for; each of their runs has a row, done or not.
-        load_data: the images of a variant, for galleries and Grad-CAM; None or a DataError leaves these out.
-        formats: ``svg``, ``pdf``: of each figure too, beside its PNG.
+        seeds, variants: those asked for; each of their runs has a row, done or not.
+        load_data: returns a variant's images, for galleries and Grad-CAM; None or a DataError omits these.
+        formats: further formats of each figure: ``svg``, ``pdf``.
 
     Raises:
         RunError: the folder cannot be written.
@@ -53,7 +53,7 @@ def write_report(
         for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
         drawn, notes = draw(findings, images, formats)
-        # what keeps the galleries from being drawn is said once
+        # an error that already left out the galleries is not repeated
         notes += [
             f"{variant}: Grad-CAM is not measured: {error}"
             for variant, error in errors.items()
@@ -73,7 +73,7 @@ def write_report(
 
 
 def _file_name(picture: Picture, several: bool) -> str:
-    """``curves.png``; ``<variant>-confusion.png`` for a variant's own where the study has several."""
+    """Return ``curves.png``; or ``<variant>-confusion.png`` for a figure of one of several variants."""
     return f"{picture.variant}-{picture.name}.png" if several and picture.variant else f"{picture.name}.png"
 
 
@@ -82,9 +82,9 @@ def _as(file: str, kind: str) -> str:
 
 
 def _remove_stale(folder: StudyFolder, written: set[str]) -> None:
-    """Figures that an earlier report drew and this one did not; a user's own files stay."""
+    """Remove the figures of earlier reports that this one has not drawn; a user's own files stay."""
     for path in folder.figures.glob("*"):
         if path.suffix in (".png", ".svg", ".pdf") and path.name not in written:
-            with suppress(OSError), open_regular(path) as file:  # a folder, a pipe: not ours
+            with suppress(OSError), open_regular(path) as file:  # a folder or a pipe is not ours
                 if is_ours(file.read(LARGEST_FIGURE)):
                     path.unlink()

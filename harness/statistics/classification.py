@@ -1,4 +1,4 @@
-"""What the logits of one run say: classes, accuracy, loss, confusion and calibration.
+"""Statistics of one run's logits: accuracy, loss, confusion and calibration.
 
 Logits are (N, C), labels (N,) in [0, C).
 """
@@ -30,7 +30,7 @@ def accuracy_from_logits(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def count_ties(logits: ArrayLike) -> int:
-    """Count the images whose largest logit is that of several classes; it is taken for the first of them."""
+    """Count the images whose largest logit is that of several classes; the first of these is predicted."""
     logits = np.asarray(logits)
     return int(((logits == logits.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
 
@@ -56,7 +56,7 @@ def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy in bins of equal width: a reliability diagram; all arrays (bins,).
+    """A reliability diagram: confidence against accuracy in bins of equal width; all arrays (bins,).
 
     Attributes:
         edges: (bins + 1,); bin i holds confidences in (edges[i], edges[i + 1]].
@@ -101,7 +101,7 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> 
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count what each class was taken for: (C, C), rows are labels, columns predictions."""
+    """Return the confusion matrix (C, C): rows are labels, columns predictions."""
     cells = np.asarray(labels, dtype=np.int64) * classes + np.asarray(predicted, dtype=np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 

@@ -1,4 +1,4 @@
-"""Is one recipe better than another? Tests named in advance, their intervals, and what n cannot tell.
+"""Comparison of two recipes: tests chosen in advance, their intervals, and the seeds needed.
 
 The primary test is the paired t test over the seeds that both have; without two such seeds it is Welch's.
 """
@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.statistics.distribution import judgeable_std, mean_of, std_of, t_quantile
-from harness.statistics.fisher import Failures
+from harness.statistics.fisher import FailureCounts
 from harness.statistics.permutation import Permutation, relabelled, sign_flips
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
 ALPHA = 0.05
 POWER = 0.8
-MOST_SEEDS = 10_000  # beyond, the number that would be enough is not worth naming
+MOST_SEEDS = 10_000  # a larger number of seeds is not given
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of means and what a test says of it; all but the difference None where it cannot.
+    """A difference of means with its test; where there is no test, all but the difference is None.
 
     Attributes:
         difference: mean of the first - mean of the second: of accuracies; of ``Fisher``, of finishing.
@@ -47,13 +47,13 @@ class Comparison:
     Attributes:
         test: the primary one: ``paired t``, ``Welch t``, ``McNemar`` (single runs: two networks, not two
             recipes), or ``Fisher`` where one of the two has no finished run: of the numbers of failed runs.
-        n, n_baseline: the runs that it is about; equal, and the same seeds, where it is paired.
-        primary: its result.
+        n, n_baseline: the number of runs of each; the same seeds where the test is paired.
+        primary: the result of the primary test.
         welch_p: Welch's test over all runs of both, beside a paired primary test.
         permutation: the permutation test that makes the same use of the seeds as the primary one.
         p_holm: p after Holm's correction over the comparisons that were made together.
-        seeds_needed: seeds of each recipe that would tell the measured difference; None where it is told
-            already, or where that cannot be said.
+        seeds_needed: seeds of each recipe that would show the measured difference; None where it is
+            significant already, or where the number is unknown.
     """
 
     test: Literal["paired t", "Welch t", "McNemar", "Fisher"]
@@ -74,7 +74,7 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comp
         variant, baseline: seed -> accuracy, in fractions.
 
     Returns:
-        None where neither two shared seeds nor two seeds of each are there.
+        None where there are neither two shared seeds nor two seeds of each.
     """
     shared = sorted(variant.keys() & baseline.keys())
     ours, theirs = list(variant.values()), list(baseline.values())
@@ -95,13 +95,13 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comp
 
 
 def _cut(estimate: Estimate) -> Estimate:
-    """Cut the interval at -1 and 1, beyond which no difference of accuracies lies."""
+    """Cut the interval at -1 and 1, as no difference of accuracies lies beyond."""
     if estimate.low is None or estimate.high is None:
         return estimate
     return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
 
 
-def compare_by_failures(failures: Failures) -> Comparison:
+def compare_by_failures(failures: FailureCounts) -> Comparison:
     """Compare two recipes, of which one has no finished run, by how many runs failed."""
     share, share_baseline = failures.failed / failures.n, failures.failed_baseline / failures.n_baseline
     test = Estimate(share_baseline - share, p=failures.p)
@@ -109,10 +109,10 @@ def compare_by_failures(failures: Failures) -> Comparison:
 
 
 def judge(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Correct the comparisons with a common baseline together, and give each its verdict.
+    """Correct comparisons that were made together, and give each its verdict.
 
-    A verdict needs a p value after Holm's correction of at most ``ALPHA``, and runs of several seeds: one run
-    each says which network is better, not which recipe.
+    A verdict needs a p value after Holm's correction of at most ``ALPHA``, and several seeds: one run each
+    compares the networks, not the recipes.
     """
     tested = [comparison for comparison in comparisons if comparison.primary.p is not None]
     corrected = iter(holm([comparison.primary.p or 0.0 for comparison in tested]))
@@ -125,7 +125,7 @@ def judge(comparisons: Sequence[Comparison]) -> list[Comparison]:
         if p_holm is not None and p_holm <= ALPHA and comparison.test != "McNemar":
             verdict = "better" if test.difference > 0 else "worse"
         elif test.effect_size and comparison.test in ("paired t", "Welch t"):
-            # Holm asks at most this of the smallest p value
+            # the most that Holm's correction requires of the smallest p value
             paired = comparison.test == "paired t"
             needed = seeds_needed(test.effect_size, paired=paired, alpha=ALPHA / len(tested))
         judged.append(replace(comparison, p_holm=p_holm, seeds_needed=needed, verdict=verdict))
@@ -152,10 +152,10 @@ def welch_t(first: Sequence[float], second: Sequence[float]) -> Estimate:
     difference = mean_of(first) - mean_of(second)
     if judgeable_std(first) is None and judgeable_std(second) is None:
         return Estimate(difference)
-    (one, n), (two, m) = ((std_of(values) or 0.0, len(values)) for values in (first, second))
-    parts = one**2 / n, two**2 / m
+    (std, n), (other_std, m) = ((std_of(values) or 0.0, len(values)) for values in (first, second))
+    parts = std**2 / n, other_std**2 / m
     free = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
-    pooled = math.sqrt((one**2 + two**2) / 2)
+    pooled = math.sqrt((std**2 + other_std**2) / 2)
     return _t_test(difference, math.sqrt(sum(parts)), free, difference / pooled)
 
 
@@ -169,7 +169,7 @@ def _t_test(difference: float, error: float, free: float, effect_size: float) ->
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for having made several comparisons; they stay in the order given.
+    """Correct p values for multiple comparisons; return them in the same order.
 
     Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of Statistics,
     1979): the i-th smallest of k times k - i + 1, never below the one before it, at most 1.
@@ -184,8 +184,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_needed(effect_size: float, *, paired: bool, alpha: float = ALPHA) -> int | None:
     """Return how many seeds of each recipe would show a difference of this size with a power of 80 %.
 
-    Cohen (1988), chapter 2, by the noncentral t distribution. It takes the measured effect size for the true
-    one, which from few seeds is a guess, on average too large: a lower bound to plan with.
+    Cohen (1988), chapter 2, by the noncentral t distribution. It assumes that the measured effect size is the
+    true one. With few seeds this is a guess, on average too large, so the number is a lower bound.
 
     Returns:
         None where more than ``MOST_SEEDS`` would be needed.
@@ -207,5 +207,5 @@ def t_power(effect_size: float, n: int, *, paired: bool, alpha: float = ALPHA) -
     critical = float(stdtrit(free, 1 - alpha / 2))
     away = abs(effect_size) * shift
     below, above = (float(nctdtr(free, away, bound)) for bound in (-critical, critical))
-    # scipy gives NaN for probabilities that are too small for it
+    # scipy returns NaN for very small probabilities
     return (0.0 if math.isnan(below) else below) + 1 - (0.0 if math.isnan(above) else above)

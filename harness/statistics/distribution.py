@@ -1,4 +1,4 @@
-"""What n values, one a seed, say together: mean, spread and intervals."""
+"""The distribution of n values, one a seed: mean, standard deviation and intervals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE_LEVEL = 0.95
-# Below this many values the bootstrap's interval covers too rarely: docs/statistics.md has the shares.
+# With fewer values the bootstrap's interval covers too rarely; docs/statistics.md has the coverage.
 BOOTSTRAP_FROM = 50
 RESAMPLES = 9_999
-SEED = 20_230_401  # of every resampling; any fixed number, so that the same values give the same answer
+SEED = 20_230_401  # of all resampling: a fixed number, so that the same values give the same result
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What n values have in common; what takes two values to know is None for one.
+    """The statistics of n values; those that need two values are None for one.
 
     Attributes:
         std: sample standard deviation, divisor n - 1.
@@ -79,7 +79,7 @@ def std_of(values: Sequence[float]) -> float | None:
     """Return the sample std (Bessel), sqrt(sum((x - mean)^2) / (n - 1)); None for one value."""
     if len(values) < 2:
         return None
-    # The mean of equal values need not be one of them, in floating point: counted from the lowest, it is 0.
+    # In floating point the mean of equal values may differ from them; relative to the lowest value it is 0.
     lowest = min(values)
     above = [value - lowest for value in values]
     mean = mean_of(above)
@@ -87,7 +87,7 @@ def std_of(values: Sequence[float]) -> float | None:
 
 
 def judgeable_std(values: Sequence[float]) -> float | None:
-    """Return the std where a test may divide by it: None for one value, and where all values are equal.
+    """Return the std, if a test may divide by it; None for one value, and where all values are equal.
 
     Equal accuracies, and equal differences of accuracies even more so, are not equal in floating point: a std
     of 1e-17 would make any mean infinitely significant.
@@ -113,7 +113,7 @@ def interquartile_mean(values: Sequence[float]) -> float:
 
 
 def t_quantile(degrees_of_freedom: float) -> float:
-    """Return the quantile of Student's t that leaves ``CONFIDENCE_LEVEL`` between itself and its negative."""
+    """Return the quantile of Student's t for a two-sided interval of ``CONFIDENCE_LEVEL``."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE_LEVEL) / 2))
@@ -122,12 +122,12 @@ def t_quantile(degrees_of_freedom: float) -> float:
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % confidence interval of the mean: mean ± t(n - 1, 0.975) · std / sqrt(n).
 
-    Student, "The probable error of a mean" (Biometrika, 1908). It takes the values as independent draws of a
-    normal distribution, so it speaks of the recipe over seeds on this one test set.
+    Student, "The probable error of a mean" (Biometrika, 1908). It assumes independent draws of a normal
+    distribution, so it describes the recipe over seeds on this one test set.
 
     Returns:
-        ``(low, high)``, or None for fewer than two values, or where all are equal: an interval without any
-        width would claim to know the mean for certain.
+        ``(low, high)``, or None for fewer than two values, or where all are equal: an interval without width
+        would claim certainty.
     """
     std = judgeable_std(values)
     if std is None:
@@ -140,8 +140,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the BCa bootstrap interval of the mean; the same values give the same interval.
 
-    Efron, "Better bootstrap confidence intervals" (JASA, 1987), by :func:`scipy.stats.bootstrap`. It takes
-    the values for all that can happen, which a few of them are not: the report shows it from
+    Efron, "Better bootstrap confidence intervals" (JASA, 1987), by :func:`scipy.stats.bootstrap`. It assumes
+    that the values represent their distribution, which few values do not: the report shows it from
     ``BOOTSTRAP_FROM`` values on.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the networks of several seeds predict together, and whether they err on the same images.
+"""The ensemble of several seeds, and whether the seeds err on the same images.
 
 ``correct`` is (n, N) of 0 and 1: whether seed i is right on image j.
 """
@@ -36,7 +36,7 @@ def error_consistency(correct: ArrayLike) -> float | None:
     Returns:
         None where no pair can be judged: one seed, or seeds that are right (or wrong) everywhere.
     """
-    matrix = np.asarray(correct, dtype=np.float32)  # counts below 2^24 are exact
+    matrix = np.asarray(correct, dtype=np.float32)  # counts below 2^24 are exact in float32
     n, images = matrix.shape
     first, second = np.triu_indices(n, k=1)
     right = np.asarray(correct, dtype=bool).sum(axis=1, dtype=np.int64) / images
@@ -59,7 +59,7 @@ def always_missed(correct: ArrayLike) -> NDArray[np.intp]:
 
 
 def most_voted(predicted: ArrayLike, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the class that most seeds predict (the first of equals), and how many do; both (N,).
+    """Return the class that most seeds predict (the first of equals), and by how many; both (N,).
 
     Args:
         predicted: (n, N): the class that seed i predicts for image j.

@@ -1,4 +1,4 @@
-"""Fisher's exact test of two shares of failed runs: these have no accuracy that a t test could take."""
+"""Fisher's exact test of two shares of failed runs, which have no accuracies for a t test."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Failures:
-    """How many runs of a variant and of a baseline failed, of how many that finished or failed.
+class FailureCounts:
+    """The numbers of failed runs of a variant and a baseline, and of all that finished or failed.
 
     Attributes:
         p: two-sided, of the null hypothesis that both fail equally often.
@@ -20,7 +20,7 @@ class Failures:
     p: float
 
 
-def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> Failures | None:
+def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> FailureCounts | None:
     """Compare two shares of failed runs by Fisher's exact test (JRSS, 1935), which holds for any n.
 
     Returns:
@@ -31,4 +31,4 @@ def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int)
     if not n or not n_baseline or not failed + failed_baseline:
         return None
     table = [[failed, n - failed], [failed_baseline, n_baseline - failed_baseline]]
-    return Failures(failed, n, failed_baseline, n_baseline, float(fisher_exact(table).pvalue))
+    return FailureCounts(failed, n, failed_baseline, n_baseline, float(fisher_exact(table).pvalue))

@@ -1,4 +1,4 @@
-"""Games and Howell's test: which of many recipes may be the best, as the highest mean need not be."""
+"""Games and Howell's test: which of many recipes may be the best; not only the one with the highest mean."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Place:
 
     Attributes:
         rank: 1 for the highest mean; recipes of equal means share a rank.
-        behind: the highest mean - this one's, in fractions.
-        p: of no difference from the highest, corrected for all pairs; None for that one itself, and where
-            there is no spread to judge it by. Where either has a single value, it is Tukey and Kramer's with
-            the spread that all recipes have in common.
-        possible: whether it may be the best: not told apart from the highest.
+        behind: the highest mean minus this one, in fractions.
+        p: of no difference from the highest, corrected for all pairs; None for the highest itself, and where
+            no variance is known. Where either has a single value, it is Tukey and Kramer's p with the pooled
+            variance of all recipes.
+        possible: whether it may be the best: it does not differ significantly from the highest.
     """
 
     name: str
@@ -34,17 +34,20 @@ class Place:
 
 
 def rank_recipes(values: Mapping[str, Sequence[float]]) -> list[Place]:
-    """Rank the recipes by their means, and say which of them the highest is not told apart from.
+    """Rank the recipes by their means, and mark those that do not differ significantly from the highest.
 
     Games and Howell's test (Journal of Educational Statistics, 1976) of each against the highest: Tukey's
-    correction for all pairs, with each pair's own variances. The right set for all pairs holds for the pairs
-    with the highest, whichever that is: with probability ``1 - ALPHA`` the best recipe is a possible one.
+    correction for all pairs, with each pair's own variances. As it holds for all pairs, it holds for the
+    pairs with the highest mean, whichever recipe has it: with probability ``1 - ALPHA`` the best recipe is a
+    possible one.
 
     Args:
         values: recipe -> at least one accuracy each, in fractions.
     """
-    means = {name: mean_of(each) for name, each in values.items()}
-    order = sorted(values, key=lambda name: -round(means[name], 12))  # equal but for their last bits
+    means = {name: mean_of(accuracies) for name, accuracies in values.items()}
+    order = sorted(
+        values, key=lambda name: -round(means[name], 12)
+    )  # means that differ in the last bits are equal
     places: list[Place] = []
     for at, name in enumerate(order):
         mean, best = means[name], order[0]
@@ -61,17 +64,20 @@ def _p(first: Sequence[float], second: Sequence[float], everyone: Sequence[Seque
     from scipy.stats import studentized_range
 
     if min(len(first), len(second)) > 1:
-        parts = [(std_of(each) or 0.0) ** 2 / len(each) for each in (first, second)]
-        known = judgeable_std(first) is not None or judgeable_std(second) is not None
+        parts = [(std_of(group) or 0.0) ** 2 / len(group) for group in (first, second)]
+        judgeable = judgeable_std(first) is not None or judgeable_std(second) is not None
         weights = zip(parts, (first, second), strict=True)
-        free = sum(parts) ** 2 / sum(part**2 / (len(each) - 1) for part, each in weights) if known else 0.0
+        free = (
+            sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in weights) if judgeable else 0.0
+        )
     else:
-        several = [each for each in everyone if len(each) > 1]
-        known = any(judgeable_std(each) is not None for each in several)
-        free = float(sum(len(each) - 1 for each in several))
-        pooled = math.fsum((len(each) - 1) * (std_of(each) or 0.0) ** 2 for each in several) / max(free, 1.0)
-        parts = [pooled / len(each) for each in (first, second)]
-    if not known:
+        several = [group for group in everyone if len(group) > 1]
+        judgeable = any(judgeable_std(group) is not None for group in several)
+        free = float(sum(len(group) - 1 for group in several))
+        squares = math.fsum((len(group) - 1) * (std_of(group) or 0.0) ** 2 for group in several)
+        pooled = squares / max(free, 1.0)
+        parts = [pooled / len(group) for group in (first, second)]
+    if not judgeable:
         return None
     away = abs(mean_of(first) - mean_of(second)) / math.sqrt(sum(parts) / 2)
     return min(1.0, float(studentized_range.sf(away, len(everyone), free)))

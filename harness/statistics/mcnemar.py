@@ -1,4 +1,4 @@
-"""McNemar's test of two networks on the same images: what one run each can say, nothing of other seeds."""
+"""McNemar's test of two networks on the same images; it says nothing about other seeds."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 def compare_images(first: ArrayLike, second: ArrayLike) -> Comparison:
     """Compare two networks by McNemar's test and the paired bootstrap over images.
 
-    The effect size is Cohen's g, the share of the first among the images that only one classifies correctly,
-    less 1/2; None without such images.
+    The effect size is Cohen's g: the share of the first among the images that only one classifies correctly,
+    minus 1/2; None without such images.
 
     Args:
         first, second: (N,) of 0 and 1: whether each network is right on image j.
     """
-    one, two = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
+    correct, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    only_first, only_second = int((correct & ~other).sum()), int((other & ~correct).sum())
     discordant = only_first + only_second
-    low, high = bootstrap_difference(only_first, only_second, len(one))
+    low, high = bootstrap_difference(only_first, only_second, len(correct))
     estimate = Estimate(
-        difference=(only_first - only_second) / len(one),
+        difference=(only_first - only_second) / len(correct),
         low=low,
         high=high,
         p=mcnemar(only_first, only_second),
@@ -37,7 +37,7 @@ def compare_images(first: ArrayLike, second: ArrayLike) -> Comparison:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the exact two-sided p of McNemar's test, by the binomial of the images on which the two differ.
+    """Return the exact two-sided p of McNemar's test, by the binomial of the images where the two differ.
 
     McNemar (Psychometrika, 1947); Dietterich, "Approximate statistical tests for comparing supervised
     classification learning algorithms" (Neural Computation, 1998).

@@ -1,4 +1,4 @@
-"""Permutation tests of a difference of means: exact where they can be, and how small their p can get."""
+"""Permutation tests of a difference of means: exact if possible, and with the smallest possible p."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.statistics.distribution import RESAMPLES, SEED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_EXACT = 20_000  # arrangements that are all gone through; of more, RESAMPLES are drawn
+MOST_EXACT = 20_000  # up to so many arrangements are all evaluated; of more, RESAMPLES are drawn
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """A two-sided permutation p, and the smallest that this test can give for this n."""
+    """A two-sided permutation p, and the smallest p that is possible with this n."""
 
     p: float
     smallest_p: float
@@ -27,7 +27,7 @@ class Permutation:
 
 
 def sign_flips(differences: Sequence[float]) -> Permutation:
-    """Test pairs: under the null hypothesis each difference could as well have had the other sign.
+    """Test pairs: under the null hypothesis the other sign of each difference is equally probable.
 
     Fisher, "The design of experiments" (1935), section 21: all 2^n signs, so 5 seeds cannot go below 2 / 32.
 
@@ -38,7 +38,7 @@ def sign_flips(differences: Sequence[float]) -> Permutation:
 
 
 def relabelled(first: Sequence[float], second: Sequence[float]) -> Permutation:
-    """Test two groups: under the null hypothesis every run could as well have been the other recipe's.
+    """Test two groups: under the null hypothesis a run of the other recipe would have been equally probable.
 
     Pitman (1937): all ways of dealing n + m values to groups of n and m, so 3 against 3 cannot go below
     2 / 20. The two-sided p is twice the smaller one-sided p.
@@ -52,9 +52,9 @@ def relabelled(first: Sequence[float], second: Sequence[float]) -> Permutation:
 def _permutation(kind: str, groups: Sequence[Sequence[float]], arrangements: int) -> Permutation:
     from scipy.stats import permutation_test
 
-    def total(one: NDArray[np.float64], *_: NDArray[np.float64], axis: int = -1) -> Any:
+    def total(group: NDArray[np.float64], *_: NDArray[np.float64], axis: int = -1) -> Any:
         # orders the arrangements as the difference of means does
-        return one.sum(axis=axis)
+        return group.sum(axis=axis)
 
     exact = arrangements <= MOST_EXACT
     test = permutation_test(
@@ -66,6 +66,6 @@ def _permutation(kind: str, groups: Sequence[Sequence[float]], arrangements: int
         n_resamples=np.inf if exact else RESAMPLES,
         rng=np.random.default_rng(SEED),
     )
-    # where arrangements are drawn, the observed one is added to them
+    # scipy adds the observed arrangement to those drawn
     smallest = 2 / (arrangements if exact else RESAMPLES + 1)
     return Permutation(min(1.0, float(test.pvalue)), min(1.0, smallest), exact)

@@ -1,4 +1,4 @@
-"""Where a published number lies among ours: percentiles and prediction intervals."""
+"""The place of a published number among ours: percentiles and prediction intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Statistic = Literal["mean", "median"]
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a published number lies; what cannot be judged is None.
+    """The place of a published number among ours; unknown values are None.
 
     Attributes:
         n: our runs.
@@ -46,14 +46,14 @@ class Standing:
 
     @property
     def plausible(self) -> bool | None:
-        """Tell whether such a number is to be expected from the recipe as it runs here."""
+        """Tell whether the number lies in our prediction interval; None without one."""
         return None if self.low is None or self.high is None else self.low <= self.published <= self.high
 
 
 def accuracy_standing(
     published: float, values: Sequence[float], runs: int = 1, statistic: Statistic = "mean"
 ) -> Standing:
-    """Hold a published accuracy against ours.
+    """Compare a published accuracy with ours.
 
     Args:
         published: fraction in [0, 1].
@@ -70,7 +70,7 @@ def accuracy_standing(
 
 
 def share_standing(count: int, runs: int, reached: int, n: int) -> Standing:
-    """Hold a published share of runs, ``count`` of ``runs``, against ours, ``reached`` of ``n`` >= 1."""
+    """Compare a published share of runs, ``count`` of ``runs``, with ours, ``reached`` of ``n`` >= 1."""
     low, high = share_prediction(reached, n, runs)
     return Standing(n, count / runs, reached / n, None, low / runs, high / runs)
 
@@ -78,7 +78,7 @@ def share_standing(count: int, runs: int, reached: int, n: int) -> Standing:
 def prediction_interval(
     values: Sequence[float], runs: int = 1, statistic: Statistic = "mean"
 ) -> tuple[float, float] | None:
-    """Return where the mean or median of ``runs`` further runs falls, for normal values; around our mean.
+    """Return the prediction interval of the mean or median of ``runs`` further runs, for normal values.
 
     mean ± t(n - 1) · std · sqrt(v + 1 / n), where v · std² is the variance of that statistic: 1 / runs for
     the mean (Hahn and Meeker, "Statistical Intervals", 2nd edition, 2017, 4.7), about
@@ -107,7 +107,7 @@ def share_prediction(reached: int, n: int, runs: int) -> tuple[int, int]:
 
     tail = (1 - CONFIDENCE_LEVEL) / 2
     counts = range(runs + 1)
-    # ours, given how many of all n + runs runs reached it
+    # the distribution of our count, given how many of all n + runs runs reached it
     low = bisect_left(
         counts, True, key=lambda count: hypergeom.sf(reached - 1, n + runs, reached + count, n) > tail
     )

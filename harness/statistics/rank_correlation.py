@@ -1,4 +1,4 @@
-"""Rank correlations between maps, and means that leave out what has no value."""
+"""Rank correlations between maps, and means that ignore NaN."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def rank_correlations(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64
         second: (M, P).
 
     Returns:
-        (N, M), in [-1, 1]; NaN where a row is constant and so ranks nothing.
+        (N, M), in [-1, 1]; NaN where a row is constant.
     """
     x, y = _standard_ranks(first), _standard_ranks(second)
-    # no BLAS: its sums may depend on the number of threads
+    # without BLAS, whose sums may depend on the number of threads
     correlations: NDArray[np.float64] = np.clip(np.einsum("ip,jp->ij", x, y), -1.0, 1.0)
     return correlations
 
 
 def _standard_ranks(rows: ArrayLike) -> NDArray[np.float64]:
-    """Rank each row, moved to mean 0 and scaled to length 1; NaN for a constant row."""
+    """Rank each row; shift the ranks to mean 0 and scale them to length 1; NaN for a constant row."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.asarray(rows), axis=1)
@@ -41,10 +41,10 @@ def _standard_ranks(rows: ArrayLike) -> NDArray[np.float64]:
 
 
 def mean_known(values: ArrayLike, axis: int | tuple[int, ...] | None = None) -> NDArray[np.float64]:
-    """Return the mean along ``axis``, or of all values, over what is not NaN; NaN where nothing is."""
+    """Return the mean along ``axis``, or of all values, without NaN; NaN where all are NaN."""
     numbers = np.asarray(values, dtype=np.float64)
-    known = np.isfinite(numbers)
-    count = known.sum(axis=axis)
-    total = np.where(known, numbers, 0.0).sum(axis=axis)
+    finite = np.isfinite(numbers)
+    count = finite.sum(axis=axis)
+    total = np.where(finite, numbers, 0.0).sum(axis=axis)
     mean: NDArray[np.float64] = np.asarray(total / np.where(count > 0, count, np.nan))
     return mean

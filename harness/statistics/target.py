@@ -1,4 +1,4 @@
-"""Whether and when runs reach the target: shares with exact intervals, tests, median times."""
+"""Runs and their target: success rates with exact intervals, tests, median times."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def share(count: int, n: int) -> Share:
 
 
 def clopper_pearson(counts: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the exact 95 % interval of a probability of which ``counts`` of ``n`` trials are known.
+    """Return the exact 95 % interval of a probability, after ``counts`` successes in ``n`` trials.
 
-    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least 95 % whatever the
-    probability is, and by design often more: 3 of 3 leaves everything from 29 % up.
+    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least 95 % whatever the probability
+    is, and often more: for 3 of 3 it is everything from 29 % up.
 
     Args:
         counts, n: of one shape; 0 <= counts <= n and n >= 1.
@@ -56,9 +56,8 @@ def clopper_pearson(counts: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64
 def p_above(values: Sequence[float], target: float) -> float | None:
     """Return p of "the mean is not above the target", by the one-sided one-sample t test.
 
-    Student (1908). It takes the values as draws of a normal distribution; where a bad seed turns up now and
-    then it rejects far too often (docs/statistics.md), so it stands beside the share of runs that reached the
-    target, and decides nothing.
+    Student (1908). It assumes draws of a normal distribution. Where a few seeds are bad, it rejects far too
+    often (docs/statistics.md), so it decides nothing, and is only shown beside the success rate.
 
     Returns:
         None for fewer than two values, or where all are equal.
@@ -74,7 +73,7 @@ def p_above(values: Sequence[float], target: float) -> float | None:
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """When runs reached the target; ``median`` is None where half of them or more have not."""
+    """The times at which runs reached the target; ``median`` is None where half of them or more did not."""
 
     reached: int
     n: int
@@ -82,11 +81,11 @@ class TimeToTarget:
 
 
 def time_to_target(reached: Sequence[float], missed: int) -> TimeToTarget:
-    """Return the median time to the target, in which a run that missed it takes forever.
+    """Return the median time to the target; the time of a run that missed it is infinite.
 
-    The end of its schedule is no censoring: a run that was to end there has not reached the target, however
-    long the others took. So the median is that of all times with the misses as infinity; of an even number
-    of runs it is the mean of the two in the middle.
+    The end of a schedule is no censoring: a run that ended there has missed the target, however long other
+    runs took. So the median is taken over all times, with infinity for each miss; for an even number of runs
+    it is the mean of the two in the middle.
 
     Args:
         reached: when each run that reached the target did, in epochs, steps or seconds.

@@ -1,7 +1,7 @@
-"""Where the variance over seeds comes from; two noises that are never compared as if they were one.
+"""The variance over seeds, split into chance and real differences; and, separately, the noise of new images.
 
-The images of the test set are fixed: runs that err independently, image by image, still differ by chance on
-them. And the images are themselves a sample: other images would give another accuracy.
+On the fixed test images, even runs whose errors are independent differ by chance. A second, separate noise is
+that the images are a sample: other images would give another accuracy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-MOST_STD = 0.5  # of what lies in [0, 1], over endless runs
+MOST_STD = 0.5  # the largest std of values in [0, 1], over infinitely many runs
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class SeedVariance:
             sqrt(sum p(1 - p)) / N, p(1 - p) estimated without bias from the seeds.
         independent_std_plug_in: the same with p = share of seeds right put in as it is: too small by the
             factor sqrt((n - 1) / n), and what a textbook's formula gives.
-        between_runs: unbiased estimate of the variance of a run's accuracy on endless new images, in squared
-            fractions; negative where the seeds differ less than independent errors would.
+        between_runs: unbiased estimate of the variance of a run's accuracy on infinitely many new images, in
+            squared fractions; negative where the seeds differ less than independent errors would.
         p_luck: probability that independent errors alone give a variance at least as large as the measured
             one: small where runs genuinely differ; None where every seed is right on the same images.
         sampling_std: std of one network's accuracy over new test sets of this size: sqrt(a(1 - a) / N).
@@ -53,7 +53,7 @@ class SeedVariance:
 
 
 def seed_variance(correct: ArrayLike) -> SeedVariance | None:
-    """Split the variance of the accuracy over seeds into chance on these images and differences of the runs.
+    """Split the variance of the accuracy over seeds into chance on the test images and real differences.
 
     Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
     2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
@@ -78,7 +78,7 @@ def seed_variance(correct: ArrayLike) -> SeedVariance | None:
     if n < 2 or images < 2:
         return None
     right = matrix.sum(axis=0, dtype=np.int64)
-    # Integers as long as possible: the parts are small differences of large sums.
+    # Computed in integers as far as possible, because the parts are small differences of large sums.
     per_image = float((right * (n - right)).sum()) / n**2  # sum of p(1 - p)
     totals = matrix.sum(axis=1, dtype=np.int64)
     squares = float(n * (totals**2).sum() - totals.sum() ** 2) / n
@@ -90,7 +90,7 @@ def seed_variance(correct: ArrayLike) -> SeedVariance | None:
         ((n - 1) * variance / float(chdtri(n - 1, above)) - luck) * images / (images - 1)
         for above in (tail, 1 - tail)
     )
-    known = luck > 0 and high >= 0
+    has_interval = luck > 0 and high >= 0
     return SeedVariance(
         n=n,
         images=images,
@@ -100,8 +100,8 @@ def seed_variance(correct: ArrayLike) -> SeedVariance | None:
         between_runs=(variance - luck) * images / (images - 1),
         p_luck=float(chdtrc(n - 1, (n - 1) * variance / luck)) if luck else None,
         sampling_std=sampling_std(accuracy, images),
-        low=min(math.sqrt(max(low, 0.0)), MOST_STD) if known else None,
-        high=min(math.sqrt(high), MOST_STD) if known else None,
+        low=min(math.sqrt(max(low, 0.0)), MOST_STD) if has_interval else None,
+        high=min(math.sqrt(high), MOST_STD) if has_interval else None,
     )
 
 

@@ -1,1 +1,1 @@
-"""What lies on disk: files written atomically, records with checksums, locks, study and run folders."""
+"""Storage on disk: atomic writes, records with checksums, locks, study and run folders."""

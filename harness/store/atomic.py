@@ -1,4 +1,4 @@
-"""Write files whole or not at all; read only regular files."""
+"""Write files atomically; read only regular files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from harness.errors import RunError
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader or a kill sees the old one or the new one, never a part."""
+    """Write a file atomically: a reader sees the old or the new file, never a part, even after a kill."""
     if isinstance(content, str):
         content = content.encode()
-    # Processes of two containers may have the same number.
+    # The random part is needed because processes of two containers may have the same number.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def atomic_write(path: Path, content: bytes | str) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:  # also where a signal came in between
+    finally:  # also after a signal
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -55,7 +55,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     """Open a file for reading.
 
     Raises:
-        OSError: as ``open`` does, and where it is no file: a named pipe would be waited for without end.
+        OSError: as ``open``; also for what is not a regular file: reading a named pipe would never end.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):

@@ -19,12 +19,12 @@ from harness.store.sealed import read_sealed, write_sealed
 
 Status = Literal["missing", "partial", "finished", "failed"]
 WEIGHTS = "model.safetensors"
-# What a finished run consists of beside run.json, which holds the checksums of these.
+# The files of a finished run besides run.json, which holds their checksums.
 ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", WEIGHTS)
 
 
 def _remove_temporaries(folder: Path, names: str = ".*") -> None:
-    """Remove what killed writers left behind; only under the lock that those files are written under."""
+    """Remove the temporary files of killed writers; call it only under the lock of these files."""
     for leftover in folder.glob(".*.tmp"):
         if re.fullmatch(rf"\.{names}\.\d+-[0-9a-f]+\.tmp", leftover.name):
             with suppress(OSError):
@@ -67,7 +67,7 @@ class RunFolder:
     def lock(
         self, *, wait: bool = True, say: Callable[[str], None] | None = None
     ) -> AbstractContextManager[None]:
-        """Return the lock that whoever executes this run holds."""
+        """Return the lock that a process has to hold while it executes this run."""
         path = self.study.locks / f"run-{self.variant}-{self.seed}.lock"
         return locked(path, self.name, wait=wait, say=say)
 
@@ -75,7 +75,7 @@ class RunFolder:
         """Read run.json; None where there is none.
 
         Raises:
-            RunError: damaged, or the record of something else, such as of a run that was copied here.
+            RunError: it is damaged, or the record of another run that was copied here.
         """
         content = read_sealed(self.record_file)
         if content is None:
@@ -91,19 +91,19 @@ class RunFolder:
         write_sealed(self.record_file, record.to_json())
 
     def status(self) -> Status:
-        """Return what run.json says; a run that was begun and not ended is partial."""
+        """Return the state of the run by its record; a run that has begun and not ended is partial."""
         record = self.record()
         if record is None:
             return "partial" if self.checkpoint_file.exists() else "missing"
         return "partial" if record.status == "running" else record.status
 
     def verify(self) -> RunRecord:
-        """Return the record of a finished run whose every artefact is what was written.
+        """Return the record of a finished run, after checking the checksum of every artefact.
 
         The weights may be missing, as in published results: all numbers come from the other files.
 
         Raises:
-            RunError: naming the first file that is missing or damaged.
+            RunError: a file is missing or damaged; the message names the first one.
         """
         record = self.record()
         if record is None or record.status != "finished":
@@ -127,7 +127,7 @@ class RunFolder:
         self.drop_checkpoint()
 
     def drop_checkpoint(self) -> None:
-        """Remove the checkpoint of a run that is done; a kill may have come before."""
+        """Remove the checkpoint of a run that is done, if it is still there."""
         with suppress(OSError):
             self.checkpoint_file.unlink(missing_ok=True)
 
@@ -136,7 +136,7 @@ class RunFolder:
         _remove_temporaries(self.path)
 
     def set_aside(self) -> Path:
-        """Move the folder away, keeping it, so that the run can begin anew."""
+        """Move the folder to ``superseded/``, so that the run can begin anew."""
         return self.study.set_aside(f"{self.variant}-seed-{self.seed}", self.path)
 
 
@@ -164,7 +164,7 @@ class StudyFolder:
 
     @property
     def study_file(self) -> Path:
-        """Return where the study as resolved is."""
+        """Return where the resolved study is."""
         return self.path / "study.toml"
 
     @property
@@ -177,7 +177,7 @@ class StudyFolder:
         return RunFolder(self, variant, seed)
 
     def range_test_csv(self, variant: str) -> Path:
-        """Return where the sweep of a variant is."""
+        """Return where the sweep of a variant's range test is."""
         return self.path / "range_test" / f"{variant}.csv"
 
     def range_test_json(self, variant: str) -> Path:
@@ -188,7 +188,7 @@ class StudyFolder:
     def range_test_lock(
         self, variant: str, *, wait: bool = True, say: Callable[[str], None] | None = None
     ) -> Iterator[None]:
-        """Hold the lock of a variant's sweep."""
+        """Hold the lock of a variant's range test."""
         path = self.locks / f"range-test-{variant}.lock"
         with locked(path, f"{self.name}/range_test/{variant}", wait=wait, say=say):
             _remove_temporaries(self.path / "range_test", rf"{re.escape(variant)}\.(csv|json)")
@@ -211,7 +211,7 @@ class StudyFolder:
             yield
 
     def write_study(self, text: str) -> None:
-        """Write the study as resolved."""
+        """Write the resolved study."""
         with locked(self.locks / "study.lock", f"{self.name}/study.toml"):
             _remove_temporaries(self.path, r"study\.toml")
             atomic_write(self.study_file, text)
@@ -220,7 +220,7 @@ class StudyFolder:
         """Move files or a folder to ``superseded/<name>-<n>``, keeping them.
 
         Returns:
-            Where the first of them lies now.
+            The new path of the first of them.
         """
         kept, number = self.path / "superseded", 1
         while [*kept.glob(f"{name}-{number}"), *kept.glob(f"{name}-{number}.*")]:
@@ -241,7 +241,7 @@ class StudyFolder:
         return sorted(runs, key=lambda run: (run.variant, run.seed))
 
     def runs_of(self, variant: str) -> Iterator[RunFolder]:
-        """Yield a variant's run folders on disk, in no order: the first of thousands is found at once."""
+        """Yield a variant's run folders on disk, unsorted, so that the first of thousands comes at once."""
         folder = self.path / "runs" / variant
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
@@ -250,19 +250,19 @@ class StudyFolder:
                     yield RunFolder(self, variant, int(name[1]))
 
     def check_writable(self) -> None:
-        """Fail before any work where results cannot be written.
+        """Check, before any work, that results can be written.
 
         Raises:
-            StudyError: naming the folder.
+            StudyError: they cannot; the message names the folder.
         """
         existing = self.path
         while existing != existing.parent:
             try:
-                os.lstat(existing)  # not stat: a link to nowhere is in the way
+                os.lstat(existing)  # not stat, which would miss a broken link
                 break
             except (FileNotFoundError, NotADirectoryError):
                 existing = existing.parent
-            except OSError as error:  # a name too long, a folder that may not be entered
+            except OSError as error:  # the name is too long, or a folder may not be entered
                 raise StudyError(f"--out: {str(self.path)[:200]}: {error.strerror}") from None
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise StudyError(f"--out: {existing} is not a folder that can be written to")

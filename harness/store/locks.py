@@ -1,4 +1,4 @@
-"""Lock files: who holds what, across processes; on a local disk a lock dies with its process."""
+"""Lock files between processes; on a local disk a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from harness.store.atomic import open_regular
 def locked(
     path: Path, what: str, *, wait: bool = True, say: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold a lock file; it dies with its process on a local disk.
+    """Hold a lock file; on a local disk the lock ends with its process.
 
     Args:
-        what: named in the message.
-        wait: until the holder is done; else a held lock is an error.
-        say: told once who is waited for.
+        what: the locked thing, for messages.
+        wait: wait for the holder; else a held lock is an error.
+        say: prints once which process is waited for.
 
     Raises:
-        HeldError: held by another process, which is named.
+        HeldError: another process holds it; the message names the process.
         RunError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
@@ -38,7 +38,7 @@ def locked(
             lock.acquire(timeout=0)
         except Timeout:
             who = ""
-            # It may be let go at this very moment.
+            # the holder may release it at this moment
             with suppress(OSError, UnicodeDecodeError), open_regular(holder) as file:
                 who = one_line(file.read(200).decode())
             held = f"{what} is held by {who or 'another process'}"
@@ -60,7 +60,7 @@ def locked(
 
 
 def _name_holder(path: Path) -> None:
-    """Write who holds the lock; never through a link to elsewhere, nor into a pipe that nobody reads."""
+    """Write which process holds the lock; do not follow a link, and do not wait for a pipe's reader."""
     flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags, 0o666)
     with os.fdopen(handle, "w", encoding="utf-8") as file:

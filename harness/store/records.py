@@ -1,4 +1,4 @@
-"""What ``run.json`` says, with a type."""
+"""Records with types: the contents of ``run.json`` and ``range_test/<variant>.json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from harness.errors import NOT_THE_RECIPE, RunError
 
-Recorded = Literal["running", "finished", "failed"]
+RecordedStatus = Literal["running", "finished", "failed"]
 
 
 class Failure(TypedDict, total=False):
@@ -16,7 +16,7 @@ class Failure(TypedDict, total=False):
 
     Attributes:
         kind: ``diverged``, ``out_of_memory``, ``worker_died``, ... or the name of the error's class.
-        iteration: the first whose loss was not finite, from 1.
+        iteration: the first one whose loss was not finite, from 1.
     """
 
     kind: str
@@ -26,15 +26,15 @@ class Failure(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What is known of a run, as :class:`~harness.store.folders.RunFolder` reads and writes it.
+    """The content of ``run.json``, as :class:`~harness.store.folders.RunFolder` reads and writes it.
 
     Attributes:
-        status: ``running`` from the first work on it until its end.
+        status: ``running`` until the run has ended.
         digest, identity: of the configuration; see :class:`harness.plan.Variant`.
         earlier_errors: why earlier tries failed.
         metrics: the last epoch's numbers, and the rates and parameters it was trained with.
         image_shape: (3, H, W) as the network sees it.
-        recipe: the variant as resolved.
+        recipe: the resolved recipe.
         provenance: code, versions, hardware, precision, data.
         timings: seconds over all processes that worked on the run.
         doubts: why its results may mislead.
@@ -44,7 +44,7 @@ class RunRecord:
     study: str
     variant: str
     seed: int
-    status: Recorded
+    status: RecordedStatus
     digest: str
     identity: dict[str, Any]
     error: Failure | None = None
@@ -59,24 +59,24 @@ class RunRecord:
     files: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``run.json``; what is not known yet is left out."""
+        """Return the content of ``run.json``, without values that are not known yet."""
         always = {"identity", "error", "earlier_errors", "metrics"}
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         return {name: value for name, value in values.items() if name in always or value not in ([], {})}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read the content of a ``run.json``; keys of other versions are passed over.
+        """Read the content of a ``run.json``; keys of other versions are ignored.
 
         Raises:
             RunError: it is not a run's record.
         """
-        known = _known(content, _KINDS, _REQUIRED)
+        values = _checked(content, _KINDS, _REQUIRED)
         if content["status"] not in ("running", "finished", "failed"):
             raise RunError(f"status is {content['status']!r}")
         if (content["status"] == "failed") != (content["error"] is not None):
             raise RunError("error and status do not fit")
-        return cls(**known)
+        return cls(**values)
 
     @property
     def diverged(self) -> bool:
@@ -85,13 +85,13 @@ class RunRecord:
 
     @property
     def failed_by_recipe(self) -> bool:
-        """Tell whether the recipe made it fail and not the machine: it diverged, its network raised."""
+        """Tell whether its recipe made it fail, and not the machine: it diverged, or its network raised."""
         kind = (self.error or {}).get("kind")
         return kind is not None and kind not in NOT_THE_RECIPE
 
     @property
     def data(self) -> dict[str, Any]:
-        """Return what its provenance says of the data; empty where that is unknown."""
+        """Return the data's entry in its provenance; empty where it is unknown."""
         data = self.provenance.get("data")
         return data if isinstance(data, dict) else {}
 
@@ -107,17 +107,17 @@ class RunRecord:
         return value if isinstance(value, int | float) else None
 
 
-def _known(
+def _checked(
     content: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], required: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the values of the keys that are known, after a look at their types."""
+    """Return the values of the keys in ``kinds``, after checking their types."""
     if missing := [name for name in required if name not in content]:
         raise RunError(f"{missing[0]} is missing")
-    known = {name: content[name] for name in kinds if name in content}
-    for name, value in known.items():
+    values = {name: content[name] for name in kinds if name in content}
+    for name, value in values.items():
         if not isinstance(value, kinds[name]):
             raise RunError(f"{name} is not a {kinds[name][0].__name__}")
-    return known
+    return values
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -132,16 +132,16 @@ _REQUIRED = ("study", "variant", "seed", "status", "digest", "identity", "error"
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTestRecord:
-    """What is known of a variant's range test: ``range_test/<variant>.json``.
+    """The content of ``range_test/<variant>.json``: a variant's range test.
 
-    The first fields are the study's :class:`~harness.study_file.schedules.RangeTest`.
+    The first fields are those of the study's :class:`~harness.study_file.schedules.RangeTest`.
 
     Attributes:
-        used: whether the variant's rates come from it; else the study gives them itself.
+        used: whether the variant's rates come from it; else the study sets them itself.
         warnings: why the choice is doubtful.
-        steps: rates that were swept, before the first loss that was not finite.
+        steps: number of swept rates, before the first loss that was not finite.
         diverged: whether the sweep ended early because the loss ran away.
-        threads: it was swept with; None where that is unknown.
+        threads: of the sweep; None where the number is unknown.
         digest: of what decides the sweep.
         csv_sha256: of the sweep's table.
     """
@@ -169,13 +169,13 @@ class RangeTestRecord:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read the content of the file; keys of other versions are passed over.
+        """Read the content of the file; keys of other versions are ignored.
 
         Raises:
             RunError: it is not a range test's record.
         """
         required = [name for name in _RANGE_TEST_KINDS if name != "threads"]
-        return cls(**_known(content, _RANGE_TEST_KINDS, required))
+        return cls(**_checked(content, _RANGE_TEST_KINDS, required))
 
 
 _NUMBER = (float, int)

@@ -1,4 +1,4 @@
-"""The tables among a run's and a range test's own files: their columns, and how they are written.
+"""The CSV files of a run and of a range test: their columns, and how they are written.
 
 The names are a contract: others' scripts read them.
 """

@@ -1,4 +1,4 @@
-"""Records: JSON files that carry their own checksum; identities, their digests and what differs in them."""
+"""Sealed records: JSON files with their own checksum; and identities, their digests and differences."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
             if difference := first_difference(*inner, f"{path}[{at}]"):
                 return difference
         return None
-    if _short(ours, None) == _short(theirs, None):  # as the digest sees them: 0 is not 0.0
+    if _short(ours, None) == _short(theirs, None):  # compared like the digest, for which 0 is not 0.0
         return None
     return f"{path}: {_short(ours)} planned, {_short(theirs)} on disk"
 
@@ -52,7 +52,7 @@ def _short(value: Any, limit: int | None = 60) -> str:
 
 
 def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON file that carries its own checksum."""
+    """Write a JSON file with its own checksum in it."""
     atomic_write(path, _sealed(record))
 
 
@@ -63,10 +63,10 @@ def _sealed(record: Mapping[str, Any]) -> str:
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Read such a file; None where there is none.
+    """Read a file that :func:`write_sealed` wrote, without the checksum; None where there is none.
 
     Raises:
-        RunError: it is not what was written.
+        RunError: the file is damaged.
     """
     try:
         with open_regular(path) as file:
@@ -76,8 +76,8 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        content = json.loads(text)  # longer than the most it is cut, and not intact
-        intact = text == _sealed(content).encode()  # byte for byte, not only in what it means
+        content = json.loads(text)  # a file above the limit was cut, and so is not intact
+        intact = text == _sealed(content).encode()  # byte by byte: equal content is not enough
     except (ValueError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:

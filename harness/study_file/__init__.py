@@ -1,1 +1,1 @@
-"""The study file: its schema, how it is loaded, and the variants that grids and draws write."""
+"""The study file: its schema, its loading, and the variants made by grids and draws."""

@@ -19,8 +19,8 @@ MAX_TEXT = 20_000
 
 
 def _bounded(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Refuse a pipeline that no image needs."""
-    if len(repr(pipeline)) > MAX_TEXT:  # every variant would be given a copy
+    """Refuse a pipeline that is too long, or has numbers too large for any image."""
+    if len(repr(pipeline)) > MAX_TEXT:  # every variant gets a copy
         raise ValueError(f"transforms and their numbers take more than {MAX_TEXT} characters")
     _check_numbers(finite(pipeline), "")
     return pipeline

@@ -1,4 +1,4 @@
-"""The built-in studies: their files, and the best results published of them."""
+"""The built-in studies: their files, and their best published results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find_study(name_or_path: str) -> Path:
     try:
         if path.is_file():
             return path
-    except OSError as error:  # a name that no file can have, a folder that may not be entered
+    except OSError as error:  # no file can have this name, or a folder may not be entered
         raise StudyError(f"study file not found: {shown}: {error.strerror}") from None
     if path.suffix == ".toml" or path.name != name_or_path:
         raise StudyError(f"study file not found: {shown}")

@@ -1,7 +1,7 @@
 """The schema of a study file.
 
-Everything here is checked before torch is imported; what only a library can judge (a model's options, an
-optimizer's arguments, a transform's) is checked by :mod:`harness.plan`.
+Everything here is checked before torch is imported. What only a library can check (the options of a model,
+the arguments of an optimizer or a transform) is checked by :mod:`harness.plan`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Named(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything beside the name."""
+        """All values besides the name."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -222,7 +222,7 @@ class Recipe(Strict):
 
     @property
     def range_test_settings(self) -> RangeTest | None:
-        """The range test to run: the study's, the default one where a rate is to be found, else none."""
+        """The range test to run: the study's, else the default one where a rate is left open, else None."""
         return self.range_test or (RangeTest() if self.schedule.finds else None)
 
 
@@ -275,9 +275,9 @@ class Study(Recipe):
         return self._recipes
 
     def to_toml(self) -> str:
-        """The study as resolved: reading it again gives the same study."""
+        """Return the resolved study as TOML; reading it gives the same study."""
         import tomli_w
 
-        whole = self.model_dump(exclude_none=True)
-        empty = [key for key in ("variants", "grid", "references") if not whole[key]]
-        return tomli_w.dumps({key: value for key, value in whole.items() if key not in empty})
+        tables = self.model_dump(exclude_none=True)
+        empty = [key for key in ("variants", "grid", "references") if not tables[key]]
+        return tomli_w.dumps({key: value for key, value in tables.items() if key not in empty})

@@ -1,4 +1,4 @@
-"""``[grid]`` and ``[random]``: the variants that they stand for, named after what they change."""
+"""``[grid]`` and ``[random]``: the variants that they make, named after the values that they change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Changes = dict[str, Any]
 
 
 def expand(study: Study, where: str) -> dict[str, Changes]:
-    """Return name -> dotted changes of every cell of the grid, in the order of its keys, and of every draw.
+    """Return name -> changes (by dotted key) of every cell of the grid, in order, and of every draw.
 
     Raises:
         StudyError: more cells than a study may have variants.
@@ -28,14 +28,14 @@ def expand(study: Study, where: str) -> dict[str, Changes]:
 
 
 def tried_keys(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield the table (``grid``, ``random``, ``search``) and the dotted key of everything that these set."""
+    """Yield every dotted key that ``grid``, ``random`` and ``search`` set, after the table's name."""
     yield from (("grid", key) for key in study.grid)
     yield from (("random", key) for key in (study.random.values if study.random else {}))
     yield from (("search", key) for key in (study.search.values if study.search else {}))
 
 
 def numbered(word: str, at: int) -> str:
-    """Return a variant's name, the same however many variants there will be."""
+    """Return a variant's name with its number; it does not depend on how many variants there are."""
     return f"{word}-{at:03d}"
 
 
@@ -63,7 +63,7 @@ def _cells(grid: Mapping[str, list[Any]], where: str) -> dict[str, Changes]:
 
 
 def _label(value: Any, at: int) -> str:
-    """Return a value's part of a variant's name: itself, a table's own name, or its place in the list."""
+    """Return a value's part of a variant's name: the value, a table's own name, or its index in the list."""
     if isinstance(value, dict):
         value = value.get("name", value.get("kind", at))
     elif isinstance(value, list):
@@ -72,7 +72,7 @@ def _label(value: Any, at: int) -> str:
 
 
 def _draws(draws: Random) -> dict[str, Changes]:
-    """Draw one uniform number for every key, in their order: more draws begin with the same ones."""
+    """Draw one uniform number for every key, in order, so that more draws begin with the same ones."""
     generator = random.Random(draws.seed)
     return {
         numbered("draw", at): {key: _value(space, generator.random()) for key, space in draws.values.items()}
@@ -81,7 +81,7 @@ def _draws(draws: Random) -> dict[str, Changes]:
 
 
 def _value(space: list[Any] | Range, share: float) -> Any:
-    """Return the value at a share in [0, 1) of a space."""
+    """Return the value of a space at a fraction in [0, 1) of it."""
     if isinstance(space, list):
         return space[int(share * len(space))]
     low, high = space.low, space.high
@@ -91,10 +91,10 @@ def _value(space: list[Any] | Range, share: float) -> Any:
 
 
 def rounded(value: float, space: Range) -> float:
-    """Round to four digits, inside the space: more would only make the tables wider."""
+    """Round to four digits, within the space; more digits would only make tables wider."""
     return min(max(float(f"{value:.4g}"), space.low), space.high)
 
 
 def ends(space: list[Any] | Range) -> list[Any]:
-    """Return the extremes of a space: every value of a list, both ends of a range."""
+    """Return the values of a space to check: all values of a list, both ends of a range."""
     return [space.low, space.high] if isinstance(space, Range) else space

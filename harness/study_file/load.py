@@ -1,4 +1,4 @@
-"""From a study file to a validated study: TOML, ``--set``, variants, one-line errors."""
+"""Load and validate a study file: TOML, ``--set``, variants, errors of one line."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def load_study(
     Args:
         name_or_path: a built-in study's name, a path, or a study that was made in Python.
         settings: ``KEY=VALUE`` texts, or keys and values; they win over the file and its variants.
-        seeds: instead of the study's.
-        precision: instead of the study's and its variants'.
+        seeds: replace the study's.
+        precision: replaces the study's and its variants'.
 
     Raises:
-        StudyError: in one line, with the file and the path of the key.
+        StudyError: a mistake, in one line, with the file and the path of the key.
     """
     if isinstance(name_or_path, Study):
         raw, where = name_or_path.model_dump(exclude_none=True), name_or_path.name
@@ -61,7 +61,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise StudyError(f"{path}: larger than {MAX_FILE_BYTES} bytes; a study is a small text file")
-        return _parse_toml(path.read_text(encoding="utf-8-sig"))  # some editors put a mark first
+        return _parse_toml(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not valid TOML: {one_line(error)}") from None
     except (RecursionError, ValueError) as error:
@@ -71,7 +71,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a value of Python's as TOML would give it: tuples are arrays."""
+    """Return a Python value as TOML would give it: tuples become lists."""
     if isinstance(value, Mapping):
         return {key: _as_toml(part) for key, part in value.items()}
     return [_as_toml(part) for part in value] if isinstance(value, list | tuple) else value
@@ -110,7 +110,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
             if key.split(".")[0] in RECIPE_KEYS:
                 set_path(resolved, key, value, "--set")
         recipe = validate(Recipe, resolved, place)
-        if name in study.variants or recipe != base:  # a cell that is the file itself is `base`
+        if name in study.variants or recipe != base:  # a cell without a change is `base`
             recipes[name], changes[name] = recipe, written_changes(base, recipe, place)
     _check_named(study, recipes, where)
     study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
@@ -119,10 +119,10 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
 
 
 def _all_variants(study: Study, overrides: list[tuple[str, Any]], where: str) -> dict[str, dict[str, Any]]:
-    """Return the file's variants, and those that ``[grid]`` and ``[random]`` stand for."""
+    """Return the file's variants, and those that ``[grid]`` and ``[random]`` make."""
     for table, key in tried_keys(study):
         for setting, _ in overrides:
-            if f"{key}.".startswith(f"{setting}."):  # all of them would be the same
+            if f"{key}.".startswith(f"{setting}."):  # it would make all of these variants equal
                 raise StudyError(
                     f"--set {setting}: [{table}] tries values of {key}; change these in the file"
                 )
@@ -140,7 +140,7 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
     """Refuse names of variants that do not exist, and more runs than a folder can hold."""
     named = {"baseline": study.baseline}
     for name, reference in study.references.items():
-        if reference.variant is not None and study.search is None:  # a search's trials are not known yet
+        if reference.variant is not None and study.search is None:  # trials of a search do not exist yet
             named[f"references.{name}.variant"] = reference.variant
     for key, variant in named.items():
         if variant not in recipes:
@@ -167,14 +167,14 @@ def _parse_setting(setting: str) -> tuple[str, Any]:
 
 
 def _parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML; tomllib would need hours for a dotted key of many thousand parts."""
+    """Parse TOML; refuse dotted keys of many thousand parts, for which tomllib would need hours."""
     if any(part.count(".") > MAX_KEY_PARTS for part in re.split("[=,\n]", text)):
         raise ValueError(f"a key of more than {MAX_KEY_PARTS} parts")
     return tomllib.loads(text)
 
 
 def _check_toml(value: Any, where: str, place: str = "", depth: int = 0) -> None:
-    """Refuse what TOML cannot say or no study has, before anything recursive or numeric meets it."""
+    """Refuse values that TOML cannot have or no study needs, before code that they could break."""
     if depth > MAX_DEPTH:
         raise StudyError(f"{where}: {place}: tables nested too deep")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -192,5 +192,5 @@ def _check_toml(value: Any, where: str, place: str = "", depth: int = 0) -> None
             _check_toml(part, where, shown, depth + 1 + key.count("."))
 
 
-# Half of a surrogate pair, in which the command line shows bytes that are no UTF-8.
+# Half of a surrogate pair: Python's form of command-line bytes that are not UTF-8.
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -24,7 +24,7 @@ class Range(Strict):
 
     @property
     def whole(self) -> bool:
-        """Whether it is of whole numbers."""
+        """Whether its values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @model_validator(mode="after")
@@ -37,7 +37,7 @@ class Range(Strict):
 
 
 def _dotted(values: Any) -> Any:
-    """Make dotted keys of tables in tables, down to what can be tried: a list, or a range."""
+    """Make dotted keys of nested tables, down to a space to try: a list, or a range."""
     if not isinstance(values, Mapping):
         return values
     dotted: dict[str, Any] = {}

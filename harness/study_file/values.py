@@ -12,7 +12,7 @@ NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?$"
 
 
 def rate_or(word: str) -> BeforeValidator:
-    """Accept a finite rate, or the word."""
+    """Return a validator that accepts a finite rate, or the word."""
 
     def check(value: Any) -> Any:
         if value == word:
@@ -41,7 +41,7 @@ def finite(value: Any) -> Any:
 
 
 def unique(values: list[Any]) -> list[Any]:
-    """Refuse a value that is named twice; 1 and 1.0 are two values."""
+    """Refuse a value that is named twice; 1 and 1.0 are different values."""
     seen = set()
     for value in values:
         if repr(value) in seen:

@@ -1,4 +1,4 @@
-"""Variants: how dotted keys and ``--set`` change a recipe, and what differs between two recipes."""
+"""Variants: change a recipe by dotted keys and ``--set``, and find the changes between two recipes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.schema import validate
 from harness.study_file.config import MAX_VARIANTS, Recipe
 
 RECIPE_KEYS = frozenset(Recipe.model_fields)
-# Tables that these keys tell apart are replaced whole when an override names another one: their keys differ.
+# Key that names the kind of a table. An override that names another kind replaces the table: its keys differ.
 DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
 
 
@@ -27,12 +27,12 @@ def check_names(variants: Mapping[str, Any], where: str) -> None:
     folded = {"base": "base"}
     for name in variants:
         other = folded.setdefault(name.lower(), name)
-        if other != name:  # macOS and Windows would give both the same folder
+        if other != name:  # on macOS and Windows both have the same folder
             raise StudyError(f"{where}: variants.{name}: differs from {other!r} only in case; rename it")
 
 
 def set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Replace the value at a dotted path whole, making tables on the way."""
+    """Set the value at a dotted path; make missing tables on the way."""
     *parents, last = key.split(".")
     table = tables
     for depth, parent in enumerate(parents, 1):
@@ -43,7 +43,7 @@ def set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 
 def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return a variant's tables: dotted keys replace values; another ``kind`` or ``name`` a whole table."""
+    """Return a variant's tables: dotted keys replace values, another ``kind`` or ``name`` a whole table."""
     resolved = deepcopy(shared)
 
     def merge(path: list[str], value: Any) -> None:
@@ -73,7 +73,7 @@ def written_changes(base: Recipe, recipe: Recipe, where: str) -> dict[str, Any]:
     """Return the dotted changes that make the recipe from the base, as study.toml has them.
 
     Raises:
-        StudyError: it lacks an option of the base, which study.toml has no way to say.
+        StudyError: it lacks an option of the base, which study.toml cannot express.
     """
     ours, theirs = base.model_dump(exclude_none=True), recipe.model_dump(exclude_none=True)
     changes: dict[str, Any] = {}

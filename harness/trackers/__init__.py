@@ -1,7 +1,7 @@
-"""Trackers by name: runs shown in a tool that people already have, through Ignite's own logger handlers.
+"""Trackers by name: they show runs in another tool, through Ignite's own logger handlers.
 
-Another tracker is a file with a class like the two that are here, and a line below; whatever Ignite has a
-logger for (Weights & Biases, ClearML, Neptune, ...) takes the same few methods.
+A new tracker is a file with a class like the two here, and a line below; every tool that Ignite has a logger
+for (Weights & Biases, ClearML, Neptune, ...) needs the same few methods.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Say = Callable[[str], None]
 
 
 class Tracker(Protocol):
-    """Shows a study's runs somewhere. Its methods may raise: the study goes on without it."""
+    """Shows a study's runs in another tool. If a method raises an error, the study continues without it."""
 
     def begin(self, plan: Plan) -> None:
-        """Make what holds the study and its variants, before the first run."""
+        """Create the study and its variants in the tool, before the first run."""
 
     def logger(self, variant: Variant, folder: RunFolder) -> BaseLogger:
-        """Return Ignite's logger for a run; for a run that is resumed, one that adds to what is there.
+        """Return Ignite's logger for a run; for a resumed run one that continues the earlier entries.
 
         Its module has an ``OutputHandler`` and an ``OptimizerParamsHandler``, as those of Ignite do.
         """
@@ -57,7 +57,7 @@ def check_tracker(name: str) -> None:
     """Refuse an unknown tracker, without importing it.
 
     Raises:
-        StudyError: there is none of that name, or its package is not installed.
+        StudyError: there is no tracker of that name, or its package is not installed.
     """
     if name not in TRACKERS:
         raise StudyError(f"--tracker {name}: not a tracker{suggest(name, TRACKERS)}")
@@ -65,15 +65,15 @@ def check_tracker(name: str) -> None:
         check_installed(package, f"--tracker {name}")
 
 
-def get_tracker(name: str) -> Guarded:
-    """Import the tracker of a name that :func:`check_tracker` lets pass."""
-    return Guarded(name, resolve_name(TRACKERS[name][0])())
+def get_tracker(name: str) -> GuardedTracker:
+    """Import the tracker of a name that :func:`check_tracker` accepts."""
+    return GuardedTracker(name, resolve_name(TRACKERS[name][0])())
 
 
-class Guarded:
-    """A tracker whose first failure is reported and is its end: nothing of a study depends on a tracker.
+class GuardedTracker:
+    """A tracker that is switched off after its first error, which is reported: no study depends on it.
 
-    Its methods are those of :class:`Tracker`, but that it keeps the logger of the run under way itself.
+    Its methods are those of :class:`Tracker`, but it keeps the current run's logger itself.
     """
 
     def __init__(self, name: str, tracker: Tracker) -> None:
@@ -82,7 +82,7 @@ class Guarded:
         self.open: BaseLogger | None = None
 
     def begin(self, plan: Plan, say: Say) -> None:
-        """See :class:`Tracker`."""
+        """Call :meth:`Tracker.begin`."""
         self._try(lambda: self.tracker.begin(plan), say)
 
     def follow(
@@ -108,13 +108,13 @@ class Guarded:
             logger.attach(trainer, self._guard(handler, say), event)
 
     def end(self, folder: RunFolder, record: Mapping[str, Any], say: Say) -> None:
-        """See :class:`Tracker`."""
+        """Call :meth:`Tracker.end` with the current run's logger."""
         if (logger := self.open) is not None:
             self._try(lambda: self.tracker.end(logger, folder, record), say)
             self.open = None
 
     def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]], say: Say) -> None:
-        """See :class:`Tracker`."""
+        """Call :meth:`Tracker.report`."""
         self._try(lambda: self.tracker.report(folder, variants), say)
 
     def _guard(self, handler: Callable[..., None], say: Say) -> Callable[..., None]:
@@ -125,7 +125,7 @@ class Guarded:
             return None
         try:
             return work()
-        except Exception as error:  # whatever another's package, server or disk may raise
+        except Exception as error:  # another package, a server or a disk may raise anything
             self.failed = True
             cause = f"{type(error).__name__}: {one_line(error, 200)}"
             say(f"warning: --tracker {self.name}: {cause}; the study goes on without it")

@@ -14,14 +14,14 @@ from harness.plan import Plan, Variant
 from harness.store.folders import RunFolder, StudyFolder
 
 RUN_TAG, DIGEST_TAG, PARENT_TAG = "harness.run", "harness.digest", "mlflow.parentRunId"
-# A server that does not answer must not hold up a study; MLflow's own defaults are minutes.
+# A server that does not answer must not delay a study; MLflow's own timeouts are minutes.
 TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 class MLflow:
     """Writes to ``MLFLOW_TRACKING_URI`` where that is set, else to ``<out>/mlflow.db``.
 
-    Runs are found by their tags: a run that is resumed, and a study that is continued, add to what is there.
+    Runs are found by their tags, so that a resumed run and a continued study add to their entries.
     """
 
     def __init__(self) -> None:
@@ -85,14 +85,16 @@ class MLflow:
 
 
 def _client(out: Path) -> mlflow.MlflowClient:
-    """Return a client of the place that this process's MLflow writes to."""
+    """Return a client of the server or file that this process's MLflow uses."""
     for name, value in TIMEOUTS.items():
         os.environ.setdefault(name, value)
     place = os.environ.get("MLFLOW_TRACKING_URI")
     if not place:
         out.mkdir(parents=True, exist_ok=True)
         place = f"sqlite:///{out.resolve() / 'mlflow.db'}"
-        os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", _files(out))  # else it makes ./mlruns
+        os.environ.setdefault(
+            "_MLFLOW_SERVER_ARTIFACT_ROOT", _files(out)
+        )  # without it MLflow would make ./mlruns
     mlflow.set_tracking_uri(place)
     return mlflow.MlflowClient(place)
 

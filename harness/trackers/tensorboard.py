@@ -19,10 +19,10 @@ class TensorBoard:
     """Writes what ``tensorboard --logdir <out>/<study>/tensorboard`` shows."""
 
     def begin(self, plan: Plan) -> None:
-        """Make nothing."""
+        """Do nothing: there is nothing to create."""
 
     def logger(self, variant: Variant, folder: RunFolder) -> TensorboardLogger:
-        """Return a writer of one run's event files, with its recipe as text."""
+        """Return a logger that writes one run's event files, with its recipe as text."""
         logger = TensorboardLogger(log_dir=_place(folder.study) / folder.variant / f"seed-{folder.seed}")
         recipe = tomli_w.dumps(variant.recipe.model_dump(mode="json", exclude_none=True))
         logger.writer.add_text("recipe", "".join(f"    {line}\n" for line in recipe.splitlines()))

@@ -1,4 +1,4 @@
-"""What trains a variant, put together: network, optimizer, loss, scaler, schedule, engines, batches."""
+"""Assemble the parts that train a variant: network, optimizer, loss, scaler, schedule, engines, batches."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from harness.training.engines import (
 
 @dataclass(frozen=True)
 class Assembly:
-    """A network and all that trains and evaluates it.
+    """A network, and the objects that train and evaluate it.
 
     Attributes:
         model: the bare network, neither compiled nor wrapped.
         schedules: the handlers that set rate and momentum; empty without rates.
         evaluator: computes in the variant's precision.
-        final_evaluator: computes in float32. Coarser logits tie, and a tie counts for the lower class.
-        outside: what a user's network keeps outside its ``state_dict``.
-        unkept: fingerprints of what no checkpoint of a user's network can hold, as it was made.
+        final_evaluator: computes in float32. Coarser logits tie; a tie counts for the first class.
+        outside: the state of a user's network that is not in its ``state_dict``.
+        unsaveable: fingerprints of the attributes of a user's new network that no checkpoint can hold.
     """
 
     model: nn.Module
@@ -50,17 +50,17 @@ class Assembly:
     evaluator: Engine
     final_evaluator: Engine
     outside: OutsideState | None
-    unkept: dict[str, str]
+    unsaveable: dict[str, str]
 
     def state(self) -> dict[str, Any]:
-        """Return the parts that have a state, by their names in a checkpoint."""
+        """Return the objects with a state, by their names in a checkpoint."""
         parts = {"trainer": self.trainer, "model": self.model, "optimizer": self.optimizer}
         outside = {} if self.outside is None else {"outside": self.outside}
         return {**parts, "scaler": self.scaler, **self.schedules, **outside}
 
-    def lost(self) -> str:
-        """Name what has changed in the network and is in no checkpoint; empty where nothing has."""
-        return "" if self.outside is None else changed(self.model, self.unkept)
+    def unsaved(self) -> str:
+        """Name what has changed in the network and cannot be saved in a checkpoint; empty without any."""
+        return "" if self.outside is None else changed(self.model, self.unsaveable)
 
 
 def assemble(
@@ -71,22 +71,22 @@ def assemble(
     compiled: bool = False,
     shared: bool = False,
 ) -> Assembly:
-    """Put together what trains a fresh network.
+    """Make the objects that train a new network.
 
     Args:
-        rates: of the schedule; without them the caller sets the rate.
-        compiled: compute with what ``torch.compile`` makes of the network.
+        rates: of the schedule; with None the caller sets the rate.
+        compiled: compute with the network's compiled form.
         shared: train it with the other processes of the group.
     """
     recipe, device, steps = variant.recipe, variant.device, variant.steps_per_epoch
-    users = recipe.model.name not in MODELS
-    outside = OutsideState(model) if users else None
-    unkept = fingerprints(model) if users else {}
+    imported = recipe.model.name not in MODELS
+    outside = OutsideState(model) if imported else None
+    unsaveable = fingerprints(model) if imported else {}
     optimizer = create_optimizer(recipe.optimizer, model)
     scaler = create_scaler(device, variant.precision)
     layout = getattr(torch, variant.compute.memory_format)
     options: dict[str, Any] = {"device": device, "precision": variant.precision, "memory_format": layout}
-    wrapped = wrap(model, device, unused=users) if shared else model
+    wrapped = wrap(model, device, unused=imported) if shared else model
     network = computed_by(wrapped, compiled)
     trainer = create_trainer(network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **options)
     evaluator = create_evaluator(network, **options)
@@ -97,7 +97,9 @@ def assemble(
         schedules = attach_schedule(
             trainer, optimizer, milestones, momentum_milestones(recipe.schedule, steps)
         )
-    return Assembly(model, optimizer, scaler, schedules, trainer, evaluator, final_evaluator, outside, unkept)
+    return Assembly(
+        model, optimizer, scaler, schedules, trainer, evaluator, final_evaluator, outside, unsaveable
+    )
 
 
 def train_batches(
@@ -107,7 +109,7 @@ def train_batches(
 
     Args:
         purpose: keeps the draws of the range test apart from those of a run with the same seed.
-        shared: this process's part of each batch, as one of a group.
+        shared: only this process's part of each batch.
     """
     return Batches(
         data.train,
@@ -124,7 +126,7 @@ def train_batches(
 
 
 def evaluation_batches(variant: Variant, data: Data, seed: int) -> Batches:
-    """Return the batches of the evaluation split; of each, this process's part."""
+    """Return the batches of the evaluation split, with this process's part of each."""
     return Batches(
         data.evaluation,
         variant.test_transforms,
@@ -137,5 +139,5 @@ def evaluation_batches(variant: Variant, data: Data, seed: int) -> Batches:
 
 
 def evaluation_batch(device: str) -> int:
-    """Return how many images to evaluate at once: few for a CPU's memory, enough to keep a GPU busy."""
+    """Return the batch size of evaluation: small for a CPU's memory, large enough to keep a GPU busy."""
     return 500 if torch.device(device).type == "cpu" else 2500

@@ -1,6 +1,6 @@
 """Checkpoints: Ignite's ``Checkpoint`` with a save handler that is atomic, durable and checksummed.
 
-One is written after an epoch, beside the training, and as often as its cost allows.
+A checkpoint is written after an epoch, while the training continues, as often as its cost allows.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from ignite.handlers.checkpoint import BaseSaveHandler
 from harness.errors import RunError
 from harness.store.atomic import atomic_write, open_regular
 
-SHARE = 0.05  # of a run's time that its checkpoints may take
+SHARE = 0.05  # of a run's time, for its checkpoints
 
 
 class DamagedCheckpoint(RunError):
-    """A checkpoint that is not what was written, or that another version wrote."""
+    """A checkpoint that is damaged, or that another version wrote."""
 
 
 class Writer:
-    """Writes files one after another, in a thread of its own or at once.
+    """Writes files one after another, in its own thread or at once.
 
     A thread's error is raised by the next call, or at the end of the ``with`` block, which waits for the last
     file.
 
     Args:
-        beside: use a thread. Beside a training on the CPU, it would slow the training's own threads.
+        beside: use a thread. With a training on the CPU it would slow the training's own threads.
     """
 
     def __init__(self, *, beside: bool = True) -> None:
         self._beside = beside
-        self._thread = ThreadPoolExecutor(1, "write")  # makes no thread before it has work
+        self._thread = ThreadPoolExecutor(1, "write")  # starts its thread with the first work
         self._begun: list[Future[None]] = []
 
     def write(self, work: Callable[[], None]) -> Future[None]:
@@ -73,7 +73,7 @@ class CheckpointSaver(BaseSaveHandler):
     """Writes one file: a line with the SHA-256 of the rest, then what ``torch.save`` makes.
 
     Args:
-        digest: whose state it is.
+        digest: identifies the owner of the state.
         writer: writes a copy of the state, while the training changes the state itself.
         share: how much of the time checkpoints may take; 1 writes one after every epoch.
     """
@@ -84,7 +84,7 @@ class CheckpointSaver(BaseSaveHandler):
         self.began, self.seconds = time.perf_counter(), 0.0
 
     def due(self) -> bool:
-        """Tell whether a new one is due: the last one is written, and long enough ago for its cost."""
+        """Tell whether to write a checkpoint: the last one is written, and long enough ago for its cost."""
         if self.share >= 1:
             return True
         written = self.last is None or self.last.done()
@@ -93,7 +93,7 @@ class CheckpointSaver(BaseSaveHandler):
     def __call__(
         self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Write a new checkpoint over the last one."""
+        """Write a checkpoint in place of the last one."""
         self.began = time.perf_counter()
         self.last = self.writer.write(partial(self._write, _copy(dict(checkpoint))))
 
@@ -105,7 +105,7 @@ class CheckpointSaver(BaseSaveHandler):
         self.seconds = time.perf_counter() - self.began
 
     def remove(self, filename: str) -> None:
-        """Do nothing: the newer checkpoint has replaced the older one."""
+        """Do nothing: the newer checkpoint has replaced the older one already."""
 
 
 def _copy(state: Any) -> Any:
@@ -113,7 +113,7 @@ def _copy(state: Any) -> Any:
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
-        copied = copy.copy(state)  # with what torch hangs on a state dict: its modules' versions
+        copied = copy.copy(state)  # keeps torch's attribute with the modules' versions
         copied.update({key: _copy(value) for key, value in state.items()})
         return copied
     if isinstance(state, list | tuple):
@@ -122,24 +122,24 @@ def _copy(state: Any) -> Any:
 
 
 class EpochCheckpoint(Checkpoint):
-    """Ignite's ``Checkpoint``, called after every epoch: it saves where a new one is due.
+    """Ignite's ``Checkpoint``, called after every epoch; it saves when a new checkpoint is due.
 
-    After the last epoch the run itself is written.
+    After the last epoch none is saved, because the finished run is written.
 
     Args:
         state: name -> object with a ``state_dict``.
-        lost: names what the training goes on from and ``state`` does not hold; nothing is saved then.
+        unsaved: names state of the training that ``state`` does not hold; if there is any, nothing is saved.
     """
 
     def __init__(
-        self, state: Mapping[str, Any], saver: CheckpointSaver, lost: Callable[[], str] = lambda: ""
+        self, state: Mapping[str, Any], saver: CheckpointSaver, unsaved: Callable[[], str] = lambda: ""
     ) -> None:
         super().__init__(dict(state), saver, n_saved=None)
-        self.saver, self.lost = saver, lost
+        self.saver, self.unsaved = saver, unsaved
 
     def __call__(self, engine: Engine) -> None:
-        """Save, perhaps."""
-        if engine.state.epoch < (engine.state.max_epochs or 0) and self.saver.due() and not self.lost():
+        """Save a checkpoint if one is due."""
+        if engine.state.epoch < (engine.state.max_epochs or 0) and self.saver.due() and not self.unsaved():
             super().__call__(engine)
 
 
@@ -147,11 +147,11 @@ def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
     """Load a checkpoint into the objects of a training.
 
     Returns:
-        Whether there is one.
+        Whether there was a checkpoint.
 
     Raises:
-        DamagedCheckpoint: the file is not what was written (nothing has been changed), or was written by
-            another version (what was to be loaded has to be made anew).
+        DamagedCheckpoint: the file is damaged (no object has been changed), or was written by another
+            version (some objects may have been changed: make new ones).
         RunError: it belongs to another configuration.
     """
     try:
@@ -166,12 +166,12 @@ def load_checkpoint(path: Path, state: Mapping[str, Any], digest: str) -> bool:
     try:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         owner, saved_state = saved["digest"], saved["state"]
-    except Exception:  # whatever unpickling meets in bytes that are not ours
+    except Exception:  # unpickling unknown bytes may raise anything
         raise DamagedCheckpoint(f"{path}: not a checkpoint of ours") from None
     if owner != digest:
         raise RunError(f"{path}: belongs to another configuration; --force moves the run aside")
     try:
         Checkpoint.load_objects(to_load=dict(state), checkpoint=saved_state)
-    except Exception:  # whatever an object says of a state that is not its own
+    except Exception:  # so may an object that gets another object's state
         raise DamagedCheckpoint(f"{path}: not a checkpoint of this version") from None
     return True

@@ -1,8 +1,8 @@
-"""One run on several devices, by Ignite's distributed layer: rank, world size, and what is exchanged.
+"""One run on several devices, by Ignite's distributed layer: rank, world size, and communication.
 
 Every batch is the same as on one device, and each process trains on its part of it; gradients are averaged,
-weighted by the sizes of the parts. Batch norm sees a process's part alone, except on GPUs, where its
-statistics are synchronised. Without a process group everything here does nothing.
+weighted by the sizes of the parts. Batch norm uses the statistics of a process's part, except on GPUs, where
+they are synchronised. Without a process group all functions here do nothing.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def is_leader() -> bool:
-    """Return whether this process speaks and writes: rank 0."""
+    """Tell whether this process prints and writes: rank 0."""
     return idist.get_rank() == 0
 
 
 def wrap(model: nn.Module, device: str, *, unused: bool = False) -> nn.Module:
-    """Return the network whose gradients are averaged over the processes; itself without a process group.
+    """Wrap the network, so that its gradients are averaged over the processes, if there are several.
 
     Args:
-        unused: a step may leave some of its parameters out.
+        unused: some parameters may take no part in a step.
     """
     if idist.get_world_size() == 1:
         return model
-    logging.getLogger("ignite.distributed.auto.auto_model").disabled = True  # it sets its own level
-    # Ignite's conversion takes every batch norm, also one that normalises parts of a device's images.
-    whole = all(getattr(module, "synchronised", True) for module in model.modules())
-    sync_bn = whole and synchronise_statistics(device)
+    logging.getLogger("ignite.distributed.auto.auto_model").disabled = True  # it resets its level
+    # Ignite converts every batch norm, also one that normalises groups of a device's images separately.
+    convertible = all(getattr(module, "synchronised", True) for module in model.modules())
+    sync_bn = convertible and synchronise_statistics(device)
     wrapped: nn.Module = idist.auto_model(model, sync_bn=sync_bn, find_unused_parameters=unused)
     return wrapped
 
@@ -53,9 +53,9 @@ def broadcast(content: Any) -> Any:
 
 
 def loss_weight(images: int, device: str) -> float | Tensor:
-    """Return the weight of a process's mean loss with which the group's mean is that of the whole batch.
+    """Return the weight of this process's mean loss that makes the mean over processes that of the batch.
 
-    On the device, so that a GPU's host does not wait for it.
+    It is a tensor on the device, so that a GPU's host does not wait for it.
     """
     size = idist.get_world_size()
     if size == 1:
@@ -66,7 +66,7 @@ def loss_weight(images: int, device: str) -> float | Tensor:
 
 
 def gather(batches: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
-    """Return every process's parts of the batches, in the order of the batches."""
+    """Return the parts that all processes have of the batches, in the order of the batches."""
     size = idist.get_world_size()
     if size == 1:
         return batches

@@ -23,7 +23,7 @@ from harness.schedule import Milestones
 from harness.study_file.config import Loss as LossConfig
 from harness.training.distributed import gather, loss_weight
 
-AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss: Szegedy et al., "Going Deeper with Convolutions" (2015)
+AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al., "Going Deeper with Convolutions" (2015)
 RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -39,9 +39,9 @@ def create_trainer(
     memory_format: torch.memory_format = torch.preserve_format,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Engine:
-    """Create an engine whose step is forward, backward, optimizer step, and nothing else.
+    """Create a trainer whose step is forward, backward and optimizer step, and nothing else.
 
-    The cross-entropy of auxiliary logits, where a network gives some, counts with ``AUXILIARY_WEIGHT``.
+    Where a network gives auxiliary logits, their loss is weighted with ``AUXILIARY_WEIGHT``.
 
     Args:
         scaler: keeps float16 gradients from vanishing; see :func:`create_scaler`.
@@ -53,15 +53,15 @@ def create_trainer(
         over the batches as trained on.
     """
     scaler = scaler or create_scaler(device, precision)
-    model.train()  # a user's new network may have parts in evaluation mode
+    model.train()  # a user's new network may have modules in evaluation mode
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
-        if not model.training:  # train() walks through all modules
+        if not model.training:  # only if needed: train() visits all modules
             model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
-            logits, *auxiliary = [each.float() for each in logits_of(model(images))]
+            logits, *auxiliary = [logits.float() for logits in logits_of(model(images))]
             value = loss(logits, labels)
             for other in auxiliary:
                 value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
@@ -80,14 +80,14 @@ def create_trainer(
 
 
 def _engine(step: Callable[..., Any]) -> Engine:
-    """Create an engine that does not log why it stopped: its caller says that."""
+    """Create an engine that does not log why it stopped, since its caller reports it."""
     engine = Engine(step)
     engine.logger.setLevel(logging.CRITICAL)
     return engine
 
 
 def create_scaler(device: str, precision: str) -> torch.amp.GradScaler:
-    """Create a scaler of the loss, which does nothing but in float16."""
+    """Create a loss scaler; it is active only in float16."""
     return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
 
 
@@ -133,10 +133,10 @@ def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
 
 
 class Beta1(PiecewiseLinear):
-    """Sets Adam's beta1, the first of a tuple, as ``PiecewiseLinear`` sets a number."""
+    """A ``PiecewiseLinear`` that sets Adam's beta1, which is the first number of a tuple."""
 
     def __call__(self, engine: Engine | None, name: str | None = None) -> None:
-        """Set it in every parameter group."""
+        """Set beta1 in every parameter group."""
         for group in self.optimizer_param_groups:
             group["betas"] = (self.get_param(), group["betas"][1])
         self.event_index += 1

@@ -1,4 +1,4 @@
-"""How runs fail: the cause in words that say what to change, and its record."""
+"""Failures of runs: the cause, in words that say what to change, and its record."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from harness.plan import Variant
 from harness.store.folders import RunFolder
 from harness.store.records import Failure, RunRecord
 
-# What torch.save says of a full disk; Ignite's learning-rate finder saves with it.
+# Words in torch.save's errors about a full disk; Ignite's learning-rate finder uses torch.save.
 _TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "iostream error")
 
 
 class NonFiniteLoss(RunError):
-    """The training diverged: a result, which is kept and not repeated."""
+    """The training diverged; this is a result, which is kept and not repeated."""
 
     def __init__(self, iteration: int, epoch: int, *, evaluated: bool = False) -> None:
-        text = f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
+        message = f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
         if evaluated:
-            text = (
-                f"test {text}, or look at what the network does in evaluation alone: the train loss is finite"
+            message = (
+                f"test {message}, or look at what the network does in evaluation alone: "
+                "the train loss is finite"
             )
-        super().__init__(text)
+        super().__init__(message)
         self.iteration = iteration
 
 
@@ -45,19 +46,19 @@ def first_record(variant: Variant, folder: RunFolder) -> RunRecord:
 
 
 def record_failure(variant: Variant, folder: RunFolder, error: RunError, kind: str) -> None:
-    """Record a run that could not begin, or whose process died; the next start tries again."""
+    """Record the failure of a run that could not start, or whose process died; the next start repeats it."""
     before = folder.record()
     record = replace(
         first_record(variant, folder),
         status="failed",
         error={**failure(error, variant), "kind": kind},
-        provenance=before.provenance if before else {},  # its threads are kept by the next start
+        provenance=before.provenance if before else {},  # the next start uses the same number of threads
     )
     folder.write(record)
 
 
 def failure(error: Exception, variant: Variant) -> Failure:
-    """Return run.json's ``error``: kind, one-line message, and the iteration where there is one."""
+    """Return the ``error`` of run.json: kind, one-line message, and the iteration if there is one."""
     if isinstance(error, NonFiniteLoss):
         return {"kind": "diverged", "message": str(error), "iteration": error.iteration}
     text = one_line(error)

@@ -1,4 +1,4 @@
-"""What listens to a run's trainer beside its log and its checkpoint; each has one duty."""
+"""Handlers of a run's trainer, besides its log and its checkpoint; each has one duty."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from harness.training.progress import Say, epoch_line
 class StopOnNonFiniteLoss:
     """Raises :class:`NonFiniteLoss` with the first iteration whose loss is not finite.
 
-    On a CPU at that iteration; elsewhere reading a loss waits for the device: at the end of its epoch.
+    On a CPU it does so at that iteration; on other devices at the end of the epoch, because reading a loss
+    waits for the device.
     """
 
     def __init__(self, device: str) -> None:
@@ -40,17 +41,17 @@ class StopOnNonFiniteLoss:
         self.losses: list[Tensor] = []  # not read yet, still on the device
 
     def attach(self, trainer: Engine) -> None:
-        """Listen to a trainer."""
+        """Attach the handlers to a trainer."""
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.keep)
         trainer.add_event_handler(self.read_at, self.read)
 
     def keep(self, engine: Engine) -> None:
-        """Keep a step's loss."""
+        """Keep the loss of a step."""
         output: Any = engine.state.output
         self.losses.append(output["loss"])
 
     def read(self, engine: Engine) -> None:
-        """Read the losses kept, in all processes at once."""
+        """Read the kept losses, in all processes at once, and raise the error."""
         finite = torch.stack(self.losses).isfinite().tolist()
         first = engine.state.iteration - len(finite) + 1
         self.losses.clear()
@@ -61,7 +62,7 @@ class StopOnNonFiniteLoss:
 
 
 class Evaluation:
-    """Evaluates after an epoch, after the last one in float32; ``trainer.state.metrics`` gets the numbers."""
+    """Evaluates after each epoch (in float32 after the last) and stores ``trainer.state.metrics``."""
 
     def __init__(self, assembly: Assembly, batches: Batches, device: str) -> None:
         self.assembly, self.batches, self.device = assembly, batches, device
@@ -70,7 +71,7 @@ class Evaluation:
         """Evaluate.
 
         Raises:
-            NonFiniteLoss: of the evaluation alone.
+            NonFiniteLoss: the loss of the evaluation is not finite.
         """
         started = time.perf_counter()
         last = engine.state.epoch == engine.state.max_epochs
@@ -93,9 +94,9 @@ def predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int6
 
 
 def seed_epoch(engine: Engine, batches: Batches, seed: int) -> None:
-    """Begin an epoch with its own order, augmentation and dropout, drawn from (seed, purpose, epoch) alone.
+    """Seed an epoch's order, augmentation and dropout by (seed, purpose, epoch) alone.
 
-    Dropout knows only torch's global generators; the caller restores these after the run.
+    Dropout can only use torch's global generators; the caller restores these after the run.
     """
     batches.set_epoch(engine.state.epoch)
     engine.set_data(batches)
@@ -103,7 +104,7 @@ def seed_epoch(engine: Engine, batches: Batches, seed: int) -> None:
 
 
 def share_outside_state(outside: OutsideState) -> None:
-    """Give all processes what rank 0's network keeps outside its ``state_dict``, as DDP does with buffers."""
+    """Copy rank 0's state outside the ``state_dict`` to all processes, as DDP does with buffers."""
     outside.load_state_dict(broadcast(outside.state_dict()))
 
 
@@ -113,5 +114,5 @@ def write_history(log: Log, path: Path, writer: Writer) -> None:
 
 
 def say_epoch(log: Log, name: str, epochs: int, say: Say) -> None:
-    """Say an epoch's numbers in a line."""
+    """Print an epoch's numbers in a line."""
     say(epoch_line(name, epochs, log.epochs[-1]))

@@ -1,4 +1,4 @@
-"""The log of a run: a row an epoch, the rate of every step, and the tables and numbers made of them."""
+"""The log of a run: a row an epoch, the rate of every step, and the tables and numbers made from them."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Epoch:
 
 
 class Log:
-    """What a run has measured so far; part of its checkpoint.
+    """The measurements of a run so far; a part of its checkpoint.
 
     Its methods ``start_clock``, ``stop_clock``, ``note_rate`` and ``end_epoch`` are handlers of the trainer.
 
     Attributes:
-        epochs: those that are done.
+        epochs: the finished ones.
         rates: the learning rate of every step.
         runs_at_once: runs on the device at the end of each epoch, where that is known.
-        count_runs: counts them now.
+        count_runs: counts the runs on the device now.
         origin: code, versions, threads and machine of this process.
-        earlier_origins: those of earlier, killed processes that differ from this one's.
-        doubts: why the results may mislead; not in a checkpoint, each process finds them itself.
+        earlier_origins: origins of earlier, killed processes that differ from this one's.
+        doubts: why the results may mislead; not in a checkpoint, as each process finds them itself.
     """
 
     def __init__(self, variant: Variant, seed: int) -> None:
@@ -65,16 +65,16 @@ class Log:
         self._started = 0.0
 
     def start_clock(self) -> None:
-        """Note when the epoch's training starts."""
+        """Store the time at which the epoch's training starts."""
         self._started = time.perf_counter()
 
     def stop_clock(self, engine: Engine) -> None:
-        """Note how long the epoch's training took."""
+        """Store how long the epoch's training took."""
         synchronize(self.variant.device)
         engine.state.metrics["train_seconds"] = time.perf_counter() - self._started
 
     def note_rate(self, optimizer: Optimizer) -> None:
-        """Note the learning rate of a step."""
+        """Store the learning rate of a step."""
         self.rates.append(float(optimizer.param_groups[0]["lr"]))
 
     def end_epoch(self, engine: Engine) -> None:
@@ -99,7 +99,7 @@ class Log:
         engine.state.metrics |= asdict(row)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return the log as plain data, for a checkpoint."""
         return {
             "rows": [asdict(row) for row in self.epochs],
             "rates": list(self.rates),
@@ -108,7 +108,7 @@ class Log:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a checkpoint's."""
+        """Replace the log with a checkpoint's."""
         self.epochs, self.rates = [Epoch(**row) for row in state["rows"]], list(state["rates"])
         self.runs_at_once = list(state.get("runs_at_once", ()))
         self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]

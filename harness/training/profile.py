@@ -1,4 +1,4 @@
-"""``--profile``: where a run's time went, by Ignite's handlers and torch's operators, and how fast it was."""
+"""``--profile``: the time of a run by Ignite's handlers and by torch's operators, and its speed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from harness.training.checkpoint import EpochCheckpoint
 from harness.training.engines import Beta1
 from harness.training.handlers import Evaluation, StopOnNonFiniteLoss
 
-# Steps that torch's profiler lets pass, warms up on, and records: it slows those it records.
+# Steps that torch's profiler skips, warms up on, and records; recorded steps are slower.
 PASS, WARM_UP, RECORD = 1, 1, 3
-# Parts of a run's time, by the classes of its handlers and by the profiler's own names.
+# Class of a handler, or name in Ignite's profiler -> the part of a run's time that it belongs to.
 PARTS = {
     "Dataflow": "batches",
     "Processing": "training steps",
@@ -43,12 +43,12 @@ PARTS = {
 class Profile:
     """Records a trainer's times from its start to its end, for :meth:`write`.
 
-    The clock of the steps is the host's. A GPU works on after a step has returned: what it did is in
+    Steps are timed on the host. A GPU still works after a step has returned: its times are in
     ``operators.csv`` and in the trace.
     """
 
     def __init__(self, trainer: Engine, device: str) -> None:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the recorder's own messages
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the recorder's own messages
         self.device = device
         self.handlers = HandlersTimeProfiler()
         self.handlers.attach(trainer)
@@ -118,7 +118,7 @@ class Profile:
         ]
         parts: dict[str, list[float]] = {}
         for name, times in measured:
-            handler = name.partition(".")[0]  # of "Class" or "Class.method"
+            handler = name.partition(".")[0]  # "Class" or "Class.method"
             if times and handler != Profile.__name__:
                 parts.setdefault(PARTS.get(handler, "other"), []).extend(times)
         total = sum(map(sum, parts.values()))
@@ -129,7 +129,7 @@ class Profile:
 
 
 def matrix_rate(device: str, precision: str, *, seconds: float = 1.0) -> float:
-    """Return the FLOP/s of a large square matrix product in this precision, the best within some seconds."""
+    """Return the FLOP/s of a large matrix product in this precision: the fastest within ``seconds``."""
     size = 8192 if device.startswith("cuda") else 2048
     generator = torch.Generator().manual_seed(0)
     factor = torch.rand(size, size, generator=generator).to(device, DTYPES[precision])

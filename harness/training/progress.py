@@ -1,4 +1,4 @@
-"""What a person sees of a run: a line an epoch, and above it a bar on a terminal or in a notebook."""
+"""The progress of a run: a line an epoch, and a bar on a terminal or in a notebook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 def say(line: str) -> None:
-    """Write a line to stderr, above a bar where there is one; a stderr that has gone away fails no run."""
+    """Write a line to stderr, above a bar if there is one; a closed stderr is no reason to fail."""
     from tqdm import tqdm
 
     try:
@@ -33,19 +33,19 @@ def silent(line: str) -> None:
 
 
 def attach_bar(engine: Engine, description: str, speak: Say) -> None:
-    """Show a bar over an epoch's batches with its running loss, where a person watches what is said here."""
+    """Show a bar of an epoch's batches with the running loss, on a terminal or in a notebook."""
     notebook = type(sys.stderr).__module__.startswith("ipykernel")
     if speak is say and (sys.stderr.isatty() or notebook):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tqdm's own, of a notebook without widgets: it then draws text
+            warnings.simplefilter("ignore")  # tqdm warns in a notebook without widgets, and draws text
             import tqdm.auto  # noqa: F401
         bar = ProgressBar(desc=description, persist=False, file=sys.stderr)
         if not notebook:
             bar.pbar_cls = Bar
-        # Reading the loss waits for the device: seldom enough not to slow it down.
+        # Reading the loss waits for the device, so do it rarely.
         bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
 
-        # an epoch that is cut short, as by the range test, never completes
+        # an epoch that the range test ends early never completes
         engine.add_event_handler(Events.TERMINATE | Events.TERMINATE_SINGLE_EPOCH, _close, bar)
 
 
@@ -57,7 +57,7 @@ def _close(*arguments: Any) -> None:
 
 
 def epoch_line(name: str, epochs: int, row: Epoch) -> str:
-    """Return an epoch's numbers in a line, with the time that the rest will take at this speed."""
+    """Write an epoch's numbers in a line, with the remaining time at this speed."""
     left = (epochs - row.epoch) * (row.train_seconds + row.eval_seconds)
     return (
         f"{name}  epoch {row.epoch:>{len(str(epochs))}}/{epochs}  lr {row.lr:.4g}  "
@@ -68,7 +68,7 @@ def epoch_line(name: str, epochs: int, row: Epoch) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return ``40 s``, ``12 min`` or ``1.5 h``."""
+    """Write ``40 s``, ``12 min`` or ``1.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: code, versions, hardware, precision, data."""
+"""The provenance of a run, for its record: code, versions, hardware, precision, data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ PACKAGES = (
 
 
 def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
-    """Return what run.json says of a run's origin."""
-    from harness.data.batched import tensor_pipeline
+    """Return the ``provenance`` of run.json."""
+    from harness.data.tensor_pipeline import tensor_pipeline
 
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,7 +54,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Return the commit of the harness's checkout, and whether tracked files differ; None outside of one."""
+    """Return the commit of the harness's checkout, and whether tracked files differ; None without one."""
     if not (CHECKOUT / ".git").exists():
         return None
 
@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Return host, processor, cores, memory, and the accelerator where one is used."""
+    """Return host, processor, cores, memory, and the accelerator if one is used."""
     accelerator = None
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)

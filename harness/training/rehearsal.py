@@ -1,6 +1,6 @@
-"""Try before any work what a run will do with its network: train, evaluate, save, resume, explain.
+"""Rehearse a run before any work: train, evaluate, save, resume and explain its network on a few images.
 
-A built-in network does all that; it may only fail on a last batch of one image.
+A built-in network is known to do all that; it may only fail on a last batch of one image.
 """
 
 from __future__ import annotations
@@ -27,56 +27,56 @@ from harness.plan import Variant
 from harness.seeding import generator_states, generators_restored, global_seed, seed_generators
 from harness.training.assembly import assemble
 
-STEPS = 3  # before a state is saved
+STEPS = 3  # before the first checkpoint
 RATE = 1e-3
 
 
-class Findings(NamedTuple):
-    """What a rehearsal tells of a network that works.
+class RehearsalResult(NamedTuple):
+    """The result of a rehearsal without an error.
 
     Attributes:
-        lost: why a killed run cannot resume from a checkpoint; empty where it can.
+        cannot_resume: why a killed run cannot resume from a checkpoint; empty where it can.
         doubt: why its results may mislead; empty without a reason.
     """
 
-    lost: str = ""
+    cannot_resume: str = ""
     doubt: str = ""
 
     def warnings(self, network: str) -> list[str]:
-        """Return both in words, with the network's name."""
-        anew = f"without checkpoints, a killed run begins anew: {network}: {self.lost}"
-        return [anew] * bool(self.lost) + [f"{network}: {self.doubt}"] * bool(self.doubt)
+        """Return both as warnings, with the network's name."""
+        anew = f"without checkpoints, a killed run begins anew: {network}: {self.cannot_resume}"
+        return [anew] * bool(self.cannot_resume) + [f"{network}: {self.doubt}"] * bool(self.doubt)
 
 
-_findings: dict[str, Findings] = {}  # by what decides a rehearsal
+_results: dict[str, RehearsalResult] = {}  # variants that a rehearsal would treat alike share one
 
 
-def rehearse(variant: Variant, data: Data) -> Findings:
-    """Do with a few images all that a variant's runs and its report will do with its network.
+def rehearse(variant: Variant, data: Data) -> RehearsalResult:
+    """Do on a few images all that a variant's runs and report will do with its network.
 
     Raises:
-        StudyError: naming what would fail.
+        StudyError: something would fail; the message names it.
     """
     recipe, sizes = variant.recipe, _batch_sizes(variant)
     if not sizes:
-        return Findings()
+        return RehearsalResult()
     decisive = [
         variant.network.to_json(), recipe.optimizer.model_dump(), recipe.loss.model_dump(),
         recipe.attribution.layers, sizes, variant.device, variant.precision, variant.compute.memory_format,
         variant.identity.get("model_source"),
     ]  # fmt: skip
     key = json.dumps(decisive)
-    if key not in _findings:
+    if key not in _results:
         prepare(variant.device, torch.get_num_threads())
         with generators_restored():
-            _findings[key] = _Rehearsal(variant, data, sizes).result()
-    return _findings[key]
+            _results[key] = _Rehearsal(variant, data, sizes).result()
+    return _results[key]
 
 
 def _batch_sizes(variant: Variant) -> list[int]:
-    """Return the sizes of batches to try: a few images, and the last batch where it is smaller still.
+    """Return the sizes of batches to try: a few images, and the last batch if it is smaller.
 
-    Of a built-in network only a single image that batch norm would normalise by itself.
+    For a built-in network only 1, where batch norm would normalise a single image by itself.
     """
     recipe, last = variant.recipe, variant.last_batch
     batch = min(recipe.data.batch_size, variant.train_images)
@@ -87,7 +87,7 @@ def _batch_sizes(variant: Variant) -> list[int]:
 
 
 class _Rehearsal:
-    """The parts of a rehearsal; what a user's network raises becomes a StudyError of one line."""
+    """The steps of a rehearsal; an error of a user's network becomes a StudyError of one line."""
 
     def __init__(self, variant: Variant, data: Data, sizes: list[int]) -> None:
         self.variant, self.name = variant, variant.recipe.model.name
@@ -99,11 +99,11 @@ class _Rehearsal:
         images, self.labels = next(iter(batches))
         self.images = images.contiguous(memory_format=self.layout)
 
-    def result(self) -> Findings:
-        """Try everything."""
+    def result(self) -> RehearsalResult:
+        """Do all steps."""
         if self.name in MODELS:
             self._try_last_batch(self.sizes[0])
-            return Findings()
+            return RehearsalResult()
         trainee, other = _Trainee(self.variant), _Trainee(self.variant, seed=1)
         self._check_draws([trainee.drawn, other.drawn])
         self._check_outputs(other.model)
@@ -112,11 +112,11 @@ class _Rehearsal:
         self._check_state(trainee)
         for size in self.sizes[1:]:
             self._try_last_batch(size)
-        lost = self._try_checkpoint(trainee)
-        if names := trainee.assembly.lost():
-            lost = f"its {names} changes, and a checkpoint holds numbers and tensors alone"
+        cannot_resume = self._try_checkpoint(trainee)
+        if names := trainee.assembly.unsaved():
+            cannot_resume = f"its {names} changes, and a checkpoint holds numbers and tensors alone"
         self._try_weights(trainee)
-        return Findings(lost, self.doubt)
+        return RehearsalResult(cannot_resume, self.doubt)
 
     def _train_and_evaluate(self, trainee: _Trainee) -> None:
         drawn = []
@@ -127,7 +127,7 @@ class _Rehearsal:
         self._check_draws(drawn)
 
     def _check_draws(self, drawn: list[dict[str, bytes]]) -> None:
-        """Refuse a network that seeds a generator: after other seeds its state would be the same."""
+        """Refuse a network that seeds a generator: its state is then the same for all seeds."""
         for name in drawn[0]:
             if len({states[name] for states in drawn}) < len(drawn):
                 raise self._refusal(
@@ -136,7 +136,7 @@ class _Rehearsal:
                 )
 
     def _check_outputs(self, model: nn.Module) -> None:
-        """Refuse other outputs than a logit for each class; a tuple is allowed in training alone."""
+        """Refuse outputs other than a logit for each class; a tuple is allowed in training only."""
         images = self.images.to(self.variant.device)
         for mode, count in (("evaluation", 1), ("training", len(images))):
             model.train(mode == "training")
@@ -171,8 +171,10 @@ class _Rehearsal:
 
     def _check_state(self, trainee: _Trainee) -> None:
         """Refuse parameters that the optimizer does not have, and tensors that no file can hold."""
-        trained = {id(each) for group in trainee.assembly.optimizer.param_groups for each in group["params"]}
-        late = [name for name, each in trainee.model.named_parameters() if id(each) not in trained]
+        trained = {
+            id(weights) for group in trainee.assembly.optimizer.param_groups for weights in group["params"]
+        }
+        late = [name for name, weights in trainee.model.named_parameters() if id(weights) not in trained]
         if late:
             raise self._refusal(
                 f"its forward makes parameters ({', '.join(late[:3])}), which would not be "
@@ -204,23 +206,23 @@ class _Rehearsal:
         except Exception as error:
             return f"its state cannot be read back: {one_line(error, 200)}"
         with self._saying("training and evaluation"):
-            for one in (trainee, again):
-                self._train_and_evaluate(one)
+            for network in (trainee, again):
+                self._train_and_evaluate(network)
         if self._content(trainee) != self._content(again):
             raise self._refusal(
                 "trained twice from one seed, it gives two different networks; let it draw "
                 "from torch's, numpy's or Python's global generator, and keep what changes inside of it"
             )
-        try:  # several steps: that two parts of a network no longer share a tensor shows late
+        try:  # several steps: a tensor that is no longer shared shows late
             self._train_and_evaluate(resumed)
-        except Exception as error:  # whatever another's code raises
+        except Exception as error:  # a user's code may raise anything
             return f"after a checkpoint it fails: {type(error).__name__}: {one_line(error, 200)}"
         if self._content(trainee) != self._content(resumed):
             return "after a checkpoint it trains on in another way"
         return ""
 
     def _content(self, trainee: _Trainee) -> bytes:
-        """Return the network's weights as bytes, in which NaN equals NaN."""
+        """Return the network's weights as bytes, so that NaN equals NaN."""
         with self._saying("saving its weights"):
             return weights_bytes(trainee.model, self.variant.network)
 
@@ -249,7 +251,7 @@ class _Rehearsal:
         if not layers:
             try:
                 layers = stages(loaded, self.variant.outline.image_shape)
-            except RunError:  # no maps: the report says so
+            except RunError:  # no layer gives maps, which the report will say
                 return
         with self._saying("attribution.layers: Grad-CAM"):
             coarse_maps(loaded, layers, self.images, targets)
@@ -278,7 +280,7 @@ class _Rehearsal:
 
     @contextmanager
     def _saying(self, what: str) -> Iterator[None]:
-        """Say in one line what another's code raises while it does this."""
+        """Turn an error of a user's network inside the block into a StudyError of one line."""
         try:
             yield
         except StudyError:
@@ -308,7 +310,7 @@ class _Trainee:
         self.parts = {name: part for name, part in parts.items() if name != "trainer"}
 
     def train(self, images: Tensor, labels: Tensor) -> None:
-        """Take a step; its draws depend on how many came before, and ``drawn`` tells where they ended."""
+        """Take a step, seeded by its number; store the generators' states after it in ``drawn``."""
         self.step += 1
         seed_generators(self.step)
         self.assembly.trainer.run([(images.to(self.device), labels.to(self.device))], max_epochs=1)
@@ -324,7 +326,7 @@ class _Trainee:
         return {"step": self.step} | {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Resume from what :meth:`state` gave."""
+        """Load what :meth:`state` returned."""
         self.step = state["step"]
         for name, part in self.parts.items():
             part.load_state_dict(state[name])

@@ -1,4 +1,4 @@
-"""One run: a variant and a seed in, a finished run folder out; a killed one resumes from its checkpoint."""
+"""One run: from a variant and a seed to a finished run folder; a killed run resumes from its checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import digest
-from harness.trackers import Guarded
+from harness.trackers import GuardedTracker
 from harness.training.assembly import Assembly, assemble, evaluation_batches, train_batches
 from harness.training.checkpoint import CheckpointSaver, EpochCheckpoint, Writer, load_checkpoint
 from harness.training.distributed import is_leader
@@ -47,13 +47,13 @@ from harness.training.progress import Say, attach_bar, silent
 from harness.training.provenance import provenance
 from harness.training.sharing import count_runs_on
 
-# What makes two processes' parts of one run differ.
+# The provenance that may differ between the processes of a run that was killed and resumed.
 ORIGIN = ("harness", "git", "versions", "hardware", "device", "precision", "threads", "batches")
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a process trains, and whom it tells; ``profile`` and ``tracker`` as in :func:`execute`."""
+class TrainingRun:
+    """A run as one process trains it: its inputs, and where it reports; see :func:`execute`."""
 
     variant: Variant
     folder: RunFolder
@@ -62,21 +62,21 @@ class Run:
     log: Log
     say: Say = silent
     profile: bool = False
-    tracker: Guarded | None = None
+    tracker: GuardedTracker | None = None
 
     @property
     def epochs(self) -> int:
-        """Return how many epochs it has."""
+        """Return the number of epochs."""
         return self.variant.recipe.schedule.epochs
 
     @property
     def owner(self) -> str:
-        """Return the digest in its checkpoint; with the rates, which a repeated range test may change."""
+        """Return the digest of its checkpoint; it includes the rates, which a new range test may change."""
         rates = {"lr_min": self.rates.lr_min, "lr_max": self.rates.lr_max}
         return digest({"variant": self.variant.digest, **rates})
 
 
-class Result(NamedTuple):
+class TrainingResult(NamedTuple):
     """The last epoch's logits ``(N, classes)`` and labels ``(N,)``, and the trained network."""
 
     logits: NDArray[np.float32]
@@ -93,18 +93,18 @@ def execute(
     threads: int,
     say: Say,
     profile: bool = False,
-    tracker: Guarded | None = None,
+    tracker: GuardedTracker | None = None,
 ) -> RunRecord:
     """Train one run to its end, or record why it failed.
 
-    The caller holds the folder's lock and has made sure that what is in it belongs to this variant.
+    The caller holds the folder's lock, and has checked that its content belongs to this variant.
 
     Args:
-        profile: leave in the run's ``profile/`` where its time went.
-        tracker: where the run is shown as well.
+        profile: write into the run's ``profile/`` how its time was spent.
+        tracker: a further tool that shows the run, such as MLflow.
 
     Returns:
-        What run.json says; its ``status`` is ``finished`` or ``failed``.
+        The content of run.json; its ``status`` is ``finished`` or ``failed``.
     """
     folder.clean()
     log = Log(variant, folder.seed)
@@ -121,16 +121,16 @@ def execute(
         log.origin = {key: record.provenance[key] for key in ORIGIN}
         folder.write(record)
         with count_runs_on(variant.device) as log.count_runs:
-            result = _train(Run(variant, folder, data, rates, log, say, profile, tracker))
+            result = _train(TrainingRun(variant, folder, data, rates, log, say, profile, tracker))
         _write_artefacts(variant, folder, log, result)
         record = replace(_ended(record, log, _metrics(log, result)), status="finished", doubts=log.doubts)
         record.provenance["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         folder.finish(record)
     except Exception as error:
         history = log.history()
-        with suppress(RunError):  # where the disk is full: what cannot be written is left out
+        with suppress(RunError):  # on a full disk: the record matters more
             atomic_write(folder.path / "history.csv", history)
-        if isinstance(error, NonFiniteLoss):  # a result: it stays, so there is nothing to resume
+        if isinstance(error, NonFiniteLoss):  # this is a result: there is nothing to resume
             folder.drop_checkpoint()
         record = replace(
             _ended(record, log, {"epochs": len(log.epochs)}),
@@ -146,14 +146,14 @@ def execute(
 
 
 def take_part(variant: Variant, folder: RunFolder, data: Data, rates: Rates, threads: int) -> None:
-    """Train a follower's part of every batch of a run, and keep nothing."""
+    """Train a run as a follower: on this process's part of every batch, without writing anything."""
     prepare(variant.device, threads)
-    with suppress(NonFiniteLoss):  # all processes meet it at once
-        _train(Run(variant, folder, data, rates, Log(variant, folder.seed)))
+    with suppress(NonFiniteLoss):  # it is raised in all processes at once
+        _train(TrainingRun(variant, folder, data, rates, Log(variant, folder.seed)))
 
 
-def _train(run: Run) -> Result:
-    """Assemble or resume, attach the handlers, train to the last epoch."""
+def _train(run: TrainingRun) -> TrainingResult:
+    """Assemble or resume a run, attach the handlers, and train to the last epoch."""
     variant, folder, log, seed = run.variant, run.folder, run.log, run.folder.seed
     assembly = _resume(run)
     trainer = assembly.trainer
@@ -178,7 +178,7 @@ def _train(run: Run) -> Result:
     if is_leader() and variant.resumes:
         state = {**assembly.state(), "log": log}
         saver = CheckpointSaver(folder.checkpoint_file, run.owner, writer)
-        attach(Events.EPOCH_COMPLETED, EpochCheckpoint(state, saver, lost=assembly.lost))
+        attach(Events.EPOCH_COMPLETED, EpochCheckpoint(state, saver, unsaved=assembly.unsaved))
     if run.tracker is not None:
         run.tracker.follow(variant, folder, trainer, assembly.optimizer, run.say)
     done = len(log.epochs)
@@ -193,11 +193,11 @@ def _train(run: Run) -> Result:
     if profile is not None:
         speeds = [row.images_per_second for row in log.epochs[done:]]
         run.say(f"{folder.name}  profile: {profile.write(folder.path / 'profile', variant, speeds)}")
-    return Result(*predictions(assembly.final_evaluator), assembly.model)
+    return TrainingResult(*predictions(assembly.final_evaluator), assembly.model)
 
 
-def _resume(run: Run) -> Assembly:
-    """Return the assembly as the run's checkpoint left it; a new one where there is none of use."""
+def _resume(run: TrainingRun) -> Assembly:
+    """Return the assembly with the state of the run's checkpoint; a new one without a usable checkpoint."""
     assembly, name = _new(run), run.folder.name
     try:
         state = {**assembly.state(), "log": run.log}
@@ -205,23 +205,23 @@ def _resume(run: Run) -> Assembly:
             run.say(f"{name}  goes on after epoch {len(run.log.epochs)} of {run.epochs}")
     except RunError as error:
         run.say(f"{str(error).partition(';')[0]}: the run begins anew")
-        idist.barrier()  # all have read it
+        idist.barrier()  # wait until all processes have read it
         run.folder.drop_checkpoint()
         run.log.load_state_dict({"rows": [], "rates": [], "origins": []})
-        assembly = _new(run)  # a part of the checkpoint may be in the first one
-    idist.barrier()  # nobody writes the next checkpoint before all have read this one
+        assembly = _new(run)  # the damaged checkpoint may have changed the first one
+    idist.barrier()  # wait until all have read it, before the next one is written
     return assembly
 
 
-def _new(run: Run) -> Assembly:
+def _new(run: TrainingRun) -> Assembly:
     with global_seed(run.folder.seed, "initialisation"):
         model = run.variant.new_network()
     return assemble(run.variant, model, run.rates, compiled=run.variant.compute.compiled, shared=True)
 
 
-def _check_outside_state(run: Run, assembly: Assembly) -> None:
-    """Doubt a network that has changed in what neither its checkpoint nor its weights hold."""
-    if run.variant.resumes and (names := assembly.lost()):
+def _check_outside_state(run: TrainingRun, assembly: Assembly) -> None:
+    """Add a doubt where state of the network has changed that is in neither checkpoint nor weights."""
+    if run.variant.resumes and (names := assembly.unsaved()):
         doubt = (
             f"its network's {names} changed; model.safetensors holds numbers and tensors alone, so the "
             "network may give other results once it is loaded"
@@ -230,7 +230,7 @@ def _check_outside_state(run: Run, assembly: Assembly) -> None:
         run.say(f"{run.folder.name}  warning: {doubt}")
 
 
-def _write_artefacts(variant: Variant, folder: RunFolder, log: Log, result: Result) -> None:
+def _write_artefacts(variant: Variant, folder: RunFolder, log: Log, result: TrainingResult) -> None:
     archive = io.BytesIO()
     np.savez(archive, logits=result.logits, labels=result.labels)
     atomic_write(folder.path / "predictions.npz", archive.getvalue())
@@ -240,7 +240,7 @@ def _write_artefacts(variant: Variant, folder: RunFolder, log: Log, result: Resu
 
 
 def _ended(record: RunRecord, log: Log, metrics: dict[str, Any]) -> RunRecord:
-    """Return the record of a run that has ended, in one way or the other."""
+    """Add to a record what is known at the end of a run, finished or failed."""
     return replace(
         record,
         metrics=record.metrics | metrics,
@@ -249,8 +249,8 @@ def _ended(record: RunRecord, log: Log, metrics: dict[str, Any]) -> RunRecord:
     )
 
 
-def _metrics(log: Log, result: Result) -> dict[str, Any]:
-    """Return the numbers of the last epoch; the best one is only mentioned."""
+def _metrics(log: Log, result: TrainingResult) -> dict[str, Any]:
+    """Return the metrics of the last epoch; and the best epoch, for information."""
     accuracies = [row.test_accuracy for row in log.epochs]
     return {
         "epochs": len(log.epochs),

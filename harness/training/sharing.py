@@ -17,7 +17,7 @@ from harness.data.cache import cache_folder
 
 @contextlib.contextmanager
 def count_runs_on(device: str) -> Iterator[Callable[[], int | None]]:
-    """Register this run on the device, and give a function that counts the runs registered there.
+    """Register this run on the device, and yield a function that counts the runs registered there.
 
     Every run holds a lock file in one folder of this user and machine; a lock dies with its process. Runs of
     other users, of other programs or with another cache folder are not seen.

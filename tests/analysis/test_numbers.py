@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from harness.analysis.numbers import (
     accuracy_text,
-    apart,
+    distinguishable,
     p_equals,
     p_text,
     percent_text,
     plus_minus,
-    spread_text,
+    std_text,
 )
 from harness.statistics.distribution import describe
 
@@ -29,21 +29,21 @@ def test_a_zero_is_exact_and_one_run_has_no_spread() -> None:
     assert plus_minus(99.72, 0.0, 1) == "99.7 ± 0"
     assert plus_minus(99.72, 1e-15, 1) == "99.7 ± 0"  # of equal numbers, in floating point
     assert plus_minus(99.72, None, 1) == "99.7"
-    assert [spread_text(std, 2) for std in (None, 0.0, 0.17, 0.0042)] == ["–", "0", "0.17", "0.004"]
+    assert [std_text(std, 2) for std in (None, 0.0, 0.17, 0.0042)] == ["–", "0", "0.17", "0.004"]
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.integers(0, 3))
 def test_two_numbers_that_differ_look_different(value: float, other: float, decimals: int) -> None:
-    first, second = apart(value, other, decimals)
+    first, second = distinguishable(value, other, decimals)
     if abs(value - other) > 1e-5:
         assert first != second and (float(first) < float(second)) == (value < other)
     assert len(first.partition(".")[2]) <= 6 and "-0" not in {first, second}
 
 
 def test_a_number_just_above_a_limit_does_not_look_like_it() -> None:
-    assert apart(0.5004, 0.5, 2) == ("0.5004", "0.5000")
-    assert apart(0.7, 0.5, 2) == ("0.70", "0.50")
-    assert apart(0.5, 0.5, 2) == ("0.50", "0.50")
+    assert distinguishable(0.5004, 0.5, 2) == ("0.5004", "0.5000")
+    assert distinguishable(0.7, 0.5, 2) == ("0.70", "0.50")
+    assert distinguishable(0.5, 0.5, 2) == ("0.50", "0.50")
 
 
 @pytest.mark.parametrize(

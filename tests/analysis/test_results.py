@@ -125,9 +125,9 @@ def test_errors_do_not_name_the_folder_that_the_study_lies_in(lab: MakeLab) -> N
 def test_a_range_test_whose_table_was_changed_is_not_used(lab: MakeLab) -> None:
     place = lab()
     place.sweep()
-    assert len(place.results().sweeps["base"].rows) == 60
+    assert len(place.results().range_tests["base"].rows) == 60
     table = place.folder.range_test_csv("base")
     table.write_text(table.read_text().replace("0.0001", "0.0002"))
-    sweep = place.results().sweeps["base"]
+    sweep = place.results().range_tests["base"]
     assert not sweep.rows and not sweep.record
     assert sweep.error == "damaged: base.csv (its checksum does not match)"

@@ -81,7 +81,7 @@ def test_one_run_has_no_spread_no_ensemble_and_no_consistency(lab: MakeLab) -> N
     place = lab(seeds=[0])
     place.finish("base", 0)
     known = evidence(place)
-    assert (known.spread, known.ensemble_accuracy, known.error_consistency, known.missed) == (None,) * 4
+    assert (known.variance, known.ensemble_accuracy, known.error_consistency, known.missed) == (None,) * 4
     assert (known.p_above, known.ece.n, known.images) == (None, 1, 360)
 
 
@@ -90,7 +90,7 @@ def test_runs_on_different_images_have_nothing_in_common(lab: MakeLab) -> None:
     place.finish("base", 0)
     place.finish("base", 1, logits=logits(place, [])[:100])
     known = evidence(place)
-    assert (known.spread, known.ensemble_accuracy, known.error_consistency, known.missed) == (None,) * 4
+    assert (known.variance, known.ensemble_accuracy, known.error_consistency, known.missed) == (None,) * 4
     assert known.brier.n == 2
 
 

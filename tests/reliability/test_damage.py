@@ -91,7 +91,7 @@ def test_a_damaged_file_of_a_range_test_is_not_used(
     for damaged in damages(whole, flips, name):
         path.write_bytes(damaged)
         assert stored_rates(variant, finished) is None
-        sweep = read_results(study, finished, [0], ["base"]).sweeps["base"]
+        sweep = read_results(study, finished, [0], ["base"]).range_tests["base"]
         assert sweep.error.startswith("damaged: ") and sweep.rows == ()
     path.write_bytes(whole)
     assert stored_rates(variant, finished) is not None

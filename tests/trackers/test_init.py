@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from harness.errors import StudyError
-from harness.trackers import TRACKERS, Guarded, check_tracker
+from harness.trackers import TRACKERS, GuardedTracker, check_tracker
 from tests.conftest import Command
 
 
@@ -30,7 +30,7 @@ def test_a_logger_without_handlers_in_its_module_is_said_and_the_run_goes_on() -
 
     said: list[str] = []
     nothing: Any = None
-    tracker = Guarded("bare", cast(Any, Bare()))
+    tracker = GuardedTracker("bare", cast(Any, Bare()))
     tracker.follow(nothing, nothing, nothing, nothing, said.append)
     tracker.end(nothing, {}, said.append)
     (warning,) = said

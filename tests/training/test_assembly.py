@@ -34,7 +34,7 @@ def test_a_checkpoint_holds_every_part_that_has_a_state(
     variant = resolve_variant(study, "base", data_of(study), device="cpu")
     assembly = assemble(variant, variant.new_network(), rates)
     assert set(assembly.state()) == {"trainer", "model", "optimizer", "scaler", *parts}
-    assert assembly.lost() == ""
+    assert assembly.unsaved() == ""
 
 
 def test_the_final_evaluation_is_in_float32_and_the_others_in_the_variants_precision(tiny: Tiny) -> None:

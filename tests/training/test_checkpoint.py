@@ -161,8 +161,10 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(tmp_path: Path) -
 def test_there_is_none_once_something_has_changed_that_it_cannot_hold(tmp_path: Path) -> None:
     with Writer() as writer:
         saver = CheckpointSaver(tmp_path / "checkpoint.pt", "ours", writer, share=1)
-        trainer, lost = Engine(lambda engine, batch: None), ["", "rng", "rng"]
-        checkpoint = EpochCheckpoint({"trainer": trainer}, saver, lost=lambda: lost[trainer.state.epoch - 1])
+        trainer, names = Engine(lambda engine, batch: None), ["", "rng", "rng"]
+        checkpoint = EpochCheckpoint(
+            {"trainer": trainer}, saver, unsaved=lambda: names[trainer.state.epoch - 1]
+        )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint)
         trainer.run([0], max_epochs=3)
     saved = torch.load(io.BytesIO((tmp_path / "checkpoint.pt").read_bytes().partition(b"\n")[2]))

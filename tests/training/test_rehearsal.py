@@ -28,7 +28,7 @@ from harness.study_file.config import Study
 from harness.study_file.load import resolve
 from harness.training.assembly import train_batches
 from harness.training.progress import silent
-from harness.training.rehearsal import Findings, rehearse
+from harness.training.rehearsal import RehearsalResult, rehearse
 from harness.training.run import execute
 from tests.conftest import TINY
 from tests.training.tiny_runs import Killed, assert_same_run, killed_at
@@ -171,7 +171,7 @@ def test_state_that_changes_late_and_cannot_be_kept_is_in_no_checkpoint_and_said
     study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:
     variant = variant_of(study("LateArray", ("data.batch_size", 8)), data)
-    assert rehearse(variant, data) == Findings()
+    assert rehearse(variant, data) == RehearsalResult()
     said: list[str] = []
 
     def listen(line: str) -> None:
@@ -261,7 +261,7 @@ def test_what_is_refused_for_its_batches_are_those_that_fail(
     assert len(sizes) == variant.steps_per_epoch
     assert sizes[-1] == variant.last_batch and sum(sizes) == variant.images_an_epoch
     if not fails:
-        assert rehearse(variant, data) == Findings()
+        assert rehearse(variant, data) == RehearsalResult()
         return
     with pytest.raises(StudyError, match="data.batch_size: the last batch of an epoch has"):
         rehearse(variant, data)
@@ -279,6 +279,6 @@ def test_a_last_batch_of_one_image_that_a_users_network_fails_on_is_refused(
         with pytest.raises(StudyError, match=r"has 1 image \(33 in batches of 16\).* data.drop_last = true"):
             rehearse(variant, data)
         return
-    assert rehearse(variant, data) == Findings()
+    assert rehearse(variant, data) == RehearsalResult()
     record, _ = train(variant, tmp_path, data)
     assert record.status == "finished", record.error

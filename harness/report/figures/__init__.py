@@ -1,4 +1,4 @@
-"""Every figure of a report: what draws it, what it is called, and which table has its numbers.
+"""All figures of a report: the function that draws each, its name, and the table of its numbers.
 
 A new figure is a function here, in a file of its own, and a line in ``FIGURES``.
 """
@@ -30,10 +30,10 @@ class Figure:
 
     Attributes:
         name: of its files and of its pictures.
-        title: above it on the page.
-        source: the table with what is drawn; empty where there is none.
+        title: its heading on the page.
+        source: the table with its numbers; empty where there is none.
         draw: returns the picture, or None where there is nothing to draw. It takes the findings; of
-            ``variant`` the name of one too; of ``images`` the name of one with a finished run, and its data.
+            ``variant`` also a variant's name; of ``images`` that of one with a finished run, and its data.
         of: the whole study, each variant, or each variant's images.
     """
 

@@ -15,10 +15,10 @@ from harness.analysis.summary import VariantSummary
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 
-LEAST_SPAN = 0.02  # of the accuracies' axis: two points
+LEAST_SPAN = 0.02  # of the accuracy axis: two percentage points
 MOST_REFERENCES = 6
 
-Line = tuple[float, str, dict[str, Any]]  # accuracy, label, look
+Line = tuple[float, str, dict[str, Any]]  # accuracy, label, matplotlib's options
 
 
 @style.house_style()
@@ -42,17 +42,17 @@ def draw(findings: Findings) -> Picture | None:
     for place, summary in enumerate(drawn):
         values, accuracy = summary.accuracies, summary.test_accuracy
         colour = style.COLOURS[place % len(style.COLOURS)]
-        apart = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
-        axes.plot(values, place + apart, "o", ms=6, color=colour, alpha=0.6, mec="none")
+        offsets = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
+        axes.plot(values, place + offsets, "o", ms=6, color=colour, alpha=0.6, mec="none")
         if accuracy is not None and accuracy.std is not None:
             axes.errorbar(
                 accuracy.mean, place + 0.32, xerr=accuracy.std, fmt="D", ms=4.5, capsize=3.5, color=colour,
                 lw=1.4,
             )  # fmt: skip
-        said = [accuracy_text(accuracy, target)] if accuracy is not None else []
+        parts = [accuracy_text(accuracy, target)] if accuracy is not None else []
         if summary.failed:
-            said.append(f"{summary.failed} of {summary.runs} failed")
-        texts.append("\n".join(said))
+            parts.append(f"{summary.failed} of {summary.runs} failed")
+        texts.append("\n".join(parts))
     far = _draw_lines(axes, drawn, lines)
     style.as_rows(axes, [style.short(summary.variant, 24) for summary in drawn], texts)
     split = "hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "test"
@@ -75,10 +75,10 @@ def draw(findings: Findings) -> Picture | None:
 
 
 def _draw_lines(axes: Axes, drawn: Sequence[VariantSummary], lines: Sequence[Line]) -> bool:
-    """Draw target and references where they leave the dots readable, else a triangle at the border.
+    """Draw target and references near the dots as lines, others as triangles at the border.
 
     Returns:
-        Whether a line lies beyond the border.
+        Whether there are any others.
     """
     accuracies = [value for summary in drawn for value in summary.accuracies]
     for accuracy in (summary.test_accuracy for summary in drawn):

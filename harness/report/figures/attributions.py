@@ -1,4 +1,4 @@
-"""How far a variant's Grad-CAM can be believed: randomised weights, and pixels taken away or shown."""
+"""The checks of a variant's Grad-CAM: randomised weights, and deletion and insertion of pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     Returns:
         None where the variant's maps were not measured.
     """
-    measured = next((one for one in findings.attributions if one.variant == variant), None)
+    measured = next((maps for maps in findings.attributions if maps.variant == variant), None)
     if measured is None:
         return None
     drawn = min(len(measured.layers), MOST_LAYERS)
@@ -105,8 +105,8 @@ def _faithfulness(axes: Axes, row: LayerNumbers, curves: np.ndarray) -> None:
     share = np.linspace(0, 1, STEPS + 1)
     for values, (colour, name, dashes) in zip(curves, CURVES, strict=True):
         axes.plot(share, values, color=colour, ls=dashes, lw=1.8 if dashes == "-" else 1.1, label=name)
-    lost = " and ".join(check for check in row.failed if check != "randomisation")
-    axes.set_title(style.short(row.layer, 24) + (f"\n{lost} failed" if lost else ""))
+    failed = " and ".join(check for check in row.failed if check != "randomisation")
+    axes.set_title(style.short(row.layer, 24) + (f"\n{failed} failed" if failed else ""))
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_locator(MultipleLocator(0.25))

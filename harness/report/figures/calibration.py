@@ -1,4 +1,4 @@
-"""A variant's reliability diagram: accuracy against confidence, and how many images are that sure."""
+"""A variant's reliability diagram: accuracy against confidence, and the number of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.report.figures.classes import of_runs
 from harness.report.figures.style import Picture
 from harness.statistics.target import clopper_pearson
 
-FEW_IMAGES = 10  # a run's bin of fewer has an accuracy of chance
+FEW_IMAGES = 10  # with fewer, the accuracy of a run's bin is mostly chance
 
 
 @style.house_style()
@@ -22,9 +22,9 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     if not diagrams:
         return None
     edges = diagrams[0].edges
-    counts = np.array([one.counts for one in diagrams])  # (runs, bins)
-    confidences = np.array([one.confidence for one in diagrams])
-    accuracies = np.array([one.accuracy for one in diagrams])
+    counts = np.array([diagram.counts for diagram in diagrams])  # (runs, bins)
+    confidences = np.array([diagram.confidence for diagram in diagrams])
+    accuracies = np.array([diagram.accuracy for diagram in diagrams])
     pooled = counts.sum(axis=0)
     filled = pooled > 0
     confidence = (counts * confidences).sum(axis=0)[filled] / pooled[filled]
@@ -38,7 +38,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         )
     n = np.maximum(np.rint(pooled[filled] / len(runs)), 1)
     low, high = clopper_pearson(np.rint(accuracy * n), n)
-    # of a whole number of images, which is not quite the share that is drawn
+    # the interval is that of a rounded number of images, so a whisker could be slightly negative
     whiskers = np.maximum([accuracy - low, high - accuracy], 0)
     top.errorbar(confidence, accuracy, whiskers, fmt="o", ms=5.5, capsize=3, lw=1.4, color=style.COLOURS[0])
     top.set_ylabel("accuracy, percent")
@@ -52,7 +52,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     below.set_ylabel("images a run (log)" if len(runs) > 1 else "images (log)")
     below.set_xlabel("confidence: softmax probability of the predicted class, percent")
-    below.set_xlim(0, 1.012)  # the whole of a marker at 100 %
+    below.set_xlim(0, 1.012)  # leaves room for a marker at 100 %
     style.as_percent(below.xaxis)
     gap = float(((confidence - accuracy) * pooled[filled]).sum() / pooled.sum())
     dots = f" Dashes: single runs, bins of at least {FEW_IMAGES} images." if len(runs) > 1 else ""

@@ -1,4 +1,4 @@
-"""Figures of a variant's classes: the accuracy of each, and what its images are taken for."""
+"""Figures of a variant's classes: the accuracy of each class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_CLASSES = 50  # per figure; more are no longer readable
-NUMBERED_CLASSES = 16  # up to here a confusion's cells hold their numbers
+NUMBERED_CLASSES = 16  # up to so many classes the cells show their numbers
 
 
 @style.house_style()
@@ -75,12 +75,12 @@ def per_class(findings: Findings, variant: str) -> Picture | None:
 
 
 def of_runs(runs: Sequence[Run]) -> str:
-    """Say for a caption which runs are drawn."""
+    """Describe in a caption which runs are drawn."""
     return f"Pooled over {len(runs)} seeds" if len(runs) > 1 else f"One run (seed {runs[0].seed})"
 
 
 def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
-    """Return 1 std of several runs; of one run, the ends of the exact interval over the class's images."""
+    """Return 1 std over several runs; for one run, the exact interval over the images of the class."""
     if len(shares) > 1:
         return std_of(shares.tolist()) or None
     interval = share(correct, images)
@@ -89,7 +89,7 @@ def _whiskers(shares: NDArray[np.float64], correct: int, images: int) -> Any:
 
 @style.house_style()
 def confusion(findings: Findings, variant: str) -> Picture | None:
-    """Draw what each class was taken for, pooled over the variant's finished runs; None without one."""
+    """Draw the confusion matrix, pooled over the variant's finished runs; None without one."""
     runs = findings.results.of(variant, "finished")
     if not runs:
         return None
@@ -100,7 +100,7 @@ def confusion(findings: Findings, variant: str) -> Picture | None:
         percent
     )
     figure, (axes,) = style.canvas(6.6)
-    # The square root shows errors of one percent beside a diagonal of ninety.
+    # With a square root, errors of one percent are visible beside a diagonal of ninety.
     sns.heatmap(
         percent,
         ax=axes,

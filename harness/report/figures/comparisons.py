@@ -20,16 +20,16 @@ VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "canno
 def draw(findings: Findings) -> Picture | None:
     """Draw each comparison's difference with its interval; None where no accuracies are compared."""
     results = findings.results
-    compared = [(one, one.result) for one in findings.comparisons if one.result is not None]
+    compared = [(pair, pair.result) for pair in findings.comparisons if pair.result is not None]
     drawn = compared[:MOST_COMPARISONS]
     if all(comparison.test == "Fisher" for _, comparison in drawn):
         return None
     pairwise, baseline = results.study.comparisons == "all", drawn[0][0].baseline
     figure, (axes,) = style.canvas(1.0 + 0.45 * max(len(drawn), 2))
-    for place, (one, comparison) in enumerate(drawn):
+    for place, (pair, comparison) in enumerate(drawn):
         estimate, colour = comparison.primary, VERDICT_COLOURS[comparison.verdict]
         if comparison.test == "paired t":
-            single = _paired_differences(results, one)
+            single = _paired_differences(results, pair)
             axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [place, place], color=colour, lw=2.2)
@@ -37,12 +37,12 @@ def draw(findings: Findings) -> Picture | None:
             axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
     axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
     names = [
-        f"{style.short(one.variant, 18)}\n− {style.short(one.baseline, 18)}"
+        f"{style.short(pair.variant, 18)}\n− {style.short(pair.baseline, 18)}"
         if pairwise
-        else style.short(one.variant, 24)
-        for one, _ in drawn
+        else style.short(pair.variant, 24)
+        for pair, _ in drawn
     ]
-    style.as_rows(axes, names, [_text(*pair) for pair in drawn])
+    style.as_rows(axes, names, [_text(*row) for row in drawn])
     axes.margins(x=0.08)
     other = "the second" if pairwise else style.short(baseline, 24)
     axes.set_xlabel(f"accuracy minus that of {other}, percentage points")
@@ -64,22 +64,22 @@ def draw(findings: Findings) -> Picture | None:
     return style.to_picture(figure, "comparisons", None, caption)
 
 
-def _paired_differences(results: Results, one: VariantComparison) -> list[float]:
+def _paired_differences(results: Results, pair: VariantComparison) -> list[float]:
     ours, theirs = (
         {run.seed: run.number("test_accuracy") or 0.0 for run in results.of(variant, "finished")}
-        for variant in (one.variant, one.baseline)
+        for variant in (pair.variant, pair.baseline)
     )
     return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
 
-def _text(one: VariantComparison, comparison: Comparison) -> str:
-    """Return what stands beside a row."""
+def _text(pair: VariantComparison, comparison: Comparison) -> str:
+    """Write the text beside a row: the verdict, n and p."""
     n, n_baseline = comparison.n, comparison.n_baseline
     seeds = f"n = {n}" if n == n_baseline else f"n = {n}, {n_baseline}"
     test = f"{comparison.test} " if comparison.test in ("McNemar", "Fisher") else ""
     text = f"{comparison.verdict}, {seeds}\n{test}{p_equals(comparison.p_holm)}"
-    if comparison.test == "Fisher" and one.failures is not None:
-        text = f"{one.failures.failed} of {one.failures.n} failed: {text}"
+    if comparison.test == "Fisher" and pair.failures is not None:
+        text = f"{pair.failures.failed} of {pair.failures.n} failed: {text}"
     return text
 
 

@@ -82,7 +82,7 @@ def _draw_curve(axes: Axes, results: Results, variant: str, column: str, colour:
 
 
 def _log_where_needed(panels: Sequence[Axes]) -> None:
-    """Take a logarithmic axis for a loss that begins far above where it ends: its line would be flat."""
+    """Use a logarithmic axis for a loss that falls by far; else its line would look flat."""
     values = np.concatenate([line.get_ydata() for panel in panels for line in panel.get_lines()])
     if len(values) and values.min() > 0 and values.max() > 50 * np.median(values):
         for panel in panels:

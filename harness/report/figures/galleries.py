@@ -1,4 +1,4 @@
-"""Figures made of a variant's images: augmented train images, and the most confident errors."""
+"""Galleries of a variant's images: augmented train images, and the most confident errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.report.figures.sheet import Images, Sheet
 from harness.report.figures.style import Picture
 
 PREDICTED_COLOUR = style.COLOURS[1]
-MOST_ROWS = 20  # classes in the gallery of augmented samples
+MOST_ROWS = 20  # classes in the gallery of augmented images
 AUGMENTED = 7  # images beside each original
 GALLERY_COLUMNS = 5
 ROW = 1.34  # height in cells: an image and two lines below it
@@ -23,9 +23,9 @@ ROW = 1.34  # height in cells: an image and two lines below it
 
 @style.house_style()
 def augmented(findings: Findings, variant: str, data: Data) -> Picture:
-    """Draw the first train image of each class, as it is and as the train pipeline changes it."""
+    """Draw the first train image of each class, unchanged and after several draws of the train pipeline."""
     run, train = findings.results.of(variant, "finished")[0], data.train
-    present, first = np.unique(train.labels, return_index=True)  # a few images may lack some classes
+    present, first = np.unique(train.labels, return_index=True)  # a small split may lack some classes
     chosen, first = present[:MOST_ROWS].tolist(), first[:MOST_ROWS]
     originals = train.images[first]
     pipeline = run.recipe["augment"]["train"]
@@ -78,7 +78,7 @@ def misclassified(findings: Findings, variant: str, data: Data) -> Picture:
 
 
 def percent(fraction: float) -> str:
-    """Write a probability, never 100 % for less than certainty."""
+    """Write a probability; 100 % only where it is exactly 1."""
     return f"{min(100 * fraction, 99.9):.1f} %" if fraction < 1 else "100 %"
 
 

@@ -1,4 +1,4 @@
-"""What Grad-CAM shows in a variant's most confident errors, layer by layer."""
+"""Grad-CAM of a variant's most confident errors, layer by layer."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from harness.report.figures.galleries import PREDICTED_COLOUR, percent
 from harness.report.figures.sheet import Images, Sheet
 from harness.report.figures.style import Picture
 
-NAMES_WIDTH = 1.7  # in cells, of the classes left of each image
+NAMES_WIDTH = 1.7  # in cells: the column of class names left of each image
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What Grad-CAM shows in N images.
+    """Grad-CAM of N images.
 
     Attributes:
-        shown: the images as the network met them, in their own colours.
+        shown: the images after the test pipeline, in their own colours.
         predicted: maps (layers, N, H, W) of the evidence for the predicted classes.
         actual: the same for the actual classes; None where no prediction was wrong.
     """
@@ -43,7 +43,7 @@ class Explanation:
 
 @style.house_style()
 def draw(findings: Findings, variant: str, data: Data) -> Picture | None:
-    """Draw the chosen images at every layer, explained for the predicted and for the actual class.
+    """Draw the chosen images with the maps of every layer, for the predicted and the actual class.
 
     Returns:
         None where no finished run has its weights.
@@ -95,7 +95,7 @@ def explain(examples: Examples, evaluation: Split, layers: Sequence[str]) -> Exp
 
 
 def _sheet(examples: Examples, explanation: Explanation, classes: Sequence[str]) -> Sheet:
-    """Lay out two blocks side by side where the layers are few; a block: names, image, one map a layer."""
+    """Lay out the images, in two blocks where layers are few; in a row: names, image, a map a layer."""
     predictions, layers, shown = examples.predictions, explanation.layers, explanation.shown
     rows = [maps for maps in (explanation.predicted, explanation.actual) if maps is not None]
     blocks = 2 if len(layers) <= 7 else 1
@@ -124,7 +124,7 @@ def _sheet(examples: Examples, explanation: Explanation, classes: Sequence[str])
 
 
 def overlay(image: Images, heat: NDArray[np.float32]) -> Images:
-    """Lay a map over an image: opaque where the evidence is strong, nothing where there is none.
+    """Blend a map over an image, more opaque where the evidence is stronger.
 
     Args:
         image: (H, W, 3).

@@ -1,4 +1,4 @@
-"""A variant's learning rate: a zig-zag cycle to compare with, the schedule as planned, and every step."""
+"""A variant's learning rate: the schedule as planned, every step's rate, and a zig-zag cycle beside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZIGZAGS = 3
 
 @style.house_style()
 def draw(findings: Findings, variant: str) -> Picture | None:
-    """Draw the rates of the variant's first finished run; None without one, or without its rates."""
+    """Draw the rates of the variant's first finished run; None without such a run or without its rates."""
     run = next(iter(findings.results.of(variant, "finished")), None)
     if run is None:
         return None
@@ -63,7 +63,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
 
 
 def highest_rate(run: Run) -> tuple[float, int] | None:
-    """Return the highest rate that a step of a run had, and the first such step, from 1; None if unknown."""
+    """Return the highest rate of a run's steps, and the first step with it, from 1; None if unknown."""
     stepped = [(row["lr"], -int(row["iteration"] or 0)) for row in run.rates if row["lr"] is not None]
     if not stepped:
         return None

@@ -1,4 +1,4 @@
-"""A variant's learning-rate range test: what it measured and the rates that were chosen."""
+"""A variant's learning-rate range test: its losses and accuracies, and the chosen rates."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from harness.report.figures.style import Picture
 @style.house_style()
 def draw(findings: Findings, variant: str) -> Picture | None:
     """Draw loss and accuracy against the learning rate, raw and smoothed; None without a range test."""
-    sweep = findings.results.sweeps.get(variant)
-    if sweep is None or not sweep.rows:
+    result = findings.results.range_tests.get(variant)
+    if result is None or not result.rows:
         return None
-    record, first = sweep.record, next(iter(findings.results.of(variant, "finished")), None)
+    record, first = result.record, next(iter(findings.results.of(variant, "finished")), None)
     exponential = record.get("mode") == "exponential"
-    lr = column(sweep.rows, "lr")
+    lr = column(result.rows, "lr")
     figure, panels = style.canvas(3.4, 1, 2)
     for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
-        axes.plot(lr, column(sweep.rows, name), color=style.COLOURS[5], lw=0.8, alpha=0.7, label="each batch")
-        axes.plot(lr, column(sweep.rows, f"smoothed_{name}"), color=style.COLOURS[0], label="smoothed")
+        axes.plot(
+            lr, column(result.rows, name), color=style.COLOURS[5], lw=0.8, alpha=0.7, label="each batch"
+        )
+        axes.plot(lr, column(result.rows, f"smoothed_{name}"), color=style.COLOURS[0], label="smoothed")
         if exponential:
             axes.set_xscale("log")
         style.as_plain(axes.xaxis)
@@ -40,13 +42,13 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     panels[1].set_title("Accuracy")
     panels[1].set_ylabel("percent of the batch")
     style.as_percent(panels[1].yaxis)
-    cut = _cut_explosion(panels[0], column(sweep.rows, "smoothed_loss"))
+    cut = _cut_explosion(panels[0], column(result.rows, "smoothed_loss"))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     role = "used by the runs" if record.get("used") else "not used: the study sets its rates itself"
     caption = (
         "Look for where the loss turns up and the accuracy down: LRMAX should lie just before it. "
-        f"{len(sweep.rows)} training batches at {record.get('mode', '')} rates; LRMAX by the criterion "
+        f"{len(result.rows)} training batches at {record.get('mode', '')} rates; LRMAX by the criterion "
         f"“{record.get('criterion', '')}”, LRMIN = LRMAX / {record.get('lr_min_divisor', 1):g}; {role}."
     )
     if cut:
@@ -55,7 +57,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
 
 
 def _cut_explosion(axes: Axes, smoothed: np.ndarray) -> bool:
-    """Keep the interesting part readable where the sweep ends in divergence."""
+    """Cut the loss axis where the sweep diverges, so that the part before it is readable."""
     finite = smoothed[np.isfinite(smoothed)]
     if not len(finite) or np.nanmax(finite) <= 3 * finite[0]:
         return False

@@ -16,7 +16,7 @@ Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
 
 
 class Sheet:
-    """A figure in units of a cell, y downwards; its hundreds of images are laid into one array of pixels."""
+    """A figure of many images on a grid of cells (y downwards); all images share one array of pixels."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Sheet:
         self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI)
 
     def image(self, x: float, y: float, image: Images) -> None:
-        """Lay one image with half the gap around it; (x, y) is the upper left corner of its cell."""
+        """Draw an image in the cell whose upper left corner is (x, y)."""
         scale = (1 - self.gap) * self.cell / max(image.shape[:2])
         height, width = (max(1, int(side * scale)) for side in image.shape[:2])
         method = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
@@ -45,16 +45,16 @@ class Sheet:
         self.pixels[row : row + height, column : column + width] = shown
 
     def text(self, x: float, y: float, text: str, **options: Any) -> None:
-        """Write text at a place in cells."""
+        """Write text at (x, y), in cells."""
         place = (self.left + x) * self.cell / self.width, 1 - (self.top + y) * self.cell / self.height
         self.figure.text(*place, text, **{"size": 8.5, **options})
 
     def picture(self, name: str, variant: str, caption: str) -> Picture:
-        """Save the finished sheet, and keep a figure of the same for other formats."""
+        """Return the finished sheet as a picture, with a matplotlib figure for other formats."""
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()  # type: ignore[no-untyped-call]
         text = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
-        # the text is drawn on white paper, of which the images take the white parts
+        # the darker of both: text and images are each drawn on white
         png = pixels_to_png(np.minimum(self.pixels, text))
         behind = self.figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
         behind.imshow(self.pixels, interpolation="none", aspect="auto")

@@ -1,4 +1,4 @@
-"""One look for every figure: colours, type, sizes, and PNG bytes that depend on nothing but what is drawn."""
+"""The style of all figures: colours, fonts, sizes, and PNG bytes that depend only on what is drawn."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WIDTH = 8.0  # inches; a report's column at 100 pixels an inch
-DPI = 200  # twice that, for screens of high density
-SIGNATURE = "ignite-harness report"  # in each PNG: what a later report may remove is what a report drew
-LARGEST_FIGURE = 32 << 20  # bytes that a report reads to tell; its own are far smaller
+WIDTH = 8.0  # inches; with 100 pixels an inch, the report's column
+DPI = 200  # twice that, for screens of double density
+SIGNATURE = "ignite-harness report"  # marks our figures, which a later report may remove
+LARGEST_FIGURE = 32 << 20  # bytes that a report reads to find the mark; our figures are far smaller
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), told apart with every common colour blindness.
+# Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), safe for every common colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 TARGET_COLOUR = "#555555"
 INK, FAINT = "#222222", "#666666"
 
 _SETTINGS = {
-    "font.family": "DejaVu Sans",  # matplotlib brings it along: the same everywhere
+    "font.family": "DejaVu Sans",  # part of matplotlib, so the same on every machine
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -51,19 +51,19 @@ _SETTINGS = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "text.parse_math": False,  # a class called "a$b" is that, not a formula
+    "text.parse_math": False,  # a class name such as "a$b" is no formula
 }
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure and the words it needs.
+    """A figure with its caption.
 
     Attributes:
         name: ``curves``, ``confusion``, ...
-        variant: whose own figure it is; None for one that compares all.
-        caption: what is drawn, with the n of every ±, and what to look for.
-        figure: what the PNG was drawn from, for other formats; None where none is wanted.
+        variant: the variant that it shows; None for a figure of all variants.
+        caption: what is drawn, with the n of every ±, and how to read it.
+        figure: the matplotlib figure, for other formats; None where none is wanted.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Picture:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Take matplotlib's defaults and our settings, whatever the user's own are; draw and save inside."""
+    """Use matplotlib's defaults and our settings, whatever the user's are, to draw and save inside."""
     with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
-        # a class name in a script that the font lacks is drawn as boxes
+        # characters that the font lacks are drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
 
@@ -90,7 +90,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_picture(figure: Figure, name: str, variant: str | None, caption: str) -> Picture:
-    """Save a figure, inside :func:`house_style`, with the words it needs."""
+    """Return a figure as a picture; call it inside :func:`house_style`."""
     return Picture(name, variant, caption, to_png(figure), figure)
 
 
@@ -116,7 +116,7 @@ def to_vector(picture: Picture, kind: str) -> bytes:
 
 
 def is_ours(content: bytes) -> bool:
-    """Tell whether a report drew this PNG, SVG or PDF."""
+    """Tell whether this PNG, SVG or PDF was drawn by a report."""
     signature = SIGNATURE.encode()
     if content.startswith(b"\x89PNG"):
         return signature in content[:512]
@@ -130,7 +130,7 @@ def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tu
 
     Args:
         height: inches.
-        options: what the axes share, as ``Figure.subplots`` has it.
+        options: for ``Figure.subplots``.
     """
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -138,7 +138,7 @@ def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tu
 
 
 def short(text: str, limit: int = 18) -> str:
-    """Fit text from outside: one line, no control characters, an ellipsis where it was cut."""
+    """Shorten text of unknown content: one line, no control characters, an ellipsis where it is cut."""
     clean = "".join(" " if char.isspace() else char for char in str(text))
     clean = "".join(char for char in clean if unicodedata.category(char)[0] != "C").strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -20,10 +20,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class _Page:
-    """What every page carries inside; its policy lets a browser take nothing else.
+    """The style, script and policy inside every page; the policy lets a browser load nothing else.
 
     Attributes:
-        policy: the Content-Security-Policy, which names style and script by their checksums.
+        policy: the Content-Security-Policy, which allows style and script by their checksums.
     """
 
     style: Markup
@@ -33,12 +33,12 @@ class _Page:
 
 
 def html_page(report: Report) -> str:
-    """Write report.html: one file, its images, style and one small script inside."""
+    """Return report.html: one file, with its images, style and one small script inside."""
     return render("report.html.j2", report=report)
 
 
 def render(template: str, **values: object) -> str:
-    """Write a page from a template of ours; whatever is in ``values`` is shown as text."""
+    """Return a page from one of our templates; ``values`` are escaped, and so shown as text."""
     return _environment().get_template(template).render(page=_page(), **values)
 
 
@@ -53,7 +53,7 @@ def _page() -> _Page:
 
 
 def _checksum(text: str) -> str:
-    """Name an inline style or script as a Content-Security-Policy does."""
+    """Return the checksum of an inline style or script, as a Content-Security-Policy writes it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -67,7 +67,7 @@ def _data_uri(png: bytes) -> str:
 
 
 def _width(png: bytes) -> int:
-    """Return CSS pixels: half of those in the PNG's header, for screens of double density."""
+    """Return a picture's width in CSS pixels: half of the PNG's, for screens of double density."""
     return int.from_bytes(png[16:20], "big") // 2
 
 

@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 from harness.report.blocks import Block, Report
 
-# What Markdown or HTML would read as markup wherever it stands.
+# Characters that are markup in Markdown or HTML anywhere in a line.
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$#])")
-# What begins a list, a heading or a quotation at the start of a line.
+# Starts of a line that make a list, a heading or a quotation.
 _LEADING = re.compile(r"^(\d*)([-+=]|(?<=\d)[.)](?=\s|$))")
 
 
 def markdown(report: Report) -> str:
-    """Write report.md, whose figures lie beside it in ``figures/`` and its tables in ``tables/``."""
+    """Return report.md; it links to the figures in ``figures/`` and the tables in ``tables/``."""
     lines = [f"# {_escape(report.title)}", ""]
     if report.question:
         lines += [_escape(report.question), ""]
@@ -57,14 +57,14 @@ def _table(block: Block) -> list[str]:
 
 
 def _fenced(text: str) -> list[str]:
-    """Fence code so that its own backticks cannot end it."""
+    """Fence code with more backticks than it contains."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [fence, text.rstrip("\n"), fence]
 
 
 def _escape(text: str) -> str:
-    """Write text from outside as one line that Markdown shows as it is."""
+    """Escape text, so that Markdown shows it unchanged in one line."""
     text = " ".join(text.split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _LEADING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text))

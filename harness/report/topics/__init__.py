@@ -1,6 +1,6 @@
 """A report's topics: each a file with its tables, its explanations and its section of the page.
 
-A new statistic touches the file of its topic; a new topic is a file that is named here.
+A new statistic belongs in the file of its topic; a new topic is a new file, added to ``TOPICS``.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from harness.report.topics import (
     references,
     repeat,
     runs,
-    spread,
     summary,
     target,
+    variance,
 )
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import Table
 
 
 class Topic(Protocol):
-    """What every file of this folder has, beside ``table.py`` and ``figures.py``."""
+    """The content of a module here, except ``table.py`` and ``figures.py``."""
 
     @property
     def TABLES(self) -> tuple[Table[Any], ...]:
-        """The CSV files that it declares."""
+        """The CSV tables of the topic."""
 
     def section(self, findings: Findings, figures: Figures) -> Section:
-        """Return its part of the page; without blocks it is left out."""
+        """Return its section of the page, which is left out if it has no blocks."""
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, target, comparisons, ranking, references, spread, runs, learning_rates, classes,
+    summary, accuracy, target, comparisons, ranking, references, variance, runs, learning_rates, classes,
     calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
 )  # fmt: skip
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
 
 
 def csv_tables(findings: Findings) -> dict[str, str]:
-    """Return name -> CSV text of every table; numbers are not rounded, unknown ones are empty cells."""
+    """Return name -> CSV text of every table; numbers are not rounded, unknown numbers are empty cells."""
     return {table.name: table.csv(findings) for table in TABLES}
 
 

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import decimals_of, interval_text, spread_text
+from harness.analysis.numbers import decimals_of, interval_text, std_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
@@ -45,7 +45,7 @@ def _of(name: str, meaning: str, statistic: str) -> Column[VariantSummary]:
     return Column(f"test_accuracy_{name}", meaning, f"test_accuracy.{statistic}")
 
 
-# of summary.csv, at two places
+# columns of summary.csv, which has them in two places
 SUMMARY = (
     _of("mean", "over finished runs, last epoch", "mean"),
     _of("std", "over seeds, divisor n - 1", "std"),
@@ -78,7 +78,7 @@ def t_interval(accuracy: Distribution) -> str:
 
 
 def _points(std: float) -> str:
-    return spread_text(100 * std, 3)
+    return std_text(100 * std, 3)
 
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (
@@ -114,7 +114,7 @@ def section(findings: Findings, figures: Figures) -> Section:
 
 
 def _distribution(findings: Findings) -> list[Block]:
-    """Show the accuracies of several seeds as numbers; nothing where every variant has one."""
+    """Show the accuracies over seeds as a table; nothing where every variant has one seed."""
     several = [
         summary for summary in findings.summaries if summary.test_accuracy and summary.test_accuracy.n > 1
     ]

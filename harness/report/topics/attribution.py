@@ -1,4 +1,4 @@
-"""What the networks look at, and how far these maps can be believed."""
+"""Grad-CAM of the networks, and the checks of these maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.analysis.attributions import MOST_SEEDS, Attributions, LayerNumbers
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import apart
+from harness.analysis.numbers import distinguishable
 from harness.attribution.faithfulness import STEPS
 from harness.attribution.sanity import ENOUGH, MOST
 from harness.report.blocks import Block, Section
@@ -125,7 +125,7 @@ def _two(value: float) -> str:
 
 
 def _pair(value: float | None, beside: float | None) -> str | None:
-    """Write ``0.61 (0.44)``; the brackets only where there is something to stand in them."""
+    """Write ``0.61 (0.44)``, or ``0.61`` if the second value is unknown."""
     if value is None or beside is None:
         return None if value is None else _two(value)
     return f"{_two(value)} ({_two(beside)})"
@@ -141,7 +141,7 @@ def _verdict(row: MeasuredLayer) -> str:
 
 
 def _areas(row: MeasuredLayer, check: str) -> str:
-    return "{} ({})".format(*apart(*row.layer.areas(check), 2))
+    return "{} ({})".format(*distinguishable(*row.layer.areas(check), 2))
 
 
 SHOWN: tuple[Shown[MeasuredLayer], ...] = (

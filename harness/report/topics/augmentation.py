@@ -1,4 +1,4 @@
-"""What the networks are trained on."""
+"""Train images before and after augmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the probabilities can be believed."""
+"""Calibration: how well the probabilities agree with the accuracies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.statistics.distribution import Distribution
 
 
 def _bins(findings: Findings) -> Iterator[dict[str, Any]]:
-    """Return every run's bins that hold an image."""
+    """Yield every run's bins that hold an image."""
     for run in findings.results.finished:
         assert run.predictions is not None
         bins = run.predictions.reliability

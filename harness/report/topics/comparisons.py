@@ -9,9 +9,9 @@ from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, form, page_table
 from harness.statistics.comparison import MOST_SEEDS, Comparison, Estimate
-from harness.statistics.fisher import Failures
+from harness.statistics.fisher import FailureCounts
 
-MOST_SENTENCES = 10  # about comparisons; the table has all
+MOST_SENTENCES = 10  # sentences about comparisons; the table has all comparisons
 
 
 def _difference(result: Comparison) -> float | None:
@@ -95,7 +95,7 @@ def _seeds_needed(result: Comparison) -> str | None:
     return f"about {result.seeds_needed:,}" if result.seeds_needed else f"more than {MOST_SEEDS:,}"
 
 
-def _failed(both: Failures) -> str:
+def _failed(both: FailureCounts) -> str:
     counts = f"{both.failed} of {both.n}, {both.failed_baseline} of {both.n_baseline}"
     return f"{counts} ({p_text(both.p)})"
 
@@ -124,7 +124,7 @@ PAIR: Shown[VariantComparison] = Shown(
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show each comparison in a sentence where these are few, and all in a figure and a table."""
+    """Show all comparisons in a figure and a table; and each in a sentence if they are few."""
     pairwise = findings.results.study.comparisons == "all"
     compared, blocks = findings.compared, []
     if 0 < len(compared) <= MOST_SENTENCES:

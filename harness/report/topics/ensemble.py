@@ -1,4 +1,4 @@
-"""What the networks of several seeds know together, and which images none of them gets right."""
+"""The ensemble of the seeds, their agreement, and the images that every seed misses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.report.topics.table import (
     percent,
 )
 
-MOST_IMAGES = 10  # of those that every seed misses; the CSV has all of them
+MOST_IMAGES = 10  # images that every seed misses; the CSV has all of them
 
 
 def _always_missed(findings: Findings) -> Iterator[dict[str, Any]]:
@@ -80,10 +80,10 @@ SHOWN_IMAGES: tuple[Shown[dict[str, Any]], ...] = (
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the ensembles, and of the first variant the images on whose wrong class most seeds agree."""
     title = "What the seeds know together"
-    known = [
+    measured = [
         summary for summary in findings.summaries if summary.evidence and summary.evidence.missed is not None
     ]
-    if not known:
+    if not measured:
         return Section(title, [])
     text = (
         "The ensemble averages the seeds' probabilities. Error consistency is Cohen's kappa of being "
@@ -93,13 +93,13 @@ def section(findings: Findings, figures: Figures) -> Section:
         "Whether several networks are better than one, and whether they err on the same images. Images that "
         "every seed misses, most of all with the same answer, are where to look for wrong labels."
     )
-    blocks = [Block("text", lead), page_table("summary", SHOWN, known), explained(text)]
-    if images := [row for row in _always_missed(findings) if row["variant"] == known[0].variant]:
-        classes = findings.results.of(known[0].variant, "finished")[0].classes
+    blocks = [Block("text", lead), page_table("summary", SHOWN, measured), explained(text)]
+    if images := [row for row in _always_missed(findings) if row["variant"] == measured[0].variant]:
+        classes = findings.results.of(measured[0].variant, "finished")[0].classes
         named = [
             {**image, **{which: classes[image[which]] for which in ("label", "predicted")}}
             for image in images[:MOST_IMAGES]
         ]
-        heading = f"{known[0].variant}: images that every seed misses, the most agreed on first"
+        heading = f"{measured[0].variant}: images that every seed misses, the most agreed on first"
         blocks.append(page_table("always_missed", SHOWN_IMAGES, named, heading))
     return Section(title, blocks)

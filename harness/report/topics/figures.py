@@ -1,4 +1,4 @@
-"""The study's figures, which a topic asks for by name."""
+"""The study's figures, from which a topic takes its own by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FIGURES = {figure.name: figure for figure in FIGURES}
 
 @dataclass(frozen=True)
 class Figures:
-    """What was drawn, and what was not.
+    """The figures of a report.
 
     Attributes:
         pictures: file name -> picture.
         notes: what could not be drawn or measured, and why.
-        formats: the files of each figure beside its PNG, such as ``svg``.
+        formats: the further formats of each figure, such as ``svg``.
     """
 
     pictures: Mapping[str, Picture]

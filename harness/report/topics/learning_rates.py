@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.analysis.runs import Run, Sweep
+from harness.analysis.runs import RangeTestResult, Run
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import MOST_ROWS, SHOWN_VARIANT, VARIANT, Column, Shown, Table, page_table
@@ -15,13 +15,13 @@ Rows = Iterator[dict[str, Any]]
 
 
 def _range_test(findings: Findings) -> Rows:
-    for variant, sweep in findings.results.sweeps.items():
-        for row in sweep.rows:
+    for variant, range_test in findings.results.range_tests.items():
+        for row in range_test.rows:
             yield {"variant": variant, **row}
 
 
 def _first_runs(findings: Findings) -> Iterator[Run]:
-    """Return a variant's first finished run: the rate of a step does not depend on the seed."""
+    """Yield each variant's first finished run, as the rates do not depend on the seed."""
     for variant in findings.results.variants:
         yield from findings.results.of(variant, "finished")[:1]
 
@@ -64,26 +64,26 @@ def _rate(rate: float | None) -> str | None:
     return None if rate is None else f"{rate:.4g}"
 
 
-def _used(sweep: Sweep) -> str | None:
-    if sweep.error:
+def _used(range_test: RangeTestResult) -> str | None:
+    if range_test.error:
         return None
-    return "yes" if sweep.record.get("used") else "no: the study sets its rates"
+    return "yes" if range_test.record.get("used") else "no: the study sets its rates"
 
 
-def _recorded(key: str) -> Shown[Sweep]:
-    return Shown(key, lambda sweep: sweep.record.get(key, "–"), numeric=key == "seed")
+def _recorded(key: str) -> Shown[RangeTestResult]:
+    return Shown(key, lambda range_test: range_test.record.get(key, "–"), numeric=key == "seed")
 
 
-SHOWN_RANGE_TEST: tuple[Shown[Sweep], ...] = (
+SHOWN_RANGE_TEST: tuple[Shown[RangeTestResult], ...] = (
     SHOWN_VARIANT,
-    Shown("LRMIN", lambda sweep: _rate(sweep.record.get("lr_min"))),
-    Shown("LRMAX", lambda sweep: _rate(sweep.record.get("lr_max"))),
+    Shown("LRMIN", lambda range_test: _rate(range_test.record.get("lr_min"))),
+    Shown("LRMAX", lambda range_test: _rate(range_test.record.get("lr_max"))),
     _recorded("criterion"),
     _recorded("seed"),
     Shown("used", _used, numeric=False),
     Shown(
         "warnings",
-        lambda sweep: sweep.error or "; ".join(sweep.record.get("warnings") or []) or None,
+        lambda range_test: range_test.error or "; ".join(range_test.record.get("warnings") or []) or None,
         numeric=False,
     ),
 )
@@ -105,9 +105,9 @@ SHOWN_STEPS: tuple[Shown[Run], ...] = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show each range test, and the schedule's corners beside the highest rate of a step."""
-    sweeps = list(findings.results.sweeps.values())[:MOST_ROWS]
-    blocks = [page_table("range_test", SHOWN_RANGE_TEST, sweeps)] if sweeps else []
+    """Show each range test, and the schedule's corners with the highest rate of a step."""
+    range_tests = list(findings.results.range_tests.values())[:MOST_ROWS]
+    blocks = [page_table("range_test", SHOWN_RANGE_TEST, range_tests)] if range_tests else []
     if runs := [run for run in _first_runs(findings) if run.highest_rate is not None][:MOST_ROWS]:
         text = (
             "lr_min and lr_max are the corners of the schedule, found or given. A corner that falls between "

@@ -14,7 +14,7 @@ from harness.report.topics.table import VARIANT, Column, Shown, Table, page_tabl
 if TYPE_CHECKING:
     from harness.models.summary import LayerRow
 
-MOST_NAMED = 8  # variants that share a network
+MOST_NAMED = 8  # variants that a sentence names
 
 
 @dataclass(frozen=True)

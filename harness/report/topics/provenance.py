@@ -1,4 +1,4 @@
-"""When, at what cost, and with which code, machine, data and versions the runs were made."""
+"""The environment of the runs: time, cost, code, machine, data and versions."""
 
 from __future__ import annotations
 

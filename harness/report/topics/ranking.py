@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import decimals_of, p_text, spread_text
+from harness.analysis.numbers import decimals_of, p_text, std_text
 from harness.analysis.ranking import MOST_NAMED, Ranked, sentence
 from harness.messages import one_line
 from harness.report.blocks import Block, Section, explained
@@ -68,7 +68,7 @@ SHOWN: tuple[Shown[Ranked], ...] = (
     SHOWN_VARIANT,
     Shown("what it changes", _changes, numeric=False),
     Shown("mean accuracy, %", _mean),
-    Shown("std, %", "place.std", lambda std: spread_text(100 * std, 2)),
+    Shown("std, %", "place.std", lambda std: std_text(100 * std, 2)),
     Shown("n", lambda ranked: ranked.place.n if ranked.place else 0),
     Shown("failed", lambda ranked: ranked.failed_text if ranked.failed else None),
     Shown("behind the highest, points", "place.behind", percent(2)),
@@ -90,7 +90,7 @@ HOW_TO_READ = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show the ranking, with what a reader has to know of it."""
+    """Show the ranking, with an explanation."""
     ranking, blocks = findings.ranking, []
     if ranking:
         blocks = [

@@ -1,4 +1,4 @@
-"""The commands that make the runs of a report again: every option that decides a number is in them."""
+"""The commands that repeat the runs of a report, with every option that decides a number."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TABLES = ()
 
 
 def commands(results: Results) -> list[str]:
-    """List the commands that make every run of the report again, beside its study.toml: one where that does.
+    """Return the commands that repeat every run of the report, with its study.toml; one command if possible.
 
-    Variants of other seeds, devices, precision or number of threads have a command of their own.
+    Variants with other seeds, devices, precision or number of threads need a command of their own.
     """
     study = results.study
     groups: dict[tuple[tuple[int, ...], str, str], list[str]] = {}
@@ -29,21 +29,21 @@ def commands(results: Results) -> list[str]:
             runs = results.of(variant)
             key = _seeds(runs), *_conditions(study.recipes[variant], runs)
             groups.setdefault(key, []).append(variant)
-    made = []
+    lines = []
     for (seeds, threads, conditions), variants in groups.items():
         chosen = _chosen(study, variants, seeds)
-        made.append(f"{threads}{PROGRAM} --out again{chosen}{conditions}{_needs(study, variants)}")
-    return made
+        lines.append(f"{threads}{PROGRAM} --out again{chosen}{conditions}{_needs(study, variants)}")
+    return lines
 
 
 def report_command(results: Results) -> str:
-    """What makes the report again from runs on disk: it asks for no run that the report does not have."""
+    """Return the command that repeats the report from runs on disk, without runs that it does not have."""
     study = results.study
     groups: dict[tuple[int, ...], list[str]] = {}
     for variant in results.variants:
         if variant in study.recipes:
             groups.setdefault(_seeds(results.of(variant)), []).append(variant)
-    # what is on disk is found there: one group is asked for, that of a missing run if there is one
+    # runs on disk are found anyway, so name only one group, that of a missing run if there is one.
     waiting = {run.variant for run in results.runs if run.status not in ("finished", "failed")}
     seeds, variants = max(groups.items(), key=lambda group: bool(waiting & set(group[1])))
     names = [name for names in groups.values() for name in names]
@@ -56,7 +56,7 @@ def _seeds(runs: Sequence[Run]) -> tuple[int, ...]:
 
 
 def _chosen(study: Study, variants: Sequence[str], seeds: Sequence[int]) -> str:
-    """The options that choose these runs, where they are not all of the study's."""
+    """Return the options that choose these runs; empty where they are all of the study's."""
     chosen = "" if set(variants) == set(study.recipes) else f" --variants {','.join(variants)}"
     return chosen if set(seeds) == set(study.seeds) else f"{chosen} --seeds {seeds_text(seeds)}"
 
@@ -110,7 +110,7 @@ def seeds_text(seeds: Iterable[int]) -> str:
 
 
 def _needs(study: Study, variants: Sequence[str]) -> str:
-    """Return the options that say where data and networks are."""
+    """Return the options for the data and for the users' networks."""
     recipes = [study.recipes[variant] for variant in variants]
     allowed = dict.fromkeys(name for recipe in recipes if (name := package(recipe)))
     data = " --data DATA" if any(recipe.data.source != EMBEDDED for recipe in recipes) else ""
@@ -118,23 +118,23 @@ def _needs(study: Study, variants: Sequence[str]) -> str:
 
 
 def _conditions(recipe: Recipe, runs: Sequence[Run]) -> tuple[str, str]:
-    """Return how the runs were computed where the study leaves that open, by the first finished one if any.
+    """Return the options for how the runs were computed, where the study leaves that open.
 
     Returns:
-        Threads, for the environment; and options.
+        The number of threads, as an environment variable; and the options.
     """
     run = min(runs, key=lambda run: run.status != "finished")
-    identity, made = run.identity, run.provenance
+    identity, provenance = run.identity, run.provenance
     device, options = identity.get("device"), ""
     if device is not None:
         options += f" --device {device}"
     if identity.get("devices"):
         options += f" --devices {identity['devices']}"
-    # with a precision that is named, the memory format is the usual one and not timed
+    # a named precision implies the usual memory format: name it only where that was used
     if recipe.precision == "auto" and "precision" in identity and "memory_format" not in identity:
         options += f" --precision {identity['precision']}"
     if recipe.compile == "auto" and device == "cuda":
         compiled = bool((identity.get("recipe") or {}).get("compile"))
         options += f" --set compile={str(compiled).lower()}"
-    threads = made.get("threads")
+    threads = provenance.get("threads")
     return f"OMP_NUM_THREADS={threads} " if device == "cpu" and isinstance(threads, int) else "", options

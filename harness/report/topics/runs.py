@@ -16,7 +16,7 @@ from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, p
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run, and when it reached the study's present target, whatever that was when it was made."""
+    """A run, and when it reached the target that the study has now."""
 
     run: Run
     arrival: Arrival | None
@@ -63,7 +63,7 @@ TABLES = (RUNS,)
 
 
 def _finished(heading: str, key: str, write: Callable[[float], str]) -> Shown[RunRow]:
-    """Show a metric of the finished runs."""
+    """Return a column with a metric of the finished runs."""
     return Shown(heading, lambda row: row.run.number(key) if row.run.status == "finished" else None, write)
 
 
@@ -85,7 +85,7 @@ SHOWN: tuple[Shown[RunRow], ...] = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show all runs; of more than fit those that are not finished, and the first of the others."""
+    """Show all runs; if they are too many, those that are not finished, and the first of the others."""
     rows = list(_rows(findings))
     first = sorted(rows, key=lambda row: row.run.status == "finished")[:MOST_ROWS]
     text = (

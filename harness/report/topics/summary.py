@@ -7,7 +7,7 @@ from harness.analysis.numbers import accuracy_text, interval_text, minutes_text,
 from harness.analysis.provenance import times_note
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
-from harness.report.topics import accuracy, calibration, ensemble, spread, target
+from harness.report.topics import accuracy, calibration, ensemble, target, variance
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import (
     SHOWN_VARIANT,
@@ -41,10 +41,10 @@ SUMMARY: Table[VariantSummary] = Table(
         Column("seconds_std", "over runs", "seconds.std"),
         *accuracy.DISTRIBUTION,
         *target.SUMMARY,
-        *spread.SUMMARY,
+        *variance.SUMMARY,
         *ensemble.SUMMARY,
         *calibration.SUMMARY,
-        *spread.BETWEEN_RUNS,
+        *variance.BETWEEN_RUNS,
     ),
 )
 TABLES = (SUMMARY,)

@@ -1,6 +1,6 @@
-"""A table as one list of columns: what its CSV file holds, and what the documentation says of it.
+"""Tables, each as a list of columns: the content of its CSV file, and its documentation.
 
-What a page shows is rounded and in words, so it has a list of its own: a heading and a text of a row each.
+A page shows rounded numbers and words, so it has its own list: each column with a heading and a function.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Column(Generic[Row]):
     """A column of a CSV file. The names are a contract: others' scripts read them.
 
     Attributes:
-        value: what stands in it, not rounded: the way to the row's value, such as ``spread.low``, or a
-            function of the row; left out it is the row's own of that name. None is an empty cell.
-        change: is given the value where it is not None.
+        value: the cell's value, not rounded: a path of attributes of the row, such as ``evidence.images``,
+            or a function of the row. By default the attribute of the column's name. None is an empty cell.
+        change: a function applied to the value where it is not None.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Column(Generic[Row]):
 
     @property
     def read(self) -> Callable[[Row], object]:
-        """The function from a row to its cell."""
+        """A function from a row to the value of this column."""
         return _reader(self.value or self.name, self.change)
 
 
@@ -45,7 +45,7 @@ class Table(Generic[Row]):
     """``tables/<name>.csv``.
 
     Attributes:
-        each_row_is: ``a run, finished or not``.
+        each_row_is: for the documentation, such as ``a run, finished or not``.
         rows: objects or dictionaries.
     """
 
@@ -66,10 +66,10 @@ class Shown(Generic[Row]):
     """A column of a table on the page.
 
     Attributes:
-        value: as a :class:`Column` has it; None is shown as a dash.
-        write: the value as text.
+        value: as in :class:`Column`; None is shown as a dash.
+        write: a function from the value to its text.
         numeric: whether it holds numbers.
-        only_if: of a row; where it holds of none, the column is left out.
+        only_if: a value of a row; where it is false for all rows, the column is left out.
     """
 
     heading: str
@@ -85,14 +85,16 @@ SHOWN_VARIANT: Shown[Any] = Shown("variant", "variant", numeric=False)
 
 
 def page_table(csv: str, columns: Iterable[Shown[Row]], rows: Sequence[Row], title: str = "") -> Block:
-    """Show rows on the page; ``tables/<csv>.csv`` has their numbers unrounded."""
-    shown = [each for each in columns if each.only_if is None or any(map(_reader(each.only_if), rows))]
-    readers = [_reader(each.value, each.write) for each in shown]
+    """Return a table for the page; ``tables/<csv>.csv`` has its numbers unrounded."""
+    shown = [
+        column for column in columns if column.only_if is None or any(map(_reader(column.only_if), rows))
+    ]
+    readers = [_reader(column.value, column.write) for column in shown]
     return Block(
         "table",
-        header=[each.heading for each in shown],
+        header=[column.heading for column in shown],
         rows=[["–" if (cell := read(row)) is None else str(cell) for read in readers] for row in rows],
-        numeric=frozenset(at for at, each in enumerate(shown) if each.numeric),
+        numeric=frozenset(at for at, column in enumerate(shown) if column.numeric),
         title=title,
         files=[f"tables/{csv}.csv"],
     )
@@ -104,19 +106,19 @@ def percent(decimals: int) -> Callable[[float], str]:
 
 
 def form(pattern: str) -> Callable[[float], str]:
-    """Return a function that writes a number as a format's pattern says."""
+    """Return a function that writes a number by a format specification, such as ``.2f``."""
     return lambda value: f"{value:{pattern}}"
 
 
 def _reader(value: Value[Row], change: Callable[[Any], object] | None = None) -> Callable[[Row], object]:
-    """Return the function from a row to its cell."""
-    find = value if callable(value) else partial(_follow, value.split("."))
+    """Return a function from a row to a value, changed by ``change`` where it is not None."""
+    get = value if callable(value) else partial(_follow, value.split("."))
     if change is None:
-        return find
+        return get
 
     def read(row: Row) -> object:
-        found = find(row)
-        return None if found is None else change(found)
+        cell = get(row)
+        return None if cell is None else change(cell)
 
     return read
 

@@ -1,4 +1,4 @@
-"""How surely and how soon the target is reached."""
+"""Success rate and time to target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TABLES = ()
 
 
 def _ever_reached(summary: VariantSummary) -> int | None:
-    if summary.evidence is None:  # where all runs failed, none has reached it
+    if summary.evidence is None:  # all runs failed, so none has reached it
         return 0 if summary.runs else None
     return summary.evidence.epochs.reached
 

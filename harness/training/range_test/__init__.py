@@ -1,7 +1,7 @@
-"""The learning-rate range test of a variant, which finds LRMAX and LRMIN.
+"""The learning-rate range test of a variant, which chooses LRMAX and LRMIN.
 
-``sweep`` trains a fresh network with rising rates, ``choice`` picks LRMAX from what was measured, and
-``stored`` keeps both on disk, where every run of the variant finds them.
+``sweep`` trains a new network with rising rates, ``choice`` chooses LRMAX from its losses and accuracies, and
+``stored`` keeps both on disk, where every run of the variant reads them.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3, in fastai's form.
 """

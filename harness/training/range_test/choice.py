@@ -1,4 +1,4 @@
-"""The choice of LRMAX from a sweep by the study's criterion, and the reasons to doubt it."""
+"""The choice of LRMAX from a sweep, by the study's criterion; and the reasons to doubt it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANY = 50  # rates to ask for where there were too few, at least
 
 
 def choose(sweep: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
-    """Return LRMAX by the study's criterion and LRMIN = LRMAX / divisor, and why they may be doubted."""
+    """Return LRMAX by the study's criterion, LRMIN = LRMAX / divisor, and the reasons to doubt them."""
     at = CRITERIA[settings.criterion](sweep)
     lr_max = float(sweep.lr[at])
     few = _too_few(settings)
@@ -66,22 +66,22 @@ CRITERIA: dict[str, Callable[[Sweep], int]] = {
 
 
 def _too_few(settings: RangeTest) -> str:
-    """Return the doubt about rates too few or too far apart; empty without one."""
+    """Return a doubt where the rates are too few or too far apart; else an empty text."""
     span, exponential = settings.end_lr / settings.start_lr, settings.mode == "exponential"
-    apart = span ** (1 / (settings.iterations - 1))
-    coarse = exponential and apart > COARSE
+    ratio = span ** (1 / (settings.iterations - 1))
+    coarse = exponential and ratio > COARSE
     if settings.iterations >= FEWEST and not coarse:
         return ""
     wanted = 1 + math.ceil(math.log(span) / math.log(1.1)) if exponential else 0
-    each = f", each {apart:.3g} times the one before," if coarse else ""
+    spacing = f", each {ratio:.3g} times the one before," if coarse else ""
     return (
-        f"{settings.iterations} rates{each} are too few to choose from; "
+        f"{settings.iterations} rates{spacing} are too few to choose from; "
         f"raise range_test.iterations to {max(MANY, wanted)}"
     )
 
 
 def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
-    """Say why the rate of a step is a doubtful choice, and which key of the study to change; or nothing."""
+    """Say why the rate of a step is a doubtful choice, and which key to change; empty where it is not."""
     loss, rates, steps = sweep.smoothed_loss, sweep.lr, len(sweep.lr)
     first, lowest, margin, edge = float(loss[0]), int(np.argmin(loss)), _noise(sweep), max(1, steps // 50)
     risen = np.flatnonzero(loss > first + margin)
@@ -90,7 +90,7 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
     if loss[at] > first + margin:
         change = lower if rises_at <= edge else "lower range_test.end_lr"
         return f"the loss at {chosen} is {loss[at]:.3g}, above its {first:.3g} at the start; {change}"
-    if few:  # nothing more can be told
+    if few:  # too few rates for the other checks
         return ""
     if first - loss[lowest] <= margin:
         if rises_at == steps and not sweep.diverged:
@@ -107,7 +107,7 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
         return f"{chosen} is where the loss ran away; raise range_test.iterations"
     if at >= steps - edge:
         return f"{chosen} lies at the end of the sweep; raise range_test.end_lr"
-    if lowest >= steps - edge and sweep.diverged:  # a loss that runs away is smoothed into a rise
+    if lowest >= steps - edge and sweep.diverged:  # smoothing makes a rise of a diverging loss
         falls = f"the loss falls until lr = {rates[-1]:.4g} and is not finite at the next step"
         return f"{falls}; look at data and precision, or raise range_test.iterations"
     if lowest >= steps - edge:
@@ -119,7 +119,7 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
 
 
 def _noise(sweep: Sweep) -> float:
-    """Return by how much the smoothed loss may differ from its start by chance, or too little to matter.
+    """Return the change of the smoothed loss from its start that is due to chance, or too small to matter.
 
     Four standard deviations of what Gaussian smoothing leaves of the batches' noise until the loss is
     lowest; that noise is taken by the median absolute deviation.

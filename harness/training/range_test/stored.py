@@ -1,4 +1,4 @@
-"""A variant's range test on disk: run once, stored with its sweep, reused by every run of the variant."""
+"""A variant's range test on disk: done once, stored with its sweep, and used by every run of the variant."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ensure_range_test(
     say: Say,
     wait: bool = True,
 ) -> Rates | None:
-    """Return the rates of a variant's range test, after running it where it is missing or out of date.
+    """Return the rates of a variant's range test; run it first if it is missing or outdated.
 
     Damaged files, and those of another configuration, are moved aside and kept.
 
@@ -38,8 +38,8 @@ def ensure_range_test(
         None where the study asks for no range test.
 
     Raises:
-        HeldError: another process is at work on it, and we do not wait.
-        RunError: the sweep failed, or finds other rates than those its runs were trained with.
+        HeldError: another process works on it, and ``wait`` is false.
+        RunError: the sweep failed, or gives other rates than the variant's runs were trained with.
     """
     settings = variant.recipe.range_test_settings
     if settings is None:
@@ -55,7 +55,7 @@ def ensure_range_test(
             sweep = sweep_variant(variant, load_data(), settings, threads=threads, say=say)
         except HarnessError:
             raise
-        except Exception as error:  # whatever torch meets, such as the end of the memory
+        except Exception as error:  # torch may raise anything, such as out of memory
             raise RunError(f"range test: {failure(error, variant)['message']}") from error
         rates, doubts = choose(sweep, settings)
         if variant.recipe.schedule.finds:
@@ -82,7 +82,7 @@ def ensure_range_test(
 
 
 def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
-    """Return what an earlier start found for this very configuration; None where its files are not intact."""
+    """Return the rates on disk; None where there are none, of another configuration, or damaged."""
     settings = variant.recipe.range_test_settings
     try:
         content = read_sealed(folder.range_test_json(variant.name))
@@ -100,7 +100,7 @@ def stored_rates(variant: Variant, folder: StudyFolder) -> Rates | None:
 
 
 def set_stale_aside(variant: Variant, folder: StudyFolder, say: Say) -> None:
-    """Move files away that :func:`stored_rates` does not take; call it under the range test's lock."""
+    """Move files aside that :func:`stored_rates` refuses; call it under the range test's lock."""
     record_file = folder.range_test_json(variant.name)
     if record_file.exists():
         kept = folder.set_aside(
@@ -113,10 +113,10 @@ def set_stale_aside(variant: Variant, folder: StudyFolder, say: Say) -> None:
 
 
 def check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None:
-    """Refuse to give one variant's runs two different rates, where a range test had to be repeated.
+    """Check that a repeated range test gives the rates of the variant's runs on disk.
 
     Raises:
-        RunError: naming a run that was trained with another rate.
+        RunError: a run was trained with another rate; the message names it.
     """
     for run in folder.runs_of(variant.name):
         try:
@@ -132,7 +132,7 @@ def check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None
 
 
 def _digest(variant: Variant, settings: RangeTest) -> str:
-    """Return the digest of what decides a sweep: everything of a run but its schedule."""
+    """Return the digest of what decides a sweep: a run's identity without its schedule."""
     identity = {**variant.identity, "range_test": settings.model_dump(mode="json")}
     identity["recipe"] = {key: part for key, part in identity["recipe"].items() if key != "schedule"}
     return digest(identity)

@@ -1,6 +1,6 @@
-"""The sweep: Ignite's ``FastaiLRFinder`` with its traps repaired.
+"""The sweep of a range test: Ignite's ``FastaiLRFinder``, with workarounds for its errors.
 
-The rate rises at every step of a fresh network's training, and each step's loss and accuracy are noted.
+A new network is trained with a rate that rises at every step; the loss and accuracy of each step are stored.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Floats = NDArray[np.float64]
 DIVERGENCE = 5.0
 # A Gaussian over 1/40 of the sweep. Unlike a running average it does not shift a peak to higher rates.
 SMOOTHING_SHARE = 40
-COARSE = 2.0  # times the rate before, from which on rates lie far apart
-LEAST_STEPS = 5  # to choose from
+COARSE = 2.0  # ratio of two neighbouring rates above which they are too far apart
+LEAST_STEPS = 5  # needed for a choice
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was measured at each step, all of shape (steps,); the arrays end before the first non-finite loss.
+    """The measurements of each step, all (steps,); the arrays end before the first loss that is not finite.
 
     Attributes:
         lr: the rate that the step used.
@@ -68,7 +68,7 @@ class Sweep:
 
 
 def smooth(values: Floats) -> Floats:
-    """Smooth by a Gaussian without lag, mirrored at the ends."""
+    """Smooth by a Gaussian, which has no lag, mirrored at the ends."""
     smoothed: Floats = gaussian_filter1d(values, smoothing_sigma(len(values)), mode="reflect")
     return smoothed
 
@@ -79,7 +79,7 @@ def smoothing_sigma(steps: int) -> float:
 
 
 def sweep_variant(variant: Variant, data: Data, settings: RangeTest, *, threads: int, say: Say) -> Sweep:
-    """Sweep a fresh network over the rates, with a seed of its own and augmented train batches."""
+    """Sweep a new network over the rates, with the range test's seed and augmented train batches."""
     prepare(variant.device, threads)
     with global_seed(settings.seed, "range_test/initialisation"):
         model = variant.new_network()
@@ -93,11 +93,11 @@ def sweep_variant(variant: Variant, data: Data, settings: RangeTest, *, threads:
 def sweep(
     trainer: Engine, model: nn.Module, optimizer: Optimizer, batches: Batches, settings: RangeTest
 ) -> Sweep:
-    """Run the range test; afterwards model, optimizer and random state are as they were.
+    """Run the sweep; restore model, optimizer and random state afterwards.
 
     Args:
         trainer: without a schedule, as :func:`~harness.training.engines.create_trainer` makes it.
-        batches: of one epoch; iterated anew when exhausted.
+        batches: of one epoch; repeated when exhausted.
 
     Raises:
         RunError: the loss was not finite within the first steps.
@@ -118,25 +118,25 @@ def sweep(
                 trainer,
                 to_save={"model": model, "optimizer": optimizer},
                 output_transform=lambda output: output["loss"],
-                num_iter=settings.iterations - 1,  # it runs one more than it is told
+                num_iter=settings.iterations - 1,  # the finder runs one step more than it is told
                 start_lr=float(settings.start_lr),
                 end_lr=float(settings.end_lr),
                 step_mode="exp" if settings.mode == "exponential" else "linear",
                 diverge_th=DIVERGENCE,
             ) as finder,
         ):
-            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": we judge that ourselves
+            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": we decide that
             finder.run(batches, max_epochs=math.ceil(settings.iterations / steps), epoch_length=steps)
     return recorder.result(settings.iterations)
 
 
 def lower_rates(rates: Floats) -> str:
-    """Say which key makes the first rates smaller; where they lie far apart, the second depends on end_lr."""
+    """Say which key makes the first rates smaller: start_lr, or end_lr where they are far apart."""
     return f"lower range_test.{'end' if rates[1] > COARSE * rates[0] else 'start'}_lr"
 
 
 class _Recorder:
-    """Sets every step's planned rate, and notes its loss and accuracy."""
+    """Sets the planned rate of every step, and stores its loss and accuracy."""
 
     def __init__(self, optimizer: Optimizer, planned: Floats) -> None:
         self.optimizer, self.planned = optimizer, planned
@@ -145,13 +145,13 @@ class _Recorder:
         self.accuracies: list[float] = []
 
     def set_rate(self) -> None:
-        """Set the rate: the finder's own first ones are off by a step."""
+        """Set the rate, because the finder's own first rates are late by a step."""
         self.rates.append(float(self.planned[len(self.rates)]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[-1]
 
     def note(self, engine: Engine) -> None:
-        """Note what the step measured, and end the sweep at a loss that is not finite."""
+        """Store the step's loss and accuracy; end the sweep at a loss that is not finite."""
         output: Any = engine.state.output
         self.losses.append(float(output["loss"]))
         self.accuracies.append(float((output["logits"].argmax(1) == output["labels"]).float().mean()))
@@ -159,17 +159,18 @@ class _Recorder:
             engine.terminate()
 
     def result(self, iterations: int) -> Sweep:
-        """Return what was measured before the first loss that is not finite."""
+        """Return the measurements before the first loss that is not finite."""
         steps = len(self.losses)
         finite = steps - (not math.isfinite(self.losses[-1]))
-        if finite == 0:  # before the first update: no rate is the cause
+        if finite == 0:  # before the first update, so the rate is not the cause
             raise RunError(
                 "range test: the first batch's loss is not finite; look at data, augment and model"
             )
         if finite < LEAST_STEPS:
             how = "is not finite" if finite < steps else "runs away"
             raise RunError(f"range test: the loss {how} after {finite} steps; {lower_rates(self.planned)}")
-        lr, loss, accuracy = (np.array(each[:finite]) for each in (self.rates, self.losses, self.accuracies))
+        measured = (self.rates, self.losses, self.accuracies)
+        lr, loss, accuracy = (np.array(values[:finite]) for values in measured)
         return Sweep(lr, loss, accuracy, diverged=finite < iterations)
 
 
@@ -180,7 +181,7 @@ def _next_epoch(engine: Engine, batches: Batches) -> None:
 
 @contextmanager
 def _restored(trainer: Engine, model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
-    """Leave them as they were. The finder leaves handlers behind where a batch or a step raises."""
+    """Restore all three after the block; the finder leaves handlers behind if a batch or step raises."""
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer_state, was_training = copy.deepcopy(optimizer.state_dict()), model.training
     handlers = {event: list(attached) for event, attached in trainer._event_handlers.items()}

@@ -1,4 +1,4 @@
-"""The common transforms on a whole batch of tensors: the same pixels as Albumentations, many times faster.
+"""Pipelines of the common transforms on whole batches: the same pixels as Albumentations, many times faster.
 
 Parameters are drawn from the distributions that Albumentations 2.0.8 draws from, for a whole batch and on the
 CPU, so that every device sees the same; a pure function then applies them, on the device where the images
@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from harness.data.augment import reference_pipeline
-from harness.data.tensor_steps import Crop, Dropout, Flip, Move, Normalize, Pad, Places, Step
+from harness.data.tensor_steps import Crop, Dropout, Flip, Move, Normalize, Pad, PixelSources, Step
 
 Parameters = tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True)
 class TensorPipeline:
-    """Steps in the order in which they run; each is one transform or composition of the pipeline."""
+    """The steps of a pipeline, in order; each is one transform or composition."""
 
     steps: tuple[Step, ...]
 
     def draw(self, batch: int, height: int, width: int, generator: torch.Generator) -> Parameters:
-        """Draw the random parameters for one batch of ``(height, width)`` images.
+        """Draw the random parameters for one batch of images of ``(height, width)`` pixels.
 
         Returns:
             An entry a step, int64 with the batch first, on the CPU; None where a step draws nothing.
@@ -51,14 +51,14 @@ class TensorPipeline:
         """
         given = images = images.contiguous()
         device = images.device
-        places: Places | None = None
+        places: PixelSources | None = None
         for step, drawn in zip(self.steps, parameters, strict=True):
             drawn = None if drawn is None else drawn.to(device)
             if isinstance(step, Move):
                 if places is not None and None not in (places.fill, step.fill) and places.fill != step.fill:
                     images, places = places.gather(images), None
                 rows, columns = (torch.arange(length, device=device)[None] for length in images.shape[1:3])
-                places = step.move(places or Places(rows, columns), drawn)
+                places = step.move(places or PixelSources(rows, columns), drawn)
             else:
                 if places is not None:
                     images, places = places.gather(images), None
@@ -81,11 +81,11 @@ def tensor_pipeline(transforms: list[dict[str, Any]]) -> TensorPipeline | None:
     """
     steps: list[Step] = []
     for transform in reference_pipeline(transforms).transforms:
-        step = _step(transform, normalised=any(isinstance(each, Normalize) for each in steps))
+        step = _step(transform, normalised=any(isinstance(other, Normalize) for other in steps))
         if step is None:
             return None
         steps.append(step)
-    # Moving pixels and normalising them commute, and bytes move faster.
+    # Normalise last: moving pixels gives the same before and after it, and bytes move faster than floats.
     for place in range(len(steps) - 1):
         following = steps[place + 1]
         if isinstance(steps[place], Normalize) and isinstance(following, Move) and following.fill is None:
@@ -106,7 +106,7 @@ def _step(transform: Any, normalised: bool) -> Step | None:
         if fill is None or (heights[1] < 1 < widths[1]):
             return None
         return Dropout(transform.num_holes_range, heights, widths, fill, transform.p)
-    if transform.p != 1:  # the others change size or type: none of them is for some images only
+    if transform.p != 1:  # the others change size or type: all images need them
         return None
     if kind in (A.Pad, A.PadIfNeeded) and getattr(transform, "position", "") != "random":
         if transform.border_mode != cv2.BORDER_CONSTANT:
@@ -122,7 +122,7 @@ def _step(transform: Any, normalised: bool) -> Step | None:
 
 
 def _fill(fill: Any, normalised: bool) -> tuple[float, ...] | None:
-    """Return one value a channel; None for what is no number, or would be rounded to bytes."""
+    """Return one value a channel; None where it is not a number, or would be rounded to bytes."""
     if isinstance(fill, str):
         return None
     values = tuple(fill) if isinstance(fill, tuple) else (fill,) * 3
@@ -131,7 +131,7 @@ def _fill(fill: Any, normalised: bool) -> tuple[float, ...] | None:
 
 
 def _flip_probabilities(transform: Any, forced: bool = False) -> np.ndarray | None:
-    """Return how probable no flip, horizontal, vertical and both are; None where it is not only flips."""
+    """Return the probabilities of no flip, horizontal, vertical and both; None where it does more."""
     import albumentations as A
 
     kind, unchanged = type(transform), np.eye(4)[0]
@@ -141,13 +141,13 @@ def _flip_probabilities(transform: Any, forced: bool = False) -> np.ndarray | No
         result = np.eye(4)[1 if kind is A.HorizontalFlip else 2]
     elif kind in (A.Sequential, A.OneOf):
         children = [_flip_probabilities(child, forced=kind is A.OneOf) for child in transform.transforms]
-        known = [child for child in children if child is not None]
-        if len(known) < len(children):
+        flips = [child for child in children if child is not None]
+        if len(flips) < len(children):
             return None
         if kind is A.OneOf:
-            result = np.average(known, axis=0, weights=[child.p for child in transform.transforms])
+            result = np.average(flips, axis=0, weights=[child.p for child in transform.transforms])
         else:
-            for following in known:
+            for following in flips:
                 result = sum(result[code] * following[np.arange(4) ^ code] for code in range(4))
     elif kind is not A.NoOp:
         return None

@@ -1,11 +1,11 @@
-"""Which part of the spread over seeds is luck, and the noise of new images: two tables, never compared."""
+"""Variance over seeds, split into chance and real differences; and, apart from it, noise of new images."""
 
 from __future__ import annotations
 
 import math
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import p_text, spread_text
+from harness.analysis.numbers import p_text, std_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
@@ -14,25 +14,25 @@ from harness.statistics.variance import SeedVariance
 
 TABLES = ()
 
-# of summary.csv, at two places
+# columns of summary.csv, which has them in two places
 SUMMARY: tuple[Column[VariantSummary], ...] = (
     Column("images", "evaluated on", "evidence.images"),
     Column(
         "noise_seeds",
         "std of the accuracy that independent errors on these images would give",
-        "evidence.spread.independent_std",
+        "evidence.variance.independent_std",
     ),
     Column(
         "noise_seeds_plug_in",
         "the same without its correction for few seeds",
-        "evidence.spread.independent_std_plug_in",
+        "evidence.variance.independent_std_plug_in",
     ),
     Column(
         "variance_between_runs",
         "what exceeds that, in squared fractions; unbiased, so also negative",
-        "evidence.spread.between_runs",
+        "evidence.variance.between_runs",
     ),
-    Column("p_luck", "of the measured variance, if there were nothing else", "evidence.spread.p_luck"),
+    Column("p_luck", "of the measured variance, if there were nothing else", "evidence.variance.p_luck"),
     Column(
         "noise_new_images",
         "std of one network's accuracy over test sets of this size",
@@ -44,14 +44,14 @@ BETWEEN_RUNS: tuple[Column[VariantSummary], ...] = (
         "between_runs_low",
         "lower end of the 95 % interval of the std between runs, the root of `variance_between_runs`; empty "
         "where the seeds differ too little for any",
-        "evidence.spread.low",
+        "evidence.variance.low",
     ),
-    Column("between_runs_high", "its upper end", "evidence.spread.high"),
+    Column("between_runs_high", "its upper end", "evidence.variance.high"),
 )
 
 
 def _points(fraction: float) -> str:
-    return spread_text(100 * fraction, 3)
+    return std_text(100 * fraction, 3)
 
 
 def _between(variance: SeedVariance) -> str:
@@ -62,7 +62,7 @@ def _between(variance: SeedVariance) -> str:
 
 def _range(low: float, high: float) -> str:
     """Write ``0 to 0.25``, in points."""
-    return f"{spread_text(100 * low, 2)} to {spread_text(100 * high, 2)}"
+    return f"{std_text(100 * low, 2)} to {std_text(100 * high, 2)}"
 
 
 def _interval(variance: SeedVariance) -> str | None:
@@ -70,7 +70,7 @@ def _interval(variance: SeedVariance) -> str | None:
 
 
 def reading(variance: SeedVariance) -> str:
-    """Say whether runs differ by more than luck, and by how much; a large p is no sign of equality."""
+    """Say whether runs differ by more than luck, and by how much; a large p does not show equality."""
     if variance.p_luck is None:
         return "every seed is right on the same images"
     interval = _interval(variance)
@@ -84,16 +84,16 @@ def reading(variance: SeedVariance) -> str:
     return f"the runs differ genuinely{size}; {luck}"
 
 
-SHOWN_SPREAD: tuple[Shown[VariantSummary], ...] = (
+SHOWN_VARIANCE: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("seeds", "evidence.spread.n"),
+    Shown("seeds", "evidence.variance.n"),
     Shown("images", "evidence.images", form(",")),
-    Shown("std over seeds, points", "evidence.spread.std", _points),
-    Shown("of independent errors, points", "evidence.spread.independent_std", _points),
-    Shown("between runs, points", "evidence.spread", _between),
-    Shown("its 95 % interval, points", "evidence.spread", _interval),
-    Shown("p (luck alone)", "evidence.spread.p_luck", p_text),
-    Shown("what it says", "evidence.spread", reading, numeric=False),
+    Shown("std over seeds, points", "evidence.variance.std", _points),
+    Shown("of independent errors, points", "evidence.variance.independent_std", _points),
+    Shown("between runs, points", "evidence.variance", _between),
+    Shown("its 95 % interval, points", "evidence.variance", _interval),
+    Shown("p (luck alone)", "evidence.variance.p_luck", p_text),
+    Shown("what it says", "evidence.variance", reading, numeric=False),
 )
 SHOWN_NEW_IMAGES: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
@@ -125,20 +125,20 @@ NEW_IMAGES_HOW_TO_READ = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show both noises, and which variants have one run."""
-    known = [summary for summary in findings.summaries if summary.evidence]
-    several = [summary for summary in known if summary.evidence and summary.evidence.spread]
+    """Show both tables, and name the variants with one run."""
+    measured = [summary for summary in findings.summaries if summary.evidence]
+    several = [summary for summary in measured if summary.evidence and summary.evidence.variance]
     blocks = []
     if several:
-        table = page_table("summary", SHOWN_SPREAD, several)
+        table = page_table("summary", SHOWN_VARIANCE, several)
         blocks += [Block("text", LEAD), table, explained(HOW_TO_READ)]
-    if single := [summary.variant for summary in known if summary.finished == 1]:
+    if single := [summary.variant for summary in measured if summary.finished == 1]:
         text = (
             f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
             "that is luck; it takes two."
         )
         blocks.append(Block("text", text))
-    if known:
-        table = page_table("summary", SHOWN_NEW_IMAGES, known)
+    if measured:
+        table = page_table("summary", SHOWN_NEW_IMAGES, measured)
         blocks += [Block("text", NEW_IMAGES_LEAD), table, explained(NEW_IMAGES_HOW_TO_READ)]
     return Section("Which part of the spread is luck", blocks)

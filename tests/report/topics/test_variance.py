@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from harness.analysis.findings import Findings
-from harness.report.topics import spread
+from harness.report.topics import variance
 from harness.statistics.variance import SeedVariance
 from tests.lab import MakeLab, rows, sections, text
 
 
 def test_the_two_noises_stand_in_two_tables(findings: Findings) -> None:
-    tables = [block for block in sections(findings, spread) if block.kind == "table"]
+    tables = [block for block in sections(findings, variance) if block.kind == "table"]
     assert [len(block.rows) for block in tables] == [1, 2]
     assert not any("sampling" in name for name in tables[0].header)
     assert not any("seeds" in name for name in tables[1].header)
 
 
 def test_of_one_run_no_part_of_the_spread_is_called_luck(findings: Findings) -> None:
-    assert "no_cutout: one run, of which nobody can say" in text(sections(findings, spread))
+    assert "no_cutout: one run, of which nobody can say" in text(sections(findings, variance))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_of_one_run_no_part_of_the_spread_is_called_luck(findings: Findings) -> 
 )
 def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None:
     found = SeedVariance(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025, 0.0012, 0.013)
-    assert spread.reading(found) == expected
+    assert variance.reading(found) == expected
 
 
 def test_a_negative_estimate_is_named(lab: MakeLab) -> None:
@@ -45,5 +45,5 @@ def test_a_negative_estimate_is_named(lab: MakeLab) -> None:
         logits = made.logits(360)
         logits[20 * seed : 20 * seed + 20] = np.roll(logits[20 * seed : 20 * seed + 20], 1, axis=1)
         made.finish("base", seed, logits=logits)
-    (first, *_) = rows(sections(made.findings(), spread))
+    (first, *_) = rows(sections(made.findings(), variance))
     assert first[5] == "0 (estimate below 0)"
