@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from harness.data.arrays import Data
+from harness.data.arrays import Data, mean_std
 from harness.errors import StudyError
 from harness.messages import suggest
 from harness.outline import Outline, check_recipe, make_outline, where_in
@@ -178,26 +178,22 @@ def resolve_variant(
     """Resolve a variant of a study against its data, with its digest.
 
     Args:
-        folder: the study's folder, whose runs decide how the variant is computed.
+        folder: of the study, whose runs decide how the variant is computed.
         earlier: variants of the plan so far; the variant is computed like them, to be comparable.
 
     Raises:
         StudyError: anything that a library refuses, such as an unknown optimizer argument.
     """
     from harness.compute import choose_compute, compute_on_disk
-    from harness.data.arrays import mean_std
-    from harness.data.augment import resolve
-    from harness.data.units import check_units
     from harness.device import resolve_device
     from harness.models.network import NetworkConfig
 
     check_recipe(study, name)
-    recipe, where, classes = study.recipes[name], where_in(study, name), data.train.classes
+    recipe, classes = study.recipes[name], data.train.classes
     height, width = data.train.images.shape[1:3]
     outline = make_outline(study, name, len(data.train), (height, width), len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
-    train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
-    check_units(data, train, test, where)
+    train, test = _pipelines(recipe, data, where_in(study, name))
     device = resolve_device(device)
     compute = choose_compute(
         recipe,
@@ -225,8 +221,18 @@ def resolve_variant(
         outline=outline,
         devices=devices,
     )
-    _check_last_batch(variant, where)
+    _check_last_batch(variant, where_in(study, name))
     return variant
+
+
+def _pipelines(recipe: Recipe, data: Data, where: str) -> tuple[Pipeline, Pipeline]:
+    """Return the transforms of the train and the test images, each with its Normalize."""
+    from harness.data.augment import resolve
+    from harness.data.units import check_units
+
+    train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
+    check_units(data, train, test, where)
+    return train, test
 
 
 def _check_last_batch(variant: Variant, where: str) -> None:
