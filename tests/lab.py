@@ -163,7 +163,7 @@ class Lab:
         """run.json of a run that has begun."""
         recipe = self.study.recipes[variant]
         train, test = resolve_augment(recipe.augment.train, recipe.augment.test, *mean_std(self.data.train))
-        record = {
+        record: dict[str, Any] = {
             "study": self.study.name,
             "variant": variant,
             "seed": seed,

@@ -435,7 +435,7 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
         elif variant == "apart":
             test = stats.ttest_ind(mine.accuracy, base.accuracy, equal_var=False)
             low, high = test.confidence_interval()
-            p, difference = test.pvalue, np.mean(mine.accuracy) - np.mean(base.accuracy)
+            p, difference = test.pvalue, float(np.mean(mine.accuracy) - np.mean(base.accuracy))
             effect = difference / math.sqrt(
                 (np.var(mine.accuracy, ddof=1) + np.var(base.accuracy, ddof=1)) / 2
             )
@@ -452,8 +452,8 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
                 sum(sign * gap for sign, gap in zip(signs, gaps, strict=True))
                 for signs in itertools.product((1, -1), repeat=n)
             ]
-            p, difference = test.pvalue, np.mean(gaps) / mine.images
-            effect = np.mean(gaps) / np.std(gaps, ddof=1)
+            p, difference = test.pvalue, float(np.mean(gaps)) / mine.images
+            effect = float(np.mean(gaps) / np.std(gaps, ddof=1))
             welch = stats.ttest_ind(mine.accuracy, base.accuracy, equal_var=False).pvalue
             tables.check("comparisons", row, n=n, n_baseline=n, welch_p=welch,
                          permutation_p=two_sided(sum(gaps), totals), smallest_p=2 / 2**n)  # fmt: skip
@@ -500,9 +500,9 @@ def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
         assert row["variant"] == variant
         p = std = None
         if rank > 1 and not {variant, order[0]} <= set(several):
-            one, two = np.array(runs[order[0]].accuracy), np.array(accuracy)
-            error = math.sqrt(common / 2 * (1 / len(one) + 1 / len(two)))
-            p = stats.studentized_range.sf((one.mean() - two.mean()) / error, len(order), free)
+            first, mine = np.array(runs[order[0]].accuracy), np.array(accuracy)
+            error = math.sqrt(common / 2 * (1 / len(first) + 1 / len(mine)))
+            p = stats.studentized_range.sf((first.mean() - mine.mean()) / error, len(order), free)
         if variant in several:
             std = np.std(accuracy, ddof=1)
             if order[0] in several and rank > 1:
@@ -544,7 +544,7 @@ def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
             shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9)]
             low, high = min(shares), max(shares)
         else:
-            measured = (np.median if row["statistic"] == "median" else np.mean)(accuracies)
+            measured = float((np.median if row["statistic"] == "median" else np.mean)(accuracies))
             if n > 1:
                 percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
                 part = 1 / among if row["statistic"] == "mean" else math.pi / 2 / (among + math.pi / 2 - 1)
