@@ -170,7 +170,7 @@ def parse_formats(text: str) -> list[str]:
     return formats
 
 
-# of options that are texts; harness.run takes them as lists too
+# of options that are texts; harness.run takes lists too, which are held against the same
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "seeds": parse_seeds,
     "variants": lambda text: [name.strip() for name in text.split(",")],
@@ -191,11 +191,13 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
     for name, value in options.items():
         if name not in known:
             raise StudyError(f"harness.run: no option {name!r}{suggest(name, known)}")
-        if isinstance(value, str | int) and name in _PARSERS:
-            value = _PARSERS[name](str(value))
-        if name in ("out", "data") and value is not None:
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        if value is None or (name in ("figures", "export") and several and not value):
+            continue
+        if name in _PARSERS:
+            value = _PARSERS[name](",".join(map(str, value)) if several else str(value))
+        if name in ("out", "data"):
             value = Path(value)
-        if value is not None:
-            sequence = isinstance(value, Sequence) and not isinstance(value, str)
-            values[name] = tuple(value) if sequence else value
+        sequence = isinstance(value, Sequence) and not isinstance(value, str)
+        values[name] = tuple(value) if sequence else value
     return Request(tuple(studies), **values)
