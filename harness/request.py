@@ -171,7 +171,7 @@ def parse_formats(text: str) -> list[str]:
     return formats
 
 
-# parsers of options that the command has as texts; harness.run also takes lists
+# parsers of options that the command has as texts; lists from Python are checked by the same
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "seeds": parse_seeds,
     "variants": lambda text: [name.strip() for name in text.split(",")],
@@ -192,11 +192,13 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
     for name, value in options.items():
         if name not in names:
             raise StudyError(f"harness.run: no option {name!r}{suggest(name, names)}")
-        if isinstance(value, str | int) and name in _PARSERS:
-            value = _PARSERS[name](str(value))
-        if name in ("out", "data") and value is not None:
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        if value is None or (name in ("figures", "export") and several and not value):
+            continue
+        if name in _PARSERS:
+            value = _PARSERS[name](",".join(map(str, value)) if several else str(value))
+        if name in ("out", "data"):
             value = Path(value)
-        if value is not None:
-            sequence = isinstance(value, Sequence) and not isinstance(value, str)
-            values[name] = tuple(value) if sequence else value
+        sequence = isinstance(value, Sequence) and not isinstance(value, str)
+        values[name] = tuple(value) if sequence else value
     return Request(tuple(studies), **values)

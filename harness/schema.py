@@ -180,7 +180,8 @@ def _candidates(error: ErrorDetails, location: _Location) -> Iterator[tuple[Any,
         values = [json.dumps(given)]
     elif kind in ("list_type", "too_short"):
         values = [*([[given]] if given and not isinstance(given, dict) else []), [0, 1, 2], [0.1, 0.9]]
-    yield from ((value, one_line(json.dumps(value, ensure_ascii=False), 80)) for value in values)
+    # default: a date, which TOML has and no key takes
+    yield from ((value, one_line(json.dumps(value, ensure_ascii=False, default=str), 80)) for value in values)
     if kind in _TABLE:
         fields = [field for table in location.below for field in table.model_fields.items()]
         nearest = [(name, given) for name, _ in fields if not isinstance(given, dict | list)]

@@ -38,6 +38,24 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"figures": ["gif"]}, "--figures gif: expected svg"),
+        ({"export": ["onx"]}, "--export onx: no such format, did you mean 'onnx'"),
+        ({"variants": []}, "--variants: tiny has no variant ''"),
+        ({"variants": ["adm"]}, "--variants: tiny has no variant 'adm'"),
+        ({"seeds": [0, 0]}, "--seeds 0,0: seed 0 is named twice"),
+        ({"seeds": []}, "--seeds : expected seeds such as"),
+    ],
+)
+def test_lists_are_held_against_the_same_as_texts(
+    options: dict[str, list[str]], said: str, tiny_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StudyError, match=said):
+        harness.run(tiny_file, out=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
     ("status", "settings"),
     [
         (3, {"target.test_accuracy": 1.0}),

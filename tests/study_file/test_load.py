@@ -178,6 +178,8 @@ def test_a_setting_is_toml_and_a_bare_word_is_text(tmp_path: Path, text: str, va
         ("model.a=inf", "model: expected finite numbers, got inf"),
         ("seeds.a=1", "--set: seeds.a: seeds is not a table"),
         ("seeds=0-4", "seeds: expected a list such as [0, 1, 2], got '0-4'"),
+        ("seeds=1979-05-27", "seeds: expected a list such as [0, 1, 2], got datetime.date(1979, 5, 27)"),
+        ("attribution.layers=1979-05-27", "attribution.layers: expected a list, got datetime.date"),
         ("name=../x", "name: '../x' is not a name"),
         ("variants=3", "variants: expected tables"),
         ("variants.base.data.batch_size=3", "variants.base: `base` is the file itself"),
