@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -49,7 +50,7 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     ],
 )
 def test_lists_are_held_against_the_same_as_texts(
-    options: dict[str, list[str]], said: str, tiny_file: Path, tmp_path: Path
+    options: dict[str, Any], said: str, tiny_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(StudyError, match=said):
         harness.run(tiny_file, out=tmp_path, **options)

@@ -21,8 +21,8 @@ from harness.study_file.load import load_study
 SCRIPT = Path("benchmarks/gpu_results.sh")
 NAMED = ("--work", "w", "--packs", "p")
 SMALL = (
-    "--set schedule.peak_epoch=1 --set model.width=2 --set data.train_limit=64 --set data.test_limit=40 "
-    "--set range_test.iterations=10 --set attribution.images=1"
+    "--set schedule.peak_epoch=1 --set model.width=2 --set data.batch_size=16 --set data.train_limit=64 "
+    "--set data.test_limit=40 --set range_test.iterations=10 --set attribution.images=1"
 )
 
 
