@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from harness.data import SOURCES
+from harness.models import MODELS
 from harness.models.custom_resnet import CustomResNetOptions
 from harness.report.topics import TABLES
 from harness.study_file.config import Recipe, Study
@@ -30,15 +32,24 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 # ---- the study file ---------------------------------------------------------------------------------------
 
 
+def _schema() -> dict[str, Any]:
+    """The study file's JSON Schema, with the names of built-in sources and networks where it has a gap."""
+    text = json.dumps(Study.model_json_schema())
+    for gap, names in {"{SOURCES}": SOURCES, "{MODELS}": MODELS}.items():
+        text = text.replace(gap, ", ".join(f"`{name}`" for name in names))
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
 def json_schema() -> str:
     """The study file's JSON Schema, for editors."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Study.model_json_schema()}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_schema()}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def study_file() -> str:
     """Every table and key of a study file."""
-    schema = Study.model_json_schema()
+    schema = _schema()
     own = [name for name in schema["properties"] if name not in Recipe.model_fields]
     top = {name: schema["properties"][name] for name in [*own, *Recipe.model_fields]}
     schema |= {

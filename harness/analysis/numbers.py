@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from harness.statistics.distribution import Distribution
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.statistics.distribution import Distribution
 
 _ZERO = 1e-10  # percent: numbers that differ by less are equal but for rounding
 

@@ -6,7 +6,6 @@ the arguments of an optimizer or a transform) is checked by :mod:`harness.plan`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,8 +18,6 @@ from pydantic import (
     model_validator,
 )
 
-from harness.data import SOURCES
-from harness.models import MODELS
 from harness.schema import Strict
 from harness.study_file.augment import Augment
 from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
@@ -30,10 +27,6 @@ from harness.study_file.values import Count, Fraction, Name, Rate, Seed, finite,
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
 MAX_OPTIONS_TEXT = 10_000
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
 
 
 class Target(Strict):
@@ -46,12 +39,8 @@ class Target(Strict):
 class DataConfig(Strict):
     """Where the images come from and how many of them are used."""
 
-    source: str = Field(
-        "digits",
-        min_length=1,
-        max_length=200,
-        description=f"{_listed(SOURCES)}, or what an installed package registers; `digits` is embedded.",
-    )
+    source: str = Field("digits", min_length=1, max_length=200)
+    """{SOURCES}, or what an installed package registers; `digits` is embedded."""
     path: str | None = Field(None, min_length=1, max_length=4096)
     """Inside the data folder, for sources that need one."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
@@ -96,12 +85,8 @@ class Named(BaseModel):
 class ModelConfig(Named):
     """The network; its options are those of its own class in :mod:`harness.models`."""
 
-    name: str = Field(
-        "custom_resnet",
-        min_length=1,
-        max_length=200,
-        description=f"{_listed(MODELS)}, or `package.module:function` of a package that is allowed.",
-    )
+    name: str = Field("custom_resnet", min_length=1, max_length=200)
+    """{MODELS}, or `package.module:function` of a package that is allowed."""
 
 
 class OptimizerConfig(Named):
