@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Known:
+class LauncherInfo:
     """What is known of a launcher before it is imported.
 
     Attributes:
@@ -38,9 +38,9 @@ class Known:
 
 
 LAUNCHERS = {
-    "serial": Known("harness.launch.serial:serial", "one after another", several=False),
-    "process": Known("harness.launch.process:process", "several at once"),
-    "ray": Known("harness.launch.ray:ray", "on a cluster", package="ray", remote=True),
+    "serial": LauncherInfo("harness.launch.serial:serial", "one after another", several=False),
+    "process": LauncherInfo("harness.launch.process:process", "several at once"),
+    "ray": LauncherInfo("harness.launch.ray:ray", "on a cluster", package="ray", remote=True),
 }
 
 
