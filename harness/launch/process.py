@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 
 from harness.console import die_with_parent
@@ -103,13 +104,19 @@ class _Worker:
         self.connection.close()
 
 
+def _say(connection: Connection, line: str) -> None:
+    """Send a line to the driver; that it is gone is no failure of the run, which ends with this process."""
+    with suppress(OSError):
+        connection.send(line)
+
+
 def _work(connection: Connection, job: Job, slot: int) -> None:
     """Execute tasks in a worker until the driver ends it or is gone."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the workers; the driver ends them
     threading.Thread(target=die_with_parent, daemon=True).start()
-    job = replace(job, say=connection.send)
+    job = replace(job, say=partial(_say, connection))
     if torch.cuda.is_available():  # "cuda" means another GPU in each worker
         torch.cuda.set_device(slot % torch.cuda.device_count())
     while True:
