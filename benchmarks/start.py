@@ -43,7 +43,8 @@ def first_epoch(data: str | None) -> float:
     Args:
         data: the folder that holds ``cifar10/``; None: the usual one.
     """
-    settings = ("data.train_limit=10", "data.test_limit=10", "schedule.epochs=1", "schedule.peak_epoch=0.5")
+    few = ("data.train_limit=10", "data.test_limit=10", "data.batch_size=2")  # a triangle needs three steps
+    settings = (*few, "schedule.epochs=1", "schedule.peak_epoch=0.5")
     taken = []
     for _ in range(REPEATS + 1):
         with tempfile.TemporaryDirectory() as out:
