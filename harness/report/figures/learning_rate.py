@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from harness.analysis.findings import Findings
-from harness.analysis.runs import Run
 from harness.report.figures import style
 from harness.report.figures.range_test import column
 from harness.report.figures.style import Picture
@@ -53,19 +52,10 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
-    highest = highest_rate(run)
+    highest = run.highest_rate
     if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
         caption += (
             f" Its highest is {highest[0]:.4g}, at step {highest[1]:,}: the peak of the plan falls between "
             "two steps."
         )
     return style.to_picture(figure, "learning_rate", variant, caption)
-
-
-def highest_rate(run: Run) -> tuple[float, int] | None:
-    """Return the highest rate of a run's steps, and the first step with it, from 1; None if unknown."""
-    stepped = [(row["lr"], -int(row["iteration"] or 0)) for row in run.rates if row["lr"] is not None]
-    if not stepped:
-        return None
-    rate, step = max(stepped)
-    return rate, -step

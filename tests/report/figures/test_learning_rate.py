@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.analysis.results import read_results
-from harness.report.figures.learning_rate import highest_rate
 from harness.report.write import write_report
 from tests.report.figures.conftest import caption
 
@@ -28,7 +27,7 @@ def test_a_peak_between_two_steps_is_not_said_to_be_stepped(lab: Lab) -> None:
     path = place.finish(metrics={"parameters": 26_010, "lr_min": 0.01, "lr_max": 0.11})
     stepped = [float(row["lr"]) for row in csv.DictReader((path / "learning_rates.csv").open())]
     (run,) = read_results(place.study, place.folder, [0], ["base"]).runs
-    assert highest_rate(run) == (max(stepped), 1 + stepped.index(max(stepped)))
+    assert run.highest_rate == (max(stepped), 1 + stepped.index(max(stepped)))
     assert caption(place, "learning_rate").endswith(
         "Its highest is 0.1, at step 10: the peak of the plan falls between two steps."
     )
