@@ -6,7 +6,6 @@ The primary test is the paired t test over the seeds that both have; without two
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,12 +13,12 @@ from typing import Literal
 from harness.statistics.distribution import judgeable_std, mean_of, std_of, t_quantile
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.permutation import Permutation, relabelled, sign_flips
+from harness.statistics.power import MOST_SEEDS as MOST_SEEDS
+from harness.statistics.power import seeds_needed
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
 ALPHA = 0.05
-POWER = 0.8
-MOST_SEEDS = 10_000  # a larger number of seeds is not given
 
 
 @dataclass(frozen=True)
@@ -179,33 +178,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
         corrected[at] = highest
     return corrected
-
-
-def seeds_needed(effect_size: float, *, paired: bool, alpha: float = ALPHA) -> int | None:
-    """Return how many seeds of each recipe would show a difference of this size with a power of 80 %.
-
-    Cohen (1988), chapter 2, by the noncentral t distribution. It assumes that the measured effect size is the
-    true one. With few seeds this is a guess, on average too large, so the number is a lower bound.
-
-    Returns:
-        None where more than ``MOST_SEEDS`` would be needed.
-    """
-    counts = range(2, MOST_SEEDS + 1)
-    at = bisect_left(counts, POWER, key=lambda n: t_power(effect_size, n, paired=paired, alpha=alpha))
-    return counts[at] if at < len(counts) else None
-
-
-def t_power(effect_size: float, n: int, *, paired: bool, alpha: float = ALPHA) -> float:
-    """Return the probability that a two-sided t test with n >= 2 seeds of each recipe finds the effect.
-
-    Args:
-        effect_size: Cohen's d_z where paired, else d.
-    """
-    from scipy.special import nctdtr, stdtrit
-
-    free, shift = (n - 1, math.sqrt(n)) if paired else (2 * n - 2, math.sqrt(n / 2))
-    critical = float(stdtrit(free, 1 - alpha / 2))
-    away = abs(effect_size) * shift
-    below, above = (float(nctdtr(free, away, bound)) for bound in (-critical, critical))
-    # scipy returns NaN for very small probabilities
-    return (0.0 if math.isnan(below) else below) + 1 - (0.0 if math.isnan(above) else above)
