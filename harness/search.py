@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from harness.runner import Runner
 
 RECORD = "search.json"
-_NOT_DECIDING = ("name", "question", "seeds", "target", "baseline", "comparisons", "resources", "references")
+_NOT_DECIDING = (
+    "name", "question", "seeds", "target", "baseline", "comparisons", "margin", "resources", "references",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.analysis.numbers import p_equals, points_text
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
+from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
-    MOST_SEEDS,
     Comparison,
     compare,
     compare_by_failures,
     judge,
+    judge_failures,
+    primary_test,
 )
 from harness.statistics.fisher import FailureCounts, compare_failures
+from harness.statistics.margin import AgainstMargin, against_margin, judge_margins
 from harness.statistics.mcnemar import compare_images
+from harness.statistics.superiority import Superiority, superiority
+
+Flagged = Mapping[str, int]  # variant -> the seed that lies apart from its others
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,10 @@ class VariantComparison:
     Attributes:
         result: None where the two cannot be compared; ``obstacle`` says why.
         failures: of both recipes; None where no run failed by its recipe, or one of the two has none.
+        margin: what it shows of the study's margin; None without one, and where there is no t test.
+        superiority: how often a run of the first beats one of the second; None without several runs.
+        flagged, flagged_baseline: the seed of each that lies apart from its others.
+        without: the primary test without these seeds; None where none is flagged or too few are left.
     """
 
     variant: str
@@ -35,6 +44,11 @@ class VariantComparison:
     result: Comparison | None
     obstacle: str = ""
     failures: FailureCounts | None = None
+    margin: AgainstMargin | None = None
+    superiority: Superiority | None = None
+    flagged: int | None = None
+    flagged_baseline: int | None = None
+    without: Comparison | None = None
 
     @property
     def test(self) -> str | None:
@@ -46,28 +60,89 @@ class VariantComparison:
         """``better``, ``worse`` or ``cannot tell``."""
         return "cannot tell" if self.result is None else self.result.verdict
 
+    @property
+    def fails_differently(self) -> bool:
+        """Whether one of the two is shown to fail more often than the other."""
+        return self.failures is not None and self.failures.verdict != "not shown"
+
+
+def flagged_seeds(results: Results) -> Flagged:
+    """Return the seeds that lie apart from the others of their variant."""
+    seeds = {variant: flagged_seed(by_seed(results.of(variant, "finished"))) for variant in results.variants}
+    return {variant: seed for variant, seed in seeds.items() if seed is not None}
+
 
 def compare_variants(results: Results) -> list[VariantComparison]:
     """Compare every variant with the baseline, in the study's order, corrected together by Holm.
 
     Where the study asks for all comparisons, every other pair follows: each variant against those before it.
-    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs. Where
-    one of the two has no finished run, the numbers of runs that their recipes made fail are.
+    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs; and,
+    corrected by themselves, how many runs their recipes made fail. Where one of the two has no finished run,
+    that is the comparison.
     """
+    pairs = _pairs(results)
+    finished = {variant: results.of(variant, "finished") for variant in results.variants}
+    failures = judge_failures([_failures(results.of(first), results.of(second)) for first, second in pairs])
+    compared = [
+        _compare(finished[first], finished[second], failed)
+        for (first, second), failed in zip(pairs, failures, strict=True)
+    ]
+    seeds = flagged_seeds(results)
+    of_accuracies = [result for result, _ in compared if result is not None and result.test != "Fisher"]
+    judged = iter(judge(of_accuracies, flagged=bool(seeds)))
+    comparisons = []
+    for (first, second), (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
+        one = VariantComparison(first, second, result, obstacle, failed)
+        if result is not None and result.test != "Fisher":
+            one = _with_companions(
+                replace(one, result=next(judged)), finished[first], finished[second], seeds
+            )
+        comparisons.append(one)
+    return _against_margin(comparisons, results.study.margin)
+
+
+def _pairs(results: Results) -> list[tuple[str, str]]:
     baseline = results.study.baseline
     others = [variant for variant in results.variants if variant != baseline]
     pairs = [(variant, baseline) for variant in others if baseline in results.variants]
     if results.study.comparisons == "all":
         pairs += [(variant, earlier) for at, variant in enumerate(others) for earlier in others[:at]]
-    failures = [_failures(results.of(first), results.of(second)) for first, second in pairs]
-    compared = [
-        _compare(results.of(first, "finished"), results.of(second, "finished"), failed)
-        for (first, second), failed in zip(pairs, failures, strict=True)
+    return pairs
+
+
+def _with_companions(
+    comparison: VariantComparison, runs: Sequence[Run], base: Sequence[Run], seeds: Flagged
+) -> VariantComparison:
+    """Add what stands beside the verdict: P(A > B), and the test without the seeds that lie apart."""
+    ours, theirs = by_seed(runs), by_seed(base)
+    flagged, flagged_baseline = seeds.get(comparison.variant), seeds.get(comparison.baseline)
+    without = None
+    if flagged is not None or flagged_baseline is not None:
+        without = primary_test(
+            {seed: value for seed, value in ours.items() if seed != flagged},
+            {seed: value for seed, value in theirs.items() if seed != flagged_baseline},
+        )
+    return replace(
+        comparison,
+        superiority=superiority(ours, theirs),
+        flagged=flagged,
+        flagged_baseline=flagged_baseline,
+        without=without,
+    )
+
+
+def _against_margin(
+    comparisons: Sequence[VariantComparison], margin: float | None
+) -> list[VariantComparison]:
+    """Add what each comparison shows of the study's margin, if there is one."""
+    if margin is None:
+        return list(comparisons)
+    tested = [
+        None if one.result is None else against_margin(one.result.careful or one.result.primary, margin)
+        for one in comparisons
     ]
-    judged = iter(judge([result for result, _ in compared if result is not None]))
     return [
-        VariantComparison(*pair, None if result is None else next(judged), obstacle, failed)
-        for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True)
+        replace(one, margin=result) for one, result in zip(comparisons, judge_margins(tested), strict=True)
     ]
 
 
@@ -88,7 +163,7 @@ def _compare(
         return None, "the other has no finished run"
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
-    if (result := compare(_by_seed(runs), _by_seed(base))) is not None:
+    if (result := compare(by_seed(runs), by_seed(base))) is not None:
         return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
@@ -97,7 +172,8 @@ def _compare(
     return compare_images(run.predictions.correct, other.predictions.correct), ""
 
 
-def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
+def by_seed(runs: Sequence[Run]) -> dict[int, float]:
+    """Return the accuracies of finished runs: seed -> a fraction."""
     return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
 
 
@@ -106,93 +182,3 @@ def same_images(runs: Sequence[Run]) -> bool:
     labels = [run.predictions.labels for run in runs if run.predictions is not None]
     splits = {run.data.get("evaluated_on") for run in runs}
     return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
-
-
-# ---- in words -------------------------------------------------------------------------------------------
-
-
-def sentence(comparison: VariantComparison, several: bool) -> str:
-    """Write the verdict in a line, with the test, its n and the interval.
-
-    Args:
-        several: whether more than one comparison was made, so that Holm's correction changed something.
-    """
-    failures, pair = comparison.failures, f"{comparison.variant} against {comparison.baseline}"
-    if comparison.result is None:
-        text = f"{pair}: not compared, {comparison.obstacle}"
-    elif comparison.result.test == "Fisher":
-        return _failures_sentence(comparison, comparison.result, " after Holm" if several else "")
-    else:
-        text = _accuracy_sentence(comparison, comparison.result, " after Holm" if several else "")
-    if failures is None:
-        return text
-    counts = _failures_text(failures, comparison.baseline)
-    return f"{text}; beside that {counts} (Fisher's exact test, {p_equals(failures.p)})"
-
-
-def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
-    variant, baseline, failures = comparison.variant, comparison.baseline, comparison.failures
-    assert failures is not None
-    told = result.verdict != "cannot tell"
-    verdict = f"is {result.verdict} than {baseline}" if told else f"against {baseline}: cannot tell"
-    return (
-        f"{variant} {verdict}: {_failures_text(failures, baseline)} "
-        f"(Fisher's exact test, {p_equals(result.p_holm)}{holm})"
-    )
-
-
-def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
-    pair, estimate = f"{comparison.variant} against {comparison.baseline}", result.primary
-    if result.test == "McNemar":
-        return (
-            f"{pair}: cannot tell with n = 1; on these images its network is "
-            f"{_difference_text(estimate.difference)} (McNemar, {p_equals(result.p_holm)}{holm}), "
-            "which says nothing of other seeds"
-        )
-    same = result.n == result.n_baseline
-    seeds = f"n = {result.n}" if same else f"n = {result.n} and {result.n_baseline}"
-    if estimate.p is None or estimate.low is None or estimate.high is None:
-        return (
-            f"{pair}: cannot tell with {seeds}; "
-            f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
-        )
-    paired = " shared seeds" if result.test == "paired t" else ""
-    interval = f"95 % interval {points_text(estimate.low)} to {points_text(estimate.high)}"
-    test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
-    if result.verdict != "cannot tell":
-        size = f"{abs(100 * estimate.difference):.2f} points"
-        verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
-        return f"{verdict} by {size} ({interval}; {test})"
-    needed = "more than " if result.seeds_needed is None else "about "
-    return (
-        f"{pair}: cannot tell with {seeds}; {_difference_text(estimate.difference)} "
-        f"({test}); the {interval} {_excluded(estimate.low, estimate.high)}; a difference of this size would "
-        f"take {needed}{result.seeds_needed or MOST_SEEDS:,} seeds to tell"
-    )
-
-
-def _excluded(low: float, high: float) -> str:
-    """Say what the interval of a difference that no test has shown excludes."""
-    if not low <= 0 <= high:
-        return "is not corrected for the other comparisons"
-    ends = [
-        f"{100 * abs(end):.2f} points {word}"
-        for end, word in ((low, "worse"), (high, "better"))
-        if abs(end) < 1
-    ]
-    return f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
-
-
-def _difference_text(difference: float) -> str:
-    """Write ``0.52 points better``; a small difference is never called equality, which a mean cannot show."""
-    if round(100 * difference, 2) == 0:
-        return "less than 0.01 points away"
-    return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
-
-
-def _failures_text(failures: FailureCounts, baseline: str) -> str:
-    """Write ``4 of 4 runs failed, and 0 of 4 of base``."""
-    return (
-        f"{failures.failed} of {failures.n} runs failed, and "
-        f"{failures.failed_baseline} of {failures.n_baseline} of {baseline}"
-    )

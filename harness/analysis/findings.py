@@ -6,8 +6,8 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.analysis import comparisons as pairs
 from harness.analysis import ranking as ranks
+from harness.analysis import sentences as pairs
 from harness.analysis.comparisons import VariantComparison, compare_variants
 from harness.analysis.networks import variant_layers
 from harness.analysis.ranking import Ranked, rank_variants

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.analysis.comparisons import by_seed
 from harness.analysis.results import Results
 from harness.analysis.runs import Arrival, Run
+from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.distribution import (
     BOOTSTRAP_FROM,
     Distribution,
@@ -79,6 +81,7 @@ class VariantSummary:
         reached_share: of the finished and failed runs; None without any.
         accuracies: of the finished runs, by seed.
         evidence: None without a finished run.
+        flagged: the seed that lies apart from the others.
     """
 
     variant: str
@@ -96,6 +99,7 @@ class VariantSummary:
     seconds: Distribution | None
     parameters: int | None
     evidence: Evidence | None
+    flagged: int | None = None
 
     @property
     def runs(self) -> int:
@@ -131,6 +135,7 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         seconds=describe(_values(finished, "seconds", "timings")),
         parameters=int(parameters[0]) if parameters else None,
         evidence=_evidence(results, variant, accuracies, failed) if finished else None,
+        flagged=flagged_seed(by_seed(finished)),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+FailureVerdict = Literal["fails more often", "fails less often", "not shown"]
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,8 @@ class FailureCounts:
 
     Attributes:
         p: two-sided, of the null hypothesis that both fail equally often.
+        p_holm: after Holm's correction over the tests that were made together.
+        verdict: of the variant.
     """
 
     failed: int
@@ -18,6 +23,20 @@ class FailureCounts:
     failed_baseline: int
     n_baseline: int
     p: float
+    p_holm: float | None = None
+    verdict: FailureVerdict = "not shown"
+
+    @property
+    def higher(self) -> bool:
+        """Whether a larger share of the variant's runs failed than of the baseline's."""
+        return self.failed * self.n_baseline > self.failed_baseline * self.n
+
+    def judged(self, p_holm: float, alpha: float) -> FailureCounts:
+        """Return it with its corrected p, and its verdict at this level."""
+        verdict: FailureVerdict = "not shown"
+        if p_holm <= alpha:
+            verdict = "fails more often" if self.higher else "fails less often"
+        return replace(self, p_holm=p_holm, verdict=verdict)
 
 
 def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> FailureCounts | None:

@@ -240,6 +240,9 @@ class Study(Recipe):
     """The variant that the others are compared with; `base` is the file itself."""
     comparisons: Literal["baseline", "all"] = "baseline"
     """Each variant with the baseline, or all pairs."""
+    margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """The largest difference of accuracies that does not matter, a fraction such as 0.002: the report says
+    which variants are equivalent within it, not worse, or better by at least it."""
     resources: Resources | None = None
     """For `--launcher ray`."""
     variants: dict[Name, dict[str, Any]] = {}

@@ -20,12 +20,14 @@ class RunRow:
 
     run: Run
     arrival: Arrival | None
+    flagged: bool
 
 
 def _rows(findings: Findings) -> Iterator[RunRow]:
     target = findings.results.study.target.test_accuracy
+    flagged = {summary.variant: summary.flagged for summary in findings.summaries}
     for run in findings.results.runs:
-        yield RunRow(run, run.arrival(target))
+        yield RunRow(run, run.arrival(target), flagged.get(run.variant) == run.seed)
 
 
 def _recorded(name: str, meaning: str, table: Literal["metrics", "timings"] = "metrics") -> Column[RunRow]:
@@ -57,6 +59,11 @@ RUNS: Table[RunRow] = Table(
         ),
         _recorded("seconds", "training and evaluation, over all processes that worked on it", "timings"),
         Column("error", "why it failed", "run.error"),
+        Column(
+            "flagged",
+            "`yes` where its accuracy lies apart from the variant's other seeds (Grubbs's test at 5 %)",
+            lambda row: "yes" if row.flagged else None,
+        ),
     ),
 )
 TABLES = (RUNS,)

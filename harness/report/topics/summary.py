@@ -45,6 +45,7 @@ SUMMARY: Table[VariantSummary] = Table(
         *ensemble.SUMMARY,
         *calibration.SUMMARY,
         *variance.BETWEEN_RUNS,
+        Column("flagged", "the seed whose accuracy lies apart from the others (Grubbs's test at 5 %)"),
     ),
 )
 TABLES = (SUMMARY,)

@@ -16,7 +16,7 @@ from tests.lab import MakeLab, sections
 # The columns that were promised first; what came later stands after them.
 PROMISED = {
     "runs": "variant,seed,status,epochs,test_accuracy,test_loss,train_accuracy,best_test_accuracy,best_epoch,"
-    "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error",
+    "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error,",
     "history": "variant,seed,epoch,lr,train_loss,train_accuracy,test_loss,test_accuracy,"
     "train_seconds,eval_seconds,images_per_second",
     "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
