@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from harness.analysis.numbers import p_equals, points_text
 from harness.analysis.results import Results
-from harness.analysis.runs import Run
+from harness.analysis.runs import Run, same_images
 from harness.statistics.comparison import (
     MOST_SEEDS,
     Comparison,
@@ -99,13 +97,6 @@ def _compare(
 
 def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
     return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
-
-
-def same_images(runs: Sequence[Run]) -> bool:
-    """Return whether split and labels are the same; the images may be scaled or normalised anew."""
-    labels = [run.predictions.labels for run in runs if run.predictions is not None]
-    splits = {run.data.get("evaluated_on") for run in runs}
-    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
 
 
 # ---- in words -------------------------------------------------------------------------------------------
