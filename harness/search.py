@@ -161,6 +161,7 @@ def _run(
     accuracies: list[float] = []
     for seed in study.seeds:
         plan = runner.plan(study.model_copy(update={"seeds": [seed]}), folder, [name])
+        plan = replace(plan, study=study)  # all of its seeds are planned
         runner.check_folders(plan)
         unfinished += runner.launch(plan)
         run = folder.run(name, seed)

@@ -137,6 +137,11 @@ def _or(names: Iterable[str]) -> str:
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
 @click.option("--json", "json_", is_flag=True, help="--list and --dry-run for machines.")
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Go from one of the study's looks to the next, and stop where they decide: docs/looks.md.",
+)
 @click.option("--report-only", is_flag=True, help="Rebuild tables, figures and report from the runs on disk.")
 @click.option("--force", is_flag=True, help="Move runs of another configuration aside instead of refusing.")
 @click.option("--require-target", is_flag=True, help="Exit with 3 where a study misses its target.")

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from harness.errors import StudyError
-from harness.request import parse_formats, parse_seeds
+from harness.request import parse_formats
 from harness.study import main
+from harness.study_file.seeds import parse_seeds
 from tests.conftest import Command
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from harness.analysis.results import Results
-from harness.analysis.runs import Run
+from harness.analysis.runs import Run, same_images
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
     Comparison,
@@ -175,10 +173,3 @@ def _compare(
 def by_seed(runs: Sequence[Run]) -> dict[int, float]:
     """Return the accuracies of finished runs: seed -> a fraction."""
     return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
-
-
-def same_images(runs: Sequence[Run]) -> bool:
-    """Return whether split and labels are the same; the images may be scaled or normalised anew."""
-    labels = [run.predictions.labels for run in runs if run.predictions is not None]
-    splits = {run.data.get("evaluated_on") for run in runs}
-    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])

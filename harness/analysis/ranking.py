@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.analysis.comparisons import VariantComparison, by_seed, flagged_seeds, same_images
+from harness.analysis.comparisons import VariantComparison, by_seed, flagged_seeds
 from harness.analysis.results import Results
+from harness.analysis.runs import same_images
 from harness.statistics.best import Place, rank_recipes
 
 FEWEST = 3  # variants: two are only compared with each other

@@ -84,7 +84,7 @@ def rates_to_train_with(job: Job, task: Task) -> Rates | None:
     folder = task.run_folder(job.plan.folder)
     if not needs_work(task.variant, folder, job.say):
         return None
-    claim(task.variant, folder)
+    claim(task.variant, folder, job.planned)
     if isinstance(task.rates, RunError):
         record_failure(task.variant, folder, task.rates, "range_test")
         return None

@@ -6,6 +6,7 @@ the arguments of an optimizer or a transform) is checked by :mod:`harness.plan`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -27,6 +28,7 @@ from harness.study_file.values import Count, Fraction, Name, Rate, Seed, finite,
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
 MAX_OPTIONS_TEXT = 10_000
+MAX_LOOKS = 20
 
 
 class Target(Strict):
@@ -234,6 +236,11 @@ class Study(Recipe):
     """What it is to answer, for the report's head."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(unique)]
     """A run each, of every variant."""
+    looks: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=MAX_LOOKS)] | None = (
+        None
+    )
+    """After how many of the `seeds` the variants are compared, such as `[3, 5, 10]`, the last of them all;
+    planned before the first run, see docs/looks.md."""
     target: Target
     """What a run has to reach."""
     baseline: str = "base"
@@ -256,6 +263,21 @@ class Study(Recipe):
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     """Published numbers that the results are held against."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _looks_fit(self) -> Self:
+        if self.looks is None:
+            return self
+        if self.search is not None:
+            raise ValueError("looks: a search has none: it compares no variants; leave looks out")
+        if any(later <= earlier for earlier, later in pairwise(self.looks)):
+            raise ValueError(f"looks: {self.looks} do not rise; write each number of seeds once, in order")
+        if self.looks[-1] != len(self.seeds):
+            raise ValueError(
+                f"looks: the last is after {self.looks[-1]} seeds, and seeds has {len(self.seeds)}; "
+                "make them equal"
+            )
+        return self
 
     @property
     def recipes(self) -> dict[str, Recipe]:

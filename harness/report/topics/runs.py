@@ -41,7 +41,11 @@ RUNS: Table[RunRow] = Table(
     (
         Column("variant", "its name; `base` is the study file itself", "run.variant"),
         Column("seed", "of the run", "run.seed"),
-        Column("status", "`finished`, `failed` or `missing`", "run.status"),
+        Column(
+            "status",
+            "`finished`, `failed`, `missing`, or `not needed`: planned, and spared by a verdict at a look",
+            "run.status",
+        ),
         _recorded("epochs", "that were trained"),
         _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
         _recorded("test_loss", "cross-entropy of the last epoch, in float32"),

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.results import read_results
-from harness.report.topics.repeat import PROGRAM, commands, report_command, seeds_text
-from harness.request import parse_seeds
+from harness.report.topics.repeat import PROGRAM, commands, report_command
+from harness.study_file.seeds import parse_seeds, seeds_text
 from tests.lab import Lab, MakeLab
 
 START = "python -m harness.study study.toml --out again"
