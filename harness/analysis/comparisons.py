@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harness.analysis.evidence import Evidence, evidence_for
+from harness.analysis.looks import compared_pairs
 from harness.analysis.results import Results
-from harness.analysis.runs import Run, same_images
+from harness.analysis.runs import Run, by_seed, same_images
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
     Comparison,
+    Verdict,
     compare,
     compare_by_failures,
     judge,
@@ -17,7 +20,7 @@ from harness.statistics.comparison import (
     primary_test,
 )
 from harness.statistics.fisher import FailureCounts, compare_failures
-from harness.statistics.margin import AgainstMargin, against_margin, judge_margins
+from harness.statistics.margin import AgainstMargin, against_margin, judge_margins, margin_verdict
 from harness.statistics.mcnemar import compare_images
 from harness.statistics.superiority import Superiority, superiority
 
@@ -35,6 +38,8 @@ class VariantComparison:
         superiority: how often a run of the first beats one of the second; None without several runs.
         flagged, flagged_baseline: the seed of each that lies apart from its others.
         without: the primary test without these seeds; None where none is flagged or too few are left.
+        evidence: the kind of answer, and what shows the difference where n was not fixed in advance; None
+            without a t test.
     """
 
     variant: str
@@ -47,6 +52,7 @@ class VariantComparison:
     flagged: int | None = None
     flagged_baseline: int | None = None
     without: Comparison | None = None
+    evidence: Evidence | None = None
 
     @property
     def test(self) -> str | None:
@@ -71,14 +77,15 @@ def flagged_seeds(results: Results) -> Flagged:
 
 
 def compare_variants(results: Results) -> list[VariantComparison]:
-    """Compare every variant with the baseline, in the study's order, corrected together by Holm.
+    """Compare every variant with the baseline, in the study's order, corrected together.
 
     Where the study asks for all comparisons, every other pair follows: each variant against those before it.
     Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs; and,
     corrected by themselves, how many runs their recipes made fail. Where one of the two has no finished run,
-    that is the comparison.
+    that is the comparison. Where n was fixed in advance, the test decides after Holm's correction; else the
+    planned looks do, or an e-value: see :mod:`harness.analysis.evidence`.
     """
-    pairs = _pairs(results)
+    pairs = [pair for pair in compared_pairs(results.study) if set(pair) <= set(results.variants)]
     finished = {variant: results.of(variant, "finished") for variant in results.variants}
     failures = judge_failures([_failures(results.of(first), results.of(second)) for first, second in pairs])
     compared = [
@@ -88,24 +95,27 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     seeds = flagged_seeds(results)
     of_accuracies = [result for result, _ in compared if result is not None and result.test != "Fisher"]
     judged = iter(judge(of_accuracies, flagged=bool(seeds)))
+    evidence = evidence_for(results, pairs, sum(one.primary.p is not None for one in of_accuracies))
     comparisons = []
-    for (first, second), (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
-        one = VariantComparison(first, second, result, obstacle, failed)
+    for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
+        one = VariantComparison(*pair, result, obstacle, failed)
         if result is not None and result.test != "Fisher":
-            one = _with_companions(
-                replace(one, result=next(judged)), finished[first], finished[second], seeds
-            )
+            one = replace(one, result=next(judged))
+            one = _with_companions(one, finished[pair[0]], finished[pair[1]], seeds)
+            one = _by_evidence(one, evidence[pair])
         comparisons.append(one)
     return _against_margin(comparisons, results.study.margin)
 
 
-def _pairs(results: Results) -> list[tuple[str, str]]:
-    baseline = results.study.baseline
-    others = [variant for variant in results.variants if variant != baseline]
-    pairs = [(variant, baseline) for variant in others if baseline in results.variants]
-    if results.study.comparisons == "all":
-        pairs += [(variant, earlier) for at, variant in enumerate(others) for earlier in others[:at]]
-    return pairs
+def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantComparison:
+    """Let the evidence decide a comparison whose n was not fixed in advance."""
+    result = comparison.result
+    if result is None or result.test not in ("paired t", "Welch t"):
+        return comparison
+    verdicts: dict[int, Verdict] = {1: "better", -1: "worse", 0: "cannot tell"}
+    if evidence.sign is not None:
+        result = replace(result, verdict=verdicts[evidence.sign])
+    return replace(comparison, result=result, evidence=evidence)
 
 
 def _with_companions(
@@ -139,9 +149,18 @@ def _against_margin(
         None if one.result is None else against_margin(one.result.careful or one.result.primary, margin)
         for one in comparisons
     ]
+    judged = judge_margins(tested)
     return [
-        replace(one, margin=result) for one, result in zip(comparisons, judge_margins(tested), strict=True)
+        replace(one, margin=result if result is None else _margin_by_evidence(result, one.evidence))
+        for one, result in zip(comparisons, judged, strict=True)
     ]
+
+
+def _margin_by_evidence(result: AgainstMargin, evidence: Evidence | None) -> AgainstMargin:
+    """Let the evidence decide about the margin where n was not fixed in advance."""
+    if evidence is None or evidence.sign is None:
+        return result
+    return replace(result, verdict=margin_verdict(evidence.beyond_minus, evidence.beyond_plus))
 
 
 def _failures(runs: list[Run], base: list[Run]) -> FailureCounts | None:
@@ -168,8 +187,3 @@ def _compare(
     run, other = next(shared, (runs[0], base[0]))
     assert run.predictions is not None and other.predictions is not None
     return compare_images(run.predictions.correct, other.predictions.correct), ""
-
-
-def by_seed(runs: Sequence[Run]) -> dict[int, float]:
-    """Return the accuracies of finished runs: seed -> a fraction."""
-    return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}

@@ -11,7 +11,7 @@ from harness.analysis.runs import Run, same_images
 from harness.analysis.starts import Pair, answers
 from harness.statistics.comparison import ALPHA
 from harness.statistics.distribution import judgeable_std, mean_of
-from harness.statistics.looks import LookDecision, decide_at_looks
+from harness.statistics.looks import LookDecision, decide_at_looks, look_bounds
 from harness.study_file.config import Study
 
 MOST_NAMED = 8  # comparisons or variants that a line names; of more it gives the number
@@ -24,12 +24,20 @@ class Look:
     Attributes:
         seeds: how many of the study's seeds it is after, as planned.
         pairs: seeds of these with a finished run of both.
-        t: the paired t statistic over them; None where it cannot be computed.
+        difference: mean over them, the first minus the second, as a fraction; None without comparable runs.
+        error: its standard error; None where there is no spread to judge by.
     """
 
     seeds: int
     pairs: int
-    t: float | None
+    difference: float | None = None
+    error: float | None = None
+
+    def t(self, null: float) -> float | None:
+        """Return the paired t statistic against a true difference; Student (Biometrika, 1908)."""
+        if self.difference is None or self.error is None:
+            return None
+        return (self.difference - null) / self.error
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class PairLooks:
         planned: the study's looks.
         reached: the looks reached so far, from the first one.
         decision: the group-sequential Holm procedure's, over all comparisons of the study.
+        null: the true difference that it is decided against, a fraction.
     """
 
     variant: str
@@ -47,6 +56,7 @@ class PairLooks:
     planned: tuple[int, ...]
     reached: tuple[Look, ...]
     decision: LookDecision
+    null: float = 0.0
 
     @property
     def pair(self) -> Pair:
@@ -70,6 +80,31 @@ class PairLooks:
         return self.planned[-1 if at is None else at]
 
     @property
+    def latest(self) -> Look | None:
+        """The look that decided it, else the last one reached."""
+        at = self.decision.look
+        return self.reached[-1 if at is None else at] if self.reached else None
+
+    @property
+    def t(self) -> float | None:
+        """The t statistic that crossed what was needed, else that of the last look."""
+        at = self.decision.crossed
+        return self.reached[-1 if at is None else at].t(self.null) if self.reached else None
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval of the difference at the latest look, as fractions, cut at -1 and 1.
+
+        It holds at all looks together: mean ± bound · error with the bound of this look. Jennison and
+        Turnbull, "Interim analyses: the repeated confidence interval approach" (JRSS B, 1989).
+        """
+        if (look := self.latest) is None or look.difference is None or look.error is None:
+            return None, None
+        pairs = [each.pairs for each in self.reached[: self.reached.index(look) + 1]]
+        half = look_bounds(self.planned, ALPHA, pairs)[-1] * look.error
+        return max(look.difference - half, -1.0), min(look.difference + half, 1.0)
+
+    @property
     def text(self) -> str:
         """``look 2 of 4 as planned``: the look that decided it, else the last one reached."""
         number, looks = self.decided or len(self.reached), len(self.planned)
@@ -85,19 +120,31 @@ def compared_pairs(study: Study) -> list[Pair]:
     return pairs
 
 
-def judge_looks(results: Results, most: int | None = None) -> list[PairLooks]:
-    """Decide all comparisons that a study plans, at its looks; none without looks.
+def judge_looks(
+    results: Results,
+    most: int | None = None,
+    *,
+    pairs: Sequence[Pair] | None = None,
+    level: float = ALPHA,
+    null: float = 0.0,
+) -> list[PairLooks]:
+    """Decide comparisons at the study's looks, with all their errors together at most ``level``.
 
     Runs beyond a look count nothing at it. A comparison whose runs were not planned with these looks reaches
     none: see :mod:`harness.analysis.starts`.
 
     Args:
         most: use only so many of the looks.
+        pairs: those of the study if None.
+        null: the true difference to decide against, a fraction.
+
+    Returns:
+        One for each pair; empty without looks.
     """
     study = results.study
     if study.looks is None:
         return []
-    pairs, runs = compared_pairs(study), _runs_by_seed(results)
+    pairs, runs = compared_pairs(study) if pairs is None else pairs, _runs_by_seed(results)
     kinds = answers(results, pairs)
     looks = study.looks[:most]
     reached = [
@@ -107,13 +154,13 @@ def judge_looks(results: Results, most: int | None = None) -> list[PairLooks]:
         for pair in pairs
     ]
     decisions = decide_at_looks(
-        [[look.t for look in row] for row in reached],
+        [[look.t(null) for look in row] for row in reached],
         [[look.pairs for look in row] for row in reached],
         study.looks,
-        ALPHA,
+        level,
     )
     return [
-        PairLooks(*pair, tuple(study.looks), row, decision)
+        PairLooks(*pair, tuple(study.looks), row, decision, null)
         for pair, row, decision in zip(pairs, reached, decisions, strict=True)
     ]
 
@@ -134,10 +181,10 @@ def _reached(
         first = seeds[:n]
         if not all(_ended(of.get(seed)) for of in (runs, base) for seed in first):
             break
-        pairs = [
+        both = [
             (runs[seed], base[seed]) for seed in first if runs[seed].status == base[seed].status == "finished"
         ]
-        reached.append(Look(n, len(pairs), _t(pairs)))
+        reached.append(Look(n, len(both), *_difference(both)))
     return tuple(reached)
 
 
@@ -146,14 +193,14 @@ def _ended(run: Run | None) -> bool:
     return run is not None and (run.status == "finished" or run.failed_by_recipe)
 
 
-def _t(pairs: Sequence[tuple[Run, Run]]) -> float | None:
-    """Return the paired t statistic of the accuracies; Student (Biometrika, 1908)."""
-    if not pairs or not same_images([run for pair in pairs for run in pair]):
-        return None
-    accuracies = [[run.number("test_accuracy") or 0.0 for run in pair] for pair in pairs]
+def _difference(both: Sequence[tuple[Run, Run]]) -> tuple[float | None, float | None]:
+    """Return the mean difference of two variants' runs, and its standard error."""
+    if not both or not same_images([run for pair in both for run in pair]):
+        return None, None
+    accuracies = [[run.number("test_accuracy") or 0.0 for run in pair] for pair in both]
     differences = [ours - theirs for ours, theirs in accuracies]
     std = judgeable_std(differences)
-    return None if std is None else mean_of(differences) / (std / math.sqrt(len(differences)))
+    return mean_of(differences), None if std is None else std / math.sqrt(len(differences))
 
 
 def variants_needed(judged: Iterable[PairLooks], among: Collection[str]) -> dict[str, int]:
@@ -222,10 +269,9 @@ def look_sentence(judged: Sequence[PairLooks], number: int) -> str:
 
 
 def _decided(looks: PairLooks) -> str:
-    crossed = looks.reached[looks.decision.crossed or 0]
     return (
         f"{looks.variant} is {looks.verdict} than {looks.baseline} "
-        f"(t = {crossed.t:.2f}, {looks.decision.needed:.2f} needed)"
+        f"(t = {looks.t:.2f}, {looks.decision.needed:.2f} needed)"
     )
 
 

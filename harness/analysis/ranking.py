@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
-from harness.analysis.comparisons import VariantComparison, by_seed, flagged_seeds
+from harness.analysis.comparisons import VariantComparison, flagged_seeds
+from harness.analysis.evidence import signs_among
 from harness.analysis.results import Results
-from harness.analysis.runs import same_images
-from harness.statistics.best import Place, rank_recipes
+from harness.analysis.runs import by_seed, same_images
+from harness.statistics.best import Place, rank_recipes, rivals_of_each
 
 FEWEST = 3  # variants: two are only compared with each other
 MOST_NAMED = 8  # possible winners that a line names
@@ -69,7 +71,12 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
         if comparison.result is not None
     }
     flagged = bool(flagged_seeds(results))
-    places = {place.name: place for place in rank_recipes(accuracies, compared, flagged=flagged)}
+    known = {frozenset(pair) for pair in compared}
+    others = [pair for pair in combinations(accuracies, 2) if frozenset(pair) not in known]
+    signs = signs_among(results, others, rivals_of_each(accuracies))
+    places = {
+        place.name: place for place in rank_recipes(accuracies, compared, flagged=flagged, sequential=signs)
+    }
     failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
     last = [variant for variant in failed if variant not in finished]
     if not places or len(places) + len(last) < FEWEST:

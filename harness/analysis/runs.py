@@ -224,3 +224,8 @@ def same_images(runs: Sequence[Run]) -> bool:
     labels = [run.predictions.labels for run in runs if run.predictions is not None]
     splits = {run.data.get("evaluated_on") for run in runs}
     return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
+
+
+def by_seed(runs: Sequence[Run]) -> dict[int, float]:
+    """Return the accuracies of finished runs: seed -> a fraction."""
+    return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from harness.analysis.comparisons import by_seed
 from harness.analysis.results import Results
-from harness.analysis.runs import Arrival, Run
+from harness.analysis.runs import by_seed, Arrival, Run
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.distribution import (
     BOOTSTRAP_FROM,

@@ -99,3 +99,19 @@ def _with_verdict(result: AgainstMargin) -> AgainstMargin:
     elif result.p_not_worse <= ALPHA / 2:
         verdict = "not worse"
     return replace(result, verdict=verdict)
+
+
+def margin_verdict(beyond_minus: int, beyond_plus: int) -> MarginVerdict:
+    """Return the strongest verdict of two decisions: on which side of minus and of plus the margin it lies.
+
+    Args:
+        beyond_minus, beyond_plus: 1 where the difference is shown to lie above minus, or plus, the margin;
+            -1 where below; else 0.
+    """
+    if beyond_plus == 1:
+        return "better by at least the margin"
+    if beyond_minus == -1:
+        return "worse by at least the margin"
+    if beyond_minus == 1:
+        return "equivalent" if beyond_plus == -1 else "not worse"
+    return "not shown"

@@ -10,7 +10,7 @@ from harness.analysis.numbers import p_equals
 from harness.analysis.results import Results
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.statistics.comparison import Comparison
+from harness.statistics.comparison import Comparison, Estimate
 
 MOST_COMPARISONS = 30  # per figure
 VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "cannot tell": style.FAINT}
@@ -31,8 +31,9 @@ def draw(findings: Findings) -> Picture | None:
         if comparison.test == "paired t":
             single = _paired_differences(results, pair)
             axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
-        if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low, estimate.high], [place, place], color=colour, lw=2.2)
+        low, high = _interval(pair, estimate)
+        if low is not None and high is not None:
+            axes.plot([low, high], [place, place], color=colour, lw=2.2)
         if comparison.test == "Fisher":
             axes.text(
                 0.5, place, _failed(pair), color=style.COLOURS[1], ha="center", va="center", fontsize=8,
@@ -58,6 +59,8 @@ def draw(findings: Findings) -> Picture | None:
         "means; bars: its 95 % interval (t over seeds; over images where each has one run). Small dots: "
         "single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
     )
+    if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
+        caption += " Where n was not fixed in advance, the bar is the interval for all looks together."
     if len(compared) > 1:
         caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
     if any(comparison.test == "Fisher" for _, comparison in drawn):
@@ -68,6 +71,15 @@ def draw(findings: Findings) -> Picture | None:
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
     return style.to_picture(figure, "comparisons", None, caption)
+
+
+def _interval(pair: VariantComparison, estimate: Estimate) -> tuple[float | None, float | None]:
+    """Return the interval that belongs to the kind of answer; None for an end that is not drawn."""
+    if pair.evidence is None or pair.evidence.sign is None:
+        return estimate.low, estimate.high
+    if pair.evidence.low == -1 or pair.evidence.high == 1:  # it would hide all others
+        return None, None
+    return pair.evidence.low, pair.evidence.high
 
 
 def _paired_differences(results: Results, pair: VariantComparison) -> list[float]:
@@ -83,7 +95,10 @@ def _text(pair: VariantComparison, comparison: Comparison) -> str:
     n, n_baseline = comparison.n, comparison.n_baseline
     seeds = f"n = {n}" if n == n_baseline else f"n = {n}, {n_baseline}"
     test = f"{comparison.test} " if comparison.test in ("McNemar", "Fisher") else ""
-    text = f"{comparison.verdict}, {seeds}\n{test}{p_equals(comparison.p_holm)}"
+    shown = f"{test}{p_equals(comparison.p_holm)}"
+    if pair.evidence is not None and pair.evidence.sign is not None:
+        shown = pair.evidence.text.replace(": ", "\n", 1)
+    text = f"{comparison.verdict}, {seeds}\n{shown}"
     if comparison.test != "Fisher" and pair.failures is not None:
         text += f"\n{_failed(pair)}"
     return text

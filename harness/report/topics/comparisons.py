@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.analysis.comparisons import VariantComparison
+from harness.analysis.evidence import Evidence
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import p_text, points_text
+from harness.analysis.numbers import evidence_text, p_text, points_text
 from harness.analysis.sentences import flagged_text, sentence
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
@@ -47,7 +50,8 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column(
             "verdict",
             "`better` or `worse` where `p_holm` and, where there is one, `p_common` are at most 0.05 and the "
-            "test is not `McNemar`, else `cannot tell`; for `Fisher`, of how often it fails",
+            "test is not `McNemar`, else `cannot tell`; where `answer` is not `fixed n`, by the looks or "
+            "`e_value`; for `Fisher`, of how often it fails",
         ),
         Column("n_baseline", "runs of the second in it", "result.n_baseline"),
         Column("welch_p", "beside a paired test", "result.welch_p"),
@@ -121,6 +125,29 @@ COMPARISONS: Table[VariantComparison] = Table(
             "difference_without", "where one of these lies apart: without it", "without.primary.difference"
         ),
         Column("p_without", "of that, two-sided, not corrected", "without.primary.p"),
+        Column(
+            "answer",
+            "its kind: `fixed n`; `look 2 of 4 as planned`; `seeds were added after looking` (or `looks were "
+            "planned`); `3 of 5 planned seeds`, where runs are missing. Only for the first do `p_holm` and "
+            "`p_common` decide",
+            "evidence.kind",
+        ),
+        Column("look_t", "paired t at the look that decided it, else the latest", "evidence.looks.t"),
+        Column("look_t_needed", "|t| that a verdict needs there", "evidence.looks.decision.needed"),
+        Column("e_value", "against equal means, over the shared seeds", "evidence.e_value"),
+        Column(
+            "e_needed",
+            "20 times the number of comparisons; `e_value` decides where seeds were added after looking, or runs "
+            "are missing",
+            "evidence.e_needed",
+        ),
+        Column(
+            "all_looks_low",
+            "lower end of the 95 % interval that holds at all looks together: at planned looks by their "
+            "bounds, else of the confidence sequence that belongs to `e_value`",
+            "evidence.low",
+        ),
+        Column("all_looks_high", "upper end", "evidence.high"),
     ),
 )
 TABLES = (COMPARISONS,)
@@ -166,6 +193,28 @@ def _superiority(result: Superiority) -> str:
     return f"{100 * result.probability:.0f} ({interval})"
 
 
+def _looked(comparison: VariantComparison) -> bool:
+    return comparison.evidence is not None and comparison.evidence.looks is not None
+
+
+def _at_look(evidence: Evidence) -> str | None:
+    looks = evidence.looks
+    if looks is None or looks.t is None or looks.decision.needed is None:
+        return None
+    return f"{looks.t:.2f} ({looks.decision.needed:.2f})"
+
+
+def _e_value(evidence: Evidence) -> str | None:
+    if evidence.e_value is None or evidence.e_needed is None:
+        return None
+    return f"{evidence_text(evidence.e_value)} ({evidence_text(evidence.e_needed)})"
+
+
+def _all_looks(evidence: Evidence) -> str | None:
+    low, high = evidence.low, evidence.high
+    return None if low is None or high is None else f"{points_text(low)} to {points_text(high)}"
+
+
 SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("verdict", _verdict, numeric=False),
     Shown("difference, points", _points),
@@ -186,6 +235,10 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("margin", "margin.verdict", numeric=False, only_if="margin"),
     Shown("p (common spread)", "result.p_common", p_text, only_if="result.p_common"),
     Shown("lies apart", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
+    Shown("kind of answer", "evidence.kind", numeric=False),
+    Shown("t at the look (needed)", "evidence", _at_look, only_if=_looked),
+    Shown("e (needed)", "evidence", _e_value),
+    Shown("95 % interval for all looks, points", "evidence", _all_looks),
     Shown("failed, of both (p)", "failures", _failed, only_if="failures"),
 )
 PAIR: Shown[VariantComparison] = Shown(
@@ -224,6 +277,7 @@ def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
         "too large where it is large at all. P(better) is how often a run is better than one of "
         f"{other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % meaningful."
     )
+    text += _kinds_explained(comparisons)
     if any(comparison.failures for comparison in comparisons):
         text += (
             " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
@@ -260,3 +314,30 @@ def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
     ]:
         blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
     return blocks
+
+
+def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
+    """Explain the kinds of answers that stand in the table."""
+    kinds = {one.evidence.answer.kind for one in comparisons if one.evidence is not None}
+    text = (
+        " The kind of answer says when n was decided. Fixed n: all seeds were planned together, and the test "
+        "decides once. The e-value holds however often one looks: it decides where seeds were added after "
+        "looking, and takes 20 for one comparison, k times as much for k."
+    )
+    if "looks" in kinds:
+        text += (
+            " Look j as planned: the study planned its looks before the first run; |t| has to reach what is "
+            "needed at that look, so that all looks together are wrong in at most 5 % of studies."
+        )
+    if "added" in kinds:
+        text += (
+            " Seeds were added after looking: somebody could see results before these seeds were planned. "
+            "Adding seeds until a test says better is wrong much more often than in 5 % of studies, so p "
+            "does not decide here."
+        )
+    if "interim" in kinds:
+        text += (
+            " So many of the planned seeds: runs are missing, so this is a look that nobody planned. Finish "
+            "the planned runs, and the test decides."
+        )
+    return text
