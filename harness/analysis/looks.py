@@ -33,8 +33,13 @@ class Look:
     difference: float | None = None
     error: float | None = None
 
-    def t(self, null: float) -> float | None:
-        """Return the paired t statistic against a true difference; Student (Biometrika, 1908)."""
+    @property
+    def t(self) -> float | None:
+        """The paired t statistic; Student (Biometrika, 1908)."""
+        return self.against(0.0)
+
+    def against(self, null: float) -> float | None:
+        """Return the t statistic against another true difference."""
         if self.difference is None or self.error is None:
             return None
         return (self.difference - null) / self.error
@@ -89,7 +94,7 @@ class PairLooks:
     def t(self) -> float | None:
         """The t statistic that crossed what was needed, else that of the last look."""
         at = self.decision.crossed
-        return self.reached[-1 if at is None else at].t(self.null) if self.reached else None
+        return self.reached[-1 if at is None else at].against(self.null) if self.reached else None
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
@@ -154,7 +159,7 @@ def judge_looks(
         for pair in pairs
     ]
     decisions = decide_at_looks(
-        [[look.t(null) for look in row] for row in reached],
+        [[look.against(null) for look in row] for row in reached],
         [[look.pairs for look in row] for row in reached],
         study.looks,
         level,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from harness.analysis.results import Results
-from harness.analysis.runs import by_seed, Arrival, Run
+from harness.analysis.runs import Arrival, Run, by_seed
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.distribution import (
     BOOTSTRAP_FROM,

@@ -137,8 +137,8 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column("e_value", "against equal means, over the shared seeds", "evidence.e_value"),
         Column(
             "e_needed",
-            "20 times the number of comparisons; `e_value` decides where seeds were added after looking, or runs "
-            "are missing",
+            "20 times the number of comparisons; `e_value` decides where seeds were added after looking, "
+            "or runs are missing",
             "evidence.e_needed",
         ),
         Column(
