@@ -84,9 +84,8 @@ class Request:
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
             if self.until_decided and study.looks is None:
-                raise StudyError(
-                    f"--until-decided: {study.name} plans no looks; add `looks = {_example(study)}` to it"
-                )
+                example = f"`looks = {_example(study)}`"
+                raise StudyError(f"--until-decided: {study.name} plans no looks; give it some: {example}")
             loaded.append(study)
         return loaded
 

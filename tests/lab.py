@@ -257,10 +257,12 @@ class Lab:
         write_sealed(run.record_file, content)
         return run.path
 
-    def fail(self, variant: str = "base", seed: int = 1, **error: Any) -> None:
+    def fail(
+        self, variant: str = "base", seed: int = 1, planned: dict[str, Any] | None = None, **error: Any
+    ) -> None:
         """A run that diverged, or failed otherwise."""
         cause = {"kind": "diverged", "message": "loss not finite", "iteration": 12, **error}
-        record = self.record(variant, seed, status="failed", error=cause)
+        record = self.record(variant, seed, status="failed", error=cause, planned=planned or {})
         record["metrics"]["epochs"] = 1
         write_sealed(self.folder.run(variant, seed).record_file, record)
 

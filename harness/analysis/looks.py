@@ -270,7 +270,7 @@ def look_sentence(judged: Sequence[PairLooks], number: int) -> str:
         return f"{'; '.join(parts)}; all is decided"
     if number == len(looks):
         return f"{'; '.join(parts)}; not decided: {_pairs(going)}"
-    return f"{'; '.join(parts)}; not decided, so on to {looks[number]} seeds: {_pairs(going)}"
+    return f"{'; '.join(parts)}; going on to {looks[number]} seeds: {_pairs(going)}"
 
 
 def _decided(looks: PairLooks) -> str:

@@ -29,6 +29,7 @@ MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
 MAX_OPTIONS_TEXT = 10_000
 MAX_LOOKS = 20
+MAX_COMPARED = 10_000  # comparisons at looks
 
 
 class Target(Strict):
@@ -224,6 +225,9 @@ class Resources(Strict):
     """Write into the driver's folder where a node sees it, instead of sending results to it."""
 
 
+Looks = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=MAX_LOOKS)]
+
+
 class Study(Recipe):
     """One study file, validated; its :attr:`recipes` are the variants, fully resolved.
 
@@ -236,9 +240,7 @@ class Study(Recipe):
     """What it is to answer, for the report's head."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(unique)]
     """A run each, of every variant."""
-    looks: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=MAX_LOOKS)] | None = (
-        None
-    )
+    looks: Looks | None = None
     """After how many of the `seeds` the variants are compared, such as `[3, 5, 10]`, the last of them all;
     planned before the first run, see docs/looks.md."""
     target: Target

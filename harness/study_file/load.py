@@ -13,7 +13,7 @@ from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.schema import validate
 from harness.study_file.builtin import find_study
-from harness.study_file.config import Recipe, Study
+from harness.study_file.config import MAX_COMPARED, Recipe, Study
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 
@@ -152,12 +152,21 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
     for key, variant in named.items():
         if variant not in recipes:
             raise StudyError(f"{where}: {key}: no variant named {variant!r}{suggest(variant, recipes)}")
-    if study.looks is not None and len(recipes) < 2:
-        raise StudyError(f"{where}: looks: nothing to compare; add a [variants.NAME], or leave looks out")
+    if study.looks is not None:
+        _check_compared(study, len(recipes), where)
     if len(recipes) * len(study.seeds) > MAX_RUNS:
         raise StudyError(
             f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"
         )
+
+
+def _check_compared(study: Study, variants: int, where: str) -> None:
+    """Refuse looks at no comparison, or at too many."""
+    pairs = variants * (variants - 1) // 2 if study.comparisons == "all" else variants - 1
+    if not pairs:
+        raise StudyError(f"{where}: looks: there is one variant; add a [variants.NAME], or leave looks out")
+    if pairs > MAX_COMPARED:
+        raise StudyError(f"{where}: looks: {pairs} comparisons; {MAX_COMPARED} are the most, fewer variants")
 
 
 def _parse_setting(setting: str) -> tuple[str, Any]:
