@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks import simulations
+from benchmarks import sequential_tables, simulations
 from benchmarks.markdown import table
 from harness.console import open_streams
 
@@ -71,6 +71,8 @@ def main() -> None:
         bootstrap,
         _too_low,
     )
+    for found in sequential_tables.tables(studies):
+        _print(*found)
     few = studies // 50
     _print("The rest", ("", "measured", "should be"), [*_exact(), *_of_images(few), *_of_luck(few)])
 
