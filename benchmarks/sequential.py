@@ -171,7 +171,7 @@ def false_families(kind: str, studies: int, effect: float = 0, seed: int = 7) ->
     values[:, 3] += effect * values[:, 3].std()
     t, *_ = t_paths(values if effect else values[:, :3])
     ways = {name: way for name, way in WAYS.items() if way is not as_advised}
-    return {name: _rates(way(t)[:, :3].any(axis=1)) for name, way in ways.items()}
+    return {name: _rates(np.asarray(way(t)[:, :3].any(axis=1))) for name, way in ways.items()}
 
 
 def power(kind: str, effect: float, studies: int, seed: int = 8) -> dict[str, tuple[list[float], float]]:
