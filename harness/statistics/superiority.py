@@ -64,9 +64,11 @@ def brunner_munzel(first: Sequence[float], second: Sequence[float]) -> Superiori
     """Estimate P(A > B) of two independent groups of at least two values each.
 
     Brunner and Munzel, "The nonparametric Behrens-Fisher problem" (Biometrical Journal, 2000): the mean of
-    the placements, with a t interval whose degrees of freedom are Satterthwaite's; cut at 0 and 1. Where no
-    placement varies, such as of groups that do not overlap, it knows no variance. Then the interval is
-    Clopper and Pearson's of as many independent pairs as the smaller group has values.
+    the placements, its variance, and Satterthwaite's degrees of freedom. The t interval is that of its logit
+    (Brunner, Bathke and Konietschke, "Rank and Pseudo-Rank Procedures", 2018), which stays inside 0 and 1;
+    the plain one covers only 88 % where the probability is 92 % (docs/statistics.md). Where no placement
+    varies, such as of groups that do not overlap, there is no variance. Then the interval is Clopper and
+    Pearson's of as many independent pairs as the smaller group has values.
     """
     ours, theirs = ([round(value / _EQUAL) for value in group] for group in (first, second))
     placed = [_placement(value, theirs) for value in ours]
@@ -80,8 +82,10 @@ def brunner_munzel(first: Sequence[float], second: Sequence[float]) -> Superiori
         pairs = _of_pairs([1.0] * wins + [0.0] * draws + [-1.0] * (min(n, m) - wins - draws))
         return Superiority(probability, pairs.low, pairs.high)
     free = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
-    half = t_quantile(free) * math.sqrt(sum(parts))
-    return Superiority(probability, max(probability - half, 0.0), min(probability + half, 1.0))
+    logit = math.log(probability / (1 - probability))
+    half = t_quantile(free) * math.sqrt(sum(parts)) / (probability * (1 - probability))
+    low, high = (1 / (1 + math.exp(min(-end, 700.0))) for end in (logit - half, logit + half))
+    return Superiority(probability, low, high)
 
 
 def _placement(value: int, among: Sequence[int]) -> float:
