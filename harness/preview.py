@@ -43,7 +43,7 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class _VariantState:
+class VariantState:
     """The state of a variant: without its data there is no digest, for an unknown data set no cost.
 
     Attributes:
@@ -99,7 +99,7 @@ def as_text(previews: Sequence[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _look(preview: Preview) -> list[_VariantState]:
+def look(preview: Preview) -> list[VariantState]:
     """Return the state of each variant; variants whose data is on disk are planned as for a run."""
     study, folder = preview.study, preview.folder
     names = choose_variants(study, preview.variants)
@@ -123,9 +123,9 @@ def _look(preview: Preview) -> list[_VariantState]:
     ]
 
 
-def _state(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> _VariantState:
+def _state(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> VariantState:
     recipe = variant.recipe
-    return _VariantState(
+    return VariantState(
         name,
         recipe,
         variant,
@@ -137,13 +137,13 @@ def _state(study: Study, folder: StudyFolder, name: str, variant: Variant, data:
     )
 
 
-def _state_without_data(study: Study, folder: StudyFolder, name: str) -> _VariantState:
+def _state_without_data(study: Study, folder: StudyFolder, name: str) -> VariantState:
     recipe, outline = study.recipes[name], None
     if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
         images = shape.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
         outline = make_outline(study, name, images, shape.image_size, shape.classes)
-    return _VariantState(
+    return VariantState(
         name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(study, folder, name)
     )
 
@@ -172,7 +172,7 @@ def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
     return None
 
 
-def _learning_rates(state: _VariantState) -> list[float | None]:
+def _learning_rates(state: VariantState) -> list[float | None]:
     """Return the rate at each epoch's first step."""
     epochs = state.recipe.schedule.epochs
     if state.milestones is None or state.outline is None:
@@ -182,7 +182,7 @@ def _learning_rates(state: _VariantState) -> list[float | None]:
 
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for state in _look(preview):
+    for state in look(preview):
         outline = state.outline
         variants.append(
             {
@@ -203,7 +203,7 @@ def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
     lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
     shown: list[tuple[Any, ...]] = []
-    for state in _look(preview):
+    for state in look(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
             downloadable = state.recipe.data.source in KNOWN_SHAPES
@@ -226,7 +226,7 @@ def _study_lines(preview: Preview) -> list[str]:
     return lines
 
 
-def _cost_lines(state: _VariantState) -> list[str]:
+def _cost_lines(state: VariantState) -> list[str]:
     epochs, outline = state.recipe.schedule.epochs, state.outline
     lines = [f"    {epochs} epochs"]
     if outline:
