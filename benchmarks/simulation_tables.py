@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks import simulations
+from benchmarks import simulations, simulations_noise
 from benchmarks.markdown import table
 from harness.console import open_streams
 
@@ -71,8 +71,22 @@ def main() -> None:
         bootstrap,
         _too_low,
     )
+    _of_noise(studies // 25)
     few = studies // 50
     _print("The rest", ("", "measured", "should be"), [*_exact(), *_of_images(few), *_of_luck(few)])
+
+
+def _of_noise(studies: int) -> None:
+    """Print the table on other seeds and other images."""
+    _print_rates(
+        "Other seeds, other images: share of intervals that hold the truth, %",
+        {
+            f"{case}, n = {n}": simulations_noise.noise_rates(case, n, studies)
+            for case in simulations_noise.CASES
+            for n in simulations.SIZES
+        },
+        _too_low,
+    )
 
 
 def _exact() -> list[list[str]]:

@@ -10,6 +10,7 @@ from harness.analysis import comparisons as pairs
 from harness.analysis import ranking as ranks
 from harness.analysis.comparisons import VariantComparison, compare_variants
 from harness.analysis.networks import variant_layers
+from harness.analysis.noise import VariantNoise, list_noise
 from harness.analysis.ranking import Ranked, rank_variants
 from harness.analysis.references import ReferenceComparison, compare_references
 from harness.analysis.results import Results
@@ -44,6 +45,7 @@ class Findings:
     summaries: list[VariantSummary]
     comparisons: list[VariantComparison]
     ranking: list[Ranked]
+    noise: list[VariantNoise]
     references: list[ReferenceComparison]
     attributions: Sequence[Attributions]
     networks: dict[str, list[LayerRow]]
@@ -84,6 +86,11 @@ def analyse(
         summaries=summaries,
         comparisons=comparisons,
         ranking=ranking,
+        noise=list_noise(
+            results,
+            {summary.variant: summary.evidence.noise for summary in summaries if summary.evidence},
+            comparisons,
+        ),
         references=compare_references(study, summaries),
         attributions=attributions,
         networks=variant_layers(results),

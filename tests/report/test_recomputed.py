@@ -129,6 +129,12 @@ def logits_of(labels: NDArray[np.int64], variant: str, seed: int) -> NDArray[np.
     return (signal + rng.normal(size=signal.shape)).astype(np.float32)
 
 
+def clusters_of(images: int, variant: str) -> NDArray[np.int64] | None:
+    """Return the images' clusters, of one to nine images, which two of the variants know."""
+    sizes = np.random.default_rng(5).integers(1, 10, images)
+    return np.repeat(np.arange(images), sizes)[:images] if variant in ("close", "apart") else None
+
+
 @pytest.fixture(scope="module")
 def place(shared_lab: Lab) -> Any:
     made = shared_lab(
@@ -146,7 +152,8 @@ def place(shared_lab: Lab) -> Any:
         for seed in seeds:
             # some reach the target early, some lose it again
             before = np.random.default_rng(seed).uniform(0.3, 0.65, 3).tolist()
-            made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before)
+            made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before,
+                        clusters=clusters_of(len(labels), variant))  # fmt: skip
     made.fail("paired", 5)
     for seed in range(LOST):
         made.fail("lost", seed)
@@ -521,6 +528,71 @@ def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
     """Welch's degrees of freedom, and the studentized range of two means."""
     test = stats.ttest_ind(first, second, equal_var=False)
     return test.df, abs(test.statistic) * math.sqrt(2)
+
+
+def _standard_errors(tables: Sequence[NDArray[Any]], groups: list[NDArray[np.intp]]) -> dict[str, Any]:
+    """Of the mean of one recipe's answers, or of the difference of two with other seeds, by definition."""
+    images, count = tables[0].shape[1], len(groups)
+
+    def clustered(values: NDArray[np.float64]) -> float:
+        excess = values - values.mean()
+        return sum(excess[group].sum() ** 2 for group in groups) * count / (count - 1) / images**2
+
+    shares = [table.mean(axis=0) for table in tables]
+    over_images = clustered(shares[0] - (shares[1] if len(tables) > 1 else 0))
+    found: dict[str, Any] = {"se_images": math.sqrt(over_images)}
+    if len(tables[0]) == 1:
+        return found
+    seeds = [stats.sem(table.mean(axis=1)) ** 2 for table in tables]
+    rests = []
+    for table in tables:
+        residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        rests.append(sum(clustered(row) for row in residual) / len(table) / (len(table) - 1))
+    both = max(sum(seeds), sum(rests)) + max(over_images, sum(rests)) - sum(rests)
+    terms = [over_images**2 / (count - 1)]
+    for table, seed, rest in zip(tables, seeds, rests, strict=True):
+        terms += [seed**2 / (len(table) - 1), rest**2 / (len(table) - 1) / (count - 1)]
+    free = both**2 / sum(terms)
+    mean = tables[0].mean() - (tables[1].mean() if len(tables) > 1 else 0)
+    low, high = stats.t.interval(0.95, free, mean, math.sqrt(both))
+    found |= {"se_seeds": math.sqrt(sum(seeds)), "se_both": math.sqrt(both), "free": free, "low": low,
+              "high": high}  # fmt: skip
+    if len(tables) == 1:
+        n = len(tables[0])
+        found |= {"var_seeds": n * (seeds[0] - rests[0]), "var_images": images * (over_images - rests[0]),
+                  "var_residual": n * images * rests[0]}  # fmt: skip
+    return found
+
+
+def test_noise(tables: Tables, runs: dict[str, Runs]) -> None:
+    assert [(row["variant"], row["baseline"]) for row in tables.rows["noise"]] == [
+        *((variant, "") for variant in SEEDS),
+        *((variant, "base") for variant in SEEDS if variant != "base"),
+    ]
+    empty = dict.fromkeys(
+        ("se_seeds", "se_both", "free", "low", "high", "var_seeds", "var_images", "var_residual")
+    )
+    for row in tables.rows["noise"]:
+        variant = row["variant"]
+        mine, base = runs[variant].correct.astype(float), runs["base"].correct.astype(float)
+        images, other = runs[variant].images, None
+        clusters = clusters_of(images, variant)
+        places = np.arange(images) if clusters is None else clusters
+        groups = [np.flatnonzero(places == one) for one in np.unique(places)]
+        compared, mean = [mine], mine.mean()
+        if row["baseline"] and variant == "apart":
+            compared, other, mean = [mine, base], 52, mine.mean() - base.mean()
+        elif row["baseline"]:
+            compared = [mine - base[SEEDS[variant]]]
+            mean = compared[0].mean()
+        tables.check("noise", row, n=len(mine), n_baseline=other, images=images, clusters=len(groups),
+                     mean=mean, **(empty | _standard_errors(compared, groups)))  # fmt: skip
+        if not row["baseline"]:
+            (summary,) = tables.of("summary", variant)
+            found = empty | _standard_errors(compared, groups)
+            tables.check(
+                "summary", summary, **{name: found[name] for name in ("se_seeds", "se_images", "se_both")}
+            )
 
 
 PUBLISHED = {
