@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks import sequential_tables, simulated_comparisons, simulations
+from benchmarks import sequential_tables, simulated_comparisons, simulations, simulations_noise
 from benchmarks.markdown import table
 from harness.console import open_streams
 
@@ -76,6 +76,7 @@ def main() -> None:
         _too_low,
     )
     _print_comparisons(studies // 5)
+    _of_noise(studies // 25)
     few = studies // 50
     _print("The rest", ("", "measured", "should be"), [*_exact(), *_of_images(few), *_of_luck(few)])
     for found in sequential_tables.tables(studies):
@@ -144,6 +145,19 @@ def _filled(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Give every row all columns; what is not computed at an n is NaN."""
     columns = dict.fromkeys(column for row in rows.values() for column in row)
     return {name: {column: row.get(column, math.nan) for column in columns} for name, row in rows.items()}
+
+
+def _of_noise(studies: int) -> None:
+    """Print the table on other seeds and other images."""
+    _print_rates(
+        "Other seeds, other images: share of intervals that hold the truth, %",
+        {
+            f"{case}, n = {n}": simulations_noise.noise_rates(case, n, studies)
+            for case in simulations_noise.CASES
+            for n in simulations.SIZES
+        },
+        _too_low,
+    )
 
 
 def _exact() -> list[list[str]]:

@@ -46,7 +46,7 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class _VariantState:
+class VariantState:
     """The state of a variant: without its data there is no digest, for an unknown data set no cost.
 
     Attributes:
@@ -108,7 +108,7 @@ def as_text(previews: Sequence[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _look(preview: Preview) -> list[_VariantState]:
+def look(preview: Preview) -> list[VariantState]:
     """Return the state of each variant; variants whose data is on disk are planned as for a run."""
     study, folder = preview.study, preview.folder
     names = choose_variants(study, preview.variants)
@@ -132,9 +132,9 @@ def _look(preview: Preview) -> list[_VariantState]:
     ]
 
 
-def _state(preview: Preview, name: str, variant: Variant, data: Data) -> _VariantState:
+def _state(preview: Preview, name: str, variant: Variant, data: Data) -> VariantState:
     recipe, folder = variant.recipe, preview.folder
-    return _VariantState(
+    return VariantState(
         name,
         recipe,
         variant,
@@ -146,14 +146,14 @@ def _state(preview: Preview, name: str, variant: Variant, data: Data) -> _Varian
     )
 
 
-def _state_without_data(preview: Preview, name: str) -> _VariantState:
+def _state_without_data(preview: Preview, name: str) -> VariantState:
     study, outline = preview.study, None
     recipe = study.recipes[name]
     if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
         images = shape.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
         outline = make_outline(study, name, images, shape.image_size, shape.classes)
-    return _VariantState(
+    return VariantState(
         name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(preview, name)
     )
 
@@ -182,7 +182,7 @@ def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
     return None
 
 
-def _learning_rates(state: _VariantState) -> list[float | None]:
+def _learning_rates(state: VariantState) -> list[float | None]:
     """Return the rate at each epoch's first step."""
     epochs = state.recipe.schedule.epochs
     if state.milestones is None or state.outline is None:
@@ -192,7 +192,7 @@ def _learning_rates(state: _VariantState) -> list[float | None]:
 
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for state in _look(preview):
+    for state in look(preview):
         outline = state.outline
         variants.append(
             {
@@ -218,7 +218,7 @@ def _study_lines(preview: Preview) -> list[str]:
         after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
         lines.append(f"  looks after {after} of {len(study.seeds)} seeds")
     shown: list[tuple[Any, ...]] = []
-    for state in _look(preview):
+    for state in look(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
             downloadable = state.recipe.data.source in KNOWN_SHAPES
@@ -241,7 +241,7 @@ def _study_lines(preview: Preview) -> list[str]:
     return lines
 
 
-def _cost_lines(state: _VariantState) -> list[str]:
+def _cost_lines(state: VariantState) -> list[str]:
     epochs, outline = state.recipe.schedule.epochs, state.outline
     lines = [f"    {epochs} epochs"]
     if outline:

@@ -11,6 +11,7 @@ from harness.analysis import sentences as pairs
 from harness.analysis.comparisons import VariantComparison, compare_variants
 from harness.analysis.looks import PairLooks, judge_looks, saved_sentence, without_unneeded
 from harness.analysis.networks import variant_layers
+from harness.analysis.noise import VariantNoise, list_noise
 from harness.analysis.ranking import Ranked, rank_variants
 from harness.analysis.references import ReferenceComparison, compare_references
 from harness.analysis.results import Results
@@ -46,6 +47,7 @@ class Findings:
     summaries: list[VariantSummary]
     comparisons: list[VariantComparison]
     ranking: list[Ranked]
+    noise: list[VariantNoise]
     references: list[ReferenceComparison]
     looks: list[PairLooks]
     attributions: Sequence[Attributions]
@@ -89,6 +91,11 @@ def analyse(
         summaries=summaries,
         comparisons=comparisons,
         ranking=ranking,
+        noise=list_noise(
+            results,
+            {summary.variant: summary.evidence.noise for summary in summaries if summary.evidence},
+            comparisons,
+        ),
         references=compare_references(study, summaries),
         looks=looks,
         attributions=attributions,

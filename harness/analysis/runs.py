@@ -37,6 +37,7 @@ class Predictions:
 
     Attributes:
         ties: images whose largest logit is that of several classes.
+        clusters: of the images, equal numbers for one cluster; None where the run has none.
     """
 
     labels: NDArray[np.int64]
@@ -44,6 +45,7 @@ class Predictions:
     confidence: NDArray[np.float64]
     brier: float
     ties: int
+    clusters: NDArray[np.int64] | None = None
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:

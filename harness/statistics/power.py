@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from harness.statistics.distribution import judgeable_std, std_of
+
 POWER = 0.8
 MOST_SEEDS = 10_000  # a larger number of seeds is not given
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The correlation of two recipes' accuracies over shared seeds.
+
+    Attributes:
+        low: its one-sided lower bound, with ``POWER`` as its confidence.
+        n: shared seeds.
+    """
+
+    value: float
+    low: float
+    n: int
 
 
 def seeds_for(
@@ -87,13 +104,22 @@ def smallest_difference(
     """
     if n < 2:
         return None
-    low, high = 0.0, 1.0
-    while t_power(high, n, paired=paired, alpha=alpha) < power:
-        low, high = high, 2 * high
-    while (middle := (low + high) / 2) not in (low, high):  # until no number lies between
-        found = t_power(middle, n, paired=paired, alpha=alpha) >= power
-        low, high = (low, middle) if found else (middle, high)
-    return high * std
+    return std * _least(lambda effect: t_power(effect, n, paired=paired, alpha=alpha), power)
+
+
+def smallest_margin(std: float, n: int, *, correlation: float = 0.0, alpha: float) -> float | None:
+    """Return the smallest margin within which n shared seeds show equality with ``POWER``.
+
+    Args:
+        std, correlation, alpha: as for :func:`seeds_for_margin`.
+
+    Returns:
+        In the unit of the std; None for fewer than two seeds.
+    """
+    if n < 2:
+        return None
+    unit = paired_std(1.0, correlation)
+    return std * unit * _least(lambda margin: margin_power(margin, 1.0, n, alpha=alpha), POWER)
 
 
 def seeds_for_margin(
@@ -167,6 +193,54 @@ def std_upper(std: float, n: int, level: float = POWER) -> float:
     if n < 2:
         raise ValueError("a std needs at least two values")
     return std * math.sqrt((n - 1) / float(chdtri(n - 1, level)))  # chdtri takes the upper tail
+
+
+def pooled_std(groups: Iterable[Sequence[float]]) -> tuple[float, int] | None:
+    """Return the std within groups of values, one a recipe, and its degrees of freedom.
+
+    √(Σ (nᵢ - 1) sᵢ² / Σ (nᵢ - 1)): the recipes are taken to vary alike over seeds.
+
+    Returns:
+        None where no group has two values, or none varies.
+    """
+    stds = [(std, len(values) - 1) for values in groups if (std := std_of(values)) is not None]
+    free = sum(freedom for _, freedom in stds)
+    variance = sum(std**2 * freedom for std, freedom in stds) / free if free else 0.0
+    return (math.sqrt(variance), free) if variance > 1e-24 else None
+
+
+def correlation_of(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> Correlation | None:
+    """Return the correlation of two recipes' accuracies over shared seeds, with its lower bound.
+
+    The mean of Fisher's z = artanh r over the pairs of recipes with at least four shared seeds, weighted by
+    n - 3. z has the variance 1 / (n - 3) (Fisher, Metron, 1921); the bound takes n from the longest pair,
+    because pairs that share the baseline's runs are not independent.
+    """
+    from scipy.special import ndtri
+
+    usable = [
+        (first, second)
+        for first, second in pairs
+        if len(first) > 3 and judgeable_std(first) is not None and judgeable_std(second) is not None
+    ]
+    if not usable:
+        return None
+    most = 1 - 1e-9
+    z = [math.atanh(max(-most, min(most, float(np.corrcoef(*pair)[0, 1])))) for pair in usable]
+    weights = [len(first) - 3 for first, _ in usable]
+    mean = sum(value * weight for value, weight in zip(z, weights, strict=True)) / sum(weights)
+    low = mean - float(ndtri(POWER)) / math.sqrt(max(weights))
+    return Correlation(math.tanh(mean), math.tanh(low), max(weights) + 3)
+
+
+def _least(power_of: Callable[[float], float], power: float) -> float:
+    """Return the smallest effect whose power is enough, in units of the std."""
+    low, high = 0.0, 1.0
+    while power_of(high) < power:
+        low, high = high, 2 * high
+    while low < (middle := (low + high) / 2) < high:  # until no number lies between
+        low, high = (low, middle) if power_of(middle) >= power else (middle, high)
+    return high
 
 
 def _fewest(power_of: Callable[[int], float], power: float) -> int | None:

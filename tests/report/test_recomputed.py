@@ -134,6 +134,12 @@ def logits_of(labels: NDArray[np.int64], variant: str, seed: int) -> NDArray[np.
     return (signal + rng.normal(size=signal.shape)).astype(np.float32)
 
 
+def clusters_of(images: int, variant: str) -> NDArray[np.int64] | None:
+    """Return the images' clusters, of one to nine images, which two of the variants know."""
+    sizes = np.random.default_rng(5).integers(1, 10, images)
+    return np.repeat(np.arange(images), sizes)[:images] if variant in ("close", "apart") else None
+
+
 @pytest.fixture(scope="module")
 def place(shared_lab: Lab) -> Any:
     made = shared_lab(
@@ -152,7 +158,8 @@ def place(shared_lab: Lab) -> Any:
         for seed in seeds:
             # some reach the target early, some lose it again
             before = np.random.default_rng(seed).uniform(0.3, 0.65, 3).tolist()
-            made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before)
+            made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before,
+                        clusters=clusters_of(len(labels), variant))  # fmt: skip
     made.fail("paired", 5)
     for seed in range(LOST):
         made.fail("lost", seed)
@@ -648,6 +655,71 @@ def _difference(runs: dict[str, Runs], one: str, other: str) -> tuple[float, flo
     return difference, difference / test.statistic, test.df, stats.hmean([len(first), len(second)])
 
 
+def _standard_errors(tables: Sequence[NDArray[Any]], groups: list[NDArray[np.intp]]) -> dict[str, Any]:
+    """Of the mean of one recipe's answers, or of the difference of two with other seeds, by definition."""
+    images, count = tables[0].shape[1], len(groups)
+
+    def clustered(values: NDArray[np.float64]) -> float:
+        excess = values - values.mean()
+        return sum(excess[group].sum() ** 2 for group in groups) * count / (count - 1) / images**2
+
+    shares = [table.mean(axis=0) for table in tables]
+    over_images = clustered(shares[0] - (shares[1] if len(tables) > 1 else 0))
+    found: dict[str, Any] = {"se_images": math.sqrt(over_images)}
+    if len(tables[0]) == 1:
+        return found
+    seeds = [stats.sem(table.mean(axis=1)) ** 2 for table in tables]
+    rests = []
+    for table in tables:
+        residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        rests.append(sum(clustered(row) for row in residual) / len(table) / (len(table) - 1))
+    both = max(sum(seeds), sum(rests)) + max(over_images, sum(rests)) - sum(rests)
+    terms = [over_images**2 / (count - 1)]
+    for table, seed, rest in zip(tables, seeds, rests, strict=True):
+        terms += [seed**2 / (len(table) - 1), rest**2 / (len(table) - 1) / (count - 1)]
+    free = both**2 / sum(terms)
+    mean = tables[0].mean() - (tables[1].mean() if len(tables) > 1 else 0)
+    low, high = stats.t.interval(0.95, free, mean, math.sqrt(both))
+    found |= {"se_seeds": math.sqrt(sum(seeds)), "se_both": math.sqrt(both), "free": free, "low": low,
+              "high": high}  # fmt: skip
+    if len(tables) == 1:
+        n = len(tables[0])
+        found |= {"var_seeds": n * (seeds[0] - rests[0]), "var_images": images * (over_images - rests[0]),
+                  "var_residual": n * images * rests[0]}  # fmt: skip
+    return found
+
+
+def test_noise(tables: Tables, runs: dict[str, Runs]) -> None:
+    assert [(row["variant"], row["baseline"]) for row in tables.rows["noise"]] == [
+        *((variant, "") for variant in SEEDS),
+        *((variant, "base") for variant in SEEDS if variant != "base"),
+    ]
+    empty = dict.fromkeys(
+        ("se_seeds", "se_both", "free", "low", "high", "var_seeds", "var_images", "var_residual")
+    )
+    for row in tables.rows["noise"]:
+        variant = row["variant"]
+        mine, base = runs[variant].correct.astype(float), runs["base"].correct.astype(float)
+        images, other = runs[variant].images, None
+        clusters = clusters_of(images, variant)
+        places = np.arange(images) if clusters is None else clusters
+        groups = [np.flatnonzero(places == one) for one in np.unique(places)]
+        compared, mean = [mine], mine.mean()
+        if row["baseline"] and variant == "apart":
+            compared, other, mean = [mine, base], 52, mine.mean() - base.mean()
+        elif row["baseline"]:
+            compared = [mine - base[SEEDS[variant]]]
+            mean = compared[0].mean()
+        tables.check("noise", row, n=len(mine), n_baseline=other, images=images, clusters=len(groups),
+                     mean=mean, **(empty | _standard_errors(compared, groups)))  # fmt: skip
+        if not row["baseline"]:
+            (summary,) = tables.of("summary", variant)
+            found = empty | _standard_errors(compared, groups)
+            tables.check(
+                "summary", summary, **{name: found[name] for name in ("se_seeds", "se_images", "se_both")}
+            )
+
+
 PUBLISHED = {
     ("paper", "mean"): (0.9, 1),
     ("mean", "mean"): (0.56, 4),
@@ -657,36 +729,46 @@ PUBLISHED = {
 
 
 def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
-    for row in tables.rows["references"]:
+    found = tables.rows["references"]
+    p_values: dict[int, float] = {}
+    for at, row in enumerate(found):
         published, among = PUBLISHED[row["reference"], row["statistic"]]
         accuracies = [] if row["variant"] == "lost" else runs[row["variant"]].accuracy
         n = len(accuracies)
-        low = high = percentile = at_least = None
+        low = high = percentile = at_least = p = None
         if row["statistic"] == "share":
             at_least, n = 0.55, n + {**FAILED, "lost": LOST}.get(row["variant"], 0)
             reached = sum(accuracy >= 0.55 for accuracy in accuracies)
             measured = reached / n
-            shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9)]
+            shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9) > 0.025]
             low, high = min(shares), max(shares)
+            p = min(1.0, 2 * _alike(reached, n, 6, 9))
         else:
             measured = float((np.median if row["statistic"] == "median" else np.mean)(accuracies))
             if n > 1:
-                percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
+                if among == 1:
+                    percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
                 part = 1 / among if row["statistic"] == "mean" else math.pi / 2 / (among + math.pi / 2 - 1)
                 error = np.std(accuracies, ddof=1) * math.sqrt(part + 1 / n)
                 low, high = np.clip(stats.t.interval(0.95, n - 1, np.mean(accuracies), error), 0, 1)
-        if low is not None:
-            assert row["plausible"] == ("yes" if low <= published <= high else "no")
-        tables.check("references", row, published=published, runs=among, n=n, at_least=at_least,
+                p = 2 * stats.t.sf(abs(published - np.mean(accuracies)) / error, n - 1)
+        if p is not None:
+            p_values[at] = p
+        tables.check("references", row, published=published, runs=among, n=n, at_least=at_least, p=p,
                      measured=measured, difference=published - measured, percentile=percentile,
                      prediction_low=low, prediction_high=high)  # fmt: skip
-    assert len(tables.rows["references"]) == 4 * len(SEEDS) + 1  # a variant that only failed has the share
+    corrected = dict(zip(p_values, multipletests(list(p_values.values()), method="holm")[1], strict=True))
+    for at, row in enumerate(found):
+        tables.check("references", row, p_holm=corrected.get(at))
+        assert row["plausible"] == ("" if at not in corrected else "yes" if corrected[at] > 0.05 else "no")
+    assert {row["plausible"] for row in found} == {"yes", "no", ""}
+    assert len(found) == 4 * len(SEEDS) + 1  # a variant that only failed has the share
 
 
-def _alike(ours: int, n: int, theirs: int, among: int) -> bool:
-    """Whether Fisher's one-sided tests leave two shares together, at half of 5 % each."""
+def _alike(ours: int, n: int, theirs: int, among: int) -> float:
+    """The smaller p of Fisher's one-sided tests of two shares."""
     table = [[ours, n - ours], [theirs, among - theirs]]
-    return min(stats.fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")) > 0.025
+    return float(min(stats.fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")))
 
 
 @pytest.mark.parametrize("variant", SEEDS)

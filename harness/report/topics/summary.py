@@ -7,7 +7,7 @@ from harness.analysis.numbers import accuracy_text, interval_text, minutes_text,
 from harness.analysis.provenance import times_note
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
-from harness.report.topics import accuracy, calibration, ensemble, target, variance
+from harness.report.topics import accuracy, calibration, ensemble, noise, target, variance
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import (
     SHOWN_VARIANT,
@@ -46,6 +46,7 @@ SUMMARY: Table[VariantSummary] = Table(
         *calibration.SUMMARY,
         *variance.BETWEEN_RUNS,
         Column("flagged", "the seed whose accuracy lies apart from the others (Grubbs's test at 5 %)"),
+        *noise.SUMMARY,
     ),
 )
 TABLES = (SUMMARY,)
