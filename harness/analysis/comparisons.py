@@ -9,8 +9,11 @@ from harness.analysis.evidence import Evidence, evidence_for
 from harness.analysis.looks import compared_pairs
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, by_seed, same_images
+from harness.analysis.starts import Answer, Pair, answers
+from harness.statistics.anytime import failures_e_value
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
+    ALPHA,
     Comparison,
     Verdict,
     compare,
@@ -87,7 +90,8 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     """
     pairs = [pair for pair in compared_pairs(results.study) if set(pair) <= set(results.variants)]
     finished = {variant: results.of(variant, "finished") for variant in results.variants}
-    failures = judge_failures([_failures(results.of(first), results.of(second)) for first, second in pairs])
+    kinds = answers(results, pairs)
+    failures = _judge_failures(results, kinds)
     compared = [
         _compare(finished[first], finished[second], failed)
         for (first, second), failed in zip(pairs, failures, strict=True)
@@ -95,7 +99,7 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     seeds = flagged_seeds(results)
     of_accuracies = [result for result, _ in compared if result is not None and result.test != "Fisher"]
     judged = iter(judge(of_accuracies, flagged=bool(seeds)))
-    evidence = evidence_for(results, pairs, sum(one.primary.p is not None for one in of_accuracies))
+    evidence = evidence_for(results, kinds, sum(one.primary.p is not None for one in of_accuracies))
     comparisons = []
     for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
         one = VariantComparison(*pair, result, obstacle, failed)
@@ -163,10 +167,32 @@ def _margin_by_evidence(result: AgainstMargin, evidence: Evidence | None) -> Aga
     return replace(result, verdict=margin_verdict(evidence.beyond_minus, evidence.beyond_plus))
 
 
-def _failures(runs: list[Run], base: list[Run]) -> FailureCounts | None:
-    failed, failed_base = (sum(run.failed_by_recipe for run in group) for group in (runs, base))
-    finished, finished_base = (sum(run.status == "finished" for run in group) for group in (runs, base))
-    return compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
+def _judge_failures(results: Results, kinds: Mapping[Pair, Answer]) -> list[FailureCounts | None]:
+    """Compare how many runs of each pair their recipes made fail; where n was not fixed, by e-values."""
+    ended = {
+        name: {
+            run.seed: run.failed_by_recipe
+            for run in results.of(name)
+            if run.status == "finished" or run.failed_by_recipe
+        }
+        for pair in kinds
+        for name in pair
+    }
+    counted = [
+        compare_failures(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))
+        for ours, theirs in ((ended[first], ended[second]) for first, second in kinds)
+    ]
+    needed = sum(counts is not None for counts in counted) / ALPHA
+    judged = []
+    for (pair, answer), counts in zip(kinds.items(), judge_failures(counted), strict=True):
+        if counts is not None and answer.kind != "fixed":
+            ours, theirs = (ended[name] for name in pair)
+            value = failures_e_value(
+                [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+            )
+            counts = counts.judged_by(value, needed)
+        judged.append(counts)
+    return judged
 
 
 def _compare(

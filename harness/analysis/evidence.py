@@ -60,13 +60,14 @@ class Evidence:
         return f"{self.kind}: e = {evidence_text(self.e_value)}, {evidence_text(self.e_needed)} needed"
 
 
-def evidence_for(results: Results, pairs: Sequence[Pair], tests: int) -> dict[Pair, Evidence]:
+def evidence_for(results: Results, kinds: Mapping[Pair, Answer], tests: int) -> dict[Pair, Evidence]:
     """Return the evidence of comparisons that are made together.
 
     Args:
+        kinds: the pairs, and the kind of answer of each.
         tests: how many of the pairs are tested.
     """
-    kinds, margin = answers(results, pairs), results.study.margin or 0.0
+    pairs, margin = list(kinds), results.study.margin or 0.0
     looks, minus, plus = (
         {judged.pair: judged for judged in judge_looks(results, null=null)} for null in (0.0, -margin, margin)
     )

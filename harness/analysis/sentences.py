@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.comparisons import VariantComparison
-from harness.analysis.numbers import p_equals, percent_text, points_text
+from harness.analysis.numbers import evidence_text, p_equals, percent_text, points_text
 from harness.statistics.comparison import ALPHA, Comparison, Estimate
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.margin import AgainstMargin
@@ -31,7 +31,7 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
         return text
     told = "not shown to be more than chance" if failures.verdict == "not shown" else f"it {failures.verdict}"
     counts = failures_text(failures, comparison.baseline)
-    return f"{text}; beside that {counts}: {told} (Fisher's exact test, {p_equals(failures.p_holm)}{holm})"
+    return f"{text}; beside that {counts}: {told} ({_failures_test(failures, holm)})"
 
 
 def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
@@ -41,9 +41,14 @@ def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: 
     verdict = f"is {result.verdict} than {baseline}" if told else f"against {baseline}"
     chance = "" if told else ", not shown to be more than chance"
     return (
-        f"{variant} {verdict}: {failures_text(failures, baseline)}{chance} "
-        f"(Fisher's exact test, {p_equals(result.p_holm)}{holm})"
+        f"{variant} {verdict}: {failures_text(failures, baseline)}{chance} ({_failures_test(failures, holm)})"
     )
+
+
+def _failures_test(failures: FailureCounts, holm: str) -> str:
+    if failures.e_value is not None:
+        return f"n was not fixed in advance: e = {evidence_text(failures.e_value)}"
+    return f"Fisher's exact test, {p_equals(failures.p_holm)}{holm}"
 
 
 def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from harness.statistics.distribution import judgeable_std, mean_of
 
 PRIOR_STD = 1.0  # of the effect size (mean / std of the differences) that the e-value bets on
+PRIOR_RUNS = 0.18  # failed and finished runs that each share is begun with; the authors' choice
 LARGEST_LOG = 700.0  # e-values are cut at e^700, which a float holds
 
 
@@ -71,3 +72,25 @@ def confidence_sequence(differences: Sequence[float], level: float) -> tuple[flo
     half = std / math.sqrt(n) * math.sqrt((n - 1) * math.expm1(log_a) / -math.expm1(log_a - math.log(c)))
     mean = mean_of(differences)
     return mean - half, mean + half
+
+
+def failures_e_value(failed: Sequence[tuple[bool, bool]]) -> float:
+    """Return how much the failures of two recipes speak against equal shares, however often one has looked.
+
+    Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional
+    stopping" (arXiv 2106.02693), blocks of one run each: the probability of what happened by the shares that
+    the seeds before it suggest (with a prior of ``PRIOR_RUNS`` each way), over that by their mean. Each
+    factor is at most 1 on average where both shares are equal, so the product ever reaches 1 / α with a probability
+    of at most α. It holds for any shares and any n.
+
+    Args:
+        failed: of each shared seed, in the order of the seeds: whether the run of each recipe failed.
+    """
+    log_e, counts = 0.0, [0, 0]
+    for n, block in enumerate(failed):
+        shares = [(count + PRIOR_RUNS) / (n + 2 * PRIOR_RUNS) for count in counts]
+        mean = sum(shares) / 2
+        for share, has in zip(shares, block, strict=True):
+            log_e += math.log(share / mean if has else (1 - share) / (1 - mean))
+        counts = [count + has for count, has in zip(counts, block, strict=True)]
+    return math.exp(min(log_e, LARGEST_LOG))

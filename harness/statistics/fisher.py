@@ -16,6 +16,7 @@ class FailureCounts:
         p: two-sided, of the null hypothesis that both fail equally often.
         p_holm: after Holm's correction over the tests that were made together.
         verdict: of the variant.
+        e_value: decides in place of p where n was not fixed in advance; else None.
     """
 
     failed: int
@@ -25,6 +26,7 @@ class FailureCounts:
     p: float
     p_holm: float | None = None
     verdict: FailureVerdict = "not shown"
+    e_value: float | None = None
 
     @property
     def higher(self) -> bool:
@@ -33,10 +35,16 @@ class FailureCounts:
 
     def judged(self, p_holm: float, alpha: float) -> FailureCounts:
         """Return it with its corrected p, and its verdict at this level."""
-        verdict: FailureVerdict = "not shown"
-        if p_holm <= alpha:
-            verdict = "fails more often" if self.higher else "fails less often"
-        return replace(self, p_holm=p_holm, verdict=verdict)
+        return replace(self, p_holm=p_holm, verdict=self._verdict(p_holm <= alpha))
+
+    def judged_by(self, e_value: float, needed: float) -> FailureCounts:
+        """Return it with its verdict by an e-value in place of p."""
+        return replace(self, e_value=e_value, verdict=self._verdict(e_value >= needed))
+
+    def _verdict(self, shown: bool) -> FailureVerdict:
+        if not shown:
+            return "not shown"
+        return "fails more often" if self.higher else "fails less often"
 
 
 def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> FailureCounts | None:

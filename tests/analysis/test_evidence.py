@@ -13,7 +13,7 @@ from harness.analysis.evidence import Evidence
 from harness.analysis.findings import analyse
 from harness.analysis.sentences import sentence
 from harness.analysis.starts import plan_of
-from harness.statistics.anytime import confidence_sequence, e_value
+from harness.statistics.anytime import confidence_sequence, e_value, failures_e_value
 from harness.statistics.looks import look_bounds
 from tests.lab import Lab, MakeLab
 
@@ -52,7 +52,7 @@ def test_a_test_decides_once_where_all_seeds_were_planned_together(lab: MakeLab)
         finish(place, variant, more)
     wide = comparisons(place)["wide"]
     assert (evidence(wide).kind, evidence(wide).sign) == ("fixed n", None)
-    assert wide.result is not None and wide.verdict == "better" and "p = " in sentence(wide, True)
+    assert wide.result is not None and wide.verdict == "better" and "after Holm" in sentence(wide, True)
     assert evidence(wide).e_value == pytest.approx(e_value(differences(CLEAR)), rel=1e-9)
 
 
@@ -62,7 +62,7 @@ def test_planned_looks_decide_in_place_of_p(lab: MakeLab) -> None:
         finish(place, variant, more)
     alike = comparisons(place)["alike"]
     t = np.mean(SLIGHT) / (np.std(SLIGHT, ddof=1) / math.sqrt(6))
-    needed = look_bounds([3, 6], 0.05)[1]
+    needed = look_bounds([3, 6], 0.05 / 2)[1]
     assert evidence(alike).text == f"look 2 of 2 as planned: t = {t:.2f}, {needed:.2f} needed"
     assert alike.result is not None and alike.result.p_holm is not None
     assert (alike.result.p_holm <= 0.05) and alike.verdict == ("better" if t >= needed else "cannot tell")
@@ -131,3 +131,17 @@ def test_a_ranking_excludes_nothing_that_the_evidence_does_not_show(lab: MakeLab
     findings = analyse(place.results())
     assert [one.verdict for one in findings.comparisons] == ["cannot tell"] * 2
     assert all(ranked.possible for ranked in findings.ranking)
+
+
+def test_failures_are_judged_by_an_e_value_too(lab: MakeLab) -> None:
+    place = study(lab)
+    for seed in range(5):
+        plan = plan_of(place.study)
+        place.finish("base", seed, logits=place.logits(300 + seed), planned=plan)
+        if seed < 4:
+            place.fail("wide", seed, planned=plan)
+    wide = comparisons(place)["wide"]
+    assert wide.failures is not None and wide.failures.e_value is not None
+    assert wide.failures.e_value == failures_e_value([(True, False)] * 4) > 20
+    assert wide.failures.verdict == "fails more often"
+    assert "n was not fixed in advance: e = " in sentence(wide, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
-from harness.statistics.anytime import confidence_sequence, e_value
+from harness.statistics.anytime import confidence_sequence, e_value, failures_e_value
 
 # differences of accuracies, in steps of a test set of 10,000 images
 samples = st.lists(st.integers(-500, 500), min_size=2, max_size=30).map(
@@ -114,3 +115,21 @@ def test_equal_or_too_few_differences_say_nothing(values: list[float]) -> None:
 def test_the_level_is_a_probability(level: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         confidence_sequence(ABOUT_ONE, level)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_the_e_value_of_failures_is_at_most_one_on_average_where_both_fail_equally_often(
+    share: float,
+) -> None:
+    blocks = list(itertools.product([False, True], repeat=2))
+    total = 0.0
+    for failed in itertools.product(blocks, repeat=3):
+        probability = math.prod(share if has else 1 - share for block in failed for has in block)
+        total += probability * failures_e_value(failed)
+    assert 0.85 < total <= 1
+
+
+def test_the_e_value_of_failures_grows_where_one_recipe_alone_fails() -> None:
+    grown = [failures_e_value([(True, False)] * n) for n in (0, 1, 3, 4)]
+    assert grown[:2] == [1, 1] and grown[2] < 20 < grown[3]
+    assert failures_e_value([(True, True)] * 8) == pytest.approx(1)
