@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SPENDING_POWER = 2  # of the power family: late looks, which decide more often, get most of the level
 DIGITS = 5  # significant ones of a bound, rounded up: a processor that computes otherwise gives the same
-LOWEST_LEVEL = 1e-6  # with less the cells would be too coarse
+LEVELS = 1e-6, 0.5  # beyond them the cells would be too coarse, or there would be none
 EDGES = np.linspace(0.0, 8.0, 201)  # of the cells of |t|, as normal deviates with the same p
 DIRECTIONS = 48  # points of the integral over how much of a stage's new values is their mean
 ANGLES = np.linspace(0.0, math.pi / 2, 8193)
@@ -112,7 +112,7 @@ def look_bounds(looks: Sequence[int], level: float, pairs: Sequence[int] | None 
 
     Args:
         looks: the planned numbers of seeds, increasing, at least 2.
-        level: two-sided, from ``LOWEST_LEVEL`` to below 1.
+        level: two-sided, in ``LEVELS``.
         pairs: the number of differences that the t statistic really has, at the looks reached so far: a
             failed run makes fewer than planned. As planned if None.
 
@@ -125,8 +125,8 @@ def look_bounds(looks: Sequence[int], level: float, pairs: Sequence[int] | None 
     planned, reached = tuple(map(int, looks)), tuple(map(int, looks if pairs is None else pairs))
     if not planned or planned[0] < 2 or any(a >= b for a, b in zip(planned, planned[1:], strict=False)):
         raise ValueError(f"looks must be increasing numbers of seeds from 2 on, not {list(looks)}")
-    if not LOWEST_LEVEL <= level < 1:
-        raise ValueError(f"level must be at least {LOWEST_LEVEL} and below 1, not {level}")
+    if not LEVELS[0] <= level <= LEVELS[1]:
+        raise ValueError(f"level must lie between {LEVELS[0]} and {LEVELS[1]}, not at {level}")
     if len(reached) > len(planned) or any(a > b for a, b in zip(reached, reached[1:], strict=False)):
         raise ValueError(
             f"pairs must not decrease, and have at most {len(planned)} looks, not {list(reached)}"
@@ -181,7 +181,7 @@ def _look(spent: tuple[float, ...], pairs: tuple[int, ...]) -> _Look:
         left = math.log(spent[at] - spent[before - 1])
         possible = above > 0
         z = float(np.interp(-left, -np.log(above[possible]), edges[possible]))
-    kept = edges < z
+    kept = edges < z - 1e-9  # a cell has a width
     masses = -np.diff(above[kept], append=spent[at] - (spent[before - 1] if before else 0.0))
     bound = _round_up(float(_t_of(np.array(z), pairs[at] - 1)))
     return _Look(pairs[at], bound, np.append(edges[kept], z), np.maximum(masses, 0.0))
