@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import harness
+from harness.analysis.starts import plan_of
 from harness.errors import StudyError
+from harness.plan import Plan
 from harness.request import make_request
 from harness.store.folders import StudyFolder
+from harness.until_decided import stages
 from tests.children import Nursery
 from tests.conftest import TINY_TOML, Command
+from tests.lab import Lab
 from tests.launch.conftest import same_tables
 
 LOOKS = (
@@ -103,7 +110,13 @@ def test_its_report_is_a_function_of_the_folders(
     assert "--variants frozen --seeds 0-1,5 --device cpu" in repeat
 
 
-@pytest.mark.parametrize("moment", ["seed-0  epoch 2/3", "look 1 of 2", "equal/seed-2  epoch 1/3"])
+MOMENTS = [
+    "look 1 of 2",
+    *(pytest.param(at, marks=pytest.mark.slow) for at in ("1  epoch 2/3", "equal/seed-2")),
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed_it_decides_the_same(
     undisturbed: Any, nursery: Nursery, looks_file: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -119,6 +132,43 @@ def test_killed_and_resumed_it_decides_the_same(
     ]
     same_tables(tmp_path / "out/tiny", place / "out/tiny", 12)
     assert files(tmp_path / "out/tiny") == files(place / "out/tiny")
+
+
+class Killed(Exception):
+    """Ends a start."""
+
+
+@pytest.mark.parametrize("effects", [(0, 0), (9, 0), (25, 4), (60, -60), (30, 28)])
+def test_killed_after_any_run_it_does_the_same_runs(tmp_path: Path, effects: tuple[int, int]) -> None:
+    """Runs that are only written, not trained: as many images better than base's as the effect, and noise."""
+    rng = np.random.default_rng(sum(effects))
+    noise = {(name, seed): int(rng.integers(-6, 7)) for name in ("base", "a", "b") for seed in range(8)}
+    right = {"base": 250, "a": 250 + effects[0], "b": 250 + effects[1]}
+    changes: dict[str, Any] = {"looks": [2, 3, 5, 8], "comparisons": "all", "augment": {}, "range_test": None}
+    changes["seeds"] = list(range(8))
+    changes["variants"] = {"a": {"optimizer.momentum": 0.1}, "b": {"optimizer.momentum": 0.2}}
+
+    def go_through(place: Lab, runs: int) -> tuple[list[tuple[str, int]], list[str]]:
+        """Execute so many runs, then be killed; return what is on disk and was said."""
+        said: list[str] = []
+        variants: Any = tuple(SimpleNamespace(name=name) for name in place.study.recipes)
+        plan = Plan(place.study, place.folder, variants, tuple(place.study.seeds))
+        with suppress(Killed):
+            for stage in stages(plan, said.append):
+                for variant, folder in stage.runs():
+                    if folder.record() is None:
+                        if not runs:
+                            raise Killed
+                        runs -= 1
+                        logits = place.logits(right[variant.name] + noise[variant.name, folder.seed])
+                        place.finish(variant.name, folder.seed, logits=logits, planned=plan_of(place.study))
+        return [(run.variant, run.seed) for run in place.folder.runs()], said
+
+    once = go_through(Lab(tmp_path, {**changes, "name": "once"}), 1000)
+    killed = Lab(tmp_path, {**changes, "name": "killed"})
+    for _ in range(24):
+        go_through(killed, 1)
+    assert go_through(killed, 0) == (once[0], [line.replace("once:", "killed:") for line in once[1]])
 
 
 def test_without_the_option_all_seeds_are_run_and_the_looks_decide_the_same(
@@ -145,8 +195,8 @@ def test_a_slice_of_the_seeds_runs_these_alone(nursery: Nursery, looks_file: Pat
 
 LAUNCHERS = [
     ("--launcher", "process", "--workers", "2"),
-    ("--launcher", "auto"),
     ("--devices", "2"),
+    pytest.param(("--launcher", "auto"), marks=pytest.mark.slow),
     pytest.param(("--launcher", "ray"), marks=pytest.mark.slow),
 ]
 

@@ -80,7 +80,7 @@ def failures_e_value(failed: Sequence[tuple[bool, bool]]) -> float:
     Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional
     stopping" (arXiv 2106.02693), blocks of one run each: the probability of what happened by the shares that
     the seeds before it suggest (with a prior of ``PRIOR_RUNS`` each way), over that by their mean. Each
-    factor is at most 1 on average where both shares are equal, so the product ever reaches 1 / α with a probability
+    factor is at most 1 on average where both are equal, so the product ever reaches 1 / α with a probability
     of at most α. It holds for any shares and any n.
 
     Args:
