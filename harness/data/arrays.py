@@ -267,6 +267,7 @@ def _first_of_each(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int
 
 def _first_clusters(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the indices, in file order, of whole clusters in ``order``, as far as the classes' quotas go."""
+    assert split.clusters is not None
     _, place = np.unique(split.clusters, return_inverse=True)
     sizes = np.zeros((place.max() + 1, len(quotas)), np.int64)
     np.add.at(sizes, (place, split.labels), 1)

@@ -205,7 +205,7 @@ def _clusters(file: Path, name: str) -> list[Any]:
         if names.count(name) != 1:
             raise DataError(f"{file}: no column data.cluster = {name!r} among {', '.join(names)}")
         column = shard.read(columns=[name], use_threads=False).column(0)
-        values = column.to_pylist()
+        values: list[Any] = column.to_pylist()
     if None in values:
         raise DataError(f"{file}, row {values.index(None)}: no cluster in column {name!r}")
     if not all(isinstance(value, int | str) for value in values):

@@ -233,9 +233,11 @@ def _check_outside_state(run: TrainingRun, assembly: Assembly) -> None:
 def _write_artefacts(
     variant: Variant, folder: RunFolder, data: Data, log: Log, result: TrainingResult
 ) -> None:
-    archive, clusters = io.BytesIO(), data.evaluation.clusters
-    grouped = {} if clusters is None else {"clusters": clusters}
-    np.savez(archive, logits=result.logits, labels=result.labels, **grouped)
+    archive = io.BytesIO()
+    arrays: dict[str, Any] = {"logits": result.logits, "labels": result.labels}
+    if data.evaluation.clusters is not None:
+        arrays["clusters"] = data.evaluation.clusters
+    np.savez(archive, **arrays)
     atomic_write(folder.path / "predictions.npz", archive.getvalue())
     atomic_write(folder.weights_file, weights_bytes(result.model, variant.network))
     atomic_write(folder.path / "history.csv", log.history())
