@@ -155,6 +155,12 @@ def _of_noise(studies: int) -> None:
             f"{case}, n = {n}": simulations_noise.noise_rates(case, n, studies)
             for case in simulations_noise.CASES
             for n in simulations.SIZES
+        }
+        | {
+            f"{groups} clusters of 5 images, n = 5": simulations_noise.noise_rates(
+                "clusters of 5 images", 5, studies, images=5 * groups
+            )
+            for groups in simulations_noise.FEW_CLUSTERS
         },
         _too_low,
     )

@@ -25,6 +25,7 @@ CASES: dict[str, tuple[float, int, bool]] = {
     "paired difference": (0.005, 1, True),
 }
 IMAGES = 1_000
+FEW_CLUSTERS = (10, 20, 40, 100)  # of five images
 
 
 def draw(
@@ -40,16 +41,17 @@ def draw(
     between_both = (kinds >= EASY) & (kinds <= 1 - HARD)
     toss_up = np.repeat(rng.random((studies, 1, images // size)), size, axis=2)
     base = np.where(kinds < EASY, 0.99, np.where(between_both, 0.2 + 0.6 * toss_up, 0.05))
-    answers, of_images, of_runs = 0, 0, 0
+    answers = np.zeros((studies, n, images), np.int8)
+    of_images, of_runs = np.zeros(studies), np.zeros(studies)
     for sign in (1, -1) if difference else (1,):
         better = rng.uniform(-1, 1, (studies, n, 1)) * math.sqrt(3) * between
         recipe = np.where(rng.random((studies, 1, images)) < 0.5, 0.12, -0.12) * difference
         chance = base + np.where(between_both, better / (1 - EASY - HARD) + recipe, 0.0)
         right = rng.random((studies, n, images), dtype=np.float32) < chance
-        answers = answers + sign * right.astype(np.int8)
-        of_images = of_images + sign * (base + np.where(between_both, recipe, 0.0)).mean(axis=(1, 2))
-        of_runs = of_runs + sign * (TRUTH + better.mean(axis=(1, 2)))
-    return np.asarray(answers), np.asarray(of_images), np.asarray(of_runs), 0.0 if difference else TRUTH
+        answers += sign * right.astype(np.int8)
+        of_images += sign * (base + np.where(between_both, recipe, 0.0)).mean(axis=(1, 2))
+        of_runs += sign * (TRUTH + better.mean(axis=(1, 2)))
+    return answers, of_images, of_runs, 0.0 if difference else TRUTH
 
 
 def squared_errors(answers: Array, size: int) -> tuple[Array, Array, Array]:
@@ -69,7 +71,8 @@ def both(seeds: Array, images: Array, rest: Array, n: int, groups: int) -> tuple
     """Squared standard error over both, and its degrees of freedom."""
     variance = np.maximum(seeds, rest) + np.maximum(images, rest) - rest
     terms = seeds**2 / (n - 1) + images**2 / (groups - 1) + rest**2 / ((n - 1) * (groups - 1))
-    return variance, variance**2 / terms
+    with np.errstate(invalid="ignore"):  # nothing varies: NaN, which holds nothing
+        return variance, variance**2 / terms
 
 
 def noise_rates(case: str, n: int, studies: int, images: int = IMAGES, seed: int = 6) -> dict[str, float]:

@@ -196,7 +196,8 @@ FILES = [
     ("`.../history.csv`, `learning_rates.csv`", "a row an epoch; a row a step"),
     (
         "`.../predictions.npz`",
-        "`logits` (N, C) float32 and `labels` (N,) of the last epoch, in the split's order",
+        "`logits` (N, C) float32 and `labels` (N,) of the last epoch, in the split's order; `clusters` (N,) "
+        "where the study has `data.cluster`",
     ),
     (
         "`.../model.safetensors`",

@@ -72,6 +72,7 @@ class LoadedData:
                 path=config.path,
                 image_size=config.image_size,
                 bits=config.bits,
+                cluster=config.cluster,
                 holdout=config.holdout,
                 train_limit=config.train_limit,
                 test_limit=config.test_limit,

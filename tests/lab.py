@@ -227,7 +227,7 @@ class Lab:
         logits = own if logits is None else logits
         labels = self.data.evaluation.labels[: len(logits)]
         arrays = io.BytesIO()
-        grouped = {} if clusters is None else {"clusters": clusters}
+        grouped: dict[str, Any] = {} if clusters is None else {"clusters": clusters}
         np.savez(arrays, logits=logits.astype(np.float32), labels=labels, **grouped)
         atomic_write(run.path / "predictions.npz", arrays.getvalue())
         atomic_write(run.path / "model.safetensors", weights)

@@ -154,9 +154,8 @@ def _count(correct: ArrayLike, clusters: ArrayLike | None) -> _Counts:
     if clusters is None:
         return _Counts(table, np.ones(table.shape[1], np.int64))
     _, place, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
-    summed = np.zeros((len(table), len(sizes)), np.int64)
-    np.add.at(summed, (slice(None), place), table)
-    return _Counts(summed, sizes.astype(np.int64))
+    summed = [np.bincount(place, weights=row, minlength=len(sizes)) for row in table]  # whole numbers
+    return _Counts(np.array(summed, np.int64).reshape(len(table), len(sizes)), sizes.astype(np.int64))
 
 
 # Sums of squares as exact fractions of whole numbers: they are small differences of large sums.

@@ -6,6 +6,7 @@ the arguments of an optimizer or a transform) is checked by :mod:`harness.plan`.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -50,6 +51,9 @@ class DataConfig(Strict):
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
+    cluster: str | None = Field(None, min_length=1, max_length=1000)
+    """What images of one film or patient share: for `parquet` a column; for `image_folder` a regular
+    expression, whose first group is looked for in each file's path below the split. See your-own.md."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
     """Images a step; an epoch's last batch may be smaller."""
     drop_last: bool = False
@@ -60,6 +64,18 @@ class DataConfig(Strict):
     """So many train images only, as equally over the classes as can be, after the hold-out is taken."""
     test_limit: Count | None = None
     """The same of the images evaluated on."""
+
+    @model_validator(mode="after")
+    def _cluster_is_a_rule(self) -> Self:
+        if self.cluster is not None and self.source == "image_folder":
+            example = "such as '^[^/]+/([^_]+)_', what stands before the first _ of a file's name"
+            try:
+                groups = re.compile(self.cluster).groups
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"cluster is no regular expression ({error}); {example}") from None
+            if not groups:
+                raise ValueError(f"cluster has no group in brackets, {example}")
+        return self
 
 
 class Named(BaseModel):

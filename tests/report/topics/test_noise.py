@@ -17,6 +17,7 @@ def test_every_mean_and_every_difference_has_its_standard_errors(findings: Findi
     assert other[0] == "no_cutout" and other[4:] == ["–", other[5], "–", "–"] and other[5] != "–"
     assert difference[0] == "no_cutout - base" and difference[3][0] in "+-"
     assert "drawn anew" in text(blocks) and "cluster" not in text(blocks)
+    assert "fewer than" not in text(blocks)
 
 
 def test_the_number_of_clusters_is_named(lab: MakeLab) -> None:
@@ -26,6 +27,7 @@ def test_the_number_of_clusters_is_named(lab: MakeLab) -> None:
     blocks = sections(place.findings(), noise)
     (base,) = rows(blocks)
     assert base[2:4] == ["360", "45"] and "whole clusters are drawn anew" in text(blocks)
+    assert "fewer than 100 clusters the noise over images and over both comes out too small" in text(blocks)
 
 
 def test_runs_that_disagree_about_clusters_have_no_noise(lab: MakeLab) -> None:
