@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.comparisons import VariantComparison, same_images
+from harness.analysis.comparisons import VariantComparison
 from harness.analysis.results import Results
-from harness.analysis.runs import Run
+from harness.analysis.runs import Run, same_images
 from harness.statistics.noise import Noise, noise_of, noise_of_difference
 
 

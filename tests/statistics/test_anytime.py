@@ -121,7 +121,7 @@ def test_the_level_is_a_probability(level: float) -> None:
 def test_the_e_value_of_failures_is_at_most_one_on_average_where_both_fail_equally_often(
     share: float,
 ) -> None:
-    blocks = list(itertools.product([False, True], repeat=2))
+    blocks = [(ours, theirs) for ours in (False, True) for theirs in (False, True)]
     total = 0.0
     for failed in itertools.product(blocks, repeat=3):
         probability = math.prod(share if has else 1 - share for block in failed for has in block)

@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks import sequential
 from harness.statistics.anytime import confidence_sequence, e_value
-from harness.statistics.comparison import holm, paired_t, seeds_needed
+from harness.statistics.comparison import holm, paired_t
 from harness.statistics.looks import decide_at_looks
+from harness.statistics.power import seeds_needed
 
 STUDIES = 20_000
 LOOKS = [3, 5, 10, 20]
@@ -58,7 +59,7 @@ def test_the_simulated_studies_follow_the_advice_as_the_page_gives_it() -> None:
         while n <= sequential.MOST and not verdict:
             test = paired_t(values[study, 0, :n].tolist())
             verdict = (test.p or 1.0) <= 0.05
-            n = max(n + 1, seeds_needed(test.effect_size or 0.0, paired=True) or 10_000)
+            n = max(n + 1, seeds_needed(test.effect_size or 0.0, paired=True, alpha=0.05) or 10_000)
         assert decided[study] == verdict
 
 
