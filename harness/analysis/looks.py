@@ -183,17 +183,18 @@ def without_unneeded(results: Results, judged: Iterable[PairLooks], among: Colle
 # ---- in words -------------------------------------------------------------------------------------------
 
 
-def saved_sentence(results: Results, judged: Iterable[PairLooks]) -> str:
+def saved_sentence(results: Results, judged: Iterable[PairLooks], among: Collection[str]) -> str:
     """Write how many planned runs the looks have spared; nothing where they have spared none.
 
     Args:
-        results: of :func:`without_unneeded`.
+        results: of :func:`without_unneeded`, of the same ``judged`` and ``among``.
     """
-    planned = [run for run in results.runs if run.seed in set(results.study.seeds)]
+    seeds = set(results.study.seeds)
+    planned = [run for run in results.runs if run.seed in seeds and run.variant in among]
     if not (spared := sum(run.status == "not needed" for run in planned)):
         return ""
     looks = results.study.looks or []
-    last = max(variants_needed(judged, {run.variant for run in planned}).values())
+    last = max(variants_needed(judged, among).values())
     number = looks.index(last) + 1
     how = "stopped at" if number < len(looks) else "went on to"
     return f"{how} look {number} of {len(looks)}: {spared} of {len(planned)} runs not needed"
