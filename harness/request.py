@@ -91,7 +91,8 @@ class Request:
 
     def seeds_of(self, study: Study) -> list[int]:
         """Return the seeds to run of a study that :meth:`load` gave."""
-        return [seed for seed in study.seeds if self.seeds is None or seed in self.seeds]
+        asked = set(study.seeds if self.seeds is None else self.seeds)
+        return [seed for seed in study.seeds if seed in asked]
 
     def check(self) -> None:
         """Raise an error for options that contradict each other, or name something that does not exist.

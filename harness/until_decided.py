@@ -53,8 +53,9 @@ def stages(plan: Plan, say: Say) -> Iterator[Plan]:
         if not _done(stage, results):
             yield stage
             results = _read(plan)
+        told = {looks.pair for looks in judged if looks.decided}
         judged = _judge(results, names, number)
-        say(f"{study.name}: {look_sentence(judged, number)}")
+        say(f"{study.name}: {look_sentence(judged, number, told)}")
 
 
 def _read(plan: Plan) -> Results:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from harness.data import load_data
+from harness.study_file.load import load_study
 from tests.conftest import Command
 
 DOCS = Path("docs").resolve()
@@ -85,6 +86,12 @@ def test_the_tutorial_runs(tmp_path: Path, command: Command) -> None:
 
 
 WHOLE = [pytest.param(False, id="smaller"), pytest.param(True, id="whole", marks=pytest.mark.slow)]
+
+
+def test_the_study_of_the_page_on_looks_has_looks(tmp_path: Path) -> None:
+    (study,) = re.findall(r"```toml\n(.*?)```", (DOCS / "looks.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "rates.toml").write_text(study)
+    assert load_study(tmp_path / "rates.toml").looks == [3, 5, 10]
 
 
 @pytest.mark.parametrize("whole", WHOLE)

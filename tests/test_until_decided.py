@@ -214,6 +214,7 @@ def test_every_launcher_goes_from_look_to_look(
         same_tables(tmp_path / "out/tiny", undisturbed[0] / "out/tiny", 12)
 
 
+@pytest.mark.slow
 def test_two_studies_stop_each_at_its_own_look(looks_file: Path, tmp_path: Path, command: Command) -> None:
     for name in ("one", "two"):
         text = LOOKS.replace('name = "tiny"', f'name = "{name}"').partition("[variants.equal]")[0]

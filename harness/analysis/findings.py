@@ -77,7 +77,8 @@ def analyse(
         attributions: measures of the variants' Grad-CAM maps.
     """
     study, looks = results.study, judge_looks(results)
-    results = without_unneeded(results, looks, {variant for variant, _ in asked} or results.variants)
+    among = {variant for variant, _ in asked} or set(results.variants)
+    results = without_unneeded(results, looks, among)
     spared = {(run.variant, run.seed) for run in results.runs if run.status == "not needed"}
     summaries, comparisons = summarise(results), compare_variants(results)
     ranking = rank_variants(results, comparisons)
@@ -105,7 +106,7 @@ def analyse(
         verdicts=[
             *(variant_line(study, summary) for summary in summaries),
             *(f"{study.name}: {text}" for text in _across_variants(comparisons, ranking)),
-            *(f"{study.name}: {text}" for text in [saved_sentence(results, looks)] if text),
+            *(f"{study.name}: {text}" for text in [saved_sentence(results, looks, among)] if text),
         ],
         met=bool(asked) and asked - spared <= reached,
         failures=[

@@ -235,36 +235,38 @@ def without_unneeded(results: Results, judged: Iterable[PairLooks], among: Colle
 # ---- in words -------------------------------------------------------------------------------------------
 
 
-def saved_sentence(results: Results, judged: Iterable[PairLooks]) -> str:
+def saved_sentence(results: Results, judged: Iterable[PairLooks], among: Collection[str]) -> str:
     """Write how many planned runs the looks have spared; nothing where they have spared none.
 
     Args:
-        results: of :func:`without_unneeded`.
+        results: of :func:`without_unneeded`, of the same ``judged`` and ``among``.
     """
-    planned = [run for run in results.runs if run.seed in set(results.study.seeds)]
+    seeds = set(results.study.seeds)
+    planned = [run for run in results.runs if run.seed in seeds and run.variant in among]
     if not (spared := sum(run.status == "not needed" for run in planned)):
         return ""
     looks = results.study.looks or []
-    last = max(variants_needed(judged, {run.variant for run in planned}).values())
+    last = max(variants_needed(judged, among).values())
     number = looks.index(last) + 1
     how = "stopped at" if number < len(looks) else "went on to"
     return f"{how} look {number} of {len(looks)}: {spared} of {len(planned)} runs not needed"
 
 
-def look_sentence(judged: Sequence[PairLooks], number: int) -> str:
+def look_sentence(judged: Sequence[PairLooks], number: int, told: Collection[Pair] = ()) -> str:
     """Write what is decided after a look, and what goes on.
 
     Args:
-        judged: comparisons, of which those that this look decided are named.
         number: the look's, from 1.
+        told: comparisons whose verdict an earlier line has told.
     """
     looks = judged[0].planned
     parts = [f"look {number} of {len(looks)}, after {looks[number - 1]} seeds"]
     if lacking := [looks for looks in judged if looks.decided is None and len(looks.reached) < number]:
         parts.append(f"not reached by {_pairs(lacking)}, because a run has not ended")
-    parts += [_decided(looks) for looks in judged if looks.decided == number][:MOST_NAMED]
-    if more := sum(looks.decided == number for looks in judged) - MOST_NAMED:
-        parts += [f"and {more} more comparisons decided"] if more > 0 else []
+    news = [looks for looks in judged if looks.decided is not None and looks.pair not in told]
+    parts += [_decided(looks) for looks in news[:MOST_NAMED]]
+    if len(news) > MOST_NAMED:
+        parts.append(f"and {len(news) - MOST_NAMED} more are decided")
     going = [looks for looks in judged if looks.decided is None]
     if not going:
         return f"{'; '.join(parts)}; all is decided"

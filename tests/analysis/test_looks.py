@@ -133,7 +133,8 @@ def test_a_line_says_what_a_look_has_decided_and_what_goes_on(place: Lab) -> Non
         f"{needed:.2f} needed); "
         "going on to 5 seeds: alike against base"
     )
-    assert look_sentence(judge_looks(place.results()), 2).endswith("going on to 6 seeds: alike against base")
+    again = look_sentence(judge_looks(place.results()), 2, [("wide", "base")])
+    assert again == "look 2 of 3, after 5 seeds; going on to 6 seeds: alike against base"
 
 
 def test_comparisons_of_all_pairs_go_on_while_one_is_open(lab: MakeLab) -> None:

@@ -169,3 +169,10 @@ def test_a_plan_that_is_not_well_formed_counts_as_unknown(place: Lab, planned: d
     assert answer(place) == Answer("fixed")
     write_sealed(place.folder.run("base", 2).record_file, place.record("base", 2, planned=planned))
     assert answer(place) == Answer("fixed")
+
+
+def test_a_start_records_its_job_array(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    assert "array" not in plan_of(lab().study)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4711")
+    assert plan_of(lab().study)["array"] == "4711"
