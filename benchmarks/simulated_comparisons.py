@@ -48,6 +48,10 @@ KINDS = {
 }
 
 
+# two of four variants, not the one that differs, vary ten times as much as the others
+NOISY = Kind(stds=(STD, STD, 10 * STD, 10 * STD, STD))
+
+
 def draw(kind: Kind, rng: np.random.Generator, studies: int, k: int, n: int) -> Array:
     """Draw studies of equal means."""
     shared, own = rng.normal(size=(studies, 1, n)), rng.normal(size=(studies, k, n))
@@ -183,9 +187,11 @@ def family_rates(kind: str, k: int, n: int, studies: int, seed: int = 22) -> dic
     return {name: float((p.min(axis=1) <= 0.05).mean()) for name, p in _rules(values).items()}
 
 
-def power_rates(d: float, k: int, n: int, studies: int, seed: int = 23) -> dict[str, float]:
+def power_rates(
+    d: float, k: int, n: int, studies: int, kind: Kind = KINDS["normal"], seed: int = 23
+) -> dict[str, float]:
     """How often the one of k variants that differs is told, by d stds of the difference of two seeds."""
-    values = draw(KINDS["normal"], np.random.default_rng(seed), studies, k + 1, n)
+    values = draw(kind, np.random.default_rng(seed), studies, k + 1, n)
     values[:, 1] += d * STD * math.sqrt(2)
     return {name: float((p[:, 0] <= 0.05).mean()) for name, p in _rules(values).items()}
 

@@ -125,6 +125,9 @@ def _print_comparisons(studies: int) -> None:
         f"d = {d:g}, n = {n}": many.power_rates(d, 4, n, studies)
         for d, n in itertools.product((0.5, 1.0, 2.0), many.SIZES)
     }
+    for n in (5, 10, 20):
+        noisy = many.power_rates(2.0, 4, n, studies, many.NOISY)
+        power[f"d = 2, n = {n}, two others with ten times the std"] = noisy
     _print_rates("Power: the one of 4 variants that differs is told, %", _filled(power), lambda *_: False)
     _print_rates(
         "A margin of one std: share of pairs, % (should be at most 5, 2.5 and 2.5; the rest is power)",

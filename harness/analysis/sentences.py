@@ -132,7 +132,8 @@ def _beside(comparison: VariantComparison, result: Comparison, holm: str) -> Ite
 
 def margin_text(result: AgainstMargin, holm: str) -> str:
     """Write ``equivalent within 0.2 points (p = 0.01 after Holm)``."""
-    size = f"{round(100 * result.margin, 10):g} points"
+    points = f"{round(100 * result.margin, 10):g}"
+    size = f"{points} point{'s' * (points != '1')}"
     said = {
         "better by at least the margin": (f"better by at least {size}", result.p_better),
         "worse by at least the margin": (f"worse by at least {size}", result.p_worse),

@@ -182,7 +182,7 @@ def _with_verdict(comparison: Comparison, tests: int) -> Comparison:
     # the most that Holm's correction requires of the smallest p value
     paired, alpha = comparison.test == "paired t", ALPHA / tests
     needed = None
-    if not shown and test.effect_size:
+    if (comparison.p_holm or 0.0) > ALPHA and test.effect_size:
         needed = seeds_needed(test.effect_size, paired=paired, alpha=alpha)
     return replace(
         comparison,

@@ -279,3 +279,11 @@ def test_the_request_for_all_pairs_changes_no_run(place: Lab) -> None:
         for study in (place.study, place.under(comparisons="all").study)
     }
     assert len(digests) == 1
+
+
+def test_the_margin_changes_no_run(place: Lab) -> None:
+    digests = {
+        resolve_variant(study, "base", place.data, device="cpu").digest
+        for study in (place.study, place.under(margin=0.002).study)
+    }
+    assert len(digests) == 1

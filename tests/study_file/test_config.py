@@ -241,3 +241,14 @@ def test_a_date_is_refused_wherever_options_are_free() -> None:
 def test_an_instance_does_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         with_value("name", "x").target.test_accuracy = 0.1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "greater than 0"), (0.5, "less than 0.5"), (2, "less than 0.5"), ("0.2", "number"), (True, "")],
+)
+def test_a_margin_is_a_fraction_between_0_and_a_half(value: Any, words: str) -> None:
+    message = refusal("margin", value)
+    assert "margin" in message and words in message
+    assert with_value("margin", 0.002).margin == 0.002
+    assert with_value("question", "?").margin is None

@@ -47,7 +47,7 @@ def draw(findings: Findings) -> Picture | None:
         if accuracy is None:
             axes.text(
                 0.5, place, f"{summary.failed} of {summary.runs} failed", color=style.COLOURS[1], ha="center",
-                va="center", fontsize=8, transform=axes.get_yaxis_transform(),
+                va="center", fontsize=8, backgroundcolor="white", transform=axes.get_yaxis_transform(),
             )  # fmt: skip
         elif accuracy.std is not None:
             axes.errorbar(

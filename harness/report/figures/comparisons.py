@@ -37,7 +37,7 @@ def draw(findings: Findings) -> Picture | None:
         if comparison.test == "Fisher":
             axes.text(
                 0.5, place, _failed(pair), color=style.COLOURS[1], ha="center", va="center", fontsize=8,
-                transform=axes.get_yaxis_transform(),
+                backgroundcolor="white", transform=axes.get_yaxis_transform(),
             )  # fmt: skip
         else:
             axes.plot([estimate.difference], [place], "D", ms=6, color=colour)

@@ -18,7 +18,7 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
         "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
         "both have, Welch's where they share fewer than two. The Welch p beside it shows what the pairing "
         "adds, the permutation p whether the verdict rests on normal seeds; the verdict takes neither. "
-        + ("Holm's correction is over all comparisons of the table. " if len(compared) > 1 else "")
+        + ("Holm's correction is over all comparisons of accuracies. " if len(compared) > 1 else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The effect size is "
         "the difference in standard deviations (of the differences, where paired). The smallest difference "
         "that n shows is the true difference that so many seeds show in 4 of 5 studies. It takes the upper "

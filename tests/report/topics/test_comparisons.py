@@ -51,3 +51,26 @@ def test_what_cannot_be_compared_has_a_row_that_says_nothing(lab: MakeLab) -> No
     assert comparisons.COMPARISONS.csv(findings).splitlines()[1] == (
         "no_cutout,base,,,,,,,,,cannot tell" + "," * 27
     )
+
+
+def test_margin_seeds_that_lie_apart_and_failures_have_columns_where_there_are_any(lab: MakeLab) -> None:
+    variants = {"bad": {"optimizer.momentum": 0.1}, "lost": {"optimizer.momentum": 0.99}}
+    made = lab(variants=variants, seeds=list(range(6)), margin=0.01)
+    for seed, more in enumerate((0, 3, -2, 4, 1, -3)):
+        made.finish("base", seed, logits=made.logits(320 + more))
+        made.finish("bad", seed, logits=made.logits(321 - more - 60 * (seed == 2)))
+        made.fail("lost", seed)
+    blocks = sections(made.findings(), comparisons)
+    (table,) = (block for block in blocks if block.kind == "table")
+    bad, lost = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert (bad["margin"], bad["lies apart"]) == ("not shown", "seed 2 of bad")
+    assert lost["failed, of both (p)"] == "6 of 6, 0 of 6 (0.0022): fails more often"
+    words = text(blocks)
+    assert "without seed 2 of bad, which lies apart, 0.28 points worse" in words
+    assert "nothing is shown about the margin of 1 point;" in words
+    plain = {"margin", "p (common spread)", "lies apart", "failed, of both (p)"}
+    other = lab(variants={"slow": {"optimizer.momentum": 0.1}}, seeds=[0, 1])
+    for variant in ("base", "slow"):
+        other.finish(variant, 0)
+    (table,) = (block for block in sections(other.findings(), comparisons) if block.kind == "table")
+    assert not plain & set(table.header)
