@@ -110,7 +110,7 @@ class RangeTest(Strict):
     """Sweeps, each with its own initialisation and batches; LRMAX is the median of their choices. Without it
     3 where a rate is to be found, else 1."""
     per: Literal["variant", "seed"] = "variant"
-    """`variant`: all runs of a variant share one LRMAX; `seed`: each run finds its own, so that the ± over seeds
+    """`variant`: all runs of a variant share one LRMAX; `seed`: each run finds its own, so the ± over seeds
     includes the search. Where no rate is to be found it is `variant`."""
 
     @model_validator(mode="after")
@@ -126,7 +126,7 @@ class RangeTest(Strict):
         return self
 
     def resolved(self, *, finds: bool) -> RangeTest:
-        """Return the settings with the ``repeats`` and ``per`` of a schedule that finds a rate, or does not."""
+        """Return the settings with ``repeats`` and ``per`` for a schedule that finds a rate, or does not."""
         sweeps = self.repeats or (SWEEPS if finds else 1)
         return self.model_copy(update={"repeats": sweeps, "per": self.per if finds else "variant"})
 

@@ -47,8 +47,8 @@ SUMMARY: Table[VariantSummary] = Table(
         *variance.BETWEEN_RUNS,
         Column(
             "lr_max_per",
-            "`variant`: one LRMAX found for all seeds; `seed`: each run found its own, so that the std has the "
-            "range test in it; empty where the study gives its rates",
+            "`variant`: one LRMAX found for all seeds; `seed`: each run found its own, and the std includes "
+            "the range test; empty where the study gives its rates",
             "found.per",
         ),
         Column(

@@ -10,7 +10,15 @@ import numpy as np
 
 from harness.schedule import Rates
 from harness.study_file.schedules import RangeTest
-from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
+from harness.training.range_test.sweep import (
+    COARSE,
+    LOSS_SHARE,
+    Floats,
+    Sweep,
+    lower_rates,
+    smooth,
+    smoothing_sigma,
+)
 
 FEWEST = 20  # rates to choose from
 APART = 2.0  # times the lowest choice of a sweep, from which on the highest is a warning
@@ -51,6 +59,15 @@ def choose_together(sweeps: Sequence[Sweep], settings: RangeTest) -> Choice:
     return Choice(rates, tuple(rates.lr_max for rates, _ in chosen), tuple(doubts))
 
 
+def choose_as_before(sweep: Sweep, settings: RangeTest) -> Choice:
+    """Choose from one sweep as version 0.2 did, which smoothed the accuracy as little as the loss."""
+    at = _step(sweep, settings)
+    if settings.criterion == "accuracy":
+        at = int(np.argmax(smooth(sweep.accuracy, LOSS_SHARE)))
+    rates = Rates(float(sweep.lr[at]) / settings.lr_min_divisor, float(sweep.lr[at]))
+    return Choice(rates, (rates.lr_max,), tuple(_doubts(sweep, at, settings)))
+
+
 def _together(doubts: Sequence[Sequence[str]]) -> list[str]:
     """Return each doubt once, by its advice, with how many sweeps have it where not all do."""
     sweeps = len(doubts)
@@ -66,11 +83,18 @@ def _together(doubts: Sequence[Sequence[str]]) -> list[str]:
 
 def choose(sweep: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
     """Return the rates that one sweep chooses by the study's criterion, and the reasons to doubt them."""
-    at = CRITERIA[settings.criterion](sweep)
+    at = _step(sweep, settings)
     lr_max = float(sweep.lr[at])
+    return Rates(lr_max / settings.lr_min_divisor, lr_max), _doubts(sweep, at, settings)
+
+
+def _step(sweep: Sweep, settings: RangeTest) -> int:
+    return CRITERIA[settings.criterion](sweep)
+
+
+def _doubts(sweep: Sweep, at: int, settings: RangeTest) -> list[str]:
     few = _too_few(settings)
-    doubts = [few, _doubt(sweep, at, settings, few=bool(few))]
-    return Rates(lr_max / settings.lr_min_divisor, lr_max), [doubt for doubt in doubts if doubt]
+    return [doubt for doubt in (few, _doubt(sweep, at, settings, few=bool(few))) if doubt]
 
 
 def _accuracy(sweep: Sweep) -> int:
@@ -176,5 +200,5 @@ def _noise(sweep: Sweep) -> float:
     smoothed = sweep.smoothed_loss
     residuals = (sweep.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]
     noise = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
-    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed)))
+    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed), LOSS_SHARE))
     return max(4 * left, 0.02 * abs(float(smoothed[0])))
