@@ -99,9 +99,10 @@ class RangeTest(Strict):
     """Steps, each with a higher rate."""
     mode: Literal["exponential", "linear"] = "exponential"
     """How the rate rises."""
-    criterion: Literal["accuracy", "steepest", "valley", "minimum"] = "accuracy"
+    criterion: Literal["accuracy", "steepest", "valley", "minimum", "valley_minimum"] = "accuracy"
     """What of the sweep is LRMAX: the peak of the smoothed accuracy, the steepest fall of the smoothed loss,
-    the point two thirds along its longest fall (`valley`), or its minimum."""
+    the point two thirds along its longest fall (`valley`), its minimum, or the geometric mean of the last two
+    (`valley_minimum`). docs/range-test.md compares them."""
     lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
     """LRMAX divided by LRMIN."""
     seed: Seed = 0

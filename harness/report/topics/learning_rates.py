@@ -45,7 +45,7 @@ RANGE_TEST: Table[dict[str, Any]] = Table(
         Column("loss", "of its batch"),
         Column("smoothed_loss", "by a Gaussian over 1/40 of the sweep"),
         Column("accuracy", "of its batch"),
-        Column("smoothed_accuracy", "by a Gaussian over 1/8 of the sweep; 1/40 in version 0.2"),
+        Column("smoothed_accuracy", "likewise"),
         Column("repeat", "the sweep, from 1"),
         Column("seed", "of the run whose range test it is; empty for a variant's"),
     ),

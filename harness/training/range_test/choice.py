@@ -10,18 +10,11 @@ import numpy as np
 
 from harness.schedule import Rates
 from harness.study_file.schedules import RangeTest
-from harness.training.range_test.sweep import (
-    COARSE,
-    LOSS_SHARE,
-    Floats,
-    Sweep,
-    lower_rates,
-    smooth,
-    smoothing_sigma,
-)
+from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
 
 FEWEST = 20  # rates to choose from
 APART = 2.0  # times the lowest choice of a sweep, from which on the highest is a warning
+STEADY = "valley_minimum"  # the criterion whose choices differ least: docs/range-test.md
 MANY = 50  # rates to ask for where there were too few, at least
 
 
@@ -52,20 +45,12 @@ def choose_together(sweeps: Sequence[Sweep], settings: RangeTest) -> Choice:
     rates = Rates(lr_max / settings.lr_min_divisor, lr_max)
     doubts = _together([doubts for _, doubts in chosen])
     if each[-1] > APART * each[0]:
+        steadier = "" if settings.criterion == STEADY else f', or take criterion = "{STEADY}"'
         doubts.append(
             f"its {len(each)} sweeps choose lr_max from {each[0]:.4g} to {each[-1]:.4g}, a factor of "
-            f"{each[-1] / each[0]:.1f}; raise range_test.repeats, or choose another range_test.criterion"
+            f"{each[-1] / each[0]:.1f}; raise range_test.repeats{steadier}"
         )
     return Choice(rates, tuple(rates.lr_max for rates, _ in chosen), tuple(doubts))
-
-
-def choose_as_before(sweep: Sweep, settings: RangeTest) -> Choice:
-    """Choose from one sweep as version 0.2 did, which smoothed the accuracy as little as the loss."""
-    at = _step(sweep, settings)
-    if settings.criterion == "accuracy":
-        at = int(np.argmax(smooth(sweep.accuracy, LOSS_SHARE)))
-    rates = Rates(float(sweep.lr[at]) / settings.lr_min_divisor, float(sweep.lr[at]))
-    return Choice(rates, (rates.lr_max,), tuple(_doubts(sweep, at, settings)))
 
 
 def _together(doubts: Sequence[Sequence[str]]) -> list[str]:
@@ -83,18 +68,11 @@ def _together(doubts: Sequence[Sequence[str]]) -> list[str]:
 
 def choose(sweep: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
     """Return the rates that one sweep chooses by the study's criterion, and the reasons to doubt them."""
-    at = _step(sweep, settings)
+    at = CRITERIA[settings.criterion](sweep)
     lr_max = float(sweep.lr[at])
-    return Rates(lr_max / settings.lr_min_divisor, lr_max), _doubts(sweep, at, settings)
-
-
-def _step(sweep: Sweep, settings: RangeTest) -> int:
-    return CRITERIA[settings.criterion](sweep)
-
-
-def _doubts(sweep: Sweep, at: int, settings: RangeTest) -> list[str]:
     few = _too_few(settings)
-    return [doubt for doubt in (few, _doubt(sweep, at, settings, few=bool(few))) if doubt]
+    doubts = [few, _doubt(sweep, at, settings, few=bool(few))]
+    return Rates(lr_max / settings.lr_min_divisor, lr_max), [doubt for doubt in doubts if doubt]
 
 
 def _accuracy(sweep: Sweep) -> int:
@@ -114,7 +92,21 @@ def _steepest(sweep: Sweep) -> int:
 
 def _valley(sweep: Sweep) -> int:
     """Return the step two thirds along the longest fall of the smoothed loss; fastai's "valley"."""
-    first, last = _longest_fall(sweep.smoothed_loss)
+    return _two_thirds(*_longest_fall(sweep.smoothed_loss))
+
+
+def _valley_minimum(sweep: Sweep) -> int:
+    """Return the step halfway, over log(lr), from the valley of the loss to its minimum.
+
+    The valley is looked for before the minimum, as a loss may fall again, and for longer, after it ran away.
+    """
+    loss, rates = sweep.smoothed_loss, np.log(sweep.lr)
+    lowest = int(np.argmin(loss))
+    valley = _two_thirds(*_longest_fall(loss[: lowest + 1]))
+    return int(np.argmin(np.abs(rates - (rates[valley] + rates[lowest]) / 2)))
+
+
+def _two_thirds(first: int, last: int) -> int:
     return first + round((last - first) * 2 / 3)
 
 
@@ -135,6 +127,7 @@ CRITERIA: dict[str, Callable[[Sweep], int]] = {
     "steepest": _steepest,
     "valley": _valley,
     "minimum": _minimum,
+    "valley_minimum": _valley_minimum,
 }
 
 
@@ -200,5 +193,5 @@ def _noise(sweep: Sweep) -> float:
     smoothed = sweep.smoothed_loss
     residuals = (sweep.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]
     noise = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
-    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed), LOSS_SHARE))
+    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed)))
     return max(4 * left, 0.02 * abs(float(smoothed[0])))

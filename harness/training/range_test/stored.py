@@ -18,7 +18,7 @@ from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.schedules import RangeTest
 from harness.training.failures import failure
 from harness.training.progress import Say
-from harness.training.range_test.choice import Choice, choose_as_before, choose_together
+from harness.training.range_test.choice import Choice, choose_together
 from harness.training.range_test.sweep import Sweep, sweep_variant
 
 
@@ -150,7 +150,7 @@ def _agreeing(
     try:
         check_agreement(variant, folder, choice.rates)
     except RunError:
-        first = choose_as_before(sweeps[0], settings)
+        first = choose_together(sweeps[:1], settings)
         if "repeats" in settings.deciding(finds=True) or first.rates == choice.rates:
             raise
         check_agreement(variant, folder, first.rates, told=choice.rates)

@@ -34,9 +34,8 @@ from harness.training.progress import Say, attach_bar
 Floats = NDArray[np.float64]
 # The sweep ends when Ignite's own smoothed loss exceeds this multiple of its best (Ignite's default).
 DIVERGENCE = 5.0
-# Gaussians with a standard deviation of this share of the sweep. Unlike a running average they do not shift a
-# peak to higher rates. An accuracy is far noisier than a loss: docs/range-test.md has the measurements.
-LOSS_SHARE, ACCURACY_SHARE = 1 / 40, 1 / 8
+# A Gaussian over 1/40 of the sweep. Unlike a running average it does not shift a peak to higher rates.
+SMOOTHING_SHARE = 40
 COARSE = 2.0  # ratio of two neighbouring rates above which they are too far apart
 LEAST_STEPS = 5  # needed for a choice
 
@@ -60,23 +59,23 @@ class Sweep:
     @property
     def smoothed_loss(self) -> Floats:
         """Return the smoothed loss."""
-        return smooth(self.loss, LOSS_SHARE)
+        return smooth(self.loss)
 
     @property
     def smoothed_accuracy(self) -> Floats:
         """Return the smoothed accuracy."""
-        return smooth(self.accuracy, ACCURACY_SHARE)
+        return smooth(self.accuracy)
 
 
-def smooth(values: Floats, share: float) -> Floats:
+def smooth(values: Floats) -> Floats:
     """Smooth by a Gaussian, which has no lag, mirrored at the ends."""
-    smoothed: Floats = gaussian_filter1d(values, smoothing_sigma(len(values), share), mode="reflect")
+    smoothed: Floats = gaussian_filter1d(values, smoothing_sigma(len(values)), mode="reflect")
     return smoothed
 
 
-def smoothing_sigma(steps: int, share: float) -> float:
+def smoothing_sigma(steps: int) -> float:
     """Return the Gaussian's standard deviation, in steps."""
-    return max(1.0, steps * share)
+    return max(1.0, steps / SMOOTHING_SHARE)
 
 
 def sweep_variant(

@@ -44,6 +44,8 @@ ONE_LUCKY_BATCH[150] = 1.2
 FALLS_STEEPLY = -np.tanh(3 * (LOG + 2.5)) + 20 * np.maximum(0, LOG + 0.5) ** 2
 # rises to 10^-3.5, falls to 10^-0.5, rises
 VALLEY = np.where(LOG < -3.5, LOG, np.where(LOG < -0.5, -7 - LOG, LOG - 6))
+# rises to 10^-3.5, falls to 10^-2, runs away, and falls for longer, but not as low
+FALLS_AGAIN = np.where(LOG < -3.5, LOG, np.where(LOG < -2, -7 - LOG, np.where(LOG < -1.9, 3, 1 - LOG)))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +56,18 @@ VALLEY = np.where(LOG < -3.5, LOG, np.where(LOG < -0.5, -7 - LOG, LOG - 6))
         ("minimum", curve(bowl(-1.5), bowl(0)), -1.5),
         ("steepest", curve(FALLS_STEEPLY), -2.5),
         ("valley", curve(VALLEY), -3.5 + 2),
+        ("valley_minimum", curve(VALLEY), (-3.5 + 2 - 0.5) / 2),
+        ("valley_minimum", curve(FALLS_AGAIN), (-3.5 + 1 - 2) / 2),
     ],
-    ids=["peak of the accuracy", "but not of one batch", "lowest loss", "steepest", "two thirds of the fall"],
+    ids=[
+        "peak of the accuracy",
+        "but not of one batch",
+        "lowest loss",
+        "steepest",
+        "two thirds of the fall",
+        "between that and the lowest",
+        "before the lowest, however long it falls again",
+    ],
 )
 def test_a_criterion_chooses_its_rate_of_the_smoothed_curve(
     criterion: Any, sweep: Sweep, log_lr: float
@@ -253,7 +265,7 @@ def test_sweeps_that_differ_by_more_than_a_factor_of_two_are_a_warning() -> None
     (doubt,) = far.doubts
     low, high = sorted(far.each)
     assert doubt.startswith(f"its 2 sweeps choose lr_max from {low:.4g} to {high:.4g}, a factor of 2.")
-    assert doubt.endswith("raise range_test.repeats, or choose another range_test.criterion")
+    assert doubt.endswith('; raise range_test.repeats, or take criterion = "valley_minimum"')
 
 
 def test_a_doubt_of_some_sweeps_is_said_once_with_their_number() -> None:
