@@ -186,7 +186,11 @@ FILES = [
     ("`search.json`", "of a search: what each trial tries, and after how many seeds it was cut short"),
     ("`tables/*.csv`", "below"),
     ("`figures/*.png`", "the page's figures; also `.svg`, `.pdf` with `--figures`"),
-    ("`range_test/<variant>.json`, `.csv`", "LRMIN, LRMAX, criterion and warnings; the sweep"),
+    (
+        "`range_test/<variant>.json`, `.csv`",
+        "LRMIN, LRMAX, its range, criterion and warnings; the sweeps. Where each run finds its own: "
+        "`range_test.json` and `.csv` in the run's folder",
+    ),
     (
         "`runs/<variant>/seed-<n>/run.json`",
         "status, configuration and its digest, metrics, timings with how many runs were on the device at "

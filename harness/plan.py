@@ -280,7 +280,7 @@ def _identity(
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:
-        deciding["range_test"] = recipe.range_test_settings.model_dump(mode="json")
+        deciding["range_test"] = recipe.range_test_settings.deciding(finds=True)
     packages = ["torch", "pytorch-ignite"]
     if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
         packages += ["albumentations", "opencv-python-headless"]

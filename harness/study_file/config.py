@@ -227,7 +227,14 @@ class Recipe(Strict):
     @property
     def range_test_settings(self) -> RangeTest | None:
         """The range test to run: the study's, else the default one where a rate is left open, else None."""
-        return self.range_test or (RangeTest() if self.schedule.finds else None)
+        finds = self.schedule.finds
+        settings = self.range_test or (RangeTest() if finds else None)
+        return settings and settings.resolved(finds=finds)
+
+    @property
+    def each_run_finds(self) -> bool:
+        """Whether each run finds its own LRMAX."""
+        return self.range_test_settings is not None and self.range_test_settings.per == "seed"
 
 
 class Resources(Strict):

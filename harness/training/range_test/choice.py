@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,11 +13,61 @@ from harness.study_file.schedules import RangeTest
 from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
 
 FEWEST = 20  # rates to choose from
+APART = 2.0  # times the lowest choice of a sweep, from which on the highest is a warning
+STEADY = "valley_minimum"  # the criterion whose choices differ least: docs/range-test.md
 MANY = 50  # rates to ask for where there were too few, at least
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The rates that a range test chose.
+
+    Attributes:
+        rates: LRMAX is the median of the sweeps' choices, LRMIN = LRMAX / divisor.
+        each: LRMAX by each sweep alone.
+        doubts: the reasons to doubt them.
+    """
+
+    rates: Rates
+    each: tuple[float, ...]
+    doubts: tuple[str, ...]
+
+
+def choose_together(sweeps: Sequence[Sweep], settings: RangeTest) -> Choice:
+    """Choose the rates from all sweeps of a range test.
+
+    The median is taken over log(lr): of an even number of sweeps it is the geometric mean of the middle two.
+    """
+    chosen = [choose(sweep, settings) for sweep in sweeps]
+    each = sorted(rates.lr_max for rates, _ in chosen)
+    low, high = each[(len(each) - 1) // 2], each[len(each) // 2]
+    lr_max = low if low == high else math.sqrt(low * high)
+    rates = Rates(lr_max / settings.lr_min_divisor, lr_max)
+    doubts = _together([doubts for _, doubts in chosen])
+    if each[-1] > APART * each[0]:
+        steadier = "" if settings.criterion == STEADY else f', or take criterion = "{STEADY}"'
+        doubts.append(
+            f"its {len(each)} sweeps choose lr_max from {each[0]:.4g} to {each[-1]:.4g}, a factor of "
+            f"{each[-1] / each[0]:.1f}; raise range_test.repeats{steadier}"
+        )
+    return Choice(rates, tuple(rates.lr_max for rates, _ in chosen), tuple(doubts))
+
+
+def _together(doubts: Sequence[Sequence[str]]) -> list[str]:
+    """Return each doubt once, by its advice, with how many sweeps have it where not all do."""
+    sweeps = len(doubts)
+    by_advice: dict[str, list[str]] = {}
+    for told in doubts:
+        for doubt in told:
+            by_advice.setdefault(doubt.rpartition("; ")[2], []).append(doubt)
+    return [
+        told[0] if len(told) == sweeps else f"{len(told)} of {sweeps} sweeps: {told[0]}"
+        for told in by_advice.values()
+    ]
+
+
 def choose(sweep: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
-    """Return LRMAX by the study's criterion, LRMIN = LRMAX / divisor, and the reasons to doubt them."""
+    """Return the rates that one sweep chooses by the study's criterion, and the reasons to doubt them."""
     at = CRITERIA[settings.criterion](sweep)
     lr_max = float(sweep.lr[at])
     few = _too_few(settings)
@@ -41,7 +92,21 @@ def _steepest(sweep: Sweep) -> int:
 
 def _valley(sweep: Sweep) -> int:
     """Return the step two thirds along the longest fall of the smoothed loss; fastai's "valley"."""
-    first, last = _longest_fall(sweep.smoothed_loss)
+    return _two_thirds(*_longest_fall(sweep.smoothed_loss))
+
+
+def _valley_minimum(sweep: Sweep) -> int:
+    """Return the step halfway, over log(lr), from the valley of the loss to its minimum.
+
+    The valley is looked for before the minimum, as a loss may fall again, and for longer, after it ran away.
+    """
+    loss, rates = sweep.smoothed_loss, np.log(sweep.lr)
+    lowest = int(np.argmin(loss))
+    valley = _two_thirds(*_longest_fall(loss[: lowest + 1]))
+    return int(np.argmin(np.abs(rates - (rates[valley] + rates[lowest]) / 2)))
+
+
+def _two_thirds(first: int, last: int) -> int:
     return first + round((last - first) * 2 / 3)
 
 
@@ -62,6 +127,7 @@ CRITERIA: dict[str, Callable[[Sweep], int]] = {
     "steepest": _steepest,
     "valley": _valley,
     "minimum": _minimum,
+    "valley_minimum": _valley_minimum,
 }
 
 

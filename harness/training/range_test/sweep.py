@@ -78,15 +78,27 @@ def smoothing_sigma(steps: int) -> float:
     return max(1.0, steps / SMOOTHING_SHARE)
 
 
-def sweep_variant(variant: Variant, data: Data, settings: RangeTest, *, threads: int, say: Say) -> Sweep:
-    """Sweep a new network over the rates, with the range test's seed and augmented train batches."""
+def sweep_variant(
+    variant: Variant, data: Data, settings: RangeTest, *, repeat: int = 1, threads: int, say: Say
+) -> Sweep:
+    """Sweep a new network over the rates, with the range test's seed and augmented train batches.
+
+    Args:
+        repeat: which of the range test's sweeps, from 1. All have the range test's seed, and each draws
+            initialisation, order and augmentation for a purpose of its own; the first is the only one that
+            version 0.2 made.
+    """
     prepare(variant.device, threads)
-    with global_seed(settings.seed, "range_test/initialisation"):
+    purpose = "range_test" if repeat == 1 else f"range_test/{repeat}"
+    with global_seed(settings.seed, f"{purpose}/initialisation"):
         model = variant.new_network()
     assembly = assemble(variant, model, compiled=variant.compute.compiled)
-    attach_bar(assembly.trainer, f"{variant.study}/{variant.name} range test", say)
-    batches = train_batches(variant, data, settings.seed, purpose="range_test")
-    with global_seed(settings.seed, "range_test/dropout"):
+    name = f"{variant.study}/{variant.name} range test"
+    attach_bar(
+        assembly.trainer, f"{name} {repeat} of {settings.sweeps}" if settings.sweeps > 1 else name, say
+    )
+    batches = train_batches(variant, data, settings.seed, purpose=purpose)
+    with global_seed(settings.seed, f"{purpose}/dropout"):
         return sweep(assembly.trainer, model, assembly.optimizer, batches, settings)
 
 
