@@ -25,13 +25,30 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
     elif result.test == "Fisher":
         return _failures_sentence(comparison, result, holm)
     else:
-        parts = [_accuracy_sentence(comparison, result, holm), *_beside(comparison, result, holm)]
-        text = "; ".join(parts)
+        text = "; ".join([_accuracy_sentence(comparison, result, holm), *_limits(comparison, result, holm)])
     if failures is None:
         return text
     told = "not shown to be more than chance" if failures.verdict == "not shown" else f"it {failures.verdict}"
     counts = failures_text(failures, comparison.baseline)
     return f"{text}; beside that {counts}: {told} ({_failures_test(failures, holm)})"
+
+
+def further_sentences(comparison: VariantComparison) -> list[str]:
+    """Write what else the runs say: what n can show, P(A > B), the test without seeds that lie apart."""
+    result, said = comparison.result, []
+    if result is not None and result.verdict == "cannot tell" and result.smallest_difference is not None:
+        smallest = result.smallest_difference
+        size = f"at least {100 * smallest:.2f} points" if smallest < 1 else "no size"
+        said.append(f"n = {result.n} shows a true difference of {size} in 4 of 5 studies")
+    if comparison.superiority is not None:
+        said.append(superiority_text(comparison.superiority, comparison.variant, comparison.baseline))
+    if comparison.without is not None:
+        test = comparison.without.primary
+        p = f" ({p_equals(test.p)}, not corrected)" if test.p is not None else ""
+        said.append(
+            f"without {flagged_text(comparison)}, which lies apart, {_difference_text(test.difference)}{p}"
+        )
+    return said
 
 
 def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
@@ -77,7 +94,7 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
         return f"{verdict} by {size} ({interval}; {test})"
     return (
         f"{pair}: cannot tell with {seeds}; {_difference_text(estimate.difference)} "
-        f"({test}); the {interval} {excluded}{_power_text(result, seeds)}"
+        f"({test}); the {interval} {excluded}"
     )
 
 
@@ -92,15 +109,6 @@ def _interval_text(comparison: VariantComparison, estimate: Estimate) -> tuple[s
     return f"{name} {points_text(low)} to {points_text(high)}", _excluded(low, high)
 
 
-def _power_text(result: Comparison, seeds: str) -> str:
-    """Say which true difference so many seeds show; the measured one says nothing about that."""
-    smallest = result.smallest_difference
-    if smallest is None:
-        return ""
-    size = f"at least {100 * smallest:.2f} points" if smallest < 1 else "no size"
-    return f"; {seeds} shows a true difference of {size} in 4 of 5 studies"
-
-
 def _excluded(low: float, high: float) -> str:
     """Say what the interval of a difference that no test has shown excludes."""
     if not low <= 0 <= high:
@@ -113,25 +121,21 @@ def _excluded(low: float, high: float) -> str:
     return f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
 
 
-def _beside(comparison: VariantComparison, result: Comparison, holm: str) -> Iterator[str]:
-    """Write what stands beside the test of the means: the margin, P(A > B), seeds that lie apart."""
+def _limits(comparison: VariantComparison, result: Comparison, holm: str) -> Iterator[str]:
+    """Write what is shown of the margin, and why a small p alone gives no verdict."""
     if comparison.margin is not None:
-        yield margin_text(comparison.margin, holm)
-    if comparison.superiority is not None:
-        yield superiority_text(comparison.superiority, comparison.variant, comparison.baseline)
-    if result.p_common is not None and result.p_holm is not None and result.p_holm <= ALPHA < result.p_common:
+        sequential = comparison.evidence is not None and comparison.evidence.sign is not None
+        yield margin_text(comparison.margin, None if sequential else holm)
+    fixed = comparison.evidence is None or comparison.evidence.sign is None
+    if fixed and result.p_common is not None and (result.p_holm or 0.0) <= ALPHA < result.p_common:
         yield (
             "a seed of the study lies apart, and with the spread that the comparisons have in common "
             f"{p_equals(result.p_common)}{holm}"
         )
-    if comparison.without is not None:
-        test = comparison.without.primary
-        p = f" ({p_equals(test.p)}, not corrected)" if test.p is not None else ""
-        yield f"without {flagged_text(comparison)}, which lies apart, {_difference_text(test.difference)}{p}"
 
 
-def margin_text(result: AgainstMargin, holm: str) -> str:
-    """Write ``equivalent within 0.2 points (p = 0.01 after Holm)``."""
+def margin_text(result: AgainstMargin, holm: str | None) -> str:
+    """Write ``equivalent within 0.2 points (p = 0.01 after Holm)``; no p where it does not decide (None)."""
     points = f"{round(100 * result.margin, 10):g}"
     size = f"{points} point{'s' * (points != '1')}"
     said = {
@@ -143,7 +147,7 @@ def margin_text(result: AgainstMargin, holm: str) -> str:
     if result.verdict not in said:
         return f"nothing is shown about the margin of {size}"
     text, p = said[result.verdict]
-    return f"{text} ({p_equals(p)}{holm})"
+    return text if holm is None else f"{text} ({p_equals(p)}{holm})"
 
 
 def superiority_text(result: Superiority, variant: str, baseline: str) -> str:

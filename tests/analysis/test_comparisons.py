@@ -12,7 +12,7 @@ from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 
 from harness.analysis.comparisons import VariantComparison, compare_variants
-from harness.analysis.sentences import sentence
+from harness.analysis.sentences import further_sentences, sentence
 from harness.errors import NOT_THE_RECIPE
 from harness.plan import resolve_variant
 from tests.lab import Lab, MakeLab
@@ -28,7 +28,7 @@ def compared(lab: Lab) -> list[VariantComparison]:
 
 def sentences(lab: Lab) -> list[str]:
     comparisons = compared(lab)
-    return [sentence(one, len(comparisons) > 1) for one in comparisons]
+    return ["; ".join([sentence(one, len(comparisons) > 1), *further_sentences(one)]) for one in comparisons]
 
 
 def of_counts(made: Lab, **right: tuple[int, ...]) -> Lab:

@@ -6,7 +6,7 @@ from harness.analysis.comparisons import VariantComparison
 from harness.analysis.evidence import Evidence
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import evidence_text, p_text, points_text
-from harness.analysis.sentences import flagged_text, sentence
+from harness.analysis.sentences import flagged_text, further_sentences, sentence
 from harness.report.blocks import Block, Section
 from harness.report.topics.comparison_notes import explanations
 from harness.report.topics.figures import Figures
@@ -256,7 +256,13 @@ def section(findings: Findings, figures: Figures) -> Section:
     pairwise = findings.results.study.comparisons == "all"
     compared, blocks = findings.compared, []
     if 0 < len(compared) <= MOST_SENTENCES:
-        lines = [f"{sentence(comparison, len(compared) > 1)}." for comparison in compared]
+        lines = [
+            " ".join(
+                f"{text[0].upper()}{text[1:]}." if at else f"{text}."
+                for at, text in enumerate([sentence(one, len(compared) > 1), *further_sentences(one)])
+            )
+            for one in compared
+        ]
         blocks.append(Block("list", items=lines))
     blocks += figures("comparisons")
     if findings.comparisons:
