@@ -182,7 +182,7 @@ def command(
       python -m harness.study onecycle --data DIR --seeds 0-4    five seeds on CIFAR-10
       python -m harness.study my.toml --set schedule.epochs=3    a trial of your own study
       python -m harness.study onecycle --dry-run                 what it would do, and what it costs
-      python -m harness.study onecycle --plan --difference 0.003 --std 0.0017   how many seeds it takes
+      python -m harness.study my.toml --plan --difference 0.003  how many seeds 0.3 points take
 
     \b
     Exit status: 0 every run finished; 1 a run failed; 2 the request is wrong; 3 target missed

@@ -41,7 +41,7 @@ def _lines(plan: StudyPlan) -> list[str]:
         "  " + "  ".join([row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 5))])
         for row in rows
     ]
-    lines.append(f"  seeds: of each variant. {shown}: the smallest true difference, {power} power")
+    lines.append(f"  seeds: of each variant. Last column: the smallest true difference, {power} power")
     lines.append(f"  {_of_time(plan)}")
     if plan.looks:
         shown = "nothing" if plan.shown_at_last_look is None else _points(plan.shown_at_last_look)

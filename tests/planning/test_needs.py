@@ -173,3 +173,9 @@ def test_one_seed_shows_nothing_and_endless_seeds_are_no_number() -> None:
     assert {(need.seeds, need.runs, need.shown) for need in needs} == {(None, None, None)}
     said = as_text([StudyPlan(**{**vars(plan), "needs": tuple(needs)})])
     assert "> 10,000" in said and "nothing" in said and "1 seed shows" in said
+
+
+def test_planned_looks_say_what_the_last_one_shows() -> None:
+    said = as_text([planned(looks=(3, 5, 10, 20), planned=20, shown_at_last_look=0.00123)])
+    assert "the last look, at 20 seeds, shows 0.123 points (paired, correlation 0),\n" in said
+    assert max(map(len, said.splitlines())) <= 80
