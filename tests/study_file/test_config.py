@@ -245,7 +245,7 @@ def test_an_instance_does_not_change() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0, "greater than 0"), (0.5, "less than 0.5"), (2, "less than 0.5"), ("0.2", "number"), (True, "")],
+    [(0, "more than 0"), (0.5, "less than 0.5"), (2, "less than 0.5"), ("0.2", "number"), (True, "")],
 )
 def test_a_margin_is_a_fraction_between_0_and_a_half(value: Any, words: str) -> None:
     message = refusal("margin", value)

@@ -69,7 +69,7 @@ def test_margin_seeds_that_lie_apart_and_failures_have_columns_where_there_are_a
     assert "without seed 2 of bad, which lies apart, 0.28 points worse" in words
     assert "nothing is shown about the margin of 1 point;" in words
     plain = {"margin", "p (common spread)", "lies apart", "failed, of both (p)"}
-    other = lab(variants={"slow": {"optimizer.momentum": 0.1}}, seeds=[0, 1])
+    other = lab(name="other", variants={"slow": {"optimizer.momentum": 0.1}}, seeds=[0, 1])
     for variant in ("base", "slow"):
         other.finish(variant, 0)
     (table,) = (block for block in sections(other.findings(), comparisons) if block.kind == "table")
