@@ -102,7 +102,7 @@ def _carry_out(
         sweeps.append(_sweep(variant, load_data(), settings, repeat, threads=threads, say=say))
     choice = choose_together(sweeps, settings)
     if variant.recipe.schedule.finds and seed is None:
-        sweeps, choice = _agreeing(variant, folder, settings, sweeps, choice)
+        sweeps, choice = _agreeing(variant, folder, settings, sweeps, choice, say)
     table = _table(sweeps)
     atomic_write(folder.range_test_csv(variant.name, seed), table)
     record = RangeTestRecord(
@@ -137,7 +137,12 @@ def _sweep(
 
 
 def _agreeing(
-    variant: Variant, folder: StudyFolder, settings: RangeTest, sweeps: list[Sweep], choice: Choice
+    variant: Variant,
+    folder: StudyFolder,
+    settings: RangeTest,
+    sweeps: list[Sweep],
+    choice: Choice,
+    say: Say,
 ) -> tuple[list[Sweep], Choice]:
     """Return the sweeps and their choice that the runs on disk were trained with.
 
@@ -154,6 +159,9 @@ def _agreeing(
         if "repeats" in settings.deciding(finds=True) or first.rates == choice.rates:
             raise
         check_agreement(variant, folder, first.rates, told=choice.rates)
+        say(
+            f"{_name(variant, None)}  range test: keeps the first sweep's lr_max, which its runs on disk have"
+        )
         return sweeps[:1], first
     return sweeps, choice
 

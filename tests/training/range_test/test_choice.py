@@ -44,8 +44,8 @@ ONE_LUCKY_BATCH[150] = 1.2
 FALLS_STEEPLY = -np.tanh(3 * (LOG + 2.5)) + 20 * np.maximum(0, LOG + 0.5) ** 2
 # rises to 10^-3.5, falls to 10^-0.5, rises
 VALLEY = np.where(LOG < -3.5, LOG, np.where(LOG < -0.5, -7 - LOG, LOG - 6))
-# rises to 10^-3.5, falls to 10^-2, runs away, and falls for longer, but not as low
-FALLS_AGAIN = np.where(LOG < -3.5, LOG, np.where(LOG < -2, -7 - LOG, np.where(LOG < -1.9, 3, 1 - LOG)))
+# falls from 10^-3 to 10^-2, rises, runs away at 10^-1.5, and falls for longer, but not as low
+FALLS_AGAIN = np.where(LOG < -3, LOG, np.where(LOG < -1.5, 3 * abs(LOG + 2) - 6, 1.5 - LOG))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ FALLS_AGAIN = np.where(LOG < -3.5, LOG, np.where(LOG < -2, -7 - LOG, np.where(LO
         ("steepest", curve(FALLS_STEEPLY), -2.5),
         ("valley", curve(VALLEY), -3.5 + 2),
         ("valley_minimum", curve(VALLEY), (-3.5 + 2 - 0.5) / 2),
-        ("valley_minimum", curve(FALLS_AGAIN), (-3.5 + 1 - 2) / 2),
+        ("valley_minimum", curve(FALLS_AGAIN), (-3 + 2 / 3 - 2) / 2),
     ],
     ids=[
         "peak of the accuracy",
