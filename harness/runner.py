@@ -48,12 +48,15 @@ class Voice:
 
 
 class LoadedData:
-    """Loads the images of recipes; recipes with the same data share them."""
+    """Loads the images of recipes; recipes with the same data share them.
+
+    Of hold-outs that vary from run to run, only the last one is kept.
+    """
 
     def __init__(self, root: Path | None, *, download: bool = False, progress: bool = False) -> None:
         self.root = root
         self.options = {"download": download, "progress": progress}
-        self.loaded: dict[str, Data] = {}
+        self.loaded: dict[tuple[str, int], Data] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out of a pickle: another process loads its own."""
@@ -62,8 +65,10 @@ class LoadedData:
     def __call__(self, recipe: Recipe) -> Data:
         """Return the train and evaluation images of a recipe."""
         config = recipe.data
-        key = config.model_dump_json(exclude={"batch_size", "drop_last"})
+        images = config.model_dump_json(exclude={"batch_size", "drop_last", "holdout_draws"})
+        key = images, recipe.draw
         if key not in self.loaded:
+            self.loaded = {other: data for other, data in self.loaded.items() if other[0] != images}
             self.loaded[key] = load_data(
                 config.source,
                 self.root or default_root(),
@@ -71,6 +76,7 @@ class LoadedData:
                 image_size=config.image_size,
                 bits=config.bits,
                 holdout=config.holdout,
+                draw=recipe.draw,
                 train_limit=config.train_limit,
                 test_limit=config.test_limit,
                 **self.options,

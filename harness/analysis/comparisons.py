@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.analysis.numbers import p_equals, points_text
 from harness.analysis.results import Results
@@ -93,6 +94,8 @@ def _compare(
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))
+    if run.seeds.holdout != other.seeds.holdout:
+        return None, "they were not evaluated on the same images"
     assert run.predictions is not None and other.predictions is not None
     return compare_images(run.predictions.correct, other.predictions.correct), ""
 
@@ -102,10 +105,22 @@ def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
 
 
 def same_images(runs: Sequence[Run]) -> bool:
-    """Return whether split and labels are the same; the images may be scaled or normalised anew."""
-    labels = [run.predictions.labels for run in runs if run.predictions is not None]
-    splits = {run.data.get("evaluated_on") for run in runs}
-    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
+    """Return whether split and labels are the same; the images may be scaled or normalised anew.
+
+    Where the hold-out varies from run to run, it must do so in all runs, and runs of one seed must share one.
+    """
+    kinds = {(run.data.get("evaluated_on"), run.own_holdout) for run in runs}
+    holdouts: dict[int, set[int]] = {}  # seed -> hold-outs
+    labels: dict[int, list[NDArray[np.int64]]] = {}  # hold-out -> labels of each run
+    for run in runs:
+        holdouts.setdefault(run.seed, set()).add(run.seeds.holdout)
+        if run.predictions is not None:
+            labels.setdefault(run.seeds.holdout, []).append(run.predictions.labels)
+    return (
+        len(kinds) == 1
+        and all(len(drawn) == 1 for drawn in holdouts.values())
+        and all(np.array_equal(group[0], other) for group in labels.values() for other in group[1:])
+    )
 
 
 # ---- in words -------------------------------------------------------------------------------------------

@@ -15,11 +15,13 @@ import numpy as np
 
 from harness.data.arrays import count_steps
 from harness.errors import RunError
+from harness.seeding import RunSeeds
 from harness.statistics.classification import Reliability, confusion, reliability
 from harness.store.atomic import open_regular
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.run_files import LEARNING_RATES
+from harness.study_file.vary import recorded_seeds, varies
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,6 +129,17 @@ class Run:
     def recipe(self) -> dict[str, Any]:
         """The variant as it was resolved when this run was made."""
         return self.record.recipe if self.record else {}
+
+    @cached_property
+    def seeds(self) -> RunSeeds:
+        """The seed of each source of randomness, as its recipe has it."""
+        return recorded_seeds(self.recipe, self.seed)
+
+    @property
+    def own_holdout(self) -> bool:
+        """Whether the hold-out differs between the runs of its variant."""
+        data = self.recipe.get("data") or {}
+        return varies(self.recipe.get("vary"), data.get("holdout_draws"), "holdout")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

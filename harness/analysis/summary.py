@@ -157,7 +157,9 @@ def _evidence(results: Results, variant: str, accuracies: Sequence[float], faile
     target, labels = results.study.target.test_accuracy, predictions[0].labels
     ensemble = results.ensembles.get(variant)
     # None where the runs saw different images
-    same_images = all(np.array_equal(prediction.labels, labels) for prediction in predictions[1:])
+    same_images = len({run.seeds.holdout for run in runs}) == 1 and all(
+        np.array_equal(prediction.labels, labels) for prediction in predictions[1:]
+    )
     correct = np.stack([prediction.correct for prediction in predictions]) if same_images else None
     arrivals = [run.arrival(target) for run in runs]
     return Evidence(

@@ -67,6 +67,7 @@ def load_data(
     image_size: int | None = None,
     bits: int | None = None,
     holdout: int | None = None,
+    draw: int = 0,
     train_limit: int | None = None,
     test_limit: int | None = None,
     download: bool = True,
@@ -81,6 +82,7 @@ def load_data(
         image_size: ``data.image_size``, pixels, for the same.
         bits: ``data.bits``, for the same.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
+        draw: which of the possible hold-outs.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
         test_limit: images to evaluate on, from the test split or the hold-out.
         download: False forbids the network (a dry run).
@@ -101,7 +103,7 @@ def load_data(
     request = SourceRequest(root, "train", path, image_size, download, progress, bits)
     train = _read(source, load, request)
     if holdout is not None:
-        train, evaluation = hold_out(train, holdout)
+        train, evaluation = hold_out(train, holdout, draw=draw)
     else:
         evaluation = _read(source, load, replace(request, which="test"))
         _check_agreement(train, evaluation, source)

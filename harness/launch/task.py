@@ -93,8 +93,9 @@ def rates_to_train_with(job: Job, task: Task) -> Rates | None:
 
 def train(job: Job, task: Task, rates: Rates) -> None:
     """Train a claimed run, together with the processes of ``--devices``, and print how it ended."""
-    variant, run = task.variant, task.run_folder(job.plan.folder)
-    data = job.load_data(variant.recipe)
+    run = task.run_folder(job.plan.folder)
+    data = job.load_data(task.variant.recipe.of_run(run.seed))
+    variant = task.variant.of_run(run.seed, data)
     try:
         followers.announce(followers.SharedRun(variant, run, rates, job.threads))
     except RunError as error:

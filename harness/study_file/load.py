@@ -16,6 +16,7 @@ from harness.study_file.builtin import find_study
 from harness.study_file.config import Recipe, Study
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
+from harness.study_file.vary import count_runs
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -145,6 +146,13 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
     for key, variant in named.items():
         if variant not in recipes:
             raise StudyError(f"{where}: {key}: no variant named {variant!r}{suggest(variant, recipes)}")
+    for name, recipe in recipes.items():
+        runs, place = count_runs(recipe.vary), f"variants.{name}.vary" if name != "base" else "vary"
+        if runs is not None and (outside := [seed for seed in study.seeds if seed >= runs]):
+            raise StudyError(
+                f"{where}: seeds: {outside[0]} is no run of {place}, whose levels have {runs} combinations; "
+                f"use seeds from 0 to {runs - 1}"
+            )
     if len(recipes) * len(study.seeds) > MAX_RUNS:
         raise StudyError(
             f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"

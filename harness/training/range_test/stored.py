@@ -134,7 +134,9 @@ def check_agreement(variant: Variant, folder: StudyFolder, rates: Rates) -> None
 def _digest(variant: Variant, settings: RangeTest) -> str:
     """Return the digest of what decides a sweep: a run's identity without its schedule."""
     identity = {**variant.identity, "range_test": settings.model_dump(mode="json")}
-    identity["recipe"] = {key: part for key, part in identity["recipe"].items() if key != "schedule"}
+    identity["recipe"] = {
+        key: part for key, part in identity["recipe"].items() if key not in ("schedule", "vary")
+    }
     return digest(identity)
 
 
