@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.analysis import comparisons as pairs
 from harness.analysis import ranking as ranks
 from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.components import VarianceSources, variance_sources
 from harness.analysis.networks import variant_layers
 from harness.analysis.ranking import Ranked, rank_variants
 from harness.analysis.references import ReferenceComparison, compare_references
@@ -45,6 +46,7 @@ class Findings:
     comparisons: list[VariantComparison]
     ranking: list[Ranked]
     references: list[ReferenceComparison]
+    sources: VarianceSources
     attributions: Sequence[Attributions]
     networks: dict[str, list[LayerRow]]
     warnings: list[str]
@@ -85,6 +87,7 @@ def analyse(
         comparisons=comparisons,
         ranking=ranking,
         references=compare_references(study, summaries),
+        sources=variance_sources(results, summaries),
         attributions=attributions,
         networks=variant_layers(results),
         warnings=study_warnings(results, attributions),

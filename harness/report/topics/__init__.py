@@ -16,6 +16,7 @@ from harness.report.topics import (
     calibration,
     classes,
     comparisons,
+    components,
     ensemble,
     learning_rates,
     left_out,
@@ -45,8 +46,8 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, target, comparisons, ranking, references, variance, runs, learning_rates, classes,
-    calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
+    summary, accuracy, target, comparisons, ranking, references, variance, components, runs, learning_rates,
+    classes, calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
 )  # fmt: skip
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
 

@@ -45,6 +45,12 @@ SUMMARY: Table[VariantSummary] = Table(
         *ensemble.SUMMARY,
         *calibration.SUMMARY,
         *variance.BETWEEN_RUNS,
+        Column(
+            "mean_df",
+            "degrees of freedom of the interval of the mean, where runs share levels or images: see "
+            "docs/variance.md; empty where they are independent",
+            "corrected.degrees",
+        ),
     ),
 )
 TABLES = (SUMMARY,)
@@ -90,6 +96,12 @@ def section(findings: Findings, figures: Figures) -> Section:
         "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
         "run counts as one that did not reach the target."
     )
+    corrected = [summary.variant for summary in findings.summaries if summary.corrected is not None]
+    if corrected:
+        text += (
+            f" The runs of {', '.join(corrected)} share levels of a crossed design, or images of their "
+            "hold-outs: their standard error and interval are corrected for that (docs/variance.md)."
+        )
     note = times_note(findings.results)
     return Section(
         "Summary",

@@ -138,6 +138,12 @@ def section(findings: Findings, figures: Figures) -> Section:
             "that is luck; it takes two."
         )
         blocks.append(Block("text", text))
+    if mixed := [each.variant for each in measured if each.finished > 1 and each not in several]:
+        text = (
+            f"{', '.join(mixed)}: the runs were evaluated on different images, so nothing is said of luck "
+            "on these."
+        )
+        blocks.append(Block("text", text))
     if measured:
         table = page_table("summary", SHOWN_NEW_IMAGES, measured)
         blocks += [Block("text", NEW_IMAGES_LEAD), table, explained(NEW_IMAGES_HOW_TO_READ)]
