@@ -288,8 +288,7 @@ def _identity(
 
     left_out = {"attribution", "precision", "compile", "range_test", "augment", "vary"}
     deciding = recipe.model_dump(mode="json", exclude=left_out)
-    if recipe.vary != list(DEFAULT):  # left out otherwise, so that digests of earlier versions stay valid
-        vary = recipe.vary
+    if (vary := recipe.varied) != list(DEFAULT):  # left out otherwise: earlier versions' digests stay valid
         deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
     if recipe.data.holdout_draws is None:  # likewise
         del deciding["data"]["holdout_draws"]
@@ -301,7 +300,7 @@ def _identity(
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:
-        deciding["range_test"] = recipe.range_test_settings.model_dump(mode="json")
+        deciding["range_test"] = recipe.range_test_settings.deciding(finds=True)
     packages = ["torch", "pytorch-ignite"]
     if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
         packages += ["albumentations", "opencv-python-headless"]

@@ -235,8 +235,11 @@ def _cost_lines(state: _VariantState) -> list[str]:
     if state.milestones:
         rates = [rate for _, rate in state.milestones]
         lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")
-    elif state.recipe.schedule.finds:
-        lines.append("    learning rate: to be found")
+    elif state.recipe.schedule.finds and (settings := state.recipe.range_test_settings):
+        sweeps = f"{settings.sweeps} sweep{'s' * (settings.sweeps > 1)} of {settings.iterations} steps"
+        lines.append(
+            f"    learning rate: to be found by {sweeps}{' for each run' * state.recipe.each_run_finds}"
+        )
     states: dict[str, list[str]] = {}
     for seed, status in state.seeds:
         states.setdefault(status, []).append(str(seed))

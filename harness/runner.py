@@ -129,7 +129,8 @@ class Runner:
         launcher, workers, threads = self._team(plan)
         job = Job(plan, self.load_data, threads, self.voice.say, request.profile, self.tracker)
         if devices > 1:  # a range test uses one device
-            rates = {variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
+            shared = [variant for variant in plan.variants if not variant.recipe.each_run_finds]
+            rates = {variant.name: find_rates(job, variant, wait=True) for variant in shared}
             job = replace(job, rates=rates)
         with no_bar_left(), followers.lead(devices, resolve_device(request.device), self.load_data):
             unfinished = _unfinished(plan, get_launcher(launcher)(job, workers))

@@ -65,6 +65,28 @@ def test_the_digest_covers_the_data_and_a_range_test_that_is_used(
     assert digest(tiny(rate), data) != digest(tiny(rate, ("range_test", {"iterations": 50})), data)
 
 
+FOUND = (("schedule.lr_max", "find"), ("range_test.iterations", 50))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (("range_test.repeats", 3), True),  # the default, which earlier versions did not have
+        (("range_test.per", "variant"), True),
+        (("range_test.repeats", 1), False),
+        (("range_test.repeats", 5), False),
+        (("range_test.per", "seed"), False),
+    ],
+)
+def test_the_digest_has_sweeps_and_their_sharing_only_where_a_study_changes_them(
+    tiny: Callable[..., Study], data: Data, change: tuple[str, Any], same: bool
+) -> None:
+    plain = resolve_variant(tiny(*FOUND), "base", data, device="cpu")
+    assert not {"repeats", "per"} & set(plain.identity["recipe"]["range_test"])
+    assert (digest(tiny(*FOUND, change), data) == plain.digest) is same
+    assert digest(tiny(FOUND[1], change), data) == digest(tiny(), data)  # its rates are numbers
+
+
 @pytest.mark.parametrize(
     "change",
     [

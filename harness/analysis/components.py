@@ -23,6 +23,7 @@ from harness.statistics.components import (
     total_variance,
     variance_ratio,
 )
+from harness.study_file.config import Recipe
 from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
@@ -151,10 +152,10 @@ def _one_at_a_time(results: Results, images: dict[str, float | None]) -> list[So
     for variant in results.variants:
         recipe = results.study.recipes.get(variant)
         if recipe is not None and isinstance(recipe.vary, list):
-            groups.setdefault(recipe.model_dump_json(exclude={"vary"}), []).append(variant)
+            groups.setdefault(_all_but_vary(recipe), []).append(variant)
     rows = []
     for group in groups.values():
-        sources = {variant: list(results.study.recipes[variant].vary) for variant in group}
+        sources = {variant: list(results.study.recipes[variant].varied) for variant in group}
         if all(names == list(DEFAULT) for names in sources.values()):
             continue
         every = set().union(*sources.values())
@@ -172,6 +173,12 @@ def _one_at_a_time(results: Results, images: dict[str, float | None]) -> list[So
                 SourceVariance(variant, SINGLE, source, None, runs, component, share, low, high, of_images)
             )
     return rows
+
+
+def _all_but_vary(recipe: Recipe) -> str:
+    settings = recipe.range_test_settings
+    rest = recipe.model_dump_json(exclude={"vary", "range_test"})
+    return rest + ("" if settings is None else settings.model_dump_json(exclude={"per"}))
 
 
 def _component(results: Results, variant: str) -> Component | None:

@@ -56,6 +56,20 @@ class Results:
         """Return the finished runs of a variant whose weights are on disk."""
         return [run for run in self.of(variant, "finished") if run.has_weights]
 
+    def range_tests_of(self, variant: str) -> list[RangeTestResult]:
+        """Return the range test of a variant, or those of its runs where each finds its own LRMAX."""
+        own = [run.range_test for run in self.of(variant) if run.range_test is not None]
+        shared = self.range_tests.get(variant)
+        return own if shared is None else [shared, *own]
+
+    @cached_property
+    def all_range_tests(self) -> list[RangeTestResult]:
+        """Every range test on disk, by variant and then by seed."""
+        names = dict.fromkeys([*self.range_tests, *self.variants])
+        order = {name: place for place, name in enumerate(self.study.recipes)}
+        ordered = sorted(names, key=lambda name: order.get(name, len(order)))
+        return [test for name in ordered for test in self.range_tests_of(name)]
+
     @property
     def finished(self) -> list[Run]:
         """All finished runs."""
@@ -121,12 +135,14 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
         record = folder.verify() if status == "finished" else folder.record()
         if record is None:  # another process has removed it meanwhile
             return Run(folder, "missing")
+        range_test = _read_range_test(folder.study, folder.variant, folder.seed)
         if status == "failed":
-            return Run(folder, "failed", _cause(record), record, _failed_history(folder, record))
+            history = _failed_history(folder, record)
+            return Run(folder, "failed", _cause(record), record, history, range_test=range_test)
         _check_record(record)
         history = read_columns(folder.path / "history.csv", HISTORY)
         predictions, probabilities = _read_predictions(folder, len(record.classes))
-        run = Run(folder, "finished", "", record, history, predictions)
+        run = Run(folder, "finished", "", record, history, predictions, range_test)
         votes.add(predictions.labels, run.seeds.holdout, probabilities)
         return run
     except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -191,14 +207,18 @@ def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDA
     return predictions, probabilities
 
 
-def _read_range_test(folder: StudyFolder, variant: str) -> RangeTestResult | None:
-    path, table = folder.range_test_json(variant), folder.range_test_csv(variant)
+def _read_range_test(folder: StudyFolder, variant: str, seed: int | None = None) -> RangeTestResult | None:
+    path, table = folder.range_test_json(variant, seed), folder.range_test_csv(variant, seed)
     try:
         record = read_sealed(path)
         if record is None:
             return None
         if sha256_file(table) != record["csv_sha256"]:
             raise RunError(f"{table.name}: damaged (its checksum does not match)")
-        return RangeTestResult(variant, read_columns(table, RANGE_TEST), record)
+        if "repeats" in record:
+            return RangeTestResult(variant, read_columns(table, RANGE_TEST), record, seed=seed)
+        columns = [name for name in RANGE_TEST if name != "repeat"]  # version 0.2: one sweep
+        rows = tuple({**row, "repeat": 1} for row in read_columns(table, columns))
+        return RangeTestResult(variant, rows, record, seed=seed)
     except (RunError, OSError, KeyError, ValueError) as error:
-        return RangeTestResult(variant, error=_damage(path.parent, error))
+        return RangeTestResult(variant, error=_damage(path.parent, error), seed=seed)

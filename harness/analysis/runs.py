@@ -30,7 +30,7 @@ RunStatus = Literal["finished", "failed", "missing"]
 Row = dict[str, float | None]
 
 TEXTS = {"variant", "seed"}  # columns that are not read: the folder's path gives them
-WHOLE_NUMBERS = {"epoch", "iteration"}
+WHOLE_NUMBERS = {"epoch", "iteration", "repeat"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,11 @@ class Arrival:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run, planned or on disk; finished and failed runs have a record, finished ones also predictions."""
+    """A run, planned or on disk; finished and failed runs have a record, finished ones also predictions.
+
+    Attributes:
+        range_test: its own, where each run finds its LRMAX.
+    """
 
     folder: RunFolder
     status: RunStatus
@@ -83,6 +87,7 @@ class Run:
     record: RunRecord | None = None
     history: tuple[Row, ...] = ()
     predictions: Predictions | None = None
+    range_test: RangeTestResult | None = None
 
     @property
     def variant(self) -> str:
@@ -203,12 +208,41 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class RangeTestResult:
-    """A variant's range test: what it measured and what was chosen; ``error`` where it cannot be trusted."""
+    """A range test: what it measured and what was chosen; ``error`` where it cannot be trusted.
+
+    Attributes:
+        seed: of the run that found its own rates; None for the range test of a variant.
+    """
 
     variant: str
     rows: tuple[Row, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``base``, or ``base/seed-0`` of a run's own."""
+        return self.variant if self.seed is None else f"{self.variant}/seed-{self.seed}"
+
+    @property
+    def repeats(self) -> int:
+        """The number of its sweeps; 1 where the record, of an earlier version, does not say."""
+        return int(self.record.get("repeats", 1))
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """The lowest and the highest LRMAX of its sweeps; None for one sweep."""
+        low, high = self.record.get("lr_max_low"), self.record.get("lr_max_high")
+        return None if low is None or high is None or self.repeats < 2 else (low, high)
+
+    @cached_property
+    def sweeps(self) -> tuple[tuple[Row, ...], ...]:
+        """The rows of each sweep."""
+        rows: dict[float, list[Row]] = {}
+        for row in self.rows:
+            rows.setdefault(row["repeat"] or 1, []).append(row)
+        return tuple(tuple(steps) for steps in rows.values())
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:

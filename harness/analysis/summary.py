@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_NAMED = 6  # variants in a sentence
+
+
 @dataclass(frozen=True)
 class Missed:
     """An image that every seed misclassifies: its index, and the class that most seeds predict."""
@@ -72,6 +75,22 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class FoundRate:
+    """How a variant's LRMAX was found, and how far it is known.
+
+    Attributes:
+        per: ``variant``: one for all its runs; ``seed``: each run found its own.
+        count: the sweeps of the variant's range test, or its finished runs.
+        low, high: the lowest and the highest LRMAX of these; None for one sweep.
+    """
+
+    per: Literal["variant", "seed"]
+    count: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class VariantSummary:
     """The numbers of a variant over its seeds; distributions are over the finished runs, None without one.
 
@@ -83,6 +102,7 @@ class VariantSummary:
         accuracies: of the finished runs, by seed.
         evidence: None without a finished run.
         corrected: the mean, where the runs are not independent: standard error and interval are then its own.
+        found: None where the study gives its rates, and without a finished run.
     """
 
     variant: str
@@ -101,6 +121,7 @@ class VariantSummary:
     parameters: int | None
     evidence: Evidence | None
     corrected: CorrectedMean | None = None
+    found: FoundRate | None = None
 
     @property
     def runs(self) -> int:
@@ -142,7 +163,45 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         parameters=int(parameters[0]) if parameters else None,
         evidence=_evidence(results, variant, accuracies, failed, corrected) if finished else None,
         corrected=corrected,
+        found=_found(results, variant),
     )
+
+
+def _found(results: Results, variant: str) -> FoundRate | None:
+    """Return how LRMAX was found, as the first finished run recorded it."""
+    finished = results.of(variant, "finished")
+    recipe = finished[0].recipe if finished else {}
+    if "find" not in recipe.get("schedule", {}).values():
+        return None
+    if (recipe.get("range_test") or {}).get("per", "variant") == "seed":
+        peaks = _values(finished, "lr_max")
+        return FoundRate("seed", len(peaks), min(peaks, default=None), max(peaks, default=None))
+    test = results.range_tests.get(variant)
+    if test is None or test.spread is None:
+        return FoundRate("variant", 1)
+    return FoundRate("variant", test.repeats, *test.spread)
+
+
+def search_sentence(summaries: Sequence[VariantSummary]) -> str:
+    """Say whether the ± over seeds includes the search for LRMAX; empty where no rate was found."""
+    texts = {
+        "variant": "one LRMAX was found for all seeds, so the ± does not include the range test",
+        "seed": "each seed has its own LRMAX, so the ± includes the range test",
+    }
+    groups = {
+        per: [summary.variant for summary in summaries if summary.found and summary.found.per == per]
+        for per in texts
+    }
+    lines = []
+    for per, names in groups.items():
+        if len(names) == len(summaries):
+            lines.append(f"{texts[per][0].upper()}{texts[per][1:]}.")
+        elif names:
+            shown = ", ".join(names[:MOST_NAMED]) + f" and {len(names) - MOST_NAMED} more" * (
+                len(names) > MOST_NAMED
+            )
+            lines.append(f"For {shown} {texts[per]}.")
+    return " ".join(lines)
 
 
 def _values(runs: list[Run], key: str, table: Literal["metrics", "timings"] = "metrics") -> list[float]:

@@ -120,8 +120,8 @@ def _doubtful_variants(results: Results) -> list[str]:
 
 def _doubtful_range_tests(results: Results) -> list[str]:
     return [
-        f"{variant}: range test: {text}"
-        for variant, result in results.range_tests.items()
+        f"{result.name}: range test: {text}"
+        for result in results.all_range_tests
         for text in (
             *([result.error] if result.error else []),
             *(result.record.get("warnings") or []),

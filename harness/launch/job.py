@@ -150,8 +150,11 @@ def _difference_of_others(variant: Variant, study: StudyFolder) -> str | None:
     return None
 
 
-def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
+def find_rates(job: Job, variant: Variant, *, seed: int | None = None, wait: bool = True) -> Rates | RunError:
     """Return the rates of a variant's runs, after its range test if it has one; or why there are none.
+
+    Args:
+        seed: of a run that finds its own rates, whose lock is held.
 
     Raises:
         HeldError: another process works on the range test, and ``wait`` is false.
@@ -165,6 +168,7 @@ def find_rates(job: Job, variant: Variant, *, wait: bool) -> Rates | RunError:
             variant,
             job.plan.folder,
             lambda: job.load_data(variant.recipe),
+            seed=seed,
             threads=job.threads,
             say=job.say,
             wait=wait,

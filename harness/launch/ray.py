@@ -25,7 +25,7 @@ from harness.errors import HeldError, RunError, StudyError
 from harness.launch.job import Job, find_rates
 from harness.launch.ray_node import CHECKPOINTED, Parcel, TaskResult, read_files, run_on_node, write_files
 from harness.launch.scheduler import Event, Scheduler, WorkerLost
-from harness.launch.task import Answer, Task, rates_to_train_with
+from harness.launch.task import Answer, Task, to_train
 from harness.launch.view import live_view
 from harness.messages import one_line
 from harness.schedule import Rates
@@ -181,7 +181,7 @@ class _Cluster:
                 else:
                     run = task.run_folder(study)
                     locks.enter_context(run.lock(wait=False))
-                    if rates_to_train_with(self.job, task) is None:
+                    if not to_train(self.job, task):
                         return Answer()
                     files = read_files(run.path, ["run.json", *CHECKPOINTED])
                 token = self.token.name if self.resources.in_place else ""

@@ -17,15 +17,15 @@ from harness.errors import RunError
 from harness.launch.job import Job, find_rates
 from harness.launch.task import Answer, Task, train
 from harness.messages import one_line
-from harness.schedule import Rates
 from harness.store.atomic import atomic_write
+from harness.store.folders import OWN_RANGE_TEST
 from harness.store.locks import locked
 from harness.version import __version__
 
 # A checkpoint is sent so rarely that it takes this share of the time, at this assumed rate in bytes/s.
 SENDING_RATE = 50e6
 SENDING_SHARE = 0.05
-CHECKPOINTED = ("checkpoint.pt", "history.csv")
+CHECKPOINTED = ("checkpoint.pt", "history.csv", *OWN_RANGE_TEST)
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,8 @@ def _work(parcel: Parcel, job: Job, in_place: bool, send: Callable[[TaskResult],
             if task.seed is None:
                 answer = Answer(rates=find_rates(job, task.variant, wait=True))
             else:
-                assert isinstance(task.rates, Rates)
                 write_files(task.run_folder(study).path, {} if in_place else parcel.files)
-                train(job, task, task.rates)
+                train(job, task)
         result = TaskResult(answer, {} if in_place else _all_files(study.path))
     except RunError as error:
         result = TaskResult(Answer(error=str(error)))

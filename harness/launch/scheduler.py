@@ -92,6 +92,9 @@ class Scheduler:
         return self.unrecorded
 
     def _start(self, task: Task) -> None:
+        if task.seed is None and task.variant.recipe.each_run_finds:
+            self._queue_runs(task, None)
+            return
         slot = min(set(range(len(self.started) + 1)) - set(self.started))
         answer = self.backend.start(slot, task)
         if answer is not None:
@@ -122,8 +125,8 @@ class Scheduler:
             self.job.say(f"{task.name}  FAILED: {answer.error}")
             self.unrecorded[task.name] = answer.error
 
-    def _queue_runs(self, task: Task, rates: Rates | RunError) -> None:
-        """Queue the runs of a variant whose range test is over."""
+    def _queue_runs(self, task: Task, rates: Rates | RunError | None) -> None:
+        """Queue the runs of a variant whose range test is over, or whose runs find their own rates (None)."""
         runs = [Task(task.variant, seed, rates) for seed in self.job.plan.seeds]
         if self.backend.room() == 1:  # finish one variant before the next
             self.waiting.extendleft(reversed(runs))

@@ -20,7 +20,8 @@ class Task:
 
     Attributes:
         seed: the run's; None for the range test.
-        rates: the run's, or why the range test found none; None for the range test.
+        rates: the run's, or why the range test found none; None for the range test, and for a run that finds
+            its own.
         wait: whether to wait where another process holds it; else it is put off.
         times_lost: how often its worker was lost.
     """
@@ -64,8 +65,8 @@ def perform(job: Job, task: Task) -> Answer:
         if task.seed is None:
             return Answer(rates=find_rates(job, task.variant, wait=task.wait))
         with task.run_folder(job.plan.folder).lock(wait=task.wait, say=job.say):
-            if (rates := rates_to_train_with(job, task)) is not None:
-                train(job, task, rates)
+            if to_train(job, task):
+                train(job, task)
     except HeldError as error:
         return Answer(held=str(error))
     except RunError as error:
@@ -73,8 +74,8 @@ def perform(job: Job, task: Task) -> Answer:
     return Answer()
 
 
-def rates_to_train_with(job: Job, task: Task) -> Rates | None:
-    """Claim a run, and return its rates; None where it needs no training. Call it under the run's lock.
+def to_train(job: Job, task: Task) -> bool:
+    """Claim a run, and tell whether it needs training. Call it under the run's lock.
 
     A run without rates is recorded as failed.
 
@@ -83,19 +84,26 @@ def rates_to_train_with(job: Job, task: Task) -> Rates | None:
     """
     folder = task.run_folder(job.plan.folder)
     if not needs_work(task.variant, folder, job.say):
-        return None
+        return False
     claim(task.variant, folder)
     if isinstance(task.rates, RunError):
         record_failure(task.variant, folder, task.rates, "range_test")
-        return None
-    return task.rates
+        return False
+    return True
 
 
-def train(job: Job, task: Task, rates: Rates) -> None:
-    """Train a claimed run, together with the processes of ``--devices``, and print how it ended."""
+def train(job: Job, task: Task) -> None:
+    """Train a claimed run, together with the processes of ``--devices``, and print how it ended.
+
+    A run that finds its own rates does so first, in this process alone.
+    """
     run = task.run_folder(job.plan.folder)
     data = job.load_data(task.variant.recipe.of_run(run.seed))
     variant = task.variant.of_run(run.seed, data)
+    rates = task.rates or find_rates(job, variant, seed=task.seed)
+    if isinstance(rates, RunError):
+        record_failure(variant, run, rates, "range_test")
+        return
     try:
         followers.announce(followers.SharedRun(variant, run, rates, job.threads))
     except RunError as error:

@@ -149,14 +149,23 @@ def _free_cores() -> float:
 
 def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
     """Return the steps of one worker, range tests included, if the workers share the runs."""
-    runs = [variant.recipe.schedule.epochs * variant.steps_per_epoch for variant in left]
+    runs = [
+        variant.recipe.schedule.epochs * variant.steps_per_epoch + _own_sweeps(variant) for variant in left
+    ]
     sweeps = [
-        settings.iterations
+        settings.iterations * settings.sweeps
         for variant in {variant.name: variant for variant in left}.values()
         if (settings := variant.recipe.range_test_settings) is not None
+        and settings.per == "variant"
         and not plan.folder.range_test_json(variant.name).exists()
     ]
     return sum(ceil(len(work) / workers) * statistics.fmean(work) for work in (runs, sweeps) if work)
+
+
+def _own_sweeps(variant: Variant) -> int:
+    """Return the steps of the range test that each run makes for itself."""
+    settings = variant.recipe.range_test_settings
+    return settings.iterations * settings.sweeps if settings and settings.per == "seed" else 0
 
 
 class _Timer:

@@ -21,6 +21,8 @@ Status = Literal["missing", "partial", "finished", "failed"]
 WEIGHTS = "model.safetensors"
 # The files of a finished run besides run.json, which holds their checksums.
 ARTEFACTS = ("history.csv", "learning_rates.csv", "predictions.npz", WEIGHTS)
+# Those of a run that has found its own rates.
+OWN_RANGE_TEST = ("range_test.csv", "range_test.json")
 
 
 def _remove_temporaries(folder: Path, names: str = ".*") -> None:
@@ -108,7 +110,8 @@ class RunFolder:
         record = self.record()
         if record is None or record.status != "finished":
             raise RunError(f"{self.path}: not a finished run")
-        for name in ARTEFACTS:
+        own = [name for name in OWN_RANGE_TEST if name in record.files]
+        for name in (*ARTEFACTS, *own):
             file = self.path / name
             try:
                 intact = sha256_file(file) == record.files.get(name)
@@ -122,7 +125,8 @@ class RunFolder:
 
     def finish(self, record: RunRecord) -> None:
         """Write the record of a run whose artefacts are all on disk, then drop its checkpoint."""
-        files = {name: sha256_file(self.path / name) for name in ARTEFACTS}
+        own = [name for name in OWN_RANGE_TEST if (self.path / name).exists()]
+        files = {name: sha256_file(self.path / name) for name in (*ARTEFACTS, *own)}
         self.write(replace(record, files=files))
         self.drop_checkpoint()
 
@@ -176,12 +180,16 @@ class StudyFolder:
         """Return the folder of a run, whether it exists or not."""
         return RunFolder(self, variant, seed)
 
-    def range_test_csv(self, variant: str) -> Path:
-        """Return where the sweep of a variant's range test is."""
+    def range_test_csv(self, variant: str, seed: int | None = None) -> Path:
+        """Return where the sweeps of a variant's range test are; with a seed, of that run's own one."""
+        if seed is not None:
+            return self.run(variant, seed).path / OWN_RANGE_TEST[0]
         return self.path / "range_test" / f"{variant}.csv"
 
-    def range_test_json(self, variant: str) -> Path:
-        """Return where the rates chosen from the sweep are."""
+    def range_test_json(self, variant: str, seed: int | None = None) -> Path:
+        """Return where the rates chosen from the sweeps are."""
+        if seed is not None:
+            return self.run(variant, seed).path / OWN_RANGE_TEST[1]
         return self.path / "range_test" / f"{variant}.json"
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, Self, TypedDict
 
 from harness.errors import NOT_THE_RECIPE, RunError
@@ -139,11 +139,15 @@ class RangeTestRecord:
     Attributes:
         used: whether the variant's rates come from it; else the study sets them itself.
         warnings: why the choice is doubtful.
-        steps: number of swept rates, before the first loss that was not finite.
-        diverged: whether the sweep ended early because the loss ran away.
-        threads: of the sweep; None where the number is unknown.
-        digest: of what decides the sweep.
-        csv_sha256: of the sweep's table.
+        steps: number of swept rates, before the first loss that was not finite; of the shortest sweep.
+        diverged: whether a sweep ended early because the loss ran away.
+        threads: of the sweeps; None where the number is unknown.
+        digest: of what decides the sweeps.
+        csv_sha256: of the sweeps' table.
+        repeats: number of sweeps; 1 in records of version 0.2, which do not have it.
+        per: ``variant``, or ``seed`` where the run found it for itself; its seed is ``seed``.
+        choices: the rate that each sweep chooses; ``lr_max`` is their median.
+        lr_max_low, lr_max_high: the lowest and the highest of them.
     """
 
     start_lr: float
@@ -162,6 +166,11 @@ class RangeTestRecord:
     diverged: bool
     digest: str
     csv_sha256: str
+    repeats: int = 1
+    per: str = "variant"
+    choices: list[float] = field(default_factory=list)
+    lr_max_low: float | None = None
+    lr_max_high: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
@@ -174,7 +183,8 @@ class RangeTestRecord:
         Raises:
             RunError: it is not a range test's record.
         """
-        required = [name for name in _RANGE_TEST_KINDS if name != "threads"]
+        optional = {part.name for part in fields(cls) if part.default is not MISSING} | {"choices"}
+        required = [name for name in _RANGE_TEST_KINDS if name not in optional]
         return cls(**_checked(content, _RANGE_TEST_KINDS, required))
 
 
@@ -196,4 +206,9 @@ _RANGE_TEST_KINDS: dict[str, tuple[type, ...]] = {
     "diverged": (bool,),
     "digest": (str,),
     "csv_sha256": (str,),
+    "repeats": (int,),
+    "per": (str,),
+    "choices": (list,),
+    "lr_max_low": (*_NUMBER, type(None)),
+    "lr_max_high": (*_NUMBER, type(None)),
 }

@@ -15,7 +15,7 @@ HISTORY = (
     "train_seconds", "eval_seconds", "images_per_second",
 )  # fmt: skip
 LEARNING_RATES = ("variant", "iteration", "epoch", "lr")
-RANGE_TEST = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy")
+RANGE_TEST = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy", "repeat")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -24,7 +24,7 @@ from harness.study_file.augment import Augment
 from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.values import Count, Fraction, Name, Rate, Seed, finite, unique
-from harness.study_file.vary import DEFAULT, Source, Vary, run_seeds, varies
+from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
 
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
@@ -229,8 +229,7 @@ class Recipe(Strict):
             raise ValueError("data.holdout_draws: write holdout into the table vary instead")
         elif self.data.holdout_draws is not None and "holdout" in self.vary:
             raise ValueError("vary names holdout, a draw for each seed: remove it, or data.holdout_draws")
-        if "range_test" in self.vary and not self.schedule.finds:
-            raise ValueError("vary names range_test, and the schedule leaves no rate to find: remove it")
+        self._check_range_test()
         if self.varies("holdout") and self.schedule.finds and not self.varies("range_test"):
             raise ValueError(
                 "the hold-out varies and one range test would see the images that other runs hold out: "
@@ -238,13 +237,29 @@ class Recipe(Strict):
             )
         return self
 
+    def _check_range_test(self) -> None:
+        named, per = "range_test" in self.vary, self.range_test and self.range_test.per
+        if named and not self.schedule.finds:
+            raise ValueError("vary names range_test, and the schedule leaves no rate to find: remove it")
+        if named and per == "variant":
+            raise ValueError('vary names range_test, but range_test.per is "variant": remove one of them')
+        if per == "seed" and self.schedule.finds and not named and self.vary != list(DEFAULT):
+            raise ValueError('range_test.per is "seed", but vary does not name range_test: add it to vary')
+
+    @property
+    def varied(self) -> list[Source] | dict[Source, int]:
+        """``vary``, in which ``range_test.per = "seed"`` names the range test."""
+        per = self.range_test and self.range_test.per
+        own = per == "seed" and self.schedule.finds and isinstance(self.vary, list)
+        return sorted({*self.vary, "range_test"}, key=SOURCES.index) if own else self.vary
+
     def varies(self, source: Source) -> bool:
         """Tell whether a source of randomness differs between the runs."""
-        return varies(self.vary, self.data.holdout_draws, source)
+        return varies(self.varied, self.data.holdout_draws, source)
 
     def run_seeds(self, seed: int) -> RunSeeds:
         """Return the seed of each source of randomness in the run with this seed."""
-        return run_seeds(self.vary, seed, self.data.holdout_draws)
+        return run_seeds(self.varied, seed, self.data.holdout_draws)
 
     def of_run(self, seed: int) -> Self:
         """Return the recipe with the hold-out of the run with this seed."""
@@ -260,7 +275,14 @@ class Recipe(Strict):
     @property
     def range_test_settings(self) -> RangeTest | None:
         """The range test to run: the study's, else the default one where a rate is left open, else None."""
-        return self.range_test or (RangeTest() if self.schedule.finds else None)
+        finds = self.schedule.finds
+        settings = self.range_test or (RangeTest() if finds else None)
+        return settings and settings.resolved(finds=finds, own="range_test" in self.varied)
+
+    @property
+    def each_run_finds(self) -> bool:
+        """Whether each run finds its own LRMAX."""
+        return self.range_test_settings is not None and self.range_test_settings.per == "seed"
 
 
 class Resources(Strict):

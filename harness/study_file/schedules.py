@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 FoundRate = Annotated[float | Literal["find"], rate_or("find")]
 FinalRate = Annotated[float | Literal["lr_min"], rate_or("lr_min")]
 PositiveRate = Annotated[float, Field(gt=0, le=1e6)]
+SWEEPS = 3  # of a range test whose rate is used, where the study does not say how many
 Divisor = Annotated[float, Field(ge=1e-6, le=1e12)]
 
 
@@ -35,7 +36,7 @@ class Triangle(Schedule):
     peak_epoch: float
     """Epochs until the rate is highest, between 0 and `epochs`."""
     lr_max: FoundRate = "find"
-    """The highest rate, or `"find"`: by the range test, once for all seeds of a variant."""
+    """The highest rate, or `"find"`: by the range test."""
     lr_min: FoundRate = "find"
     """The first rate, or `"find"`: the found `lr_max` divided by `range_test.lr_min_divisor`."""
     final: FinalRate = "lr_min"
@@ -104,10 +105,45 @@ class RangeTest(Strict):
     lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
     """LRMAX divided by LRMIN."""
     seed: Seed = 0
-    """Of its initialisation and batches; one sweep serves all seeds of a variant."""
+    """Of its initialisation and batches; with `per = "seed"` each run's own seed takes its place."""
+    repeats: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Sweeps, each with its own initialisation and batches; LRMAX is the median of their choices. Without it
+    3 where a rate is to be found, else 1."""
+    per: Literal["variant", "seed"] | None = None
+    """`variant`: all runs of a variant share one LRMAX; `seed`: each run finds its own, so the ± over seeds
+    includes the search, as if `vary` named `range_test`. Without it as `vary` says: `variant` by default."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
         if not self.start_lr < self.end_lr:
             raise ValueError(f"start_lr must be below end_lr, got {self.start_lr:g} and {self.end_lr:g}")
         return self
+
+    @model_validator(mode="after")
+    def _one_seed(self) -> Self:
+        if self.per == "seed" and self.seed != 0:
+            raise ValueError('per = "seed" takes each run\'s own seed; leave out seed')
+        return self
+
+    def resolved(self, *, finds: bool, own: bool = False) -> RangeTest:
+        """Return the settings with ``repeats`` and ``per``.
+
+        Args:
+            finds: whether the schedule leaves a rate open.
+            own: whether each run finds its own.
+        """
+        sweeps = self.repeats or (SWEEPS if finds else 1)
+        per = "seed" if finds and (own or self.per == "seed") else "variant"
+        return self.model_copy(update={"repeats": sweeps, "per": per})
+
+    def deciding(self, *, finds: bool) -> dict[str, Any]:
+        """Return what decides its result; defaults of later versions are left out, so that digests stay."""
+        settings = self.resolved(finds=finds, own=self.per == "seed")
+        usual = RangeTest().resolved(finds=finds)
+        later = {key for key in ("repeats", "per") if getattr(settings, key) == getattr(usual, key)}
+        return settings.model_dump(mode="json", exclude=later)
+
+    @property
+    def sweeps(self) -> int:
+        """The number of sweeps; call it on resolved settings."""
+        return self.repeats or 1

@@ -241,3 +241,75 @@ def test_each_run_has_its_own_hold_out_and_normalises_by_its_own_train_images(
         assert normalise["mean"] == pytest.approx(expected, abs=1e-9)
     again = command(file, "--out", "out")
     assert again.returncode == 0 and "finished:" not in again.stderr + again.stdout
+
+
+# ---- the range test ---------------------------------------------------------------------------------------
+
+FINDS: dict[str, Any] = {
+    "schedule": {"epochs": 3, "peak_epoch": 1},
+    "range_test": {"start_lr": 1e-3, "end_lr": 1.0, "iterations": 10, "repeats": 1},
+}
+
+
+def finding(per: str | None = None, **tables: Any) -> Study:
+    settings = {**FINDS["range_test"], **({} if per is None else {"per": per})}
+    return study(**{**FINDS, "range_test": settings, **tables})
+
+
+def test_naming_the_range_test_and_per_seed_are_one_thing() -> None:
+    named, per = finding(vary=[*DEFAULT, "range_test"]), finding("seed")
+    assert named.recipes["base"].varied == per.recipes["base"].varied == [*DEFAULT, "range_test"]
+    for made in (named, per):
+        recipe = made.recipes["base"]
+        assert recipe.each_run_finds and recipe.run_seeds(5).range_test == 5
+    digests = [resolve_variant(made, "base", data_of(made), device="cpu").digest for made in (named, per)]
+    assert digests[0] == digests[1]
+    shared = finding("variant")
+    assert not shared.recipes["base"].each_run_finds
+    usual = resolve_variant(finding(), "base", data_of(shared), device="cpu").digest
+    assert resolve_variant(shared, "base", data_of(shared), device="cpu").digest == usual != digests[0]
+
+
+@pytest.mark.parametrize(
+    ("per", "vary", "message"),
+    [
+        ("variant", ["range_test"], 'vary names range_test, but range_test.per is "variant"'),
+        ("seed", ["order"], 'range_test.per is "seed", but vary does not name range_test'),
+        ("seed", {"order": 2}, 'range_test.per is "seed", but vary does not name range_test'),
+    ],
+)
+def test_a_contradiction_with_the_range_test_is_refused(per: str, vary: Any, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        finding(per, vary=vary, seeds=[0])
+
+
+def test_each_level_of_the_range_test_finds_one_rate_whatever_the_other_levels_are(
+    tmp_path: Path, command: Any
+) -> None:
+    made = finding(name="levels", seeds=[0, 1, 2, 3], vary={"order": 2, "range_test": 2})
+    file = tmp_path / "levels.toml"
+    file.write_text(made.to_toml())
+    done = command(file, "--out", "out")
+    assert done.returncode == 0, done.stderr
+    rates = []
+    for seed in range(4):
+        folder = tmp_path / "out" / "levels" / "runs" / "base" / f"seed-{seed}"
+        rates.append(json.loads((folder / "run.json").read_text())["metrics"]["lr_max"])
+        assert json.loads((folder / "range_test.json").read_text())["seed"] == seed // 2
+    assert rates[0] == rates[1] and rates[2] == rates[3]
+
+
+def test_a_run_with_its_own_hold_out_finds_its_rate_on_its_own_train_images(
+    tmp_path: Path, command: Any
+) -> None:
+    made = finding(name="both", seeds=[0, 1], vary=["holdout", "range_test"], data=HELD_OUT)
+    file = tmp_path / "both.toml"
+    file.write_text(made.to_toml())
+    done = command(file, "--out", "out")
+    assert done.returncode == 0, done.stderr
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("range_test.json")}
+    assert len(before) == 2
+    (tmp_path / "out" / "both" / "runs" / "base" / "seed-1" / "model.safetensors").unlink()
+    assert command(file, "--out", "out").returncode == 0  # the lost run is done again, to the same rate
+    again = tmp_path / "out" / "both" / "runs" / "base" / "seed-1" / "range_test.json"
+    assert json.loads(again.read_text())["lr_max"] == json.loads(before[again])["lr_max"]

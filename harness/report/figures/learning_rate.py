@@ -35,6 +35,10 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     at, values = zip(*planned, strict=True)
     panels[1].plot(at, values, color=style.COLOURS[0], marker="o", ms=3.5)
     panels[1].set_title("As planned")
+    others = findings.results.of(variant, "finished")[1:] if run.range_test is not None else []
+    for other in others:
+        at_step = (column(other.rates, "iteration") - 1) / steps_per_epoch
+        panels[2].plot(at_step, column(other.rates, "lr"), color=style.COLOURS[7], lw=0.6, alpha=0.6)
     passed = (column(rates, "iteration") - 1) / steps_per_epoch
     panels[2].plot(passed, column(rates, "lr"), color=style.COLOURS[1], lw=1.2)
     panels[2].set_title(f"As run, {len(rates):,} steps")
@@ -52,6 +56,8 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         f"{peak[0]:.4g}, then {values[-1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
+    if others:
+        caption += f" Each run has an LRMAX of its own; the {len(others)} thin lines are the other runs'."
     highest = run.highest_rate
     if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
         caption += (

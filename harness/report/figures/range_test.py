@@ -8,32 +8,40 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from harness.analysis.findings import Findings
-from harness.analysis.runs import Row
+from harness.analysis.runs import RangeTestResult, Row
 from harness.report.figures import style
 from harness.report.figures.style import Picture
+from harness.schedule import Rates
 
 
 @style.house_style()
 def draw(findings: Findings, variant: str) -> Picture | None:
-    """Draw loss and accuracy against the learning rate, raw and smoothed; None without a range test."""
-    result = findings.results.range_tests.get(variant)
-    if result is None or not result.rows:
+    """Draw loss and accuracy against the learning rate; None without a range test.
+
+    One sweep is drawn raw and smoothed; of several, each smoothed and thin, their median thick. The range of
+    the chosen rates is a band.
+    """
+    tests = [test for test in findings.results.range_tests_of(variant) if test.rows]
+    if not tests:
         return None
-    record, first = result.record, next(iter(findings.results.of(variant, "finished")), None)
+    record, sweeps = tests[0].record, [sweep for test in tests for sweep in test.sweeps]
+    first = next(iter(findings.results.of(variant, "finished")), None)
     exponential = record.get("mode") == "exponential"
-    lr = column(result.rows, "lr")
+    chosen, band = _chosen(tests)
+    divisor = record.get("lr_min_divisor", 1)
     figure, panels = style.canvas(3.4, 1, 2)
     for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
-        axes.plot(
-            lr, column(result.rows, name), color=style.COLOURS[5], lw=0.8, alpha=0.7, label="each batch"
-        )
-        axes.plot(lr, column(result.rows, f"smoothed_{name}"), color=style.COLOURS[0], label="smoothed")
+        _draw_sweeps(axes, sweeps, name)
         if exponential:
             axes.set_xscale("log")
         style.as_plain(axes.xaxis)
         axes.set_xlabel("learning rate" + (" (log)" if exponential else ""))
-        axes.axvline(record["lr_min"], color=style.COLOURS[2], ls="--", label=f"LRMIN {record['lr_min']:.3g}")
-        axes.axvline(record["lr_max"], color=style.COLOURS[1], ls="--", label=f"LRMAX {record['lr_max']:.3g}")
+        if band is not None:
+            axes.axvspan(
+                *band, color=style.COLOURS[1], alpha=0.15, lw=0, label=f"{band[0]:.3g} to {band[1]:.3g}"
+            )
+        axes.axvline(chosen.lr_min, color=style.COLOURS[2], ls="--", label=f"LRMIN {chosen.lr_min:.3g}")
+        axes.axvline(chosen.lr_max, color=style.COLOURS[1], ls="--", label=f"LRMAX {chosen.lr_max:.3g}")
         given = None if first is None or record.get("used") else first.number("lr_max")
         if given is not None:
             axes.axvline(given, color=style.COLOURS[6], ls=":", label=f"given {given:.3g}")
@@ -42,24 +50,76 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     panels[1].set_title("Accuracy")
     panels[1].set_ylabel("percent of the batch")
     style.as_percent(panels[1].yaxis)
-    cut = _cut_explosion(panels[0], column(result.rows, "smoothed_loss"))
+    cut = _cut_explosion(panels[0], [column(sweep, "smoothed_loss") for sweep in sweeps])
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     role = "used by the runs" if record.get("used") else "not used: the study sets its rates itself"
     caption = (
         "Look for where the loss turns up and the accuracy down: LRMAX should lie just before it. "
-        f"{len(result.rows)} training batches at {record.get('mode', '')} rates; LRMAX by the criterion "
-        f"“{record.get('criterion', '')}”, LRMIN = LRMAX / {record.get('lr_min_divisor', 1):g}; {role}."
+        f"{_steps(sweeps)} at {record.get('mode', '')} rates; LRMAX by the criterion "
+        f"“{record.get('criterion', '')}”{_of_several(tests)}, LRMIN = LRMAX / {divisor:g}; {role}."
     )
     if cut:
         caption += " Losses above the frame are cut off."
     return style.to_picture(figure, "range_test", variant, caption)
 
 
-def _cut_explosion(axes: Axes, smoothed: np.ndarray) -> bool:
-    """Cut the loss axis where the sweep diverges, so that the part before it is readable."""
-    finite = smoothed[np.isfinite(smoothed)]
-    if not len(finite) or np.nanmax(finite) <= 3 * finite[0]:
+def _draw_sweeps(axes: Axes, sweeps: Sequence[Sequence[Row]], name: str) -> None:
+    """Draw one sweep raw and smoothed; of several, each smoothed, and their median."""
+    if len(sweeps) == 1:
+        lr = column(sweeps[0], "lr")
+        raw = column(sweeps[0], name)
+        axes.plot(lr, raw, color=style.COLOURS[5], lw=0.8, alpha=0.7, label="each batch")
+        axes.plot(lr, column(sweeps[0], f"smoothed_{name}"), color=style.COLOURS[0], label="smoothed")
+        return
+    curves = [column(sweep, f"smoothed_{name}") for sweep in sweeps]
+    for at, (sweep, curve) in enumerate(zip(sweeps, curves, strict=True)):
+        label = None if at else f"each of {len(sweeps)} sweeps, smoothed"
+        axes.plot(column(sweep, "lr"), curve, color=style.COLOURS[5], lw=0.8, alpha=0.7, label=label)
+    # The steps that at least half of the sweeps have: a sweep ends where its loss runs away.
+    steps = sorted(map(len, curves))[len(curves) // 2]
+    padded = np.full((len(curves), steps), np.nan)
+    for row, curve in zip(padded, curves, strict=True):
+        row[: len(curve)] = curve[:steps]
+    longest = max(sweeps, key=len)
+    axes.plot(
+        column(longest, "lr")[:steps],
+        np.nanmedian(padded, axis=0),
+        color=style.COLOURS[0],
+        label="their median",
+    )
+
+
+def _chosen(tests: Sequence[RangeTestResult]) -> tuple[Rates, tuple[float, float] | None]:
+    """Return the rates to mark, and the range of what was chosen; None where one sweep chose."""
+    if len(tests) == 1:
+        record = tests[0].record
+        return Rates(record["lr_min"], record["lr_max"]), tests[0].spread
+    peaks = [test.record["lr_max"] for test in tests]
+    lr_max = float(np.exp(np.median(np.log(peaks))))
+    return Rates(lr_max / tests[0].record.get("lr_min_divisor", 1), lr_max), (min(peaks), max(peaks))
+
+
+def _of_several(tests: Sequence[RangeTestResult]) -> str:
+    """Say of what LRMAX is the median, and what the band is."""
+    if len(tests) > 1:
+        return f" of each run for itself: the line is the median of {len(tests)} runs, the band their range"
+    if tests[0].repeats > 1:
+        return f" (the median of {tests[0].repeats} sweeps; the band is the range of their choices)"
+    return ""
+
+
+def _steps(sweeps: Sequence[Sequence[Row]]) -> str:
+    longest = max(map(len, sweeps))
+    if len(sweeps) == 1:
+        return f"{longest} training batches"
+    return f"{len(sweeps)} sweeps of up to {longest} training batches"
+
+
+def _cut_explosion(axes: Axes, curves: Sequence[np.ndarray]) -> bool:
+    """Cut the loss axis where a sweep diverges, so that the part before it is readable."""
+    finite = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
+    if not len(finite) or finite.max() <= 3 * finite[0]:
         return False
     low = float(finite.min())
     axes.set_ylim(low - 0.1 * (finite[0] - low) - 0.02, 2 * float(finite[0]))

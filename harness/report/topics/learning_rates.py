@@ -7,54 +7,59 @@ from typing import Any
 
 from harness.analysis.findings import Findings
 from harness.analysis.runs import RangeTestResult, Run
-from harness.report.blocks import Block, Section
+from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import MOST_ROWS, SHOWN_VARIANT, VARIANT, Column, Shown, Table, page_table
+from harness.report.topics.table import MOST_ROWS, VARIANT, Column, Shown, Table, page_table
 
 Rows = Iterator[dict[str, Any]]
 
 
 def _range_test(findings: Findings) -> Rows:
-    for variant, range_test in findings.results.range_tests.items():
+    for range_test in findings.results.all_range_tests:
         for row in range_test.rows:
-            yield {"variant": variant, **row}
+            yield {"variant": range_test.variant, **row, "seed": range_test.seed}
 
 
-def _first_runs(findings: Findings) -> Iterator[Run]:
-    """Yield each variant's first finished run, as the rates do not depend on the seed."""
+def _runs(findings: Findings) -> Iterator[Run]:
+    """Yield each variant's first finished run, whose rates are those of all; or all, if each has its own."""
     for variant in findings.results.variants:
-        yield from findings.results.of(variant, "finished")[:1]
+        finished = findings.results.of(variant, "finished")
+        own = any(run.range_test is not None for run in finished)
+        yield from finished if own else finished[:1]
 
 
 def _steps(findings: Findings) -> Rows:
-    for run in _first_runs(findings):
+    for run in _runs(findings):
         for row in run.rates:
-            yield {"variant": run.variant, **row}
+            yield {"variant": run.variant, **row, "seed": run.seed}
 
 
 RANGE_TEST: Table[dict[str, Any]] = Table(
     "range_test",
-    "a step of a variant's range test",
+    "a step of a range test: a variant's, or a run's own",
     _range_test,
     (
         VARIANT,
         Column("iteration", "from 1"),
         Column("lr", "of the step"),
         Column("loss", "of its batch"),
-        Column("smoothed_loss", "by an exponential mean"),
+        Column("smoothed_loss", "by a Gaussian over 1/40 of the sweep"),
         Column("accuracy", "of its batch"),
-        Column("smoothed_accuracy", "likewise"),
+        Column("smoothed_accuracy", "by a Gaussian over 1/8 of the sweep; 1/40 in version 0.2"),
+        Column("repeat", "the sweep, from 1"),
+        Column("seed", "of the run whose range test it is; empty for a variant's"),
     ),
 )
 LEARNING_RATES: Table[dict[str, Any]] = Table(
     "learning_rates",
-    "a step of a variant's first finished run",
+    "a step of a variant's first finished run; of every finished run, where each finds its own LRMAX",
     _steps,
     (
         VARIANT,
         Column("iteration", "optimizer step, from 1"),
         Column("epoch", "from 1"),
         Column("lr", "learning rate of the step"),
+        Column("seed", "of the run"),
     ),
 )
 TABLES = (RANGE_TEST, LEARNING_RATES)
@@ -74,10 +79,16 @@ def _recorded(key: str) -> Shown[RangeTestResult]:
     return Shown(key, lambda range_test: range_test.record.get(key, "–"), numeric=key == "seed")
 
 
+def _spread(range_test: RangeTestResult) -> str | None:
+    return None if range_test.spread is None else " to ".join(f"{rate:.4g}" for rate in range_test.spread)
+
+
 SHOWN_RANGE_TEST: tuple[Shown[RangeTestResult], ...] = (
-    SHOWN_VARIANT,
+    Shown("variant", "name", numeric=False),
     Shown("LRMIN", lambda range_test: _rate(range_test.record.get("lr_min"))),
     Shown("LRMAX", lambda range_test: _rate(range_test.record.get("lr_max"))),
+    Shown("sweeps", lambda range_test: None if range_test.error else range_test.repeats),
+    Shown("LRMAX of each sweep, from – to", _spread),
     _recorded("criterion"),
     _recorded("seed"),
     Shown("used", _used, numeric=False),
@@ -95,7 +106,7 @@ def _highest(run: Run) -> tuple[float, int]:
 
 
 SHOWN_STEPS: tuple[Shown[Run], ...] = (
-    SHOWN_VARIANT,
+    Shown("run", lambda run: run.variant if run.range_test is None else run.name, numeric=False),
     Shown("lr_min given", lambda run: _rate(run.number("lr_min"))),
     Shown("lr_max given", lambda run: _rate(run.number("lr_max"))),
     Shown("highest rate of a step", lambda run: _rate(_highest(run)[0])),
@@ -106,9 +117,20 @@ SHOWN_STEPS: tuple[Shown[Run], ...] = (
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show each range test, and the schedule's corners with the highest rate of a step."""
-    range_tests = list(findings.results.range_tests.values())[:MOST_ROWS]
-    blocks = [page_table("range_test", SHOWN_RANGE_TEST, range_tests)] if range_tests else []
-    if runs := [run for run in _first_runs(findings) if run.highest_rate is not None][:MOST_ROWS]:
+    range_tests = findings.results.all_range_tests[:MOST_ROWS]
+    blocks = []
+    if range_tests:
+        blocks = [
+            page_table("range_test", SHOWN_RANGE_TEST, range_tests),
+            *([Block("list", items=words)] if (words := list(_in_words(findings))) else []),
+            explained(
+                "A sweep trains a new network with a rate that rises at every step. Each sweep has its own "
+                "initialisation and batches and chooses a rate by the criterion; LRMAX is the median of the "
+                "choices, and their range is its error bar. One sweep has none: two sweeps of a recipe often "
+                "differ by a factor of 2. docs/range-test.md has the measurements."
+            ),
+        ]
+    if runs := [run for run in _runs(findings) if run.highest_rate is not None][:MOST_ROWS]:
         text = (
             "lr_min and lr_max are the corners of the schedule, found or given. A corner that falls between "
             "two steps is no step's rate: then the highest rate lies below lr_max."
@@ -121,3 +143,20 @@ def section(findings: Findings, figures: Figures) -> Section:
             *figures("range_test", "learning_rate"),
         ],
     )
+
+
+def _in_words(findings: Findings) -> Iterator[str]:
+    """Say for each variant whose rate was found how far LRMAX is known."""
+    for summary in findings.summaries[:MOST_ROWS]:
+        found = summary.found
+        if found is None:
+            continue
+        if found.count < 2 or found.low is None or found.high is None:
+            if found.per == "variant":
+                yield f"{summary.variant}: LRMAX was found by one sweep, so its error is not known."
+            continue
+        ends = f"{found.low:.4g} to {found.high:.4g}, a factor of {found.high / found.low:.2f}"
+        if found.per == "seed":
+            yield f"{summary.variant}: each run found its own LRMAX: from {ends}, over {found.count} runs."
+        else:
+            yield f"{summary.variant}: {found.count} sweeps chose from {ends}; all runs have their median."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import accuracy_text, interval_text, minutes_text, percent_text
 from harness.analysis.provenance import times_note
-from harness.analysis.summary import VariantSummary
+from harness.analysis.summary import VariantSummary, search_sentence
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics import accuracy, calibration, ensemble, target, variance
 from harness.report.topics.figures import Figures
@@ -51,6 +51,18 @@ SUMMARY: Table[VariantSummary] = Table(
             "docs/variance.md; empty where they are independent",
             "corrected.degrees",
         ),
+        Column(
+            "lr_max_per",
+            "`variant`: one LRMAX found for all seeds; `seed`: each run found its own, and the std includes "
+            "the range test; empty where the study gives its rates",
+            "found.per",
+        ),
+        Column(
+            "lr_max_low",
+            "lowest LRMAX of the variant's sweeps, or of its runs; empty for one sweep",
+            "found.low",
+        ),
+        Column("lr_max_high", "the highest", "found.high"),
     ),
 )
 TABLES = (SUMMARY,)
@@ -108,7 +120,7 @@ def section(findings: Findings, figures: Figures) -> Section:
         [
             page_table("summary", SHOWN, findings.summaries),
             *(Block("warning", warning) for warning in findings.warnings),
-            Block("text", lead if note is None else f"{lead} {note}"),
+            Block("text", " ".join(filter(None, (lead, search_sentence(findings.summaries), note)))),
             explained(text),
         ],
     )

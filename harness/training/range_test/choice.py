@@ -3,25 +3,98 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.schedule import Rates
 from harness.study_file.schedules import RangeTest
-from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
+from harness.training.range_test.sweep import (
+    COARSE,
+    LOSS_SHARE,
+    Floats,
+    Sweep,
+    lower_rates,
+    smooth,
+    smoothing_sigma,
+)
 
 FEWEST = 20  # rates to choose from
+APART = 2.0  # times the lowest choice of a sweep, from which on the highest is a warning
 MANY = 50  # rates to ask for where there were too few, at least
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The rates that a range test chose.
+
+    Attributes:
+        rates: LRMAX is the median of the sweeps' choices, LRMIN = LRMAX / divisor.
+        each: LRMAX by each sweep alone.
+        doubts: the reasons to doubt them.
+    """
+
+    rates: Rates
+    each: tuple[float, ...]
+    doubts: tuple[str, ...]
+
+
+def choose_together(sweeps: Sequence[Sweep], settings: RangeTest) -> Choice:
+    """Choose the rates from all sweeps of a range test.
+
+    The median is taken over log(lr): of an even number of sweeps it is the geometric mean of the middle two.
+    """
+    chosen = [choose(sweep, settings) for sweep in sweeps]
+    each = sorted(rates.lr_max for rates, _ in chosen)
+    low, high = each[(len(each) - 1) // 2], each[len(each) // 2]
+    lr_max = low if low == high else math.sqrt(low * high)
+    rates = Rates(lr_max / settings.lr_min_divisor, lr_max)
+    doubts = _together([doubts for _, doubts in chosen])
+    if each[-1] > APART * each[0]:
+        doubts.append(
+            f"its {len(each)} sweeps choose lr_max from {each[0]:.4g} to {each[-1]:.4g}, a factor of "
+            f"{each[-1] / each[0]:.1f}; raise range_test.repeats, or choose another range_test.criterion"
+        )
+    return Choice(rates, tuple(rates.lr_max for rates, _ in chosen), tuple(doubts))
+
+
+def choose_as_before(sweep: Sweep, settings: RangeTest) -> Choice:
+    """Choose from one sweep as version 0.2 did, which smoothed the accuracy as little as the loss."""
+    at = _step(sweep, settings)
+    if settings.criterion == "accuracy":
+        at = int(np.argmax(smooth(sweep.accuracy, LOSS_SHARE)))
+    rates = Rates(float(sweep.lr[at]) / settings.lr_min_divisor, float(sweep.lr[at]))
+    return Choice(rates, (rates.lr_max,), tuple(_doubts(sweep, at, settings)))
+
+
+def _together(doubts: Sequence[Sequence[str]]) -> list[str]:
+    """Return each doubt once, by its advice, with how many sweeps have it where not all do."""
+    sweeps = len(doubts)
+    by_advice: dict[str, list[str]] = {}
+    for told in doubts:
+        for doubt in told:
+            by_advice.setdefault(doubt.rpartition("; ")[2], []).append(doubt)
+    return [
+        told[0] if len(told) == sweeps else f"{len(told)} of {sweeps} sweeps: {told[0]}"
+        for told in by_advice.values()
+    ]
+
+
 def choose(sweep: Sweep, settings: RangeTest) -> tuple[Rates, list[str]]:
-    """Return LRMAX by the study's criterion, LRMIN = LRMAX / divisor, and the reasons to doubt them."""
-    at = CRITERIA[settings.criterion](sweep)
+    """Return the rates that one sweep chooses by the study's criterion, and the reasons to doubt them."""
+    at = _step(sweep, settings)
     lr_max = float(sweep.lr[at])
+    return Rates(lr_max / settings.lr_min_divisor, lr_max), _doubts(sweep, at, settings)
+
+
+def _step(sweep: Sweep, settings: RangeTest) -> int:
+    return CRITERIA[settings.criterion](sweep)
+
+
+def _doubts(sweep: Sweep, at: int, settings: RangeTest) -> list[str]:
     few = _too_few(settings)
-    doubts = [few, _doubt(sweep, at, settings, few=bool(few))]
-    return Rates(lr_max / settings.lr_min_divisor, lr_max), [doubt for doubt in doubts if doubt]
+    return [doubt for doubt in (few, _doubt(sweep, at, settings, few=bool(few))) if doubt]
 
 
 def _accuracy(sweep: Sweep) -> int:
@@ -127,5 +200,5 @@ def _noise(sweep: Sweep) -> float:
     smoothed = sweep.smoothed_loss
     residuals = (sweep.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]
     noise = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
-    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed)))
+    left = noise / math.sqrt(2 * math.sqrt(math.pi) * smoothing_sigma(len(smoothed), LOSS_SHARE))
     return max(4 * left, 0.02 * abs(float(smoothed[0])))

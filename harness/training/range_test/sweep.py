@@ -34,8 +34,9 @@ from harness.training.progress import Say, attach_bar
 Floats = NDArray[np.float64]
 # The sweep ends when Ignite's own smoothed loss exceeds this multiple of its best (Ignite's default).
 DIVERGENCE = 5.0
-# A Gaussian over 1/40 of the sweep. Unlike a running average it does not shift a peak to higher rates.
-SMOOTHING_SHARE = 40
+# Gaussians with a standard deviation of this share of the sweep. Unlike a running average they do not shift a
+# peak to higher rates. An accuracy is far noisier than a loss: docs/range-test.md has the measurements.
+LOSS_SHARE, ACCURACY_SHARE = 1 / 40, 1 / 8
 COARSE = 2.0  # ratio of two neighbouring rates above which they are too far apart
 LEAST_STEPS = 5  # needed for a choice
 
@@ -59,34 +60,46 @@ class Sweep:
     @property
     def smoothed_loss(self) -> Floats:
         """Return the smoothed loss."""
-        return smooth(self.loss)
+        return smooth(self.loss, LOSS_SHARE)
 
     @property
     def smoothed_accuracy(self) -> Floats:
         """Return the smoothed accuracy."""
-        return smooth(self.accuracy)
+        return smooth(self.accuracy, ACCURACY_SHARE)
 
 
-def smooth(values: Floats) -> Floats:
+def smooth(values: Floats, share: float) -> Floats:
     """Smooth by a Gaussian, which has no lag, mirrored at the ends."""
-    smoothed: Floats = gaussian_filter1d(values, smoothing_sigma(len(values)), mode="reflect")
+    smoothed: Floats = gaussian_filter1d(values, smoothing_sigma(len(values), share), mode="reflect")
     return smoothed
 
 
-def smoothing_sigma(steps: int) -> float:
+def smoothing_sigma(steps: int, share: float) -> float:
     """Return the Gaussian's standard deviation, in steps."""
-    return max(1.0, steps / SMOOTHING_SHARE)
+    return max(1.0, steps * share)
 
 
-def sweep_variant(variant: Variant, data: Data, settings: RangeTest, *, threads: int, say: Say) -> Sweep:
-    """Sweep a new network over the rates, with the range test's seed and augmented train batches."""
+def sweep_variant(
+    variant: Variant, data: Data, settings: RangeTest, *, repeat: int = 1, threads: int, say: Say
+) -> Sweep:
+    """Sweep a new network over the rates, with the range test's seed and augmented train batches.
+
+    Args:
+        repeat: which of the range test's sweeps, from 1. All have the range test's seed, and each draws
+            initialisation, order and augmentation for a purpose of its own; the first is the only one that
+            version 0.2 made.
+    """
     prepare(variant.device, threads)
-    with global_seed(settings.seed, "range_test/initialisation"):
+    purpose = "range_test" if repeat == 1 else f"range_test/{repeat}"
+    with global_seed(settings.seed, f"{purpose}/initialisation"):
         model = variant.new_network()
     assembly = assemble(variant, model, compiled=variant.compute.compiled)
-    attach_bar(assembly.trainer, f"{variant.study}/{variant.name} range test", say)
-    batches = train_batches(variant, data, settings.seed, purpose="range_test")
-    with global_seed(settings.seed, "range_test/dropout"):
+    name = f"{variant.study}/{variant.name} range test"
+    attach_bar(
+        assembly.trainer, f"{name} {repeat} of {settings.sweeps}" if settings.sweeps > 1 else name, say
+    )
+    batches = train_batches(variant, data, settings.seed, purpose=purpose)
+    with global_seed(settings.seed, f"{purpose}/dropout"):
         return sweep(assembly.trainer, model, assembly.optimizer, batches, settings)
 
 

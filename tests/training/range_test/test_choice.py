@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.study_file.schedules import RangeTest
-from harness.training.range_test.choice import CRITERIA, choose
+from harness.training.range_test.choice import APART, CRITERIA, choose, choose_together
 from harness.training.range_test.sweep import Sweep
 
 LR = np.geomspace(1e-4, 1.0, 200)
@@ -215,3 +215,51 @@ def test_every_criterion_chooses_a_rate_of_even_the_shortest_or_flattest_sweep(
     for values in (np.ones(steps), np.arange(steps, 0.0, -1), np.arange(steps, dtype=float)):
         rates, _ = choose(Sweep(lr, values, values, True), RangeTest(criterion=criterion))
         assert rates.lr_max in lr
+
+
+# ---- several sweeps ----------------------------------------------------------------------------------------
+
+PEAKS = st.lists(st.floats(-3.5, -0.8), min_size=1, max_size=6)
+
+
+def peaked(at: float) -> Sweep:
+    return curve(bowl(at + 0.3), 1 - bowl(at) / 10)
+
+
+@given(PEAKS, st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_lr_max_of_several_sweeps_is_the_median_of_their_choices_in_any_order(
+    peaks: Any, random: Any
+) -> None:
+    sweeps = [peaked(at) for at in peaks]
+    together = choose_together(sweeps, RangeTest())
+    alone = [choose(sweep, RangeTest())[0].lr_max for sweep in sweeps]
+    assert list(together.each) == alone
+    assert np.log(together.rates.lr_max) == pytest.approx(np.median(np.log(alone)), abs=1e-12)
+    assert together.rates.lr_min == together.rates.lr_max / 10
+    random.shuffle(sweeps)
+    assert choose_together(sweeps, RangeTest()).rates == together.rates
+
+
+@pytest.mark.parametrize("repeats", [1, 3, 5])
+def test_an_odd_number_of_sweeps_chooses_a_rate_that_was_swept(repeats: int) -> None:
+    rates = choose_together([peaked(-2 + at / 5) for at in range(repeats)], RangeTest()).rates
+    assert rates.lr_max in LR
+
+
+def test_sweeps_that_differ_by_more_than_a_factor_of_two_are_a_warning() -> None:
+    near, far = (choose_together([peaked(-2), peaked(at)], RangeTest()) for at in (-1.75, -1.55))
+    assert near.doubts == () and max(near.each) < APART * min(near.each)
+    (doubt,) = far.doubts
+    low, high = sorted(far.each)
+    assert doubt.startswith(f"its 2 sweeps choose lr_max from {low:.4g} to {high:.4g}, a factor of 2.")
+    assert doubt.endswith("raise range_test.repeats, or choose another range_test.criterion")
+
+
+def test_a_doubt_of_some_sweeps_is_said_once_with_their_number() -> None:
+    end = peaked(-0.01)  # its accuracy is best, and its loss still falls, where the sweep ends
+    (one,) = choose_together([end], RangeTest()).doubts
+    assert one.endswith("lies at the end of the sweep; raise range_test.end_lr")
+    assert choose_together([end] * 3, RangeTest()).doubts == (one,)
+    some = choose_together([end, peaked(-0.9), end], RangeTest()).doubts
+    assert some[0] == f"2 of 3 sweeps: {one}"

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from benchmarks.published.records import read_records
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import RunError
 from harness.plan import Variant, resolve_variant
 from harness.schedule import Rates
+from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.store.run_files import RANGE_TEST
-from harness.store.sealed import read_sealed
+from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.config import Study
+from harness.study_file.load import load_study
 from harness.training.progress import silent
-from harness.training.range_test import ensure_range_test, stored_rates
+from harness.training.range_test import ensure_range_test, stored, stored_rates
+from harness.training.range_test.sweep import Sweep, sweep_variant
 
 Tiny = Callable[..., Study]
 FIND = (
@@ -46,11 +53,54 @@ def test_it_leaves_a_sweep_and_a_choice(tiny: Tiny, data: Data, tmp_path: Path) 
     _, folder, rates = find(tiny(*FIND), data, tmp_path)
     sweep = pd.read_csv(folder.range_test_csv("base"))
     choice = read_sealed(folder.range_test_json("base"))
-    assert choice is not None and rates is not None
-    assert tuple(sweep.columns) == RANGE_TEST and list(sweep.iteration) == list(range(1, len(sweep) + 1))
-    assert sweep.lr[0] == 1e-3
-    assert choice["lr_max"] == rates.lr_max == sweep.lr[sweep.smoothed_accuracy.argmax()]
+    assert choice is not None and rates is not None and tuple(sweep.columns) == RANGE_TEST
+    sweeps = [group.reset_index() for _, group in sweep.groupby("repeat")]
+    assert [list(one.iteration) == list(range(1, len(one) + 1)) for one in sweeps] == [True] * 3
+    assert all(one.lr[0] == 1e-3 for one in sweeps)
+    chosen = [one.lr[one.smoothed_accuracy.argmax()] for one in sweeps]
+    assert choice["choices"] == chosen and choice["repeats"] == 3 and choice["per"] == "variant"
+    assert choice["lr_max"] == rates.lr_max == sorted(chosen)[1]
+    assert (choice["lr_max_low"], choice["lr_max_high"]) == (min(chosen), max(chosen))
     assert choice["lr_min"] == rates.lr_max / 8 and choice["seed"] == 0 and choice["used"] is True
+
+
+def test_each_sweep_draws_for_itself_and_the_first_is_that_of_one_sweep(
+    tiny: Tiny, data: Data, tmp_path: Path
+) -> None:
+    tables = []
+    for repeats in (1, 3):
+        _, folder, _ = find(tiny(*FIND, ("range_test.repeats", repeats)), data, tmp_path / str(repeats))
+        tables.append(folder.range_test_csv("base").read_text())
+    one, three = (table.splitlines() for table in tables)
+    assert three[: len(one)] == one
+    first_losses = pd.read_csv(folder.range_test_csv("base")).groupby("repeat").loss.first()
+    assert len(set(first_losses)) == 3
+
+
+def test_it_says_which_sweep_it_is_at_and_how_far_they_differ(tiny: Tiny, data: Data, tmp_path: Path) -> None:
+    variant, folder = (
+        resolve_variant(tiny(*FIND), "base", data, device="cpu"),
+        StudyFolder(tmp_path, "tiny"),
+    )
+    said: list[str] = []
+    ensure_range_test(variant, folder, lambda: data, threads=1, say=said.append)
+    steps = [line.partition("range test: ")[2] for line in said if "range test: " in line]
+    assert steps == [f"sweep {at} of 3: 20 steps, 0.001 to 1" for at in (1, 2, 3)]
+    assert any("by accuracy: lr_max" in line and "(its 3 sweeps: " in line for line in said)
+
+
+def test_nothing_is_written_before_the_last_sweep(
+    tiny: Tiny, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends_in_the_third(*given: Any, repeat: int, **named: Any) -> Sweep:
+        if repeat == 3:
+            raise KeyboardInterrupt
+        return sweep_variant(*given, repeat=repeat, **named)
+
+    monkeypatch.setattr(stored, "sweep_variant", ends_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        find(tiny(*FIND), data, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".locks" not in path.parts]
 
 
 def test_a_second_start_reuses_it(tiny: Tiny, data: Data, tmp_path: Path) -> None:
@@ -64,7 +114,10 @@ def test_other_epochs_and_seeds_find_the_same_range(tiny: Tiny, data: Data, tmp_
     assert stored_rates(longer, folder) == rates
 
 
-@pytest.mark.parametrize("change", [("model.width", 3), ("range_test.seed", 1), ("optimizer.momentum", 0.5)])
+@pytest.mark.parametrize(
+    "change",
+    [("model.width", 3), ("range_test.seed", 1), ("optimizer.momentum", 0.5), ("range_test.repeats", 2)],
+)
 def test_another_configuration_finds_its_own(
     tiny: Tiny, data: Data, tmp_path: Path, change: tuple[str, object]
 ) -> None:
@@ -109,3 +162,108 @@ def test_runs_of_one_variant_never_get_two_different_rates(tiny: Tiny, data: Dat
     run.write(variant.record(0, "finished", metrics={"lr_max": rates.lr_max * 2}))
     with pytest.raises(RunError, match="was trained with"):
         find(tiny(*FIND), data, tmp_path)
+
+
+# ---- what version 0.2 left on disk: one sweep, and records that do not say so ------------------------------
+
+LATER = ("repeats", "per", "choices", "lr_max_low", "lr_max_high")
+
+
+def as_of_version_0_2(study: Study, data: Data, out: Path) -> tuple[StudyFolder, Rates]:
+    """A range test as version 0.2 wrote it."""
+    variant, folder, rates = find(study, data, out)
+    table = pd.read_csv(folder.range_test_csv("base"), dtype=str)
+    table = table[table.repeat == "1"].drop(columns="repeat")
+    text = table.to_csv(index=False, lineterminator="\n")
+    atomic_write(folder.range_test_csv("base"), text)
+    record = read_sealed(folder.range_test_json("base"))
+    assert record is not None and rates is not None
+    first = record["choices"][0]
+    old = {key: value for key, value in record.items() if key not in LATER}
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    old |= {"lr_max": first, "lr_min": first / 8, "csv_sha256": sha256}
+    write_sealed(folder.range_test_json("base"), old)
+    return folder, Rates(first / 8, first)
+
+
+def test_one_sweep_on_disk_serves_a_study_that_does_not_say_how_many(
+    tiny: Tiny, data: Data, tmp_path: Path
+) -> None:
+    folder, rates = as_of_version_0_2(tiny(*FIND), data, tmp_path)
+    before = folder.range_test_json("base").read_bytes()
+    variant, said = resolve_variant(tiny(*FIND), "base", data, device="cpu"), []
+    assert ensure_range_test(variant, folder, never, threads=1, say=said.append) == rates
+    assert folder.range_test_json("base").read_bytes() == before
+    assert said == [
+        "tiny/base  range test: keeps the lr_max on disk, from 1 sweep; another --out finds it anew"
+    ]
+
+
+def test_its_runs_go_on_with_the_first_sweeps_rate_if_it_is_lost(
+    tiny: Tiny, data: Data, tmp_path: Path
+) -> None:
+    wide = (*FIND[:2], ("range_test", {**dict(FIND)["range_test"], "seed": 5}))  # its sweeps differ
+    folder, rates = as_of_version_0_2(tiny(*wide), data, tmp_path)
+    variant = resolve_variant(tiny(*wide), "base", data, device="cpu")
+    folder.run("base", 0).write(variant.record(0, "finished", metrics={"lr_max": rates.lr_max}))
+    for path in (folder.range_test_json("base"), folder.range_test_csv("base")):
+        path.unlink()
+    assert find(tiny(*wide), data, tmp_path / "new")[2] != rates
+    assert find(tiny(*wide), data, tmp_path)[2] == rates
+    record = read_sealed(folder.range_test_json("base"))
+    assert record is not None and record["repeats"] == 1 and record["lr_max_low"] == rates.lr_max
+
+
+def test_a_study_that_says_how_many_sweeps_does_not_take_the_first_ones_rate(
+    tiny: Tiny, data: Data, tmp_path: Path
+) -> None:
+    study = tiny(*FIND, ("range_test.seed", 5), ("range_test.repeats", 5))
+    variant, folder, rates = find(study, data, tmp_path)
+    record = read_sealed(folder.range_test_json("base"))
+    assert record is not None and rates is not None and record["choices"][0] != rates.lr_max
+    folder.run("base", 0).write(variant.record(0, "finished", metrics={"lr_max": record["choices"][0]}))
+    folder.range_test_json("base").unlink()
+    with pytest.raises(RunError, match="was trained with"):
+        find(study, data, tmp_path)
+
+
+def test_the_digest_of_a_published_range_test_is_still_its_own() -> None:
+    published = Path(__file__).parents[3] / "docs" / "results" / "onecycle"
+    record = read_sealed(published / "range_test" / "base.json")
+    settings = load_study("onecycle").range_test
+    assert record is not None and settings is not None
+    identity = read_records(published / "runs" / "base.json")[0]["identity"]
+    assert settings.deciding(finds=True) == identity["recipe"]["range_test"]
+    deciding = {**identity, "range_test": settings.deciding(finds=True)}
+    deciding["recipe"] = {key: part for key, part in identity["recipe"].items() if key != "schedule"}
+    assert digest(deciding) == record["digest"]
+
+
+# ---- a range test for each run -----------------------------------------------------------------------------
+
+
+def test_a_run_finds_its_own_rates_by_its_seed_in_its_own_folder(
+    tiny: Tiny, data: Data, tmp_path: Path
+) -> None:
+    variant = resolve_variant(tiny(*FIND, ("range_test.per", "seed")), "base", data, device="cpu")
+    folder = StudyFolder(tmp_path, "tiny")
+    for seed in (0, 5):
+        rates = ensure_range_test(variant, folder, lambda: data, seed=seed, threads=1, say=silent)
+        assert rates == stored_rates(variant, folder, seed)
+        record = read_sealed(folder.run("base", seed).path / "range_test.json")
+        assert record is not None and record["seed"] == seed and record["per"] == "seed"
+        assert ensure_range_test(variant, folder, never, seed=seed, threads=1, say=silent) == rates
+    assert not (folder.path / "range_test").exists()
+    tables = [folder.range_test_csv("base", seed).read_text() for seed in (0, 5)]
+    assert tables[0] != tables[1]
+    shared = tiny(*FIND, ("range_test.seed", 5))
+    _, other, _ = find(shared, data, tmp_path / "shared")
+    assert other.range_test_csv("base").read_text() == tables[1]  # the same draws as with range_test.seed
+
+
+def test_another_runs_range_test_is_not_taken(tiny: Tiny, data: Data, tmp_path: Path) -> None:
+    variant = resolve_variant(tiny(*FIND, ("range_test.per", "seed")), "base", data, device="cpu")
+    folder = StudyFolder(tmp_path, "tiny")
+    ensure_range_test(variant, folder, lambda: data, seed=0, threads=1, say=silent)
+    shutil.copytree(folder.run("base", 0).path, folder.run("base", 1).path)
+    assert stored_rates(variant, folder, 1) is None

@@ -248,7 +248,7 @@ def test_a_loss_that_runs_away_ends_the_sweep() -> None:
 def test_smoothing_neither_shifts_a_peak_nor_changes_a_constant() -> None:
     spike = np.zeros(201)
     spike[100] = 1
-    smoothed = smooth(spike)
+    smoothed = smooth(spike, 1 / 40)
     assert smoothed.argmax() == 100 and np.allclose(smoothed, smoothed[::-1])
     assert smoothed.sum() == pytest.approx(1)
-    assert smooth(np.full(50, 3.0)) == pytest.approx(3.0)
+    assert smooth(np.full(50, 3.0), 1 / 8) == pytest.approx(3.0)
