@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis.designs import Design, accuracies_of, crossed_design
-from harness.analysis.numbers import several, std_text
+from harness.analysis.numbers import p_equals, several, std_text
 from harness.analysis.results import Results
 from harness.analysis.summary import VariantSummary
 from harness.statistics.anova import EQUAL
+from harness.statistics.comparison import ALPHA, holm
 from harness.statistics.components import (
     Component,
     SharedLevel,
@@ -48,6 +49,7 @@ class SourceVariance:
         share: of the whole: of the sum of the components, those below 0 taken as 0; or of the variance of
             the variant that varies all of the sources.
         share_low, share_high: 95 % interval of the latter (F).
+        p_holm: p of a crossed design's source after Holm's correction over the sources of its variant.
         images_std: std that independent errors on these images would give by themselves; of the rest, and of
             sources one at a time.
     """
@@ -62,6 +64,7 @@ class SourceVariance:
     share_low: float | None = None
     share_high: float | None = None
     images_std: float | None = None
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,13 +138,23 @@ def _crossed(variant: str, design: Design, images_std: float | None) -> list[Sou
     else:
         components = {}
     whole = math.fsum(component.std**2 for component in components.values())
+    tested = {name: each.p for name, each in components.items() if each.p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     rows = []
     for source in [*design.levels, *([REST] if REST in components else [])]:
         component = components.get(source)
-        share = None if component is None or not whole else component.std**2 / whole
-        levels, of_images = design.levels.get(source), images_std if source == REST else None
         rows.append(
-            SourceVariance(variant, CROSSED, source, levels, runs, component, share, images_std=of_images)
+            SourceVariance(
+                variant,
+                CROSSED,
+                source,
+                design.levels.get(source),
+                runs,
+                component,
+                share=None if component is None or not whole else component.std**2 / whole,
+                images_std=images_std if source == REST else None,
+                p_holm=corrected.get(source),
+            )
         )
     return rows
 
@@ -220,33 +233,38 @@ def _sentence(rows: Sequence[SourceVariance]) -> str:
     whole = math.sqrt(math.fsum(component.std**2 for _, component in known))
     if not whole:
         return f"{variant}: all runs have the same accuracy: no source gives any spread."
-    (most, component), *_ = sorted(known, key=lambda pair: -pair[1].variance)
-    size = f"{_points(component.std)} of {_points(whole)} points"
+    ordered = sorted(known, key=lambda pair: -pair[1].variance)
+    most, component = ordered[0]
     percent = f"{100 * (most.share or 0):.0f} % of the variance"
-    shown = [row.source for row, each in known if each.p is not None and each.p <= 0.05]
-    if most.source == REST:
-        text = f"{variant}: most of the spread comes from no source alone: {size} ({percent})"
-    elif component.p is not None and component.p > 0.05:
-        text = (
-            f"{variant}: the {most.source} gives most by its estimate, {size}, but is not shown to give any"
-        )
+    size = f"{_points(component.std)} of {_points(whole)} points ({percent})"
+    amount = "most" if (most.share or 0) > 0.5 else "the largest part"
+    if most.source != REST:
+        text = f"{variant}: {amount} of the spread comes from the {most.source}: {size}, {_shown(most)}."
     else:
-        amount = "most" if (most.share or 0) > 0.5 else "the largest part"
-        text = f"{variant}: {amount} of the spread comes from the {most.source}: {size} ({percent})"
-    text += (
-        f"; shown to give some by themselves: {', '.join(shown)}"
-        if shown
-        else "; no source is shown to give any by itself"
-    )
-    if idle := [row.source for row in rows if row.component is None]:
-        text += f"; {', '.join(idle)}: changes nothing in this recipe"
+        text = f"{variant}: {amount} of the spread comes from no source alone: {size}."
+        if len(ordered) > 1 and (next_most := ordered[1])[1].variance > 0:
+            row, own = next_most
+            text += (
+                f" Of the sources by themselves the {row.source} gives most: {_points(own.std)} points "
+                f"({100 * (row.share or 0):.0f} %), {_shown(row)}."
+            )
+    for idle in [row.source for row in rows if row.component is None]:
+        text += f" The {idle} changes nothing in this recipe."
     rest = next((row for row in rows if row.source == REST), None)
     if rest is not None and rest.images_std is not None:
         text += (
-            f". Errors that are independent from image to image would give {_points(rest.images_std)} points "
-            "of the rest by themselves"
+            f" Errors that are independent from image to image would give {_points(rest.images_std)} points "
+            "of the rest by themselves."
         )
-    return f"{text}."
+    return text
+
+
+def _shown(row: SourceVariance) -> str:
+    """Say whether a source is shown to give any variance."""
+    if row.p_holm is None:
+        return "of which there is no test"
+    told = "shown to be more than 0" if row.p_holm <= ALPHA else "not shown to be more than 0"
+    return f"{told} ({p_equals(row.p_holm)} after Holm)"
 
 
 def pairing_sentences(found: VarianceSources) -> list[str]:

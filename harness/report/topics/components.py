@@ -55,6 +55,7 @@ COMPONENTS: Table[SourceVariance] = Table(
         Column("share_high", "its upper end"),
         Column("f", "F ratio of a crossed design's source", "component.f"),
         Column("p", "of its giving no variance", "component.p"),
+        Column("p_holm", "after Holm's correction over the sources of the variant"),
         Column("noise_seeds", "std that independent errors on these images would give", "images_std"),
     ),
 )
@@ -120,6 +121,7 @@ SHOWN: tuple[Shown[SourceVariance], ...] = (
     Shown("share of the variance, %", "share", percent(0)),
     Shown("its 95 % interval, %", _share_interval, only_if="share_low"),
     Shown("p (no variance)", "component.p", p_text, only_if="component.p"),
+    Shown("after Holm", "p_holm", p_text, only_if="p_holm"),
     Shown("of independent errors, points", "images_std", _points, only_if="images_std"),
 )
 SHOWN_PAIRING: tuple[Shown[Pairing], ...] = (

@@ -65,13 +65,16 @@ def test_the_components_are_those_of_statsmodels_anova(lab: MakeLab) -> None:
     noise = math.sqrt(correct.var(axis=0, ddof=1).sum()) / 360
     assert float(found["the rest"]["noise_seeds"]) == pytest.approx(noise, rel=1e-9)
     assert found["order"]["noise_seeds"] == ""
+    smaller, larger = sorted(float(found[name]["p"]) for name in LEVELS)
+    holm = sorted(float(found[name]["p_holm"]) for name in LEVELS)
+    assert holm == pytest.approx([2 * smaller, max(2 * smaller, larger)], rel=1e-9)
 
 
 def test_the_page_says_which_source_gives_most_and_what_pairing_saves(lab: MakeLab) -> None:
     place = crossed(lab)
     said = text(sections(place.findings(), components))
     assert "base: most of the spread comes from the order: " in said
-    assert "shown to give some by themselves: initialisation, order" in said
+    assert "shown to be more than 0 (p < 0.0001 after Holm)" in said
     assert "other against base: pairing runs by their seed takes " in said
     first = {row[1]: row for row in rows(sections(place.findings(), components))[:3]}
     assert list(first) == ["initialisation", "order", "the rest"]
@@ -102,7 +105,7 @@ def test_a_source_that_changes_nothing_is_said_and_counts_no_runs_twice(lab: Mak
     assert by_source["dropout"].component is None
     rest = by_source["the rest"].component
     assert rest is not None and rest.degrees == 6  # those of 4 x 3 runs, not of 24
-    assert "dropout: changes nothing in this recipe" in text(sections(findings, components))
+    assert "The dropout changes nothing in this recipe." in text(sections(findings, components))
     twelve = crossed(lab, name="twelve").findings()
     assert findings.summaries[0].test_accuracy is not None and twelve.summaries[0].test_accuracy is not None
     assert findings.summaries[0].test_accuracy.sem == pytest.approx(twelve.summaries[0].test_accuracy.sem)
