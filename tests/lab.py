@@ -264,29 +264,51 @@ class Lab:
         record["metrics"]["epochs"] = 1
         write_sealed(self.folder.run(variant, seed).record_file, record)
 
-    def sweep(self, variant: str = "base", **changes: Any) -> None:
-        """A range test: accuracy rises and falls, the loss explodes at the end."""
+    def sweep(
+        self,
+        variant: str = "base",
+        seed: int | None = None,
+        *,
+        peaks: Sequence[float] = (0.7,),
+        **changes: Any,
+    ) -> None:
+        """A range test: the accuracy of each sweep rises to a peak and falls, the loss explodes at the end.
+
+        Args:
+            seed: of the run whose own range test it is.
+            peaks: where each sweep's accuracy is best, from 0 at its start to 1 at its end.
+        """
         lr = np.geomspace(1e-4, 1, 60)
         place = np.linspace(0, 1, 60)
-        accuracy = 0.1 + 0.7 * np.exp(-((place - 0.7) ** 2) / 0.05)
-        loss = 2.4 - 1.8 * accuracy + 30 * np.maximum(0, place - 0.9) ** 1.5 * 20
-        noise = np.sin(np.arange(60) * 2.1)
-        columns = (lr, loss + 0.2 * noise, loss, np.clip(accuracy + 0.08 * noise, 0, 1), accuracy)
-        rows = [[at + 1, *map(float, values)] for at, values in enumerate(zip(*columns, strict=True))]
-        table = self.folder.range_test_csv(variant)
+        rows: list[list[float]] = []
+        for repeat, peak in enumerate(peaks, 1):
+            accuracy = 0.1 + 0.7 * np.exp(-((place - peak) ** 2) / 0.05)
+            loss = 2.4 - 1.8 * accuracy + 30 * np.maximum(0, place - 0.9) ** 1.5 * 20
+            noise = np.sin(np.arange(60) * 2.1)
+            columns = (lr, loss + 0.2 * noise, loss, np.clip(accuracy + 0.08 * noise, 0, 1), accuracy)
+            steps = enumerate(zip(*columns, strict=True), 1)
+            rows += [[at, *map(float, values), repeat] for at, values in steps]
+        table = self.folder.range_test_csv(variant, seed)
         atomic_write(table, csv_text(RANGE_TEST, rows))
+        choices = [float(10 ** (4 * peak - 4)) for peak in peaks] if len(peaks) > 1 else [0.1]
+        lr_max = sorted(choices)[len(choices) // 2]
         record = {
-            "lr_min": 0.01,
-            "lr_max": 0.1,
+            "lr_min": lr_max / 10,
+            "lr_max": lr_max,
             "criterion": "accuracy",
-            "seed": 0,
+            "seed": seed or 0,
             "mode": "exponential",
             "lr_min_divisor": 10.0,
             "warnings": [],
             "used": True,
+            "repeats": len(peaks),
+            "per": "variant" if seed is None else "seed",
+            "choices": choices,
+            "lr_max_low": min(choices),
+            "lr_max_high": max(choices),
             "csv_sha256": sha256_file(table),
         }
-        write_sealed(self.folder.range_test_json(variant), {**record, **changes})
+        write_sealed(self.folder.range_test_json(variant, seed), {**record, **changes})
 
     def table(self, name: str) -> list[dict[str, str]]:
         """A written table's rows."""

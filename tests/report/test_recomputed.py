@@ -45,6 +45,7 @@ ELSEWHERE = {"attributions", "variance_components", "pairing"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
     "statistic", "class", "layer", "output_shape", "source", "possible", "changes", "worse_than",
+    "lr_max_per",
 }  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def place(shared_lab: Lab) -> Any:
     made.fail("paired", 5)
     for seed in range(LOST):
         made.fail("lost", seed)
-    made.sweep()
+    made.sweep(peaks=(0.6, 0.7, 0.65))
     write_report(made.study, made.folder, [0], list(made.study.recipes), None)
     return made
 
@@ -267,7 +268,11 @@ def test_rows_of_the_runs_are_theirs(
 ) -> None:
     for variant, mine in runs.items():
         paths = mine.paths if table == "history" else mine.paths[:1]
-        own = [row for path in paths for row in rows(path / Path(file).with_suffix(".csv"))]
+        own = [
+            {**row, "seed": path.name.removeprefix("seed-")}
+            for path in paths
+            for row in rows(path / Path(file).with_suffix(".csv"))
+        ]
         numbers = ({name: cell for name, cell in row.items() if name != "variant"} for row in own)
         tables.check_rows(table, tables.of(table, variant), numbers)
 
@@ -276,6 +281,12 @@ def test_range_test(place: Any, tables: Tables) -> None:
     tables.check_rows(
         "range_test", tables.of("range_test", "base"), rows(place.folder.range_test_csv("base"))
     )
+    choices = json.loads(place.folder.range_test_json("base").read_text())["choices"]
+    for variant in SEEDS:  # each leaves its rates to a range test; one has left its files
+        (row,) = tables.of("summary", variant)
+        low, high = (min(choices), max(choices)) if variant == "base" else (None, None)
+        assert row["lr_max_per"] == "variant"
+        tables.check("summary", row, lr_max_low=low, lr_max_high=high)
 
 
 @pytest.mark.parametrize("variant", SEEDS)

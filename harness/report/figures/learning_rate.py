@@ -57,7 +57,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
     if others:
-        caption += f" Each run has an LRMAX of its own; the {len(others)} thin lines are the other runs'."
+        caption += " Each run has an LRMAX of its own: thin lines are the other runs."
     highest = run.highest_rate
     if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
         caption += (

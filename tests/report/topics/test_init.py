@@ -29,8 +29,8 @@ PROMISED = {
     "always_missed": "variant,runs,index,label,predicted,votes",
     "per_class": "variant,seed,class,images,correct,accuracy,",
     "misclassified": "variant,seed,index,label,predicted,confidence",
-    "range_test": "variant,iteration,lr,loss,smoothed_loss,accuracy,smoothed_accuracy",
-    "learning_rates": "variant,iteration,epoch,lr",
+    "range_test": "variant,iteration,lr,loss,smoothed_loss,accuracy,smoothed_accuracy,repeat,seed",
+    "learning_rates": "variant,iteration,epoch,lr,seed",
     "model": "variant,layer,output_shape,parameters,bytes",
     "attributions": "variant,layer,images,seeds,seed_pairs,",
     "variance_components": "variant,design,source,levels,runs,df,mean_square,variance,variance_low,"
