@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.designs import corrected_difference
 from harness.analysis.numbers import p_equals, points_text
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
@@ -90,6 +91,9 @@ def _compare(
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
     if (result := compare(_by_seed(runs), _by_seed(base))) is not None:
+        if (mean := corrected_difference(runs, base)) is not None:  # seeds share levels, or images
+            low, high = mean.interval or (None, None)
+            result = replace(result, primary=replace(result.primary, low=low, high=high, p=mean.p()))
         return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)

@@ -95,6 +95,20 @@ def corrected_mean(runs: Sequence[Run], values: Mapping[int, float]) -> Correcte
     return corrected_t([mean_of(group) for group in groups.values()], ratio)
 
 
+def corrected_difference(runs: Sequence[Run], base: Sequence[Run]) -> CorrectedMean | None:
+    """Return the mean difference of two variants over shared seeds; None where these are independent.
+
+    Args:
+        runs, base: finished ones of each; its differences are the first's less the second's.
+    """
+    ours, theirs = accuracies_of(runs), accuracies_of(base)
+    differences = {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
+    if len(differences) < 2:
+        return None
+    found = (corrected_mean(group, differences) for group in (runs, base))
+    return next((mean for mean in found if mean is not None), None)
+
+
 def _test_train_ratio(run: Run) -> float:
     """Return how many images it was evaluated on for each that it was trained on; infinite where unknown."""
     evaluated, trained = (run.data.get(key) for key in ("evaluation_images", "train_images"))

@@ -39,16 +39,21 @@ class CorrectedMean:
 
     def p(self, value: float = 0.0) -> float | None:
         """Return the two-sided p of "the true mean is this value", for differences of 0."""
-        above = self.p_above(value)
-        return None if above is None else 2 * min(above, 1 - above)
+        if not self.sem or self.degrees is None:
+            return None
+        return 2 * _below(-abs(self.mean - value) / self.sem, self.degrees)
 
     def p_above(self, value: float) -> float | None:
         """Return the one-sided p of "the true mean is not above this value"."""
-        from scipy.special import stdtr
-
         if not self.sem or self.degrees is None:
             return None
-        return float(stdtr(self.degrees, (value - self.mean) / self.sem))
+        return _below((value - self.mean) / self.sem, self.degrees)
+
+
+def _below(t: float, degrees: float) -> float:
+    from scipy.special import stdtr
+
+    return float(stdtr(degrees, t))
 
 
 def corrected_t(values: Sequence[float], test_train_ratio: float) -> CorrectedMean:

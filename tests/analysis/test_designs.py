@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.analysis.comparisons import same_images
 from harness.analysis.designs import accuracies_of, corrected_mean
 from harness.report.topics import variance
-from harness.statistics.corrected import corrected_t
+from harness.statistics.corrected import corrected_t, crossed_t
 from tests.lab import Lab, MakeLab, sections, text
 
 RATES = {"epochs": 4, "peak_epoch": 1, "lr_max": 0.1, "lr_min": 0.01}
@@ -82,3 +83,34 @@ def test_runs_of_one_seed_share_their_hold_out_and_are_compared(lab: MakeLab) ->
     assert not same_images([*base, *fixed])
     obstacles = {each.variant: each.obstacle for each in place.findings().comparisons}
     assert obstacles == {"other": "", "fixed": "they were not evaluated on the same images"}
+
+
+def test_the_comparison_of_crossed_designs_counts_levels_and_not_runs(lab: MakeLab) -> None:
+    levels, seeds = {"initialisation": 4, "order": 3}, list(range(12))
+    place = lab(seeds=seeds, vary=levels, variants={"other": {"loss.l1": 1e-5}})
+    by_level = np.array([0, 8, -4, 12])  # the gain of the other recipe, by the initialisation
+    gains = [int(by_level[seed % 4]) + seed // 4 % 2 for seed in seeds]
+    for seed, gain in zip(seeds, gains, strict=True):
+        place.finish("base", seed, logits=place.logits(300))
+        place.finish("other", seed, logits=place.logits(300 + gain))
+    (found,) = place.findings().comparisons
+    expected = crossed_t(np.divide(gains, 360).reshape(3, 4).T, [0.0, 0.0])
+    assert found.result is not None and found.verdict == "cannot tell"
+    estimate = found.result.primary
+    assert (estimate.low, estimate.high) == pytest.approx(expected.interval)
+    assert estimate.p == pytest.approx(expected.p())
+    plain = stats.ttest_1samp(gains, 0.0).pvalue
+    assert estimate.p is not None and plain < 0.05 < estimate.p
+
+
+def test_the_comparison_over_hold_outs_is_nadeau_and_bengios(lab: MakeLab) -> None:
+    place = held_out(lab, [300, 310, 290], variants={"other": {"loss.l1": 1e-5}})
+    split = {"data": {"source": "digits", **SPLIT}}
+    for seed, right in enumerate((304, 312, 300)):
+        recorded = {"data": {**split["data"], "sha256": f"{seed}"}}
+        place.finish("other", seed, logits=place.logits(right), provenance=recorded)
+    (found,) = place.findings().comparisons
+    expected = corrected_t(np.divide([4, 2, 10], 360).tolist(), 360 / 1077)
+    assert found.result is not None
+    assert found.result.primary.p == pytest.approx(expected.p())
+    assert (found.result.primary.low, found.result.primary.high) == pytest.approx(expected.interval)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def test_run_i_takes_the_hold_out_i_modulo_the_draws() -> None:
     found = [made.recipes["base"].run_seeds(seed) for seed in range(7)]
     assert [seeds.holdout for seeds in found] == [0, 1, 2, 0, 1, 2, 0]
     assert [seeds.order for seeds in found] == list(range(7))
+
+
+def test_a_recipe_keeps_its_hold_out_on_the_way_to_another_process() -> None:
+    made = study(vary=["holdout"], data=HELD_OUT).recipes["base"]
+    assert (made.draw, made.of_run(3).draw, pickle.loads(pickle.dumps(made.of_run(3))).draw) == (0, 3, 3)
+    assert made.model_dump() == made.of_run(3).model_dump()
 
 
 # ---- what is refused --------------------------------------------------------------------------------------
