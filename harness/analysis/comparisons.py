@@ -91,9 +91,13 @@ def _compare(
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
     if (result := compare(_by_seed(runs), _by_seed(base))) is not None:
-        if (mean := corrected_difference(runs, base)) is not None:  # seeds share levels, or images
-            low, high = mean.interval or (None, None)
-            result = replace(result, primary=replace(result.primary, low=low, high=high, p=mean.p()))
+        mean = corrected_difference(runs, base)
+        if mean is None or result.primary.p is None:
+            return result, ""
+        if mean.interval is None:
+            return None, "its runs share levels or images, and too few have finished to allow for that"
+        low, high = mean.interval
+        result = replace(result, primary=replace(result.primary, low=low, high=high, p=mean.p()))
         return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)

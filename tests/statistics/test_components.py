@@ -80,6 +80,7 @@ def test_of_three_sources_p_is_satterthwaites() -> None:
     assert component.p == pytest.approx(stats.f.sf(sums[0] / sums[1], *degrees))
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_the_components_add_up_to_the_variance_of_a_single_run(values: Array) -> None:
     *found, rest = crossed_components(values)

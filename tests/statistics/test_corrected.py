@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -16,6 +16,7 @@ from harness.statistics.corrected import corrected_t, crossed_t
 VALUES = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=12)
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(0, 2))
 def test_hold_outs_have_nadeau_and_bengios_variance(values: list[float], ratio: float) -> None:
     found = corrected_t(values, ratio)
@@ -30,6 +31,7 @@ def test_hold_outs_have_nadeau_and_bengios_variance(values: list[float], ratio: 
     assert found.interval == pytest.approx(stats.t.interval(0.95, k - 1, np.mean(values), sem))
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_without_shared_images_it_is_the_plain_t_test(values: list[float]) -> None:
     if np.ptp(values) > 1e-9:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import load_data
@@ -43,12 +43,14 @@ def study(**tables: Any) -> Study:
 # ---- the seeds of a run -----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(SOURCES), min_size=1), st.integers(0, 2**53 - 1))
 def test_a_named_source_takes_the_runs_seed_and_another_has_seed_0(named: set[str], seed: int) -> None:
     seeds = vars(run_seeds(sorted(named), seed))
     assert seeds == {source: seed if source in named else 0 for source in SOURCES}
 
 
+@settings(deadline=None)
 @given(LEVELS)
 def test_a_crossed_design_has_every_combination_once_and_the_first_source_changes_fastest(
     levels: list[tuple[str, int]],

@@ -89,6 +89,8 @@ def test_a_missing_combination_is_named_and_nothing_is_computed(lab: MakeLab) ->
     findings = place.findings()
     assert {row.variant for row in findings.sources.components} == {"other"}
     assert not findings.sources.pairings
+    (comparison,) = findings.comparisons
+    assert comparison.result is None and "share levels or images, and too few have fin" in comparison.obstacle
     said = text(sections(findings, components))
     assert "base: 1 of 12 combinations of levels has no finished run: its components are not computed" in said
     summary = findings.summaries[0].test_accuracy
