@@ -27,7 +27,7 @@ from harness.report.write import write_report
 from harness.schedule import resolve_rates
 from harness.store.atomic import atomic_write
 from harness.store.folders import ARTEFACTS, StudyFolder
-from harness.study_file.config import Study
+from harness.study_file.config import Recipe, Study
 from harness.study_file.load import load_study
 from harness.training.run import execute
 
@@ -54,7 +54,7 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
     assert record.status == "finished", record.error
     labels = np.arange(IMAGES) % 10
     artefacts = {name: (trained.path / name).read_bytes() for name in ARTEFACTS}
-    record.data.update(sha256=_data("base").sha256, evaluation_images=IMAGES)
+    record.data.update(sha256=_data(study).sha256, evaluation_images=IMAGES)
     model, network = load_weights(trained.path / "model.safetensors")
     difficulty = np.random.default_rng(0).normal(3.5, 2, IMAGES)
     for number, (variant, run) in enumerate(plan.runs()):
@@ -94,7 +94,7 @@ def _study(runs: int, variants: int) -> Study:
     return load_study("quickstart", settings=settings, seeds=list(range(runs // variants)))
 
 
-def _data(variant: str) -> Data:
+def _data(recipe: Recipe) -> Data:
     """As many test images as the predictions are of, which are the digits over and over."""
     few = load_data("digits", Path(), train_limit=200, test_limit=100)
     images = np.tile(few.evaluation.images, (IMAGES // 100, 1, 1, 1))

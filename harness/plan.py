@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
 from harness.store.sealed import digest
 from harness.study_file.config import Recipe, Study
+from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,6 +96,21 @@ class Variant:
             identity=self.identity,
             **fields,
         )
+
+    def of_run(self, seed: int, data: Data) -> Variant:
+        """Return the variant as the run with this seed trains it.
+
+        Where the hold-out varies, the images are normalised by the run's own train images. The identity
+        stays: it has the images of the first hold-out, from which those of all others follow.
+
+        Args:
+            data: the run's images.
+        """
+        recipe = self.recipe.of_run(seed)
+        if recipe.draw == self.recipe.draw:
+            return self
+        train, test = _pipelines(recipe, data, f"{self.study}: variants.{self.name}")
+        return replace(self, recipe=recipe, train_transforms=train, test_transforms=test)
 
     def new_network(self) -> nn.Module:
         """Build the network on its device, with weights freshly drawn from the global generators."""
@@ -270,8 +286,12 @@ def _identity(
     from harness.models import MODELS
     from harness.models.imported import source_digest
 
-    left_out = {"attribution", "precision", "compile", "range_test", "augment"}
+    left_out = {"attribution", "precision", "compile", "range_test", "augment", "vary"}
     deciding = recipe.model_dump(mode="json", exclude=left_out)
+    if (vary := recipe.varied) != list(DEFAULT):  # left out otherwise: earlier versions' digests stay valid
+        deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
+    if recipe.data.holdout_draws is None:  # likewise
+        del deciding["data"]["holdout_draws"]
     if compute.compiled:  # left out otherwise, so that digests of earlier versions stay valid
         deciding["compile"] = True
     if not recipe.data.drop_last:  # likewise

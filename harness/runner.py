@@ -50,12 +50,15 @@ class Voice:
 
 
 class LoadedData:
-    """Loads the images of recipes; recipes with the same data share them."""
+    """Loads the images of recipes; recipes with the same data share them.
+
+    Of hold-outs that vary from run to run, only the last one is kept.
+    """
 
     def __init__(self, root: Path | None, *, download: bool = False, progress: bool = False) -> None:
         self.root = root
         self.options = {"download": download, "progress": progress}
-        self.loaded: dict[str, Data] = {}
+        self.loaded: dict[tuple[str, int], Data] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out of a pickle: another process loads its own."""
@@ -64,8 +67,10 @@ class LoadedData:
     def __call__(self, recipe: Recipe) -> Data:
         """Return the train and evaluation images of a recipe."""
         config = recipe.data
-        key = config.model_dump_json(exclude={"batch_size", "drop_last"})
+        images = config.model_dump_json(exclude={"batch_size", "drop_last", "holdout_draws"})
+        key = images, recipe.draw
         if key not in self.loaded:
+            self.loaded = {other: data for other, data in self.loaded.items() if other[0] != images}
             self.loaded[key] = load_data(
                 config.source,
                 self.root or default_root(),
@@ -74,6 +79,7 @@ class LoadedData:
                 bits=config.bits,
                 cluster=config.cluster,
                 holdout=config.holdout,
+                draw=recipe.draw,
                 train_limit=config.train_limit,
                 test_limit=config.test_limit,
                 **self.options,
@@ -133,7 +139,8 @@ class Runner:
             planned=plan_of(plan.study),
         )  # fmt: skip
         if devices > 1:  # a range test uses one device
-            rates = {variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
+            shared = [variant for variant in plan.variants if not variant.recipe.each_run_finds]
+            rates = {variant.name: find_rates(job, variant, wait=True) for variant in shared}
             job = replace(job, rates=rates)
         with no_bar_left(), followers.lead(devices, resolve_device(request.device), self.load_data):
             causes: dict[str, str] = {}

@@ -7,10 +7,35 @@ import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class RunSeeds:
+    """The seed of each source of randomness of a run; see :mod:`harness.study_file.vary`.
+
+    Attributes:
+        initialisation: everything that is drawn while the network is built, from whichever generator: a
+            user's network may draw from those of torch, numpy or Python.
+        order: the order of the train images in each epoch, so also which images share a batch.
+        augmentation: what is drawn for the images, of both pipelines.
+        dropout: everything that is drawn from the global generators while the network trains and is
+            evaluated: dropout, stochastic depth, and the draws of a user's own ``forward``. They are seeded
+            anew at each epoch.
+        range_test: all draws of the range test that finds the run's rates.
+        holdout: which train images are held out.
+    """
+
+    initialisation: int = 0
+    order: int = 0
+    augmentation: int = 0
+    dropout: int = 0
+    range_test: int = 0
+    holdout: int = 0
 
 
 def derive_seed(seed: int, purpose: str, epoch: int = 0, part: int = 0) -> int:

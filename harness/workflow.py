@@ -163,7 +163,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
         folder,
         selection.seeds,
         selection.variants,
-        lambda name: runner.load_data(study.recipes[name]),
+        runner.load_data,
         request.figures,
     )
     for warning in findings.warnings:

@@ -31,7 +31,7 @@ from harness.store.atomic import atomic_write, sha256_file
 from harness.store.folders import ARTEFACTS, StudyFolder
 from harness.store.run_files import HISTORY, LEARNING_RATES, RANGE_TEST, csv_text
 from harness.store.sealed import write_sealed
-from harness.study_file.config import Study
+from harness.study_file.config import Recipe, Study
 from harness.study_file.load import resolve
 
 EPOCHS, STEPS = 4, 9
@@ -155,7 +155,7 @@ class Lab:
         labels = self.data.evaluation.labels[:images]
         return 3.0 * np.eye(10)[np.where(np.arange(images) < right, labels, (labels + 1) % 10)]
 
-    def load_data(self, variant: str) -> Data:
+    def load_data(self, recipe: Recipe) -> Data:
         """The study's images."""
         return self.data
 

@@ -35,7 +35,7 @@ KNOWN = ROOT / "studies" / "results.json"
 ORDER = (
     "onecycle", "annealed", "onecycle_adam",
     "chapter11", "s11_l2", "assignment8", "s11_l1", "assignment10_adam",
-    "ablations", "search", "lr_grid",
+    "ablations", "search", "lr_grid", "variance_cifar10",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harness.analysis.designs import corrected_difference
 from harness.analysis.evidence import Evidence, evidence_for
 from harness.analysis.looks import compared_pairs
 from harness.analysis.results import Results
@@ -134,12 +135,14 @@ def _with_companions(
             {seed: value for seed, value in ours.items() if seed != flagged},
             {seed: value for seed, value in theirs.items() if seed != flagged_baseline},
         )
-    return replace(
-        comparison,
-        superiority=superiority(ours, theirs),
-        flagged=flagged,
-        flagged_baseline=flagged_baseline,
-        without=without,
+    comparison = replace(comparison, flagged=flagged, flagged_baseline=flagged_baseline, without=without)
+    if all(run.independent for run in (*runs, *base)):
+        return replace(comparison, superiority=superiority(ours, theirs))
+    result = comparison.result  # what follows takes runs for independent
+    return (
+        comparison
+        if result is None
+        else replace(comparison, result=replace(result, seeds_needed=None, smallest_difference=None))
     )
 
 
@@ -207,9 +210,19 @@ def _compare(
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
     if (result := compare(by_seed(runs), by_seed(base))) is not None:
+        mean = corrected_difference(runs, base)
+        if mean is None or result.primary.p is None:
+            return result, ""
+        if mean.interval is None:
+            return None, "its runs share levels or images, and too few have finished to allow for that"
+        low, high = mean.interval
+        corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
+        return replace(result, primary=corrected, welch_p=None, permutation=None), ""
         return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))
+    if run.seeds.holdout != other.seeds.holdout:
+        return None, "they were not evaluated on the same images"
     assert run.predictions is not None and other.predictions is not None
     return compare_images(run.predictions.correct, other.predictions.correct), ""

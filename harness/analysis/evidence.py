@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.analysis.designs import corrected_difference
 from harness.analysis.looks import PairLooks, judge_looks
 from harness.analysis.numbers import evidence_text
 from harness.analysis.results import Results
@@ -71,7 +72,7 @@ def evidence_for(results: Results, kinds: Mapping[Pair, Answer], tests: int) -> 
     looks, minus, plus = (
         {judged.pair: judged for judged in judge_looks(results, null=null)} for null in (0.0, -margin, margin)
     )
-    accuracies = {name: by_seed(results.of(name, "finished")) for pair in pairs for name in pair}
+    accuracies = _accuracies(results, pairs)
     found = {}
     for pair in pairs:
         evidence = _anytime(kinds[pair], _differences(accuracies, pair), max(tests, 1), margin)
@@ -82,15 +83,16 @@ def evidence_for(results: Results, kinds: Mapping[Pair, Answer], tests: int) -> 
 
 
 def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pair, int]:
-    """Return what is shown of pairs that no comparison has, for a ranking; without those of a fixed n.
+    """Return what is shown of pairs that no comparison has, for a ranking; without those that a test of
+    independent runs decides.
 
     Args:
         rivals: of each recipe: the level of each pair is divided by it.
     """
     kinds = answers(results, pairs)
-    sequential = [pair for pair in pairs if kinds[pair].kind != "fixed"]
-    accuracies = {name: by_seed(results.of(name, "finished")) for pair in sequential for name in pair}
-    signs = {}
+    signs = {pair: sign for pair in pairs if (sign := _sign_of_dependent(results, pair, rivals)) is not None}
+    sequential = [pair for pair in pairs if kinds[pair].kind != "fixed" and pair not in signs]
+    accuracies = _accuracies(results, sequential)
     for pair in sequential:
         if kinds[pair].kind == "looks":
             (judged,) = judge_looks(results, pairs=[pair], level=ALPHA / rivals)
@@ -98,6 +100,24 @@ def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pa
         else:
             signs[pair] = _sign(_differences(accuracies, pair), 0.0, rivals / ALPHA)
     return signs
+
+
+def _sign_of_dependent(results: Results, pair: Pair, rivals: int) -> int | None:
+    """Return what is shown of a pair whose runs share levels or images; None where they are independent."""
+    runs, base = (results.of(name, "finished") for name in pair)
+    if all(run.independent for run in (*runs, *base)):
+        return None
+    mean = corrected_difference(runs, base)
+    p = None if mean is None else mean.p()
+    if mean is None or p is None or p * rivals > ALPHA:
+        return 0
+    return 1 if mean.mean > 0 else -1
+
+
+def _accuracies(results: Results, pairs: Sequence[Pair]) -> dict[str, dict[int, float]]:
+    """Return the accuracies of each variant by seed; none where its runs are not independent."""
+    runs = {name: results.of(name, "finished") for pair in pairs for name in pair}
+    return {name: by_seed(run for run in group if run.independent) for name, group in runs.items()}
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], pair: Pair) -> list[float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.analysis import ranking as ranks
 from harness.analysis import sentences as pairs
 from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.components import VarianceSources, variance_sources
 from harness.analysis.looks import PairLooks, judge_looks, saved_sentence, without_unneeded
 from harness.analysis.networks import variant_layers
 from harness.analysis.noise import VariantNoise, list_noise
@@ -50,6 +51,7 @@ class Findings:
     noise: list[VariantNoise]
     references: list[ReferenceComparison]
     looks: list[PairLooks]
+    sources: VarianceSources
     attributions: Sequence[Attributions]
     networks: dict[str, list[LayerRow]]
     warnings: list[str]
@@ -99,6 +101,7 @@ def analyse(
         ),
         references=compare_references(study, summaries),
         looks=looks,
+        sources=variance_sources(results, summaries),
         attributions=attributions,
         networks=variant_layers(results),
         warnings=study_warnings(results, attributions),

@@ -9,15 +9,16 @@ from harness.analysis.runs import Run
 from harness.data.arrays import Data
 from harness.errors import DataError
 from harness.store.sealed import canonical
+from harness.study_file.config import Recipe
 
-LoadData = Callable[[str], Data]
+LoadData = Callable[[Recipe], Data]
 
 
 class RunImages:
     """Gives the images that a run was trained and evaluated on; variants with the same data share them.
 
     Args:
-        load_data: the images of a variant of the study; None where there are none to show.
+        load_data: the images of a recipe, with the hold-out of a run; None where there are none to show.
     """
 
     def __init__(self, results: Results, load_data: LoadData | None) -> None:
@@ -35,9 +36,10 @@ class RunImages:
             raise DataError("the report was made without the data")
         if recipe is None:
             raise DataError("the study has no such variant any more")
-        key = canonical(recipe.data.model_dump(mode="json"))
+        recipe = recipe.of_run(run.seed)
+        key = canonical([recipe.draw, recipe.data.model_dump(mode="json")])
         if self.last is None or self.last[0] != key:
-            self.last = key, self.load_data(run.variant)
+            self.last = key, self.load_data(recipe)
         data = self.last[1]
         if data.sha256 != run.data["sha256"]:
             raise DataError("the data is not what the run was made from (its checksum differs)")

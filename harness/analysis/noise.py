@@ -39,7 +39,7 @@ def noise_of_variant(runs: Sequence[Run]) -> Noise | None:
     """Return the noise of the mean accuracy of finished runs, of which there is at least one.
 
     Returns:
-        None where they were not evaluated on the same images, in the same clusters.
+        None where they were not evaluated on the same images, in the same clusters, or are not independent.
     """
     return noise_of(_correct(runs), _clusters(runs)) if _comparable(runs) else None
 
@@ -78,7 +78,9 @@ def _of_difference(first: list[Run], second: list[Run]) -> tuple[bool, Noise | N
 
 def _comparable(runs: Sequence[Run]) -> bool:
     clusters = [known for run in runs if (known := _clusters([run])) is not None]
-    return same_images(runs) and all(np.array_equal(clusters[0], other) for other in clusters[1:])
+    if not all(run.independent for run in runs) or not same_images(runs):
+        return False
+    return all(np.array_equal(clusters[0], other) for other in clusters[1:])
 
 
 def _correct(runs: Sequence[Run]) -> NDArray[np.bool_]:

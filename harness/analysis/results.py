@@ -105,14 +105,19 @@ class _Votes:
     def __init__(self) -> None:
         self.runs = 0
         self.labels: NDArray[np.int64] | None = None
+        self.holdout: int | None = None
         self.total: NDArray[np.float64] | None = None
 
-    def add(self, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> None:
-        """Add a run's probabilities; there is no ensemble where its images are not the first run's."""
+    def add(self, labels: NDArray[np.int64], holdout: int, probabilities: NDArray[np.float64]) -> None:
+        """Add a run's probabilities; there is no ensemble where its images are not the first run's.
+
+        Args:
+            holdout: which hold-out it was evaluated on; two may have the same labels in the same order.
+        """
         self.runs += 1
         if self.labels is None:
-            self.labels, self.total = labels, probabilities
-        elif self.total is not None and np.array_equal(labels, self.labels):
+            self.labels, self.holdout, self.total = labels, holdout, probabilities
+        elif self.total is not None and holdout == self.holdout and np.array_equal(labels, self.labels):
             self.total += probabilities
         else:
             self.total = None
@@ -137,8 +142,9 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
         _check_record(record)
         history = read_columns(folder.path / "history.csv", HISTORY)
         predictions, probabilities = _read_predictions(folder, len(record.classes))
-        votes.add(predictions.labels, probabilities)
-        return Run(folder, "finished", "", record, history, predictions, range_test)
+        run = Run(folder, "finished", "", record, history, predictions, range_test)
+        votes.add(predictions.labels, run.seeds.holdout, probabilities)
+        return run
     except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         return Run(folder, "failed", _damage(folder.path, error))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,13 @@ import numpy as np
 
 from harness.data.arrays import count_steps
 from harness.errors import RunError
+from harness.seeding import RunSeeds
 from harness.statistics.classification import Reliability, confusion, reliability
 from harness.store.atomic import open_regular
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.run_files import LEARNING_RATES
+from harness.study_file.vary import recorded_seeds, varies
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,6 +136,22 @@ class Run:
     def recipe(self) -> dict[str, Any]:
         """The variant as it was resolved when this run was made."""
         return self.record.recipe if self.record else {}
+
+    @cached_property
+    def seeds(self) -> RunSeeds:
+        """The seed of each source of randomness, as its recipe has it."""
+        return recorded_seeds(self.recipe, self.seed)
+
+    @property
+    def own_holdout(self) -> bool:
+        """Whether the hold-out differs between the runs of its variant."""
+        data = self.recipe.get("data") or {}
+        return varies(self.recipe.get("vary"), data.get("holdout_draws"), "holdout")
+
+    @property
+    def independent(self) -> bool:
+        """Whether the runs of its variant are independent: no crossed design, and one hold-out for all."""
+        return not self.own_holdout and not isinstance(self.recipe.get("vary"), dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -256,12 +274,24 @@ def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
 
 
 def same_images(runs: Sequence[Run]) -> bool:
-    """Return whether split and labels are the same; the images may be scaled or normalised anew."""
-    labels = [run.predictions.labels for run in runs if run.predictions is not None]
-    splits = {run.data.get("evaluated_on") for run in runs}
-    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
+    """Return whether split and labels are the same; the images may be scaled or normalised anew.
+
+    Where the hold-out varies from run to run, it must do so in all runs, and runs of one seed must share one.
+    """
+    kinds = {(run.data.get("evaluated_on"), run.own_holdout) for run in runs}
+    holdouts: dict[int, set[int]] = {}  # seed -> hold-outs
+    labels: dict[int, list[NDArray[np.int64]]] = {}  # hold-out -> labels of each run
+    for run in runs:
+        holdouts.setdefault(run.seed, set()).add(run.seeds.holdout)
+        if run.predictions is not None:
+            labels.setdefault(run.seeds.holdout, []).append(run.predictions.labels)
+    return (
+        len(kinds) == 1
+        and all(len(drawn) == 1 for drawn in holdouts.values())
+        and all(np.array_equal(group[0], other) for group in labels.values() for other in group[1:])
+    )
 
 
-def by_seed(runs: Sequence[Run]) -> dict[int, float]:
+def by_seed(runs: Iterable[Run]) -> dict[int, float]:
     """Return the accuracies of finished runs: seed -> a fraction."""
     return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}

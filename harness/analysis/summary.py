@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.analysis.designs import corrected_mean
 from harness.analysis.noise import noise_of_variant
 from harness.analysis.results import Results
 from harness.analysis.runs import Arrival, Run, by_seed
 from harness.statistics.bad_seeds import flagged_seed
+from harness.statistics.corrected import CorrectedMean
 from harness.statistics.distribution import (
     BOOTSTRAP_FROM,
     Distribution,
     bootstrap_interval,
+    cut_shares,
     describe,
     mean_of,
 )
@@ -47,7 +50,7 @@ class Evidence:
 
     Attributes:
         p_above: of "the mean is not above the target"; None where it cannot be tested.
-        bootstrap: BCa interval of the mean, from ``BOOTSTRAP_FROM`` runs on, else None.
+        bootstrap: BCa interval of the mean, from ``BOOTSTRAP_FROM`` independent runs on, else None.
         epochs, steps, seconds: to the first epoch that reached the target.
         images: the evaluation split's size.
         sampling_std: of one network's accuracy over new test sets of that size.
@@ -105,6 +108,7 @@ class VariantSummary:
         accuracies: of the finished runs, by seed.
         evidence: None without a finished run.
         flagged: the seed that lies apart from the others.
+        corrected: the mean, where the runs are not independent: standard error and interval are then its own.
         found: None where the study gives its rates, and without a finished run.
     """
 
@@ -124,6 +128,7 @@ class VariantSummary:
     parameters: int | None
     evidence: Evidence | None
     flagged: int | None = None
+    corrected: CorrectedMean | None = None
     found: FoundRate | None = None
 
     @property
@@ -143,6 +148,11 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
     accuracies = _values(finished, "test_accuracy")
     target = results.study.target.test_accuracy
     parameters = _values(results.of(variant), "parameters")
+    corrected = corrected_mean(finished, by_seed(finished))
+    described = describe(accuracies, shares=True)
+    if described is not None and corrected is not None:
+        low, high = (None, None) if corrected.interval is None else cut_shares(*corrected.interval)
+        described = replace(described, sem=corrected.sem, ci_low=low, ci_high=high)
     reached, runs = sum(value >= target for value in accuracies), len(finished) + failed
     return VariantSummary(
         variant=variant,
@@ -154,13 +164,14 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         reached_share=share(reached, runs) if runs else None,
         accuracies=tuple(accuracies),
         target=target,
-        test_accuracy=describe(accuracies, shares=True),
+        test_accuracy=described,
         test_loss=describe(_values(finished, "test_loss")),
         train_accuracy=describe(_values(finished, "train_accuracy"), shares=True),
         seconds=describe(_values(finished, "seconds", "timings")),
         parameters=int(parameters[0]) if parameters else None,
-        evidence=_evidence(results, variant, accuracies, failed) if finished else None,
+        evidence=_evidence(results, variant, accuracies, failed, corrected) if finished else None,
         flagged=flagged_seed(by_seed(finished)),
+        corrected=corrected,
         found=_found(results, variant),
     )
 
@@ -215,7 +226,13 @@ def _evaluated_on(results: Results, variant: str) -> str:
     return "holdout" if recipe is not None and recipe.data.holdout is not None else "test"
 
 
-def _evidence(results: Results, variant: str, accuracies: Sequence[float], failed: int) -> Evidence | None:
+def _evidence(
+    results: Results,
+    variant: str,
+    accuracies: Sequence[float],
+    failed: int,
+    corrected: CorrectedMean | None,
+) -> Evidence | None:
     runs = results.of(variant, "finished")
     predictions = [run.predictions for run in runs if run.predictions is not None]
     ece = describe([prediction.reliability.ece for prediction in predictions])
@@ -225,12 +242,16 @@ def _evidence(results: Results, variant: str, accuracies: Sequence[float], faile
     target, labels = results.study.target.test_accuracy, predictions[0].labels
     ensemble = results.ensembles.get(variant)
     # None where the runs saw different images
-    same_images = all(np.array_equal(prediction.labels, labels) for prediction in predictions[1:])
+    same_images = len({run.seeds.holdout for run in runs}) == 1 and all(
+        np.array_equal(prediction.labels, labels) for prediction in predictions[1:]
+    )
     correct = np.stack([prediction.correct for prediction in predictions]) if same_images else None
     arrivals = [run.arrival(target) for run in runs]
     return Evidence(
-        p_above=p_above(accuracies, target),
-        bootstrap=bootstrap_interval(accuracies) if len(accuracies) >= BOOTSTRAP_FROM else None,
+        p_above=p_above(accuracies, target) if corrected is None else corrected.p_above(target),
+        bootstrap=bootstrap_interval(accuracies)
+        if len(accuracies) >= BOOTSTRAP_FROM and corrected is None
+        else None,
         epochs=_time(arrivals, failed, "epochs"),
         steps=_time(arrivals, failed, "steps"),
         seconds=_time(arrivals, failed, "seconds"),

@@ -78,6 +78,8 @@ def _mixed_origins(origins: Sequence[tuple[Run, dict[str, str]]]) -> list[str]:
     for key in DECISIVE:
         values: dict[str, Counter[str]] = {}
         for run, properties in origins:
+            if key == "data" and run.own_holdout:  # each has images of its own; the digest has their source
+                continue
             values.setdefault(run.variant, Counter())[properties.get(key, UNKNOWN)] += 1
         mixed = [variant for variant, counts in values.items() if len(counts) > 1]
         if mixed:

@@ -68,6 +68,7 @@ def load_data(
     bits: int | None = None,
     cluster: str | None = None,
     holdout: int | None = None,
+    draw: int = 0,
     train_limit: int | None = None,
     test_limit: int | None = None,
     download: bool = True,
@@ -83,6 +84,7 @@ def load_data(
         bits: ``data.bits``, for the same.
         cluster: ``data.cluster``: of the images evaluated on; a hold-out does not split clusters.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
+        draw: which of the possible hold-outs.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
         test_limit: images to evaluate on, from the test split or the hold-out.
         download: False forbids the network (a dry run).
@@ -104,7 +106,7 @@ def load_data(
     clustered = replace(request, cluster=cluster)
     train = _read(source, load, request if holdout is None else clustered)
     if holdout is not None:
-        train, evaluation = hold_out(train, holdout)
+        train, evaluation = hold_out(train, holdout, draw=draw)
     else:
         evaluation = _read(source, load, replace(clustered, which="test"))
         _check_agreement(train, evaluation, source)

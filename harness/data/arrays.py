@@ -186,13 +186,16 @@ def limit(split: Split, n: int, key: str = "data.train_limit") -> Split:
     return _take(split, _first_of_each(split, np.arange(len(split)), wanted))
 
 
-def hold_out(train: Split, n: int, purpose: str = "holdout") -> tuple[Split, Split]:
+def hold_out(train: Split, n: int, purpose: str = "holdout", *, draw: int = 0) -> tuple[Split, Split]:
     """Split off ``n`` images as a hold-out, with the same shares of the classes.
 
-    The draw depends on ``purpose``, the number of images and the labels alone, never on a run's seed. It
-    sorts by raw PCG64 words, whose stream NumPy guarantees (NEP 19), so it is the same in every version.
+    The draw depends on ``purpose``, ``draw``, the number of images and the labels alone. It sorts by raw
+    PCG64 words, whose stream NumPy guarantees (NEP 19), so it is the same in every version.
     Where images have clusters, whole ones are held out, so that no network is judged by images that are like
     those it was trained on; the hold-out may then be smaller.
+
+    Args:
+        draw: which of the possible hold-outs: 0 unless the study varies it.
 
     Returns:
         ``(rest, held)``, each in file order.
@@ -202,7 +205,7 @@ def hold_out(train: Split, n: int, purpose: str = "holdout") -> tuple[Split, Spl
     """
     if not 1 <= n < len(train):
         raise StudyError(f"data.holdout = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
-    order = np.argsort(np.random.PCG64(derive_seed(0, purpose)).random_raw(len(train)), kind="stable")
+    order = np.argsort(np.random.PCG64(derive_seed(draw, purpose)).random_raw(len(train)), kind="stable")
     quotas = _proportional_quotas(np.bincount(train.labels, minlength=len(train.classes)), n)
     take = _first_of_each if train.clusters is None else _first_clusters
     held = take(train, order, quotas)

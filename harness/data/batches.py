@@ -42,7 +42,8 @@ class Batches:
         split: the images.
         transforms: a pipeline, checked and resolved (:mod:`harness.data.augment`).
         batch_size: images a batch.
-        seed: the run's.
+        seed: of the order.
+        augmentation: the seed of the augmentation; that of the order where it is None.
         purpose: keeps the draws of different uses of one seed apart.
         shuffle: whether each epoch has an order of its own; else file order.
         drop_last: leave the last batch out where it is smaller.
@@ -62,6 +63,7 @@ class Batches:
         batch_size: int,
         *,
         seed: int,
+        augmentation: int | None = None,
         purpose: str = "train",
         shuffle: bool,
         drop_last: bool = False,
@@ -72,6 +74,7 @@ class Batches:
     ) -> None:
         self._split, self._transforms, self._batch_size = split, transforms, batch_size
         self._seed, self._purpose, self._shuffle, self._drop_last = seed, purpose, shuffle, drop_last
+        self._augmentation = seed if augmentation is None else augmentation
         self._device, self._workers, self._part = torch.device(device), workers, part
         self._epoch = 1
         self._ahead = max(1, DRAWN_AHEAD // batch_size)
@@ -137,7 +140,7 @@ class Batches:
         with use_threads(1):  # the operators are small: several threads cost more time than they save
             parts = self._parts(epoch)[first : first + self._ahead]
             for batch, part in enumerate(parts, first):
-                draws = generator(self._seed, f"{self._purpose}/augment", epoch, batch)
+                draws = generator(self._augmentation, f"{self._purpose}/augment", epoch, batch)
                 mine = self._mine(len(part))
                 drawn = pipeline.draw(len(part), height, width, draws)
                 indices.append(part[mine])
@@ -148,7 +151,7 @@ class Batches:
 
     def _through_albumentations(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         purpose = f"{self._purpose}/augment"
-        seeds = [derive_seed(self._seed, purpose, self._epoch, batch) for batch in range(len(parts))]
+        seeds = [derive_seed(self._augmentation, purpose, self._epoch, batch) for batch in range(len(parts))]
         jobs = [(part.numpy(), seed) for part, seed in zip(parts, seeds, strict=True)]
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             _Augmented(self._split.images, reference_pipeline(self._transforms), jobs),

@@ -28,7 +28,6 @@ from harness.launch.scheduler import Event, Scheduler, WorkerLost
 from harness.launch.task import Answer, Task, to_train
 from harness.launch.view import live_view
 from harness.messages import one_line
-from harness.plan import Variant
 from harness.schedule import Rates
 from harness.store.atomic import atomic_write
 from harness.study_file.config import Recipe, Resources
@@ -187,7 +186,7 @@ class _Cluster:
                     files = read_files(run.path, ["run.json", *CHECKPOINTED])
                 token = self.token.name if self.resources.in_place else ""
                 parcel = Parcel(task, __version__, token, files)
-                stream = self.remote.remote(parcel, self.nodes_job, self._images(variant))
+                stream = self.remote.remote(parcel, self.nodes_job, self._images(task))
                 silence = TaskResult(Answer(error="its node said nothing at the end"))
                 self.sent[stream] = _Sent(slot, task, locks.pop_all(), silence)
         except HeldError as error:
@@ -196,11 +195,12 @@ class _Cluster:
             return Answer(error=str(error))
         return None
 
-    def _images(self, variant: Variant) -> Any:
-        """Return the variant's images in the object store, put there once."""
+    def _images(self, task: Task) -> Any:
+        """Return the task's images in the object store, put there once."""
         import ray
 
-        data = self.job.load_data(variant.recipe)
+        recipe = task.variant.recipe
+        data = self.job.load_data(recipe if task.seed is None else recipe.of_run(task.seed))
         if id(data) not in self.images:
             self.images[id(data)] = (data, ray.put(data))  # keeping data keeps its id unique
         return self.images[id(data)][1]

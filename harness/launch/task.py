@@ -97,12 +97,13 @@ def train(job: Job, task: Task) -> None:
 
     A run that finds its own rates does so first, in this process alone.
     """
-    variant, run = task.variant, task.run_folder(job.plan.folder)
+    run = task.run_folder(job.plan.folder)
+    data = job.load_data(task.variant.recipe.of_run(run.seed))
+    variant = task.variant.of_run(run.seed, data)
     rates = task.rates or find_rates(job, variant, seed=task.seed)
     if isinstance(rates, RunError):
         record_failure(variant, run, rates, "range_test")
         return
-    data = job.load_data(variant.recipe)
     try:
         followers.announce(followers.SharedRun(variant, run, rates, job.threads))
     except RunError as error:

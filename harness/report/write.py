@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from harness.analysis.attributions import measure
 from harness.analysis.findings import Findings, analyse
-from harness.analysis.images import RunImages
+from harness.analysis.images import LoadData, RunImages
 from harness.analysis.results import read_results
-from harness.data.arrays import Data
 from harness.device import use_threads
 from harness.report.drawing import draw
 from harness.report.figures.style import LARGEST_FIGURE, Picture, is_ours, to_vector
@@ -29,14 +28,14 @@ def write_report(
     folder: StudyFolder,
     seeds: list[int],
     variants: list[str],
-    load_data: Callable[[str], Data] | None,
+    load_data: LoadData | None,
     formats: Sequence[str] = (),
 ) -> Findings:
     """Rebuild tables, figures, ``report.html``, ``.md`` and ``.json`` from the runs on disk.
 
     Args:
         seeds, variants: those asked for; each of their runs has a row, done or not.
-        load_data: returns a variant's images, for galleries and Grad-CAM; None or a DataError omits these.
+        load_data: returns a recipe's images, for galleries and Grad-CAM; None or a DataError omits these.
         formats: further formats of each figure: ``svg``, ``pdf``.
 
     Raises:

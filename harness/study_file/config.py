@@ -21,10 +21,12 @@ from pydantic import (
 )
 
 from harness.schema import Strict
+from harness.seeding import RunSeeds
 from harness.study_file.augment import Augment
 from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.values import Count, Fraction, Name, Rate, Seed, finite, unique
+from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
 
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
@@ -60,6 +62,9 @@ class DataConfig(Strict):
     """Leave out an epoch's last batch where it is smaller; in each epoch that is other images."""
     holdout: Count | None = None
     """Train images set aside and evaluated on instead of the test split, which then stays closed."""
+    holdout_draws: Annotated[int, Field(ge=2, le=1_000)] | None = None
+    """Draw so many hold-outs: the run with seed i takes number i modulo `holdout_draws`; without it all runs
+    share one."""
     train_limit: Count | None = None
     """So many train images only, as equally over the classes as can be, after the hold-out is taken."""
     test_limit: Count | None = None
@@ -196,6 +201,12 @@ class Reference(Strict):
 class Recipe(Strict):
     """What a variant is: everything that a run needs beside its seed."""
 
+    vary: Vary = list(DEFAULT)
+    """The sources of randomness that take a run's seed: `initialisation`, `order`, `augmentation`, `dropout`,
+    `range_test`, `holdout`. The others are held at seed 0. Or a table of levels, such as
+    `{ initialisation = 4, order = 4 }`: a crossed design, whose combinations are the seeds 0 to 15. See
+    `variance.md`."""
+
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is the fastest here: on a CPU bfloat16 or float32, by timing both; on a GPU bfloat16, or float16
     where it has no bfloat16."""
@@ -224,12 +235,68 @@ class Recipe(Strict):
     def _default_kind(cls, value: Any) -> Any:
         return {"kind": "triangle", **value} if isinstance(value, dict) else value
 
+    _draw: int = PrivateAttr(0)
+
+    @model_validator(mode="after")
+    def _holdout_is_there(self) -> Self:
+        if self.data.holdout is None:
+            if "holdout" in self.vary:
+                raise ValueError("vary names holdout: set data.holdout, the number of images to hold out")
+            if self.data.holdout_draws is not None:
+                raise ValueError("data.holdout_draws: set data.holdout too, the number of images to hold out")
+        elif self.data.holdout_draws is not None and isinstance(self.vary, dict):
+            raise ValueError("data.holdout_draws: write holdout into the table vary instead")
+        elif self.data.holdout_draws is not None and "holdout" in self.vary:
+            raise ValueError("vary names holdout, a draw for each seed: remove it, or data.holdout_draws")
+        self._check_range_test()
+        if self.varies("holdout") and self.schedule.finds and not self.varies("range_test"):
+            raise ValueError(
+                "the hold-out varies and one range test would see the images that other runs hold out: "
+                "name range_test in vary, or give the rate as a number"
+            )
+        return self
+
+    def _check_range_test(self) -> None:
+        named, per = "range_test" in self.vary, self.range_test and self.range_test.per
+        if named and not self.schedule.finds:
+            raise ValueError("vary names range_test, and the schedule leaves no rate to find: remove it")
+        if named and per == "variant":
+            raise ValueError('vary names range_test, but range_test.per is "variant": remove one of them')
+        if per == "seed" and self.schedule.finds and not named and self.vary != list(DEFAULT):
+            raise ValueError('range_test.per is "seed", but vary does not name range_test: add it to vary')
+
+    @property
+    def varied(self) -> list[Source] | dict[Source, int]:
+        """``vary``, in which ``range_test.per = "seed"`` names the range test."""
+        per = self.range_test and self.range_test.per
+        own = per == "seed" and self.schedule.finds and isinstance(self.vary, list)
+        return sorted({*self.vary, "range_test"}, key=SOURCES.index) if own else self.vary
+
+    def varies(self, source: Source) -> bool:
+        """Tell whether a source of randomness differs between the runs."""
+        return varies(self.varied, self.data.holdout_draws, source)
+
+    def run_seeds(self, seed: int) -> RunSeeds:
+        """Return the seed of each source of randomness in the run with this seed."""
+        return run_seeds(self.varied, seed, self.data.holdout_draws)
+
+    def of_run(self, seed: int) -> Self:
+        """Return the recipe with the hold-out of the run with this seed."""
+        recipe = self.model_copy()
+        recipe._draw = self.run_seeds(seed).holdout
+        return recipe
+
+    @property
+    def draw(self) -> int:
+        """Which draw of the hold-out it has; 0 unless :meth:`of_run` has chosen another."""
+        return self._draw
+
     @property
     def range_test_settings(self) -> RangeTest | None:
         """The range test to run: the study's, else the default one where a rate is left open, else None."""
         finds = self.schedule.finds
         settings = self.range_test or (RangeTest() if finds else None)
-        return settings and settings.resolved(finds=finds)
+        return settings and settings.resolved(finds=finds, own="range_test" in self.varied)
 
     @property
     def each_run_finds(self) -> bool:

@@ -16,6 +16,7 @@ from harness.study_file.builtin import find_study
 from harness.study_file.config import MAX_COMPARED, Recipe, Study
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
+from harness.study_file.vary import count_runs, varies
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -154,6 +155,13 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
             raise StudyError(f"{where}: {key}: no variant named {variant!r}{suggest(variant, recipes)}")
     if study.looks is not None:
         _check_compared(study, len(recipes), where)
+    for name, recipe in recipes.items():
+        runs, place = count_runs(recipe.vary), f"variants.{name}.vary" if name != "base" else "vary"
+        if runs is not None and (outside := [seed for seed in study.seeds if seed >= runs]):
+            raise StudyError(
+                f"{where}: seeds: {outside[0]} is no run of {place}, whose levels have {runs} combinations; "
+                f"use seeds from 0 to {runs - 1}"
+            )
     if len(recipes) * len(study.seeds) > MAX_RUNS:
         raise StudyError(
             f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"
@@ -165,6 +173,12 @@ def _check_compared(study: Study, variants: int, where: str) -> None:
     pairs = variants * (variants - 1) // 2 if study.comparisons == "all" else variants - 1
     if not pairs:
         raise StudyError(f"{where}: looks: there is one variant; add a [variants.NAME], or leave looks out")
+    for name, recipe in study.recipes.items():
+        if count_runs(recipe.vary) is not None or varies(recipe.vary, recipe.data.holdout_draws, "holdout"):
+            raise StudyError(
+                f"{where}: looks: the runs of {name} share levels or images, and are not independent; "
+                "leave looks or vary out"
+            )
     if pairs > MAX_COMPARED:
         raise StudyError(f"{where}: looks: {pairs} comparisons; {MAX_COMPARED} are the most, fewer variants")
 

@@ -110,9 +110,9 @@ class RangeTest(Strict):
     repeats: Annotated[int, Field(ge=1, le=20)] | None = None
     """Sweeps, each with its own initialisation and batches; LRMAX is the median of their choices. Without it
     3 where a rate is to be found, else 1."""
-    per: Literal["variant", "seed"] = "variant"
+    per: Literal["variant", "seed"] | None = None
     """`variant`: all runs of a variant share one LRMAX; `seed`: each run finds its own, so the ± over seeds
-    includes the search. Where no rate is to be found it is `variant`."""
+    includes the search, as if `vary` named `range_test`. Without it as `vary` says: `variant` by default."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -126,14 +126,20 @@ class RangeTest(Strict):
             raise ValueError('per = "seed" takes each run\'s own seed; leave out seed')
         return self
 
-    def resolved(self, *, finds: bool) -> RangeTest:
-        """Return the settings with ``repeats`` and ``per`` for a schedule that finds a rate, or does not."""
+    def resolved(self, *, finds: bool, own: bool = False) -> RangeTest:
+        """Return the settings with ``repeats`` and ``per``.
+
+        Args:
+            finds: whether the schedule leaves a rate open.
+            own: whether each run finds its own.
+        """
         sweeps = self.repeats or (SWEEPS if finds else 1)
-        return self.model_copy(update={"repeats": sweeps, "per": self.per if finds else "variant"})
+        per = "seed" if finds and (own or self.per == "seed") else "variant"
+        return self.model_copy(update={"repeats": sweeps, "per": per})
 
     def deciding(self, *, finds: bool) -> dict[str, Any]:
         """Return what decides its result; defaults of later versions are left out, so that digests stay."""
-        settings = self.resolved(finds=finds)
+        settings = self.resolved(finds=finds, own=self.per == "seed")
         usual = RangeTest().resolved(finds=finds)
         later = {key for key in ("repeats", "per") if getattr(settings, key) == getattr(usual, key)}
         return settings.model_dump(mode="json", exclude=later)

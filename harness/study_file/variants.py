@@ -14,6 +14,7 @@ from harness.study_file.config import MAX_VARIANTS, Recipe
 RECIPE_KEYS = frozenset(Recipe.model_fields)
 # Key that names the kind of a table. An override that names another kind replaces the table: its keys differ.
 DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
+WHOLE = {"vary"}  # tables that an override replaces: the order of their keys has a meaning
 
 
 def check_names(variants: Mapping[str, Any], where: str) -> None:
@@ -52,7 +53,7 @@ def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dic
             current = current.get(part, {}) if isinstance(current, dict) else {}
         discriminator = DISCRIMINATORS.get(path[0]) if len(path) == 1 else None
         default = "triangle" if discriminator == "kind" else "custom_resnet"
-        if isinstance(value, dict) and isinstance(current, dict):
+        if isinstance(value, dict) and isinstance(current, dict) and path[0] not in WHOLE:
             renamed = discriminator in value and value[discriminator] != current.get(discriminator, default)
             if not renamed:
                 for key, part in value.items():
@@ -79,7 +80,9 @@ def written_changes(base: Recipe, recipe: Recipe, where: str) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for table, value in theirs.items():
         before, discriminator = ours.get(table), DISCRIMINATORS.get(table, "")
-        if not (isinstance(value, dict) and isinstance(before, dict)):
+        if table in WHOLE:
+            changes |= {} if getattr(recipe, table) == getattr(base, table) else {table: value}
+        elif not (isinstance(value, dict) and isinstance(before, dict)):
             changes |= {} if value == before else {table: value}
         elif value.get(discriminator) != before.get(discriminator):
             changes[table] = value

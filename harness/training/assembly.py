@@ -103,11 +103,19 @@ def assemble(
 
 
 def train_batches(
-    variant: Variant, data: Data, seed: int, *, purpose: str = "train", shared: bool = False
+    variant: Variant,
+    data: Data,
+    seed: int,
+    *,
+    augmentation: int | None = None,
+    purpose: str = "train",
+    shared: bool = False,
 ) -> Batches:
     """Return a variant's augmented train batches.
 
     Args:
+        seed: of the order.
+        augmentation: the seed of the augmentation; that of the order where it is None.
         purpose: keeps the draws of the range test apart from those of a run with the same seed.
         shared: only this process's part of each batch.
     """
@@ -116,6 +124,7 @@ def train_batches(
         variant.train_transforms,
         variant.recipe.data.batch_size,
         seed=seed,
+        augmentation=augmentation,
         purpose=purpose,
         shuffle=True,
         drop_last=variant.recipe.data.drop_last,
@@ -126,7 +135,11 @@ def train_batches(
 
 
 def evaluation_batches(variant: Variant, data: Data, seed: int) -> Batches:
-    """Return the batches of the evaluation split, with this process's part of each."""
+    """Return the batches of the evaluation split, with this process's part of each.
+
+    Args:
+        seed: of what the test pipeline draws, if anything.
+    """
     return Batches(
         data.evaluation,
         variant.test_transforms,

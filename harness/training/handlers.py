@@ -93,14 +93,18 @@ def predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int6
     return logits.numpy(), labels.numpy()
 
 
-def seed_epoch(engine: Engine, batches: Batches, seed: int) -> None:
+def seed_epoch(engine: Engine, batches: Batches, dropout: int) -> None:
     """Seed an epoch's order, augmentation and dropout by (seed, purpose, epoch) alone.
 
     Dropout can only use torch's global generators; the caller restores these after the run.
+
+    Args:
+        batches: have the seeds of order and augmentation.
+        dropout: the seed of everything that the network draws from the global generators.
     """
     batches.set_epoch(engine.state.epoch)
     engine.set_data(batches)
-    seed_generators(derive_seed(seed, "dropout", engine.state.epoch, idist.get_rank()))
+    seed_generators(derive_seed(dropout, "dropout", engine.state.epoch, idist.get_rank()))
 
 
 def share_outside_state(outside: OutsideState) -> None:

@@ -21,7 +21,7 @@ from harness.errors import RunError
 from harness.models.weights import weights_bytes
 from harness.plan import Variant
 from harness.schedule import Rates
-from harness.seeding import generators_restored, global_seed
+from harness.seeding import RunSeeds, generators_restored, global_seed
 from harness.statistics.classification import accuracy_from_logits, count_ties, cross_entropy_from_logits
 from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
@@ -68,6 +68,11 @@ class TrainingRun:
     def epochs(self) -> int:
         """Return the number of epochs."""
         return self.variant.recipe.schedule.epochs
+
+    @property
+    def seeds(self) -> RunSeeds:
+        """Return the seed of each source of randomness."""
+        return self.variant.recipe.run_seeds(self.folder.seed)
 
     @property
     def owner(self) -> str:
@@ -154,11 +159,11 @@ def take_part(variant: Variant, folder: RunFolder, data: Data, rates: Rates, thr
 
 def _train(run: TrainingRun) -> TrainingResult:
     """Assemble or resume a run, attach the handlers, and train to the last epoch."""
-    variant, folder, log, seed = run.variant, run.folder, run.log, run.folder.seed
+    variant, folder, log, seeds = run.variant, run.folder, run.log, run.seeds
     assembly = _resume(run)
     trainer = assembly.trainer
-    batches = train_batches(variant, run.data, seed, shared=True)
-    test_batches = evaluation_batches(variant, run.data, seed)
+    batches = train_batches(variant, run.data, seeds.order, augmentation=seeds.augmentation, shared=True)
+    test_batches = evaluation_batches(variant, run.data, seeds.augmentation)
     writer = Writer(beside=variant.device != "cpu")
     attach = trainer.add_event_handler  # handlers of one event are called in this order
 
@@ -166,7 +171,7 @@ def _train(run: TrainingRun) -> TrainingResult:
     attach_bar(trainer, folder.name, run.say)
     if assembly.outside is not None and idist.get_world_size() > 1:
         attach(Events.EPOCH_STARTED | Events.EPOCH_COMPLETED, share_outside_state, assembly.outside)
-    attach(Events.EPOCH_STARTED, seed_epoch, batches, seed)
+    attach(Events.EPOCH_STARTED, seed_epoch, batches, seeds.dropout)
     attach(Events.EPOCH_STARTED, log.start_clock)
     attach(Events.ITERATION_STARTED, log.note_rate, assembly.optimizer)
     attach(Events.EPOCH_COMPLETED, log.stop_clock)
@@ -214,7 +219,7 @@ def _resume(run: TrainingRun) -> Assembly:
 
 
 def _new(run: TrainingRun) -> Assembly:
-    with global_seed(run.folder.seed, "initialisation"):
+    with global_seed(run.seeds.initialisation, "initialisation"):
         model = run.variant.new_network()
     return assemble(run.variant, model, run.rates, compiled=run.variant.compute.compiled, shared=True)
 

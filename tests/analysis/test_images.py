@@ -25,9 +25,9 @@ def test_variants_with_the_same_data_share_one_reading_of_it(lab: Lab) -> None:
     place.finish("base", 0)
     place.finish("other", 0)
     results, asked = results_of(place), []
-    images = RunImages(results, lambda variant: asked.append(variant) or place.data)  # type: ignore[func-returns-value]
+    images = RunImages(results, lambda recipe: asked.append(recipe) or place.data)  # type: ignore[func-returns-value]
     assert [images(run) is place.data for run in results.finished] == [True, True]
-    assert asked == ["base"]
+    assert len(asked) == 1
 
 
 def test_images_that_are_not_to_be_had_or_not_the_runs_are_refused(lab: Lab) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from harness.analysis.attributions import MOST_VARIANTS, measure
 from harness.analysis.findings import analyse
-from harness.analysis.images import RunImages
+from harness.analysis.images import LoadData, RunImages
 from harness.analysis.results import read_results
 from harness.data.arrays import Data, limit
 from harness.errors import DataError
 from harness.report.drawing import draw
 from harness.store.folders import WEIGHTS
+from harness.study_file.config import Recipe
 from tests.lab import digits
 
 Lab = Callable[..., Any]
@@ -23,7 +24,7 @@ OWN = ["range_test", "learning_rate", "per_class", "confusion", "calibration"]
 GALLERIES = ["augmented", "misclassified", "gradcam"]
 
 
-def names(lab: Any, load_data: Callable[[str], Data] | None) -> tuple[list[str], list[str]]:
+def names(lab: Any, load_data: LoadData | None) -> tuple[list[str], list[str]]:
     results = read_results(lab.study, lab.folder, lab.study.seeds, list(lab.study.recipes))
     images = RunImages(results, load_data)
     pictures, notes = draw(analyse(results, attributions=measure(results, images)[0]), images)
@@ -51,7 +52,7 @@ def test_what_a_png_was_drawn_from_is_kept_only_for_other_formats(place: Any, fo
     assert pictures
 
 
-def gone(variant: str) -> Data:
+def gone(recipe: Recipe) -> Data:
     raise DataError("cifar10: not in the data folder")
 
 

@@ -44,7 +44,7 @@ FAILED = {"paired": 1}
 LOST = 3  # runs of a variant that has no finished one
 RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resampling
 # What is no statistic of runs: attributions have their own independent recomputation.
-ELSEWHERE = {"attributions"}
+ELSEWHERE = {"attributions", "variance_components", "pairing"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
     "statistic", "class", "layer", "output_shape", "source", "possible", "changes", "worse_than",

@@ -16,6 +16,7 @@ from harness.report.topics import (
     calibration,
     classes,
     comparisons,
+    components,
     ensemble,
     learning_rates,
     left_out,
@@ -46,7 +47,8 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, target, comparisons, ranking, references, variance, noise, runs, learning_rates,
+    summary, accuracy, target, comparisons, ranking, references, variance, components, noise, runs,
+    learning_rates,
     classes, calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
 )  # fmt: skip
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)

@@ -48,6 +48,12 @@ SUMMARY: Table[VariantSummary] = Table(
         Column("flagged", "the seed whose accuracy lies apart from the others (Grubbs's test at 5 %)"),
         *noise.SUMMARY,
         Column(
+            "mean_df",
+            "degrees of freedom of the interval of the mean, where runs share levels or images: see "
+            "docs/variance.md; empty where they are independent",
+            "corrected.degrees",
+        ),
+        Column(
             "lr_max_per",
             "`variant`: one LRMAX found for all seeds; `seed`: each run found its own, and the std includes "
             "the range test; empty where the study gives its rates",
@@ -104,6 +110,12 @@ def section(findings: Findings, figures: Figures) -> Section:
         "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
         "run counts as one that did not reach the target."
     )
+    corrected = [summary.variant for summary in findings.summaries if summary.corrected is not None]
+    if corrected:
+        text += (
+            f" The runs of {', '.join(corrected)} share levels of a crossed design, or images of their "
+            "hold-outs: their standard error and interval are corrected for that (docs/variance.md)."
+        )
     note = times_note(findings.results)
     return Section(
         "Summary",

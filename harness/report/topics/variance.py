@@ -125,4 +125,10 @@ def section(findings: Findings, figures: Figures) -> Section:
             "that is luck; it takes two."
         )
         blocks.append(Block("text", text))
+    if mixed := [each.variant for each in measured if each.finished > 1 and each not in several]:
+        text = (
+            f"{', '.join(mixed)}: the runs were evaluated on different images, so nothing is said of luck "
+            "on these."
+        )
+        blocks.append(Block("text", text))
     return Section("Which part of the spread is luck", blocks)

@@ -69,7 +69,7 @@ def range_test_of(variant: Variant, seed: int | None) -> RangeTest | None:
     settings = variant.recipe.range_test_settings
     if settings is None or seed is None:
         return settings
-    return settings.model_copy(update={"seed": seed})
+    return settings.model_copy(update={"seed": variant.recipe.run_seeds(seed).range_test})
 
 
 def _name(variant: Variant, seed: int | None) -> str:
@@ -238,7 +238,11 @@ def _digest(variant: Variant, settings: RangeTest) -> str:
     """Return the digest of what decides the sweeps: a run's identity without its schedule."""
     deciding = settings.deciding(finds=variant.recipe.schedule.finds)
     identity = {**variant.identity, "range_test": deciding}
-    identity["recipe"] = {key: part for key, part in identity["recipe"].items() if key != "schedule"}
+    identity["recipe"] = {
+        key: part for key, part in identity["recipe"].items() if key not in ("schedule", "vary")
+    }
+    if variant.recipe.draw:  # the images of another hold-out than that of the identity
+        identity["draw"] = variant.recipe.draw
     return digest(identity)
 
 

@@ -35,6 +35,10 @@ PROMISED = {
     "learning_rates": "variant,iteration,epoch,lr,seed",
     "model": "variant,layer,output_shape,parameters,bytes",
     "attributions": "variant,layer,images,seeds,seed_pairs,",
+    "variance_components": "variant,design,source,levels,runs,df,mean_square,variance,variance_low,"
+    "variance_high,std,share,share_low,share_high,f,p,p_holm,noise_seeds",
+    "pairing": "variant,baseline,source,levels,runs,correlation,correlation_low,correlation_high,"
+    "pairing_gain",
     "attribution_curves": "variant,layer,curve,step,at,mean",
 }  # fmt: skip
 

@@ -202,7 +202,8 @@ def test_one_sweep_on_disk_serves_a_study_that_does_not_say_how_many(
 def test_its_runs_go_on_with_the_first_sweeps_rate_if_it_is_lost(
     tiny: Tiny, data: Data, tmp_path: Path
 ) -> None:
-    wide = (*FIND[:2], ("range_test", {**dict(FIND)["range_test"], "seed": 5}))  # its sweeps differ
+    settings: Any = FIND[2][1]
+    wide = (*FIND[:2], ("range_test", {**settings, "seed": 5}))  # its sweeps differ
     folder, rates = as_of_version_0_2(tiny(*wide), data, tmp_path)
     variant = resolve_variant(tiny(*wide), "base", data, device="cpu")
     folder.run("base", 0).write(variant.record(0, "finished", metrics={"lr_max": rates.lr_max}))
