@@ -9,7 +9,7 @@ from harness.analysis.designs import corrected_difference
 from harness.analysis.looks import PairLooks, judge_looks
 from harness.analysis.numbers import evidence_text
 from harness.analysis.results import Results
-from harness.analysis.runs import by_seed
+from harness.analysis.runs import Run, by_seed
 from harness.analysis.starts import Answer, Pair, answers
 from harness.statistics.anytime import confidence_sequence, e_value
 from harness.statistics.comparison import ALPHA
@@ -90,7 +90,12 @@ def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pa
         rivals: of each recipe: the level of each pair is divided by it.
     """
     kinds = answers(results, pairs)
-    signs = {pair: sign for pair in pairs if (sign := _sign_of_dependent(results, pair, rivals)) is not None}
+    runs = {name: results.of(name, "finished") for name in results.variants}
+    signs = {
+        pair: _sign_of_dependent(runs[pair[0]], runs[pair[1]], rivals)
+        for pair in pairs
+        if not all(run.independent for name in pair for run in runs[name])
+    }
     sequential = [pair for pair in pairs if kinds[pair].kind != "fixed" and pair not in signs]
     accuracies = _accuracies(results, sequential)
     for pair in sequential:
@@ -102,11 +107,8 @@ def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pa
     return signs
 
 
-def _sign_of_dependent(results: Results, pair: Pair, rivals: int) -> int | None:
-    """Return what is shown of a pair whose runs share levels or images; None where they are independent."""
-    runs, base = (results.of(name, "finished") for name in pair)
-    if all(run.independent for run in (*runs, *base)):
-        return None
+def _sign_of_dependent(runs: Sequence[Run], base: Sequence[Run], rivals: int) -> int:
+    """Return what is shown of two variants whose runs share levels or images."""
     mean = corrected_difference(runs, base)
     p = None if mean is None else mean.p()
     if mean is None or p is None or p * rivals > ALPHA:
