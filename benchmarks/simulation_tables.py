@@ -1,14 +1,15 @@
-"""The tables of docs/statistics.md: ``python -m benchmarks.simulation_tables`` prints them, in 15 seconds."""
+"""The tables of docs/statistics.md: ``python -m benchmarks.simulation_tables`` prints them, in 25 seconds."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks import simulations
+from benchmarks import sequential_tables, simulated_comparisons, simulations, simulations_noise
 from benchmarks.markdown import table
 from harness.console import open_streams
 
@@ -20,11 +21,14 @@ def _print(title: str, header: tuple[str, ...], rows: list[list[str]]) -> None:
 def _print_rates(title: str, rows: dict[str, dict[str, float]], fails: Callable[[str, float], bool]) -> None:
     """Print percentages; those that fail are bold."""
     header = ("", *next(iter(rows.values())))
-    texts = [
-        [name, *(f"**{100 * x:.1f}**" if fails(column, x) else f"{100 * x:.1f}" for column, x in row.items())]
-        for name, row in rows.items()
-    ]
+    texts = [[name, *(_cell(x, fails(column, x)) for column, x in row.items())] for name, row in rows.items()]
     _print(title, header, texts)
+
+
+def _cell(rate: float, fails: bool) -> str:
+    if math.isnan(rate):
+        return "–"
+    return f"**{100 * rate:.1f}**" if fails else f"{100 * rate:.1f}"
 
 
 def _too_low(_: str, coverage: float) -> bool:
@@ -71,8 +75,95 @@ def main() -> None:
         bootstrap,
         _too_low,
     )
+    _print_comparisons(studies // 5)
+    _of_noise(studies // 25)
     few = studies // 50
     _print("The rest", ("", "measured", "should be"), [*_exact(), *_of_images(few), *_of_luck(few)])
+    for found in sequential_tables.tables(studies):
+        _print(*found)
+
+
+def _print_comparisons(studies: int) -> None:
+    """Print how several variants are compared: the best of them, false verdicts, power, margin, P(A > B)."""
+    many = simulated_comparisons
+
+    def too_often(_: str, rate: float) -> bool:
+        return rate > 0.055
+
+    best = {}
+    for k, n in itertools.product((3, 10), (3, 5, 10)):
+        for kind in ("normal", "normal, ρ = 0.5", "stds 0.1 to 0.4", "bad seeds"):
+            cells = many.best_rates(kind, k, n, studies // 2)
+            best[f"{kind}, {k} variants, n = {n}"] = cells
+    _print_rates("The best of equal variants is excluded, % (should be at most 5)", best, too_often)
+    left = [
+        [
+            f"{kind}, {k} variants, n = {n}",
+            *(f"{x:.1f}" for x in many.left_rates(kind, k, n, studies // 4).values()),
+        ]
+        for k, n in itertools.product((3, 10), (3, 5, 10))
+        for kind in ("normal", "normal, ρ = 0.5")
+    ]
+    title = "How many variants may be the best, each a std worse than the one before it"
+    _print(title, ("", "remain", "remain by Games-Howell"), left)
+    kinds = {f"{kind}, 4 variants": (kind, 4) for kind in many.KINDS} | {
+        f"{kind}, {k} variant{'s' * (k > 1)}": (kind, k)
+        for kind in ("only variants bad, baseline std 0.1", "only variants bad, ρ = 0.5")
+        for k in (1, 2)
+    }
+    false = {
+        f"{name}, n = {n}": many.family_rates(*cell, n, studies)
+        for name, cell in kinds.items()
+        for n in many.SIZES
+    }
+    _print_rates(
+        "False verdicts: any of several variants with the baseline's mean is told, % (should be at most 5)",
+        _filled(false),
+        too_often,
+    )
+    power = {
+        f"d = {d:g}, n = {n}": many.power_rates(d, 4, n, studies)
+        for d, n in itertools.product((0.5, 1.0, 2.0), many.SIZES)
+    }
+    _print_rates("Power: the one of 4 variants that differs is told, %", _filled(power), lambda *_: False)
+    _print_rates(
+        "A margin of one std: share of pairs, % (should be at most 5, 2.5 and 2.5; the rest is power)",
+        {f"n = {n}": many.margin_rates(n, studies) for n in many.SIZES},
+        lambda column, rate: column.endswith("margin") and rate > (0.055 if column[0] == "e" else 0.03),
+    )
+    _print_rates(
+        "Intervals of P(A > B): share that holds the truth, % (should be at least 95)",
+        {
+            f"d = {d:g}, n = {n}": many.superiority_rates(d, n, studies)
+            for d, n in itertools.product((0.0, 1.0, 2.0), many.SIZES)
+        },
+        _too_low,
+    )
+
+
+def _filled(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Give every row all columns; what is not computed at an n is NaN."""
+    columns = dict.fromkeys(column for row in rows.values() for column in row)
+    return {name: {column: row.get(column, math.nan) for column in columns} for name, row in rows.items()}
+
+
+def _of_noise(studies: int) -> None:
+    """Print the table on other seeds and other images."""
+    _print_rates(
+        "Other seeds, other images: share of intervals that hold the truth, %",
+        {
+            f"{case}, n = {n}": simulations_noise.noise_rates(case, n, studies)
+            for case in simulations_noise.CASES
+            for n in simulations.SIZES
+        }
+        | {
+            f"{groups} clusters of 5 images, n = 5": simulations_noise.noise_rates(
+                "clusters of 5 images", 5, studies, images=5 * groups
+            )
+            for groups in simulations_noise.FEW_CLUSTERS
+        },
+        _too_low,
+    )
 
 
 def _exact() -> list[list[str]]:

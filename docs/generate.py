@@ -194,12 +194,14 @@ FILES = [
     (
         "`runs/<variant>/seed-<n>/run.json`",
         "status, configuration and its digest, metrics, timings with how many runs were on the device at "
-        "once, provenance, why its results may mislead (`doubts`), checksums of the other files",
+        "once, provenance, the seeds and looks planned by the start that claimed it (`planned`), why its "
+        "results may mislead (`doubts`), checksums of the other files",
     ),
     ("`.../history.csv`, `learning_rates.csv`", "a row an epoch; a row a step"),
     (
         "`.../predictions.npz`",
-        "`logits` (N, C) float32 and `labels` (N,) of the last epoch, in the split's order",
+        "`logits` (N, C) float32 and `labels` (N,) of the last epoch, in the split's order; `clusters` (N,) "
+        "where the study has `data.cluster`",
     ),
     (
         "`.../model.safetensors`",

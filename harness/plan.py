@@ -276,7 +276,7 @@ def _identity(
         deciding["compile"] = True
     if not recipe.data.drop_last:  # likewise
         del deciding["data"]["drop_last"]
-    for key in ("path", "bits"):  # they decide the images, whose checksum is here
+    for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:

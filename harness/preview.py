@@ -22,6 +22,7 @@ from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve
 from harness.search import check_search
 from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.config import Recipe, Study
+from harness.study_file.seeds import seeds_text
 from harness.training.range_test import stored_rates
 from harness.training.rehearsal import rehearse
 
@@ -32,6 +33,7 @@ class Preview:
 
     Attributes:
         variants: the names asked for; None for all.
+        seeds: those asked for; None for the study's.
     """
 
     study: Study
@@ -40,10 +42,11 @@ class Preview:
     variants: list[str] | None
     device: str
     devices: int = 1
+    seeds: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
-class _VariantState:
+class VariantState:
     """The state of a variant: without its data there is no digest, for an unknown data set no cost.
 
     Attributes:
@@ -74,7 +77,13 @@ def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
     load_data, asked = LoadedData(request.data), None if request.variants is None else list(request.variants)
     return [
         Preview(
-            study, StudyFolder(request.out, study.name), load_data, asked, request.device, request.world_size
+            study,
+            StudyFolder(request.out, study.name),
+            load_data,
+            asked,
+            request.device,
+            request.world_size,
+            request.seeds_of(study),
         )
         for study in studies
     ]
@@ -99,7 +108,7 @@ def as_text(previews: Sequence[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def _look(preview: Preview) -> list[_VariantState]:
+def look(preview: Preview) -> list[VariantState]:
     """Return the state of each variant; variants whose data is on disk are planned as for a run."""
     study, folder = preview.study, preview.folder
     names = choose_variants(study, preview.variants)
@@ -116,35 +125,36 @@ def _look(preview: Preview) -> list[_VariantState]:
         )
         planned = {variant.name: variant for variant in plan.variants}
     return [
-        _state(study, folder, name, planned[name], here[name])
+        _state(preview, name, planned[name], here[name])
         if name in here
-        else _state_without_data(study, folder, name)
+        else _state_without_data(preview, name)
         for name in names
     ]
 
 
-def _state(study: Study, folder: StudyFolder, name: str, variant: Variant, data: Data) -> _VariantState:
-    recipe = variant.recipe
-    return _VariantState(
+def _state(preview: Preview, name: str, variant: Variant, data: Data) -> VariantState:
+    recipe, folder = variant.recipe, preview.folder
+    return VariantState(
         name,
         recipe,
         variant,
         variant.outline,
         _milestones(recipe, variant.outline, stored_rates(variant, folder)),
-        _seeds(study, folder, name),
+        _seeds(preview, name),
         _refusal(folder, variant),
         rehearse(variant, data).warnings(recipe.model.name),
     )
 
 
-def _state_without_data(study: Study, folder: StudyFolder, name: str) -> _VariantState:
-    recipe, outline = study.recipes[name], None
+def _state_without_data(preview: Preview, name: str) -> VariantState:
+    study, outline = preview.study, None
+    recipe = study.recipes[name]
     if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
         images = shape.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
         outline = make_outline(study, name, images, shape.image_size, shape.classes)
-    return _VariantState(
-        name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(study, folder, name)
+    return VariantState(
+        name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(preview, name)
     )
 
 
@@ -154,14 +164,14 @@ def _milestones(recipe: Recipe, outline: Outline | None, stored: Rates | None) -
     return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, stored), outline.steps_per_epoch)
 
 
-def _seeds(study: Study, folder: StudyFolder, name: str) -> list[tuple[int, str]]:
+def _seeds(preview: Preview, name: str) -> list[tuple[int, str]]:
     def status(run: RunFolder) -> str:
         try:
             return run.status()
         except RunError:  # a damaged record
             return "failed"
 
-    return [(seed, status(folder.run(name, seed))) for seed in study.seeds]
+    return [(seed, status(preview.folder.run(name, seed))) for seed in preview.seeds or preview.study.seeds]
 
 
 def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
@@ -172,7 +182,7 @@ def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
     return None
 
 
-def _learning_rates(state: _VariantState) -> list[float | None]:
+def _learning_rates(state: VariantState) -> list[float | None]:
     """Return the rate at each epoch's first step."""
     epochs = state.recipe.schedule.epochs
     if state.milestones is None or state.outline is None:
@@ -182,7 +192,7 @@ def _learning_rates(state: _VariantState) -> list[float | None]:
 
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for state in _look(preview):
+    for state in look(preview):
         outline = state.outline
         variants.append(
             {
@@ -196,14 +206,19 @@ def _study_object(preview: Preview) -> dict[str, Any]:
                 "seeds": [{"seed": seed, "status": status} for seed, status in state.seeds],
             }
         )
-    return {"name": preview.study.name, "target": preview.study.target.test_accuracy, "variants": variants}
+    study = preview.study
+    looks = {"looks": study.looks} if study.looks else {}
+    return {"name": study.name, "target": study.target.test_accuracy, **looks, "variants": variants}
 
 
 def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
     lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
+    if study.looks:
+        after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
+        lines.append(f"  looks after {after} of {len(study.seeds)} seeds")
     shown: list[tuple[Any, ...]] = []
-    for state in _look(preview):
+    for state in look(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
             downloadable = state.recipe.data.source in KNOWN_SHAPES
@@ -226,7 +241,7 @@ def _study_lines(preview: Preview) -> list[str]:
     return lines
 
 
-def _cost_lines(state: _VariantState) -> list[str]:
+def _cost_lines(state: VariantState) -> list[str]:
     epochs, outline = state.recipe.schedule.epochs, state.outline
     lines = [f"    {epochs} epochs"]
     if outline:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,8 +13,9 @@ from harness.errors import DataError, StudyError
 from harness.export import parse_exports
 from harness.launch import LAUNCHERS, check_launcher, parse_workers
 from harness.messages import one_line, suggest
-from harness.study_file.config import MAX_SEEDS, Study
+from harness.study_file.config import Study
 from harness.study_file.load import load_study
+from harness.study_file.seeds import parse_seeds
 
 FORMATS = ("svg", "pdf")  # of figures, besides PNG
 
@@ -48,6 +48,7 @@ class Request:
     figures: tuple[str, ...] = ()
     export: tuple[str, ...] = ()
     tracker: str | None = None
+    until_decided: bool = False
     report_only: bool = False
     force: bool = False
     require_target: bool = False
@@ -82,8 +83,15 @@ class Request:
             study = load_study(name, settings=self.settings, seeds=self.seeds, precision=self.precision)
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
+            if self.until_decided and study.looks is None:
+                example = f"`looks = {_example(study)}`"
+                raise StudyError(f"--until-decided: {study.name} plans no looks; give it some: {example}")
             loaded.append(study)
         return loaded
+
+    def seeds_of(self, study: Study) -> list[int]:
+        """Return the seeds to run of a study that :meth:`load` gave."""
+        return [seed for seed in study.seeds if self.seeds is None or seed in self.seeds]
 
     def check(self) -> None:
         """Raise an error for options that contradict each other, or name something that does not exist.
@@ -98,6 +106,13 @@ class Request:
             raise StudyError(
                 f"--workers {self.workers}: the {self.launcher} launcher runs one at a time; "
                 "--launcher process"
+            )
+        if self.until_decided and (self.report_only or self.seeds is not None):
+            other, why = (
+                ("--report-only", "starts no run") if self.report_only else ("--seeds", "chooses runs")
+            )
+            raise StudyError(
+                f"--until-decided: goes from look to look, and {other} {why}; leave one of them out"
             )
         if self.ray_address is not None and self.launcher != "ray":
             raise StudyError("--ray-address: goes with --launcher ray")
@@ -131,30 +146,10 @@ class Request:
             check(resolve_device(self.device), devices)
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that a text names: ``"0,1,5-7"`` -> ``[0, 1, 5, 6, 7]``.
-
-    Raises:
-        StudyError: not seeds, or a seed is named twice.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        digits = max(len(first), len(last))
-        numbers = part.isascii() and first.isdecimal() and (last.isdecimal() or not dash)
-        if not numbers or digits > 16:
-            raise StudyError(f"--seeds {one_line(text, 80)}: expected seeds such as 0,1,2 or 0-4")
-        low, high = int(first), int(last or first)
-        if high < low or len(seeds) + high - low >= MAX_SEEDS:
-            raise StudyError(
-                f"--seeds {one_line(text, 80)}: {part.strip()} is not a range of rising seeds, "
-                f"or there are more than {MAX_SEEDS}"
-            )
-        seeds += range(low, high + 1)
-    twice = next((seed for seed, times in Counter(seeds).items() if times > 1), None)
-    if twice is not None:
-        raise StudyError(f"--seeds {one_line(text, 80)}: seed {twice} is named twice")
-    return seeds
+def _example(study: Study) -> list[int]:
+    """Return looks that a study may have."""
+    n = max(2, len(study.seeds))
+    return [*(look for look in (3, 5, 10) if look < n), n]
 
 
 def parse_formats(text: str) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.starts import plan_of
 from harness.bar import no_bar_left
 from harness.console import complain
 from harness.data import default_root, load_data
@@ -19,7 +21,7 @@ from harness.launch.job import Job, check_folders, check_plan, find_rates
 from harness.launch.team import choose_team
 from harness.plan import Plan, make_plan
 from harness.request import Request
-from harness.store.folders import StudyFolder
+from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.config import Recipe, Study
 from harness.trackers import GuardedTracker
 from harness.training.progress import Say, say, silent
@@ -70,6 +72,7 @@ class LoadedData:
                 path=config.path,
                 image_size=config.image_size,
                 bits=config.bits,
+                cluster=config.cluster,
                 holdout=config.holdout,
                 train_limit=config.train_limit,
                 test_limit=config.test_limit,
@@ -115,18 +118,34 @@ class Runner:
         """
         check_folders(plan, force=self.request.force, say=self.voice.say)
 
-    def launch(self, plan: Plan) -> list[str]:
-        """Execute the missing runs of a plan; print and return a line for each that has not finished."""
+    def launch(self, plan: Plan, stages: Iterable[Plan] | None = None) -> list[str]:
+        """Execute the missing runs of a plan; print and return a line for each that has not finished.
+
+        Args:
+            stages: parts of the plan, executed one after another; the whole plan if None.
+        """
         request, devices = self.request, self.request.world_size
         if request.ray_address is not None:
             os.environ["RAY_ADDRESS"] = request.ray_address  # Ray itself reads this variable
         launcher, workers, threads = self._team(plan)
-        job = Job(plan, self.load_data, threads, self.voice.say, request.profile, self.tracker)
+        job = Job(
+            plan, self.load_data, threads, self.voice.say, request.profile, self.tracker,
+            planned=plan_of(plan.study),
+        )  # fmt: skip
         if devices > 1:  # a range test uses one device
             rates = {variant.name: find_rates(job, variant, wait=True) for variant in plan.variants}
             job = replace(job, rates=rates)
         with no_bar_left(), followers.lead(devices, resolve_device(request.device), self.load_data):
-            unfinished = _unfinished(plan, get_launcher(launcher)(job, workers))
+            causes: dict[str, str] = {}
+            launched: dict[str, RunFolder] = {}
+            for stage in [plan] if stages is None else stages:
+                of_stage = {folder.name: folder for _, folder in stage.runs()}
+                causes = {
+                    name: cause for name, cause in causes.items() if name not in of_stage
+                }  # tried again
+                causes |= get_launcher(launcher)(replace(job, plan=stage), workers)
+                launched |= of_stage
+        unfinished = _unfinished(launched.values(), causes)
         for line in unfinished:
             self.voice.complain(line)
         return unfinished
@@ -146,10 +165,10 @@ class Runner:
         return team.launcher if launcher == "auto" else launcher, team.workers, team.threads
 
 
-def _unfinished(plan: Plan, causes: dict[str, str]) -> list[str]:
-    """Return a line for every planned run that has not finished and whose folder does not tell why."""
+def _unfinished(launched: Iterable[RunFolder], causes: dict[str, str]) -> list[str]:
+    """Return a line for every launched run that has not finished and whose folder does not tell why."""
     lines = []
-    for _, folder in plan.runs():
+    for folder in launched:
         cause = causes.get(folder.name)
         with suppress(RunError):  # a damaged run is named in the report
             if cause is None and folder.status() not in ("finished", "failed"):

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from harness.runner import Runner
 
 RECORD = "search.json"
-_NOT_DECIDING = ("name", "question", "seeds", "target", "baseline", "comparisons", "resources", "references")
+_NOT_DECIDING = (
+    "name", "question", "seeds", "target", "baseline", "comparisons", "margin", "resources", "references",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def _run(
     accuracies: list[float] = []
     for seed in study.seeds:
         plan = runner.plan(study.model_copy(update={"seeds": [seed]}), folder, [name])
+        plan = replace(plan, study=study)  # all of its seeds are planned
         runner.check_folders(plan)
         unfinished += runner.launch(plan)
         run = folder.run(name, seed)

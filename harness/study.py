@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from harness.console import run_command, tell
 from harness.errors import StudyError
 from harness.export import FORMATS as EXPORTS
 from harness.launch import LAUNCHERS
-from harness.request import make_request
+from harness.planning import Question, check_question
+from harness.request import Request, make_request
 from harness.study_file.builtin import builtin_studies
+from harness.study_file.config import Study
 from harness.study_file.load import load_study
 from harness.trackers import TRACKERS
 from harness.version import __version__
@@ -136,7 +138,21 @@ def _or(names: Iterable[str]) -> str:
 )
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
-@click.option("--json", "json_", is_flag=True, help="--list and --dry-run for machines.")
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Show how many seeds --difference takes, and what the study's seeds can show; do nothing.",
+)
+@click.option("--difference", type=float, metavar="X", help="With --plan: 0.003 is 0.3 points.")
+@click.option(
+    "--std", type=float, metavar="X", help="With --plan: the std over seeds. [default: from finished runs]"
+)
+@click.option("--json", "json_", is_flag=True, help="--list, --dry-run and --plan for machines.")
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Go from one of the study's looks to the next, and stop where they decide: docs/looks.md.",
+)
 @click.option("--report-only", is_flag=True, help="Rebuild tables, figures and report from the runs on disk.")
 @click.option("--force", is_flag=True, help="Move runs of another configuration aside instead of refusing.")
 @click.option("--require-target", is_flag=True, help="Exit with 3 where a study misses its target.")
@@ -145,7 +161,16 @@ def _or(names: Iterable[str]) -> str:
 )
 @click.option("--quiet", is_flag=True, help="Only the verdict.")
 @click.version_option(__version__, prog_name="harness")
-def command(studies: tuple[str, ...], list_: bool, dry_run: bool, json_: bool, **options: Any) -> None:
+def command(
+    studies: tuple[str, ...],
+    list_: bool,
+    dry_run: bool,
+    plan: bool,
+    difference: float | None,
+    std: float | None,
+    json_: bool,
+    **options: Any,
+) -> None:
     """Train every variant of a STUDY with every seed, and report mean and std against its target.
 
     A STUDY is a built-in study's name or the path of a study file; with none, the embedded quickstart.
@@ -157,20 +182,27 @@ def command(studies: tuple[str, ...], list_: bool, dry_run: bool, json_: bool, *
       python -m harness.study onecycle --data DIR --seeds 0-4    five seeds on CIFAR-10
       python -m harness.study my.toml --set schedule.epochs=3    a trial of your own study
       python -m harness.study onecycle --dry-run                 what it would do, and what it costs
+      python -m harness.study onecycle --plan --difference 0.003 --std 0.0017   how many seeds it takes
 
     \b
     Exit status: 0 every run finished; 1 a run failed; 2 the request is wrong; 3 target missed
     (with --require-target); 130 interrupted, the same command goes on.
     """
-    if json_ and not (list_ or dry_run):
-        raise StudyError("--json: goes with --list or --dry-run")
+    if not plan and (difference, std) != (None, None):
+        raise StudyError("--difference and --std: go with --plan")
+    question = check_question(difference, std) if plan else None
+    if json_ and not (list_ or dry_run or plan):
+        raise StudyError("--json: goes with --list, --dry-run or --plan")
     request = make_request(studies or ("quickstart",), options)
-    if request.follows and (list_ or dry_run):
+    if request.follows and (list_ or dry_run or plan):
         return
     if list_:
         list_studies(json_)
         return
     loaded = request.load()  # reports mistakes before torch is imported, which takes seconds
+    if question is not None:
+        _tell_plan(request, loaded, question, json_)
+        return
     if dry_run:
         from harness.preview import as_json, as_text, previews
 
@@ -179,6 +211,15 @@ def command(studies: tuple[str, ...], list_: bool, dry_run: bool, json_: bool, *
     from harness.workflow import carry_out
 
     sys.exit(carry_out(request, loaded, tell).status)
+
+
+def _tell_plan(request: Request, studies: Sequence[Study], question: Question, json_: bool) -> None:
+    """Print the plan of each study."""
+    from harness.planning.needs import make_plans
+    from harness.planning.words import as_json, as_text
+    from harness.preview import previews
+
+    tell((as_json if json_ else as_text)(make_plans(previews(request, studies), question)))
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from harness.store.sealed import read_sealed
 from harness.study_file.config import Study
 from harness.trackers import get_tracker
 from harness.training.progress import Say
+from harness.until_decided import check_looks, stages
 
 if TYPE_CHECKING:
     from harness.analysis.findings import Findings
@@ -68,11 +69,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Selection:
-    """A study, its folder, and its variants that were asked for."""
+    """A study, its folder, and its variants and seeds that were asked for."""
 
     study: Study
     folder: StudyFolder
     variants: list[str]
+    seeds: list[int]
 
 
 def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
@@ -101,9 +103,16 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
         for selection in selections:
             _check_reportable(selection.folder)
         return Outcome(tuple(_conclude(selection, runner) for selection in selections))
-    plans = [runner.plan(selection.study, selection.folder, selection.variants) for selection in selections]
+    plans = [
+        replace(
+            runner.plan(selection.study, selection.folder, selection.variants), seeds=tuple(selection.seeds)
+        )
+        for selection in selections
+    ]
     for plan in plans:
         runner.check_folders(plan)
+        if request.until_decided:
+            check_looks(plan)
     outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
     if len(plans) > 1:
         voice.note(f"all studies: {request.out / 'index.html'}")
@@ -128,13 +137,12 @@ def _run(plan: Plan, runner: Runner) -> StudyOutcome:
     if tracker is not None:
         tracker.begin(plan, say)
     if study.search is None:
-        unfinished = runner.launch(plan)
-        selection = Selection(study, folder, [variant.name for variant in plan.variants])
+        unfinished = runner.launch(plan, stages(plan, say) if runner.request.until_decided else None)
+        variants = [variant.name for variant in plan.variants]
     else:
         unfinished = search(plan, runner)
         study, variants = with_trials(study, folder)
-        selection = Selection(study, folder, variants)
-    outcome = _conclude(selection, runner, unfinished)
+    outcome = _conclude(Selection(study, folder, variants, list(plan.seeds)), runner, unfinished)
     if tracker is not None:
         tracker.report(folder, (read_sealed(folder.path / "report.json") or {})["variants"], say)
     return outcome
@@ -153,7 +161,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
     findings = write_report(
         reported,
         folder,
-        study.seeds,
+        selection.seeds,
         selection.variants,
         lambda name: runner.load_data(study.recipes[name]),
         request.figures,
@@ -176,11 +184,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
 def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[str]:
     """Export every finished run that was asked for; return an error for each that could not be."""
     errors = []
-    runs = [
-        selection.folder.run(variant, seed)
-        for variant in selection.variants
-        for seed in selection.study.seeds
-    ]
+    runs = [selection.folder.run(variant, seed) for variant in selection.variants for seed in selection.seeds]
     for run in runs if formats else ():
         try:
             if run.status() == "finished":
@@ -204,7 +208,7 @@ def _select(request: Request, study: Study) -> Selection:
             asked = asked or trials
         elif not request.force:
             with_trials(study, folder)  # refuses trials of another search before any work
-    return Selection(study, folder, choose_variants(study, asked))
+    return Selection(study, folder, choose_variants(study, asked), request.seeds_of(study))
 
 
 def _check_reportable(folder: StudyFolder) -> None:
@@ -215,7 +219,12 @@ def _check_reportable(folder: StudyFolder) -> None:
 
 
 def _with_seeds_on_disk(study: Study, folder: StudyFolder) -> Study:
-    """Return the study with all seeds of its report: those asked for, and those of its runs on disk."""
+    """Return the study with all seeds of its report: those asked for, and those of its runs on disk.
+
+    Where the study plans looks, its seeds are those of the looks.
+    """
+    if study.looks is not None:
+        return study
     # os.path: Path raises an error where a folder may not be entered
     runs = [run for run in folder.runs() if os.path.exists(run.record_file)]
     on_disk = {run.seed for run in runs if run.variant in study.recipes}

@@ -212,12 +212,14 @@ class Lab:
         logits: np.ndarray | None = None,
         weights: bytes | None = None,
         before: Sequence[float] = (),
+        clusters: np.ndarray | None = None,
         **changes: Any,
     ) -> Path:
         """A finished run of a trained network; other ``logits`` (N, 10) and weights may be given instead.
 
         Args:
             before: test accuracies of the epochs before the last; without them they rise.
+            clusters: (N,) of the images.
         """
         run = self.folder.run(variant, seed)
         learnt, own = trained(seed % 3)
@@ -225,7 +227,8 @@ class Lab:
         logits = own if logits is None else logits
         labels = self.data.evaluation.labels[: len(logits)]
         arrays = io.BytesIO()
-        np.savez(arrays, logits=logits.astype(np.float32), labels=labels)
+        grouped: dict[str, Any] = {} if clusters is None else {"clusters": clusters}
+        np.savez(arrays, logits=logits.astype(np.float32), labels=labels, **grouped)
         atomic_write(run.path / "predictions.npz", arrays.getvalue())
         atomic_write(run.path / "model.safetensors", weights)
         accuracy, loss = accuracy_from_logits(logits, labels), cross_entropy_from_logits(logits, labels)
@@ -257,10 +260,12 @@ class Lab:
         write_sealed(run.record_file, content)
         return run.path
 
-    def fail(self, variant: str = "base", seed: int = 1, **error: Any) -> None:
+    def fail(
+        self, variant: str = "base", seed: int = 1, planned: dict[str, Any] | None = None, **error: Any
+    ) -> None:
         """A run that diverged, or failed otherwise."""
         cause = {"kind": "diverged", "message": "loss not finite", "iteration": 12, **error}
-        record = self.record(variant, seed, status="failed", error=cause)
+        record = self.record(variant, seed, status="failed", error=cause, planned=planned or {})
         record["metrics"]["epochs"] = 1
         write_sealed(self.folder.run(variant, seed).record_file, record)
 

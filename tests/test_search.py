@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.request import parse_seeds
 from harness.search import opening
 from harness.store.sealed import read_sealed, write_sealed
 from harness.study_file.load import load_study
 from harness.study_file.search_space import Search
+from harness.study_file.seeds import parse_seeds
 from tests.conftest import TINY_TOML, Command
 
 SEARCH = """

@@ -17,25 +17,9 @@ import pytest
 from PIL import Image
 
 from harness.errors import StudyError
-from harness.request import parse_formats, parse_seeds
+from harness.request import parse_formats
 from harness.study import main
 from tests.conftest import Command
-
-
-@pytest.mark.parametrize(
-    ("text", "seeds"),
-    [("0", [0]), ("0,1,2", [0, 1, 2]), ("0-4", [0, 1, 2, 3, 4]), ("7, 0-1", [7, 0, 1]), ("3-3", [3])],
-)
-def test_seeds_are_named_themselves(text: str, seeds: list[int]) -> None:
-    assert parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "1,", "-1", "1-", "4-0", "0-999999999", "0,0", "0-3,2", "1.5", "0x1", "²", "٣", "1-٣"]
-)
-def test_what_is_not_seeds_is_refused(text: str) -> None:
-    with pytest.raises(StudyError, match="--seeds"):
-        parse_seeds(text)
 
 
 def test_formats_of_figures_are_named_once_each() -> None:

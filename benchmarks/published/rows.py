@@ -10,7 +10,7 @@ from benchmarks.markdown import table
 from benchmarks.published.read import Published, Variant, described, device_name
 from harness.analysis.numbers import accuracy_text, minutes_text, percent_text
 from harness.analysis.provenance import AT_ONCE, DECISIVE, at_once_text, origin
-from harness.analysis.references import Claim, claims, consistent
+from harness.analysis.references import Claim, claims
 from harness.statistics.distribution import describe
 from harness.statistics.prediction import Standing
 from harness.statistics.target import share
@@ -139,7 +139,11 @@ def claims_of(one: Published, variant: Variant) -> list[Claim]:
 def judged(claim: Claim, variant: Variant) -> tuple[Standing, str]:
     """Compare a published number with the runs; the second part is the verdict in a word."""
     standing = claim.standing(variant.accuracies, len(variant.records), variant.evaluated_on)
-    return standing, consistent(standing, variant.evaluated_on)
+    if variant.evaluated_on != "test":
+        return standing, "not judged: ours are on held-out images"
+    if standing.plausible is None:
+        return standing, "not judged: one run" if standing.n == 1 else "not judged: our runs do not differ"
+    return standing, "yes" if standing.plausible else "no"
 
 
 def summary_sentence(tested: Sequence[tuple[Published, Variant]]) -> str:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from harness.analysis.numbers import p_equals, points_text
+from harness.analysis.evidence import Evidence, evidence_for
+from harness.analysis.looks import compared_pairs
 from harness.analysis.results import Results
-from harness.analysis.runs import Run
+from harness.analysis.runs import Run, by_seed, same_images
+from harness.analysis.starts import Answer, Pair, answers
+from harness.statistics.anytime import failures_e_value
+from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
-    MOST_SEEDS,
+    ALPHA,
     Comparison,
+    Verdict,
     compare,
     compare_by_failures,
     judge,
+    judge_failures,
+    primary_test,
 )
 from harness.statistics.fisher import FailureCounts, compare_failures
+from harness.statistics.margin import AgainstMargin, against_margin, judge_margins, margin_verdict
 from harness.statistics.mcnemar import compare_images
+from harness.statistics.superiority import Superiority, superiority
+
+Flagged = Mapping[str, int]  # variant -> the seed that lies apart from its others
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,12 @@ class VariantComparison:
     Attributes:
         result: None where the two cannot be compared; ``obstacle`` says why.
         failures: of both recipes; None where no run failed by its recipe, or one of the two has none.
+        margin: what it shows of the study's margin; None without one, and where there is no t test.
+        superiority: how often a run of the first beats one of the second; None without several runs.
+        flagged, flagged_baseline: the seed of each that lies apart from its others.
+        without: the primary test without these seeds; None where none is flagged or too few are left.
+        evidence: the kind of answer, and what shows the difference where n was not fixed in advance; None
+            without a t test.
     """
 
     variant: str
@@ -35,6 +50,12 @@ class VariantComparison:
     result: Comparison | None
     obstacle: str = ""
     failures: FailureCounts | None = None
+    margin: AgainstMargin | None = None
+    superiority: Superiority | None = None
+    flagged: int | None = None
+    flagged_baseline: int | None = None
+    without: Comparison | None = None
+    evidence: Evidence | None = None
 
     @property
     def test(self) -> str | None:
@@ -46,35 +67,132 @@ class VariantComparison:
         """``better``, ``worse`` or ``cannot tell``."""
         return "cannot tell" if self.result is None else self.result.verdict
 
+    @property
+    def fails_differently(self) -> bool:
+        """Whether one of the two is shown to fail more often than the other."""
+        return self.failures is not None and self.failures.verdict != "not shown"
+
+
+def flagged_seeds(results: Results) -> Flagged:
+    """Return the seeds that lie apart from the others of their variant."""
+    seeds = {variant: flagged_seed(by_seed(results.of(variant, "finished"))) for variant in results.variants}
+    return {variant: seed for variant, seed in seeds.items() if seed is not None}
+
 
 def compare_variants(results: Results) -> list[VariantComparison]:
-    """Compare every variant with the baseline, in the study's order, corrected together by Holm.
+    """Compare every variant with the baseline, in the study's order, corrected together.
 
     Where the study asks for all comparisons, every other pair follows: each variant against those before it.
-    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs. Where
-    one of the two has no finished run, the numbers of runs that their recipes made fail are.
+    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs; and,
+    corrected by themselves, how many runs their recipes made fail. Where one of the two has no finished run,
+    that is the comparison. Where n was fixed in advance, the test decides after Holm's correction; else the
+    planned looks do, or an e-value: see :mod:`harness.analysis.evidence`.
     """
-    baseline = results.study.baseline
-    others = [variant for variant in results.variants if variant != baseline]
-    pairs = [(variant, baseline) for variant in others if baseline in results.variants]
-    if results.study.comparisons == "all":
-        pairs += [(variant, earlier) for at, variant in enumerate(others) for earlier in others[:at]]
-    failures = [_failures(results.of(first), results.of(second)) for first, second in pairs]
+    pairs = [pair for pair in compared_pairs(results.study) if set(pair) <= set(results.variants)]
+    finished = {variant: results.of(variant, "finished") for variant in results.variants}
+    kinds = answers(results, pairs)
+    failures = _judge_failures(results, kinds)
     compared = [
-        _compare(results.of(first, "finished"), results.of(second, "finished"), failed)
+        _compare(finished[first], finished[second], failed)
         for (first, second), failed in zip(pairs, failures, strict=True)
     ]
-    judged = iter(judge([result for result, _ in compared if result is not None]))
+    seeds = flagged_seeds(results)
+    of_accuracies = [result for result, _ in compared if result is not None and result.test != "Fisher"]
+    judged = iter(judge(of_accuracies, flagged=bool(seeds)))
+    evidence = evidence_for(results, kinds, sum(one.primary.p is not None for one in of_accuracies))
+    comparisons = []
+    for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
+        one = VariantComparison(*pair, result, obstacle, failed)
+        if result is not None and result.test != "Fisher":
+            one = replace(one, result=next(judged))
+            one = _with_companions(one, finished[pair[0]], finished[pair[1]], seeds)
+            one = _by_evidence(one, evidence[pair])
+        comparisons.append(one)
+    return _against_margin(comparisons, results.study.margin)
+
+
+def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantComparison:
+    """Let the evidence decide a comparison whose n was not fixed in advance."""
+    result = comparison.result
+    if result is None or result.test not in ("paired t", "Welch t"):
+        return comparison
+    verdicts: dict[int, Verdict] = {1: "better", -1: "worse", 0: "cannot tell"}
+    if evidence.sign is not None:
+        result = replace(result, verdict=verdicts[evidence.sign])
+    return replace(comparison, result=result, evidence=evidence)
+
+
+def _with_companions(
+    comparison: VariantComparison, runs: Sequence[Run], base: Sequence[Run], seeds: Flagged
+) -> VariantComparison:
+    """Add what stands beside the verdict: P(A > B), and the test without the seeds that lie apart."""
+    ours, theirs = by_seed(runs), by_seed(base)
+    flagged, flagged_baseline = seeds.get(comparison.variant), seeds.get(comparison.baseline)
+    without = None
+    if flagged is not None or flagged_baseline is not None:
+        without = primary_test(
+            {seed: value for seed, value in ours.items() if seed != flagged},
+            {seed: value for seed, value in theirs.items() if seed != flagged_baseline},
+        )
+    return replace(
+        comparison,
+        superiority=superiority(ours, theirs),
+        flagged=flagged,
+        flagged_baseline=flagged_baseline,
+        without=without,
+    )
+
+
+def _against_margin(
+    comparisons: Sequence[VariantComparison], margin: float | None
+) -> list[VariantComparison]:
+    """Add what each comparison shows of the study's margin, if there is one."""
+    if margin is None:
+        return list(comparisons)
+    tested = [
+        None if one.result is None else against_margin(one.result.careful or one.result.primary, margin)
+        for one in comparisons
+    ]
+    judged = judge_margins(tested)
     return [
-        VariantComparison(*pair, None if result is None else next(judged), obstacle, failed)
-        for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True)
+        replace(one, margin=result if result is None else _margin_by_evidence(result, one.evidence))
+        for one, result in zip(comparisons, judged, strict=True)
     ]
 
 
-def _failures(runs: list[Run], base: list[Run]) -> FailureCounts | None:
-    failed, failed_base = (sum(run.failed_by_recipe for run in group) for group in (runs, base))
-    finished, finished_base = (sum(run.status == "finished" for run in group) for group in (runs, base))
-    return compare_failures(failed, failed + finished, failed_base, failed_base + finished_base)
+def _margin_by_evidence(result: AgainstMargin, evidence: Evidence | None) -> AgainstMargin:
+    """Let the evidence decide about the margin where n was not fixed in advance."""
+    if evidence is None or evidence.sign is None:
+        return result
+    return replace(result, verdict=margin_verdict(evidence.beyond_minus, evidence.beyond_plus))
+
+
+def _judge_failures(results: Results, kinds: Mapping[Pair, Answer]) -> list[FailureCounts | None]:
+    """Compare how many runs of each pair their recipes made fail; where n was not fixed, by e-values."""
+    ended = {
+        name: {
+            run.seed: run.failed_by_recipe
+            for run in results.of(name)
+            if run.status == "finished" or run.failed_by_recipe
+        }
+        for pair in kinds
+        for name in pair
+    }
+    counted = [
+        compare_failures(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))
+        for ours, theirs in ((ended[first], ended[second]) for first, second in kinds)
+    ]
+    needed = sum(counts is not None for counts in counted) / ALPHA
+    judged = []
+    for (pair, answer), counts in zip(kinds.items(), judge_failures(counted), strict=True):
+        if counts is not None and answer.kind != "fixed":
+            ours, theirs = (ended[name] for name in pair)
+            value = failures_e_value(
+                [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+            )
+            counts = counts.judged_by(value, needed)
+        judged.append(counts)
+    return judged
 
 
 def _compare(
@@ -88,111 +206,10 @@ def _compare(
         return None, "the other has no finished run"
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
-    if (result := compare(_by_seed(runs), _by_seed(base))) is not None:
+    if (result := compare(by_seed(runs), by_seed(base))) is not None:
         return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))
     assert run.predictions is not None and other.predictions is not None
     return compare_images(run.predictions.correct, other.predictions.correct), ""
-
-
-def _by_seed(runs: Sequence[Run]) -> dict[int, float]:
-    return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
-
-
-def same_images(runs: Sequence[Run]) -> bool:
-    """Return whether split and labels are the same; the images may be scaled or normalised anew."""
-    labels = [run.predictions.labels for run in runs if run.predictions is not None]
-    splits = {run.data.get("evaluated_on") for run in runs}
-    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
-
-
-# ---- in words -------------------------------------------------------------------------------------------
-
-
-def sentence(comparison: VariantComparison, several: bool) -> str:
-    """Write the verdict in a line, with the test, its n and the interval.
-
-    Args:
-        several: whether more than one comparison was made, so that Holm's correction changed something.
-    """
-    failures, pair = comparison.failures, f"{comparison.variant} against {comparison.baseline}"
-    if comparison.result is None:
-        text = f"{pair}: not compared, {comparison.obstacle}"
-    elif comparison.result.test == "Fisher":
-        return _failures_sentence(comparison, comparison.result, " after Holm" if several else "")
-    else:
-        text = _accuracy_sentence(comparison, comparison.result, " after Holm" if several else "")
-    if failures is None:
-        return text
-    counts = _failures_text(failures, comparison.baseline)
-    return f"{text}; beside that {counts} (Fisher's exact test, {p_equals(failures.p)})"
-
-
-def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
-    variant, baseline, failures = comparison.variant, comparison.baseline, comparison.failures
-    assert failures is not None
-    told = result.verdict != "cannot tell"
-    verdict = f"is {result.verdict} than {baseline}" if told else f"against {baseline}: cannot tell"
-    return (
-        f"{variant} {verdict}: {_failures_text(failures, baseline)} "
-        f"(Fisher's exact test, {p_equals(result.p_holm)}{holm})"
-    )
-
-
-def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
-    pair, estimate = f"{comparison.variant} against {comparison.baseline}", result.primary
-    if result.test == "McNemar":
-        return (
-            f"{pair}: cannot tell with n = 1; on these images its network is "
-            f"{_difference_text(estimate.difference)} (McNemar, {p_equals(result.p_holm)}{holm}), "
-            "which says nothing of other seeds"
-        )
-    same = result.n == result.n_baseline
-    seeds = f"n = {result.n}" if same else f"n = {result.n} and {result.n_baseline}"
-    if estimate.p is None or estimate.low is None or estimate.high is None:
-        return (
-            f"{pair}: cannot tell with {seeds}; "
-            f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
-        )
-    paired = " shared seeds" if result.test == "paired t" else ""
-    interval = f"95 % interval {points_text(estimate.low)} to {points_text(estimate.high)}"
-    test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
-    if result.verdict != "cannot tell":
-        size = f"{abs(100 * estimate.difference):.2f} points"
-        verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
-        return f"{verdict} by {size} ({interval}; {test})"
-    needed = "more than " if result.seeds_needed is None else "about "
-    return (
-        f"{pair}: cannot tell with {seeds}; {_difference_text(estimate.difference)} "
-        f"({test}); the {interval} {_excluded(estimate.low, estimate.high)}; a difference of this size would "
-        f"take {needed}{result.seeds_needed or MOST_SEEDS:,} seeds to tell"
-    )
-
-
-def _excluded(low: float, high: float) -> str:
-    """Say what the interval of a difference that no test has shown excludes."""
-    if not low <= 0 <= high:
-        return "is not corrected for the other comparisons"
-    ends = [
-        f"{100 * abs(end):.2f} points {word}"
-        for end, word in ((low, "worse"), (high, "better"))
-        if abs(end) < 1
-    ]
-    return f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
-
-
-def _difference_text(difference: float) -> str:
-    """Write ``0.52 points better``; a small difference is never called equality, which a mean cannot show."""
-    if round(100 * difference, 2) == 0:
-        return "less than 0.01 points away"
-    return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
-
-
-def _failures_text(failures: FailureCounts, baseline: str) -> str:
-    """Write ``4 of 4 runs failed, and 0 of 4 of base``."""
-    return (
-        f"{failures.failed} of {failures.n} runs failed, and "
-        f"{failures.failed_baseline} of {failures.n_baseline} of {baseline}"
-    )

@@ -6,10 +6,12 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.analysis import comparisons as pairs
 from harness.analysis import ranking as ranks
+from harness.analysis import sentences as pairs
 from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.looks import PairLooks, judge_looks, saved_sentence, without_unneeded
 from harness.analysis.networks import variant_layers
+from harness.analysis.noise import VariantNoise, list_noise
 from harness.analysis.ranking import Ranked, rank_variants
 from harness.analysis.references import ReferenceComparison, compare_references
 from harness.analysis.results import Results
@@ -29,13 +31,14 @@ class Findings:
     """The results of a study's analysis.
 
     Attributes:
+        looks: each comparison at the planned looks; empty without looks.
         networks: variant -> the layers of its network.
         warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests,
             attributions that fail their check.
         verdict: the answer in one sentence.
         verdicts: a line for the console about each variant that has a run, planned or on disk, and one about
             each that was compared with the baseline; of three variants or more, a last one about which may
-            be the best.
+            be the best; and how many runs the planned looks have spared.
         met: every run that was asked for is finished and reached the target on its last epoch.
         failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
     """
@@ -44,7 +47,9 @@ class Findings:
     summaries: list[VariantSummary]
     comparisons: list[VariantComparison]
     ranking: list[Ranked]
+    noise: list[VariantNoise]
     references: list[ReferenceComparison]
+    looks: list[PairLooks]
     attributions: Sequence[Attributions]
     networks: dict[str, list[LayerRow]]
     warnings: list[str]
@@ -71,7 +76,9 @@ def analyse(
             neither ``met`` nor ``failures``.
         attributions: measures of the variants' Grad-CAM maps.
     """
-    study = results.study
+    study, looks = results.study, judge_looks(results)
+    results = without_unneeded(results, looks, {variant for variant, _ in asked} or results.variants)
+    spared = {(run.variant, run.seed) for run in results.runs if run.status == "not needed"}
     summaries, comparisons = summarise(results), compare_variants(results)
     ranking = rank_variants(results, comparisons)
     reached = {
@@ -84,7 +91,13 @@ def analyse(
         summaries=summaries,
         comparisons=comparisons,
         ranking=ranking,
+        noise=list_noise(
+            results,
+            {summary.variant: summary.evidence.noise for summary in summaries if summary.evidence},
+            comparisons,
+        ),
         references=compare_references(study, summaries),
+        looks=looks,
         attributions=attributions,
         networks=variant_layers(results),
         warnings=study_warnings(results, attributions),
@@ -92,8 +105,9 @@ def analyse(
         verdicts=[
             *(variant_line(study, summary) for summary in summaries),
             *(f"{study.name}: {text}" for text in _across_variants(comparisons, ranking)),
+            *(f"{study.name}: {text}" for text in [saved_sentence(results, looks)] if text),
         ],
-        met=bool(asked) and asked <= reached,
+        met=bool(asked) and asked - spared <= reached,
         failures=[
             f"{run.folder.name}: {run.error}"
             for run in results.runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,3 +93,10 @@ def minutes_text(seconds: float | None) -> str:
 def several(count: int, noun: str) -> str:
     """Write ``1 run``, ``3 runs``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def evidence_text(value: float) -> str:
+    """Write an e-value, rounded down so that it never looks large enough where it is not: ``7.3``, ``19``."""
+    if value >= 1e6:
+        return f"{value:.1e}"
+    return f"{math.floor(10 * value) / 10:.1f}" if value < 10 else f"{math.floor(value):,}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
-from harness.analysis.comparisons import VariantComparison, same_images
+from harness.analysis.comparisons import VariantComparison, flagged_seeds
+from harness.analysis.evidence import signs_among
 from harness.analysis.results import Results
-from harness.statistics.games_howell import Place, rank_recipes
+from harness.analysis.runs import by_seed, same_images
+from harness.statistics.best import Place, rank_recipes, rivals_of_each
 
 FEWEST = 3  # variants: two are only compared with each other
 MOST_NAMED = 8  # possible winners that a line names
@@ -22,7 +25,7 @@ class Ranked:
         place: by its accuracy; None without a finished run.
         failed, runs: how many failed, of those that finished or failed.
         by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
-        worse_than: the variants that a comparison has shown it to be worse than.
+        worse_than: the variants that are shown to be better than it.
         changes: what it changes of the study, by dotted key.
     """
 
@@ -37,10 +40,10 @@ class Ranked:
 
     @property
     def possible(self) -> bool | None:
-        """Whether it may be the best: no test has shown another to be better; None where none can say."""
+        """Whether it may be the best: no other is shown to be better; None where none can say."""
         if self.place is None:
             return False if self.by_recipe else None
-        return self.place.possible and not self.worse_than
+        return not self.worse_than
 
     @property
     def failed_text(self) -> str:
@@ -60,11 +63,20 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
     finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
     first = next(iter(finished.values()), [])
     accuracies = {
-        variant: [value for run in runs if (value := run.number("test_accuracy")) is not None]
-        for variant, runs in finished.items()
-        if same_images([*first, *runs])
+        variant: by_seed(runs) for variant, runs in finished.items() if same_images([*first, *runs])
     }
-    places = {place.name: place for place in rank_recipes(accuracies)} if accuracies else {}
+    compared = {
+        (comparison.variant, comparison.baseline): comparison.result
+        for comparison in comparisons
+        if comparison.result is not None
+    }
+    flagged = bool(flagged_seeds(results))
+    known = {frozenset(pair) for pair in compared}
+    others = [pair for pair in combinations(accuracies, 2) if frozenset(pair) not in known]
+    signs = signs_among(results, others, rivals_of_each(accuracies))
+    places = {
+        place.name: place for place in rank_recipes(accuracies, compared, flagged=flagged, sequential=signs)
+    }
     failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
     last = [variant for variant in failed if variant not in finished]
     if not places or len(places) + len(last) < FEWEST:
@@ -81,7 +93,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
                 len(lost),
                 len(lost) + len(finished.get(variant, [])),
                 any(run.failed_by_recipe for run in lost),
-                tuple(worse.get(variant, [])),
+                tuple(worse.get(variant, [])) if place is None else place.worse_than,
                 results.study.variants.get(variant, {}),
             )
         )
@@ -89,7 +101,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
 
 
 def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
-    """Map a variant to those that it was shown to be worse than."""
+    """Map a variant to those that a comparison has shown it to be worse than."""
     worse: dict[str, list[str]] = {}
     for comparison in comparisons:
         if comparison.verdict == "worse":
@@ -101,15 +113,17 @@ def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
 
 def sentence(ranking: Sequence[Ranked]) -> str:
     """Say in a line which variants may be the best, by which rule, and which have no finished run."""
-    possible = [ranked.variant for ranked in ranking if ranked.possible]
+    possible = [_with_failures(ranked) for ranked in ranking if ranked.possible]
     places = [ranked.place for ranked in ranking if ranked.place is not None]
-    everyone, rule = len(ranking), "Games-Howell, p > 0.05"
-    if any(ranked.worse_than for ranked in ranking if ranked.place is not None and ranked.place.possible):
-        rule += ", and not shown to be worse by a comparison"
+    everyone = len(ranking)
     if len(places) == 1:
         text = f"of {everyone} variants {places[0].name} alone has a finished run"
+    elif not possible:  # they were compared on different seeds
+        text = f"of each of {everyone} variants another is shown to be better, on other seeds each"
     elif len(possible) == 1:
-        text = f"{possible[0]} alone of {everyone} variants may be the best ({rule})"
+        text = (
+            f"{possible[0]} alone of {everyone} variants may be the best: of the others a better one is shown"
+        )
     elif len(possible) == len(places):
         fewest, most = min(place.n for place in places), max(place.n for place in places)
         seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
@@ -118,11 +132,18 @@ def sentence(ranking: Sequence[Ranked]) -> str:
         names = f"{_listed(first)} {'has' if len(first) == 1 else 'share'}"
         text = f"{len(possible)} of {everyone} variants may be the best; {names} the highest mean, and {why}"
     else:
-        text = f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} ({rule})"
-    gone = [f"{ranked.variant} ({ranked.failed_text})" for ranked in ranking if ranked.place is None]
+        text = (
+            f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} "
+            "(no other is shown to be better)"
+        )
+    gone = [_with_failures(ranked) for ranked in ranking if ranked.place is None]
     return f"{text}; no finished run: {_listed(gone)}" if gone else text
+
+
+def _with_failures(ranked: Ranked) -> str:
+    return f"{ranked.variant} ({ranked.failed_text})" if ranked.failed else ranked.variant
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED]) or 'none'}{more}"
+    return f"{', '.join(names[:MOST_NAMED])}{more}"

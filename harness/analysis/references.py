@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.analysis.numbers import percent_text, several
+from harness.analysis.numbers import percent_text, several, std_text
 from harness.analysis.summary import VariantSummary
+from harness.statistics.comparison import ALPHA, holm
 from harness.statistics.prediction import Standing, accuracy_standing, share_standing
 from harness.study_file.config import Reference, Study
 
@@ -44,18 +45,28 @@ class Claim:
             standing = accuracy_standing(reference.test_accuracy, accuracies, reference.runs, self.statistic)
         if evaluated_on == "test":
             return standing
-        return replace(standing, percentile=None, low=None, high=None)
+        return replace(standing, percentile=None, low=None, high=None, p=None)
 
 
 @dataclass(frozen=True)
 class ReferenceComparison:
-    """A published number against one variant."""
+    """A published number against one variant.
+
+    Attributes:
+        p_holm: p after Holm's correction over all such comparisons of the study; None where it has no p.
+    """
 
     name: str
     claim: Claim
     variant: str
     evaluated_on: str
     standing: Standing
+    p_holm: float | None = None
+
+    @property
+    def plausible(self) -> bool | None:
+        """Tell whether our runs do not exclude the number, after the correction; None if it is not judged."""
+        return None if self.p_holm is None else self.p_holm > ALPHA
 
 
 def compare_references(study: Study, summaries: Sequence[VariantSummary]) -> list[ReferenceComparison]:
@@ -63,7 +74,7 @@ def compare_references(study: Study, summaries: Sequence[VariantSummary]) -> lis
 
     A share of runs is also compared with a variant whose runs all failed: none of them has reached it.
     """
-    return [
+    compared = [
         ReferenceComparison(
             name,
             claim,
@@ -77,6 +88,8 @@ def compare_references(study: Study, summaries: Sequence[VariantSummary]) -> lis
         for claim in claims(reference)
         if summary.accuracies or (claim.statistic == "share" and summary.runs)
     ]
+    corrected = iter(holm([one.standing.p for one in compared if one.standing.p is not None]))
+    return [one if one.standing.p is None else replace(one, p_holm=next(corrected)) for one in compared]
 
 
 def claims(reference: Reference) -> list[Claim]:
@@ -91,10 +104,14 @@ def claims(reference: Reference) -> list[Claim]:
     return stated
 
 
-def consistent(standing: Standing, evaluated_on: str) -> str:
-    """Return ``yes``, ``no``, or why it is not judged."""
-    if evaluated_on != "test":
+def excluded(compared: ReferenceComparison) -> str:
+    """Return ``excluded``, ``not excluded (interval 0.9 points wide)``, or why it is not judged."""
+    standing = compared.standing
+    if compared.evaluated_on != "test":
         return "not judged: ours are on held-out images"
-    if standing.plausible is None:
+    if compared.plausible is None or standing.low is None or standing.high is None:
         return "not judged: one run" if standing.n == 1 else "not judged: our runs do not differ"
-    return "yes" if standing.plausible else "no"
+    if not compared.plausible:
+        return "excluded"
+    holm = "" if standing.plausible else " after Holm"
+    return f"not excluded{holm} (interval {std_text(100 * (standing.high - standing.low), 1)} points wide)"

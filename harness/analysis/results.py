@@ -186,17 +186,25 @@ def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDA
     path = folder.path / "predictions.npz"
     with np.load(path, allow_pickle=False) as arrays:
         logits, labels = arrays["logits"], arrays["labels"]
+        clusters = arrays["clusters"].astype(np.int64) if "clusters" in arrays else None
     if logits.ndim != 2 or logits.shape != (len(labels), classes) or len(labels) == 0:
         raise RunError(
             f"{path}: logits {logits.shape} and labels {labels.shape} of {classes} classes do not fit"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise RunError(f"{path}: labels outside 0 to {classes - 1}")
+    if clusters is not None and clusters.shape != labels.shape:
+        raise RunError(f"{path}: clusters {clusters.shape} and labels {labels.shape} do not fit")
     probabilities = np.exp(log_softmax(logits))
     predicted = logits.argmax(axis=1).astype(np.int64)
     confidence = probabilities[np.arange(len(labels)), predicted]
     predictions = Predictions(
-        labels.astype(np.int64), predicted, confidence, brier_score(probabilities, labels), count_ties(logits)
+        labels.astype(np.int64),
+        predicted,
+        confidence,
+        brier_score(probabilities, labels),
+        count_ties(logits),
+        clusters,
     )
     return predictions, probabilities
 

@@ -24,7 +24,7 @@ from harness.store.run_files import LEARNING_RATES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RunStatus = Literal["finished", "failed", "missing"]
+RunStatus = Literal["finished", "failed", "missing", "not needed"]
 Row = dict[str, float | None]
 
 TEXTS = {"variant", "seed"}  # columns that are not read: the folder's path gives them
@@ -37,6 +37,7 @@ class Predictions:
 
     Attributes:
         ties: images whose largest logit is that of several classes.
+        clusters: of the images, equal numbers for one cluster; None where the run has none.
     """
 
     labels: NDArray[np.int64]
@@ -44,6 +45,7 @@ class Predictions:
     confidence: NDArray[np.float64]
     brier: float
     ties: int
+    clusters: NDArray[np.int64] | None = None
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
@@ -251,3 +253,15 @@ def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
             )
         except (ValueError, IndexError):
             raise RunError(f"{path}: line {reader.line_num}: not numbers") from None
+
+
+def same_images(runs: Sequence[Run]) -> bool:
+    """Return whether split and labels are the same; the images may be scaled or normalised anew."""
+    labels = [run.predictions.labels for run in runs if run.predictions is not None]
+    splits = {run.data.get("evaluated_on") for run in runs}
+    return len(splits) == 1 and all(np.array_equal(labels[0], other) for other in labels[1:])
+
+
+def by_seed(runs: Sequence[Run]) -> dict[int, float]:
+    """Return the accuracies of finished runs: seed -> a fraction."""
+    return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.analysis.noise import noise_of_variant
 from harness.analysis.results import Results
-from harness.analysis.runs import Arrival, Run
+from harness.analysis.runs import Arrival, Run, by_seed
+from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.distribution import (
     BOOTSTRAP_FROM,
     Distribution,
@@ -18,6 +20,7 @@ from harness.statistics.distribution import (
     mean_of,
 )
 from harness.statistics.ensemble import always_missed, error_consistency, most_voted
+from harness.statistics.noise import Noise
 from harness.statistics.target import Share, TimeToTarget, p_above, share, time_to_target
 from harness.statistics.variance import SeedVariance, sampling_std, seed_variance
 
@@ -48,6 +51,8 @@ class Evidence:
         epochs, steps, seconds: to the first epoch that reached the target.
         images: the evaluation split's size.
         sampling_std: of one network's accuracy over new test sets of that size.
+        noise: of the mean accuracy over other seeds and other images; None where the runs were not evaluated
+            on the same images.
         variance: its parts. This and the next three: None for one run, and where the runs were not
             evaluated on the same images.
         ensemble_accuracy: of the runs' averaged probabilities.
@@ -63,6 +68,7 @@ class Evidence:
     seconds: TimeToTarget
     images: int
     sampling_std: float
+    noise: Noise | None
     variance: SeedVariance | None
     ensemble_accuracy: float | None
     error_consistency: float | None
@@ -98,6 +104,7 @@ class VariantSummary:
         reached_share: of the finished and failed runs; None without any.
         accuracies: of the finished runs, by seed.
         evidence: None without a finished run.
+        flagged: the seed that lies apart from the others.
         found: None where the study gives its rates, and without a finished run.
     """
 
@@ -116,6 +123,7 @@ class VariantSummary:
     seconds: Distribution | None
     parameters: int | None
     evidence: Evidence | None
+    flagged: int | None = None
     found: FoundRate | None = None
 
     @property
@@ -152,6 +160,7 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         seconds=describe(_values(finished, "seconds", "timings")),
         parameters=int(parameters[0]) if parameters else None,
         evidence=_evidence(results, variant, accuracies, failed) if finished else None,
+        flagged=flagged_seed(by_seed(finished)),
         found=_found(results, variant),
     )
 
@@ -227,6 +236,7 @@ def _evidence(results: Results, variant: str, accuracies: Sequence[float], faile
         seconds=_time(arrivals, failed, "seconds"),
         images=len(labels),
         sampling_std=sampling_std(mean_of(accuracies), len(labels)),
+        noise=noise_of_variant(runs),
         variance=None if correct is None else seed_variance(correct),
         ensemble_accuracy=None if ensemble is None else float(np.mean(ensemble == labels)),
         error_consistency=None if correct is None else error_consistency(correct),

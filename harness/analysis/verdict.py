@@ -97,22 +97,44 @@ def _differences(comparisons: Sequence[VariantComparison]) -> str:
     if not compared:
         return ""
     baseline, count = compared[0].baseline, len(compared)
-    if count > 1 and all(comparison.verdict == "cannot tell" for comparison in compared):
+    failing = [comparison for comparison in compared if comparison.failures is not None]
+    if count > 1 and not failing and all(comparison.verdict == "cannot tell" for comparison in compared):
         return f"no other variant is shown to differ from {baseline}"
     parts = []
+    of_accuracies = [comparison for comparison in compared if comparison.test != "Fisher"]
     for verdict in ("better", "worse"):
-        if names := [comparison.variant for comparison in compared if comparison.verdict == verdict]:
+        if names := [one.variant for one in of_accuracies if one.verdict == verdict]:
             parts.append(f"{_names(names, count)} {_is(names)} {verdict} than {baseline}")
-    unclear = [comparison for comparison in compared if comparison.verdict == "cannot tell"]
-    if alike := [comparison.variant for comparison in unclear if comparison.test != "Fisher"]:
+    unclear = [comparison for comparison in of_accuracies if comparison.verdict == "cannot tell"]
+    if alike := [comparison.variant for comparison in unclear if comparison.failures is None]:
         parts.append(f"{_names(alike, count)} {_is(alike)} not shown to differ from {baseline}")
-    if gone := [
-        comparison.variant if comparison.failures.failed == comparison.failures.n else baseline
-        for comparison in unclear
-        if comparison.failures is not None and comparison.variant not in alike
-    ]:
-        parts.append(f"no run of {_names(list(dict.fromkeys(gone)), count)} finished")
+    if len(failing) > MOST_NAMED:
+        shown = sum(comparison.fails_differently for comparison in failing)
+        parts.append(
+            f"{len(failing)} comparisons have failed runs, and {shown} show that they are not chance"
+        )
+    else:
+        parts += [_failed(comparison) for comparison in failing]
     return ", ".join(parts)
+
+
+def _failed(comparison: VariantComparison) -> str:
+    """Write ``lost fails more often than base (4 of 4 runs against 0 of 4)``, with what else is shown."""
+    counts, variant, baseline = comparison.failures, comparison.variant, comparison.baseline
+    assert counts is not None
+    if counts.verdict == "not shown":
+        text = (
+            f"{variant} failed in {counts.failed} of {counts.n} runs and {baseline} in "
+            f"{counts.failed_baseline} of {counts.n_baseline} (not shown to be more than chance)"
+        )
+    else:
+        numbers = (
+            f"{counts.failed} of {counts.n} runs against {counts.failed_baseline} of {counts.n_baseline}"
+        )
+        text = f"{variant} {counts.verdict} than {baseline} ({numbers})"
+    if comparison.test != "Fisher" and comparison.verdict == "cannot tell":
+        text += ", and is not shown to be better or worse where it finished"
+    return text
 
 
 def _is(names: Sequence[str]) -> str:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.analysis.looks import compared_pairs
 from harness.analysis.numbers import distinguishable, several
 from harness.analysis.provenance import DECISIVE, THEN, UNKNOWN, counted, origin
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
+from harness.analysis.starts import answers
 from harness.attribution.sanity import MOST
 from harness.store.folders import WEIGHTS
 
@@ -28,6 +30,7 @@ def study_warnings(results: Results, attributions: Sequence[Attributions]) -> li
         *(_CHECKSUM.sub(r"\1…", line) for line in _mixed_origins(origins) + _changed_under_way(origins)),
         *_doubtful_variants(results),
         *_doubtful_range_tests(results),
+        *_unplanned_looks(results),
         *_ties(results),
         *_without_weights(results),
         *sanity_warnings(attributions),
@@ -124,6 +127,25 @@ def _doubtful_range_tests(results: Results) -> list[str]:
             *([result.error] if result.error else []),
             *(result.record.get("warnings") or []),
         )
+    ]
+
+
+def _unplanned_looks(results: Results) -> list[str]:
+    """Name the comparisons whose looks were planned, changed or removed after they could be made."""
+    study = results.study
+    if not study.looks and not any(run.record and run.record.planned.get("looks") for run in results.runs):
+        return []
+    late = [
+        f"{variant} against {baseline}"
+        for (variant, baseline), answer in answers(results, compared_pairs(study)).items()
+        if answer.late == "looks" or (answer.late and study.looks)
+    ]
+    if not late:
+        return []
+    more = f" and {len(late) - 1} more comparisons" if len(late) > 1 else ""
+    return [
+        f"The looks of {late[0]}{more} were planned, changed or removed when runs could be compared already: "
+        "no verdict there is one at planned looks."
     ]
 
 

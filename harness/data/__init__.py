@@ -66,6 +66,7 @@ def load_data(
     path: str | None = None,
     image_size: int | None = None,
     bits: int | None = None,
+    cluster: str | None = None,
     holdout: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
@@ -80,6 +81,7 @@ def load_data(
         path: ``data.path``, for the sources that read a user's folder.
         image_size: ``data.image_size``, pixels, for the same.
         bits: ``data.bits``, for the same.
+        cluster: ``data.cluster``: of the images evaluated on; a hold-out does not split clusters.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
         test_limit: images to evaluate on, from the test split or the hold-out.
@@ -99,11 +101,12 @@ def load_data(
         path = next((form for form in forms if os.path.exists(root / form)), path)
     load = _find(source)
     request = SourceRequest(root, "train", path, image_size, download, progress, bits)
-    train = _read(source, load, request)
+    clustered = replace(request, cluster=cluster)
+    train = _read(source, load, request if holdout is None else clustered)
     if holdout is not None:
         train, evaluation = hold_out(train, holdout)
     else:
-        evaluation = _read(source, load, replace(request, which="test"))
+        evaluation = _read(source, load, replace(clustered, which="test"))
         _check_agreement(train, evaluation, source)
     if train_limit is not None:
         train = limit(train, train_limit, "data.train_limit")
@@ -126,6 +129,7 @@ def _read(source: str, load: Source, request: SourceRequest) -> Split:
         place = one_line(error.filename or root, 200)
         raise DataError(f"{source}: {place} cannot be read: {error.strerror or error}") from error
     _check_classes(split, where)
+    _check_clusters(split, request, where)
     constant = constant_channels(split)
     said = f"{', '.join(constant)} in all images"
     if len(constant) == 3:
@@ -159,6 +163,17 @@ def _check_classes(split: Split, where: str) -> None:
     if empty := set(range(len(split.classes))) - set(np.unique(split.labels).tolist()):
         name = split.classes[min(empty)]
         raise DataError(f"{where}: no image of class {name!r}; add one, or remove the class")
+
+
+def _check_clusters(split: Split, request: SourceRequest, where: str) -> None:
+    if request.cluster is None:
+        return
+    if split.clusters is None:
+        raise DataError(f"{where}: data.cluster has no meaning for this source, which tells no clusters")
+    if (count := len(np.unique(split.clusters))) < 2:
+        raise DataError(f"{where}: data.cluster puts all images into one cluster; two are the fewest")
+    if count == len(split):
+        _log.warning("%s: data.cluster puts each image into a cluster of its own; look at it", where)
 
 
 def _check_agreement(train: Split, test: Split, source: str) -> None:

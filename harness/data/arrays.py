@@ -35,6 +35,7 @@ class SourceRequest:
         download: whether the network may be used where the data is missing.
         progress: whether long work may show its progress on stderr.
         bits: ``data.bits``, how many bits a channel images stored in 16 use; None where the study has none.
+        cluster: ``data.cluster``, by which the source names each image's cluster; None where nobody asks.
     """
 
     root: Path
@@ -44,6 +45,7 @@ class SourceRequest:
     download: bool = True
     progress: bool = True
     bits: int | None = None
+    cluster: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -61,6 +63,8 @@ class Split:
         classes: the class names, by label.
         sha256: hexadecimal, over shape, images, labels and class names.
         notes: what its source ignored, and why.
+        clusters: int64, ``(N,)``, equal for images that are not independent, such as frames of a film; None
+            where each image is by itself.
     """
 
     images: NDArray[np.uint8]
@@ -68,6 +72,7 @@ class Split:
     classes: tuple[str, ...]
     sha256: str
     notes: tuple[str, ...] = ()
+    clusters: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,8 +93,13 @@ class Data:
 
     @property
     def sha256(self) -> str:
-        """Return a checksum over both splits and their roles, so a limit or a hold-out changes it."""
+        """Return a checksum over both splits and their roles, so a limit or a hold-out changes it.
+
+        Clusters count where the images that are evaluated on have some: a run's files hold them.
+        """
         key = f"train {self.train.sha256} {self.evaluated_on} {self.evaluation.sha256}"
+        if (clusters := self.evaluation.clusters) is not None:
+            key += f" clusters {hashlib.sha256(clusters.astype('<i8').tobytes()).hexdigest()}"
         return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -126,6 +136,21 @@ def split_of(
     digest.update(images.data)
     digest.update(labels.astype("<i8", copy=False).data)
     return Split(images, labels, names, digest.hexdigest())
+
+
+def with_clusters(split: Split, names: Sequence[str | int]) -> Split:
+    """Return a split whose images have these clusters.
+
+    Args:
+        names: the cluster of each image, in the split's order.
+
+    Raises:
+        DataError: there is not one for each image.
+    """
+    if len(names) != len(split):
+        raise DataError(f"data.cluster: {len(names)} names of clusters for {len(split)} images")
+    numbers = {name: number for number, name in enumerate(sorted(set(map(str, names))))}
+    return replace(split, clusters=np.array([numbers[str(name)] for name in names], np.int64))
 
 
 def check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:
@@ -166,18 +191,23 @@ def hold_out(train: Split, n: int, purpose: str = "holdout") -> tuple[Split, Spl
 
     The draw depends on ``purpose``, the number of images and the labels alone, never on a run's seed. It
     sorts by raw PCG64 words, whose stream NumPy guarantees (NEP 19), so it is the same in every version.
+    Where images have clusters, whole ones are held out, so that no network is judged by images that are like
+    those it was trained on; the hold-out may then be smaller.
 
     Returns:
         ``(rest, held)``, each in file order.
 
     Raises:
-        StudyError: ``n`` is not between 1 and the number of images less one.
+        StudyError: ``n`` is not between 1 and the number of images less one, or no cluster fits in it.
     """
     if not 1 <= n < len(train):
         raise StudyError(f"data.holdout = {n}: expected 1 to {len(train) - 1}, of {len(train)} train images")
     order = np.argsort(np.random.PCG64(derive_seed(0, purpose)).random_raw(len(train)), kind="stable")
     quotas = _proportional_quotas(np.bincount(train.labels, minlength=len(train.classes)), n)
-    held = _first_of_each(train, order, quotas)
+    take = _first_of_each if train.clusters is None else _first_clusters
+    held = take(train, order, quotas)
+    if not len(held):
+        raise StudyError(f"data.holdout = {n}: no cluster of images fits in it; hold out more")
     return _take(train, np.delete(np.arange(len(train)), held)), _take(train, held)
 
 
@@ -213,7 +243,7 @@ def constant_channels(split: Split) -> list[str]:
 
 def refuse_options(request: SourceRequest, source: str) -> None:
     """Raise a DataError where the study sets ``data`` keys that this source does not use."""
-    for key in ("path", "image_size", "bits"):
+    for key in ("path", "image_size", "bits", "cluster"):
         if getattr(request, key) is not None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
 
@@ -225,13 +255,28 @@ def count_steps(images: int, batch_size: int, drop_last: bool) -> int:
 
 def _take(split: Split, indices: NDArray[np.intp]) -> Split:
     taken = split_of(split.images[indices], split.labels[indices], split.classes)
-    return replace(taken, notes=split.notes)
+    clusters = None if split.clusters is None else split.clusters[indices]
+    return replace(taken, notes=split.notes, clusters=clusters)
 
 
 def _first_of_each(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the indices, in file order, of each class's first ``quotas[class]`` images in ``order``."""
     labels = split.labels[order]
     return np.sort(np.concatenate([order[labels == label][:quota] for label, quota in enumerate(quotas)]))
+
+
+def _first_clusters(split: Split, order: NDArray[np.intp], quotas: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the indices, in file order, of whole clusters in ``order``, as far as the classes' quotas go."""
+    assert split.clusters is not None
+    _, place = np.unique(split.clusters, return_inverse=True)
+    sizes = np.zeros((place.max() + 1, len(quotas)), np.int64)
+    np.add.at(sizes, (place, split.labels), 1)
+    left, taken = quotas.copy(), np.zeros(len(sizes), bool)
+    for cluster in dict.fromkeys(place[order].tolist()):
+        if taken_whole := bool((sizes[cluster] <= left).all()):
+            left -= sizes[cluster]
+        taken[cluster] = taken_whole
+    return np.flatnonzero(taken[place])
 
 
 def _equal_quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:

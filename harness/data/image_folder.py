@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.arrays import SourceRequest, Split, composed, split_of
+from harness.data.arrays import SourceRequest, Split, composed, split_of, with_clusters
 from harness.data.cache import cached
 from harness.data.decode import FORMATS, decode_all
 from harness.errors import AbsentDataError, DataError
@@ -41,11 +43,12 @@ def load(request: SourceRequest) -> Split:
     Links are followed. Names that begin with a dot are ignored; files that are no images are ignored with a
     warning; the split's ``notes`` count both. Images of one size stay as they are; otherwise
     ``data.image_size`` is what their shorter side is resized to before the centre square is cropped.
-    :func:`harness.data.decode.decode` says how colours are treated.
+    :func:`harness.data.decode.decode` says how colours are treated. ``data.cluster`` is a regular expression.
 
     Raises:
         DataError: a folder is missing, a class is empty or in one split only, a link leads nowhere or round
-            in a circle, an image cannot be read, sizes differ and ``data.image_size`` is not set.
+            in a circle, an image cannot be read, sizes differ and ``data.image_size`` is not set;
+            ``data.cluster`` finds nothing in a file's path.
     """
     folder, split_folder = request.folder, request.folder / request.which
     classes = _class_folders(split_folder)
@@ -78,7 +81,22 @@ def load(request: SourceRequest) -> Split:
         for why, files in passed_over.items()
         if files
     )
-    return replace(split, notes=tuple(notes))
+    split = replace(split, notes=tuple(notes))
+    if request.cluster is None:
+        return split
+    return with_clusters(split, _clusters(request.cluster, listing.images, split_folder))
+
+
+def _clusters(rule: str, files: Sequence[Path], split_folder: Path) -> list[str]:
+    """Return what the first group of a regular expression finds in each file's path below the split."""
+    found = []
+    for file in files:
+        path = file.relative_to(split_folder).as_posix()
+        match = re.search(rule, path)
+        if match is None or match[1] is None:
+            raise DataError(f"{split_folder}: data.cluster = {rule!r} finds nothing in {path!r}")
+        found.append(match[1])
+    return found
 
 
 def _class_folders(split_folder: Path) -> dict[str, Path]:

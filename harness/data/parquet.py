@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.arrays import SourceRequest, Split, check_labels, composed, split_of
+from harness.data.arrays import SourceRequest, Split, check_labels, composed, split_of, with_clusters
 from harness.data.cache import cached
 from harness.data.decode import Item, decode_all
 from harness.errors import AbsentDataError, DataError
@@ -46,11 +46,11 @@ def load(request: SourceRequest) -> Split:
     Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers
     named in the metadata (``ClassLabel``), plain integers or strings; the last two are classes in the order
     of the train split's sorted values. Each shard is read by its own columns and names: the same names in
-    another order are the same classes.
+    another order are the same classes. ``data.cluster`` is the name of a column.
 
     Raises:
         DataError: no or not all shards, no image or label column, a damaged shard or image, a label that is
-            missing, out of range or unknown to the train split.
+            missing, out of range or unknown to the train split; no or an unfit column ``data.cluster``.
     """
     folder = request.folder
     train_files = find_shards(folder, "train")
@@ -68,7 +68,10 @@ def load(request: SourceRequest) -> Split:
         )
 
     place = [folder.resolve(), request.image_size, request.bits]
-    return cached("parquet", request.which, place, [*files, *train_files], build)
+    split = cached("parquet", request.which, place, [*files, *train_files], build)
+    if request.cluster is None:
+        return split
+    return with_clusters(split, [name for file in files for name in _clusters(file, request.cluster)])
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
@@ -191,6 +194,23 @@ def _encoded(files: Sequence[Path]) -> Iterator[Item]:
                         )
                     yield f"{file}, row {row}", encoded
                     row += 1
+
+
+def _clusters(file: Path, name: str) -> list[Any]:
+    """Return the values of the column ``data.cluster``: whole numbers or text."""
+    import pyarrow.parquet as pq
+
+    with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
+        names = shard.schema_arrow.names
+        if names.count(name) != 1:
+            raise DataError(f"{file}: no column data.cluster = {name!r} among {', '.join(names)}")
+        column = shard.read(columns=[name], use_threads=False).column(0)
+        values: list[Any] = column.to_pylist()
+    if None in values:
+        raise DataError(f"{file}, row {values.index(None)}: no cluster in column {name!r}")
+    if not all(isinstance(value, int | str) for value in values):
+        raise DataError(f"{file}: clusters in column {name!r} are {column.type}, expected integers or text")
+    return values
 
 
 def _label_list(file: Path) -> list[Any]:

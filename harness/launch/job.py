@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
@@ -28,6 +29,7 @@ class Job:
         profile: whether each run records where its time went.
         tracker: a further tool that shows the runs, such as MLflow.
         rates: variant -> its rates, or why there are none; only of variants whose range test is done.
+        planned: what this start plans, for the record of each run that it is the first to claim.
     """
 
     plan: Plan
@@ -37,6 +39,7 @@ class Job:
     profile: bool = False
     tracker: GuardedTracker | None = None
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
+    planned: dict[str, Any] = field(default_factory=dict)
 
 
 def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Plan:
@@ -124,7 +127,7 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
     return record is None or record.status == "running" or (record.status == "failed" and not record.diverged)
 
 
-def claim(variant: Variant, folder: RunFolder) -> None:
+def claim(variant: Variant, folder: RunFolder, planned: dict[str, Any]) -> None:
     """Write a run's first record, with this configuration, before any work; call it under the run's lock.
 
     Two processes may have started at the same moment with two configurations of a variant, so that neither
@@ -138,7 +141,7 @@ def claim(variant: Variant, folder: RunFolder) -> None:
             return
         if difference := _difference_of_others(variant, folder.study):
             raise RunError(f"{difference}; choose another --out")
-        folder.write(variant.record(folder.seed, "running"))
+        folder.write(variant.record(folder.seed, "running", planned=planned))
 
 
 def _difference_of_others(variant: Variant, study: StudyFolder) -> str | None:

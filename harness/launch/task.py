@@ -85,7 +85,7 @@ def to_train(job: Job, task: Task) -> bool:
     folder = task.run_folder(job.plan.folder)
     if not needs_work(task.variant, folder, job.say):
         return False
-    claim(task.variant, folder)
+    claim(task.variant, folder, job.planned)
     if isinstance(task.rates, RunError):
         record_failure(task.variant, folder, task.rates, "range_test")
         return False

@@ -112,7 +112,7 @@ def _on_cpu(plan: Plan, left: list[Variant], kept: int | None) -> Team:
     if cores == 1 or (kept and len(left) == 1):
         return usual
     try:
-        timer = _Timer(variant)
+        timer = StepTimer(variant)
         alone = timer.seconds([usual.threads])[usual.threads]
         if alone * _steps(plan, left, 1) <= 2 * START_SECONDS:
             return usual
@@ -168,7 +168,7 @@ def _own_sweeps(variant: Variant) -> int:
     return settings.iterations * settings.sweeps if settings and settings.per == "seed" else 0
 
 
-class _Timer:
+class StepTimer:
     """Times a variant's steps with different numbers of threads."""
 
     def __init__(self, variant: Variant) -> None:

@@ -1,4 +1,4 @@
-"""Comparison of two recipes: tests chosen in advance, their intervals, and the seeds needed.
+"""Comparison of two recipes: tests chosen in advance, their intervals, and the verdict.
 
 The primary test is the paired t test over the seeds that both have; without two such seeds it is Welch's.
 """
@@ -6,20 +6,18 @@ The primary test is the paired t test over the seeds that both have; without two
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.statistics.distribution import judgeable_std, mean_of, std_of, t_quantile
+from harness.statistics.distribution import judgeable_std, mean_of, median_of, std_of, t_quantile
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.permutation import Permutation, relabelled, sign_flips
+from harness.statistics.power import seeds_needed, smallest_difference, std_upper
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
 ALPHA = 0.05
-POWER = 0.8
-MOST_SEEDS = 10_000  # a larger number of seeds is not given
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class Estimate:
         low, high: its 95 % interval; of accuracies cut at -1 and 1.
         p: two-sided, of the null hypothesis "no difference".
         effect_size: Cohen's d, the difference in standard deviations; of ``McNemar``, his g.
+        error: its standard error; of the t tests alone, as the next one.
+        free: degrees of freedom.
     """
 
     difference: float
@@ -38,6 +38,8 @@ class Estimate:
     high: float | None = None
     p: float | None = None
     effect_size: float | None = None
+    error: float | None = None
+    free: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,13 @@ class Comparison:
         welch_p: Welch's test over all runs of both, beside a paired primary test.
         permutation: the permutation test that makes the same use of the seeds as the primary one.
         p_holm: p after Holm's correction over the comparisons that were made together.
+        careful: the primary test with the spread that these comparisons have in common, where that is larger:
+            see :func:`with_common_spread`; None where no seed is flagged.
+        p_common: of ``careful``, after Holm's correction.
         seeds_needed: seeds of each recipe that would show the measured difference; None where it is
             significant already, or where the number is unknown.
+        smallest_difference: the true difference that so many seeds show with a power of 80 %, by the upper
+            bound of the measured spread (80 %); a fraction, None where it is unknown.
     """
 
     test: Literal["paired t", "Welch t", "McNemar", "Fisher"]
@@ -65,6 +72,31 @@ class Comparison:
     p_holm: float | None = None
     seeds_needed: int | None = None
     verdict: Verdict = "cannot tell"
+    careful: Estimate | None = None
+    p_common: float | None = None
+    smallest_difference: float | None = None
+
+    @property
+    def pairs(self) -> float:
+        """The harmonic mean of the two numbers of runs: n where they are equal."""
+        return 2 * self.n * self.n_baseline / (self.n + self.n_baseline)
+
+    @property
+    def spread(self) -> float | None:
+        """The std of a difference of two runs, one of each recipe; None without a t test."""
+        return None if self.primary.error is None else self.primary.error * math.sqrt(self.pairs)
+
+
+def primary_test(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
+    """Make the primary test alone; arguments and result are those of :func:`compare`."""
+    shared = sorted(variant.keys() & baseline.keys())
+    if len(shared) > 1:
+        estimate = paired_t([variant[seed] - baseline[seed] for seed in shared])
+        return Comparison("paired t", len(shared), len(shared), _cut(estimate))
+    if min(len(variant), len(baseline)) < 2:
+        return None
+    estimate = welch_t(list(variant.values()), list(baseline.values()))
+    return Comparison("Welch t", len(variant), len(baseline), _cut(estimate))
 
 
 def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
@@ -76,22 +108,18 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comp
     Returns:
         None where there are neither two shared seeds nor two seeds of each.
     """
-    shared = sorted(variant.keys() & baseline.keys())
-    ours, theirs = list(variant.values()), list(baseline.values())
-    welch = welch_t(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
-    if len(shared) > 1:
-        differences = [variant[seed] - baseline[seed] for seed in shared]
-        return Comparison(
-            "paired t",
-            len(shared),
-            len(shared),
-            _cut(paired_t(differences)),
-            welch.p if welch is not None else None,
-            sign_flips(differences),
-        )
-    if welch is None:
+    comparison, ours, theirs = (
+        primary_test(variant, baseline),
+        list(variant.values()),
+        list(baseline.values()),
+    )
+    if comparison is None:
         return None
-    return Comparison("Welch t", len(ours), len(theirs), _cut(welch), None, relabelled(ours, theirs))
+    if comparison.test == "Welch t":
+        return replace(comparison, permutation=relabelled(ours, theirs))
+    welch = welch_t(ours, theirs)
+    differences = [variant[seed] - baseline[seed] for seed in sorted(variant.keys() & baseline.keys())]
+    return replace(comparison, welch_p=welch.p, permutation=sign_flips(differences))
 
 
 def _cut(estimate: Estimate) -> Estimate:
@@ -102,34 +130,106 @@ def _cut(estimate: Estimate) -> Estimate:
 
 
 def compare_by_failures(failures: FailureCounts) -> Comparison:
-    """Compare two recipes, of which one has no finished run, by how many runs failed."""
+    """Compare two recipes, of which one has no finished run, by how many runs failed.
+
+    Args:
+        failures: as :func:`judge_failures` returns them; their verdict is that of the comparison.
+    """
     share, share_baseline = failures.failed / failures.n, failures.failed_baseline / failures.n_baseline
-    test = Estimate(share_baseline - share, p=failures.p)
-    return Comparison("Fisher", failures.n, failures.n_baseline, test)
+    verdicts: dict[str, Verdict] = {"fails less often": "better", "fails more often": "worse"}
+    return Comparison(
+        "Fisher",
+        failures.n,
+        failures.n_baseline,
+        Estimate(share_baseline - share, p=failures.p),
+        p_holm=failures.p_holm,
+        verdict=verdicts.get(failures.verdict, "cannot tell"),
+    )
 
 
-def judge(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Correct comparisons that were made together, and give each its verdict.
+def judge(comparisons: Sequence[Comparison], *, flagged: bool = False) -> list[Comparison]:
+    """Correct comparisons of accuracies that were made together, and give each its verdict.
 
     A verdict needs a p value after Holm's correction of at most ``ALPHA``, and several seeds: one run each
-    compares the networks, not the recipes.
+    compares the networks, not the recipes. Where a seed is flagged it also needs this of the test with the
+    common spread.
+
+    Args:
+        flagged: whether a seed of one of the recipes lies apart from its others: see :mod:`.bad_seeds`.
     """
+    if flagged:
+        comparisons = with_common_spread(comparisons)
     tested = [comparison for comparison in comparisons if comparison.primary.p is not None]
-    corrected = iter(holm([comparison.primary.p or 0.0 for comparison in tested]))
+    own = iter(holm([comparison.primary.p or 0.0 for comparison in tested]))
+    common = iter(holm([(comparison.careful or comparison.primary).p or 0.0 for comparison in tested]))
     judged = []
     for comparison in comparisons:
-        test = comparison.primary
-        p_holm = None if test.p is None else next(corrected)
-        verdict: Verdict = "cannot tell"
-        needed = None
-        if p_holm is not None and p_holm <= ALPHA and comparison.test != "McNemar":
-            verdict = "better" if test.difference > 0 else "worse"
-        elif test.effect_size and comparison.test in ("paired t", "Welch t"):
-            # the most that Holm's correction requires of the smallest p value
-            paired = comparison.test == "paired t"
-            needed = seeds_needed(test.effect_size, paired=paired, alpha=ALPHA / len(tested))
-        judged.append(replace(comparison, p_holm=p_holm, seeds_needed=needed, verdict=verdict))
+        if comparison.primary.p is not None:
+            p_holm, p_common = next(own), next(common)
+            comparison = replace(
+                comparison, p_holm=p_holm, p_common=None if comparison.careful is None else p_common
+            )
+        judged.append(_with_verdict(comparison, len(tested)))
     return judged
+
+
+def _with_verdict(comparison: Comparison, tests: int) -> Comparison:
+    """Decide whether a corrected comparison shows a difference, and in which direction."""
+    test = comparison.primary
+    if comparison.test not in ("paired t", "Welch t") or test.p is None:
+        return comparison
+    shown = max(comparison.p_holm or 0.0, comparison.p_common or 0.0) <= ALPHA
+    # the most that Holm's correction requires of the smallest p value
+    paired, alpha = comparison.test == "paired t", ALPHA / tests
+    needed = None
+    if not shown and test.effect_size:
+        needed = seeds_needed(test.effect_size, paired=paired, alpha=alpha)
+    return replace(
+        comparison,
+        verdict=("better" if test.difference > 0 else "worse") if shown else "cannot tell",
+        seeds_needed=needed,
+        smallest_difference=_smallest_difference(comparison, alpha),
+    )
+
+
+def _smallest_difference(comparison: Comparison, alpha: float) -> float | None:
+    """Return what so many seeds show with a power of 80 %, by the upper bound of the measured spread."""
+    spread, free = comparison.spread, comparison.primary.free
+    if spread is None or free is None:
+        return None
+    paired, n = comparison.test == "paired t", min(comparison.n, comparison.n_baseline)
+    std = spread if paired else spread / math.sqrt(2)  # Welch: the root mean square of the two stds
+    # whole degrees of freedom, rounded down but for the last bits
+    upper = std_upper(std, max(2, math.floor(free + 1e-9) + 1))
+    return smallest_difference(upper, n, paired=paired, alpha=alpha)
+
+
+def with_common_spread(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Add to each t test the same test with the spread that all of them have in common, if that is larger.
+
+    A recipe with rare bad seeds, of which none was drawn, has a mean that is too high and a spread that is
+    too small, and no test on its own values can know. The other comparisons may: their spreads, where bad
+    seeds were drawn. The common one is the median of all; degrees of freedom stay those of the pair, so the
+    test never rejects what the primary one does not.
+    """
+    spreads = [spread for comparison in comparisons if (spread := comparison.spread) is not None]
+    if not spreads:
+        return list(comparisons)
+    common, widened = median_of(spreads), []
+    for comparison in comparisons:
+        test, careful = comparison.primary, None
+        if test.error is not None and test.free is not None:
+            careful = _t_test(
+                test.difference, max(test.error, common / math.sqrt(comparison.pairs)), test.free, None
+            )
+        widened.append(replace(comparison, careful=careful))
+    return widened
+
+
+def judge_failures(failures: Sequence[FailureCounts | None]) -> list[FailureCounts | None]:
+    """Correct tests of failures that were made together by Holm's procedure, and give each its verdict."""
+    corrected = iter(holm([counts.p for counts in failures if counts is not None]))
+    return [None if counts is None else counts.judged(next(corrected), ALPHA) for counts in failures]
 
 
 def paired_t(differences: Sequence[float]) -> Estimate:
@@ -159,13 +259,13 @@ def welch_t(first: Sequence[float], second: Sequence[float]) -> Estimate:
     return _t_test(difference, math.sqrt(sum(parts)), free, difference / pooled)
 
 
-def _t_test(difference: float, error: float, free: float, effect_size: float) -> Estimate:
+def _t_test(difference: float, error: float, free: float, effect_size: float | None) -> Estimate:
     """Return the interval and the two-sided p of a difference with this standard error."""
     from scipy.special import stdtr
 
     half = t_quantile(free) * error
     p = min(1.0, 2 * float(stdtr(free, -abs(difference) / error)))
-    return Estimate(difference, difference - half, difference + half, p, effect_size)
+    return Estimate(difference, difference - half, difference + half, p, effect_size, error, free)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -179,33 +279,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
         corrected[at] = highest
     return corrected
-
-
-def seeds_needed(effect_size: float, *, paired: bool, alpha: float = ALPHA) -> int | None:
-    """Return how many seeds of each recipe would show a difference of this size with a power of 80 %.
-
-    Cohen (1988), chapter 2, by the noncentral t distribution. It assumes that the measured effect size is the
-    true one. With few seeds this is a guess, on average too large, so the number is a lower bound.
-
-    Returns:
-        None where more than ``MOST_SEEDS`` would be needed.
-    """
-    counts = range(2, MOST_SEEDS + 1)
-    at = bisect_left(counts, POWER, key=lambda n: t_power(effect_size, n, paired=paired, alpha=alpha))
-    return counts[at] if at < len(counts) else None
-
-
-def t_power(effect_size: float, n: int, *, paired: bool, alpha: float = ALPHA) -> float:
-    """Return the probability that a two-sided t test with n >= 2 seeds of each recipe finds the effect.
-
-    Args:
-        effect_size: Cohen's d_z where paired, else d.
-    """
-    from scipy.special import nctdtr, stdtrit
-
-    free, shift = (n - 1, math.sqrt(n)) if paired else (2 * n - 2, math.sqrt(n / 2))
-    critical = float(stdtrit(free, 1 - alpha / 2))
-    away = abs(effect_size) * shift
-    below, above = (float(nctdtr(free, away, bound)) for bound in (-critical, critical))
-    # scipy returns NaN for very small probabilities
-    return (0.0 if math.isnan(below) else below) + 1 - (0.0 if math.isnan(above) else above)

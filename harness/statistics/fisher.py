@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+FailureVerdict = Literal["fails more often", "fails less often", "not shown"]
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,9 @@ class FailureCounts:
 
     Attributes:
         p: two-sided, of the null hypothesis that both fail equally often.
+        p_holm: after Holm's correction over the tests that were made together.
+        verdict: of the variant.
+        e_value: decides in place of p where n was not fixed in advance; else None.
     """
 
     failed: int
@@ -18,6 +24,27 @@ class FailureCounts:
     failed_baseline: int
     n_baseline: int
     p: float
+    p_holm: float | None = None
+    verdict: FailureVerdict = "not shown"
+    e_value: float | None = None
+
+    @property
+    def higher(self) -> bool:
+        """Whether a larger share of the variant's runs failed than of the baseline's."""
+        return self.failed * self.n_baseline > self.failed_baseline * self.n
+
+    def judged(self, p_holm: float, alpha: float) -> FailureCounts:
+        """Return it with its corrected p, and its verdict at this level."""
+        return replace(self, p_holm=p_holm, verdict=self._verdict(p_holm <= alpha))
+
+    def judged_by(self, e_value: float, needed: float) -> FailureCounts:
+        """Return it with its verdict by an e-value in place of p."""
+        return replace(self, e_value=e_value, verdict=self._verdict(e_value >= needed))
+
+    def _verdict(self, shown: bool) -> FailureVerdict:
+        if not shown:
+            return "not shown"
+        return "fails more often" if self.higher else "fails less often"
 
 
 def compare_failures(failed: int, n: int, failed_baseline: int, n_baseline: int) -> FailureCounts | None:

@@ -28,8 +28,10 @@ class Standing:
         n: our runs.
         published: accuracy or share of runs, a fraction.
         measured: the same statistic of our runs.
-        percentile: share of our runs below the published accuracy, equal ones counted half.
+        percentile: share of our runs below a published single run, equal ones counted half; None for a number
+            of several runs.
         low, high: 95 % prediction interval for what was published.
+        p: two-sided, of the test whose interval that is: of "the published runs are runs of our recipe".
     """
 
     n: int
@@ -38,6 +40,7 @@ class Standing:
     percentile: float | None = None
     low: float | None = None
     high: float | None = None
+    p: float | None = None
 
     @property
     def difference(self) -> float:
@@ -61,40 +64,66 @@ def accuracy_standing(
         runs: how many runs the published number is the mean or median of.
     """
     measured = (median_of if statistic == "median" else mean_of)(values)
-    if len(values) < 2:
-        return Standing(1, published, measured)
-    below = sum(value < published for value in values) + sum(value == published for value in values) / 2
-    interval = prediction_interval(values, runs, statistic)
-    low, high = cut_shares(*interval) if interval is not None else (None, None)
-    return Standing(len(values), published, measured, below / len(values), low, high)
+    percentile = low = high = p = None
+    if len(values) > 1 and runs == 1:
+        below = sum(value < published for value in values) + sum(value == published for value in values) / 2
+        percentile = below / len(values)
+    if (error := prediction_error(values, runs, statistic)) is not None:
+        low, high = cut_shares(*_around(values, error))
+        p = _two_sided(published - mean_of(values), error, len(values) - 1)
+    return Standing(len(values), published, measured, percentile, low, high, p)
 
 
 def share_standing(count: int, runs: int, reached: int, n: int) -> Standing:
     """Compare a published share of runs, ``count`` of ``runs``, with ours, ``reached`` of ``n`` >= 1."""
+    from scipy.stats import hypergeom
+
     low, high = share_prediction(reached, n, runs)
-    return Standing(n, count / runs, reached / n, None, low / runs, high / runs)
+    ours = hypergeom(n + runs, reached + count, n)  # given how many of all runs reached it
+    p = min(1.0, 2 * float(min(ours.cdf(reached), ours.sf(reached - 1))))
+    return Standing(n, count / runs, reached / n, None, low / runs, high / runs, p)
 
 
 def prediction_interval(
     values: Sequence[float], runs: int = 1, statistic: Statistic = "mean"
 ) -> tuple[float, float] | None:
-    """Return the prediction interval of the mean or median of ``runs`` further runs, for normal values.
-
-    mean ± t(n - 1) · std · sqrt(v + 1 / n), where v · std² is the variance of that statistic: 1 / runs for
-    the mean (Hahn and Meeker, "Statistical Intervals", 2nd edition, 2017, 4.7), about
-    1 / (1 + (runs - 1) · 2 / π) for the median, which is right for one run and for very many; its square
-    root is at most 1 % too small, and 11 % too large for two runs, 2 % from 20 on (docs/statistics.md).
+    """Return the 95 % prediction interval of the mean or median of ``runs`` further runs.
 
     Returns:
-        ``(low, high)``, or None for fewer than two values, or where all are equal.
+        ``(low, high)`` around our mean, or None for fewer than two values, or where all are equal.
+    """
+    error = prediction_error(values, runs, statistic)
+    return None if error is None else _around(values, error)
+
+
+def prediction_error(values: Sequence[float], runs: int = 1, statistic: Statistic = "mean") -> float | None:
+    """Return the standard error of what further runs give less our mean, for normal values.
+
+    std · sqrt(v + 1 / n), where v · std² is the variance of that statistic: 1 / runs for the mean (Hahn and
+    Meeker, "Statistical Intervals", 2nd edition, 2017, 4.7), also for the median of two, which is their mean;
+    about 1 / (1 + (runs - 1) · 2 / π) for the median of more, which is right for one run and for very many;
+    its square root is at most 1 % too small, and 7 % too large for four runs, 2 % from 20 on
+    (docs/statistics.md).
+
+    Returns:
+        None for fewer than two values, or where all are equal.
     """
     std = judgeable_std(values)
     if std is None:
         return None
-    n, mean = len(values), mean_of(values)
-    variance = 1 / runs if statistic == "mean" else 1 / (1 + (runs - 1) * 2 / math.pi)
-    half = t_quantile(n - 1) * std * math.sqrt(variance + 1 / n)
+    variance = 1 / runs if statistic == "mean" or runs == 2 else 1 / (1 + (runs - 1) * 2 / math.pi)
+    return std * math.sqrt(variance + 1 / len(values))
+
+
+def _around(values: Sequence[float], error: float) -> tuple[float, float]:
+    mean, half = mean_of(values), t_quantile(len(values) - 1) * error
     return mean - half, mean + half
+
+
+def _two_sided(difference: float, error: float, free: int) -> float:
+    from scipy.special import stdtr
+
+    return min(1.0, 2 * float(stdtr(free, -abs(difference) / error)))
 
 
 def share_prediction(reached: int, n: int, runs: int) -> tuple[int, int]:

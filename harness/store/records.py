@@ -35,6 +35,8 @@ class RunRecord:
         metrics: the last epoch's numbers, and the rates and parameters it was trained with.
         image_shape: (3, H, W) as the network sees it.
         recipe: the resolved recipe.
+        planned: by the start that first claimed the run: its ``seeds``, such as ``0-4``; its ``looks``, if it
+            had any; when it began (``at``); its Slurm job array (``array``). Empty in records of 0.2.0.
         provenance: code, versions, hardware, precision, data.
         timings: seconds over all processes that worked on the run.
         doubts: why its results may mislead.
@@ -53,6 +55,7 @@ class RunRecord:
     classes: list[str] = field(default_factory=list)
     image_shape: list[int] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
+    planned: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
@@ -124,7 +127,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("study", "variant", "status", "digest"), (str,)),
     "seed": (int,),
     "error": (dict, type(None)),
-    **dict.fromkeys(("identity", "metrics", "recipe", "provenance", "timings", "files"), (dict,)),
+    **dict.fromkeys(("identity", "metrics", "recipe", "planned"), (dict,)),
+    **dict.fromkeys(("provenance", "timings", "files"), (dict,)),
     **dict.fromkeys(("earlier_errors", "classes", "image_shape", "doubts"), (list,)),
 }
 _REQUIRED = ("study", "variant", "seed", "status", "digest", "identity", "error", "metrics")

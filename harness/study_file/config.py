@@ -6,6 +6,8 @@ the arguments of an optimizer or a transform) is checked by :mod:`harness.plan`.
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -27,6 +29,8 @@ from harness.study_file.values import Count, Fraction, Name, Rate, Seed, finite,
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
 MAX_OPTIONS_TEXT = 10_000
+MAX_LOOKS = 20
+MAX_COMPARED = 10_000  # comparisons at looks
 
 
 class Target(Strict):
@@ -47,6 +51,9 @@ class DataConfig(Strict):
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
+    cluster: str | None = Field(None, min_length=1, max_length=1000)
+    """What images of one film or patient share: for `parquet` a column; for `image_folder` a regular
+    expression, whose first group is looked for in each file's path below the split. See your-own.md."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
     """Images a step; an epoch's last batch may be smaller."""
     drop_last: bool = False
@@ -57,6 +64,18 @@ class DataConfig(Strict):
     """So many train images only, as equally over the classes as can be, after the hold-out is taken."""
     test_limit: Count | None = None
     """The same of the images evaluated on."""
+
+    @model_validator(mode="after")
+    def _cluster_is_a_rule(self) -> Self:
+        if self.cluster is not None and self.source == "image_folder":
+            example = "such as '^[^/]+/([^_]+)_', what stands before the first _ of a file's name"
+            try:
+                groups = re.compile(self.cluster).groups
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"cluster is no regular expression ({error}); {example}") from None
+            if not groups:
+                raise ValueError(f"cluster has no group in brackets, {example}")
+        return self
 
 
 class Named(BaseModel):
@@ -229,6 +248,9 @@ class Resources(Strict):
     """Write into the driver's folder where a node sees it, instead of sending results to it."""
 
 
+Looks = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=MAX_LOOKS)]
+
+
 class Study(Recipe):
     """One study file, validated; its :attr:`recipes` are the variants, fully resolved.
 
@@ -241,12 +263,18 @@ class Study(Recipe):
     """What it is to answer, for the report's head."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(unique)]
     """A run each, of every variant."""
+    looks: Looks | None = None
+    """After how many of the `seeds` the variants are compared, such as `[3, 5, 10]`, the last of them all;
+    planned before the first run, see docs/looks.md."""
     target: Target
     """What a run has to reach."""
     baseline: str = "base"
     """The variant that the others are compared with; `base` is the file itself."""
     comparisons: Literal["baseline", "all"] = "baseline"
     """Each variant with the baseline, or all pairs."""
+    margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """The largest difference of accuracies that does not matter, a fraction such as 0.002: the report says
+    which variants are equivalent within it, not worse, or better by at least it."""
     resources: Resources | None = None
     """For `--launcher ray`."""
     variants: dict[Name, dict[str, Any]] = {}
@@ -260,6 +288,21 @@ class Study(Recipe):
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     """Published numbers that the results are held against."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _looks_fit(self) -> Self:
+        if self.looks is None:
+            return self
+        if self.search is not None:
+            raise ValueError("looks: a search has none: it compares no variants; leave looks out")
+        if any(later <= earlier for earlier, later in pairwise(self.looks)):
+            raise ValueError(f"looks: {self.looks} do not rise; write each number of seeds once, in order")
+        if self.looks[-1] != len(self.seeds):
+            raise ValueError(
+                f"looks: the last is after {self.looks[-1]} seeds, and seeds has {len(self.seeds)}; "
+                "make them equal"
+            )
+        return self
 
     @property
     def recipes(self) -> dict[str, Recipe]:

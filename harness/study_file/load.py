@@ -13,7 +13,7 @@ from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.schema import validate
 from harness.study_file.builtin import find_study
-from harness.study_file.config import Recipe, Study
+from harness.study_file.config import MAX_COMPARED, Recipe, Study
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 
@@ -35,7 +35,7 @@ def load_study(
     Args:
         name_or_path: a built-in study's name, a path, or a study that was made in Python.
         settings: ``KEY=VALUE`` texts, or keys and values; they win over the file and its variants.
-        seeds: replace the study's.
+        seeds: replace the study's. Where it plans looks, its seeds stay and these must be some of them.
         precision: replaces the study's and its variants'.
 
     Raises:
@@ -49,11 +49,18 @@ def load_study(
         overrides = [(key, _as_toml(value)) for key, value in settings.items()]
     else:
         overrides = [_parse_setting(setting) for setting in settings]
-    if seeds is not None:
+    planned = dict(overrides).get("looks", raw.get("looks")) is not None
+    if seeds is not None and not planned:
         overrides.append(("seeds", list(seeds)))
     if precision is not None:
         overrides.append(("precision", precision))
-    return resolve(raw, overrides, where=where)
+    study = resolve(raw, overrides, where=where)
+    if planned and (others := sorted(set(seeds or ()) - set(study.seeds))):
+        raise StudyError(
+            f"--seeds: seed {others[0]} is not one of the {len(study.seeds)} seeds that {where} plans; "
+            "name some of these, or change seeds and looks in the file before the first run"
+        )
+    return study
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -145,10 +152,21 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
     for key, variant in named.items():
         if variant not in recipes:
             raise StudyError(f"{where}: {key}: no variant named {variant!r}{suggest(variant, recipes)}")
+    if study.looks is not None:
+        _check_compared(study, len(recipes), where)
     if len(recipes) * len(study.seeds) > MAX_RUNS:
         raise StudyError(
             f"{where}: {len(recipes)} variants x {len(study.seeds)} seeds; {MAX_RUNS} runs are the most"
         )
+
+
+def _check_compared(study: Study, variants: int, where: str) -> None:
+    """Refuse looks at no comparison, or at too many."""
+    pairs = variants * (variants - 1) // 2 if study.comparisons == "all" else variants - 1
+    if not pairs:
+        raise StudyError(f"{where}: looks: there is one variant; add a [variants.NAME], or leave looks out")
+    if pairs > MAX_COMPARED:
+        raise StudyError(f"{where}: looks: {pairs} comparisons; {MAX_COMPARED} are the most, fewer variants")
 
 
 def _parse_setting(setting: str) -> tuple[str, Any]:

@@ -42,6 +42,7 @@ def first_record(variant: Variant, folder: RunFolder) -> RunRecord:
         metrics={"parameters": variant.outline.parameters},
         classes=list(variant.classes),
         image_shape=list(variant.outline.image_shape),
+        planned=before.planned if before else {},
     )
 
 

@@ -29,6 +29,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
     """Return the ``provenance`` of run.json."""
     from harness.data.tensor_pipeline import tensor_pipeline
 
+    clusters = data.evaluation.clusters
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "harness": __version__,
@@ -47,6 +48,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
             "evaluated_on": data.evaluated_on,
             "train_images": len(data.train.labels),
             "evaluation_images": len(data.evaluation.labels),
+            **({"clusters": len(set(clusters.tolist()))} if clusters is not None else {}),
             **({"passed_over": data.notes} if data.notes else {}),
         },
     }

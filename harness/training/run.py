@@ -122,7 +122,7 @@ def execute(
         folder.write(record)
         with count_runs_on(variant.device) as log.count_runs:
             result = _train(TrainingRun(variant, folder, data, rates, log, say, profile, tracker))
-        _write_artefacts(variant, folder, log, result)
+        _write_artefacts(variant, folder, data, log, result)
         record = replace(_ended(record, log, _metrics(log, result)), status="finished", doubts=log.doubts)
         record.provenance["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         folder.finish(record)
@@ -230,9 +230,14 @@ def _check_outside_state(run: TrainingRun, assembly: Assembly) -> None:
         run.say(f"{run.folder.name}  warning: {doubt}")
 
 
-def _write_artefacts(variant: Variant, folder: RunFolder, log: Log, result: TrainingResult) -> None:
+def _write_artefacts(
+    variant: Variant, folder: RunFolder, data: Data, log: Log, result: TrainingResult
+) -> None:
     archive = io.BytesIO()
-    np.savez(archive, logits=result.logits, labels=result.labels)
+    arrays: dict[str, Any] = {"logits": result.logits, "labels": result.labels}
+    if data.evaluation.clusters is not None:
+        arrays["clusters"] = data.evaluation.clusters
+    np.savez(archive, **arrays)
     atomic_write(folder.path / "predictions.npz", archive.getvalue())
     atomic_write(folder.weights_file, weights_bytes(result.model, variant.network))
     atomic_write(folder.path / "history.csv", log.history())

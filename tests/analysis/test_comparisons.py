@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
+from scipy.stats import fisher_exact
+from statsmodels.stats.multitest import multipletests
 
-from harness.analysis.comparisons import VariantComparison, compare_variants, sentence
+from harness.analysis.comparisons import VariantComparison, compare_variants
+from harness.analysis.sentences import sentence
 from harness.errors import NOT_THE_RECIPE
 from harness.plan import resolve_variant
-from harness.statistics.comparison import Comparison, Estimate
 from tests.lab import Lab, MakeLab
 
 ONE: dict[str, dict[str, Any]] = {"no_cutout": {"augment.train": []}}
@@ -45,19 +49,29 @@ def place(lab: MakeLab) -> Lab:
 def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) -> None:
     assert sentences(place) == [
         "no_cutout is worse than base by 8.33 points (95 % interval -9.02 to -7.64; paired t, "
-        "n = 3 shared seeds, p = 0.00074 after Holm)",
-        "slow against base: cannot tell with n = 3; less than 0.01 points away (paired t, n = 3 shared "
-        "seeds, p = 1.00 after Holm); the 95 % interval -1.20 to +1.20 excludes only that it is more than "
-        "1.20 points worse or 1.20 points better; a difference of this size would take more than 10,000 "
-        "seeds to tell",
+        "n = 3 shared seeds, p = 0.00074 after Holm); no_cutout beats base in 0 of 3 seeds "
+        "(P(no_cutout > base) 0 %, interval 0 to 71 %; 75 % is called meaningful)",
+        "slow against base: cannot tell with n = 3; measured means less than 0.01 points apart (paired t, "
+        "n = 3 shared seeds, p = 1.00 after Holm); the 95 % interval -1.20 to +1.20 excludes only that it is "
+        "more than 1.20 points worse or 1.20 points better; n = 3 shows a true difference of at least "
+        "4.71 points in 4 of 5 studies; slow beats base in 2 of 3 seeds (P(slow > base) 67 %, interval 9 to "
+        "99 %; 75 % is called meaningful)",
     ]
 
 
 @pytest.mark.parametrize(
     ("base", "other", "words"),
     [
-        ((330, 270, 210), (60, 340, 260), "interval -100.00 to +100.00 excludes nothing; a difference"),
-        ((330, 333, 335), (327, 332, 336), "a difference of this size would take about 34 seeds to tell"),
+        (
+            (330, 270, 210),
+            (60, 340, 260),
+            "interval -100.00 to +100.00 excludes nothing; n = 3 shows a true difference of no size",
+        ),
+        (
+            (330, 333, 335),
+            (327, 332, 336),
+            "; n = 3 shows a true difference of at least 3.",
+        ),
         (
             (330, 333, 335),
             (312, 315, 317),
@@ -111,14 +125,19 @@ def test_a_variant_that_only_fails_is_worse_by_fishers_exact_test(lab: MakeLab) 
     assert sentences(made) == [
         "lost is worse than base: 4 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p = 0.029)"
     ]
-    assert made.findings().verdict.endswith("; lost is worse than base.")
+    assert made.findings().verdict.endswith("; lost fails more often than base (4 of 4 runs against 0 of 4).")
 
 
 @pytest.mark.parametrize(
     ("failed", "of_base", "kind", "words"),
     [
         (0, 4, "diverged", "lost is better than base: 0 of 4 runs failed, and 4 of 4 of base (Fisher's"),
-        (1, 0, "diverged", "; beside that 1 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p ="),
+        (
+            1,
+            0,
+            "diverged",
+            "; beside that 1 of 4 runs failed, and 0 of 4 of base: not shown to be more than chance (Fish",
+        ),
         (4, 0, "ValueError", "4 of 4 runs failed"),
         *((4, 0, kind, "not compared, it has no finished run") for kind in sorted(NOT_THE_RECIPE)),
     ],
@@ -129,13 +148,43 @@ def test_failures_of_the_recipe_are_compared_and_faults_of_the_machine_are_not(
     assert words in sentences(failing(lab, failed, of_base, kind=kind))[0]
 
 
-def test_fishers_test_is_corrected_with_the_others(lab: MakeLab, place: Lab) -> None:
-    made = lab(variants={**VARIANTS, "lost": {"optimizer.momentum": 0.99}})  # in the same folder
+def test_tests_of_failures_are_corrected_together_and_not_with_those_of_accuracies(
+    lab: MakeLab, place: Lab
+) -> None:
+    before = [one.result.p_holm for one in compared(place) if one.result]
+    lost = {name: {"optimizer.momentum": 0.99} for name in ("lost", "gone")}
+    made = lab(variants={**VARIANTS, **lost})  # in the same folder
     for seed in range(3):
         made.fail("lost", seed)
-    *_, lost = compared(made)
-    assert lost.result is not None and lost.verdict == "cannot tell"
-    assert lost.result.p_holm == pytest.approx(2 * (lost.result.primary.p or 0))  # the second of three
+        made.fail("gone", seed)
+    made.fail("gone", 3)
+    *of_accuracies, lost_one, gone = compared(made)
+    assert [one.result.p_holm for one in of_accuracies if one.result] == before
+    assert lost_one.result and lost_one.failures and gone.failures
+    # 3 of 3 against 0 of 3, and 4 of 4: the smaller p is doubled
+    assert gone.failures.p_holm == pytest.approx(2 / math.comb(7, 3))
+    assert lost_one.result.p_holm == lost_one.failures.p_holm == pytest.approx(2 / math.comb(6, 3))
+    assert (lost_one.failures.verdict, gone.failures.verdict) == ("not shown", "not shown")
+    said = made.findings().verdict
+    assert "lost failed in 3 of 3 runs and base in 0 of 3 (not shown to be more than chance)" in said
+
+
+def test_a_variant_that_fails_more_often_is_said_to_whatever_its_accuracies_are(lab: MakeLab) -> None:
+    made = lab(variants={"lost": {"optimizer.momentum": 0.99}}, seeds=list(range(10)))
+    for seed in range(10):
+        made.finish("base", seed, logits=made.logits(330 + seed % 3))
+        if seed < 6:
+            made.fail("lost", seed)
+        else:
+            made.finish("lost", seed, logits=made.logits(331 + seed % 2))
+    (one,) = compared(made)
+    assert one.failures is not None and (one.verdict, one.test) == ("cannot tell", "paired t")
+    assert one.failures.p_holm == pytest.approx(fisher_exact([[6, 4], [0, 10]]).pvalue)
+    assert "beside that 6 of 10 runs failed, and 0 of 10 of base: it fails more often" in sentences(made)[0]
+    assert made.findings().verdict.endswith(
+        "lost fails more often than base (6 of 10 runs against 0 of 10), and is not shown to be better or "
+        "worse where it finished."
+    )
 
 
 def test_single_runs_are_two_networks_and_no_verdict(lab: MakeLab) -> None:
@@ -160,9 +209,57 @@ def test_runs_on_different_images_are_not_compared(lab: MakeLab, change: dict[st
     ]
 
 
-def test_a_difference_that_no_study_could_tell_says_so() -> None:
-    result = Comparison("paired t", 5, 5, Estimate(1e-7, -0.01, 0.01, 0.99, 1e-5), p_holm=0.99)
-    assert "would take more than 10,000 seeds" in sentence(VariantComparison("a", "b", result), several=False)
+SPREAD = (0, 3, -2, 4, 1, -3, 2, 0, -1, 2)  # images
+
+
+def flagging(lab: MakeLab, **study: Any) -> Lab:
+    """Ten seeds of a baseline, of a variant a little better, and of two that have a bad seed."""
+    names = {name: {"optimizer.momentum": 0.1} for name in ("wide", "bad", "poor")}
+    right = {
+        "base": [300 + x for x in SPREAD],
+        "wide": [302 + x + y for x, y in zip(SPREAD, (1, -1, 0, 2, -2, 1, -1, 1, 0, 2), strict=True)],
+        "bad": [300 + x - 60 * (at == 3) for at, x in enumerate(SPREAD[::-1])],
+        "poor": [300 - x - 70 * (at == 8) for at, x in enumerate(SPREAD)],
+    }
+    return of_counts(
+        lab(variants=names, seeds=list(range(10)), **study), **{k: tuple(v) for k, v in right.items()}
+    )
+
+
+def test_a_seed_that_lies_apart_is_flagged_and_widens_the_spread_of_every_verdict(lab: MakeLab) -> None:
+    made = flagging(lab, margin=0.002)
+    wide, bad, poor = compared(made)
+    assert (wide.flagged, bad.flagged, poor.flagged, bad.flagged_baseline) == (None, 3, 8, None)
+    assert wide.result and wide.result.p_holm and wide.result.p_common and wide.result.primary.error
+    # by itself it would be better; with the median of the three spreads it is not shown to be
+    assert wide.result.p_holm < 0.05 < wide.result.p_common and wide.verdict == "cannot tell"
+    spreads = [one.result.spread for one in (wide, bad, poor) if one.result and one.result.spread]
+    t = wide.result.primary.difference / (np.median(spreads) / math.sqrt(10))
+    smallest = 2 * stats.t.sf(abs(t), 9)
+    p_values = [smallest, *(one.result.primary.p or 1.0 for one in (bad, poor) if one.result)]
+    assert wide.result.p_common == pytest.approx(multipletests(p_values, method="holm")[1][0])
+    assert "a seed of the study lies apart" in sentences(made)[0]
+    without = bad.without
+    assert (
+        without is not None
+        and without.n == 9
+        and "without seed 3 of bad, which lies apart," in sentences(made)[1]
+    )
+    # what is not shown to be worse may be the best, by the same rule
+    assert {one.variant for one in made.findings().ranking if one.possible} >= {"base", "wide"}
+
+
+def test_the_margin_is_judged_with_the_studys_own_number(lab: MakeLab) -> None:
+    counts = {"base": (330, 333, 335, 331, 336), "no_cutout": (300, 304, 304, 302, 305)}
+    made = lab(variants=VARIANTS, margin=0.02, seeds=list(range(5)))
+    of_counts(made, **counts, slow=(330, 334, 335, 330, 336))
+    worse, alike = compared(made)
+    assert worse.margin and alike.margin
+    assert (worse.margin.verdict, alike.margin.verdict) == ("worse by at least the margin", "equivalent")
+    assert "; worse by at least 2 points (p " in sentences(made)[0]
+    assert "; equivalent within 2 points (p " in sentences(made)[1]
+    without = lab(variants=VARIANTS, seeds=list(range(5)))  # the same folder
+    assert all(one.margin is None for one in compared(without))
 
 
 def test_all_pairs_are_compared_on_request_and_corrected_together(place: Lab) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from harness.analysis.references import claims
+from harness.analysis.references import claims, excluded
 from harness.study_file.config import Reference
 from tests.lab import MakeLab
 
@@ -17,8 +19,8 @@ def test_every_reference_is_held_against_every_variant_with_a_run(lab: MakeLab) 
         place.finish("base", seed, logits=place.logits(right))
     paper, outlier = place.findings().references
     assert [(one.name, one.variant) for one in (paper, outlier)] == [("paper", "base"), ("outlier", "base")]
-    assert (paper.standing.plausible, outlier.standing.plausible) == (True, False)
-    assert outlier.standing.percentile == 0.0
+    assert (paper.plausible, outlier.plausible) == (True, False)
+    assert outlier.standing.percentile is None  # of a mean of three
     assert paper.standing.percentile == pytest.approx(1.5 / 3)  # one run below, one equal
 
 
@@ -37,7 +39,7 @@ def test_a_median_and_a_share_are_each_judged_against_the_variant_they_are_of(la
         ("plain", "share"),
     ]
     assert median.standing.measured == 333 / 360  # the mean is another
-    assert median.standing.plausible is True
+    assert median.plausible is True
     # the failed run has not reached it; an accuracy equal to the threshold has
     assert (share.standing.measured, share.standing.n) == (2 / 4, 4)
     assert share.standing.published == 0.7
@@ -64,4 +66,25 @@ def test_on_a_hold_out_only_the_difference_is_shown(lab: MakeLab) -> None:
         )
     standing = place.findings().references[0].standing
     assert standing.difference == pytest.approx(0.925 - 998 / 3 / 360)
-    assert (standing.low, standing.plausible, standing.percentile) == (None, None, None)
+    assert (standing.low, standing.p, standing.percentile) == (None, None, None)
+
+
+def test_what_is_excluded_is_decided_after_holm(lab: MakeLab) -> None:
+    values = np.array([330, 333, 335]) / 360
+    error = np.std(values, ddof=1) * np.sqrt(1 + 1 / 3)
+    # outside of the interval of one comparison, and inside where it is one of three
+    number = float(np.mean(values) + stats.t.isf(0.04 / 2, 2) * error)
+    references = {name: {"test_accuracy": round(number, 12)} for name in ("a", "b")}
+    place = lab(references={**references, "far": {"test_accuracy": 0.1}})
+    for seed, right in enumerate((330, 333, 335)):
+        place.finish("base", seed, logits=place.logits(right))
+    a, b, far = place.findings().references
+    assert a.standing.p == pytest.approx(0.04, rel=1e-6) and a.standing.plausible is False
+    assert (a.p_holm, b.p_holm) == (pytest.approx(0.08, rel=1e-6),) * 2
+    assert far.standing.p is not None and far.p_holm == pytest.approx(3 * far.standing.p)
+    assert a.standing.low is not None and a.standing.high is not None
+    width = f"{100 * (a.standing.high - a.standing.low):.1f}"
+    assert excluded(a) == f"not excluded after Holm (interval {width} points wide)"
+    assert (excluded(far), a.plausible, far.plausible) == ("excluded", True, False)
+    alone = place.under(references={"a": references["a"]}).findings().references
+    assert [excluded(one) for one in alone] == ["excluded"]

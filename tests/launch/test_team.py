@@ -56,7 +56,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
                 asked.append(counts)
                 return {count: times[count] for count in counts}
 
-        monkeypatch.setattr(team, "_Timer", Timer)
+        monkeypatch.setattr(team, "StepTimer", Timer)
         for place in (team, device):
             monkeypatch.setattr(place, "usable_cores", lambda: cores)
         monkeypatch.setattr(team, "_free_cores", lambda: free or float(cores))
@@ -177,7 +177,7 @@ def test_a_network_that_cannot_take_the_timed_step_runs_alone(
     plan: Callable[..., Plan], machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(SIXTEEN, cores=16)
-    monkeypatch.setattr(team, "_Timer", lambda variant: 1 / 0)
+    monkeypatch.setattr(team, "StepTimer", lambda variant: 1 / 0)
     assert choose_team(plan(3, *LONG)) == Team(1, 16)
 
 
@@ -207,7 +207,7 @@ def test_runs_share_a_gpu_as_far_as_its_memory_goes(
 
 def test_timing_for_real_leaves_the_number_of_threads(plan: Callable[..., Plan]) -> None:
     before = torch.get_num_threads()
-    times = team._Timer(plan(1).variants[0]).seconds([2, 1])
+    times = team.StepTimer(plan(1).variants[0]).seconds([2, 1])
     assert list(times) == [2, 1] and all(seconds > 0 for seconds in times.values())
     assert torch.get_num_threads() == before
 

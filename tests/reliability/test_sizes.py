@@ -15,10 +15,10 @@ from harness.data.arrays import Data
 from harness.errors import DataError, StudyError
 from harness.plan import make_plan
 from harness.preview import Preview, as_json
-from harness.request import parse_seeds
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Recipe
 from harness.study_file.load import load_study
+from harness.study_file.seeds import parse_seeds
 
 SECONDS, BILLION = 10.0, 10**9  # coverage makes it three times as slow
 LARGE = '{transform = "Resize", height = 1024, width = 1024}, {transform = "Pad", padding = 1024}'

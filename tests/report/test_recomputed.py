@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy import stats
+from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar
@@ -36,7 +37,9 @@ SEEDS = {
     "close": [0, 1, 2],
     "apart": [100, 101],  # no seed of the baseline's
     "single": [7],
+    "bad": [0, 1, 2, 3, 4, 5, 6, 7],  # of which seed 3 lies apart
 }
+BAD_SEED, MARGIN = 3, 0.02
 FAILED = {"paired": 1}
 LOST = 3  # runs of a variant that has no finished one
 RESAMPLING = 20_230_401, 9_999  # the documented seed and number of every resampling
@@ -45,6 +48,7 @@ ELSEWHERE = {"attributions"}
 TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
     "statistic", "class", "layer", "output_shape", "source", "possible", "changes", "worse_than",
+    "failed_verdict", "margin_verdict",
     "lr_max_per",
 }  # fmt: skip
 
@@ -126,8 +130,15 @@ def logits_of(labels: NDArray[np.int64], variant: str, seed: int) -> NDArray[np.
     difficulty[:4] = -9
     signal = np.zeros((len(labels), 10))
     shift = {"paired": 0.6, "apart": -0.2}.get(variant, 0.0) + rng.normal(0, 0.1)
+    shift -= 2.0 * (variant == "bad" and seed == BAD_SEED)
     signal[np.arange(len(labels)), labels] = difficulty + shift
     return (signal + rng.normal(size=signal.shape)).astype(np.float32)
+
+
+def clusters_of(images: int, variant: str) -> NDArray[np.int64] | None:
+    """Return the images' clusters, of one to nine images, which two of the variants know."""
+    sizes = np.random.default_rng(5).integers(1, 10, images)
+    return np.repeat(np.arange(images), sizes)[:images] if variant in ("close", "apart") else None
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +146,7 @@ def place(shared_lab: Lab) -> Any:
     made = shared_lab(
         target={"test_accuracy": TARGET},
         seeds=[0],
+        margin=MARGIN,
         variants={name: {"loss.label_smoothing": 0.1} for name in [*SEEDS, "lost"] if name != "base"},
         references={
             "paper": {"test_accuracy": 0.9, "source": "a paper"},
@@ -147,7 +159,8 @@ def place(shared_lab: Lab) -> Any:
         for seed in seeds:
             # some reach the target early, some lose it again
             before = np.random.default_rng(seed).uniform(0.3, 0.65, 3).tolist()
-            made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before)
+            made.finish(variant, seed, logits=logits_of(labels, variant, seed), before=before,
+                        clusters=clusters_of(len(labels), variant))  # fmt: skip
     made.fail("paired", 5)
     for seed in range(LOST):
         made.fail("lost", seed)
@@ -222,6 +235,25 @@ def fisher(failed: int, n: int, failed_baseline: int, n_baseline: int) -> float:
     return sum(chance for chance in chances if chance <= found * (1 + 1e-9))
 
 
+def flagged(variant: str, accuracy: Sequence[float]) -> int | None:
+    """The seed that lies apart by Grubbs's test at 5 %, by its p: Bonferroni over the seeds' t tests."""
+    n, values = len(accuracy), np.array(accuracy)
+    if n < 5:
+        return None
+    at = int(np.abs(values - values.mean()).argmax())
+    # a value against the mean of the others, by their own std, is a t test with n - 2 degrees of freedom
+    others = np.delete(values, at)
+    t = abs(values[at] - others.mean()) / (np.std(others, ddof=1) * math.sqrt(n / (n - 1)))
+    return SEEDS[variant][at] if 2 * n * stats.t.sf(t, n - 2) < 0.05 else None
+
+
+def smallest(upper: float, n: int, alpha: float, paired: bool) -> float:
+    """The difference with a power of 80 %."""
+    return upper * float(
+        brentq(lambda d: power(d, n, alpha, paired) - 0.8, 1e-3, 1e3, xtol=1e-14, rtol=1e-14)
+    )
+
+
 def power(effect: float, n: int, alpha: float, paired: bool) -> float:
     free, shift = (n - 1, math.sqrt(n)) if paired else (2 * n - 2, math.sqrt(n / 2))
     critical = stats.t.ppf(1 - alpha / 2, free)
@@ -260,6 +292,8 @@ def test_runs(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
             seconds=mine.seconds()[at],
         )
         assert last == mine.accuracy[at]
+        assert (row["flagged"] == "yes") == (SEEDS[variant][at] == flagged(variant, mine.accuracy))
+    tables.checked.add(("runs", "flagged"))
 
 
 @pytest.mark.parametrize(("table", "file"), [("history", "history.csv"), ("learning_rates",) * 2])
@@ -312,6 +346,7 @@ def test_summary(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
         if n > 1
         else None,
         ever_reached=sum(epoch is not None for epoch in mine.reached),
+        flagged=flagged(variant, mine.accuracy),
         images=images,
         **spread(mine.accuracy, **{f"test_accuracy_{name}": what for name, what in names.items()}),
         **spread(mine.loss, test_loss_mean="mean", test_loss_std="std"),
@@ -410,19 +445,20 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
     found = {row["variant"]: row for row in tables.rows["comparisons"]}
     assert {name: row["test"] for name, row in found.items()} == {
         "paired": "paired t", "close": "paired t", "apart": "Welch t", "single": "McNemar",
-        "lost": "Fisher",
+        "bad": "paired t", "lost": "Fisher",
     }  # fmt: skip
-    effects = {}
+    effects, failures = {}, {}
     for variant, row in found.items():
         failed, finished = FAILED.get(variant, 0), len(SEEDS.get(variant, []))
         if variant == "lost":
             failed = LOST
-            p_values[variant] = p = fisher(LOST, LOST, 0, 52)
-            effects[variant] = -1.0
+            p = fisher(LOST, LOST, 0, 52)
             tables.check("comparisons", row, n=LOST, n_baseline=52, p=p, difference=None, effect_size=None,
                          ci_low=None, ci_high=None, welch_p=None, permutation_p=None,
                          smallest_p=None)  # fmt: skip
         counts = (failed, failed + finished, 0, 52) if failed else (None,) * 4
+        if failed:
+            failures[variant] = fisher(*counts)
         names = ("failed", "failed_of", "failed_baseline", "failed_of_baseline")
         tables.check("comparisons", row, **dict(zip(names, counts, strict=True)),
                      failed_p=fisher(failed, failed + finished, 0, 52) if failed else None)  # fmt: skip
@@ -472,66 +508,227 @@ def test_comparisons(tables: Tables, runs: dict[str, Runs]) -> None:
                      effect_size=effect)  # fmt: skip
         p_values[variant], effects[variant] = p, effect
     corrected = multipletests(list(p_values.values()), method="holm")[1]
-    for (variant, row), p in zip(found.items(), corrected, strict=True):
-        tables.check("comparisons", row, p_holm=p)
-        told = p <= 0.05 and variant != "single"
+    common = common_spread(runs, found)
+    careful = {variant: common.get(variant, (0, 0, 0, p))[3] for variant, p in p_values.items()}
+    also = multipletests(list(careful.values()), method="holm")[1]
+    for variant, p, p_common in zip(p_values, corrected, also, strict=True):
+        row = found[variant]
+        tables.check("comparisons", row, p_holm=p, p_common=None if variant == "single" else p_common)
+        told = max(p, p_common) <= 0.05 and variant != "single"
         assert row["verdict"] == (("better" if effects[variant] > 0 else "worse") if told else "cannot tell")
         if told or variant == "single":
             assert row["seeds_needed"] == ""
         else:
-            alpha, needed = 0.05 / len(found), int(row["seeds_needed"])
+            alpha, needed = 0.05 / len(p_values), int(row["seeds_needed"])
             at, before = (power(effects[variant], n, alpha, variant != "apart") for n in (needed, needed - 1))
             assert before < 0.8 <= at
         tables.checked.add(("comparisons", "seeds_needed"))
     assert {row["verdict"] for row in found.values()} >= {"better", "cannot tell"}
+    of_failures = multipletests(list(failures.values()), method="holm")[1]
+    for (variant, _), p in zip(failures.items(), of_failures, strict=True):
+        tables.check("comparisons", found[variant], failed_p_holm=p)
+        assert found[variant]["failed_verdict"] == ("fails more often" if p <= 0.05 else "not shown")
+    tables.check("comparisons", found["lost"], p_holm=of_failures[list(failures).index("lost")])
+    assert found["lost"]["verdict"] == "worse"
+
+
+def common_spread(
+    runs: dict[str, Runs], variants: Iterable[str]
+) -> dict[str, tuple[float, float, float, float]]:
+    """Difference, error, degrees of freedom and p, with the median spread where that is larger."""
+    own = {}
+    base = np.array(runs["base"].accuracy)
+    for variant in variants:
+        if variant in ("single", "lost"):
+            continue
+        mine = np.array(runs[variant].accuracy)
+        n = len(mine)
+        if variant == "apart":
+            test = stats.ttest_ind(mine, base, equal_var=False)
+            difference, pairs = mine.mean() - base.mean(), stats.hmean([n, 52])
+            error, free = difference / test.statistic, test.df
+        else:
+            gaps = mine - base[:n]
+            difference, error, free, pairs = gaps.mean(), stats.sem(gaps), n - 1, n
+        own[variant] = difference, error, free, pairs
+    median = np.median([error * math.sqrt(pairs) for _, error, _, pairs in own.values()])
+    found = {}
+    for variant, (difference, error, free, pairs) in own.items():
+        error = max(error, median / math.sqrt(pairs))
+        found[variant] = difference, error, free, 2 * stats.t.sf(abs(difference) / error, free)
+    return found
+
+
+def test_what_stands_beside_a_comparison(tables: Tables, runs: dict[str, Runs]) -> None:
+    rows_of = {row["variant"]: row for row in tables.rows["comparisons"]}
+    common, base = common_spread(runs, rows_of), runs["base"].accuracy
+    kinds: dict[str, list[float]] = {"p_equivalent": [], "p_not_worse": [], "p_better_by_margin": [],
+                                     "p_worse_by_margin": []}  # fmt: skip
+    for difference, error, free, _ in common.values():
+        t = stats.t(free, difference, error)  # of the true difference, seen from the measured one
+        kinds["p_not_worse"].append(t.cdf(-MARGIN))
+        kinds["p_better_by_margin"].append(t.cdf(MARGIN))
+        kinds["p_worse_by_margin"].append(t.sf(-MARGIN))
+        kinds["p_equivalent"].append(max(t.cdf(-MARGIN), t.sf(MARGIN)))
+    holm = {kind: multipletests(values, method="holm")[1] for kind, values in kinds.items()}
+    for at, variant in enumerate(common):
+        row, mine = rows_of[variant], runs[variant].accuracy
+        p = {kind: float(values[at]) for kind, values in holm.items()}
+        tables.check("comparisons", row, margin=MARGIN, **p)
+        assert row["margin_verdict"] == (
+            "better by at least the margin" if p["p_better_by_margin"] <= 0.025
+            else "worse by at least the margin" if p["p_worse_by_margin"] <= 0.025
+            else "equivalent" if p["p_equivalent"] <= 0.05
+            else "not worse" if p["p_not_worse"] <= 0.025
+            else "not shown"
+        )  # fmt: skip
+        n, alpha = len(mine), 0.05 / 5
+        if variant == "apart":
+            both = np.array(mine)[:, None] - np.array(base)
+            share = np.mean((both > 1e-9) + (abs(both) < 1e-9) / 2)
+            error = (share - 0.5) / stats.brunnermunzel(base, mine).statistic
+            placed = [np.mean((np.array(base) < x) + (np.array(base) == x) / 2) for x in mine]
+            others = [np.mean((np.array(mine) < x) + (np.array(mine) == x) / 2) for x in base]
+            parts = np.var(placed, ddof=1) / n, np.var(others, ddof=1) / 52
+            free = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / 51)
+            logit, half = (
+                math.log(share / (1 - share)),
+                stats.t.ppf(0.975, free) * error / (share * (1 - share)),
+            )
+            low, high = (1 / (1 + math.exp(-end)) for end in sorted((logit - half, logit + half)))
+            std = stats.ttest_ind(mine, base, equal_var=False)
+            spread_of = (np.mean(mine) - np.mean(base)) / std.statistic * math.sqrt(stats.hmean([n, 52]) / 2)
+            free = math.floor(std.df)
+        else:
+            gaps = np.array(mine) - np.array(base[:n])
+            wins, ties = int((gaps > 1e-9).sum()), int((abs(gaps) < 1e-9).sum())
+            share = (wins + ties / 2) / n
+            low = proportion_confint(wins, n, method="beta")[0]
+            high = proportion_confint(wins + ties, n, method="beta")[1]
+            spread_of, free = np.std(gaps, ddof=1), n - 1
+        upper = spread_of * math.sqrt(free / stats.chi2.ppf(0.2, free))
+        tables.check("comparisons", row, probability_better=share, probability_low=low, probability_high=high,
+                     smallest_difference=smallest(upper, n, alpha, variant != "apart"),
+                     flagged=flagged(variant, mine), flagged_baseline=flagged("base", base))  # fmt: skip
+        if variant == "bad":
+            left = [at for at, seed in enumerate(SEEDS["bad"]) if seed != BAD_SEED]
+            gaps = np.array(mine)[left] - np.array(base)[left]
+            tables.check("comparisons", row, difference_without=gaps.mean(),
+                         p_without=stats.ttest_1samp(gaps, 0).pvalue)  # fmt: skip
+        else:
+            tables.check("comparisons", row, difference_without=None, p_without=None)
+    assert flagged("bad", runs["bad"].accuracy) == BAD_SEED and flagged("base", base) is None
 
 
 def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
     order = sorted(runs, key=lambda variant: -np.mean(runs[variant].accuracy))
-    several = [variant for variant in order if len(runs[variant].accuracy) > 1]
-    free = sum(len(runs[variant].accuracy) - 1 for variant in order)
-    common = (
-        sum(np.sum((np.array(run.accuracy) - np.mean(run.accuracy)) ** 2) for run in runs.values()) / free
-    )
-    pairs = stats.tukey_hsd(*(runs[variant].accuracy for variant in several), equal_var=False).pvalue
     best = np.mean(runs[order[0]].accuracy)
     *finished, lost = tables.rows["ranking"]
     assert (lost["variant"], lost["possible"], lost["worse_than"]) == ("lost", "no", "base")
     tables.check("ranking", lost, rank=len(order) + 1, n=0, mean=None, std=None, behind=None, p=None,
                  failed=LOST)  # fmt: skip
-    worse: dict[str, set[str]] = {}
-    for row in tables.rows["comparisons"]:
-        if row["verdict"] in ("better", "worse"):
-            pair = (row["variant"], row["baseline"])
-            one, other = pair if row["verdict"] == "worse" else pair[::-1]
-            worse.setdefault(one, set()).add(other)
-    assert "base" in worse
+    rivals = {variant: dict[str, float]() for variant in order}
+    tests = {
+        pair: _difference(runs, *pair) for pair in itertools.combinations(order, 2) if "single" not in pair
+    }
+    median = np.median([error * math.sqrt(pairs) for _, error, _, pairs in tests.values()])
+    compared = {row["variant"]: row for row in tables.rows["comparisons"]}
+    for (one, other), (difference, error, free, pairs) in tests.items():
+        if "base" in (one, other):
+            row = compared[other if one == "base" else one]
+            p = max(float(row["p_holm"]), float(row["p_common"]))
+        else:
+            error = max(error, median / math.sqrt(pairs))
+            p = min(1.0, 4 * 2 * stats.t.sf(abs(difference) / error, free))  # five have several runs
+        winner, loser = (one, other) if difference > 0 else (other, one)
+        rivals[loser][winner] = p
     for rank, (variant, row) in enumerate(zip(order, finished, strict=True), start=1):
-        accuracy = runs[variant].accuracy
+        accuracy, against = runs[variant].accuracy, rivals[variant]
         assert row["variant"] == variant
-        p = std = None
-        if rank > 1 and not {variant, order[0]} <= set(several):
-            first, mine = np.array(runs[order[0]].accuracy), np.array(accuracy)
-            error = math.sqrt(common / 2 * (1 / len(first) + 1 / len(mine)))
-            p = stats.studentized_range.sf((first.mean() - mine.mean()) / error, len(order), free)
-        if variant in several:
-            std = np.std(accuracy, ddof=1)
-            if order[0] in several and rank > 1:
-                # that test knows of the variants with two runs only, ours corrects for all of them
-                welch, away = _welch(runs[order[0]].accuracy, accuracy)
-                p = stats.studentized_range.sf(away, len(order), welch)
-                assert p >= pairs[several.index(order[0])][several.index(variant)]
-        tables.check("ranking", row, rank=rank, n=len(accuracy), mean=np.mean(accuracy), std=std,
-                     behind=best - np.mean(accuracy), p=p, failed=FAILED.get(variant, 0))  # fmt: skip
-        assert set(row["worse_than"].split()) == worse.get(variant, set())
-        out = p is not None and p <= 0.05 or variant in worse
-        assert row["possible"] == ("no" if out else "yes")
+        tables.check("ranking", row, rank=rank, n=len(accuracy), mean=np.mean(accuracy),
+                     std=np.std(accuracy, ddof=1) if len(accuracy) > 1 else None,
+                     behind=best - np.mean(accuracy), p=min(against.values(), default=None),
+                     failed=FAILED.get(variant, 0))  # fmt: skip
+        assert set(row["worse_than"].split()) == {name for name, p in against.items() if p <= 0.05}
+        assert row["possible"] == ("no" if row["worse_than"] else "yes")
+    assert {row["possible"] for row in finished} == {"yes", "no"}
 
 
-def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Welch's degrees of freedom, and the studentized range of two means."""
-    test = stats.ttest_ind(first, second, equal_var=False)
-    return test.df, abs(test.statistic) * math.sqrt(2)
+def _difference(runs: dict[str, Runs], one: str, other: str) -> tuple[float, float, float, float]:
+    """Difference of means, its error and degrees of freedom, and the number of pairs."""
+    first, second = (dict(zip(SEEDS[name], runs[name].accuracy, strict=True)) for name in (one, other))
+    shared = sorted(first.keys() & second.keys())
+    if len(shared) > 1:
+        gaps = [first[seed] - second[seed] for seed in shared]
+        return float(np.mean(gaps)), float(stats.sem(gaps)), len(gaps) - 1, len(gaps)
+    test = stats.ttest_ind(list(first.values()), list(second.values()), equal_var=False)
+    difference = float(np.mean(list(first.values())) - np.mean(list(second.values())))
+    return difference, difference / test.statistic, test.df, stats.hmean([len(first), len(second)])
+
+
+def _standard_errors(tables: Sequence[NDArray[Any]], groups: list[NDArray[np.intp]]) -> dict[str, Any]:
+    """Of the mean of one recipe's answers, or of the difference of two with other seeds, by definition."""
+    images, count = tables[0].shape[1], len(groups)
+
+    def clustered(values: NDArray[np.float64]) -> float:
+        excess = values - values.mean()
+        return sum(excess[group].sum() ** 2 for group in groups) * count / (count - 1) / images**2
+
+    shares = [table.mean(axis=0) for table in tables]
+    over_images = clustered(shares[0] - (shares[1] if len(tables) > 1 else 0))
+    found: dict[str, Any] = {"se_images": math.sqrt(over_images)}
+    if len(tables[0]) == 1:
+        return found
+    seeds = [stats.sem(table.mean(axis=1)) ** 2 for table in tables]
+    rests = []
+    for table in tables:
+        residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        rests.append(sum(clustered(row) for row in residual) / len(table) / (len(table) - 1))
+    both = max(sum(seeds), sum(rests)) + max(over_images, sum(rests)) - sum(rests)
+    terms = [over_images**2 / (count - 1)]
+    for table, seed, rest in zip(tables, seeds, rests, strict=True):
+        terms += [seed**2 / (len(table) - 1), rest**2 / (len(table) - 1) / (count - 1)]
+    free = both**2 / sum(terms)
+    mean = tables[0].mean() - (tables[1].mean() if len(tables) > 1 else 0)
+    low, high = stats.t.interval(0.95, free, mean, math.sqrt(both))
+    found |= {"se_seeds": math.sqrt(sum(seeds)), "se_both": math.sqrt(both), "free": free, "low": low,
+              "high": high}  # fmt: skip
+    if len(tables) == 1:
+        n = len(tables[0])
+        found |= {"var_seeds": n * (seeds[0] - rests[0]), "var_images": images * (over_images - rests[0]),
+                  "var_residual": n * images * rests[0]}  # fmt: skip
+    return found
+
+
+def test_noise(tables: Tables, runs: dict[str, Runs]) -> None:
+    assert [(row["variant"], row["baseline"]) for row in tables.rows["noise"]] == [
+        *((variant, "") for variant in SEEDS),
+        *((variant, "base") for variant in SEEDS if variant != "base"),
+    ]
+    empty = dict.fromkeys(
+        ("se_seeds", "se_both", "free", "low", "high", "var_seeds", "var_images", "var_residual")
+    )
+    for row in tables.rows["noise"]:
+        variant = row["variant"]
+        mine, base = runs[variant].correct.astype(float), runs["base"].correct.astype(float)
+        images, other = runs[variant].images, None
+        clusters = clusters_of(images, variant)
+        places = np.arange(images) if clusters is None else clusters
+        groups = [np.flatnonzero(places == one) for one in np.unique(places)]
+        compared, mean = [mine], mine.mean()
+        if row["baseline"] and variant == "apart":
+            compared, other, mean = [mine, base], 52, mine.mean() - base.mean()
+        elif row["baseline"]:
+            compared = [mine - base[SEEDS[variant]]]
+            mean = compared[0].mean()
+        tables.check("noise", row, n=len(mine), n_baseline=other, images=images, clusters=len(groups),
+                     mean=mean, **(empty | _standard_errors(compared, groups)))  # fmt: skip
+        if not row["baseline"]:
+            (summary,) = tables.of("summary", variant)
+            found = empty | _standard_errors(compared, groups)
+            tables.check(
+                "summary", summary, **{name: found[name] for name in ("se_seeds", "se_images", "se_both")}
+            )
 
 
 PUBLISHED = {
@@ -543,36 +740,46 @@ PUBLISHED = {
 
 
 def test_references(place: Any, tables: Tables, runs: dict[str, Runs]) -> None:
-    for row in tables.rows["references"]:
+    found = tables.rows["references"]
+    p_values: dict[int, float] = {}
+    for at, row in enumerate(found):
         published, among = PUBLISHED[row["reference"], row["statistic"]]
         accuracies = [] if row["variant"] == "lost" else runs[row["variant"]].accuracy
         n = len(accuracies)
-        low = high = percentile = at_least = None
+        low = high = percentile = at_least = p = None
         if row["statistic"] == "share":
             at_least, n = 0.55, n + {**FAILED, "lost": LOST}.get(row["variant"], 0)
             reached = sum(accuracy >= 0.55 for accuracy in accuracies)
             measured = reached / n
-            shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9)]
+            shares = [count / 9 for count in range(10) if _alike(reached, n, count, 9) > 0.025]
             low, high = min(shares), max(shares)
+            p = min(1.0, 2 * _alike(reached, n, 6, 9))
         else:
             measured = float((np.median if row["statistic"] == "median" else np.mean)(accuracies))
             if n > 1:
-                percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
+                if among == 1:
+                    percentile = stats.percentileofscore(accuracies, published, kind="mean") / 100
                 part = 1 / among if row["statistic"] == "mean" else math.pi / 2 / (among + math.pi / 2 - 1)
                 error = np.std(accuracies, ddof=1) * math.sqrt(part + 1 / n)
                 low, high = np.clip(stats.t.interval(0.95, n - 1, np.mean(accuracies), error), 0, 1)
-        if low is not None:
-            assert row["plausible"] == ("yes" if low <= published <= high else "no")
-        tables.check("references", row, published=published, runs=among, n=n, at_least=at_least,
+                p = 2 * stats.t.sf(abs(published - np.mean(accuracies)) / error, n - 1)
+        if p is not None:
+            p_values[at] = p
+        tables.check("references", row, published=published, runs=among, n=n, at_least=at_least, p=p,
                      measured=measured, difference=published - measured, percentile=percentile,
                      prediction_low=low, prediction_high=high)  # fmt: skip
-    assert len(tables.rows["references"]) == 4 * len(SEEDS) + 1  # a variant that only failed has the share
+    corrected = dict(zip(p_values, multipletests(list(p_values.values()), method="holm")[1], strict=True))
+    for at, row in enumerate(found):
+        tables.check("references", row, p_holm=corrected.get(at))
+        assert row["plausible"] == ("" if at not in corrected else "yes" if corrected[at] > 0.05 else "no")
+    assert {row["plausible"] for row in found} == {"yes", "no", ""}
+    assert len(found) == 4 * len(SEEDS) + 1  # a variant that only failed has the share
 
 
-def _alike(ours: int, n: int, theirs: int, among: int) -> bool:
-    """Whether Fisher's one-sided tests leave two shares together, at half of 5 % each."""
+def _alike(ours: int, n: int, theirs: int, among: int) -> float:
+    """The smaller p of Fisher's one-sided tests of two shares."""
     table = [[ours, n - ours], [theirs, among - theirs]]
-    return min(stats.fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")) > 0.025
+    return float(min(stats.fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")))
 
 
 @pytest.mark.parametrize("variant", SEEDS)

@@ -49,6 +49,26 @@ def test_a_number_inside_is_plausible_and_one_outside_is_not() -> None:
     assert (inside.percentile, outside.percentile) == (0.4, 0.0)
 
 
+def test_p_is_that_of_the_interval() -> None:
+    error = np.std(VALUES, ddof=1) * np.sqrt(1 / 4 + 1 / 5)
+    found = accuracy_standing(0.94, VALUES, runs=4)
+    assert found.p == pytest.approx(2 * stats.t.sf((0.94 - np.mean(VALUES)) / error, 4))
+    for statistic, runs in (("mean", 1), ("mean", 7), ("median", 9)):
+        low, high = prediction_interval(VALUES, runs, statistic) or (0, 0)  # type: ignore[arg-type]
+        for end in (low, high):
+            at_end = accuracy_standing(end, VALUES, runs, statistic)  # type: ignore[arg-type]
+            assert at_end.p == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("runs", "statistic"), [(2, "mean"), (50, "mean"), (2, "median"), (50, "median")])
+def test_a_number_of_several_runs_has_no_percentile_among_single_ones(runs: int, statistic: str) -> None:
+    assert accuracy_standing(0.9318, VALUES, runs, statistic).percentile is None  # type: ignore[arg-type]
+
+
+def test_the_median_of_two_runs_is_their_mean() -> None:
+    assert prediction_interval(VALUES, 2, "median") == prediction_interval(VALUES, 2)
+
+
 def test_a_median_is_compared_with_our_median() -> None:
     found = accuracy_standing(0.9318, VALUES, 50, "median")
     assert found.measured == 0.933 and found.difference == pytest.approx(-0.0012)
@@ -84,6 +104,11 @@ def test_a_share_is_plausible_where_fishers_test_does_not_tell_it_from_ours(
     assert list(range(low, high + 1)) == possible
     found = share_standing(runs // 2, runs, reached, n)
     assert found.plausible is (runs // 2 in possible)
+    sides = [
+        stats.fisher_exact([[reached, n - reached], [runs // 2, runs - runs // 2]], alternative=side).pvalue
+        for side in ("less", "greater")
+    ]
+    assert found.p == pytest.approx(min(1, 2 * min(sides)), rel=1e-9)
     assert (found.measured, found.published) == (reached / n, runs // 2 / runs)
 
 

@@ -205,5 +205,5 @@ def test_the_page_has_what_the_simulations_print() -> None:
     command = [sys.executable, "-m", "benchmarks.simulation_tables"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     tables = [table for table in printed.split("\n\n") if table.strip()]
-    assert len(tables) == 10  # five titles, five tables
+    assert len(tables) == 24  # twelve titles, twelve tables
     assert [table for table in tables if table.strip() not in page] == []

@@ -44,13 +44,18 @@ def draw(findings: Findings) -> Picture | None:
         colour = style.COLOURS[place % len(style.COLOURS)]
         offsets = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
         axes.plot(values, place + offsets, "o", ms=6, color=colour, alpha=0.6, mec="none")
-        if accuracy is not None and accuracy.std is not None:
+        if accuracy is None:
+            axes.text(
+                0.5, place, f"{summary.failed} of {summary.runs} failed", color=style.COLOURS[1], ha="center",
+                va="center", fontsize=8, transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
+        elif accuracy.std is not None:
             axes.errorbar(
                 accuracy.mean, place + 0.32, xerr=accuracy.std, fmt="D", ms=4.5, capsize=3.5, color=colour,
                 lw=1.4,
             )  # fmt: skip
         parts = [accuracy_text(accuracy, target)] if accuracy is not None else []
-        if summary.failed:
+        if summary.failed and accuracy is not None:
             parts.append(f"{summary.failed} of {summary.runs} failed")
         texts.append("\n".join(parts))
     far = _draw_lines(axes, drawn, lines)

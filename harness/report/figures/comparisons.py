@@ -10,7 +10,7 @@ from harness.analysis.numbers import p_equals
 from harness.analysis.results import Results
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.statistics.comparison import Comparison
+from harness.statistics.comparison import Comparison, Estimate
 
 MOST_COMPARISONS = 30  # per figure
 VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "cannot tell": style.FAINT}
@@ -18,11 +18,11 @@ VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "canno
 
 @style.house_style()
 def draw(findings: Findings) -> Picture | None:
-    """Draw each comparison's difference with its interval; None where no accuracies are compared."""
+    """Draw each comparison's difference with its interval, or its failed runs; None without a comparison."""
     results = findings.results
     compared = [(pair, pair.result) for pair in findings.comparisons if pair.result is not None]
     drawn = compared[:MOST_COMPARISONS]
-    if all(comparison.test == "Fisher" for _, comparison in drawn):
+    if not drawn:
         return None
     pairwise, baseline = results.study.comparisons == "all", drawn[0][0].baseline
     figure, (axes,) = style.canvas(1.0 + 0.45 * max(len(drawn), 2))
@@ -31,9 +31,15 @@ def draw(findings: Findings) -> Picture | None:
         if comparison.test == "paired t":
             single = _paired_differences(results, pair)
             axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
-        if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low, estimate.high], [place, place], color=colour, lw=2.2)
-        if comparison.test != "Fisher":
+        low, high = _interval(pair, estimate)
+        if low is not None and high is not None:
+            axes.plot([low, high], [place, place], color=colour, lw=2.2)
+        if comparison.test == "Fisher":
+            axes.text(
+                0.5, place, _failed(pair), color=style.COLOURS[1], ha="center", va="center", fontsize=8,
+                transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
+        else:
             axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
     axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
     names = [
@@ -53,15 +59,27 @@ def draw(findings: Findings) -> Picture | None:
         "means; bars: its 95 % interval (t over seeds; over images where each has one run). Small dots: "
         "single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
     )
+    if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
+        caption += " Where n was not fixed in advance, the bar is the interval for all looks together."
     if len(compared) > 1:
         caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
     if any(comparison.test == "Fisher" for _, comparison in drawn):
         caption += (
-            " Where one of the two has no finished run, the numbers of failed runs are compared (Fisher)."
+            " Where one of the two has no finished run, no difference is drawn: the numbers of failed runs "
+            "stand in its place and are compared (Fisher)."
         )
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
     return style.to_picture(figure, "comparisons", None, caption)
+
+
+def _interval(pair: VariantComparison, estimate: Estimate) -> tuple[float | None, float | None]:
+    """Return the interval that belongs to the kind of answer; None for an end that is not drawn."""
+    if pair.evidence is None or pair.evidence.sign is None:
+        return estimate.low, estimate.high
+    if pair.evidence.low == -1 or pair.evidence.high == 1:  # it would hide all others
+        return None, None
+    return pair.evidence.low, pair.evidence.high
 
 
 def _paired_differences(results: Results, pair: VariantComparison) -> list[float]:
@@ -73,14 +91,27 @@ def _paired_differences(results: Results, pair: VariantComparison) -> list[float
 
 
 def _text(pair: VariantComparison, comparison: Comparison) -> str:
-    """Write the text beside a row: the verdict, n and p."""
+    """Write the text beside a row: the verdict, n and p, and which of the two fails more often."""
     n, n_baseline = comparison.n, comparison.n_baseline
     seeds = f"n = {n}" if n == n_baseline else f"n = {n}, {n_baseline}"
     test = f"{comparison.test} " if comparison.test in ("McNemar", "Fisher") else ""
-    text = f"{comparison.verdict}, {seeds}\n{test}{p_equals(comparison.p_holm)}"
-    if comparison.test == "Fisher" and pair.failures is not None:
-        text = f"{pair.failures.failed} of {pair.failures.n} failed: {text}"
+    shown = f"{test}{p_equals(comparison.p_holm)}"
+    if pair.evidence is not None and pair.evidence.sign is not None:
+        shown = pair.evidence.text.replace(": ", "\n", 1)
+    text = f"{comparison.verdict}, {seeds}\n{shown}"
+    if comparison.test != "Fisher" and pair.failures is not None:
+        text += f"\n{_failed(pair)}"
     return text
+
+
+def _failed(pair: VariantComparison) -> str:
+    """Write ``4 of 4 failed, base 0 of 4``."""
+    assert pair.failures is not None
+    failed, failed_baseline = pair.failures.failed, pair.failures.failed_baseline
+    return (
+        f"{failed} of {pair.failures.n} failed, "
+        f"{style.short(pair.baseline, 18)} {failed_baseline} of {pair.failures.n_baseline}"
+    )
 
 
 def _signed(value: float, _: int) -> str:

@@ -20,6 +20,7 @@ from harness.report.topics import (
     learning_rates,
     left_out,
     network,
+    noise,
     provenance,
     ranking,
     references,
@@ -45,8 +46,8 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, target, comparisons, ranking, references, variance, runs, learning_rates, classes,
-    calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
+    summary, accuracy, target, comparisons, ranking, references, variance, noise, runs, learning_rates,
+    classes, calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
 )  # fmt: skip
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from harness.analysis.comparisons import VariantComparison, sentence
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.evidence import Evidence
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import p_text, points_text
-from harness.report.blocks import Block, Section, explained
+from harness.analysis.numbers import evidence_text, p_text, points_text
+from harness.analysis.sentences import flagged_text, sentence
+from harness.report.blocks import Block, Section
+from harness.report.topics.comparison_notes import explanations
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, form, page_table
-from harness.statistics.comparison import MOST_SEEDS, Comparison, Estimate
+from harness.statistics.comparison import Comparison, Estimate
 from harness.statistics.fisher import FailureCounts
+from harness.statistics.superiority import Superiority
 
 MOST_SENTENCES = 10  # sentences about comparisons; the table has all comparisons
 
@@ -36,16 +40,26 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column("ci_low", "lower end of the 95 % interval", "result.primary.low"),
         Column("ci_high", "upper end", "result.primary.high"),
         Column("p", "two-sided", "result.primary.p"),
-        Column("p_holm", "after Holm's correction over the table", "result.p_holm"),
+        Column(
+            "p_holm",
+            "after Holm's correction over the table's tests of accuracies, or over those of failures",
+            "result.p_holm",
+        ),
         Column("effect_size", "Cohen's d (d_z where paired, g for networks)", "result.primary.effect_size"),
-        Column("verdict", "`better`, `worse` or `cannot tell`; for `Fisher`, of how often it fails"),
+        Column(
+            "verdict",
+            "`better` or `worse` where `p_holm` and, where there is one, `p_common` are at most 0.05 and the "
+            "test is not `McNemar`, else `cannot tell`; where `answer` is not `fixed n`, by the looks or "
+            "`e_value`; for `Fisher`, of how often it fails",
+        ),
         Column("n_baseline", "runs of the second in it", "result.n_baseline"),
         Column("welch_p", "beside a paired test", "result.welch_p"),
         Column("permutation_p", "of the permutation test", "result.permutation.p"),
         Column("smallest_p", "the smallest that this n allows it", "result.permutation.smallest_p"),
         Column(
             "seeds_needed",
-            "of each, that would tell a difference of this size with power 80 %",
+            "of each, that would tell a difference of this size with power 80 %, if the measured one were "
+            "the true one: from few seeds it is not; see `smallest_difference`",
             "result.seeds_needed",
         ),
         Column(
@@ -58,6 +72,87 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column("failed_baseline", "the same of the second", "failures.failed_baseline"),
         Column("failed_of_baseline", "likewise", "failures.n_baseline"),
         Column("failed_p", "Fisher's exact test of these counts, two-sided, not corrected", "failures.p"),
+        Column("failed_p_holm", "after Holm's correction over these tests", "failures.p_holm"),
+        Column(
+            "failed_verdict",
+            "`fails more often` or `fails less often` where that is at most 0.05, else `not shown`",
+            "failures.verdict",
+        ),
+        Column(
+            "smallest_difference",
+            "the true difference that so many seeds show with power 80 %, at the test's level after Holm's "
+            "first step and the upper 80 % bound of the measured spread",
+            "result.smallest_difference",
+        ),
+        Column("margin", "the study's", "margin.margin"),
+        Column(
+            "p_equivalent",
+            "of a difference of the margin or more in either direction (two one-sided t tests); this and the "
+            "next three after Holm's correction, each kind by itself",
+            "margin.p_equivalent",
+        ),
+        Column("p_not_worse", "one-sided, of being worse by the margin or more", "margin.p_not_worse"),
+        Column("p_better_by_margin", "one-sided, of being better by at most the margin", "margin.p_better"),
+        Column("p_worse_by_margin", "one-sided, of being worse by at most the margin", "margin.p_worse"),
+        Column(
+            "margin_verdict",
+            "the first that holds of `better by at least the margin`, `worse by at least the margin` (p at "
+            "most 0.025), `equivalent` (0.05), `not worse` (0.025), `not shown`",
+            "margin.verdict",
+        ),
+        Column(
+            "probability_better",
+            "P(first > second) + P(equal) / 2 of two runs: paired the share of seeds, else Brunner and "
+            "Munzel's estimate",
+            "superiority.probability",
+        ),
+        Column(
+            "probability_low",
+            "lower end of its 95 % interval: paired Clopper-Pearson, with ties as lost",
+            "superiority.low",
+        ),
+        Column("probability_high", "upper end, with ties as won", "superiority.high"),
+        Column("flagged", "the seed of the first that lies apart from its others (Grubbs's test at 5 %)"),
+        Column("flagged_baseline", "the same of the second"),
+        Column(
+            "p_common",
+            "where a seed of the study lies apart: p of the primary test with the median spread of all "
+            "comparisons where that is larger, after Holm's correction",
+            "result.p_common",
+        ),
+        Column(
+            "difference_without", "where one of these lies apart: without it", "without.primary.difference"
+        ),
+        Column("p_without", "of that, two-sided, not corrected", "without.primary.p"),
+        Column(
+            "answer",
+            "its kind: `fixed n`; `look 2 of 4 as planned`; `seeds were added after looking` (or `looks were "
+            "planned`); `3 of 5 planned seeds`, where runs are missing. Only for the first do `p_holm` and "
+            "`p_common` decide",
+            "evidence.kind",
+        ),
+        Column("look_t", "paired t at the look that decided it, else the latest", "evidence.looks.t"),
+        Column("look_t_needed", "|t| that a verdict needs there", "evidence.looks.decision.needed"),
+        Column("e_value", "against equal means, over the shared seeds", "evidence.e_value"),
+        Column(
+            "e_needed",
+            "20 times the number of comparisons; `e_value` decides where seeds were added after looking, "
+            "or runs are missing",
+            "evidence.e_needed",
+        ),
+        Column(
+            "all_looks_low",
+            "lower end of the 95 % interval that holds at all looks together: at planned looks by their "
+            "bounds, else of the confidence sequence that belongs to `e_value`",
+            "evidence.low",
+        ),
+        Column("all_looks_high", "upper end", "evidence.high"),
+        Column(
+            "failed_e_value",
+            "of the failures, where `answer` is not `fixed n`: decides `failed_verdict` in place of "
+            "`failed_p_holm`, from 20 times the number of these tests on",
+            "failures.e_value",
+        ),
     ),
 )
 TABLES = (COMPARISONS,)
@@ -88,16 +183,41 @@ def _n(result: Comparison) -> str:
     return str(result.n) if same else f"{result.n}, {result.n_baseline}"
 
 
-def _seeds_needed(result: Comparison) -> str | None:
-    unclear = result.verdict == "cannot tell" and result.test != "McNemar"
-    if not unclear or not result.primary.effect_size:
-        return None
-    return f"about {result.seeds_needed:,}" if result.seeds_needed else f"more than {MOST_SEEDS:,}"
+def _smallest_difference(smallest: float) -> str:
+    return f"{100 * smallest:.2f}" if smallest < 1 else "none"
 
 
 def _failed(both: FailureCounts) -> str:
     counts = f"{both.failed} of {both.n}, {both.failed_baseline} of {both.n_baseline}"
-    return f"{counts} ({p_text(both.p)})"
+    verdict = "" if both.verdict == "not shown" else f": {both.verdict}"
+    return f"{counts} ({p_text(both.p_holm)}){verdict}"
+
+
+def _superiority(result: Superiority) -> str:
+    interval = f"{100 * result.low:.0f} to {100 * result.high:.0f}"
+    return f"{100 * result.probability:.0f} ({interval})"
+
+
+def _looked(comparison: VariantComparison) -> bool:
+    return comparison.evidence is not None and comparison.evidence.looks is not None
+
+
+def _at_look(evidence: Evidence) -> str | None:
+    looks = evidence.looks
+    if looks is None or looks.t is None or looks.decision.needed is None:
+        return None
+    return f"{looks.t:.2f} ({looks.decision.needed:.2f})"
+
+
+def _e_value(evidence: Evidence) -> str | None:
+    if evidence.e_value is None or evidence.e_needed is None:
+        return None
+    return f"{evidence_text(evidence.e_value)} ({evidence_text(evidence.e_needed)})"
+
+
+def _all_looks(evidence: Evidence) -> str | None:
+    low, high = evidence.low, evidence.high
+    return None if low is None or high is None else f"{points_text(low)} to {points_text(high)}"
 
 
 SHOWN: tuple[Shown[VariantComparison], ...] = (
@@ -115,7 +235,15 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
         "result.permutation",
         lambda test: f"{p_text(test.p)} ({p_text(test.smallest_p)})",
     ),
-    Shown("seeds that would tell", "result", _seeds_needed),
+    Shown("smallest difference that n shows, points", "result.smallest_difference", _smallest_difference),
+    Shown("P(better), %", "superiority", _superiority),
+    Shown("margin", "margin.verdict", numeric=False, only_if="margin"),
+    Shown("p (common spread)", "result.p_common", p_text, only_if="result.p_common"),
+    Shown("lies apart", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
+    Shown("kind of answer", "evidence.kind", numeric=False),
+    Shown("t at the look (needed)", "evidence", _at_look, only_if=_looked),
+    Shown("e (needed)", "evidence", _e_value),
+    Shown("95 % interval for all looks, points", "evidence", _all_looks),
     Shown("failed, of both (p)", "failures", _failed, only_if="failures"),
 )
 PAIR: Shown[VariantComparison] = Shown(
@@ -134,44 +262,5 @@ def section(findings: Findings, figures: Figures) -> Section:
     if findings.comparisons:
         name = PAIR if pairwise else SHOWN_VARIANT
         blocks.append(page_table("comparisons", (name, *SHOWN), findings.comparisons))
-        blocks += _explanations(findings, pairwise)
+        blocks += explanations(findings, pairwise)
     return Section("Variants compared" if pairwise else "Against the baseline", blocks)
-
-
-def _explanations(findings: Findings, pairwise: bool) -> list[Block]:
-    compared, comparisons = findings.compared, findings.comparisons
-    other = "the second" if pairwise else comparisons[0].baseline
-    text = (
-        f"Differences are accuracy minus that of {other}, last "
-        "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
-        "both have, Welch's where they share fewer than two. The Welch p beside it shows what the pairing "
-        "adds, the permutation p whether the verdict rests on normal seeds; the verdict takes neither. "
-        + ("Holm's correction is over all comparisons of the table. " if len(compared) > 1 else "")
-        + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The effect size is the "
-        "difference in standard deviations (of the differences, where paired). The seeds that would tell "
-        "are those of each recipe that a power of 80 % takes if the difference is as large as it was "
-        "measured; from few seeds that is a guess, and more often too few than too many."
-    )
-    if any(comparison.failures for comparison in comparisons):
-        text += (
-            " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
-            "error. Their numbers are compared by Fisher's exact test. Where one of two variants has no "
-            "finished run, that is the comparison; elsewhere it stands beside the accuracies, which only the "
-            "runs that finished have, and is not corrected or part of the verdict."
-        )
-    blocks = [explained(text)]
-    if any(comparison.test == "McNemar" for comparison in comparisons):
-        text = (
-            "McNemar's test compares two single networks on the same images, with a bootstrap interval "
-            "over images. It can tell these two networks apart and never two recipes: another seed may "
-            "turn it round."
-        )
-        blocks.append(Block("text", text))
-    named = {name for comparison in comparisons for name in (comparison.variant, comparison.baseline)}
-    if failed := [
-        comparison.variant
-        for comparison in findings.summaries
-        if comparison.failed and comparison.variant in named
-    ]:
-        blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
-    return blocks

@@ -23,10 +23,16 @@ RANKING: Table[Ranked] = Table(
         Column("mean", "accuracy of the last epoch", "place.mean"),
         Column("std", "over seeds", "place.std"),
         Column("behind", "the highest mean minus this one", "place.behind"),
-        Column("p", "Games-Howell, of no difference from the highest, corrected for all pairs", "place.p"),
+        Column(
+            "p",
+            "the smallest corrected p of the tests in which another variant was better: `p_holm` (the larger "
+            "of it and `p_common`) of pairs in `comparisons`, of other pairs the primary test's p times the "
+            "number of its rivals; empty without such a test",
+            "place.p",
+        ),
         Column(
             "possible",
-            "`yes` where it may be the best: p > 0.05 or none, and `worse_than` empty; without a finished "
+            "`yes` where it may be the best: `worse_than` is empty, so p > 0.05 or none; without a finished "
             "run `no` where its recipe made runs fail, empty where the machine did",
             lambda ranked: {True: "yes", False: "no", None: None}[ranked.possible],
         ),
@@ -34,7 +40,7 @@ RANKING: Table[Ranked] = Table(
         Column("failed", "runs that failed"),
         Column(
             "worse_than",
-            "variants that `comparisons` has shown it to be worse than, with spaces between",
+            "variants that are shown to be better (p of that test at most 0.05), with spaces between",
             lambda ranked: " ".join(ranked.worse_than),
         ),
     ),
@@ -58,9 +64,13 @@ def _mean(ranked: Ranked) -> str:
 def _possible(ranked: Ranked) -> str:
     if ranked.place is None:
         return "unknown" if ranked.possible is None else "no: none finished"
-    if ranked.place.possible and ranked.worse_than:
-        return f"no: worse than {', '.join(ranked.worse_than[:MOST_NAMED])}"
-    return "yes" if ranked.possible else "no"
+    if ranked.worse_than:
+        more = len(ranked.worse_than) - MOST_NAMED
+        names = ", ".join(ranked.worse_than[:MOST_NAMED])
+        return f"no: worse than {names}{f' and {more} more' if more > 0 else ''}"
+    if ranked.place.n == 1:
+        return "yes: one run excludes nothing"
+    return "yes, but runs fail" if ranked.by_recipe else "yes"
 
 
 SHOWN: tuple[Shown[Ranked], ...] = (
@@ -72,20 +82,19 @@ SHOWN: tuple[Shown[Ranked], ...] = (
     Shown("n", lambda ranked: ranked.place.n if ranked.place else 0),
     Shown("failed", lambda ranked: ranked.failed_text if ranked.failed else None),
     Shown("behind the highest, points", "place.behind", percent(2)),
-    Shown("p (all pairs)", "place.p", p_text),
+    Shown("p (another is better)", "place.p", p_text),
     Shown("may be the best", _possible, numeric=False),
 )
 
 
 HOW_TO_READ = (
-    "May be the best: every variant that neither of two rules excludes. One is Games and Howell's test "
-    "with Tukey's correction for all pairs: p of at most 0.05 against the highest mean. The other is the "
-    "comparison above: a variant that it calls worse than another is not the best. The first takes the "
-    "spread of all seeds, the second, where variants share seeds, that of their differences, so one can "
-    "exclude what the other does not. Each excludes the best recipe in about 1 of 20 studies at most, so "
-    "both together in 1 of 10. More seeds make the list shorter. A variant with one run has no spread of "
-    "its own and is judged by the one that all variants have in common. A variant without a finished run "
-    "stands last: it is not the best where its recipe made runs fail, and unknown where the machine did."
+    "May be the best: every variant that no other one is shown to be better than. A pair in the "
+    "comparisons above has the verdict that it has there. Other pairs are tested by the same test, with p "
+    "times the number of the variant's rivals (multiple comparisons with the best). The best recipe is "
+    "excluded in at most 1 of 20 studies. More seeds make the list shorter. A variant with one run has no "
+    "spread, so it is neither excluded nor excludes another. A variant of which some runs failed is ranked "
+    "by those that finished. One without a finished run stands last: it is not the best where its recipe "
+    "made runs fail, and unknown where the machine did."
 )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import interval_text, points_text
-from harness.analysis.references import ReferenceComparison, claims, consistent
+from harness.analysis.numbers import interval_text, p_text, points_text
+from harness.analysis.references import ReferenceComparison, claims, excluded
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, page_table, percent
@@ -23,7 +23,9 @@ REFERENCES: Table[ReferenceComparison] = Table(
             "n", "its finished runs; for a `share` failed ones too, which have not reached it", "standing.n"
         ),
         Column("difference", "published minus measured", "standing.difference"),
-        Column("percentile", "of the published accuracy among the runs", "standing.percentile"),
+        Column(
+            "percentile", "of a published single run among the runs; empty for more", "standing.percentile"
+        ),
         Column(
             "prediction_low",
             "of the 95 % prediction interval for as many further runs, cut at 0 and 1",
@@ -32,8 +34,9 @@ REFERENCES: Table[ReferenceComparison] = Table(
         Column("prediction_high", "its upper end", "standing.high"),
         Column(
             "plausible",
-            "`yes` where the published number lies inside",
-            lambda compared: {True: "yes", False: "no", None: None}[compared.standing.plausible],
+            "`no` where our runs exclude the published number (`p_holm` of at most 0.05), else `yes`; empty "
+            "where it is not judged",
+            lambda compared: {True: "yes", False: "no", None: None}[compared.plausible],
         ),
         Column("source", "who published it", "claim.reference.source"),
         Column(
@@ -49,6 +52,13 @@ REFERENCES: Table[ReferenceComparison] = Table(
             ),
         ),
         Column("measured", "the same statistic of our runs", "standing.measured"),
+        Column(
+            "p",
+            "of the published runs being runs of this recipe: the t test of the prediction interval; of a "
+            "`share` twice the smaller one-sided p of Fisher's exact test",
+            "standing.p",
+        ),
+        Column("p_holm", "after Holm's correction over all rows with a p"),
     ),
 )
 TABLES = (REFERENCES,)
@@ -74,16 +84,18 @@ SHOWN: tuple[Shown[ReferenceComparison], ...] = (
     Shown("published, %", "standing.published", percent(2)),
     Shown("ours, %", "standing.measured", percent(2)),
     Shown("published - ours, points", "standing.difference", points_text),
-    Shown("of our runs below it, %", "standing.percentile", percent(0)),
+    Shown(
+        "of our runs below it, %",
+        "standing.percentile",
+        percent(0),
+        only_if=lambda compared: compared.standing.percentile is not None,
+    ),
     Shown(
         "95 % prediction interval, %",
         lambda compared: interval_text(compared.standing.low, compared.standing.high),
     ),
-    Shown(
-        "consistent with our runs",
-        lambda compared: consistent(compared.standing, compared.evaluated_on),
-        numeric=False,
-    ),
+    Shown("p, Holm", "p_holm", p_text),
+    Shown("by our runs", excluded, numeric=False),
 )
 
 
@@ -91,9 +103,9 @@ HOW_TO_READ = (
     "A published number is compared with what further runs of ours would give: the prediction interval "
     "is where one further run, or the mean, the median or the share of as many runs as were published, "
     "falls in 95 of 100 cases. For a mean or a median it assumes normal seeds and lies around our mean; "
-    "for a share it assumes nothing (Fisher's exact test), and a failed run has not reached it. A number "
-    "outside the interval is not consistent with our runs. Few runs give wide intervals: consistent "
-    "does not mean reproduced."
+    "for a share it assumes nothing (Fisher's exact test), and a failed run has not reached it. A number is "
+    "excluded where p is at most 0.05 after Holm's correction for all rows of the table. Not excluded does "
+    "not mean reproduced: few runs give wide intervals, which exclude little."
 )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 from harness.analysis.findings import Findings
 from harness.analysis.results import Results
@@ -11,6 +10,7 @@ from harness.analysis.runs import Run
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.study_file.config import Recipe, Study
+from harness.study_file.seeds import seeds_text
 
 PROGRAM = "python -m harness.study study.toml"
 EMBEDDED = "digits"  # the source that needs no folder
@@ -27,7 +27,8 @@ def commands(results: Results) -> list[str]:
     for variant in results.variants:
         if variant in study.recipes:
             runs = results.of(variant)
-            key = _seeds(runs), *_conditions(study.recipes[variant], runs)
+            needed = [run for run in runs if run.status != "not needed"]
+            key = _seeds(needed), *_conditions(study.recipes[variant], runs)
             groups.setdefault(key, []).append(variant)
     lines = []
     for (seeds, threads, conditions), variants in groups.items():
@@ -58,7 +59,7 @@ def _seeds(runs: Sequence[Run]) -> tuple[int, ...]:
 def _chosen(study: Study, variants: Sequence[str], seeds: Sequence[int]) -> str:
     """Return the options that choose these runs; empty where they are all of the study's."""
     chosen = "" if set(variants) == set(study.recipes) else f" --variants {','.join(variants)}"
-    return chosen if set(seeds) == set(study.seeds) else f"{chosen} --seeds {seeds_text(seeds)}"
+    return chosen if set(seeds) == set(study.seeds) else f"{chosen} --seeds {seeds_text(sorted(seeds))}"
 
 
 def section(findings: Findings, figures: Figures) -> Section:
@@ -97,16 +98,6 @@ def section(findings: Findings, figures: Figures) -> Section:
 def package(recipe: Recipe) -> str:
     """Return the package that a network is imported from by its path, ``package.module:name``; else empty."""
     return recipe.model.name.partition(":")[0].partition(".")[0] if ":" in recipe.model.name else ""
-
-
-def seeds_text(seeds: Iterable[int]) -> str:
-    """Write seeds as ``--seeds`` takes them: ``0-2,7``."""
-    ordered = sorted(seeds)
-    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
-    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
-    return ",".join(
-        str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True)
-    )
 
 
 def _needs(study: Study, variants: Sequence[str]) -> str:

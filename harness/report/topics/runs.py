@@ -20,12 +20,14 @@ class RunRow:
 
     run: Run
     arrival: Arrival | None
+    flagged: bool
 
 
 def _rows(findings: Findings) -> Iterator[RunRow]:
     target = findings.results.study.target.test_accuracy
+    flagged = {summary.variant: summary.flagged for summary in findings.summaries}
     for run in findings.results.runs:
-        yield RunRow(run, run.arrival(target))
+        yield RunRow(run, run.arrival(target), flagged.get(run.variant) == run.seed)
 
 
 def _recorded(name: str, meaning: str, table: Literal["metrics", "timings"] = "metrics") -> Column[RunRow]:
@@ -39,7 +41,11 @@ RUNS: Table[RunRow] = Table(
     (
         Column("variant", "its name; `base` is the study file itself", "run.variant"),
         Column("seed", "of the run", "run.seed"),
-        Column("status", "`finished`, `failed` or `missing`", "run.status"),
+        Column(
+            "status",
+            "`finished`, `failed`, `missing`, or `not needed`: planned, and spared by a verdict at a look",
+            "run.status",
+        ),
         _recorded("epochs", "that were trained"),
         _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
         _recorded("test_loss", "cross-entropy of the last epoch, in float32"),
@@ -57,6 +63,11 @@ RUNS: Table[RunRow] = Table(
         ),
         _recorded("seconds", "training and evaluation, over all processes that worked on it", "timings"),
         Column("error", "why it failed", "run.error"),
+        Column(
+            "flagged",
+            "`yes` where its accuracy lies apart from the variant's other seeds (Grubbs's test at 5 %)",
+            lambda row: "yes" if row.flagged else None,
+        ),
     ),
 )
 TABLES = (RUNS,)

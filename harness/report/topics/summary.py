@@ -7,7 +7,7 @@ from harness.analysis.numbers import accuracy_text, interval_text, minutes_text,
 from harness.analysis.provenance import times_note
 from harness.analysis.summary import VariantSummary, search_sentence
 from harness.report.blocks import Block, Section, explained
-from harness.report.topics import accuracy, calibration, ensemble, target, variance
+from harness.report.topics import accuracy, calibration, ensemble, noise, target, variance
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import (
     SHOWN_VARIANT,
@@ -45,6 +45,8 @@ SUMMARY: Table[VariantSummary] = Table(
         *ensemble.SUMMARY,
         *calibration.SUMMARY,
         *variance.BETWEEN_RUNS,
+        Column("flagged", "the seed whose accuracy lies apart from the others (Grubbs's test at 5 %)"),
+        *noise.SUMMARY,
         Column(
             "lr_max_per",
             "`variant`: one LRMAX found for all seeds; `seed`: each run found its own, and the std includes "

@@ -1,4 +1,4 @@
-"""Variance over seeds, split into chance and real differences; and, apart from it, noise of new images."""
+"""Variance over seeds, split into chance and real differences."""
 
 from __future__ import annotations
 
@@ -95,11 +95,6 @@ SHOWN_VARIANCE: tuple[Shown[VariantSummary], ...] = (
     Shown("p (luck alone)", "evidence.variance.p_luck", p_text),
     Shown("what it says", "evidence.variance", reading, numeric=False),
 )
-SHOWN_NEW_IMAGES: tuple[Shown[VariantSummary], ...] = (
-    SHOWN_VARIANT,
-    Shown("images", "evidence.images", form(",")),
-    Shown("sampling noise of new images, points", "evidence.sampling_std", _points),
-)
 LEAD = (
     "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it, if anything, "
     "is genuine: some runs are better networks than others."
@@ -114,18 +109,10 @@ HOW_TO_READ = (
     "probability that luck alone gives a std this large; the test finds little with few seeds, so a "
     "large p does not say that all is luck: the interval says how large the difference may be."
 )
-NEW_IMAGES_LEAD = (
-    "The images are a sample themselves: on as many others, one network's accuracy would differ by this std."
-)
-NEW_IMAGES_HOW_TO_READ = (
-    "It is sqrt(p(1 - p) / N), p being the mean accuracy on the N images. It belongs to claims about "
-    "new images and to nothing above: the seeds and the variants share these images, so it is "
-    "neither in the ± over seeds nor in a comparison."
-)
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show both tables, and name the variants with one run."""
+    """Show the variances, and name the variants with one run."""
     measured = [summary for summary in findings.summaries if summary.evidence]
     several = [summary for summary in measured if summary.evidence and summary.evidence.variance]
     blocks = []
@@ -138,7 +125,4 @@ def section(findings: Findings, figures: Figures) -> Section:
             "that is luck; it takes two."
         )
         blocks.append(Block("text", text))
-    if measured:
-        table = page_table("summary", SHOWN_NEW_IMAGES, measured)
-        blocks += [Block("text", NEW_IMAGES_LEAD), table, explained(NEW_IMAGES_HOW_TO_READ)]
     return Section("Which part of the spread is luck", blocks)

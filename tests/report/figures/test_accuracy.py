@@ -33,7 +33,7 @@ def test_a_variant_that_only_failed_has_its_place(lab: Lab) -> None:
         place.fail("lost", seed)
     axes = axes_of(place)
     assert [text.get_text() for text in axes.get_yticklabels()] == ["base", "lost"]
-    assert axes.texts[1].get_text() == "3 of 3 failed"
+    assert [text.get_text() for text in axes.texts].count("3 of 3 failed") == 1
 
 
 @pytest.mark.parametrize(("target", "far"), [(0.1, True), (0.99, False)])

@@ -34,12 +34,16 @@ def test_a_single_variant_has_no_comparisons(lab: Lab) -> None:
     assert drawn(place, "comparisons") is None
 
 
-def test_a_variant_that_only_failed_has_no_difference_to_draw(lab: Lab) -> None:
+def test_a_variant_that_only_failed_has_its_failures_where_its_difference_would_be(lab: Lab) -> None:
     place = lab(variants={"lost": {"optimizer.momentum": 0.99}})
     for seed in range(4):
         place.finish("base", seed)
         place.fail("lost", seed)
-    assert drawn(place, "comparisons") is None
+    picture = drawn(place, "comparisons")
+    assert picture is not None and picture.figure is not None
+    (axes,) = picture.figure.axes
+    assert "4 of 4 failed, base 0 of 4" in [text.get_text() for text in axes.texts]
+    assert "the numbers of failed runs stand in its place" in picture.caption
 
 
 def test_more_comparisons_than_can_be_read_are_cut_and_say_so(lab: Lab) -> None:

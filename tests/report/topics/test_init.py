@@ -16,7 +16,7 @@ from tests.lab import MakeLab, sections
 # The columns that were promised first; what came later stands after them.
 PROMISED = {
     "runs": "variant,seed,status,epochs,test_accuracy,test_loss,train_accuracy,best_test_accuracy,best_epoch,"
-    "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error",
+    "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error,",
     "history": "variant,seed,epoch,lr,train_loss,train_accuracy,test_loss,test_accuracy,"
     "train_seconds,eval_seconds,images_per_second",
     "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
@@ -25,6 +25,8 @@ PROMISED = {
     "ranking": "rank,variant,n,mean,std,behind,p,possible,changes,",
     "references": "reference,published,runs,variant,n,difference,percentile,prediction_low,prediction_high,"
     "plausible,",
+    "noise": "variant,baseline,n,n_baseline,images,clusters,mean,se_seeds,se_images,se_both,free,low,high,"
+    "var_seeds,var_images,var_residual",
     "calibration": "variant,seed,bin_low,bin_high,images,confidence,accuracy",
     "always_missed": "variant,runs,index,label,predicted,votes",
     "per_class": "variant,seed,class,images,correct,accuracy,",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from harness.analysis.results import read_results
-from harness.report.topics.repeat import PROGRAM, commands, report_command, seeds_text
-from harness.request import parse_seeds
+from harness.report.topics.repeat import PROGRAM, commands, report_command
+from harness.study_file.seeds import parse_seeds
 from tests.lab import Lab, MakeLab
 
 START = "python -m harness.study study.toml --out again"
@@ -15,11 +12,6 @@ START = "python -m harness.study study.toml --out again"
 
 def repeated(lab: Lab, seeds: list[int] | None = None) -> list[str]:
     return commands(lab.results(seeds))
-
-
-@given(st.lists(st.integers(0, 30), min_size=1, unique=True))
-def test_seeds_are_written_as_the_option_takes_them(seeds: list[int]) -> None:
-    assert parse_seeds(seeds_text(seeds)) == sorted(seeds)
 
 
 def test_a_study_of_one_setting_is_one_command(lab: MakeLab) -> None:

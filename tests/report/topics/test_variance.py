@@ -1,4 +1,4 @@
-"""Which part of the spread is luck: two noises, and what is said of them."""
+"""Which part of the spread is luck: and what is said of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from harness.analysis.findings import Findings
 from harness.report.topics import variance
 from harness.statistics.variance import SeedVariance
 from tests.lab import MakeLab, rows, sections, text
-
-
-def test_the_two_noises_stand_in_two_tables(findings: Findings) -> None:
-    tables = [block for block in sections(findings, variance) if block.kind == "table"]
-    assert [len(block.rows) for block in tables] == [1, 2]
-    assert not any("sampling" in name for name in tables[0].header)
-    assert not any("seeds" in name for name in tables[1].header)
 
 
 def test_of_one_run_no_part_of_the_spread_is_called_luck(findings: Findings) -> None:

@@ -1,0 +1,131 @@
+"""What a verdict rests on where n was not fixed in advance: planned looks, or e-values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.analysis.looks import PairLooks, judge_looks
+from harness.analysis.numbers import evidence_text
+from harness.analysis.results import Results
+from harness.analysis.runs import by_seed
+from harness.analysis.starts import Answer, Pair, answers
+from harness.statistics.anytime import confidence_sequence, e_value
+from harness.statistics.comparison import ALPHA
+from harness.statistics.distribution import mean_of
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The kind of answer that a comparison gives, and what shows its difference.
+
+    Attributes:
+        looks: the comparison at its planned looks; None where none are planned.
+        e_value: against equal means; None without two shared seeds that differ. It decides where seeds were
+            added after looking, and else stands beside the test.
+        e_needed: for a verdict, by the number of comparisons.
+        low, high: 95 % interval of the difference that holds at all looks, planned or not, as fractions;
+            infinite where so few seeds leave everything possible.
+        sign: 1 where the first is shown to be better, -1 where worse, else 0; None where n was fixed in
+            advance, and the test decides.
+        beyond_minus, beyond_plus: the same of differences from minus the study's margin, and from plus it.
+    """
+
+    answer: Answer
+    looks: PairLooks | None = None
+    e_value: float | None = None
+    e_needed: float | None = None
+    low: float | None = None
+    high: float | None = None
+    sign: int | None = None
+    beyond_minus: int = 0
+    beyond_plus: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of answer in words, such as ``look 2 of 4 as planned``."""
+        return self.answer.text if self.looks is None or self.answer.kind != "looks" else self.looks.text
+
+    @property
+    def text(self) -> str:
+        """The kind, with the number that decides and what a verdict needs: ``...: e = 7.3, 20 needed``."""
+        if self.answer.kind == "fixed":
+            return self.kind
+        if self.answer.kind == "looks":
+            if self.looks is None or self.looks.t is None or self.looks.decision.needed is None:
+                return self.kind
+            return f"{self.kind}: t = {self.looks.t:.2f}, {self.looks.decision.needed:.2f} needed"
+        if self.e_value is None or self.e_needed is None:
+            return f"{self.kind}: no e-value without two shared seeds that differ"
+        return f"{self.kind}: e = {evidence_text(self.e_value)}, {evidence_text(self.e_needed)} needed"
+
+
+def evidence_for(results: Results, kinds: Mapping[Pair, Answer], tests: int) -> dict[Pair, Evidence]:
+    """Return the evidence of comparisons that are made together.
+
+    Args:
+        kinds: the pairs, and the kind of answer of each.
+        tests: how many of the pairs are tested.
+    """
+    pairs, margin = list(kinds), results.study.margin or 0.0
+    looks, minus, plus = (
+        {judged.pair: judged for judged in judge_looks(results, null=null)} for null in (0.0, -margin, margin)
+    )
+    accuracies = {name: by_seed(results.of(name, "finished")) for pair in pairs for name in pair}
+    found = {}
+    for pair in pairs:
+        evidence = _anytime(kinds[pair], _differences(accuracies, pair), max(tests, 1), margin)
+        if evidence.answer.kind == "looks" and pair in looks:
+            evidence = _at_looks(evidence, looks[pair], minus[pair], plus[pair])
+        found[pair] = evidence
+    return found
+
+
+def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pair, int]:
+    """Return what is shown of pairs that no comparison has, for a ranking; without those of a fixed n.
+
+    Args:
+        rivals: of each recipe: the level of each pair is divided by it.
+    """
+    kinds = answers(results, pairs)
+    sequential = [pair for pair in pairs if kinds[pair].kind != "fixed"]
+    accuracies = {name: by_seed(results.of(name, "finished")) for pair in sequential for name in pair}
+    signs = {}
+    for pair in sequential:
+        if kinds[pair].kind == "looks":
+            (judged,) = judge_looks(results, pairs=[pair], level=ALPHA / rivals)
+            signs[pair] = judged.decision.sign
+        else:
+            signs[pair] = _sign(_differences(accuracies, pair), 0.0, rivals / ALPHA)
+    return signs
+
+
+def _differences(accuracies: Mapping[str, Mapping[int, float]], pair: Pair) -> list[float]:
+    """Return the differences of the first from the second over the seeds that they share."""
+    ours, theirs = (accuracies[name] for name in pair)
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _anytime(answer: Answer, differences: Sequence[float], tests: int, margin: float) -> Evidence:
+    needed, interval = tests / ALPHA, confidence_sequence(differences, ALPHA)
+    low, high = (None, None) if interval is None else (max(interval[0], -1.0), min(interval[1], 1.0))
+    value = e_value(differences)
+    if answer.kind not in ("added", "interim"):
+        return Evidence(answer, None, value, needed, low, high)
+    signs = (_sign(differences, null, needed) for null in (0.0, -margin, margin))
+    return Evidence(answer, None, value, needed, low, high, *signs)
+
+
+def _sign(differences: Sequence[float], null: float, needed: float) -> int:
+    value = e_value(differences, null)
+    if value is None or value < needed:
+        return 0
+    return 1 if mean_of(differences) > null else -1
+
+
+def _at_looks(evidence: Evidence, judged: PairLooks, minus: PairLooks, plus: PairLooks) -> Evidence:
+    low, high = judged.interval
+    return Evidence(
+        evidence.answer, judged, evidence.e_value, evidence.e_needed, low, high,
+        judged.decision.sign, minus.decision.sign, plus.decision.sign,
+    )  # fmt: skip

@@ -1,0 +1,182 @@
+"""A comparison in words: a line with its verdict, its test, and what else the runs show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.numbers import evidence_text, p_equals, percent_text, points_text
+from harness.statistics.comparison import ALPHA, Comparison, Estimate
+from harness.statistics.fisher import FailureCounts
+from harness.statistics.margin import AgainstMargin
+from harness.statistics.superiority import MEANINGFUL, Superiority
+
+
+def sentence(comparison: VariantComparison, several: bool) -> str:
+    """Write the verdict in a line, with the test, its n and the interval.
+
+    Args:
+        several: whether more than one comparison was made, so that Holm's correction changed something.
+    """
+    holm = " after Holm" if several else ""
+    failures, result = comparison.failures, comparison.result
+    if result is None:
+        text = f"{comparison.variant} against {comparison.baseline}: not compared, {comparison.obstacle}"
+    elif result.test == "Fisher":
+        return _failures_sentence(comparison, result, holm)
+    else:
+        parts = [_accuracy_sentence(comparison, result, holm), *_beside(comparison, result, holm)]
+        text = "; ".join(parts)
+    if failures is None:
+        return text
+    told = "not shown to be more than chance" if failures.verdict == "not shown" else f"it {failures.verdict}"
+    counts = failures_text(failures, comparison.baseline)
+    return f"{text}; beside that {counts}: {told} ({_failures_test(failures, holm)})"
+
+
+def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
+    variant, baseline, failures = comparison.variant, comparison.baseline, comparison.failures
+    assert failures is not None
+    told = result.verdict != "cannot tell"
+    verdict = f"is {result.verdict} than {baseline}" if told else f"against {baseline}"
+    chance = "" if told else ", not shown to be more than chance"
+    return (
+        f"{variant} {verdict}: {failures_text(failures, baseline)}{chance} ({_failures_test(failures, holm)})"
+    )
+
+
+def _failures_test(failures: FailureCounts, holm: str) -> str:
+    if failures.e_value is not None:
+        return f"n was not fixed in advance: e = {evidence_text(failures.e_value)}"
+    return f"Fisher's exact test, {p_equals(failures.p_holm)}{holm}"
+
+
+def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
+    pair, estimate = f"{comparison.variant} against {comparison.baseline}", result.primary
+    if result.test == "McNemar":
+        return (
+            f"{pair}: cannot tell with n = 1; on these images its network is "
+            f"{_difference_text(estimate.difference)} (McNemar, {p_equals(result.p_holm)}{holm}), "
+            "which says nothing of other seeds"
+        )
+    same = result.n == result.n_baseline
+    seeds = f"n = {result.n}" if same else f"n = {result.n} and {result.n_baseline}"
+    if estimate.p is None or estimate.low is None or estimate.high is None:
+        return (
+            f"{pair}: cannot tell with {seeds}; "
+            f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
+        )
+    paired = " shared seeds" if result.test == "paired t" else ""
+    interval, excluded = _interval_text(comparison, estimate)
+    test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
+    if comparison.evidence is not None and comparison.evidence.sign is not None:
+        test = f"{seeds}{paired}; {comparison.evidence.text}"
+    if result.verdict != "cannot tell":
+        size = f"{abs(100 * estimate.difference):.2f} points"
+        verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
+        return f"{verdict} by {size} ({interval}; {test})"
+    return (
+        f"{pair}: cannot tell with {seeds}; {_difference_text(estimate.difference)} "
+        f"({test}); the {interval} {excluded}{_power_text(result, seeds)}"
+    )
+
+
+def _interval_text(comparison: VariantComparison, estimate: Estimate) -> tuple[str, str]:
+    """Write the interval that belongs to the kind of answer, and what it excludes."""
+    evidence, name = comparison.evidence, "95 % interval"
+    low, high = estimate.low, estimate.high
+    if evidence is not None and evidence.sign is not None:
+        low, high, name = evidence.low, evidence.high, "95 % interval for all looks together"
+    if low is None or high is None:
+        return name, "does not exist yet"
+    return f"{name} {points_text(low)} to {points_text(high)}", _excluded(low, high)
+
+
+def _power_text(result: Comparison, seeds: str) -> str:
+    """Say which true difference so many seeds show; the measured one says nothing about that."""
+    smallest = result.smallest_difference
+    if smallest is None:
+        return ""
+    size = f"at least {100 * smallest:.2f} points" if smallest < 1 else "no size"
+    return f"; {seeds} shows a true difference of {size} in 4 of 5 studies"
+
+
+def _excluded(low: float, high: float) -> str:
+    """Say what the interval of a difference that no test has shown excludes."""
+    if not low <= 0 <= high:
+        return "is not corrected for the other comparisons"
+    ends = [
+        f"{100 * abs(end):.2f} points {word}"
+        for end, word in ((low, "worse"), (high, "better"))
+        if abs(end) < 1
+    ]
+    return f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
+
+
+def _beside(comparison: VariantComparison, result: Comparison, holm: str) -> Iterator[str]:
+    """Write what stands beside the test of the means: the margin, P(A > B), seeds that lie apart."""
+    if comparison.margin is not None:
+        yield margin_text(comparison.margin, holm)
+    if comparison.superiority is not None:
+        yield superiority_text(comparison.superiority, comparison.variant, comparison.baseline)
+    if result.p_common is not None and result.p_holm is not None and result.p_holm <= ALPHA < result.p_common:
+        yield (
+            "a seed of the study lies apart, and with the spread that the comparisons have in common "
+            f"{p_equals(result.p_common)}{holm}"
+        )
+    if comparison.without is not None:
+        test = comparison.without.primary
+        p = f" ({p_equals(test.p)}, not corrected)" if test.p is not None else ""
+        yield f"without {flagged_text(comparison)}, which lies apart, {_difference_text(test.difference)}{p}"
+
+
+def margin_text(result: AgainstMargin, holm: str) -> str:
+    """Write ``equivalent within 0.2 points (p = 0.01 after Holm)``."""
+    size = f"{round(100 * result.margin, 10):g} points"
+    said = {
+        "better by at least the margin": (f"better by at least {size}", result.p_better),
+        "worse by at least the margin": (f"worse by at least {size}", result.p_worse),
+        "equivalent": (f"equivalent within {size}", result.p_equivalent),
+        "not worse": (f"not worse by {size} or more", result.p_not_worse),
+    }
+    if result.verdict not in said:
+        return f"nothing is shown about the margin of {size}"
+    text, p = said[result.verdict]
+    return f"{text} ({p_equals(p)}{holm})"
+
+
+def superiority_text(result: Superiority, variant: str, baseline: str) -> str:
+    """Write ``a beats b in 4 of 5 seeds (P(a > b) 80 %, ...)``."""
+    interval = f"interval {100 * result.low:.0f} to {100 * result.high:.0f} %"
+    share = f"P({variant} > {baseline}) {100 * result.probability:.0f} %"
+    mark = f"{percent_text(MEANINGFUL)} is called meaningful"
+    if result.n is None:
+        return f"{share} ({interval}; {mark})"
+    ties = f", {result.ties} equal" if result.ties else ""
+    return (
+        f"{variant} beats {baseline} in {result.wins} of {result.n} seeds{ties} ({share}, {interval}; {mark})"
+    )
+
+
+def flagged_text(comparison: VariantComparison) -> str:
+    """Write ``seed 3 of wide and seed 5 of base``."""
+    both = (
+        (comparison.flagged, comparison.variant),
+        (comparison.flagged_baseline, comparison.baseline),
+    )
+    return " and ".join(f"seed {seed} of {variant}" for seed, variant in both if seed is not None)
+
+
+def _difference_text(difference: float) -> str:
+    """Write ``0.52 points better``; a small difference is never called equality, which a mean cannot show."""
+    if round(100 * difference, 2) == 0:
+        return "measured means less than 0.01 points apart"
+    return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
+
+
+def failures_text(failures: FailureCounts, baseline: str) -> str:
+    """Write ``4 of 4 runs failed, and 0 of 4 of base``."""
+    return (
+        f"{failures.failed} of {failures.n} runs failed, and "
+        f"{failures.failed_baseline} of {failures.n_baseline} of {baseline}"
+    )

@@ -1,0 +1,285 @@
+"""The numbers of a plan: std and time from what is on disk, seeds by the tests' power."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.analysis.numbers import several
+from harness.device import resolve_device
+from harness.errors import StudyError
+from harness.planning import Question
+from harness.preview import Preview, VariantState, look
+from harness.statistics.comparison import ALPHA
+from harness.statistics.power import (
+    Correlation,
+    correlation_of,
+    paired_std,
+    pooled_std,
+    seeds_for,
+    seeds_for_margin,
+    smallest_difference,
+    smallest_margin,
+    std_upper,
+)
+from harness.store.records import RunRecord
+from harness.study_file.config import Study
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The std over seeds that a plan counts with.
+
+    Attributes:
+        std: the one that is used: as given, or the upper bound of the estimate.
+        estimate: of finished runs; None where the std was given.
+        runs: the finished runs that it is from.
+        freedom: its degrees of freedom.
+    """
+
+    std: float
+    estimate: float | None = None
+    runs: int = 0
+    freedom: int = 0
+
+
+@dataclass(frozen=True)
+class Need:
+    """A row of the plan: a test, and the seeds that it needs.
+
+    Attributes:
+        test: ``paired t``, ``Welch t`` or ``equivalence``.
+        correlation: of two recipes' accuracies over seeds, as assumed; None of Welch's test.
+        seeds: of each variant; None above ``MOST_SEEDS``.
+        runs: of all variants together.
+        hours: on this machine; None where they are not known.
+        shown: the smallest difference, or margin, that the study's own seeds show with a power of 80 %.
+    """
+
+    test: str
+    correlation: float | None
+    seeds: int | None
+    runs: int | None
+    hours: float | None
+    shown: float | None
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """The plan of a study.
+
+    Attributes:
+        comparisons: that the study makes; at least 1, so that one variant is counted with an absent one.
+        planned: seeds of the study, each of ``variants`` variants.
+        margin: of equivalence; None where the study has none.
+        correlation: measured; None where finished runs do not tell.
+        seconds: mean of a run; None where it is not known, and ``time_from`` says why.
+        looks: the study's planned looks; empty without.
+        shown_at_last_look: as ``shown`` of the paired test without correlation, at the last look.
+    """
+
+    name: str
+    difference: float
+    comparisons: int
+    variants: int
+    planned: int
+    margin: float | None
+    spread: Spread
+    correlation: Correlation | None
+    seconds: float | None
+    time_from: str
+    needs: tuple[Need, ...]
+    looks: tuple[int, ...] = ()
+    shown_at_last_look: float | None = None
+
+
+def make_plans(previews: Sequence[Preview], question: Question) -> list[StudyPlan]:
+    """Plan each study; nothing is trained or downloaded.
+
+    Raises:
+        StudyError: a study is wrong, or its std is neither given nor known from finished runs.
+        DataError: its data is damaged or cannot be used.
+    """
+    return [_plan(preview, question) for preview in previews]
+
+
+def _plan(preview: Preview, question: Question) -> StudyPlan:
+    study, states = preview.study, look(preview)
+    records = {state.name: _finished(preview, state) for state in states}
+    accuracies = {name: _accuracies(found) for name, found in records.items()}
+    spread = _spread(study, accuracies, question.std)
+    names = list(records)
+    comparisons, variants = _count(study, names)
+    seconds, time_from = _seconds(preview, states, records)
+    looks = tuple(getattr(study, "looks", None) or ())
+    plan = StudyPlan(
+        name=study.name,
+        difference=question.difference,
+        comparisons=comparisons,
+        variants=variants,
+        planned=len(study.seeds),
+        margin=getattr(study, "margin", None),
+        spread=spread,
+        correlation=correlation_of(_shared(study, accuracies)),
+        seconds=seconds,
+        time_from=time_from,
+        needs=(),
+        looks=looks,
+    )
+    at_last = _shown(plan, looks[-1], 0.0) if looks else None
+    return replace(plan, needs=tuple(_needs(plan)), shown_at_last_look=at_last)
+
+
+# ---- what is on disk --------------------------------------------------------------------------------------
+
+
+def _finished(preview: Preview, state: VariantState) -> list[RunRecord]:
+    """Return the records of a variant's finished runs; of none where they are another configuration's."""
+    if state.refusal:
+        return []
+    runs = (preview.folder.run(state.name, seed) for seed, status in state.seeds if status == "finished")
+    return [record for run in runs if (record := run.record()) is not None]
+
+
+def _accuracies(records: Sequence[RunRecord]) -> dict[int, float]:
+    return {
+        record.seed: accuracy
+        for record in records
+        if (accuracy := record.number("test_accuracy")) is not None
+    }
+
+
+def _spread(study: Study, accuracies: Mapping[str, Mapping[int, float]], given: float | None) -> Spread:
+    if given is not None:
+        return Spread(given)
+    groups = [list(found.values()) for found in accuracies.values() if len(found) > 1]
+    pooled = pooled_std(groups)
+    if pooled is None:
+        raise StudyError(
+            f"--plan: {study.name}: no two finished runs of a variant tell the std over seeds; "
+            "give it, such as --std 0.0017, or run some seeds first"
+        )
+    std, freedom = pooled
+    return Spread(std_upper(std, freedom + 1), std, sum(map(len, groups)), freedom)
+
+
+def _pairs(study: Study, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of variants that the study compares."""
+    others = [name for name in names if name != study.baseline]
+    pairs = [(name, study.baseline) for name in others]
+    if study.comparisons == "all":
+        pairs += [(name, earlier) for at, name in enumerate(others) for earlier in others[:at]]
+    return pairs
+
+
+def _shared(
+    study: Study, accuracies: Mapping[str, Mapping[int, float]]
+) -> list[tuple[list[float], list[float]]]:
+    """Return the accuracies of every compared pair at the seeds that both have."""
+    found = []
+    for first, second in _pairs(study, list(accuracies)):
+        one, two = accuracies[first], accuracies.get(second, {})
+        seeds = sorted(one.keys() & two.keys())
+        found.append(([one[seed] for seed in seeds], [two[seed] for seed in seeds]))
+    return found
+
+
+def _count(study: Study, names: Sequence[str]) -> tuple[int, int]:
+    """Return how many comparisons and variants there are, a search's trials included."""
+    trials = 0 if study.search is None else study.search.trials
+    counted = [*names, *(f"trial {at}" for at in range(trials))]
+    return max(1, len(_pairs(study, counted))), len(counted)
+
+
+# ---- time -------------------------------------------------------------------------------------------------
+
+
+def _seconds(
+    preview: Preview, states: Sequence[VariantState], records: Mapping[str, Sequence[RunRecord]]
+) -> tuple[float | None, str]:
+    """Return the mean seconds of a variant's run here, and where they are from or why there are none."""
+    from harness.training.provenance import hardware
+
+    device = resolve_device(preview.device)
+    here = _machine(hardware(device))
+    times = {
+        name: [seconds for record in found if (seconds := _seconds_of(record, device, here)) is not None]
+        for name, found in records.items()
+    }
+    means = [statistics.fmean(found) for found in times.values() if found]
+    if means:
+        return statistics.fmean(means), f"mean of {several(sum(map(len, times.values())), 'finished run')}"
+    if device != "cpu":
+        return None, f"no run has finished on this {device.split(':')[0]} device: run one seed first"
+    if any(state.variant is None for state in states):
+        return None, "without the data a step cannot be timed"
+    try:
+        timed = [_timed(preview, state) for state in states]
+    except Exception:  # a user's own network may fail here: the rehearsal reports the error
+        return None, "a step of the network could not be timed"
+    return statistics.fmean(timed), "from a timed step; reading and augmenting images come on top"
+
+
+def _machine(hardware: Mapping[str, Any]) -> tuple[object, object]:
+    accelerator = hardware.get("accelerator")
+    return (accelerator["name"] if accelerator else hardware.get("processor")), bool(accelerator)
+
+
+def _seconds_of(record: RunRecord, device: str, here: tuple[object, object]) -> float | None:
+    """Return the seconds of a run that was made on this kind of device, divided by the runs at once."""
+    provenance, seconds = record.provenance, record.number("seconds", "timings")
+    same = str(provenance.get("device")).split(":")[0] == device.split(":")[0]
+    if not same or seconds is None or _machine(provenance.get("hardware") or {}) != here:
+        return None
+    at_once = record.timings.get("runs_at_once")
+    return seconds / statistics.fmean(at_once) if isinstance(at_once, list) and at_once else seconds
+
+
+def _timed(preview: Preview, state: VariantState) -> float:
+    """Return the seconds of a run by the time of a step with all cores; a test image costs a third."""
+    from harness.device import threads_for
+    from harness.launch.team import StepTimer
+
+    variant, recipe = state.variant, state.recipe
+    assert variant is not None
+    threads = threads_for(1)
+    step = StepTimer(variant).seconds([threads])[threads]
+    tested = len(preview.load_data(recipe).evaluation) / recipe.data.batch_size
+    return step * recipe.schedule.epochs * (variant.steps_per_epoch + tested / 3)
+
+
+# ---- the needs --------------------------------------------------------------------------------------------
+
+
+def _needs(plan: StudyPlan) -> list[Need]:
+    alpha, std = ALPHA / plan.comparisons, plan.spread.std
+    correlations = [0.0, *([plan.correlation.low] if plan.correlation is not None else [])]
+    needs = []
+    for correlation in correlations:
+        of_differences = paired_std(std, correlation)
+        seeds = seeds_for(plan.difference, of_differences, paired=True, alpha=alpha)
+        needs.append(_need(plan, "paired t", correlation, seeds, _shown(plan, plan.planned, correlation)))
+    seeds = seeds_for(plan.difference, std, paired=False, alpha=alpha)
+    shown = smallest_difference(std, plan.planned, paired=False, alpha=alpha)
+    needs.append(_need(plan, "Welch t", None, seeds, shown))
+    if plan.margin is not None:
+        for correlation in correlations:
+            seeds = seeds_for_margin(plan.margin, std, correlation=correlation, alpha=alpha)
+            shown = smallest_margin(std, plan.planned, correlation=correlation, alpha=alpha)
+            needs.append(_need(plan, "equivalence", correlation, seeds, shown))
+    return needs
+
+
+def _shown(plan: StudyPlan, seeds: int, correlation: float) -> float | None:
+    of_differences = paired_std(plan.spread.std, correlation)
+    return smallest_difference(of_differences, seeds, paired=True, alpha=ALPHA / plan.comparisons)
+
+
+def _need(
+    plan: StudyPlan, test: str, correlation: float | None, seeds: int | None, shown: float | None
+) -> Need:
+    runs = None if seeds is None else seeds * plan.variants
+    hours = None if runs is None or plan.seconds is None else runs * plan.seconds / 3600
+    return Need(test, correlation, seeds, runs, hours, shown)

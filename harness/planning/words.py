@@ -1,0 +1,112 @@
+"""A plan in words, within 80 columns, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from harness.analysis.numbers import several
+from harness.planning.needs import Need, StudyPlan
+from harness.statistics.comparison import ALPHA
+from harness.statistics.power import MOST_SEEDS, POWER
+
+LARGE = 0.1  # a fraction that may have been meant as a number of points
+
+
+def as_json(plans: Sequence[StudyPlan]) -> str:
+    """Return a JSON array for scripts: one object a study; accuracies are fractions."""
+    return json.dumps([{**asdict(plan), "power": POWER, "alpha": ALPHA} for plan in plans], indent=2)
+
+
+def as_text(plans: Sequence[StudyPlan]) -> str:
+    """Return the same for people, within 80 columns."""
+    return "\n".join(line for plan in plans for line in _lines(plan))
+
+
+def _lines(plan: StudyPlan) -> list[str]:
+    power = f"{100 * POWER:.0f} %"
+    lines = [
+        f"{plan.name}: to show a difference of {_points(plan.difference)} with {power} power",
+        *_of_spread(plan),
+        f"  {_of_comparisons(plan)}",
+    ]
+    if max(plan.difference, plan.spread.std) >= LARGE:
+        lines.append("  (values are fractions: 0.003 is 0.3 points)")
+    shown = "1 seed shows" if plan.planned == 1 else f"{plan.planned:,} seeds show"
+    rows = [("", "seeds", "runs", "time", shown), *map(_row, plan.needs)]
+    widths = [max(len(row[at]) for row in rows) for at in range(5)]
+    lines += [
+        "  " + "  ".join([row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 5))])
+        for row in rows
+    ]
+    lines.append(f"  seeds: of each variant. {shown}: the smallest true difference, {power} power")
+    lines.append(f"  {_of_time(plan)}")
+    if plan.looks:
+        shown = "nothing" if plan.shown_at_last_look is None else _points(plan.shown_at_last_look)
+        lines += [
+            f"  the last look, at {plan.looks[-1]} seeds, shows {shown} (paired, correlation 0),",
+            "  or slightly more: looking earlier costs a little of the 5 %",
+        ]
+    return lines
+
+
+def _of_comparisons(plan: StudyPlan) -> str:
+    if plan.variants == 1:
+        return "one variant: counted as one comparison with another recipe, at 5 %"
+    if plan.comparisons == 1:
+        return "one comparison, at 5 %"
+    count = f"{plan.comparisons:,}"
+    return f"{count} comparisons of {plan.variants:,} variants: each at 5 % / {count} (Holm)"
+
+
+def _of_spread(plan: StudyPlan) -> list[str]:
+    spread, correlation = plan.spread, plan.correlation
+    if spread.estimate is None:
+        lines = [f"  std over seeds: {_points(spread.std)}, as given"]
+    else:
+        lines = [
+            f"  std over seeds: {_points(spread.std)}, the upper 80 % bound of {_points(spread.estimate)}",
+            f"  from {several(spread.runs, 'finished run')}",
+        ]
+    if correlation is not None:
+        lines.append(
+            f"  correlation of equal seeds: {correlation.low:.2f}, the lower 80 % bound of "
+            f"{correlation.value:.2f} (n = {correlation.n})"
+        )
+    return lines
+
+
+def _row(need: Need) -> tuple[str, str, str, str, str]:
+    name = need.test if need.correlation is None else f"{need.test}, correlation {need.correlation:.2f}"
+    return (
+        name.replace("Welch t", "Welch t, unpaired"),
+        f"> {MOST_SEEDS:,}" if need.seeds is None else f"{need.seeds:,}",
+        "–" if need.runs is None else f"{need.runs:,}",
+        _duration(need.hours),
+        "nothing" if need.shown is None else _points(need.shown),
+    )
+
+
+def _of_time(plan: StudyPlan) -> str:
+    if plan.seconds is None:
+        return f"time: {plan.time_from}"
+    return f"time: {_duration(plan.seconds / 3600)} a run, {plan.time_from}"
+
+
+def _duration(hours: float | None) -> str:
+    """Write ``3.2 h``, ``12 min``, ``8 s``."""
+    if hours is None:
+        return "–"
+    seconds = 3600 * hours
+    if seconds >= 3600:
+        return f"{hours:,.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 99.5 else f"{max(1, round(seconds))} s"
+
+
+def _points(fraction: float) -> str:
+    """Write ``0.3 points``: three digits, so that what was given is read again."""
+    points = 100 * fraction
+    digits = max(0, 2 - math.floor(math.log10(points))) if points else 0
+    return f"{float(f'{points:.{digits}f}'):,g} points"

@@ -1,0 +1,92 @@
+"""How to read the comparisons: the page's explanations of what stands in their table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.findings import Findings
+from harness.report.blocks import Block, explained
+
+
+def explanations(findings: Findings, pairwise: bool) -> list[Block]:
+    """Explain the kinds of tests, verdicts and answers that the table has."""
+    compared, comparisons = findings.compared, findings.comparisons
+    other = "the second" if pairwise else comparisons[0].baseline
+    text = (
+        f"Differences are accuracy minus that of {other}, last "
+        "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
+        "both have, Welch's where they share fewer than two. The Welch p beside it shows what the pairing "
+        "adds, the permutation p whether the verdict rests on normal seeds; the verdict takes neither. "
+        + ("Holm's correction is over all comparisons of the table. " if len(compared) > 1 else "")
+        + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The effect size is "
+        "the difference in standard deviations (of the differences, where paired). The smallest difference "
+        "that n shows is the true difference that so many seeds show in 4 of 5 studies. It takes the upper "
+        "80 % bound of the measured spread, and not the measured difference, which from few seeds is mostly "
+        "too large where it is large at all. P(better) is how often a run is better than one of "
+        f"{other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % meaningful."
+    )
+    text += _kinds_explained(comparisons)
+    if any(comparison.failures for comparison in comparisons):
+        text += (
+            " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
+            "error. Their numbers are compared by Fisher's exact test, with Holm's correction over these "
+            "tests and a verdict of their own. Where one of two variants has no finished run, that is the "
+            "comparison; elsewhere it stands beside the accuracies, which only the runs that finished have."
+        )
+    if any(comparison.margin for comparison in comparisons):
+        text += (
+            " The margin is the study's: the largest difference that does not matter. Equivalent are two "
+            "variants where both a gain and a loss of the margin or more are excluded at 5 % (TOST). Better, "
+            "worse and not worse take 2.5 %, as one side of the test of the difference does."
+        )
+    if any(comparison.result and comparison.result.careful for comparison in comparisons):
+        text += (
+            " A seed of the study lies apart from its variant's others (Grubbs's test at 5 %; chance alone "
+            "flags one variant in twenty). It is left in. But such seeds may also be rare in variants where "
+            "none was drawn, so a verdict then also needs p of at most 0.05 with the median spread of all "
+            "comparisons, where that is larger than the pair's own. The sentences give the result without it."
+        )
+    blocks = [explained(text)]
+    if any(comparison.test == "McNemar" for comparison in comparisons):
+        text = (
+            "McNemar's test compares two single networks on the same images, with a bootstrap interval "
+            "over images. It can tell these two networks apart and never two recipes: another seed may "
+            "turn it round."
+        )
+        blocks.append(Block("text", text))
+    named = {name for comparison in comparisons for name in (comparison.variant, comparison.baseline)}
+    if failed := [
+        comparison.variant
+        for comparison in findings.summaries
+        if comparison.failed and comparison.variant in named
+    ]:
+        blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
+    return blocks
+
+
+def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
+    """Explain the kinds of answers that stand in the table."""
+    kinds = {one.evidence.answer.kind for one in comparisons if one.evidence is not None}
+    text = (
+        " The kind of answer says when n was decided. Fixed n: all seeds were planned together, and the test "
+        "decides once. The e-value holds however often one looks: it decides where seeds were added after "
+        "looking, and takes 20 for one comparison, k times as much for k."
+    )
+    if "looks" in kinds:
+        text += (
+            " Look j as planned: the study planned its looks before the first run; |t| has to reach what is "
+            "needed at that look, so that all looks together are wrong in at most 5 % of studies."
+        )
+    if "added" in kinds:
+        text += (
+            " Seeds were added after looking: somebody could see results before these seeds were planned. "
+            "Adding seeds until a test says better is wrong much more often than in 5 % of studies, so p "
+            "does not decide here."
+        )
+    if "interim" in kinds:
+        text += (
+            " So many of the planned seeds: runs are missing, so this is a look that nobody planned. Finish "
+            "the planned runs, and the test decides."
+        )
+    return text
