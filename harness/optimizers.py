@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from harness.errors import StudyError
 from harness.messages import one_line, suggest
-from harness.study_file.config import OptimizerConfig
+from harness.study_file.parts import OptimizerConfig
 
 # LBFGS needs a closure, SparseAdam sparse gradients: no step of one forward and backward pass does.
 _UNFIT_OPTIMIZERS = ("LBFGS", "SparseAdam", "Optimizer")

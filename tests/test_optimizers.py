@@ -13,8 +13,8 @@ from torch import nn
 from harness.errors import StudyError
 from harness.optimizers import check_step, create_optimizer
 from harness.outline import check_recipe
-from harness.study_file.config import OptimizerConfig
 from harness.study_file.load import resolve
+from harness.study_file.parts import OptimizerConfig
 from tests.conftest import TINY
 
 UNFIT = ("LBFGS", "SparseAdam", "Optimizer")

@@ -20,7 +20,7 @@ from harness.device import autocast, release_memory
 from harness.errors import StudyError
 from harness.models.outputs import logits_of
 from harness.schedule import Milestones
-from harness.study_file.config import Loss as LossConfig
+from harness.study_file.parts import Loss as LossConfig
 from harness.training.distributed import gather, loss_weight
 
 AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al., "Going Deeper with Convolutions" (2015)

@@ -21,7 +21,7 @@ from torch import nn
 from harness.errors import RunError
 from harness.schedule import lr_milestones, momentum_milestones, resolve_rates
 from harness.seeding import derive_seed, global_seed
-from harness.study_file.config import Loss
+from harness.study_file.parts import Loss
 from harness.study_file.schedules import OneCycle
 from harness.training.checkpoint import (
     CheckpointSaver,

@@ -14,7 +14,7 @@ from harness.errors import StudyError
 from harness.models import build_model
 from harness.schedule import momentum_milestones
 from harness.seeding import global_seed
-from harness.study_file.config import Loss
+from harness.study_file.parts import Loss
 from harness.study_file.schedules import OneCycle
 from harness.training.engines import (
     attach_schedule,

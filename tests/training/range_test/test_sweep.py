@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.errors import RunError
 from harness.seeding import global_seed
-from harness.study_file.config import Loss
+from harness.study_file.parts import Loss
 from harness.study_file.schedules import RangeTest
 from harness.training.engines import create_loss, create_trainer
 from harness.training.range_test.sweep import Sweep, smooth, sweep
