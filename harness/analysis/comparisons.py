@@ -118,8 +118,8 @@ def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantCo
     if result is None or result.test not in ("paired t", "Welch t"):
         return comparison
     verdicts: dict[int, Verdict] = {1: "better", -1: "worse", 0: "cannot tell"}
-    if evidence.sign is not None:
-        result = replace(result, verdict=verdicts[evidence.sign])
+    if evidence.sign is not None:  # what n can show is told of a test at a fixed n
+        result = replace(result, verdict=verdicts[evidence.sign], seeds_needed=None, smallest_difference=None)
     return replace(comparison, result=result, evidence=evidence)
 
 
@@ -218,7 +218,6 @@ def _compare(
         low, high = mean.interval
         corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
         return replace(result, primary=corrected, welch_p=None, permutation=None), ""
-        return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))

@@ -84,18 +84,19 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
             f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
         )
     paired = " shared seeds" if result.test == "paired t" else ""
-    interval, excluded = _interval_text(comparison, estimate)
+    difference, interval, excluded = estimate.difference, *_interval_text(comparison, estimate)
     test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
     if comparison.evidence is not None and comparison.evidence.sign is not None:
+        look = comparison.evidence.looks and comparison.evidence.looks.latest
+        if look and look.difference is not None:  # later seeds belong to no verdict
+            difference, seeds = look.difference, f"n = {look.pairs}"
         test = f"{seeds}{paired}; {comparison.evidence.text}"
     if result.verdict != "cannot tell":
-        size = f"{abs(100 * estimate.difference):.2f} points"
+        size = f"{abs(100 * difference):.2f} points"
         verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
         return f"{verdict} by {size} ({interval}; {test})"
-    return (
-        f"{pair}: cannot tell with {seeds}; {_difference_text(estimate.difference)} "
-        f"({test}); the {interval} {excluded}"
-    )
+    told = f"{_difference_text(difference)} ({test})"
+    return f"{pair}: cannot tell with {seeds}; {told}; the {interval} {excluded}"
 
 
 def _interval_text(comparison: VariantComparison, estimate: Estimate) -> tuple[str, str]:

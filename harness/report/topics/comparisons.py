@@ -59,7 +59,8 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column(
             "seeds_needed",
             "of each, that would tell a difference of this size with power 80 %, if the measured one were "
-            "the true one: from few seeds it is not; see `smallest_difference`",
+            "the true one: from few seeds it is not; see `smallest_difference`; both only where `answer` is "
+            "`fixed n`",
             "result.seeds_needed",
         ),
         Column(
