@@ -141,6 +141,7 @@ def test_a_ranking_excludes_nothing_that_the_evidence_does_not_show(lab: MakeLab
     findings = analyse(place.results())
     assert [one.verdict for one in findings.comparisons] == ["cannot tell"] * 2
     assert all(ranked.possible for ranked in findings.ranking)
+    assert all(ranked.place is not None and ranked.place.p is None for ranked in findings.ranking)
 
 
 def test_failures_are_judged_by_an_e_value_too(lab: MakeLab) -> None:
