@@ -63,8 +63,9 @@ def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: 
 
 
 def _failures_test(failures: FailureCounts, holm: str) -> str:
-    if failures.e_value is not None:
-        return f"n was not fixed in advance: e = {evidence_text(failures.e_value)}"
+    if failures.e_value is not None and failures.e_needed is not None:
+        needed = evidence_text(failures.e_needed)
+        return f"by an e-value, which holds at any n: e = {evidence_text(failures.e_value)}, {needed} needed"
     return f"Fisher's exact test, {p_equals(failures.p_holm)}{holm}"
 
 

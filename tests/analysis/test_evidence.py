@@ -155,4 +155,4 @@ def test_failures_are_judged_by_an_e_value_too(lab: MakeLab) -> None:
     assert wide.failures is not None and wide.failures.e_value is not None
     assert wide.failures.e_value == failures_e_value([(True, False)] * 4) > 20
     assert wide.failures.verdict == "fails more often"
-    assert "n was not fixed in advance: e = " in sentence(wide, False)
+    assert "by an e-value, which holds at any n: e = " in sentence(wide, False)

@@ -89,4 +89,9 @@ def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
             " So many of the planned seeds: runs are missing, so this is a look that nobody planned. Finish "
             "the planned runs, and the test decides."
         )
+    if kinds - {"fixed"}:
+        text += (
+            " Where n was not fixed, the 95 % interval holds the difference too rarely. The one for all "
+            "looks takes its place."
+        )
     return text
