@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.analysis.designs import corrected_difference
 from harness.analysis.evidence import Evidence, evidence_for
-from harness.analysis.looks import compared_pairs
+from harness.analysis.looks import Look, compared_pairs
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, by_seed, same_images
 from harness.analysis.starts import Answer, Pair, answers
@@ -67,6 +67,28 @@ class VariantComparison:
     def verdict(self) -> str:
         """``better``, ``worse`` or ``cannot tell``."""
         return "cannot tell" if self.result is None else self.result.verdict
+
+    @property
+    def look(self) -> Look | None:
+        """The look that the verdict is of; None without one. Later seeds belong to no verdict."""
+        looks = None if self.evidence is None else self.evidence.looks
+        return None if looks is None or looks.latest is None or looks.latest.error is None else looks.latest
+
+    @property
+    def difference(self) -> float | None:
+        """The difference of mean accuracies that belongs to the interval, as a fraction."""
+        if self.result is None or self.result.test == "Fisher":
+            return None
+        return self.result.primary.difference if self.look is None else self.look.difference
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval of the difference that belongs to the kind of answer, if there is one."""
+        if self.result is None:
+            return None, None
+        if self.evidence is None or self.evidence.sign is None:
+            return self.result.primary.low, self.result.primary.high
+        return self.evidence.low, self.evidence.high
 
     @property
     def fails_differently(self) -> bool:

@@ -91,7 +91,7 @@ def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
         )
     if kinds - {"fixed"}:
         text += (
-            " Where n was not fixed, the 95 % interval holds the difference too rarely. The one for all "
-            "looks takes its place."
+            " Where n was not fixed, difference and interval are those of the look that decided, or of all "
+            "seeds with an interval that holds at all looks together: the t interval holds too rarely there."
         )
     return text
