@@ -140,7 +140,7 @@ def _anytime(answer: Answer, differences: Sequence[float], tests: int, margin: f
 
 def _sign(differences: Sequence[float], null: float, needed: float) -> int:
     value = e_value(differences, null)
-    if value is None or value < needed:
+    if value is None or not value >= needed:  # nor for NaN
         return 0
     return 1 if mean_of(differences) > null else -1
 

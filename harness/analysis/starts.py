@@ -178,7 +178,8 @@ def _planned_seeds(runs: Iterable[Run]) -> frozenset[int]:
 
 
 def _ended_seeds(runs: Iterable[Run]) -> frozenset[int]:
-    return frozenset(run.seed for run in runs if run.status in ("finished", "failed"))
+    """Return the seeds whose runs have ended for good; one that the machine made fail is tried again."""
+    return frozenset(run.seed for run in runs if run.status == "finished" or run.failed_by_recipe)
 
 
 def _comparable(both: Iterable[list[Run]], at: str) -> bool:

@@ -131,6 +131,13 @@ def test_a_verdict_before_all_planned_seeds_have_ended_is_interim(place: Lab) ->
     assert answer(place).kind == "fixed"
 
 
+def test_a_run_that_the_machine_made_fail_is_waited_for(place: Lab) -> None:
+    start(place, 0, [0, 1, 2, 3], [0, 1, 2])
+    for variant in PAIR:
+        place.fail(variant, 3, {"seeds": "0-3", "at": moment(0)}, kind="out_of_memory")
+    assert answer(place) == Answer("interim", 3, 4)
+
+
 def test_seeds_of_one_variant_alone_are_not_waited_for(place: Lab) -> None:
     start(place, 0, SEEDS, variants=["base"])
     start(place, 20, [0, 1, 2], variants=["wide"])
