@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.analysis.designs import corrected_difference
 from harness.analysis.evidence import Evidence, evidence_for
-from harness.analysis.looks import compared_pairs
+from harness.analysis.looks import Look, compared_pairs
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, by_seed, same_images
 from harness.analysis.starts import Answer, Pair, answers
@@ -69,6 +69,19 @@ class VariantComparison:
         return "cannot tell" if self.result is None else self.result.verdict
 
     @property
+    def look(self) -> Look | None:
+        """The look that the verdict is of; None without one. Later seeds belong to no verdict."""
+        looks = None if self.evidence is None else self.evidence.looks
+        return None if looks is None or looks.latest is None or looks.latest.error is None else looks.latest
+
+    @property
+    def difference(self) -> float | None:
+        """The difference of mean accuracies that belongs to the interval, as a fraction."""
+        if self.result is None or self.result.test == "Fisher":
+            return None
+        return self.result.primary.difference if self.look is None else self.look.difference
+
+    @property
     def interval(self) -> tuple[float | None, float | None]:
         """The 95 % interval of the difference that belongs to the kind of answer, if there is one."""
         if self.result is None:
@@ -127,8 +140,8 @@ def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantCo
     if result is None or result.test not in ("paired t", "Welch t"):
         return comparison
     verdicts: dict[int, Verdict] = {1: "better", -1: "worse", 0: "cannot tell"}
-    if evidence.sign is not None:
-        result = replace(result, verdict=verdicts[evidence.sign])
+    if evidence.sign is not None:  # what n can show is told of a test at a fixed n
+        result = replace(result, verdict=verdicts[evidence.sign], seeds_needed=None, smallest_difference=None)
     return replace(comparison, result=result, evidence=evidence)
 
 
@@ -227,7 +240,6 @@ def _compare(
         low, high = mean.interval
         corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
         return replace(result, primary=corrected, welch_p=None, permutation=None), ""
-        return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))

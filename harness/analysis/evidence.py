@@ -92,7 +92,7 @@ def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pa
     kinds = answers(results, pairs)
     runs = {name: results.of(name, "finished") for name in results.variants}
     signs = {
-        pair: _sign_of_dependent(runs[pair[0]], runs[pair[1]], rivals)
+        pair: _sign_of_dependent(runs[pair[0]], runs[pair[1]], rivals) if kinds[pair].kind == "fixed" else 0
         for pair in pairs
         if not all(run.independent for name in pair for run in runs[name])
     }
@@ -140,7 +140,7 @@ def _anytime(answer: Answer, differences: Sequence[float], tests: int, margin: f
 
 def _sign(differences: Sequence[float], null: float, needed: float) -> int:
     value = e_value(differences, null)
-    if value is None or value < needed:
+    if value is None or not value >= needed:  # nor for NaN
         return 0
     return 1 if mean_of(differences) > null else -1
 

@@ -86,19 +86,18 @@ class PairLooks:
 
     @property
     def latest(self) -> Look | None:
-        """The look that decided it, else the last one reached."""
-        at = self.decision.look
+        """The look whose t crossed what was needed, else the last one reached."""
+        at = self.decision.crossed
         return self.reached[-1 if at is None else at] if self.reached else None
 
     @property
     def t(self) -> float | None:
-        """The t statistic that crossed what was needed, else that of the last look."""
-        at = self.decision.crossed
-        return self.reached[-1 if at is None else at].against(self.null) if self.reached else None
+        """The t statistic of :attr:`latest`."""
+        return None if self.latest is None else self.latest.against(self.null)
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
-        """The 95 % interval of the difference at the latest look, as fractions, cut at -1 and 1.
+        """The 95 % interval of the difference at the look of ``t``, as fractions, cut at -1 and 1.
 
         It holds at all looks together: mean ± bound · error with the bound of this look. Jennison and
         Turnbull, "Interim analyses: the repeated confidence interval approach" (JRSS B, 1989).

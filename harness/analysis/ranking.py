@@ -71,9 +71,16 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
         if comparison.result is not None
     }
     flagged = bool(flagged_seeds(results))
+    decided = {
+        (one.variant, one.baseline): one.evidence.sign
+        for one in comparisons
+        if one.evidence is not None and one.evidence.sign is not None
+    }
     known = {frozenset(pair) for pair in compared}
     others = [pair for pair in combinations(accuracies, 2) if frozenset(pair) not in known]
     signs = signs_among(results, others, rivals_of_each(accuracies))
+    signs |= {pair: sign for pair, sign in decided.items() if set(pair) <= set(accuracies)}
+    compared = {pair: result for pair, result in compared.items() if pair not in decided}  # no p decides
     places = {
         place.name: place for place in rank_recipes(accuracies, compared, flagged=flagged, sequential=signs)
     }

@@ -63,8 +63,9 @@ def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: 
 
 
 def _failures_test(failures: FailureCounts, holm: str) -> str:
-    if failures.e_value is not None:
-        return f"n was not fixed in advance: e = {evidence_text(failures.e_value)}"
+    if failures.e_value is not None and failures.e_needed is not None:
+        needed = evidence_text(failures.e_needed)
+        return f"by an e-value, which holds at any n: e = {evidence_text(failures.e_value)}, {needed} needed"
     return f"Fisher's exact test, {p_equals(failures.p_holm)}{holm}"
 
 
@@ -84,18 +85,17 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
             f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
         )
     paired = " shared seeds" if result.test == "paired t" else ""
-    interval, excluded = _interval_text(comparison)
+    difference, interval, excluded = comparison.difference or 0.0, *_interval_text(comparison)
     test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
     if comparison.evidence is not None and comparison.evidence.sign is not None:
+        seeds = seeds if comparison.look is None else f"n = {comparison.look.pairs}"
         test = f"{seeds}{paired}; {comparison.evidence.text}"
     if result.verdict != "cannot tell":
-        size = f"{abs(100 * estimate.difference):.2f} points"
+        size = f"{abs(100 * difference):.2f} points"
         verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
         return f"{verdict} by {size} ({interval}; {test})"
-    return (
-        f"{pair}: cannot tell with {seeds}; {_difference_text(estimate.difference)} "
-        f"({test}); the {interval} {excluded}"
-    )
+    told = f"{_difference_text(difference)} ({test})"
+    return f"{pair}: cannot tell with {seeds}; {told}; the {interval} {excluded}"
 
 
 def _interval_text(comparison: VariantComparison) -> tuple[str, str]:

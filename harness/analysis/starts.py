@@ -106,19 +106,34 @@ def answers(results: Results, pairs: Iterable[Pair], *, starting: bool = False) 
     Args:
         starting: as if the study's runs were started now.
     """
-    began: dict[_Plan, str] = {}
     runs: dict[str, list[Run]] = {}
     for run in results.runs:
         runs.setdefault(run.variant, []).append(run)
+    planned = plan_of(results.study)
+    ours, seeds = _Plan.of(planned), frozenset(results.study.seeds)
+    found = {}
+    for pair in pairs:
+        both = [runs.get(name, []) for name in pair]
+        claims = [_claims(group) for group in both]
+        for of_one in claims if starting else ():
+            at, before = of_one.get(ours, (planned["at"], frozenset()))
+            of_one[ours] = at, before | seeds
+        found[pair] = _answer(both, claims, ours)
+    return found
+
+
+_Claims = dict[_Plan, tuple[str, frozenset[int]]]  # plan -> when its first start began; seeds it has claimed
+
+
+def _claims(runs: Iterable[Run]) -> _Claims:
+    """Return the plans of one variant's runs: what was planned for another variant says nothing of it."""
+    claims: _Claims = {}
+    for run in runs:
         if run.record is not None:
             plan, at = _Plan.of(run.record.planned), _began(run)
-            began[plan] = min(began.get(plan, at), at)
-    planned = plan_of(results.study)
-    ours = _Plan.of(planned)
-    own = {ours: set(results.study.seeds)} if starting else {}
-    if starting:
-        began.setdefault(ours, planned["at"])
-    return {pair: _answer([runs.get(name, []) for name in pair], began, ours, own) for pair in pairs}
+            first, seeds = claims.get(plan, (at, frozenset()))
+            claims[plan] = min(first, at), seeds | {run.seed}
+    return claims
 
 
 def _began(run: Run) -> str:
@@ -127,31 +142,28 @@ def _began(run: Run) -> str:
     return str(run.record.planned.get("at") or run.provenance.get("started") or "")
 
 
-def _answer(
-    both: list[list[Run]], began: Mapping[_Plan, str], ours: _Plan, own: Mapping[_Plan, set[int]]
-) -> Answer:
+def _answer(both: list[list[Run]], claims: Iterable[_Claims], ours: _Plan) -> Answer:
     """Return the answer of two variants' runs.
 
     Args:
-        began: when each plan's first start began.
+        claims: of each.
         ours: the plan that the study has now.
-        own: the seeds that it would claim, if it were started now.
     """
-    claimed = {plan: set(seeds) for plan, seeds in own.items()}
-    for run in (run for runs in both for run in runs):
-        if run.record is not None:
-            claimed.setdefault(_Plan.of(run.record.planned), set()).add(run.seed)
     planned, ended = (
         frozenset.intersection(*(part(runs) for runs in both)) for part in (_planned_seeds, _ended_seeds)
     )
     counts = len(planned & ended), len(planned)
-    order = sorted(claimed, key=lambda plan: began[plan])
-    known: frozenset[int] = frozenset()
-    for plan in order:
-        if plan is not order[0] and claimed[plan] - known and _comparable(both, began[plan]):
+    order = sorted(
+        ((at, side, plan, seeds) for side, of in enumerate(claims) for plan, (at, seeds) in of.items()),
+        key=lambda claim: claim[0],
+    )
+    known: list[frozenset[int]] = [frozenset(), frozenset()]
+    for at, side, plan, seeds in order:
+        earlier = [[run for run in runs if run.seed in seen] for runs, seen in zip(both, known, strict=True)]
+        if seeds - known[side] and _comparable(earlier, at):
             return Answer("added", *counts, late="seeds")
-        known |= plan.known | claimed[plan]
-    last = order[-1] if order else ours
+        known[side] |= plan.known | seeds
+    last = order[-1][2] if order else ours
     if last.looks != ours.looks or (ours.looks and last != ours):
         return Answer("added", *counts, late="looks")
     if ours.looks:
@@ -166,7 +178,8 @@ def _planned_seeds(runs: Iterable[Run]) -> frozenset[int]:
 
 
 def _ended_seeds(runs: Iterable[Run]) -> frozenset[int]:
-    return frozenset(run.seed for run in runs if run.status in ("finished", "failed"))
+    """Return the seeds whose runs have ended for good; one that the machine made fail is tried again."""
+    return frozenset(run.seed for run in runs if run.status == "finished" or run.failed_by_recipe)
 
 
 def _comparable(both: Iterable[list[Run]], at: str) -> bool:

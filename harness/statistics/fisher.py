@@ -16,7 +16,7 @@ class FailureCounts:
         p: two-sided, of the null hypothesis that both fail equally often.
         p_holm: after Holm's correction over the tests that were made together.
         verdict: of the variant.
-        e_value: decides in place of p where n was not fixed in advance; else None.
+        e_value, e_needed: decide in place of p where n was not fixed in advance; else None.
     """
 
     failed: int
@@ -27,6 +27,7 @@ class FailureCounts:
     p_holm: float | None = None
     verdict: FailureVerdict = "not shown"
     e_value: float | None = None
+    e_needed: float | None = None
 
     @property
     def higher(self) -> bool:
@@ -39,7 +40,7 @@ class FailureCounts:
 
     def judged_by(self, e_value: float, needed: float) -> FailureCounts:
         """Return it with its verdict by an e-value in place of p."""
-        return replace(self, e_value=e_value, verdict=self._verdict(e_value >= needed))
+        return replace(self, e_value=e_value, e_needed=needed, verdict=self._verdict(e_value >= needed))
 
     def _verdict(self, shown: bool) -> FailureVerdict:
         if not shown:

@@ -129,7 +129,6 @@ def execute(
             result = _train(TrainingRun(variant, folder, data, rates, log, say, profile, tracker))
         _write_artefacts(variant, folder, data, log, result)
         record = replace(_ended(record, log, _metrics(log, result)), status="finished", doubts=log.doubts)
-        record.provenance["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         folder.finish(record)
     except Exception as error:
         history = log.history()
@@ -254,7 +253,11 @@ def _ended(record: RunRecord, log: Log, metrics: dict[str, Any]) -> RunRecord:
     return replace(
         record,
         metrics=record.metrics | metrics,
-        provenance={**record.provenance, "earlier": log.earlier_origins},
+        provenance={
+            **record.provenance,
+            "earlier": log.earlier_origins,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
         timings=log.timings(),
     )
 

@@ -80,6 +80,16 @@ def test_the_interval_of_planned_looks_is_wider_by_their_bound(lab: MakeLab) -> 
     )
 
 
+def test_a_sentence_gives_the_difference_of_the_look_that_decided(lab: MakeLab) -> None:
+    place = study(lab, looks=[3, 6])
+    for variant, more in (("base", [0] * 6), ("wide", [6, 6, 7, 0, -5, -6])):
+        finish(place, variant, more)
+    wide = comparisons(place)["wide"]
+    assert sentence(wide, False).startswith("wide is better than base by 1.76 points")  # 19 of 3 x 360 images
+    assert "n = 3 shared seeds; look 1 of 2" in sentence(wide, False)
+    assert wide.result is not None and wide.result.smallest_difference is None
+
+
 def test_seeds_added_after_looking_need_an_e_value(lab: MakeLab) -> None:
     place = study(lab)
     for variant, more in (("base", [0] * 6), ("alike", SLIGHT)):
@@ -131,6 +141,7 @@ def test_a_ranking_excludes_nothing_that_the_evidence_does_not_show(lab: MakeLab
     findings = analyse(place.results())
     assert [one.verdict for one in findings.comparisons] == ["cannot tell"] * 2
     assert all(ranked.possible for ranked in findings.ranking)
+    assert all(ranked.place is not None and ranked.place.p is None for ranked in findings.ranking)
 
 
 def test_failures_are_judged_by_an_e_value_too(lab: MakeLab) -> None:
@@ -144,4 +155,4 @@ def test_failures_are_judged_by_an_e_value_too(lab: MakeLab) -> None:
     assert wide.failures is not None and wide.failures.e_value is not None
     assert wide.failures.e_value == failures_e_value([(True, False)] * 4) > 20
     assert wide.failures.verdict == "fails more often"
-    assert "n was not fixed in advance: e = " in sentence(wide, False)
+    assert "by an e-value, which holds at any n: e = " in sentence(wide, False)

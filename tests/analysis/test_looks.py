@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis.looks import PairLooks, judge_looks, look_sentence, without_unneeded
+from harness.analysis.looks import Look, PairLooks, judge_looks, look_sentence, without_unneeded
 from harness.analysis.starts import plan_of
-from harness.statistics.looks import look_bounds
+from harness.statistics.looks import LookDecision, look_bounds
 from tests.lab import Lab, MakeLab
 
 VARIANTS = {"wide": {"optimizer.momentum": 0.5}, "alike": {"optimizer.momentum": 0.4}}
@@ -149,3 +149,9 @@ def test_comparisons_of_all_pairs_go_on_while_one_is_open(lab: MakeLab) -> None:
     ]  # fmt: skip
     status = {(run.variant, run.seed): run.status for run in findings.results.runs}
     assert status["base", 3] == "not needed" and status["wide", 3] == status["alike", 3] == "missing"
+
+
+def test_a_verdict_that_an_earlier_look_has_crossed_has_the_interval_of_that_look() -> None:
+    reached = Look(3, 3, 0.01, 0.0005), Look(5, 5, 0.008, 0.004)
+    looks = PairLooks("wide", "base", (3, 5, 10), reached, LookDecision(1, 1, 0, 14.857))
+    assert looks.t == pytest.approx(20) and (looks.interval[0] or 0.0) > 0

@@ -85,6 +85,29 @@ def test_a_variant_that_is_added_with_the_same_seeds_adds_no_seeds(lab: MakeLab)
     assert answer(place).kind == answer(place, ("late", "base")).kind == "fixed"
 
 
+def test_seeds_of_the_baseline_alone_do_not_plan_those_of_a_variant(place: Lab) -> None:
+    start(place, 0, SEEDS, variants=["base"])
+    start(place, 20, [0, 1, 2], variants=["wide"])
+    assert answer(place).kind == "fixed"
+    start(place, 30, SEEDS, SEEDS[3:], variants=["wide"])
+    assert answer(place).kind == "added"
+
+
+def test_a_third_variant_that_began_earlier_does_not_plan_the_seeds_of_two_others(lab: MakeLab) -> None:
+    place = lab(variants={**WIDE, "early": {"optimizer.momentum": 0.1}}, seeds=SEEDS)
+    start(place, 0, SEEDS, variants=["early"])
+    start(place, 20, [0, 1, 2])
+    start(place, 30, SEEDS, SEEDS[3:])
+    assert answer(place).kind == "added"
+
+
+def test_a_start_that_was_killed_between_two_variants_goes_on_with_its_plan(place: Lab) -> None:
+    start(place, 0, SEEDS, variants=["base"])
+    start(place, 20, SEEDS, [0, 1, 2, 3], variants=["wide"])
+    start(place, 30, SEEDS, SEEDS[4:], variants=["wide"])
+    assert answer(place) == Answer("fixed", 10, 10)
+
+
 def test_a_run_that_is_done_again_by_another_start_adds_no_seed(place: Lab) -> None:
     start(place, 0, [0, 1, 2])
     start(place, 10, [1])  # it was damaged
@@ -106,6 +129,13 @@ def test_a_verdict_before_all_planned_seeds_have_ended_is_interim(place: Lab) ->
     assert answer(place) == Answer("interim", 4, 5)  # a failed run has ended
     start(place, 20, [4])
     assert answer(place).kind == "fixed"
+
+
+def test_a_run_that_the_machine_made_fail_is_waited_for(place: Lab) -> None:
+    start(place, 0, [0, 1, 2, 3], [0, 1, 2])
+    for variant in PAIR:
+        place.fail(variant, 3, {"seeds": "0-3", "at": moment(0)}, kind="out_of_memory")
+    assert answer(place) == Answer("interim", 3, 4)
 
 
 def test_seeds_of_one_variant_alone_are_not_waited_for(place: Lab) -> None:

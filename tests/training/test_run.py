@@ -196,6 +196,7 @@ def test_a_diverging_run_is_failed_with_its_iteration(tiny: Tiny, tmp_path: Path
     assert 1 <= record.error["iteration"] <= 15
     assert f"iteration {record.error['iteration']} " in record.error["message"]
     assert not folder.checkpoint_file.exists()
+    assert record.provenance["started"] <= record.provenance["finished"]  # the kind of answer asks for both
     json.dumps(record.to_json(), allow_nan=False)
 
 

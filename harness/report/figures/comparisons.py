@@ -27,7 +27,7 @@ def draw(findings: Findings) -> Picture | None:
     pairwise, baseline = results.study.comparisons == "all", drawn[0][0].baseline
     figure, (axes,) = style.canvas(1.0 + 0.45 * max(len(drawn), 2))
     for place, (pair, comparison) in enumerate(drawn):
-        estimate, colour = comparison.primary, VERDICT_COLOURS[comparison.verdict]
+        colour = VERDICT_COLOURS[comparison.verdict]
         if comparison.test == "paired t":
             single = _paired_differences(results, pair)
             axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
@@ -39,8 +39,8 @@ def draw(findings: Findings) -> Picture | None:
                 0.5, place, _failed(pair), color=style.COLOURS[1], ha="center", va="center", fontsize=8,
                 backgroundcolor="white", transform=axes.get_yaxis_transform(),
             )  # fmt: skip
-        else:
-            axes.plot([estimate.difference], [place], "D", ms=6, color=colour)
+        elif pair.difference is not None:
+            axes.plot([pair.difference], [place], "D", ms=6, color=colour)
     axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
     names = [
         f"{style.short(pair.variant, 18)}\n− {style.short(pair.baseline, 18)}"

@@ -89,4 +89,9 @@ def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
             " So many of the planned seeds: runs are missing, so this is a look that nobody planned. Finish "
             "the planned runs, and the test decides."
         )
+    if kinds - {"fixed"}:
+        text += (
+            " Where n was not fixed, difference and interval are those of the look that decided, or of all "
+            "seeds with an interval that holds at all looks together: the t interval holds too rarely there."
+        )
     return text

@@ -59,7 +59,8 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column(
             "seeds_needed",
             "of each, that would tell a difference of this size with power 80 %, if the measured one were "
-            "the true one: from few seeds it is not; see `smallest_difference`",
+            "the true one: from few seeds it is not; see `smallest_difference`; both only where `answer` is "
+            "`fixed n`",
             "result.seeds_needed",
         ),
         Column(
@@ -169,8 +170,7 @@ def _verdict(comparison: VariantComparison) -> str:
 
 
 def _points(comparison: VariantComparison) -> str | None:
-    difference = None if comparison.result is None else _difference(comparison.result)
-    return None if difference is None else points_text(difference)
+    return None if comparison.difference is None else points_text(comparison.difference)
 
 
 def _interval(comparison: VariantComparison) -> str | None:

@@ -27,7 +27,7 @@ RANKING: Table[Ranked] = Table(
             "p",
             "the smallest corrected p of the tests in which another variant was better: `p_holm` (the larger "
             "of it and `p_common`) of pairs in `comparisons`, of other pairs the primary test's p times the "
-            "number of its rivals; empty without such a test",
+            "number of its rivals; empty without such a test, and where `answer` is not `fixed n`",
             "place.p",
         ),
         Column(
