@@ -122,7 +122,7 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     seeds = flagged_seeds(results)
     of_accuracies = [result for result, _ in compared if result is not None and result.test != "Fisher"]
     judged = iter(judge(of_accuracies, flagged=bool(seeds)))
-    evidence = evidence_for(results, kinds, sum(one.primary.p is not None for one in of_accuracies))
+    evidence = evidence_for(results, kinds)
     comparisons = []
     for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
         one = VariantComparison(*pair, result, obstacle, failed)
@@ -237,7 +237,7 @@ def _compare(
             return result, ""
         if mean.interval is None:
             return None, "its runs share levels or images, and too few have finished to allow for that"
-        low, high = mean.interval
+        low, high = max(mean.interval[0], -1.0), min(mean.interval[1], 1.0)
         corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
         return replace(result, primary=corrected, welch_p=None, permutation=None), ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.designs import corrected_difference
-from harness.analysis.looks import PairLooks, judge_looks
+from harness.analysis.looks import PairLooks, compared_pairs, judge_looks
 from harness.analysis.numbers import evidence_text
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, by_seed
@@ -61,13 +61,14 @@ class Evidence:
         return f"{self.kind}: e = {evidence_text(self.e_value)}, {evidence_text(self.e_needed)} needed"
 
 
-def evidence_for(results: Results, kinds: Mapping[Pair, Answer], tests: int) -> dict[Pair, Evidence]:
+def evidence_for(results: Results, kinds: Mapping[Pair, Answer]) -> dict[Pair, Evidence]:
     """Return the evidence of comparisons that are made together.
 
     Args:
-        kinds: the pairs, and the kind of answer of each.
-        tests: how many of the pairs are tested.
+        kinds: the pairs, and the kind of answer of each. An e-value is held to the number of comparisons that
+            the study plans, so that a variant that is run later changes no verdict.
     """
+    tests = len(compared_pairs(results.study))
     pairs, margin = list(kinds), results.study.margin or 0.0
     looks, minus, plus = (
         {judged.pair: judged for judged in judge_looks(results, null=null)} for null in (0.0, -margin, margin)
@@ -75,7 +76,7 @@ def evidence_for(results: Results, kinds: Mapping[Pair, Answer], tests: int) -> 
     accuracies = _accuracies(results, pairs)
     found = {}
     for pair in pairs:
-        evidence = _anytime(kinds[pair], _differences(accuracies, pair), max(tests, 1), margin)
+        evidence = _anytime(kinds[pair], _differences(accuracies, pair), tests, margin)
         if evidence.answer.kind == "looks" and pair in looks:
             evidence = _at_looks(evidence, looks[pair], minus[pair], plus[pair])
         found[pair] = evidence

@@ -38,8 +38,8 @@ def further_sentences(comparison: VariantComparison) -> list[str]:
     result, said = comparison.result, []
     if result is not None and result.verdict == "cannot tell" and result.smallest_difference is not None:
         smallest = result.smallest_difference
-        size = f"at least {100 * smallest:.2f} points" if smallest < 1 else "no size"
-        said.append(f"n = {result.n} shows a true difference of {size} in 4 of 5 studies")
+        shown = f"shows a true difference of at least {100 * smallest:.2f} points in 4 of 5 studies"
+        said.append(f"n = {result.n} {shown if smallest < 1 else 'can show no difference at all'}")
     if comparison.superiority is not None:
         said.append(superiority_text(comparison.superiority, comparison.variant, comparison.baseline))
     if comparison.without is not None:

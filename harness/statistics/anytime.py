@@ -84,7 +84,8 @@ def failures_e_value(failed: Sequence[tuple[bool, bool]]) -> float:
     of at most α. It holds for any shares and any n.
 
     Args:
-        failed: of each shared seed, in the order of the seeds: whether the run of each recipe failed.
+        failed: of each shared seed, in the order of the seeds, which should be that in which they were added:
+            whether the run of each recipe failed.
     """
     log_e, counts = 0.0, [0, 0]
     for n, block in enumerate(failed):
