@@ -65,7 +65,7 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) 
         (
             (330, 270, 210),
             (60, 340, 260),
-            "interval -100.00 to +100.00 excludes nothing; n = 3 shows a true difference of no size",
+            "interval -100.00 to +100.00 excludes nothing; n = 3 can show no difference at all",
         ),
         (
             (330, 333, 335),
