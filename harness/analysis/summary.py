@@ -182,7 +182,7 @@ def _found(results: Results, variant: str) -> FoundRate | None:
     recipe = finished[0].recipe if finished else {}
     if "find" not in recipe.get("schedule", {}).values():
         return None
-    if (recipe.get("range_test") or {}).get("per", "variant") == "seed":
+    if finished[0].own_rates:
         peaks = _values(finished, "lr_max")
         return FoundRate("seed", len(peaks), min(peaks, default=None), max(peaks, default=None))
     test = results.range_tests.get(variant)
