@@ -218,7 +218,6 @@ def _compare(
         low, high = mean.interval
         corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
         return replace(result, primary=corrected, welch_p=None, permutation=None), ""
-        return result, ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))
