@@ -191,8 +191,8 @@ def _found(results: Results, variant: str) -> FoundRate | None:
     return FoundRate("variant", test.repeats, *test.spread)
 
 
-def search_sentence(summaries: Sequence[VariantSummary]) -> str:
-    """Say whether the ± over seeds includes the search for LRMAX; empty where no rate was found."""
+def found_rate_sentence(summaries: Sequence[VariantSummary]) -> str:
+    """Say whether the ± over seeds includes the range test; empty where no rate was found."""
     texts = {
         "variant": "one LRMAX was found for all seeds, so the ± does not include the range test",
         "seed": "each seed has its own LRMAX, so the ± includes the range test",

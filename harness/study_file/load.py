@@ -175,7 +175,7 @@ def _check_compared(study: Study, recipes: Mapping[str, Recipe], where: str) -> 
     if not pairs:
         raise StudyError(f"{where}: looks: there is one variant; add a [variants.NAME], or leave looks out")
     for name, recipe in recipes.items():
-        if count_runs(recipe.vary) is not None or recipe.varies("holdout"):
+        if not recipe.independent:
             raise StudyError(
                 f"{where}: looks: the runs of {name} share levels or images, and are not independent; "
                 "leave out looks, or vary and data.holdout_draws"
