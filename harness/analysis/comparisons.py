@@ -69,6 +69,15 @@ class VariantComparison:
         return "cannot tell" if self.result is None else self.result.verdict
 
     @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval of the difference that belongs to the kind of answer, if there is one."""
+        if self.result is None:
+            return None, None
+        if self.evidence is None or self.evidence.sign is None:
+            return self.result.primary.low, self.result.primary.high
+        return self.evidence.low, self.evidence.high
+
+    @property
     def fails_differently(self) -> bool:
         """Whether one of the two is shown to fail more often than the other."""
         return self.failures is not None and self.failures.verdict != "not shown"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.numbers import evidence_text, p_equals, percent_text, points_text
-from harness.statistics.comparison import ALPHA, Comparison, Estimate
+from harness.statistics.comparison import ALPHA, Comparison
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.margin import AgainstMargin
 from harness.statistics.superiority import MEANINGFUL, Superiority
@@ -84,7 +84,7 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
             f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
         )
     paired = " shared seeds" if result.test == "paired t" else ""
-    interval, excluded = _interval_text(comparison, estimate)
+    interval, excluded = _interval_text(comparison)
     test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
     if comparison.evidence is not None and comparison.evidence.sign is not None:
         test = f"{seeds}{paired}; {comparison.evidence.text}"
@@ -98,12 +98,11 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
     )
 
 
-def _interval_text(comparison: VariantComparison, estimate: Estimate) -> tuple[str, str]:
+def _interval_text(comparison: VariantComparison) -> tuple[str, str]:
     """Write the interval that belongs to the kind of answer, and what it excludes."""
-    evidence, name = comparison.evidence, "95 % interval"
-    low, high = estimate.low, estimate.high
-    if evidence is not None and evidence.sign is not None:
-        low, high, name = evidence.low, evidence.high, "95 % interval for all looks together"
+    sequential = comparison.evidence is not None and comparison.evidence.sign is not None
+    name = f"95 % interval{' for all looks together' if sequential else ''}"
+    low, high = comparison.interval
     if low is None or high is None:
         return name, "does not exist yet"
     return f"{name} {points_text(low)} to {points_text(high)}", _excluded(low, high)

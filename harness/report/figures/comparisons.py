@@ -10,7 +10,7 @@ from harness.analysis.numbers import p_equals
 from harness.analysis.results import Results
 from harness.report.figures import style
 from harness.report.figures.style import Picture
-from harness.statistics.comparison import Comparison, Estimate
+from harness.statistics.comparison import Comparison
 
 MOST_COMPARISONS = 30  # per figure
 VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "cannot tell": style.FAINT}
@@ -31,8 +31,8 @@ def draw(findings: Findings) -> Picture | None:
         if comparison.test == "paired t":
             single = _paired_differences(results, pair)
             axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
-        low, high = _interval(pair, estimate)
-        if low is not None and high is not None:
+        low, high = pair.interval
+        if low is not None and high is not None and low > -1 and high < 1:  # others would not be seen
             axes.plot([low, high], [place, place], color=colour, lw=2.2)
         if comparison.test == "Fisher":
             axes.text(
@@ -71,15 +71,6 @@ def draw(findings: Findings) -> Picture | None:
     if len(compared) > len(drawn):
         caption += f" The first {len(drawn)} of {len(compared)}."
     return style.to_picture(figure, "comparisons", None, caption)
-
-
-def _interval(pair: VariantComparison, estimate: Estimate) -> tuple[float | None, float | None]:
-    """Return the interval that belongs to the kind of answer; None for an end that is not drawn."""
-    if pair.evidence is None or pair.evidence.sign is None:
-        return estimate.low, estimate.high
-    if pair.evidence.low == -1 or pair.evidence.high == 1:  # it would hide all others
-        return None, None
-    return pair.evidence.low, pair.evidence.high
 
 
 def _paired_differences(results: Results, pair: VariantComparison) -> list[float]:

@@ -11,7 +11,7 @@ from harness.report.blocks import Block, Section
 from harness.report.topics.comparison_notes import explanations
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, form, page_table
-from harness.statistics.comparison import Comparison, Estimate
+from harness.statistics.comparison import Comparison
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.superiority import Superiority
 
@@ -173,8 +173,8 @@ def _points(comparison: VariantComparison) -> str | None:
     return None if difference is None else points_text(difference)
 
 
-def _interval(estimate: Estimate) -> str | None:
-    low, high = estimate.low, estimate.high
+def _interval(comparison: VariantComparison) -> str | None:
+    low, high = comparison.interval
     return None if low is None or high is None else f"{points_text(low)} to {points_text(high)}"
 
 
@@ -223,7 +223,8 @@ def _all_looks(evidence: Evidence) -> str | None:
 SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("verdict", _verdict, numeric=False),
     Shown("difference, points", _points),
-    Shown("95 % interval, points", "result.primary", _interval),
+    Shown("kind of answer", "evidence.kind", numeric=False),
+    Shown("95 % interval, points", _interval),
     Shown("test", "test", numeric=False),
     Shown("n", "result", _n),
     Shown("p", "result.primary.p", p_text),
@@ -240,7 +241,6 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("margin", "margin.verdict", numeric=False, only_if="margin"),
     Shown("p (common spread)", "result.p_common", p_text, only_if="result.p_common"),
     Shown("lies apart", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
-    Shown("kind of answer", "evidence.kind", numeric=False),
     Shown("t at the look (needed)", "evidence", _at_look, only_if=_looked),
     Shown("e (needed)", "evidence", _e_value),
     Shown("95 % interval for all looks, points", "evidence", _all_looks),
