@@ -237,7 +237,13 @@ def test_a_range_test_is_waited_for_by_those_who_need_it(nursery: Any, fragile: 
     study.write_text(text)
     out = tmp_path / "out"
     first = nursery.begin(
-        tmp_path / "first", study, "--out", out, "--seeds", "0", asleep_at="fragile/base  range test: sweep 1 "
+        tmp_path / "first",
+        study,
+        "--out",
+        out,
+        "--seeds",
+        "0",
+        asleep_at="fragile/base  range test: sweep 1 ",
     )
     second = nursery.begin(tmp_path / "second", study, "--out", out, "--seeds", "0")
     while "waiting for it" not in second.said:
@@ -271,7 +277,13 @@ def test_of_two_configurations_that_begin_together_the_second_is_refused(
 ) -> None:
     out = tmp_path / "out"
     first = nursery.begin(
-        tmp_path / "first", fragile, "--out", out, "--seeds", "0", asleep_at="fragile/base  range test: sweep 1 "
+        tmp_path / "first",
+        fragile,
+        "--out",
+        out,
+        "--seeds",
+        "0",
+        asleep_at="fragile/base  range test: sweep 1 ",
     )
     other = ("--seeds", "1", "--set", "data.batch_size=40")
     second = nursery.begin(tmp_path / "second", fragile, "--out", out, *other)
