@@ -20,7 +20,7 @@ from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.study_file.load import load_study
 from harness.study_file.schedules import RangeTest
-from harness.training.range_test.choice import CRITERIA, choose
+from harness.training.range_test.choice import CRITERIA, choose_together
 from harness.training.range_test.sweep import Sweep
 
 
@@ -32,17 +32,18 @@ def choices(results: Results) -> dict[str, float]:
     """
     if len(results.range_tests) != 1:
         raise RunError(f"{results.study.name}: {len(results.range_tests)} range tests; one is put on trial")
-    (sweep,) = results.range_tests.values()
-    settings = {key: sweep.record[key] for key in RangeTest.model_fields}
-    lrs, losses, accuracies = (
-        np.array([row[name] for row in sweep.rows], np.float64) for name in ("lr", "loss", "accuracy")
-    )
-    curve = Sweep(lrs, losses, accuracies, diverged=sweep.record["diverged"])
-    chosen = {}
-    for criterion in CRITERIA:
-        rates, _ = choose(curve, RangeTest(**{**settings, "criterion": criterion}))
-        chosen[criterion] = rates.lr_max
-    return chosen
+    (found,) = results.range_tests.values()
+    settings = {key: found.record[key] for key in RangeTest.model_fields if key in found.record}
+    sweeps = []
+    for rows in found.sweeps:
+        lrs, losses, accuracies = (
+            np.array([row[name] for row in rows], np.float64) for name in ("lr", "loss", "accuracy")
+        )
+        sweeps.append(Sweep(lrs, losses, accuracies, diverged=found.record["diverged"]))
+    return {
+        criterion: choose_together(sweeps, RangeTest(**{**settings, "criterion": criterion})).rates.lr_max
+        for criterion in CRITERIA
+    }
 
 
 def draw(results: Results) -> bytes:
@@ -60,7 +61,7 @@ def draw(results: Results) -> bytes:
                 [rate] * len(by_rate[rate]), by_rate[rate], "o", ms=5, color=COLOURS[0], alpha=0.6, zorder=3
             )
         for place, (criterion, rate) in enumerate(choices(results).items()):
-            style = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))[place]
+            style = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))[place]
             axes.axvline(rate, color=COLOURS[1 + place], ls=style, lw=1.8, label=f"{criterion}: {rate:.3g}")
         axes.set_xscale("log")
         as_plain(axes.xaxis)

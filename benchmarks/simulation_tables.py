@@ -1,4 +1,4 @@
-"""The tables of docs/statistics.md: ``python -m benchmarks.simulation_tables`` prints them, in 25 seconds."""
+"""The tables of docs/statistics.md: ``python -m benchmarks.simulation_tables`` prints them."""
 
 from __future__ import annotations
 

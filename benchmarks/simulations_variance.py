@@ -1,4 +1,4 @@
-"""The tables of docs/variance.md: ``python -m benchmarks.simulations_variance`` prints them, in 15 seconds.
+"""The tables of docs/variance.md: ``python -m benchmarks.simulations_variance`` prints them.
 
 How often the intervals of variance components cover, how often their F test rejects a true null, and what
 shared levels and shared images do to the interval of a mean.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from harness.data.arrays import Data, mean_std
+from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.messages import suggest
 from harness.outline import Outline, check_recipe, make_outline, where_in
@@ -100,8 +100,9 @@ class Variant:
     def of_run(self, seed: int, data: Data) -> Variant:
         """Return the variant as the run with this seed trains it.
 
-        Where the hold-out varies, the images are normalised by the run's own train images. The identity
-        stays: it has the images of the first hold-out, from which those of all others follow.
+        Where the hold-out varies, the images are normalised by the run's own train images, and there may be
+        more or fewer of them: a hold-out of whole clusters has not always the same size. The identity stays:
+        it has the images of the first hold-out, from which those of all others follow.
 
         Args:
             data: the run's images.
@@ -110,7 +111,17 @@ class Variant:
         if recipe.draw == self.recipe.draw:
             return self
         train, test = _pipelines(recipe, data, f"{self.study}: variants.{self.name}")
-        return replace(self, recipe=recipe, train_transforms=train, test_transforms=test)
+        images = len(data.train)
+        steps = count_steps(images, recipe.data.batch_size, recipe.data.drop_last)
+        outline = replace(self.outline, steps_per_epoch=steps)
+        return replace(
+            self,
+            recipe=recipe,
+            train_transforms=train,
+            test_transforms=test,
+            train_images=images,
+            outline=outline,
+        )
 
     def new_network(self) -> nn.Module:
         """Build the network on its device, with weights freshly drawn from the global generators."""

@@ -108,7 +108,7 @@ def as_text(previews: Sequence[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def look(preview: Preview) -> list[VariantState]:
+def variant_states(preview: Preview) -> list[VariantState]:
     """Return the state of each variant; variants whose data is on disk are planned as for a run."""
     study, folder = preview.study, preview.folder
     names = choose_variants(study, preview.variants)
@@ -192,7 +192,7 @@ def _learning_rates(state: VariantState) -> list[float | None]:
 
 def _study_object(preview: Preview) -> dict[str, Any]:
     variants = []
-    for state in look(preview):
+    for state in variant_states(preview):
         outline = state.outline
         variants.append(
             {
@@ -218,7 +218,7 @@ def _study_lines(preview: Preview) -> list[str]:
         after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
         lines.append(f"  looks after {after} of {len(study.seeds)} seeds")
     shown: list[tuple[Any, ...]] = []
-    for state in look(preview):
+    for state in variant_states(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
             downloadable = state.recipe.data.source in KNOWN_SHAPES

@@ -21,6 +21,7 @@ from harness.study_file.config import MAX_VARIANTS, Study
 from harness.study_file.grids import ends, numbered, rounded
 from harness.study_file.load import MAX_RUNS, resolve
 from harness.study_file.search_space import Range, Search
+from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
     from optuna.trial import Trial as Proposal
@@ -207,6 +208,8 @@ def _identity(study: Study) -> dict[str, Any]:
     settings["search"].pop("trials")
     if settings["compile"] == "auto":
         settings["compile"] = False  # as in searches of earlier versions
+    if settings["vary"] == list(DEFAULT):  # likewise
+        del settings["vary"]
     return {key: value for key, value in settings.items() if key not in (*_NOT_DECIDING, "variants")}
 
 

@@ -82,7 +82,7 @@ def test_the_tutorial_runs(tmp_path: Path, command: Command) -> None:
         else:
             run_python(tmp_path, "-m", module, *arguments.split())
     assert (tmp_path / "results/digits/exports/base/seed-0/model.pt").is_file()
-    assert "5 seeds" in (tmp_path / "results/digits/report.md").read_text("utf-8")
+    assert "5 seeds" in (tmp_path / "surer/digits/report.md").read_text("utf-8")
 
 
 WHOLE = [pytest.param(False, id="smaller"), pytest.param(True, id="whole", marks=pytest.mark.slow)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.search import opening
+from harness.search import _identity, opening
 from harness.store.sealed import read_sealed, write_sealed
 from harness.study_file.load import load_study
 from harness.study_file.search_space import Search
@@ -28,6 +28,14 @@ random_trials = 2
 "model.width" = { low = 2, high = 3 }
 "augment.train" = [[], [{ transform = "HorizontalFlip" }]]
 """
+
+
+def test_a_search_of_an_earlier_version_has_the_same_identity(searched: Path) -> None:
+    later = {"vary", "looks", "margin"}  # without a value they decide nothing, and records do not have them
+    identity = _identity(load_study(searched))
+    assert not later & set(identity) and not {"cluster", "holdout_draws"} & set(identity["data"])
+    named = _identity(load_study(searched, settings={"vary": ["order"]}))
+    assert named["vary"] == ["order"]
 
 
 @pytest.fixture

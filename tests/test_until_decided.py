@@ -284,6 +284,19 @@ def test_looks_need_something_to_compare(tiny_file: Path) -> None:
         harness.load_study(tiny_file, settings={"looks": [2], "search": search})
 
 
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"vary": {"initialisation": 2, "order": 2}},
+        {"data.holdout": 60, "vary": ["order", "holdout"]},
+        {"data.holdout": 60, "data.holdout_draws": 2},
+    ],
+)
+def test_looks_need_independent_runs(looks_file: Path, shared: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match="looks: the runs of base share levels or images"):
+        harness.load_study(looks_file, settings={"seeds": [0, 1, 2, 3], **shared})
+
+
 def test_a_seed_that_no_look_has_is_refused(looks_file: Path) -> None:
     with pytest.raises(StudyError, match=r"--seeds: seed 7 is not one of the 4 seeds that .*tiny.toml plans"):
         harness.load_study(looks_file, seeds=[0, 7])

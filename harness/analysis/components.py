@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,9 +26,6 @@ from harness.statistics.components import (
 )
 from harness.study_file.config import Recipe
 from harness.study_file.vary import DEFAULT
-
-if TYPE_CHECKING:
-    pass
 
 REST = "the rest"
 SEED = "the whole seed"

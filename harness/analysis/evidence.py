@@ -57,7 +57,7 @@ class Evidence:
                 return self.kind
             return f"{self.kind}: t = {self.looks.t:.2f}, {self.looks.decision.needed:.2f} needed"
         if self.e_value is None or self.e_needed is None:
-            return f"{self.kind}: no e-value without two shared seeds that differ"
+            return f"{self.kind}: no e-value, which takes independent runs and two shared seeds that differ"
         return f"{self.kind}: e = {evidence_text(self.e_value)}, {evidence_text(self.e_needed)} needed"
 
 

@@ -115,9 +115,14 @@ class PairLooks:
         return f"look {number} of {looks} as planned" if number else f"before look 1 of {looks}"
 
 
-def compared_pairs(study: Study) -> list[Pair]:
-    """Return the comparisons that a study plans: each variant with the baseline, else all pairs."""
-    others = [variant for variant in study.recipes if variant != study.baseline]
+def compared_pairs(study: Study, variants: Iterable[str] | None = None) -> list[Pair]:
+    """Return the comparisons that a study plans: each variant with the baseline, else all pairs.
+
+    Args:
+        variants: to compare; those of the study if None.
+    """
+    names = study.recipes if variants is None else variants
+    others = [variant for variant in names if variant != study.baseline]
     pairs = [(variant, study.baseline) for variant in others]
     if study.comparisons == "all":
         pairs += [(variant, earlier) for at, variant in enumerate(others) for earlier in others[:at]]

@@ -149,6 +149,12 @@ class Run:
         return varies(self.recipe.get("vary"), data.get("holdout_draws"), "holdout")
 
     @property
+    def own_rates(self) -> bool:
+        """Whether each run of its variant finds its own rates, where the study leaves one open."""
+        per = (self.recipe.get("range_test") or {}).get("per")
+        return per == "seed" or "range_test" in (self.recipe.get("vary") or ())
+
+    @property
     def independent(self) -> bool:
         """Whether the runs of its variant are independent: no crossed design, and one hold-out for all."""
         return not self.own_holdout and not isinstance(self.recipe.get("vary"), dict)

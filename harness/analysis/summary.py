@@ -45,7 +45,7 @@ class Missed:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class VariantEvidence:
     """A variant's further numbers over its finished runs, of which there is at least one.
 
     Attributes:
@@ -126,7 +126,7 @@ class VariantSummary:
     train_accuracy: Distribution | None
     seconds: Distribution | None
     parameters: int | None
-    evidence: Evidence | None
+    evidence: VariantEvidence | None
     flagged: int | None = None
     corrected: CorrectedMean | None = None
     found: FoundRate | None = None
@@ -182,7 +182,7 @@ def _found(results: Results, variant: str) -> FoundRate | None:
     recipe = finished[0].recipe if finished else {}
     if "find" not in recipe.get("schedule", {}).values():
         return None
-    if (recipe.get("range_test") or {}).get("per", "variant") == "seed":
+    if finished[0].own_rates:
         peaks = _values(finished, "lr_max")
         return FoundRate("seed", len(peaks), min(peaks, default=None), max(peaks, default=None))
     test = results.range_tests.get(variant)
@@ -191,8 +191,8 @@ def _found(results: Results, variant: str) -> FoundRate | None:
     return FoundRate("variant", test.repeats, *test.spread)
 
 
-def search_sentence(summaries: Sequence[VariantSummary]) -> str:
-    """Say whether the ± over seeds includes the search for LRMAX; empty where no rate was found."""
+def found_rate_sentence(summaries: Sequence[VariantSummary]) -> str:
+    """Say whether the ± over seeds includes the range test; empty where no rate was found."""
     texts = {
         "variant": "one LRMAX was found for all seeds, so the ± does not include the range test",
         "seed": "each seed has its own LRMAX, so the ± includes the range test",
@@ -232,7 +232,7 @@ def _evidence(
     accuracies: Sequence[float],
     failed: int,
     corrected: CorrectedMean | None,
-) -> Evidence | None:
+) -> VariantEvidence | None:
     runs = results.of(variant, "finished")
     predictions = [run.predictions for run in runs if run.predictions is not None]
     ece = describe([prediction.reliability.ece for prediction in predictions])
@@ -247,7 +247,7 @@ def _evidence(
     )
     correct = np.stack([prediction.correct for prediction in predictions]) if same_images else None
     arrivals = [run.arrival(target) for run in runs]
-    return Evidence(
+    return VariantEvidence(
         p_above=p_above(accuracies, target) if corrected is None else corrected.p_above(target),
         bootstrap=bootstrap_interval(accuracies)
         if len(accuracies) >= BOOTSTRAP_FROM and corrected is None

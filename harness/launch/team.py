@@ -150,7 +150,8 @@ def _free_cores() -> float:
 def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
     """Return the steps of one worker, range tests included, if the workers share the runs."""
     runs = [
-        variant.recipe.schedule.epochs * variant.steps_per_epoch + _own_sweeps(variant) for variant in left
+        variant.recipe.schedule.epochs * variant.steps_per_epoch + variant.recipe.own_sweep_steps
+        for variant in left
     ]
     sweeps = [
         settings.iterations * settings.sweeps
@@ -160,12 +161,6 @@ def _steps(plan: Plan, left: list[Variant], workers: int) -> float:
         and not plan.folder.range_test_json(variant.name).exists()
     ]
     return sum(ceil(len(work) / workers) * statistics.fmean(work) for work in (runs, sweeps) if work)
-
-
-def _own_sweeps(variant: Variant) -> int:
-    """Return the steps of the range test that each run makes for itself."""
-    settings = variant.recipe.range_test_settings
-    return settings.iterations * settings.sweeps if settings and settings.per == "seed" else 0
 
 
 class StepTimer:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.analysis.looks import compared_pairs
 from harness.analysis.numbers import several
 from harness.device import resolve_device
 from harness.errors import StudyError
 from harness.planning import Question
-from harness.preview import Preview, VariantState, look
+from harness.preview import Preview, VariantState, variant_states
 from harness.statistics.comparison import ALPHA
 from harness.statistics.power import (
     Correlation,
@@ -78,6 +79,7 @@ class StudyPlan:
         seconds: mean of a run; None where it is not known, and ``time_from`` says why.
         looks: the study's planned looks; empty without.
         shown_at_last_look: as ``shown`` of the paired test without correlation, at the last look.
+        independent: whether the runs are independent, as all numbers take them to be.
     """
 
     name: str
@@ -93,6 +95,7 @@ class StudyPlan:
     needs: tuple[Need, ...]
     looks: tuple[int, ...] = ()
     shown_at_last_look: float | None = None
+    independent: bool = True
 
 
 def make_plans(previews: Sequence[Preview], question: Question) -> list[StudyPlan]:
@@ -106,27 +109,28 @@ def make_plans(previews: Sequence[Preview], question: Question) -> list[StudyPla
 
 
 def _plan(preview: Preview, question: Question) -> StudyPlan:
-    study, states = preview.study, look(preview)
+    study, states = preview.study, variant_states(preview)
     records = {state.name: _finished(preview, state) for state in states}
     accuracies = {name: _accuracies(found) for name, found in records.items()}
     spread = _spread(study, accuracies, question.std)
     names = list(records)
     comparisons, variants = _count(study, names)
     seconds, time_from = _seconds(preview, states, records)
-    looks = tuple(getattr(study, "looks", None) or ())
+    looks = tuple(study.looks or ())
     plan = StudyPlan(
         name=study.name,
         difference=question.difference,
         comparisons=comparisons,
         variants=variants,
         planned=len(study.seeds),
-        margin=getattr(study, "margin", None),
+        margin=study.margin,
         spread=spread,
         correlation=correlation_of(_shared(study, accuracies)),
         seconds=seconds,
         time_from=time_from,
         needs=(),
         looks=looks,
+        independent=all(state.recipe.independent for state in states),
     )
     at_last = _shown(plan, looks[-1], 0.0) if looks else None
     return replace(plan, needs=tuple(_needs(plan)), shown_at_last_look=at_last)
@@ -165,21 +169,12 @@ def _spread(study: Study, accuracies: Mapping[str, Mapping[int, float]], given: 
     return Spread(std_upper(std, freedom + 1), std, sum(map(len, groups)), freedom)
 
 
-def _pairs(study: Study, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of variants that the study compares."""
-    others = [name for name in names if name != study.baseline]
-    pairs = [(name, study.baseline) for name in others]
-    if study.comparisons == "all":
-        pairs += [(name, earlier) for at, name in enumerate(others) for earlier in others[:at]]
-    return pairs
-
-
 def _shared(
     study: Study, accuracies: Mapping[str, Mapping[int, float]]
 ) -> list[tuple[list[float], list[float]]]:
     """Return the accuracies of every compared pair at the seeds that both have."""
     found = []
-    for first, second in _pairs(study, list(accuracies)):
+    for first, second in compared_pairs(study, accuracies):
         one, two = accuracies[first], accuracies.get(second, {})
         seeds = sorted(one.keys() & two.keys())
         found.append(([one[seed] for seed in seeds], [two[seed] for seed in seeds]))
@@ -190,7 +185,7 @@ def _count(study: Study, names: Sequence[str]) -> tuple[int, int]:
     """Return how many comparisons and variants there are, a search's trials included."""
     trials = 0 if study.search is None else study.search.trials
     counted = [*names, *(f"trial {at}" for at in range(trials))]
-    return max(1, len(_pairs(study, counted))), len(counted)
+    return max(1, len(compared_pairs(study, counted))), len(counted)
 
 
 # ---- time -------------------------------------------------------------------------------------------------
@@ -205,8 +200,12 @@ def _seconds(
     device = resolve_device(preview.device)
     here = _machine(hardware(device))
     times = {
-        name: [seconds for record in found if (seconds := _seconds_of(record, device, here)) is not None]
-        for name, found in records.items()
+        state.name: [
+            seconds * _with_sweeps(state)
+            for record in records[state.name]
+            if (seconds := _seconds_of(record, device, here)) is not None
+        ]
+        for state in states
     }
     means = [statistics.fmean(found) for found in times.values() if found]
     if means:
@@ -237,6 +236,13 @@ def _seconds_of(record: RunRecord, device: str, here: tuple[object, object]) -> 
     return seconds / statistics.fmean(at_once) if isinstance(at_once, list) and at_once else seconds
 
 
+def _with_sweeps(state: VariantState) -> float:
+    """Return how many times as long a run takes with the range test that it makes for itself."""
+    if state.outline is None:
+        return 1.0
+    return 1 + state.recipe.own_sweep_steps / (state.recipe.schedule.epochs * state.outline.steps_per_epoch)
+
+
 def _timed(preview: Preview, state: VariantState) -> float:
     """Return the seconds of a run by the time of a step with all cores; a test image costs a third."""
     from harness.device import threads_for
@@ -247,7 +253,8 @@ def _timed(preview: Preview, state: VariantState) -> float:
     threads = threads_for(1)
     step = StepTimer(variant).seconds([threads])[threads]
     tested = len(preview.load_data(recipe).evaluation) / recipe.data.batch_size
-    return step * recipe.schedule.epochs * (variant.steps_per_epoch + tested / 3)
+    steps = recipe.schedule.epochs * (variant.steps_per_epoch + tested / 3)
+    return step * (steps + recipe.own_sweep_steps)
 
 
 # ---- the needs --------------------------------------------------------------------------------------------

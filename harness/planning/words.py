@@ -43,6 +43,11 @@ def _lines(plan: StudyPlan) -> list[str]:
     ]
     lines.append(f"  seeds: of each variant. Last column: the smallest true difference, {power} power")
     lines.append(f"  {_of_time(plan)}")
+    if not plan.independent:
+        lines += [
+            "  its runs share levels or images (vary, data.holdout_draws), and tell less than",
+            "  independent ones: it takes more of them than these numbers say",
+        ]
     if plan.looks:
         shown = "nothing" if plan.shown_at_last_look is None else _points(plan.shown_at_last_look)
         lines += [

@@ -3,5 +3,6 @@
 Over seeds: ``distribution``, ``target``, ``prediction``, ``bad_seeds``; between recipes: ``comparison``,
 ``best``, ``margin``, ``superiority``, ``power``, ``fisher``, ``mcnemar``, ``permutation``; where n is
 not fixed in advance: ``looks``, ``anytime``; of the networks' outputs: ``classification``, ``ensemble``,
-``variance``, ``noise``; of maps: ``rank_correlation``. docs/statistics.md has the reasons and simulations.
+``variance``, ``noise``; of runs that share levels or images: ``anova``, ``components``, ``corrected``; of
+maps: ``rank_correlation``. docs/statistics.md and docs/variance.md have the reasons and simulations.
 """

@@ -189,6 +189,17 @@ class Recipe(Strict):
         """Whether each run finds its own LRMAX."""
         return self.range_test_settings is not None and self.range_test_settings.per == "seed"
 
+    @property
+    def own_sweep_steps(self) -> int:
+        """The steps of the range test that each run makes for itself; 0 where it makes none."""
+        settings = self.range_test_settings
+        return settings.iterations * settings.sweeps if settings and settings.per == "seed" else 0
+
+    @property
+    def independent(self) -> bool:
+        """Whether its runs are independent: no crossed design, and one hold-out for all."""
+        return not isinstance(self.vary, dict) and not self.varies("holdout")
+
 
 class Resources(Strict):
     """What a run takes of a cluster's node; it decides where runs are executed, never their results."""

@@ -16,7 +16,7 @@ from harness.study_file.builtin import find_study
 from harness.study_file.config import MAX_COMPARED, Recipe, Study
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
-from harness.study_file.vary import count_runs, varies
+from harness.study_file.vary import count_runs
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -154,7 +154,7 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
         if variant not in recipes:
             raise StudyError(f"{where}: {key}: no variant named {variant!r}{suggest(variant, recipes)}")
     if study.looks is not None:
-        _check_compared(study, len(recipes), where)
+        _check_compared(study, recipes, where)
     for name, recipe in recipes.items():
         runs, place = count_runs(recipe.vary), f"variants.{name}.vary" if name != "base" else "vary"
         if runs is not None and (outside := [seed for seed in study.seeds if seed >= runs]):
@@ -168,16 +168,17 @@ def _check_named(study: Study, recipes: dict[str, Recipe], where: str) -> None:
         )
 
 
-def _check_compared(study: Study, variants: int, where: str) -> None:
-    """Refuse looks at no comparison, or at too many."""
+def _check_compared(study: Study, recipes: Mapping[str, Recipe], where: str) -> None:
+    """Refuse looks at no comparison, at too many, or at runs that are not independent."""
+    variants = len(recipes)
     pairs = variants * (variants - 1) // 2 if study.comparisons == "all" else variants - 1
     if not pairs:
         raise StudyError(f"{where}: looks: there is one variant; add a [variants.NAME], or leave looks out")
-    for name, recipe in study.recipes.items():
-        if count_runs(recipe.vary) is not None or varies(recipe.vary, recipe.data.holdout_draws, "holdout"):
+    for name, recipe in recipes.items():
+        if not recipe.independent:
             raise StudyError(
                 f"{where}: looks: the runs of {name} share levels or images, and are not independent; "
-                "leave looks or vary out"
+                "leave out looks, or vary and data.holdout_draws"
             )
     if pairs > MAX_COMPARED:
         raise StudyError(f"{where}: looks: {pairs} comparisons; {MAX_COMPARED} are the most, fewer variants")

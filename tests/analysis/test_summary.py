@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.summary import Evidence, Missed, VariantSummary
+from harness.analysis.summary import Missed, VariantEvidence, VariantSummary
 from tests.lab import Lab, MakeLab
 
 
@@ -13,7 +13,7 @@ def summary(lab: Lab) -> VariantSummary:
     return lab.findings().summaries[0]
 
 
-def evidence(lab: Lab) -> Evidence:
+def evidence(lab: Lab) -> VariantEvidence:
     known = summary(lab).evidence
     assert known is not None
     return known

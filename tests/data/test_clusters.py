@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from harness.data import load_data
 from harness.data.arrays import SourceRequest, Split, hold_out, limit, split_of, with_clusters
 from harness.data.digits import load as load_digits
 from harness.errors import DataError, StudyError
+from harness.plan import resolve_variant
 from harness.study_file.load import resolve
 from tests.conftest import TINY, Command
 
@@ -74,6 +76,21 @@ def test_a_hold_out_takes_whole_films(films: Path) -> None:
     assert len(data.evaluation) % 3 == 0 and len(data.train) + len(data.evaluation) == 60
     with pytest.raises(StudyError, match="data.holdout = 2: no cluster of images fits in it"):
         read(films, FILM, holdout=2)
+
+
+def test_a_run_whose_films_are_longer_has_the_steps_of_its_own_train_images(films: Path) -> None:
+    for extra in range(3, 13):  # one film of class b is longer than the others
+        frame = films / "train" / "b" / f"film3_{extra}.png"
+        frame.write_bytes((films / "train" / "b" / "film3_0.png").read_bytes())
+    table = {"source": "image_folder", "path": films.name, "cluster": FILM, "batch_size": 4, "holdout": 30}
+    study = resolve({**TINY, "data": table, "vary": ["holdout"]})
+    data = {draw: read(films, FILM, holdout=30, draw=draw) for draw in range(8)}
+    sizes = {draw: len(part.train) for draw, part in data.items()}
+    seed = next(draw for draw in sizes if sizes[draw] != sizes[0])
+    variant = resolve_variant(study, "base", data[0], device="cpu")
+    own = variant.of_run(seed, data[seed])
+    assert own.train_images == sizes[seed] and own.steps_per_epoch == math.ceil(sizes[seed] / 4)
+    assert own.digest == variant.digest and variant.of_run(0, data[0]) is variant
 
 
 @given(

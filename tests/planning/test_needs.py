@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from harness.planning.needs import Spread, StudyPlan, _needs
+from harness.outline import Outline
+from harness.planning.needs import Spread, StudyPlan, _needs, _with_sweeps
 from harness.planning.words import as_text
+from harness.preview import VariantState
 from harness.statistics.power import Correlation
+from harness.study_file.config import Study
 from tests.conftest import Command
 
 ASKED = ("--plan", "--difference", "0.003", "--std", "0.0017")
@@ -173,6 +177,28 @@ def test_one_seed_shows_nothing_and_endless_seeds_are_no_number() -> None:
     assert {(need.seeds, need.runs, need.shown) for need in needs} == {(None, None, None)}
     said = as_text([StudyPlan(**{**vars(plan), "needs": tuple(needs)})])
     assert "> 10,000" in said and "nothing" in said and "1 seed shows" in said
+
+
+def test_runs_that_are_not_independent_are_said_to_tell_less(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    levels = ("--set", "vary={order=2, dropout=2}")
+    done = command(tiny_file, *ASKED, *levels)
+    assert "its runs share levels or images" in done.stdout, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert not only(command(tiny_file, *ASKED, *levels, "--json"))["independent"]
+    assert "its runs share" not in command(tiny_file, *ASKED).stdout
+
+
+def test_the_range_test_that_each_run_makes_is_part_of_its_time(tiny: Callable[..., Study]) -> None:
+    find, own = ("schedule", {"epochs": 2, "peak_epoch": 1}), {"iterations": 40, "repeats": 2}
+    shared, each = (
+        tiny(find, ("range_test", {**own, "per": per})).recipes["base"] for per in ("variant", "seed")
+    )
+    assert (shared.own_sweep_steps, each.own_sweep_steps) == (0, 80)
+    outline = Outline((3, 32, 32), 5, 1, 1, ())
+    states = [VariantState("base", recipe, None, outline, None, []) for recipe in (shared, each)]
+    assert [_with_sweeps(state) for state in states] == [1, 9]  # 10 steps of training, 80 of sweeps
 
 
 def test_planned_looks_say_what_the_last_one_shows() -> None:

@@ -691,7 +691,7 @@ def _standard_errors(tables: Sequence[NDArray[Any]], groups: list[NDArray[np.int
     free = both**2 / sum(terms)
     mean = tables[0].mean() - (tables[1].mean() if len(tables) > 1 else 0)
     low, high = stats.t.interval(0.95, free, mean, math.sqrt(both))
-    found |= {"se_seeds": math.sqrt(sum(seeds)), "se_both": math.sqrt(both), "free": free, "low": low,
+    found |= {"se_seeds": math.sqrt(sum(seeds)), "se_both": math.sqrt(both), "df": free, "low": low,
               "high": high}  # fmt: skip
     if len(tables) == 1:
         n = len(tables[0])
@@ -706,7 +706,7 @@ def test_noise(tables: Tables, runs: dict[str, Runs]) -> None:
         *((variant, "base") for variant in SEEDS if variant != "base"),
     ]
     empty = dict.fromkeys(
-        ("se_seeds", "se_both", "free", "low", "high", "var_seeds", "var_images", "var_residual")
+        ("se_seeds", "se_both", "df", "low", "high", "var_seeds", "var_images", "var_residual")
     )
     for row in tables.rows["noise"]:
         variant = row["variant"]

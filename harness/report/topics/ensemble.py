@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.analysis.summary import Evidence, VariantSummary
+from harness.analysis.summary import VariantEvidence, VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import (
@@ -56,7 +56,7 @@ SUMMARY: tuple[Column[VariantSummary], ...] = (
 )
 
 
-def _missed(evidence: Evidence) -> str:
+def _missed(evidence: VariantEvidence) -> str:
     missed = len(evidence.missed or ())
     return f"{missed:,} ({100 * missed / evidence.images:.2f} %)"
 

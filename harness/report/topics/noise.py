@@ -27,7 +27,7 @@ NOISE: Table[VariantNoise] = Table(
         Column("se_seeds", "its standard error over other seeds, on these images", "noise.se_seeds"),
         Column("se_images", "over other images, with these networks", "noise.se_images"),
         Column("se_both", "over other seeds and other images", "noise.se_both"),
-        Column("free", "degrees of freedom of `se_both`", "noise.free"),
+        Column("df", "degrees of freedom of `se_both`", "noise.free"),
         Column("low", "lower end of the 95 % interval over other seeds and other images", "noise.low"),
         Column("high", "its upper end", "noise.high"),
         Column(

@@ -45,7 +45,7 @@ def report_command(results: Results) -> str:
         if variant in study.recipes:
             groups.setdefault(_seeds(results.of(variant)), []).append(variant)
     # runs on disk are found anyway, so name only one group, that of a missing run if there is one.
-    waiting = {run.variant for run in results.runs if run.status not in ("finished", "failed")}
+    waiting = {run.variant for run in results.runs if run.status == "missing"}
     seeds, variants = max(groups.items(), key=lambda group: bool(waiting & set(group[1])))
     names = [name for names in groups.values() for name in names]
     chosen = _chosen(study, variants, seeds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import accuracy_text, interval_text, minutes_text, percent_text
 from harness.analysis.provenance import times_note
-from harness.analysis.summary import VariantSummary, search_sentence
+from harness.analysis.summary import VariantSummary, found_rate_sentence
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics import accuracy, calibration, ensemble, noise, target, variance
 from harness.report.topics.figures import Figures
@@ -122,7 +122,7 @@ def section(findings: Findings, figures: Figures) -> Section:
         [
             page_table("summary", SHOWN, findings.summaries),
             *(Block("warning", warning) for warning in findings.warnings),
-            Block("text", " ".join(filter(None, (lead, search_sentence(findings.summaries), note)))),
+            Block("text", " ".join(filter(None, (lead, found_rate_sentence(findings.summaries), note)))),
             explained(text),
         ],
     )

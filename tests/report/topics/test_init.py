@@ -25,7 +25,7 @@ PROMISED = {
     "ranking": "rank,variant,n,mean,std,behind,p,possible,changes,",
     "references": "reference,published,runs,variant,n,difference,percentile,prediction_low,prediction_high,"
     "plausible,",
-    "noise": "variant,baseline,n,n_baseline,images,clusters,mean,se_seeds,se_images,se_both,free,low,high,"
+    "noise": "variant,baseline,n,n_baseline,images,clusters,mean,se_seeds,se_images,se_both,df,low,high,"
     "var_seeds,var_images,var_residual",
     "calibration": "variant,seed,bin_low,bin_high,images,confidence,accuracy",
     "always_missed": "variant,runs,index,label,predicted,votes",

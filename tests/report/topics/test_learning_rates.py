@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.analysis.findings import Findings
 from harness.report.topics import accuracy, learning_rates, summary
+from harness.study_file.vary import DEFAULT
 from tests.lab import MakeLab, rows, sections, text
 
 FIND = {"epochs": 4, "peak_epoch": 1, "lr_max": "find", "lr_min": "find"}
@@ -88,8 +89,10 @@ def test_where_rates_are_given_nothing_is_said_of_a_search(lab: MakeLab) -> None
 
 
 def test_variants_of_both_kinds_are_named(lab: MakeLab) -> None:
-    made = lab(schedule=FIND, variants={"own": {"range_test.per": "seed"}})
-    for variant in ("base", "own"):
+    named = {"vary": [*DEFAULT, "range_test"]}
+    made = lab(schedule=FIND, variants={"own": {"range_test.per": "seed"}, "named": named})
+    for variant in ("base", "own", "named"):
         made.finish(variant)
     said = text(sections(made.findings(), summary))
-    assert "For base one LRMAX was found for all seeds" in said and "For own each seed has its own" in said
+    assert "For base one LRMAX was found for all seeds" in said
+    assert "For own, named each seed has its own" in said
