@@ -98,7 +98,10 @@ class VariantComparison:
 
 def flagged_seeds(results: Results) -> Flagged:
     """Return the seeds that lie apart from the others of their variant."""
-    seeds = {variant: flagged_seed(by_seed(results.of(variant, "finished"))) for variant in results.variants}
+    seeds = {
+        variant: flagged_seed(by_seed(run for run in results.of(variant, "finished") if run.independent))
+        for variant in results.variants
+    }
     return {variant: seed for variant, seed in seeds.items() if seed is not None}
 
 
@@ -160,12 +163,7 @@ def _with_companions(
     comparison = replace(comparison, flagged=flagged, flagged_baseline=flagged_baseline, without=without)
     if all(run.independent for run in (*runs, *base)):
         return replace(comparison, superiority=superiority(ours, theirs))
-    result = comparison.result  # what follows takes runs for independent
-    return (
-        comparison
-        if result is None
-        else replace(comparison, result=replace(result, seeds_needed=None, smallest_difference=None))
-    )
+    return comparison
 
 
 def _against_margin(
@@ -239,7 +237,7 @@ def _compare(
             return None, "its runs share levels or images, and too few have finished to allow for that"
         low, high = max(mean.interval[0], -1.0), min(mean.interval[1], 1.0)
         corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
-        return replace(result, primary=corrected, welch_p=None, permutation=None), ""
+        return replace(result, primary=corrected, independent=False, welch_p=None, permutation=None), ""
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))

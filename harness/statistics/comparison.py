@@ -54,6 +54,8 @@ class Comparison:
         welch_p: Welch's test over all runs of both, beside a paired primary test.
         permutation: the permutation test that makes the same use of the seeds as the primary one.
         p_holm: p after Holm's correction over the comparisons that were made together.
+        independent: whether the runs of each recipe are; else ``primary`` allows for how they hang together, and
+            nothing follows from its error for other numbers of runs.
         careful: the primary test with the spread that these comparisons have in common, where that is larger:
             see :func:`with_common_spread`; None where no seed is flagged.
         p_common: of ``careful``, after Holm's correction.
@@ -72,6 +74,7 @@ class Comparison:
     p_holm: float | None = None
     seeds_needed: int | None = None
     verdict: Verdict = "cannot tell"
+    independent: bool = True
     careful: Estimate | None = None
     p_common: float | None = None
     smallest_difference: float | None = None
@@ -84,7 +87,11 @@ class Comparison:
     @property
     def spread(self) -> float | None:
         """The std of a difference of two runs, one of each recipe; None without a t test."""
-        return None if self.primary.error is None else self.primary.error * math.sqrt(self.pairs)
+        return (
+            None
+            if self.primary.error is None or not self.independent
+            else self.primary.error * math.sqrt(self.pairs)
+        )
 
 
 def primary_test(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
@@ -182,7 +189,7 @@ def _with_verdict(comparison: Comparison, tests: int) -> Comparison:
     # the most that Holm's correction requires of the smallest p value
     paired, alpha = comparison.test == "paired t", ALPHA / tests
     needed = None
-    if (comparison.p_holm or 0.0) > ALPHA and test.effect_size:
+    if (comparison.p_holm or 0.0) > ALPHA and test.effect_size and comparison.independent:
         needed = seeds_needed(test.effect_size, paired=paired, alpha=alpha)
     return replace(
         comparison,
@@ -218,7 +225,7 @@ def with_common_spread(comparisons: Sequence[Comparison]) -> list[Comparison]:
     common, widened = median_of(spreads), []
     for comparison in comparisons:
         test, careful = comparison.primary, None
-        if test.error is not None and test.free is not None:
+        if test.error is not None and test.free is not None and comparison.independent:
             careful = _t_test(
                 test.difference, max(test.error, common / math.sqrt(comparison.pairs)), test.free, None
             )

@@ -138,7 +138,7 @@ class Recipe(Strict):
         if self.varies("holdout") and self.schedule.finds and not self.varies("range_test"):
             raise ValueError(
                 "the hold-out varies and one range test would see the images that other runs hold out: "
-                "name range_test in vary, or give the rate as a number"
+                'set range_test.per = "seed", or give the rate as a number'
             )
         return self
 

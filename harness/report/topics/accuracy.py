@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import decimals_of, interval_text, std_text
-from harness.analysis.summary import VariantSummary, found_rate_sentence
+from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, page_table, percent
@@ -127,9 +127,8 @@ def _distribution(findings: Findings) -> list[Block]:
         "highest quarter (n // 4 runs each)."
     )
     lead = "The same in numbers: the last epoch's accuracies over the seeds."
-    sentence = found_rate_sentence(several)
     return [
-        Block("text", f"{lead} {sentence}".rstrip()),
+        Block("text", lead),
         page_table("summary", SHOWN, several),
         explained(text),
     ]
