@@ -98,10 +98,11 @@ class VariantComparison:
 
 def flagged_seeds(results: Results) -> Flagged:
     """Return the seeds that lie apart from the others of their variant."""
-    seeds = {
-        variant: flagged_seed(by_seed(run for run in results.of(variant, "finished") if run.independent))
+    independent = {
+        variant: [run for run in results.of(variant, "finished") if run.independent]
         for variant in results.variants
     }
+    seeds = {variant: flagged_seed(by_seed(runs)) for variant, runs in independent.items()}
     return {variant: seed for variant, seed in seeds.items() if seed is not None}
 
 

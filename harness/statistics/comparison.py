@@ -54,8 +54,8 @@ class Comparison:
         welch_p: Welch's test over all runs of both, beside a paired primary test.
         permutation: the permutation test that makes the same use of the seeds as the primary one.
         p_holm: p after Holm's correction over the comparisons that were made together.
-        independent: whether the runs of each recipe are; else ``primary`` allows for how they hang together, and
-            nothing follows from its error for other numbers of runs.
+        independent: whether the runs of each recipe are; else ``primary`` allows for how they hang together,
+            and nothing follows from its error for other numbers of runs.
         careful: the primary test with the spread that these comparisons have in common, where that is larger:
             see :func:`with_common_spread`; None where no seed is flagged.
         p_common: of ``careful``, after Holm's correction.
@@ -86,12 +86,10 @@ class Comparison:
 
     @property
     def spread(self) -> float | None:
-        """The std of a difference of two runs, one of each recipe; None without a t test."""
-        return (
-            None
-            if self.primary.error is None or not self.independent
-            else self.primary.error * math.sqrt(self.pairs)
-        )
+        """The std of a difference of two independent runs, one of each recipe; None without a t test."""
+        if self.primary.error is None or not self.independent:
+            return None
+        return self.primary.error * math.sqrt(self.pairs)
 
 
 def primary_test(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:

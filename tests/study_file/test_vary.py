@@ -103,7 +103,7 @@ def test_a_recipe_keeps_its_hold_out_on_the_way_to_another_process() -> None:
         ),
         (
             {"vary": ["holdout"], "data": HELD_OUT, "schedule": {"epochs": 3, "peak_epoch": 1}},
-            "one range test would see the images that other runs hold out: name range_test in vary",
+            "one range test would see the images that other runs hold out: set range_test.per",
         ),
         (
             {"vary": {"order": 2, "dropout": 3}, "seeds": [0, 6]},
