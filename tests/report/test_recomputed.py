@@ -620,6 +620,36 @@ def test_what_stands_beside_a_comparison(tables: Tables, runs: dict[str, Runs]) 
     assert flagged("bad", runs["bad"].accuracy) == BAD_SEED and flagged("base", base) is None
 
 
+def test_what_holds_at_any_n(tables: Tables, runs: dict[str, Runs]) -> None:
+    needed = 20.0 * len(tables.rows["comparisons"])
+    for row in tables.rows["comparisons"]:
+        tested = row["test"] in ("paired t", "Welch t")
+        assert row["answer"] == ("fixed n" if tested else "")
+        tables.checked.add(("comparisons", "answer"))
+        tables.check("comparisons", row, look_t=None, look_t_needed=None, failed_e_value=None,
+                     e_needed=needed if tested else None)  # fmt: skip
+        if row["test"] != "paired t":
+            tables.check("comparisons", row, e_value=None, all_looks_low=None, all_looks_high=None)
+            continue
+        one, base = runs[row["variant"]], runs["base"]
+        of_base = dict(zip(SEEDS["base"], base.accuracy, strict=True))
+        gaps = [ours - of_base[seed] for seed, ours in zip(SEEDS[row["variant"]], one.accuracy, strict=True)]
+        n = len(gaps)
+
+        def e_value(mean: float, gaps: list[float] = gaps, n: int = n) -> float:
+            squared = (stats.ttest_1samp(gaps, mean).statistic ** 2) / (n - 1)
+            return float((1 + n) ** -0.5 * ((1 + squared) / (1 + squared / (1 + n))) ** (n / 2))
+
+        tables.check("comparisons", row, e_value=e_value(0.0))
+        mean = float(np.mean(gaps))
+        ends = [
+            float(brentq(lambda end: e_value(end) - 20, mean + side * 1e-9, side, xtol=1e-14, rtol=1e-14))
+            if e_value(side) > 20 else side
+            for side in (-1.0, 1.0)
+        ]  # fmt: skip
+        tables.check("comparisons", row, all_looks_low=ends[0], all_looks_high=ends[1])
+
+
 def test_ranking(tables: Tables, runs: dict[str, Runs]) -> None:
     order = sorted(runs, key=lambda variant: -np.mean(runs[variant].accuracy))
     best = np.mean(runs[order[0]].accuracy)
