@@ -33,7 +33,7 @@ def quickly() -> Iterator[None]:
 
 
 def load(recipe: Recipe) -> Data:
-    options = recipe.data.model_dump(exclude={"source", "batch_size", "drop_last"})
+    options = recipe.data.model_dump(exclude={"source", "batch_size", "drop_last", "holdout_draws"})
     return load_data(recipe.data.source, Path(), **options)
 
 

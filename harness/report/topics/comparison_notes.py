@@ -16,15 +16,15 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
     text = (
         f"Differences are accuracy minus that of {other}, last "
         "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
-        "both have, Welch's where they share fewer than two. The Welch p beside it shows what the pairing "
-        "adds, the permutation p whether the verdict rests on normal seeds; the verdict takes neither. "
+        "both have, Welch's where they share fewer than two. "
         + ("Holm's correction is over all comparisons of accuracies. " if len(compared) > 1 else "")
-        + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The effect size is "
-        "the difference in standard deviations (of the differences, where paired). The smallest difference "
+        + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The difference "
         "that n shows is the true difference that so many seeds show in 4 of 5 studies. It takes the upper "
         "80 % bound of the measured spread, and not the measured difference, which from few seeds is mostly "
         "too large where it is large at all. P(better) is how often a run is better than one of "
-        f"{other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % meaningful."
+        f"{other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % meaningful. "
+        "comparisons.csv has more: p without correction, effect sizes, Welch's and permutation tests, "
+        "and the interval that holds at all looks."
     )
     text += _kinds_explained(comparisons)
     if any(comparison.failures for comparison in comparisons):

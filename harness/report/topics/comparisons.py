@@ -10,7 +10,7 @@ from harness.analysis.sentences import flagged_text, further_sentences, sentence
 from harness.report.blocks import Block, Section
 from harness.report.topics.comparison_notes import explanations
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, form, page_table
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, page_table
 from harness.statistics.comparison import Comparison
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.superiority import Superiority
@@ -183,10 +183,6 @@ def _n(result: Comparison) -> str:
     return str(result.n) if same else f"{result.n}, {result.n_baseline}"
 
 
-def _smallest_difference(smallest: float) -> str:
-    return f"{100 * smallest:.2f}" if smallest < 1 else "none"
-
-
 def _failed(both: FailureCounts) -> str:
     counts = f"{both.failed} of {both.n}, {both.failed_baseline} of {both.n_baseline}"
     verdict = "" if both.verdict == "not shown" else f": {both.verdict}"
@@ -215,11 +211,6 @@ def _e_value(evidence: Evidence) -> str | None:
     return f"{evidence_text(evidence.e_value)} ({evidence_text(evidence.e_needed)})"
 
 
-def _all_looks(evidence: Evidence) -> str | None:
-    low, high = evidence.low, evidence.high
-    return None if low is None or high is None else f"{points_text(low)} to {points_text(high)}"
-
-
 SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("verdict", _verdict, numeric=False),
     Shown("difference, points", _points),
@@ -227,23 +218,13 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("95 % interval, points", _interval),
     Shown("test", "test", numeric=False),
     Shown("n", "result", _n),
-    Shown("p", "result.primary.p", p_text),
     Shown("p (Holm)", "result.p_holm", p_text),
-    Shown("effect size", "result.primary.effect_size", form("+.2f")),
-    Shown("Welch p", "result.welch_p", p_text),
-    Shown(
-        "permutation p (smallest possible)",
-        "result.permutation",
-        lambda test: f"{p_text(test.p)} ({p_text(test.smallest_p)})",
-    ),
-    Shown("smallest difference that n shows, points", "result.smallest_difference", _smallest_difference),
     Shown("P(better), %", "superiority", _superiority),
     Shown("margin", "margin.verdict", numeric=False, only_if="margin"),
     Shown("p (common spread)", "result.p_common", p_text, only_if="result.p_common"),
     Shown("lies apart", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
     Shown("t at the look (needed)", "evidence", _at_look, only_if=_looked),
     Shown("e (needed)", "evidence", _e_value),
-    Shown("95 % interval for all looks, points", "evidence", _all_looks),
     Shown("failed, of both (p)", "failures", _failed, only_if="failures"),
 )
 PAIR: Shown[VariantComparison] = Shown(

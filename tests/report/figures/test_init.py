@@ -12,7 +12,8 @@ from harness.report.topics import TABLES
 from tests.report.figures.conftest import drawn, size
 
 Lab = Callable[..., Any]
-OF_RUNS = [figure.name for figure in FIGURES if figure.of != "images" and figure.name != "attributions"]
+SPECIAL = {"attributions", "variance_components"}  # of maps, of a crossed design
+OF_RUNS = [figure.name for figure in FIGURES if figure.of != "images" and figure.name not in SPECIAL]
 
 
 @pytest.fixture(scope="module")
