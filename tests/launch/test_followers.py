@@ -120,6 +120,7 @@ def test_the_curve_is_that_of_one_process_with_two_halves(
     assert "2 share a run" in (tmp_path / "out" / "tiny" / "report.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_state_that_is_no_buffer_is_the_same_in_all_processes_and_parameters_may_be_unused(
     tiny_file: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_state_that_is_no_buffer_is_the_same_in_all_processes_and_parameters_may
     np.testing.assert_allclose(load(run).logits(images), logits, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_torchrun_gives_the_same_tables(tiny_file: Path, command: Command, tmp_path: Path) -> None:
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
     ours = command(tiny_file, *TWO, "--out", "ours", OMP_NUM_THREADS="1")

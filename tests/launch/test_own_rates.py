@@ -117,6 +117,7 @@ def test_a_range_test_that_fails_fails_its_run_alone(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["process", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_tables_are_serials(tiny_file: Path, tmp_path: Path, command: Command, launcher: str) -> None:
     find = tiny_file.read_text("utf-8").replace("0.005", '"find"').replace("0.05", '"find"')
     tiny_file.write_text(find + TOML, "utf-8")

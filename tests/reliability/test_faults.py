@@ -200,6 +200,7 @@ def test_a_study_whose_lines_nobody_can_read_is_finished_all_the_same(
     assert record(study)["status"] == "finished" and (study / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_verdict_that_cannot_be_written_is_one_line(fragile: Path, tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -336,6 +337,7 @@ def test_data_that_changed_between_runs_of_one_group_is_refused(
     assert nursery.run(tmp_path, fragile, *arguments, "--seeds", "1", **cache).status == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_two_thread_counts_worked_on_says_so(
     nursery: Any, fragile: Path, killed_at: KilledAt, tmp_path: Path
 ) -> None:

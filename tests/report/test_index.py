@@ -134,6 +134,7 @@ def test_programs_can_read_the_findings(out: Path) -> None:
     assert 0 < variant["test_accuracy_mean"] < 1
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_leave_a_whole_page_with_both_studies(out: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from harness.report.index import write_index; "

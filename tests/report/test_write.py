@@ -100,6 +100,7 @@ def test_stale_figures_go_and_a_users_own_files_stay(lab: Lab) -> None:
     assert (place.folder.figures / "confusion.png").exists()
 
 
+@pytest.mark.slow
 def test_vector_figures_come_on_request_twice_the_same_and_go_without_it(lab: Lab) -> None:
     place = lab(seeds=[0], attribution=WISH)
     place.finish()
