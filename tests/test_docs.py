@@ -95,6 +95,7 @@ def test_the_study_of_the_page_on_looks_has_looks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", WHOLE)
+@pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path: Path, whole: bool) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 3

@@ -195,7 +195,7 @@ def test_a_slice_of_the_seeds_runs_these_alone(nursery: Nursery, looks_file: Pat
 
 LAUNCHERS = [
     ("--launcher", "process", "--workers", "2"),
-    ("--devices", "2"),
+    pytest.param(("--devices", "2"), marks=pytest.mark.slow),
     pytest.param(("--launcher", "auto"), marks=pytest.mark.slow),
     pytest.param(("--launcher", "ray"), marks=pytest.mark.slow),
 ]

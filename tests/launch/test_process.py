@@ -27,6 +27,7 @@ from tests.launch.conftest import (
 TWO = ("--launcher", "process", "--workers", "2")
 
 
+@pytest.mark.slow
 def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path, command: Command) -> None:
     tiny_file.write_text(tiny_file.read_text("utf-8") + MORE, "utf-8")
     seeds = ("--seeds", "0-2")

@@ -36,6 +36,7 @@ def mine(tmp_path: Path) -> Path:
     return tmp_path / "mine.toml"
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_its_network_can_be_used(mine: Path, command: Command, tmp_path: Path) -> None:
     done = command("mine.toml", "--allow", "my_nets")
     assert done.returncode == 0 and done.stdout.startswith("mine: "), done.stderr

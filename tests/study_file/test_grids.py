@@ -120,6 +120,7 @@ def test_an_override_of_what_is_tried_is_refused() -> None:
         resolve({**TINY, "grid": {"schedule.lr_max": [0.1, 0.2]}}, [("schedule.lr_max", 0.3)])
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_is_ranked(tmp_path: Path, command: Command) -> None:
     page = PAGE.read_text("utf-8")
     grid, draws, search = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
