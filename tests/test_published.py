@@ -415,6 +415,7 @@ def test_damage_of_what_is_published_is_one_line(
     assert str(caught.value).count("\n") == 0 and "trial" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_after_a_study_that_cannot_be_published(
     copy: Path, results: Path, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def test_the_tables_are_serials_at_equal_threads(tiny_file: Path, tmp_path: Path
 
 
 @in_proc
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_only_its_run_with_it(
     start: Start, command: Command, tiny_file: Path
 ) -> None:

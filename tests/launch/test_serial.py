@@ -9,7 +9,9 @@ import pytest
 from tests.launch.conftest import Start
 
 
-@pytest.mark.parametrize("launcher", [("serial",), ("process", "--workers", "2")])
+@pytest.mark.parametrize(
+    "launcher", [("serial",), pytest.param(("process", "--workers", "2"), marks=pytest.mark.slow)]
+)
 def test_two_processes_share_a_study_without_doing_anything_twice(
     start: Start, launcher: tuple[str, ...]
 ) -> None:

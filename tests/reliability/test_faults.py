@@ -190,6 +190,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(
 
 
 @pytest.mark.parametrize("streams", [">&- 2>&-", "2>&1 | head -1"])
+@pytest.mark.slow
 def test_a_study_whose_lines_nobody_can_read_is_finished_all_the_same(
     fragile: Path, tmp_path: Path, streams: str
 ) -> None:
