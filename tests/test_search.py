@@ -53,6 +53,7 @@ def searched(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_trials_are_variants_ranked_on_the_holdout(searched: Path, tmp_path: Path, command: Command) -> None:
     done = command(searched, "--seeds", "0-2")
     assert done.returncode == 0, done.stderr
@@ -88,6 +89,7 @@ def test_a_dry_run_says_what_the_search_costs_at_most(searched: Path, command: C
     assert "a search of 8 trials, at most 2 runs each" in command(searched, "--dry-run").stdout
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
     searched: Path, tmp_path: Path, command: Command
 ) -> None:

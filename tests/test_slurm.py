@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "slurm.sh"
 
 
+@pytest.mark.slow
 def test_the_tasks_of_an_array_fill_one_study_and_leave_one_report(tiny_file: Path, tmp_path: Path) -> None:
     tiny_file.write_text(tiny_file.read_text().replace("lr_max = 0.05, lr_min = 0.005", "lr_max = 'find'"))
     environment = os.environ | {"STUDY": str(tiny_file), "OUT": "results", "SLURM_CPUS_PER_TASK": "1"}

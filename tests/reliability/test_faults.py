@@ -70,6 +70,7 @@ def test_a_disk_without_a_byte_left_is_one_line(
     assert re.fullmatch(r"error: .*: cannot be .*: No space left on device\n", done.stderr)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_fails_the_runs_with_their_cause(
     nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
@@ -319,6 +320,7 @@ def test_force_moves_aside_and_deletes_nothing(
     assert not (study / "runs/base/seed-1").exists()  # of the other configuration as well
 
 
+@pytest.mark.slow
 def test_data_that_changed_between_runs_of_one_group_is_refused(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:
