@@ -15,8 +15,8 @@ from harness.statistics.anytime import failures_e_value
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
     ALPHA,
+    VERDICTS,
     Comparison,
-    Verdict,
     compare,
     compare_by_failures,
     judge,
@@ -143,9 +143,8 @@ def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantCo
     result = comparison.result
     if result is None or result.test not in ("paired t", "Welch t"):
         return comparison
-    verdicts: dict[int, Verdict] = {1: "better", -1: "worse", 0: "cannot tell"}
     if evidence.sign is not None:  # what n can show is told of a test at a fixed n
-        result = replace(result, verdict=verdicts[evidence.sign], seeds_needed=None, smallest_difference=None)
+        result = replace(result, verdict=VERDICTS[evidence.sign], seeds_needed=None, smallest_difference=None)
     return replace(comparison, result=result, evidence=evidence)
 
 
@@ -199,8 +198,7 @@ def _judge_failures(results: Results, kinds: Mapping[Pair, Answer]) -> list[Fail
             for run in results.of(name)
             if run.status == "finished" or run.failed_by_recipe
         }
-        for pair in kinds
-        for name in pair
+        for name in results.variants
     }
     counted = [
         compare_failures(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.designs import corrected_difference
@@ -69,23 +69,23 @@ def evidence_for(results: Results, kinds: Mapping[Pair, Answer]) -> dict[Pair, E
             the study plans, so that a variant that is run later changes no verdict.
     """
     tests = len(compared_pairs(results.study))
-    pairs, margin = list(kinds), results.study.margin or 0.0
-    looks, minus, plus = (
-        {judged.pair: judged for judged in judge_looks(results, null=null)} for null in (0.0, -margin, margin)
-    )
-    accuracies = _accuracies(results, pairs)
+    margin = results.study.margin
+    nulls = (0.0,) if margin is None else (0.0, -margin, margin)
+    looks = [{judged.pair: judged for judged in judge_looks(results, null=null)} for null in nulls]
+    accuracies = _accuracies(results, kinds)
     found = {}
-    for pair in pairs:
-        evidence = _anytime(kinds[pair], _differences(accuracies, pair), tests, margin)
-        if evidence.answer.kind == "looks" and pair in looks:
-            evidence = _at_looks(evidence, looks[pair], minus[pair], plus[pair])
+    for pair, answer in kinds.items():
+        evidence = _anytime(answer, _differences(accuracies, pair), tests, nulls)
+        if answer.kind == "looks" and pair in looks[0]:
+            evidence = _at_looks(evidence, [judged[pair] for judged in looks])
         found[pair] = evidence
     return found
 
 
 def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pair, int]:
-    """Return what is shown of pairs that no comparison has, for a ranking; without those that a test of
-    independent runs decides.
+    """Return what is shown of pairs that no comparison has, for a ranking.
+
+    Left out are pairs of independent runs at a fixed n, which a test decides.
 
     Args:
         rivals: of each recipe: the level of each pair is divided by it.
@@ -117,9 +117,9 @@ def _sign_of_dependent(runs: Sequence[Run], base: Sequence[Run], rivals: int) ->
     return 1 if mean.mean > 0 else -1
 
 
-def _accuracies(results: Results, pairs: Sequence[Pair]) -> dict[str, dict[int, float]]:
+def _accuracies(results: Results, pairs: Iterable[Pair]) -> dict[str, dict[int, float]]:
     """Return the accuracies of each variant by seed; none where its runs are not independent."""
-    runs = {name: results.of(name, "finished") for pair in pairs for name in pair}
+    runs = {name: results.of(name, "finished") for name in {name for pair in pairs for name in pair}}
     return {name: by_seed(run for run in group if run.independent) for name, group in runs.items()}
 
 
@@ -129,13 +129,13 @@ def _differences(accuracies: Mapping[str, Mapping[int, float]], pair: Pair) -> l
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
-def _anytime(answer: Answer, differences: Sequence[float], tests: int, margin: float) -> Evidence:
+def _anytime(answer: Answer, differences: Sequence[float], tests: int, nulls: Sequence[float]) -> Evidence:
     needed, interval = tests / ALPHA, confidence_sequence(differences, ALPHA)
     low, high = (None, None) if interval is None else (max(interval[0], -1.0), min(interval[1], 1.0))
     value = e_value(differences)
     if answer.kind not in ("added", "interim"):
         return Evidence(answer, None, value, needed, low, high)
-    signs = (_sign(differences, null, needed) for null in (0.0, -margin, margin))
+    signs = (_sign(differences, null, needed) for null in nulls)
     return Evidence(answer, None, value, needed, low, high, *signs)
 
 
@@ -146,9 +146,8 @@ def _sign(differences: Sequence[float], null: float, needed: float) -> int:
     return 1 if mean_of(differences) > null else -1
 
 
-def _at_looks(evidence: Evidence, judged: PairLooks, minus: PairLooks, plus: PairLooks) -> Evidence:
-    low, high = judged.interval
-    return Evidence(
-        evidence.answer, judged, evidence.e_value, evidence.e_needed, low, high,
-        judged.decision.sign, minus.decision.sign, plus.decision.sign,
-    )  # fmt: skip
+def _at_looks(evidence: Evidence, judged: Sequence[PairLooks]) -> Evidence:
+    """Return the evidence with what the looks decide against each null, first that of no difference."""
+    signs = (looks.decision.sign for looks in judged)
+    value, needed = evidence.e_value, evidence.e_needed
+    return Evidence(evidence.answer, judged[0], value, needed, *judged[0].interval, *signs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, same_images
 from harness.analysis.starts import Pair, answers
-from harness.statistics.comparison import ALPHA
+from harness.statistics.comparison import ALPHA, VERDICTS
 from harness.statistics.distribution import judgeable_std, mean_of
 from harness.statistics.looks import LookDecision, decide_at_looks, look_bounds
 from harness.study_file.config import Study
@@ -76,7 +76,7 @@ class PairLooks:
     @property
     def verdict(self) -> str:
         """``better``, ``worse`` or ``cannot tell``: at the look that decided, else so far."""
-        return {1: "better", -1: "worse", 0: "cannot tell"}[self.decision.sign]
+        return VERDICTS[self.decision.sign]
 
     @property
     def needed(self) -> int:

@@ -16,6 +16,7 @@ from harness.statistics.permutation import Permutation, relabelled, sign_flips
 from harness.statistics.power import seeds_needed, smallest_difference, std_upper
 
 Verdict = Literal["better", "worse", "cannot tell"]
+VERDICTS: dict[int, Verdict] = {1: "better", -1: "worse", 0: "cannot tell"}  # by the sign that is shown
 
 ALPHA = 0.05
 
