@@ -163,7 +163,7 @@ def lightning(bench: Bench) -> Callable[[], None]:
     import logging
     import warnings
 
-    from harness.models.vision import import_torchvision
+    from harness.vision import import_torchvision
 
     import_torchvision()  # torchmetrics imports it, and would fail beside a CPU-only torch
     import lightning as L

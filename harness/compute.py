@@ -31,7 +31,7 @@ from harness.device import (
 )
 from harness.errors import RunError
 from harness.models import MODELS
-from harness.models.imported import source_digest
+from harness.models.imported import model_source
 from harness.models.network import NetworkConfig
 from harness.models.outputs import logits_of
 from harness.outline import Outline
@@ -244,7 +244,7 @@ def _cache_file(network: NetworkConfig, batch_size: int, ways: Sequence[Way]) ->
     """Return the cache file of these times; they hold for one network, machine and version of torch."""
     key: dict[str, Any] = {
         "model": network.model,
-        "source": None if network.name in MODELS else source_digest(network.name),
+        "source": None if network.name in MODELS else model_source(network.name),
         "image_shape": network.image_shape,
         "batch_size": batch_size,
         "processor": processor(),

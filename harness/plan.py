@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
+from harness.identity import identity_of_variant
 from harness.messages import suggest
 from harness.outline import Outline, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
 from harness.store.sealed import digest
 from harness.study_file.config import Recipe, Study
-from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -232,7 +231,7 @@ def resolve_variant(
         on_disk=compute_on_disk(folder.runs_of(name), device) if folder else None,
         compared_with=_compute_of_others(study, recipe, folder, earlier, device),
     )
-    identity = _identity(recipe, data, train, test, compute, device, devices)
+    identity = identity_of_variant(recipe, data, train, test, compute, device, devices)
     variant = Variant(
         study=study.name,
         name=name,
@@ -286,45 +285,3 @@ def _compute_of_others(
     if planned is not None or folder is None:
         return planned
     return compute_on_disk((run for name in names for run in folder.runs_of(name)), device)
-
-
-def _identity(
-    recipe: Recipe, data: Data, train: Pipeline, test: Pipeline, compute: Compute, device: str, devices: int
-) -> dict[str, Any]:
-    """Return everything that decides a run's result, except for the seed."""
-    from harness.compute import identity_of
-    from harness.data.tensor_pipeline import tensor_pipeline
-    from harness.models import MODELS
-    from harness.models.imported import source_digest
-
-    left_out = {"attribution", "precision", "compile", "range_test", "augment", "vary"}
-    deciding = recipe.model_dump(mode="json", exclude=left_out)
-    if (vary := recipe.varied) != list(DEFAULT):  # left out otherwise: earlier versions' digests stay valid
-        deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
-    if recipe.data.holdout_draws is None:  # likewise
-        del deciding["data"]["holdout_draws"]
-    if compute.compiled:  # left out otherwise, so that digests of earlier versions stay valid
-        deciding["compile"] = True
-    if not recipe.data.drop_last:  # likewise
-        del deciding["data"]["drop_last"]
-    for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
-        del deciding["data"][key]
-    deciding["augment"] = {"train": train, "test": test}
-    if recipe.schedule.finds and recipe.range_test_settings:
-        deciding["range_test"] = recipe.range_test_settings.deciding(finds=True)
-    packages = ["torch", "pytorch-ignite"]
-    if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
-        packages += ["albumentations", "opencv-python-headless"]
-    identity: dict[str, Any] = {
-        "recipe": deciding,
-        "data": data.sha256,
-        **identity_of(compute, device),
-        "device": device.split(":")[0],
-        # The suffix of a local build (2.13.0+cpu) repeats the device.
-        "versions": {package: version(package).split("+")[0] for package in packages},
-    }
-    if recipe.model.name not in MODELS:
-        identity["model_source"] = source_digest(recipe.model.name)
-    if devices > 1:  # left out otherwise, so that digests of earlier versions stay valid
-        identity["devices"] = devices
-    return identity

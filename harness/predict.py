@@ -46,7 +46,7 @@ def command(
     classes that it was not trained on, and is as sure of them. How far it can be trusted on its own
     data is in the report's table on calibration.
     """
-    from harness.models.imported import allow as allow_packages
+    from harness.imports import allow as allow_packages
 
     allow_packages(allow)
     predictor = load(run)

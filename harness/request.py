@@ -73,7 +73,7 @@ class Request:
         Raises:
             StudyError, DataError: a mistake in the request or a study file, in one line.
         """
-        from harness.models.imported import allow
+        from harness.imports import allow
 
         allow(self.allow, [Path(name).parent for name in self.studies if not isinstance(name, Study)])
         if not self.follows:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
+from harness.imports import import_allowed, source_digest
 from harness.messages import one_line
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Environment variables, which workers and nodes inherit: names of packages, and folders that may hold them.
-ALLOWED, FOLDERS = "HARNESS_ALLOW", "HARNESS_PATH"
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Imported:
         """
         from torch import nn
 
-        from harness.models.vision import with_torchvision
+        from harness.vision import with_torchvision
 
         try:
             model = with_torchvision(lambda: self.call(self.make, classes))
@@ -62,42 +54,6 @@ class Imported:
         if not isinstance(model, nn.Module):
             raise StudyError(f"model.name: {self.name} gives {type(model).__name__}, not a torch.nn.Module")
         return model
-
-
-def allow(packages: Sequence[str], folders: Sequence[str | Path] = ()) -> None:
-    """Allow studies to name networks in these packages, in this process and the processes that it starts.
-
-    Args:
-        folders: further folders to import them from; installed packages come first.
-
-    Raises:
-        StudyError: not the name of a package.
-    """
-    for package in packages:
-        if not package.isidentifier():
-            raise StudyError(
-                f"--allow {one_line(package, 80)}: expected a package's name, such as my_package"
-            )
-    os.environ[ALLOWED] = ",".join(dict.fromkeys([*allowed(), *packages]))
-    if allowed():
-        places = [*_folders(), *(os.path.abspath(folder) for folder in (".", *folders))]
-        os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(places))
-
-
-def allowed() -> list[str]:
-    """List the packages that may be imported from."""
-    return [name for name in os.environ.get(ALLOWED, "").split(",") if name]
-
-
-def _folders() -> list[str]:
-    return [folder for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
-
-
-def _import(module: str) -> ModuleType:
-    from harness.models.vision import with_torchvision
-
-    sys.path += [folder for folder in _folders() if folder not in sys.path]  # at the end, to shadow nothing
-    return with_torchvision(lambda: import_module(module))
 
 
 def installed() -> dict[str, str]:
@@ -112,19 +68,8 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
         StudyError: its package is not allowed, it does not exist, or it does not take these options.
     """
     path = installed().get(name, name)
-    module, _, attribute = path.partition(":")
-    package = module.partition(".")[0]
     place = f"{where}: model.name: {one_line(name, 200)}"
-    if path == name and package not in allowed():  # an installed package is trusted
-        raise StudyError(f"{place}: a study may not import {package!r} unless you say --allow {package}")
-    try:
-        make = getattr(_import(module), attribute)
-    except ModuleNotFoundError as error:
-        beside = f"; put {package}.py beside the study file or into the current folder, or install it"
-        hint = beside if error.name == package else ""
-        raise StudyError(f"{place}: {one_line(error, 200)}{hint}") from None
-    except Exception as error:  # importing a user's code may raise anything
-        raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
+    make = import_allowed(path, place, trusted=path != name)  # an installed package is trusted
     try:
         signature = inspect.signature(make)
         # ``def net(**options)`` has no positional argument for the number of classes
@@ -139,10 +84,6 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
     return result
 
 
-def source_digest(name: str) -> str:
-    """Return the SHA-256 of an import path's module file, because other code is another configuration.
-
-    Modules that it imports are not included.
-    """
-    file = _import(installed().get(name, name).partition(":")[0]).__file__
-    return hashlib.sha256(Path(file or "").read_bytes() if file else b"").hexdigest()
+def model_source(name: str) -> str:
+    """Return the SHA-256 of the module file of an imported or installed network."""
+    return source_digest(installed().get(name, name))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from harness.models.vision import import_torchvision
 from harness.schema import Strict
+from harness.vision import import_torchvision
 
 
 class ResNet18Options(Strict):

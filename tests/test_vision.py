@@ -15,7 +15,7 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_torchvision_can_be_imported_and_used() -> None:
     done = python(
-        "from harness.models.vision import import_torchvision\n"
+        "from harness.vision import import_torchvision\n"
         "vision = import_torchvision()\n"
         "assert import_torchvision() is vision\n"
         "import torch\n"
@@ -29,7 +29,7 @@ def test_torchvision_can_be_imported_and_used() -> None:
 def test_it_is_mended_only_where_it_is_broken() -> None:
     plain = python("import torchvision")
     mended = python(
-        "from harness.models import vision\nvision.import_torchvision()\nprint(vision._library is not None)"
+        "from harness import vision\nvision.import_torchvision()\nprint(vision._library is not None)"
     )
     assert mended.returncode == 0, mended.stderr
     assert mended.stdout.strip() == str(plain.returncode != 0)
@@ -44,14 +44,15 @@ def test_networks_of_others_may_use_it(name: str, tmp_path: Path) -> None:
     )
     done = python(
         f"import sys\nsys.path.append({str(tmp_path)!r})\n"
-        "from harness.models.imported import allow, imported\nallow(['torchvision', 'theirs'])\n"
+        "from harness.imports import allow\nfrom harness.models.imported import imported\n"
+        "allow(['torchvision', 'theirs'])\n"
         f"print(imported({name!r}, {{}}, 'study').build(7).fc.out_features)"
     )
     assert done.stdout.strip() == "7", done.stderr
 
 
 def test_another_breakage_is_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.models.vision import import_torchvision
+    from harness.vision import import_torchvision
 
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ImportError):

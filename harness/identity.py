@@ -1,0 +1,83 @@
+"""A variant's identity: everything that decides a run's result, except for the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from harness.data.arrays import Data
+from harness.imports import source_digests
+from harness.study_file.config import Recipe
+from harness.study_file.vary import DEFAULT
+
+if TYPE_CHECKING:
+    from harness.compute import Compute
+
+Pipeline = list[dict[str, Any]]
+# Keys of a recipe that earlier versions did not have, and their defaults; they count where they differ.
+LATER: dict[str, Any] = {"data.holdout_draws": None, "data.drop_last": False}
+
+
+def identity_of_variant(
+    recipe: Recipe, data: Data, train: Pipeline, test: Pipeline, compute: Compute, device: str, devices: int
+) -> dict[str, Any]:
+    """Return everything that decides a run's result, except for the seed."""
+    from harness.compute import identity_of
+    from harness.data.tensor_pipeline import tensor_pipeline
+    from harness.models import MODELS
+    from harness.models.imported import model_source
+
+    left_out = {"attribution", "precision", "compile", "range_test", "augment", "vary"}
+    deciding = _without_later_defaults(recipe.model_dump(mode="json", exclude=left_out))
+    if (vary := recipe.varied) != list(DEFAULT):  # left out otherwise: earlier versions' digests stay valid
+        deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
+    if compute.compiled:  # likewise
+        deciding["compile"] = True
+    for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
+        del deciding["data"][key]
+    deciding["augment"] = {"train": train, "test": test}
+    if recipe.schedule.finds and recipe.range_test_settings:
+        deciding["range_test"] = recipe.range_test_settings.deciding(finds=True)
+    packages = ["torch", "pytorch-ignite"]
+    if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
+        packages += ["albumentations", "opencv-python-headless"]
+    identity: dict[str, Any] = {
+        "recipe": deciding,
+        "data": data.sha256,
+        **identity_of(compute, device),
+        "device": device.split(":")[0],
+        # The suffix of a local build (2.13.0+cpu) repeats the device.
+        "versions": {package: version(package).split("+")[0] for package in packages},
+    }
+    if recipe.model.name not in MODELS:
+        identity["model_source"] = model_source(recipe.model.name)
+    if sources := source_digests(_named_in(deciding)):  # likewise
+        identity["sources"] = sources
+    if devices > 1:  # likewise
+        identity["devices"] = devices
+    return identity
+
+
+def _without_later_defaults(deciding: dict[str, Any]) -> dict[str, Any]:
+    """Leave out later versions' keys that have their defaults: digests of earlier versions stay valid."""
+    for dotted, default in LATER.items():
+        *tables, key = dotted.split(".")
+        table = reduce(lambda table, name: table.get(name, {}), tables, deciding)
+        if key in table and table[key] == default:
+            del table[key]
+    return deciding
+
+
+def _named_in(value: Any) -> Iterator[str]:
+    """Yield the import paths that a recipe's tables name, except that of its network."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key in ("name", "kind", "transform", "sampler") and isinstance(part, str):
+                yield part
+            elif key != "model":
+                yield from _named_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _named_in(part)
