@@ -40,6 +40,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PARTS", tuple(parts.Part(n, n.upper(), f"part_{n}", 0.25) for n in modules))
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_its_table_and_writes_it_as_markdown_and_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Command
 
 
@@ -97,6 +99,7 @@ def test_more_images_than_there_are_is_refused(command: Command, tiny_file: Path
     assert done.stderr == "error: data.test_limit = 60: expected 1 to 50, the number of images in the split\n"
 
 
+@pytest.mark.slow
 def test_runs_of_another_configuration_are_named(command: Command, tiny_file: Path) -> None:
     assert command(tiny_file, "--seeds", "0", "--set", "schedule.epochs=2").returncode == 0
     done = command(tiny_file, "--dry-run")

@@ -238,6 +238,7 @@ def test_the_results_and_the_whole_tree_stay_small() -> None:
 # ---- publishing --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_is_published_with_its_own_records_and_without_weights(
     trial: Path, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

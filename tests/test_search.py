@@ -119,6 +119,7 @@ def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
     assert trained == {"searched/base/seed-2", "searched/trial-001/seed-2"}
 
 
+@pytest.mark.slow
 def test_another_search_in_the_same_folder_is_refused_or_put_aside(
     searched: Path, tmp_path: Path, command: Command
 ) -> None:

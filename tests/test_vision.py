@@ -35,7 +35,14 @@ def test_it_is_mended_only_where_it_is_broken() -> None:
     assert mended.stdout.strip() == str(plain.returncode != 0)
 
 
-@pytest.mark.parametrize("name", ["torchvision.models:resnet18", "theirs:early", "theirs:late"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "theirs:early",
+        pytest.param("torchvision.models:resnet18", marks=pytest.mark.slow),
+        pytest.param("theirs:late", marks=pytest.mark.slow),
+    ],
+)
 def test_networks_of_others_may_use_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(
         "def late(classes):\n    from torchvision.models import resnet18\n"

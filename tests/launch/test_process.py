@@ -59,7 +59,8 @@ def test_a_worker_that_dies_takes_only_its_run_with_it(
 
 @in_proc
 @pytest.mark.parametrize(
-    "ending", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+    "ending",
+    [signal.SIGKILL, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGINT, signal.SIGTERM))],
 )
 def test_no_worker_outlives_its_driver(
     start: Start, command: Command, tiny_file: Path, ending: signal.Signals
@@ -76,6 +77,7 @@ def test_no_worker_outlives_its_driver(
     assert "partial: seeds 0, 1" in preview.stdout, preview.stdout
 
 
+@pytest.mark.slow
 def test_a_failed_range_test_fails_its_runs_alone(tiny_file: Path, command: Command, tmp_path: Path) -> None:
     lost = MORE.partition("[variants.diverges]")[0].replace("found", "lost")
     lost = lost.replace("start_lr = 0.001, end_lr = 1.0", "start_lr = 1e5, end_lr = 1e6")

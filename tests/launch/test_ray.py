@@ -91,6 +91,7 @@ def test_no_task_outlives_its_driver_and_the_next_one_goes_on(
     assert done.returncode == 0 and done.stderr.count("goes on after epoch") == 2, done.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_is_started_where_none_is_named(
     tiny_file: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

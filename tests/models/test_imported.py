@@ -134,6 +134,7 @@ def test_what_is_no_network_is_one_line(mine: Path, command: Command, tmp_path: 
     assert done.returncode == 2 and "gives str, not a torch.nn.Module" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_an_installed_packages_network_has_a_name_and_needs_no_permission(
     mine: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -170,7 +171,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "DIR"
 
 
-@pytest.mark.parametrize("study", ["folder", "shards"])
+@pytest.mark.parametrize("study", ["folder", pytest.param("shards", marks=pytest.mark.slow)])
 def test_the_pages_images_of_ones_own(
     mine: Path, images: Path, command: Command, tmp_path: Path, study: str
 ) -> None:

@@ -134,7 +134,14 @@ def test_a_wrong_question_is_refused_in_a_line(
     assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("study", ["quickstart", "search", "ablations"])
+@pytest.mark.parametrize(
+    "study",
+    [
+        "search",
+        pytest.param("quickstart", marks=pytest.mark.slow),
+        pytest.param("ablations", marks=pytest.mark.slow),
+    ],
+)
 def test_the_text_repeats_points_and_fits_a_terminal(command: Command, study: str, tmp_path: Path) -> None:
     done = command(study, *ASKED, "--data", tmp_path, "--device", "cpu")
     assert done.returncode == 0, done.stderr

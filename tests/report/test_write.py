@@ -52,6 +52,7 @@ def test_every_file_is_the_same_bytes_on_a_rebuild(place: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_attributions_are_the_same_bytes_without_the_cache(
     place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
