@@ -238,7 +238,7 @@ class Lab:
             measured = before[epoch - 1] if before and epoch < EPOCHS else accuracy - gap
             rows.append(
                 [variant, seed, epoch, 0.01 * epoch, loss + 2 * gap, 0.9 * accuracy - gap, loss + gap,
-                 measured, 1.5, 0.5, 958.0]
+                 measured, 1.5, 0.5, 958.0, None, None]
             )  # fmt: skip
         atomic_write(run.path / "history.csv", csv_text(HISTORY, rows))
         rates = np.interp(range(EPOCHS * STEPS), [0, STEPS, EPOCHS * STEPS - 1], [0.01, 0.1, 0.01])

@@ -131,7 +131,7 @@ class Recipe(Strict):
         first, epochs = getattr(self.averaging, "start_epoch", 1), self.schedule.epochs
         if first > epochs:
             raise ValueError(
-                f"averaging.start_epoch is {first} of only {epochs} epochs: nothing would be averaged; lower it"
+                f"averaging.start_epoch is {first} of only {epochs} epochs: no average would begin; lower it"
             )
         return self
 

@@ -68,6 +68,13 @@ RUNS: Table[RunRow] = Table(
             "`yes` where its accuracy lies apart from the variant's other seeds (Grubbs's test at 5 %)",
             lambda row: "yes" if row.flagged else None,
         ),
+        _recorded("raw_accuracy", "of the last epoch's weights as trained, where their average is evaluated"),
+        _recorded("raw_loss", "likewise"),
+        Column(
+            "ties",
+            "evaluation images whose largest logit is that of several classes; they count for the first one",
+            "run.predictions.ties",
+        ),
     ),
 )
 TABLES = (RUNS,)
@@ -88,6 +95,13 @@ SHOWN: tuple[Shown[RunRow], ...] = (
     Shown("status", "run.status", numeric=False),
     _finished("accuracy, %", "test_accuracy", percent(2)),
     _finished("loss", "test_loss", form(".4f")),
+    Shown(
+        "accuracy as trained, %",
+        lambda row: row.run.number("raw_accuracy"),
+        percent(2),
+        only_if=lambda row: row.run.number("raw_accuracy") is not None,
+    ),
+    Shown("ties", "run.predictions.ties", only_if="run.predictions.ties"),
     Shown("best accuracy, % (epoch)", "run", _best),
     Shown("epochs to target", "arrival.epochs"),
     Shown("minutes", lambda row: row.run.number("seconds", "timings"), minutes_text),
