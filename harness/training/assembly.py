@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -21,7 +21,7 @@ from harness.models.outside import OutsideState, changed, fingerprints
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.schedule import Rates, lr_milestones, momentum_milestones
-from harness.study_file.averaging import Swa
+from harness.study_file.averaging import NoAveraging, Swa
 from harness.training.accumulation import Accumulation
 from harness.training.averaging import Averaging, create_averaging
 from harness.training.distributed import rank_and_world_size, wrap
@@ -148,6 +148,15 @@ def _evaluators(network: nn.Module, eager: nn.Module, options: dict[str, Any]) -
     return create_evaluator(network, **options), create_evaluator(
         eager, **{**options, "precision": "float32"}
     )
+
+
+def averaging_at_once(variant: Variant) -> Variant:
+    """Return the variant with an update of its average, if it has one, after every batch."""
+    averaging = variant.recipe.averaging
+    if isinstance(averaging, NoAveraging):
+        return variant
+    at_once = averaging.model_copy(update={"every": 1, "start_epoch": 1})
+    return replace(variant, recipe=variant.recipe.model_copy(update={"averaging": at_once}))
 
 
 def train_batches(

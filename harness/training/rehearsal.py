@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +25,7 @@ from harness.models.outputs import logits_of
 from harness.models.weights import network_of, weights_bytes
 from harness.plan import Variant
 from harness.seeding import generator_states, generators_restored, global_seed, seed_generators
-from harness.study_file.averaging import NoAveraging
-from harness.training.assembly import assemble
+from harness.training.assembly import assemble, averaging_at_once
 
 STEPS = 3  # before the first checkpoint
 RATE = 1e-3
@@ -92,7 +90,7 @@ class _Rehearsal:
     """The steps of a rehearsal; an error of a user's network becomes a StudyError of one line."""
 
     def __init__(self, variant: Variant, data: Data, sizes: list[int]) -> None:
-        self.variant, self.name = _averaging_at_once(variant), variant.recipe.model.name
+        self.variant, self.name = averaging_at_once(variant), variant.recipe.model.name
         self.sizes, self.doubt = sizes, ""
         self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
         split, count = data.train, max(self.sizes)
@@ -293,15 +291,6 @@ class _Rehearsal:
         except Exception as error:
             kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
             raise self._refusal(f"{what}: {kind}{one_line(error, 200)}") from None
-
-
-def _averaging_at_once(variant: Variant) -> Variant:
-    """Return the variant with an update of its average, if it has one, after every batch."""
-    averaging = variant.recipe.averaging
-    if isinstance(averaging, NoAveraging):
-        return variant
-    at_once = averaging.model_copy(update={"every": 1, "start_epoch": 1})
-    return replace(variant, recipe=variant.recipe.model_copy(update={"averaging": at_once}))
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
