@@ -98,7 +98,7 @@ def assemble(
     Raises:
         RunError: the network cannot be averaged.
     """
-    recipe, device, steps = variant.recipe, variant.device, variant.steps_per_epoch
+    recipe, device = variant.recipe, variant.device
     imported = recipe.model.name not in MODELS
     outside = OutsideState(model) if imported else None
     unsaveable = fingerprints(model) if imported else {}
@@ -123,17 +123,11 @@ def assemble(
     if averaging is not None:
         averaging.attach(trainer)
         evaluators = _evaluators(computed_by(averaging.network, compiled), averaging.network, options)
-    schedules = {}
-    if rates is not None:
-        milestones = lr_milestones(recipe.schedule, rates, steps)
-        schedules = attach_schedule(
-            trainer, optimizer, milestones, momentum_milestones(recipe.schedule, steps)
-        )
     return Assembly(
         model,
         optimizer,
         scaler,
-        schedules,
+        {} if rates is None else _attach_rates(trainer, optimizer, variant, rates),
         trainer,
         *evaluators,
         averaging,
@@ -141,6 +135,14 @@ def assemble(
         outside,
         unsaveable,
     )
+
+
+def _attach_rates(
+    trainer: Engine, optimizer: Optimizer, variant: Variant, rates: Rates
+) -> dict[str, PiecewiseLinear]:
+    schedule, steps = variant.recipe.schedule, variant.steps_per_epoch
+    milestones = lr_milestones(schedule, rates, steps)
+    return attach_schedule(trainer, optimizer, milestones, momentum_milestones(schedule, steps))
 
 
 def _evaluators(network: nn.Module, eager: nn.Module, options: dict[str, Any]) -> tuple[Engine, Engine]:

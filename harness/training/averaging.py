@@ -113,7 +113,7 @@ class Averaging:
             )
 
 
-class _Ema(Averaging):
+class EmaAveraging(Averaging):
     def __init__(self, config: Ema, model: nn.Module) -> None:
         super().__init__(config, model)
         self._handler = EMAHandler(model, momentum=config.momentum, handle_buffers="update")
@@ -130,7 +130,7 @@ class _Ema(Averaging):
                 buffer.data = buffer.data.clone()
 
 
-class _Swa(Averaging):
+class SwaAveraging(Averaging):
     def __init__(self, config: Swa, model: nn.Module, device: str, precision: str) -> None:
         super().__init__(config, model)
         self._averaged = AveragedModel(model)
@@ -173,7 +173,11 @@ def create_averaging(config: Averages, model: nn.Module, device: str, precision:
     if isinstance(config, NoAveraging):
         return None
     try:
-        made = _Ema(config, model) if isinstance(config, Ema) else _Swa(config, model, device, precision)
+        made = (
+            EmaAveraging(config, model)
+            if isinstance(config, Ema)
+            else SwaAveraging(config, model, device, precision)
+        )
     except Exception as error:  # a user's network may raise anything
         raise RunError(
             f"averaging: a copy of the network cannot be made: {type(error).__name__}: {one_line(error, 200)}"

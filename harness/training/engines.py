@@ -78,11 +78,7 @@ def create_trainer(
             weight = share * loss_weight(len(labels), device)
             scaler.scale(value * weight).backward()  # type: ignore[no-untyped-call]
         if last:
-            if clip_norm is not None:
-                scaler.unscale_(optimizer)
-                clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
-            scaler.step(optimizer)
-            scaler.update()
+            _take_step(optimizer, scaler, clip_norm)
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
 
     trainer = _engine(step)
@@ -92,6 +88,14 @@ def create_trainer(
     loss_metric = Loss(lambda value, labels: value, itemgetter("loss", "labels"), device=device)
     loss_metric.attach(trainer, "loss")
     return trainer
+
+
+def _take_step(optimizer: Optimizer, scaler: torch.amp.GradScaler, clip_norm: float | None) -> None:
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
 
 
 def _engine(step: Callable[..., Any]) -> Engine:
