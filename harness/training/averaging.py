@@ -134,7 +134,7 @@ class SwaAveraging(Averaging):
     def __init__(self, config: Swa, model: nn.Module, device: str, precision: str) -> None:
         super().__init__(config, model)
         self._averaged = AveragedModel(model)
-        self.network, self._device, self._precision = self._averaged.module.eval(), device, precision
+        self.network, self._device, self._precision = self._averaged.module, device, precision
 
     def update(self, engine: Engine) -> None:
         super().update(engine)
@@ -182,5 +182,5 @@ def create_averaging(config: Averages, model: nn.Module, device: str, precision:
         raise RunError(
             f"averaging: a copy of the network cannot be made: {type(error).__name__}: {one_line(error, 200)}"
         ) from None
-    made.network.eval()
+    made.network.eval()  # a user's method may return None
     return made

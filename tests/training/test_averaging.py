@@ -1,4 +1,4 @@
-"""Averages of the weights: what Ignite's EMAHandler and torch's AveragedModel give in plain loops of theirs."""
+"""Averages of the weights: what Ignite's EMAHandler and torch's AveragedModel give in their own loops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STEPS = 5  # batches of an epoch of the tiny study
 
 
 class Twin:
-    """The tiny study's training in a plain loop: network, batches and each step, without the harness's run."""
+    """The tiny study's training in a plain loop."""
 
     def __init__(self, folder: RunFolder, variant: Variant, data: Data) -> None:
         with global_seed(0, "initialisation"):
@@ -184,7 +184,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         _, again, _ = run(study, tmp_path / words[6], say=said.append)
         assert any("goes on after epoch" in line for line in said)
         assert_same_run(again, whole)
-        assert (again.path / "history.csv").read_text().count(",,\n") == averaging.get("start_epoch", 1) - 1
+        before = 1 if averaging.get("every") == 7 else averaging.get("start_epoch", 1) - 1
+        assert (again.path / "history.csv").read_text().count(
+            ",,\n"
+        ) == before  # a copy until the first update
 
 
 NETS = ["Counter", "HookCounter", "NotPersistent", "ExtraState", "Tied", "FreezesNorm", "Lazy", "KeepsMean"]
@@ -216,7 +219,7 @@ def test_a_users_network_with_state_of_its_own_is_averaged_and_resumed(
 
 
 class Uneven(nn.Module):
-    """Convolution and two batch norms, one of which is never in train mode; a frozen layer; a buffer by chance."""
+    """Two batch norms, one of which is never in train mode; a frozen layer; a buffer that is no number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,6 +245,7 @@ class Uneven(nn.Module):
 def test_frozen_parts_are_those_of_the_trained_network_to_the_bit(config: Ema | Swa) -> None:
     with global_seed(0, "test"):
         model = Uneven()
+        assert model.frozen_norm.running_mean is not None
         nn.init.uniform_(model.frozen_norm.running_mean)
         images = torch.randn(4, 3, 8, 8)
     averaging = create_averaging(config, model, "cpu", "float32")
@@ -276,9 +280,10 @@ def test_a_buffer_that_the_forward_pass_makes_is_refused_in_one_line(
         "    def __init__(self, classes):\n"
         "        super().__init__()\n"
         "        self.head = torch.nn.Linear(3, classes)\n"
+        "        self.register_buffer('late', None, persistent=False)\n"
         "    def forward(self, images):\n"
-        "        if 'late' not in self._buffers:\n"
-        "            self.register_buffer('late', torch.zeros(3), persistent=False)\n"
+        "        if self.late is None:\n"
+        "            self.late = torch.zeros(3)\n"
         "        return self.head(images.mean((2, 3)))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
