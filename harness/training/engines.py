@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from harness.device import autocast, release_memory
+from harness.device import autocast, release_memory, without_tf32
 from harness.errors import StudyError
 from harness.models.outputs import logits_of
 from harness.schedule import Milestones
@@ -117,13 +118,17 @@ def create_evaluator(
     precision: str,
     memory_format: torch.memory_format = torch.preserve_format,
 ) -> Engine:
-    """Create an engine that leaves float32 logits (N, C) and labels (N,) in ``state.predictions``."""
+    """Create an engine that leaves float32 logits (N, C) and labels (N,) in ``state.predictions``.
+
+    In float32 it does not compute in TF32.
+    """
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
         if model.training:
             model.eval()
-        with torch.no_grad(), autocast(device, precision):
+        exact = without_tf32() if precision == "float32" else nullcontext()
+        with torch.no_grad(), autocast(device, precision), exact:
             return model(images).float(), labels
 
     evaluator = _engine(step)
