@@ -50,7 +50,10 @@ RUNS: Table[RunRow] = Table(
         _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
         _recorded("test_loss", "cross-entropy of the last epoch, in float32"),
         _recorded("train_accuracy", "of the last epoch, over the batches as trained on"),
-        _recorded("best_test_accuracy", "over all epochs; mentioned, never used"),
+        _recorded(
+            "best_test_accuracy",
+            "over all epochs, those before the last in the run's precision; mentioned, never used",
+        ),
         _recorded("best_epoch", "when that was"),
         Column("epochs_to_target", "first epoch that reached the study's target", "arrival.epochs"),
         Column("seconds_to_target", "training time until then", "arrival.seconds"),
