@@ -205,7 +205,8 @@ FILES = [
     ),
     (
         "`.../model.safetensors`",
-        "the last epoch's weights; its metadata names network, classes and image shape. It may be removed: "
+        "the last epoch's weights, or their average where the study has `[averaging]`; its metadata names "
+        "network, classes and image shape. It may be removed: "
         "only Grad-CAM, exports and `harness.load` need it",
     ),
     ("`.../profile/`", "with `--profile`: where the time went"),

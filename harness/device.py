@@ -70,6 +70,21 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "float32")
 
 
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Compute float32 convolutions and matrix products in float32 inside the block.
+
+    On a GPU torch otherwise computes convolutions in TF32, which has bfloat16's range and 10 bits.
+    """
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32
+    cudnn.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32 = before
+
+
 def computed_by(model: nn.Module, compiled: bool) -> nn.Module:
     """Return the network, or its compiled form with the same weights; compiled once for all seeds.
 

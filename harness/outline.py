@@ -11,6 +11,7 @@ from harness.errors import StudyError
 from harness.messages import one_line
 from harness.schedule import Rates, lr_milestones
 from harness.seeding import generators_restored
+from harness.study_file.averaging import NoAveraging
 from harness.study_file.config import Recipe, Study
 from harness.study_file.schedules import Constant
 
@@ -102,11 +103,29 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
             f"{where}: data.drop_last: {images} images fill no batch of {recipe.data.batch_size}; lower "
             "data.batch_size, or leave drop_last out"
         )
+    _check_steps(recipe, steps, where)
     try:  # the rates do not matter: only the schedule's length can be wrong
         lr_milestones(recipe.schedule, Rates(0.1, 1.0), steps)
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
     return Outline(image_shape, steps, parameters, flops, layers)
+
+
+def _check_steps(recipe: Recipe, steps: int, where: str) -> None:
+    """Refuse what an epoch, or the run, has too few batches for."""
+    if (together := recipe.optimizer.accumulate) > steps:
+        raise StudyError(
+            f"{where}: optimizer.accumulate: an epoch has only {steps} batches, and none of {together} that "
+            "share a step; lower it, or data.batch_size"
+        )
+    averaging, all_steps = recipe.averaging, recipe.schedule.epochs * steps
+    if isinstance(averaging, NoAveraging) or (every := averaging.every) is None:
+        return
+    if all_steps // every * every <= (averaging.start_epoch - 1) * steps:
+        raise StudyError(
+            f"{where}: averaging.every: no batch from epoch {averaging.start_epoch} on is a multiple of "
+            f"{every} ({all_steps} batches in all, {steps} an epoch): no average would begin; lower it"
+        )
 
 
 def where_in(study: Study, name: str) -> str:

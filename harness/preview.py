@@ -247,6 +247,7 @@ def _cost_lines(state: VariantState) -> list[str]:
     if outline:
         flops = outline.flops_per_image * epochs * outline.steps_per_epoch * state.recipe.data.batch_size
         lines[0] += f" of {outline.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
+    lines += _training_lines(state)
     if state.milestones:
         rates = [rate for _, rate in state.milestones]
         lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")
@@ -260,6 +261,19 @@ def _cost_lines(state: VariantState) -> list[str]:
         states.setdefault(status, []).append(str(seed))
     for status, seeds in states.items():
         lines.append(f"    {status}: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+    return lines
+
+
+def _training_lines(state: VariantState) -> list[str]:
+    """Say what is unusual about a step, and whose weights are evaluated."""
+    optimizer, averaging, lines = state.recipe.optimizer, state.recipe.averaging, []
+    if (together := optimizer.accumulate) > 1:
+        images = together * state.recipe.data.batch_size
+        lines.append(f"    optimizer: a step every {together} batches, of {images:,} images")
+    if optimizer.clip_norm is not None:
+        lines.append(f"    optimizer: gradients clipped to a norm of {optimizer.clip_norm:g}")
+    if averaging.kind != "none":
+        lines.append(f"    weights evaluated and saved: {averaging.in_words()}")
     return lines
 
 

@@ -213,6 +213,7 @@ class Lab:
         weights: bytes | None = None,
         before: Sequence[float] = (),
         clusters: np.ndarray | None = None,
+        raw: float | None = None,
         **changes: Any,
     ) -> Path:
         """A finished run of a trained network; other ``logits`` (N, 10) and weights may be given instead.
@@ -220,6 +221,7 @@ class Lab:
         Args:
             before: test accuracies of the epochs before the last; without them they rise.
             clusters: (N,) of the images.
+            raw: how much lower the accuracy of the weights as trained is, whose average is evaluated.
         """
         run = self.folder.run(variant, seed)
         learnt, own = trained(seed % 3)
@@ -236,9 +238,10 @@ class Lab:
         for epoch in range(1, EPOCHS + 1):
             gap = (EPOCHS - epoch) * (0.1 + 0.01 * seed)
             measured = before[epoch - 1] if before and epoch < EPOCHS else accuracy - gap
+            as_trained = [None, None] if raw is None else [loss + gap + raw, measured - raw]
             rows.append(
                 [variant, seed, epoch, 0.01 * epoch, loss + 2 * gap, 0.9 * accuracy - gap, loss + gap,
-                 measured, 1.5, 0.5, 958.0]
+                 measured, 1.5, 0.5, 958.0, *as_trained]
             )  # fmt: skip
         atomic_write(run.path / "history.csv", csv_text(HISTORY, rows))
         rates = np.interp(range(EPOCHS * STEPS), [0, STEPS, EPOCHS * STEPS - 1], [0.01, 0.1, 0.01])
@@ -254,6 +257,8 @@ class Lab:
             "best_test_accuracy": max([*before, accuracy]),
             "best_epoch": 1 + int(np.argmax([row[7] for row in rows])),
         }
+        if raw is not None:
+            record["metrics"] |= {"raw_loss": loss + raw, "raw_accuracy": accuracy - raw}
         timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
         files = {name: sha256_file(run.path / name) for name in ARTEFACTS}
         content = {**record, "timings": timings | record.get("timings", {}), "files": files}

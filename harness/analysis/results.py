@@ -20,7 +20,7 @@ from harness.statistics.ensemble import ensemble_predictions
 from harness.store.atomic import sha256_file
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord
-from harness.store.run_files import HISTORY, RANGE_TEST
+from harness.store.run_files import HISTORY, LATER, RANGE_TEST
 from harness.store.sealed import read_sealed
 from harness.study_file.config import Study
 from harness.study_file.values import NAME_PATTERN
@@ -140,7 +140,7 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
             history = _failed_history(folder, record)
             return Run(folder, "failed", _cause(record), record, history, range_test=range_test)
         _check_record(record)
-        history = read_columns(folder.path / "history.csv", HISTORY)
+        history = read_columns(folder.path / "history.csv", HISTORY, LATER)
         predictions, probabilities = _read_predictions(folder, len(record.classes))
         run = Run(folder, "finished", "", record, history, predictions, range_test)
         votes.add(predictions.labels, run.seeds.holdout, probabilities)
@@ -182,7 +182,7 @@ def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
     try:
         if recorded is not None and sha256_file(path) != recorded:
             return ()
-        return read_columns(path, HISTORY)
+        return read_columns(path, HISTORY, LATER)
     except (RunError, OSError, ValueError):
         return ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -258,8 +258,11 @@ class RangeTestResult:
         return tuple(tuple(steps) for steps in rows.values())
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
+def read_columns(path: Path, columns: Sequence[str], later: Collection[str] = ()) -> tuple[Row, ...]:
     """Read rows of numbers from a CSV file, by column name but for ``TEXTS``; an empty cell is None.
+
+    Args:
+        later: columns that may be missing, as files of earlier versions do not have them; then they are None.
 
     Raises:
         RunError: a column is missing or a cell is no number.
@@ -268,12 +271,16 @@ def read_columns(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
         reader = csv.reader(file)
         header = next(reader, [])
         names = [name for name in columns if name not in TEXTS]
-        if missing := [name for name in names if name not in header]:
+        absent = [name for name in names if name not in header]
+        if missing := [name for name in absent if name not in later]:
             raise RunError(f"{path}: no column {missing[0]}")
+        names = [name for name in names if name in header]
         places = [(name, header.index(name), int if name in WHOLE_NUMBERS else float) for name in names]
         try:
             return tuple(
-                {name: kind(row[at]) if row[at] else None for name, at, kind in places} for row in reader
+                dict.fromkeys(absent)
+                | {name: kind(row[at]) if row[at] else None for name, at, kind in places}
+                for row in reader
             )
         except (ValueError, IndexError):
             raise RunError(f"{path}: line {reader.line_num}: not numbers") from None

@@ -9,12 +9,15 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from harness.errors import RunError
 from harness.report.blocks import Block, Report, Section
 from harness.report.render.markdown import markdown
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed
+from harness.study_file.averaging import Averages
 from harness.version import __version__
 
 if TYPE_CHECKING:
@@ -85,12 +88,14 @@ def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, An
     split = "images held out of the train split" if held else "the test split"
     std = "" if variant.get("test_accuracy_std") is None else " (± is the std)"
     epochs = f"{metrics['epochs']:,} epoch{'' if metrics['epochs'] == 1 else 's'}"
+    averaging: Averages = TypeAdapter(Averages).validate_python(recipe.get("averaging", {"kind": "none"}))
     return [
         ["accuracy of this network", f"{100 * metrics['test_accuracy']:.2f} % on {split}, last epoch"],
         ["its recipe over seeds", f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}"],
         ["target", f"{100 * report['target']:g} %"],
         ["network", f"{recipe['model']['name']}, {metrics['parameters']:,} parameters"],
         ["trained on", f"{recipe['data']['source']}, {epochs}, seed {record.seed}"],
+        ["weights", averaging.in_words()],
         ["precision, device", f"{provenance['precision']}, {provenance['device']}; exported in float32"],
         ["finished", str(provenance.get("finished"))],
         ["configuration", f"digest {record.digest[:16]}"],

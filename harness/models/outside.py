@@ -20,16 +20,20 @@ class OutsideState:
 
     It contains numbers, texts, tensors, and lists, tuples, sets and dicts of these. Other values could not be
     read from a checkpoint without running code from it; :func:`fingerprints` shows whether they change.
+
+    Args:
+        buffers: with the buffers; else the attributes alone.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, *, buffers: bool = True) -> None:
+        self.model, self.buffers = model, buffers
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Copy the values: module -> attribute -> value."""
         kept: dict[str, dict[str, Any]] = {}
         for name, module in self.model.named_modules():
-            values = {key: _copy(value) for key, value in _attributes(module) if _is_plain(value)}
+            attributes = _attributes(module) if self.buffers else _own(module)
+            values = {key: _copy(value) for key, value in attributes if _is_plain(value)}
             if values:
                 kept[name] = values
         return kept
@@ -84,8 +88,12 @@ class _Pickler(pickle.Pickler):
         return self.own.get(id(value))
 
 
-def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+def _own(module: nn.Module) -> Iterator[tuple[str, Any]]:
     yield from ((key, value) for key, value in vars(module).items() if key not in _OF_EVERY_MODULE)
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    yield from _own(module)
     for key in module._non_persistent_buffers_set:
         yield key, module._buffers[key]
 

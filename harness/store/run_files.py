@@ -12,8 +12,9 @@ from typing import Any
 
 HISTORY = (
     "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
-    "train_seconds", "eval_seconds", "images_per_second",
+    "train_seconds", "eval_seconds", "images_per_second", "raw_loss", "raw_accuracy",
 )  # fmt: skip
+LATER = {"raw_loss", "raw_accuracy"}  # columns of HISTORY that files of earlier versions do not have
 LEARNING_RATES = ("variant", "iteration", "epoch", "lr")
 RANGE_TEST = ("iteration", "lr", "loss", "smoothed_loss", "accuracy", "smoothed_accuracy", "repeat")
 

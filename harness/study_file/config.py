@@ -20,6 +20,7 @@ from pydantic import (
 from harness.schema import Strict
 from harness.seeding import RunSeeds
 from harness.study_file.augment import Augment
+from harness.study_file.averaging import Averages, NoAveraging
 from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig, OptimizerConfig
 from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
 from harness.study_file.search_space import Grid, Random, Search
@@ -111,6 +112,8 @@ class Recipe(Strict):
     """Cross-entropy, and what is added to it."""
     schedule: Annotated[Triangle | OneCycle | Constant, Field(discriminator="kind")]
     """The learning rate of every step."""
+    averaging: Annotated[Averages, Field(discriminator="kind")] = NoAveraging()
+    """An average of the weights over the training, which is then what is evaluated and saved."""
     range_test: RangeTest | None = None
     """The search for LRMAX and LRMIN; run where the schedule leaves a rate open, or where this table is."""
     attribution: Attribution = Attribution()
@@ -122,6 +125,15 @@ class Recipe(Strict):
         return {"kind": "triangle", **value} if isinstance(value, dict) else value
 
     _draw: int = PrivateAttr(0)
+
+    @model_validator(mode="after")
+    def _averaging_begins(self) -> Self:
+        first, epochs = getattr(self.averaging, "start_epoch", 1), self.schedule.epochs
+        if first > epochs:
+            raise ValueError(
+                f"averaging.start_epoch is {first} of only {epochs} epochs: no average would begin; lower it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _holdout_is_there(self) -> Self:

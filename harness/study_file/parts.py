@@ -93,6 +93,14 @@ class ModelConfig(Named):
 class OptimizerConfig(Named):
     """Any class of ``torch.optim`` with its own argument names; the rate comes from the schedule."""
 
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Scale the gradient of a step down to this norm where its own, over all parameters, is larger: torch's
+    `clip_grad_norm_`."""
+    accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Batches that share a step of the optimizer, whose gradient is that of the mean loss over all their
+    images. An epoch's last step takes the batches that are left. Schedule, range test and `averaging.every`
+    count batches; a step uses the rate of its last batch. Batch norm sees the single batches."""
+
     @model_validator(mode="after")
     def _ranges(self) -> Self:
         options = self.options

@@ -13,7 +13,8 @@ from harness.study_file.config import MAX_VARIANTS, Recipe
 
 RECIPE_KEYS = frozenset(Recipe.model_fields)
 # Key that names the kind of a table. An override that names another kind replaces the table: its keys differ.
-DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
+DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name", "averaging": "kind"}
+UNNAMED = {"schedule": "triangle", "model": "custom_resnet", "averaging": "none"}  # the kind without one
 WHOLE = {"vary"}  # tables that an override replaces: the order of their keys has a meaning
 
 
@@ -52,9 +53,9 @@ def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dic
         for part in path:
             current = current.get(part, {}) if isinstance(current, dict) else {}
         discriminator = DISCRIMINATORS.get(path[0]) if len(path) == 1 else None
-        default = "triangle" if discriminator == "kind" else "custom_resnet"
         if isinstance(value, dict) and isinstance(current, dict) and path[0] not in WHOLE:
-            renamed = discriminator in value and value[discriminator] != current.get(discriminator, default)
+            before = current.get(discriminator, UNNAMED.get(path[0]))
+            renamed = discriminator in value and value[discriminator] != before
             if not renamed:
                 for key, part in value.items():
                     merge([*path, *key.split(".")], part)

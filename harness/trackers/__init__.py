@@ -91,18 +91,22 @@ class GuardedTracker:
         """Show a run's loss and rates every ``EVERY`` steps, and its epochs' ``EPOCH_METRICS``."""
         self.open = self._try(lambda: self.tracker.logger(variant, folder), say)
         if (logger := self.open) is not None:
-            self._try(lambda: self._attach(logger, trainer, optimizer, say), say)
+            self._try(lambda: self._attach(logger, variant, trainer, optimizer, say), say)
 
-    def _attach(self, logger: BaseLogger, trainer: Engine, optimizer: Optimizer, say: Say) -> None:
+    def _attach(
+        self, logger: BaseLogger, variant: Variant, trainer: Engine, optimizer: Optimizer, say: Say
+    ) -> None:
         from ignite.engine import Events
 
         ignite = import_module(type(logger).__module__)
+        averaged = variant.recipe.averaging.kind != "none"
+        metrics = EPOCH_METRICS + ["raw_loss", "raw_accuracy"] * averaged
         handlers = {
             Events.ITERATION_STARTED(every=EVERY): ignite.OptimizerParamsHandler(optimizer, "lr"),
             Events.ITERATION_COMPLETED(every=EVERY): ignite.OutputHandler(
                 "step", output_transform=lambda output: {"loss": output["loss"]}
             ),
-            Events.EPOCH_COMPLETED: ignite.OutputHandler("epoch", metric_names=EPOCH_METRICS),
+            Events.EPOCH_COMPLETED: ignite.OutputHandler("epoch", metric_names=metrics),
         }
         for event, handler in handlers.items():
             logger.attach(trainer, self._guard(handler, say), event)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
 from ignite.engine import Engine
 from ignite.handlers.param_scheduler import PiecewiseLinear
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.data.arrays import Data
@@ -19,6 +21,9 @@ from harness.models.outside import OutsideState, changed, fingerprints
 from harness.optimizers import create_optimizer
 from harness.plan import Variant
 from harness.schedule import Rates, lr_milestones, momentum_milestones
+from harness.study_file.averaging import NoAveraging, Swa
+from harness.training.accumulation import Accumulation
+from harness.training.averaging import Averaging, create_averaging
 from harness.training.distributed import rank_and_world_size, wrap
 from harness.training.engines import (
     attach_schedule,
@@ -36,8 +41,10 @@ class Assembly:
     Attributes:
         model: the bare network, neither compiled nor wrapped.
         schedules: the handlers that set rate and momentum; empty without rates.
-        evaluator: computes in the variant's precision.
-        final_evaluator: computes in float32. Coarser logits tie; a tie counts for the first class.
+        evaluator: computes in the variant's precision, with the averaged network if there is one.
+        final_evaluator: likewise in float32. Coarser logits tie; a tie counts for the first class.
+        averaging: the average of its weights; None where nothing is averaged.
+        raw_evaluators: of the weights as trained, in both precisions; None likewise.
         outside: the state of a user's network that is not in its ``state_dict``.
         unsaveable: fingerprints of the attributes of a user's new network that no checkpoint can hold.
     """
@@ -49,14 +56,22 @@ class Assembly:
     trainer: Engine
     evaluator: Engine
     final_evaluator: Engine
+    averaging: Averaging | None
+    raw_evaluators: tuple[Engine, Engine] | None
     outside: OutsideState | None
     unsaveable: dict[str, str]
+
+    @property
+    def result(self) -> nn.Module:
+        """Return the network that is evaluated and saved: the averaged one if there is one."""
+        return self.model if self.averaging is None else self.averaging.network
 
     def state(self) -> dict[str, Any]:
         """Return the objects with a state, by their names in a checkpoint."""
         parts = {"trainer": self.trainer, "model": self.model, "optimizer": self.optimizer}
-        outside = {} if self.outside is None else {"outside": self.outside}
-        return {**parts, "scaler": self.scaler, **self.schedules, **outside}
+        others = {"outside": self.outside, "averaging": self.averaging}
+        present = {name: part for name, part in others.items() if part is not None}
+        return {**parts, "scaler": self.scaler, **self.schedules, **present}
 
     def unsaved(self) -> str:
         """Name what has changed in the network and cannot be saved in a checkpoint; empty without any."""
@@ -70,6 +85,7 @@ def assemble(
     *,
     compiled: bool = False,
     shared: bool = False,
+    averaged: bool = False,
 ) -> Assembly:
     """Make the objects that train a new network.
 
@@ -77,8 +93,12 @@ def assemble(
         rates: of the schedule; with None the caller sets the rate.
         compiled: compute with the network's compiled form.
         shared: train it with the other processes of the group.
+        averaged: average its weights, where the study says so; a range test does not.
+
+    Raises:
+        RunError: the network cannot be averaged.
     """
-    recipe, device, steps = variant.recipe, variant.device, variant.steps_per_epoch
+    recipe, device = variant.recipe, variant.device
     imported = recipe.model.name not in MODELS
     outside = OutsideState(model) if imported else None
     unsaveable = fingerprints(model) if imported else {}
@@ -86,20 +106,59 @@ def assemble(
     scaler = create_scaler(device, variant.precision)
     layout = getattr(torch, variant.compute.memory_format)
     options: dict[str, Any] = {"device": device, "precision": variant.precision, "memory_format": layout}
+    # before DDP converts its batch norm: each process evaluates the averaged network for itself
+    averaging = create_averaging(recipe.averaging, model, device, variant.precision) if averaged else None
     wrapped = wrap(model, device, unused=imported) if shared else model
     network = computed_by(wrapped, compiled)
-    trainer = create_trainer(network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **options)
-    evaluator = create_evaluator(network, **options)
-    final_evaluator = create_evaluator(wrapped, **{**options, "precision": "float32"})
-    schedules = {}
-    if rates is not None:
-        milestones = lr_milestones(recipe.schedule, rates, steps)
-        schedules = attach_schedule(
-            trainer, optimizer, milestones, momentum_milestones(recipe.schedule, steps)
-        )
-    return Assembly(
-        model, optimizer, scaler, schedules, trainer, evaluator, final_evaluator, outside, unsaveable
+    trainer = create_trainer(
+        network,
+        optimizer,
+        create_loss(recipe.loss, model),
+        scaler=scaler,
+        clip_norm=recipe.optimizer.clip_norm,
+        accumulation=Accumulation(recipe.optimizer.accumulate, recipe.data.batch_size, variant.last_batch),
+        **options,
     )
+    raw = evaluators = _evaluators(network, wrapped, options)
+    if averaging is not None:
+        averaging.attach(trainer)
+        evaluators = _evaluators(computed_by(averaging.network, compiled), averaging.network, options)
+    return Assembly(
+        model,
+        optimizer,
+        scaler,
+        {} if rates is None else _attach_rates(trainer, optimizer, variant, rates),
+        trainer,
+        *evaluators,
+        averaging,
+        None if averaging is None else raw,
+        outside,
+        unsaveable,
+    )
+
+
+def _attach_rates(
+    trainer: Engine, optimizer: Optimizer, variant: Variant, rates: Rates
+) -> dict[str, PiecewiseLinear]:
+    schedule, steps = variant.recipe.schedule, variant.steps_per_epoch
+    milestones = lr_milestones(schedule, rates, steps)
+    return attach_schedule(trainer, optimizer, milestones, momentum_milestones(schedule, steps))
+
+
+def _evaluators(network: nn.Module, eager: nn.Module, options: dict[str, Any]) -> tuple[Engine, Engine]:
+    """Return an evaluator in the variant's precision, and one in float32 of the network's eager form."""
+    return create_evaluator(network, **options), create_evaluator(
+        eager, **{**options, "precision": "float32"}
+    )
+
+
+def averaging_at_once(variant: Variant) -> Variant:
+    """Return the variant with an update of its average, if it has one, after every batch."""
+    averaging = variant.recipe.averaging
+    if isinstance(averaging, NoAveraging):
+        return variant
+    at_once = averaging.model_copy(update={"every": 1, "start_epoch": 1})
+    return replace(variant, recipe=variant.recipe.model_copy(update={"averaging": at_once}))
 
 
 def train_batches(
@@ -149,6 +208,36 @@ def evaluation_batches(variant: Variant, data: Data, seed: int) -> Batches:
         device=variant.device,
         part=rank_and_world_size(),
     )
+
+
+def statistics_batches(
+    variant: Variant, data: Data, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield un-augmented train batches, in an order of the epoch, for batch norm's statistics in SWA.
+
+    They are whole batches in every process of a run, so that these agree.
+
+    Args:
+        seed: of the order.
+    """
+    averaging, batch_size = variant.recipe.averaging, variant.recipe.data.batch_size
+    if not isinstance(averaging, Swa):
+        return
+    batches = Batches(
+        data.train,
+        variant.test_transforms,
+        batch_size,
+        seed=seed,
+        purpose="statistics",
+        shuffle=True,
+        drop_last=variant.recipe.data.drop_last,
+        device=variant.device,
+    )
+    batches.set_epoch(epoch)
+    layout = getattr(torch, variant.compute.memory_format)
+    count = None if averaging.bn_images is None else -(-averaging.bn_images // batch_size)
+    for images, labels in islice(batches, count):
+        yield images.to(memory_format=layout), labels
 
 
 def evaluation_batch(device: str) -> int:

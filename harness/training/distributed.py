@@ -8,6 +8,7 @@ they are synchronised. Without a process group all functions here do nothing.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import ignite.distributed as idist
@@ -50,6 +51,27 @@ def broadcast(content: Any) -> Any:
     if idist.get_world_size() > 1:
         torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """Copy rank 0's buffers to all processes, as DDP does with those of the network that it trains."""
+    if idist.get_world_size() > 1:
+        for buffer in model.buffers():
+            content = buffer.contiguous()
+            torch.distributed.broadcast(content, src=0)
+            buffer.copy_(content)
+
+
+def communicating(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """Average gradients over the processes in the block's backward pass only if it is the last of a step.
+
+    Args:
+        model: wrapped, where there are several processes.
+    """
+    if last or idist.get_world_size() == 1:
+        return nullcontext()
+    local: AbstractContextManager[Any] = model.no_sync()  # type: ignore[operator]
+    return local
 
 
 def loss_weight(images: int, device: str) -> float | Tensor:

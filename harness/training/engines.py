@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import Any
 
@@ -14,14 +15,16 @@ from ignite.handlers import EpochOutputStore
 from ignite.handlers.param_scheduler import PiecewiseLinear
 from ignite.metrics import Accuracy, Loss
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from harness.device import autocast, release_memory
+from harness.device import autocast, release_memory, without_tf32
 from harness.errors import StudyError
 from harness.models.outputs import logits_of
 from harness.schedule import Milestones
 from harness.study_file.parts import Loss as LossConfig
-from harness.training.distributed import gather, loss_weight
+from harness.training.accumulation import Accumulation
+from harness.training.distributed import communicating, gather, loss_weight
 
 AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al., "Going Deeper with Convolutions" (2015)
 RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
@@ -38,13 +41,17 @@ def create_trainer(
     precision: str,
     memory_format: torch.memory_format = torch.preserve_format,
     scaler: torch.amp.GradScaler | None = None,
+    clip_norm: float | None = None,
+    accumulation: Accumulation | None = None,
 ) -> Engine:
-    """Create a trainer whose step is forward, backward and optimizer step, and nothing else.
+    """Create a trainer whose step is forward, backward and, at the end of a group, optimizer step.
 
     Where a network gives auxiliary logits, their loss is weighted with ``AUXILIARY_WEIGHT``.
 
     Args:
         scaler: keeps float16 gradients from vanishing; see :func:`create_scaler`.
+        clip_norm: the largest norm of a step's gradient, over all parameters; a larger one is scaled down.
+        accumulation: which batches share a step; None for none.
 
     Returns:
         A trainer. Its batches are (images ``(N, 3, H, W)``, labels ``(N,)``) on the device. Its output is a
@@ -53,21 +60,26 @@ def create_trainer(
         over the batches as trained on.
     """
     scaler = scaler or create_scaler(device, precision)
+    accumulation = accumulation or Accumulation()
     model.train()  # a user's new network may have modules in evaluation mode
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
         if not model.training:  # only if needed: train() visits all modules
             model.train()
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(device, precision):
-            logits, *auxiliary = [logits.float() for logits in logits_of(model(images))]
-            value = loss(logits, labels)
-            for other in auxiliary:
-                value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
-        scaler.scale(value * loss_weight(len(labels), device)).backward()  # type: ignore[no-untyped-call]
-        scaler.step(optimizer)
-        scaler.update()
+        first, last, share = accumulation.place(engine)
+        if first:
+            optimizer.zero_grad(set_to_none=True)
+        with communicating(model, last):
+            with autocast(device, precision):
+                logits, *auxiliary = [logits.float() for logits in logits_of(model(images))]
+                value = loss(logits, labels)
+                for other in auxiliary:
+                    value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
+            weight = share * loss_weight(len(labels), device)
+            scaler.scale(value * weight).backward()  # type: ignore[no-untyped-call]
+        if last:
+            _take_step(optimizer, scaler, clip_norm)
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
 
     trainer = _engine(step)
@@ -77,6 +89,14 @@ def create_trainer(
     loss_metric = Loss(lambda value, labels: value, itemgetter("loss", "labels"), device=device)
     loss_metric.attach(trainer, "loss")
     return trainer
+
+
+def _take_step(optimizer: Optimizer, scaler: torch.amp.GradScaler, clip_norm: float | None) -> None:
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
 
 
 def _engine(step: Callable[..., Any]) -> Engine:
@@ -98,13 +118,17 @@ def create_evaluator(
     precision: str,
     memory_format: torch.memory_format = torch.preserve_format,
 ) -> Engine:
-    """Create an engine that leaves float32 logits (N, C) and labels (N,) in ``state.predictions``."""
+    """Create an engine that leaves float32 logits (N, C) and labels (N,) in ``state.predictions``.
+
+    In float32 it does not compute in TF32.
+    """
 
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, labels = batch[0].to(memory_format=memory_format), batch[1]
         if model.training:
             model.eval()
-        with torch.no_grad(), autocast(device, precision):
+        exact = without_tf32() if precision == "float32" else nullcontext()
+        with torch.no_grad(), autocast(device, precision), exact:
             return model(images).float(), labels
 
     evaluator = _engine(step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,29 +63,54 @@ class StopOnNonFiniteLoss:
 
 
 class Evaluation:
-    """Evaluates after each epoch (in float32 after the last) and stores ``trainer.state.metrics``."""
+    """Evaluates after each epoch (in float32 after the last) and stores ``trainer.state.metrics``.
 
-    def __init__(self, assembly: Assembly, batches: Batches, device: str) -> None:
-        self.assembly, self.batches, self.device = assembly, batches, device
+    Args:
+        batches: of the evaluation split.
+        statistics: returns an epoch's train batches, for the averaged network's batch norm.
+    """
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        batches: Batches,
+        device: str,
+        statistics: Callable[[int], Iterable[tuple[Tensor, Tensor]]] = lambda epoch: (),
+    ) -> None:
+        self.assembly, self.batches, self.device, self.statistics = assembly, batches, device, statistics
 
     def __call__(self, engine: Engine) -> None:
-        """Evaluate.
+        """Evaluate the averaged network if there is one, and, once they differ, the weights as trained too.
 
         Raises:
             NonFiniteLoss: the loss of the evaluation is not finite.
         """
         started = time.perf_counter()
-        last = engine.state.epoch == engine.state.max_epochs
-        evaluator = self.assembly.final_evaluator if last else self.assembly.evaluator
-        evaluator.run(self.batches)
-        logits, labels = predictions(evaluator)
+        last, assembly = engine.state.epoch == engine.state.max_epochs, self.assembly
+        raw_loss = raw_accuracy = None
+        if assembly.averaging is not None and assembly.raw_evaluators is not None:
+            assembly.averaging.refresh(self.statistics(engine.state.epoch))
+            if assembly.averaging.updates:
+                raw_loss, raw_accuracy = self._measure(assembly.raw_evaluators[last], engine)
+        loss, accuracy = self._measure(assembly.final_evaluator if last else assembly.evaluator, engine)
         synchronize(self.device)
         seconds = time.perf_counter() - started
+        engine.state.metrics |= {
+            "test_loss": loss,
+            "test_accuracy": accuracy,
+            "raw_loss": raw_loss,
+            "raw_accuracy": raw_accuracy,
+            "eval_seconds": seconds,
+        }
+
+    def _measure(self, evaluator: Engine, engine: Engine) -> tuple[float, float]:
+        """Return loss and accuracy."""
+        evaluator.run(self.batches)
+        logits, labels = predictions(evaluator)
         loss = cross_entropy_from_logits(logits, labels)
         if not math.isfinite(loss):
             raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, evaluated=True)
-        accuracy = accuracy_from_logits(logits, labels)
-        engine.state.metrics |= {"test_loss": loss, "test_accuracy": accuracy, "eval_seconds": seconds}
+        return loss, accuracy_from_logits(logits, labels)
 
 
 def predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -23,6 +23,7 @@ class Epoch:
 
     Attributes:
         lr: the rate of the epoch's first step.
+        raw_loss, raw_accuracy: of the weights as trained, where their average was evaluated; else None.
     """
 
     variant: str
@@ -36,6 +37,8 @@ class Epoch:
     train_seconds: float
     eval_seconds: float
     images_per_second: float
+    raw_loss: float | None = None
+    raw_accuracy: float | None = None
 
 
 class Log:
@@ -92,11 +95,15 @@ class Log:
             train_seconds=measured["train_seconds"],
             eval_seconds=measured["eval_seconds"],
             images_per_second=self.variant.images_an_epoch / measured["train_seconds"],
+            raw_loss=measured.get("raw_loss"),
+            raw_accuracy=measured.get("raw_accuracy"),
         )
         self.epochs.append(row)
         if (runs := self.count_runs()) is not None:
             self.runs_at_once.append(runs)
         engine.state.metrics |= asdict(row)
+        if row.raw_accuracy is None:  # then what was evaluated is the weights as trained
+            engine.state.metrics |= {"raw_loss": row.test_loss, "raw_accuracy": row.test_accuracy}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the log as plain data, for a checkpoint."""

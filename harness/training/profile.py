@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import HandlersTimeProfiler
+from ignite.handlers import EMAHandler, HandlersTimeProfiler
 from ignite.handlers.param_scheduler import PiecewiseLinear
 from ignite.metrics import Metric
 from torch import profiler
@@ -21,6 +21,7 @@ from harness.device import DTYPES, synchronize
 from harness.plan import Variant
 from harness.store.atomic import atomic_write
 from harness.store.run_files import csv_text
+from harness.training.averaging import EmaAveraging, SwaAveraging
 from harness.training.checkpoint import EpochCheckpoint
 from harness.training.engines import Beta1
 from harness.training.handlers import Evaluation, StopOnNonFiniteLoss
@@ -35,6 +36,9 @@ PARTS = {
     PiecewiseLinear.__name__: "learning rate",
     Beta1.__name__: "learning rate",
     Evaluation.__name__: "evaluation",
+    EMAHandler.__name__: "average of the weights",
+    EmaAveraging.__name__: "average of the weights",
+    SwaAveraging.__name__: "average of the weights",
     StopOnNonFiniteLoss.__name__: "watch for non-finite loss",
     EpochCheckpoint.__name__: "checkpoint",
 }

@@ -62,7 +62,9 @@ def epoch_line(name: str, epochs: int, row: Epoch) -> str:
     return (
         f"{name}  epoch {row.epoch:>{len(str(epochs))}}/{epochs}  lr {row.lr:.4g}  "
         f"train {row.train_loss:.4f} {row.train_accuracy:.2%}  "
-        f"test {row.test_loss:.4f} {row.test_accuracy:.2%}  {row.images_per_second:.0f} images/s"
+        f"test {row.test_loss:.4f} {row.test_accuracy:.2%}  "
+        + (f"raw {row.raw_accuracy:.2%}  " if row.raw_accuracy is not None else "")
+        + f"{row.images_per_second:.0f} images/s"
         + (f"  {duration(left)} left" if left else "")
     )
 

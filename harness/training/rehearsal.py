@@ -25,7 +25,7 @@ from harness.models.outputs import logits_of
 from harness.models.weights import network_of, weights_bytes
 from harness.plan import Variant
 from harness.seeding import generator_states, generators_restored, global_seed, seed_generators
-from harness.training.assembly import assemble
+from harness.training.assembly import assemble, averaging_at_once
 
 STEPS = 3  # before the first checkpoint
 RATE = 1e-3
@@ -62,8 +62,8 @@ def rehearse(variant: Variant, data: Data) -> RehearsalResult:
         return RehearsalResult()
     decisive = [
         variant.network.to_json(), recipe.optimizer.model_dump(), recipe.loss.model_dump(),
-        recipe.attribution.layers, sizes, variant.device, variant.precision, variant.compute.memory_format,
-        variant.identity.get("model_source"),
+        recipe.averaging.model_dump(), recipe.attribution.layers, sizes, variant.device,
+        variant.precision, variant.compute.memory_format, variant.identity.get("model_source"),
     ]  # fmt: skip
     key = json.dumps(decisive)
     if key not in _results:
@@ -90,7 +90,7 @@ class _Rehearsal:
     """The steps of a rehearsal; an error of a user's network becomes a StudyError of one line."""
 
     def __init__(self, variant: Variant, data: Data, sizes: list[int]) -> None:
-        self.variant, self.name = variant, variant.recipe.model.name
+        self.variant, self.name = averaging_at_once(variant), variant.recipe.model.name
         self.sizes, self.doubt = sizes, ""
         self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
         split, count = data.train, max(self.sizes)
@@ -104,7 +104,8 @@ class _Rehearsal:
         if self.name in MODELS:
             self._try_last_batch(self.sizes[0])
             return RehearsalResult()
-        trainee, other = _Trainee(self.variant), _Trainee(self.variant, seed=1)
+        with self._saying("making it"):
+            trainee, other = _Trainee(self.variant), _Trainee(self.variant, seed=1)
         self._check_draws([trainee.drawn, other.drawn])
         self._check_outputs(other.model)
         with self._saying("training and evaluation"):
@@ -222,16 +223,18 @@ class _Rehearsal:
         return ""
 
     def _content(self, trainee: _Trainee) -> bytes:
-        """Return the network's weights as bytes, so that NaN equals NaN."""
+        """Return the network's weights, and their average, as bytes, so that NaN equals NaN."""
+        networks = dict.fromkeys((trainee.model, trainee.assembly.result))
         with self._saying("saving its weights"):
-            return weights_bytes(trainee.model, self.variant.network)
+            return b"".join(weights_bytes(network, self.variant.network) for network in networks)
 
     def _try_weights(self, trainee: _Trainee) -> None:
         """Save the weights, load them, predict and explain, as the report does."""
         with self._saying("saving and loading its weights"):
-            loaded, _ = network_of(weights_bytes(trainee.model, self.variant.network), "model.safetensors")
+            result = trainee.assembly.result
+            loaded, _ = network_of(weights_bytes(result, self.variant.network), "model.safetensors")
             loaded = loaded.to(memory_format=self.layout)  # type: ignore[call-overload]
-            trained = trainee.model.to("cpu")
+            trained = result.to("cpu")
             trained.eval()
             with torch.no_grad():
                 expected = _logits(trained, self.images)
@@ -303,7 +306,8 @@ class _Trainee:
         with global_seed(seed, "rehearsal"):
             self.model = variant.new_network()
             self.drawn = generator_states()
-        self.assembly, self.device, self.step = assemble(variant, self.model), variant.device, 0
+        self.assembly = assemble(variant, self.model, averaged=True)
+        self.device, self.step = variant.device, 0
         for group in self.assembly.optimizer.param_groups:
             group["lr"] = RATE
         parts = self.assembly.state()
@@ -318,8 +322,12 @@ class _Trainee:
 
     def evaluate(self, images: Tensor, labels: Tensor) -> None:
         """Evaluate in the precision of the training, and in float32."""
-        for evaluator in (self.assembly.evaluator, self.assembly.final_evaluator):
-            evaluator.run([(images.to(self.device), labels.to(self.device))])
+        assembly, batches = self.assembly, [(images.to(self.device), labels.to(self.device))]
+        if assembly.averaging is not None:
+            assembly.averaging.refresh(batches)
+        raw = assembly.raw_evaluators or ()
+        for evaluator in (*raw, assembly.evaluator, assembly.final_evaluator):
+            evaluator.run(batches)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds of a network."""

@@ -7,6 +7,7 @@ import io
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import ignite.distributed as idist
@@ -28,7 +29,13 @@ from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import digest
 from harness.trackers import GuardedTracker
-from harness.training.assembly import Assembly, assemble, evaluation_batches, train_batches
+from harness.training.assembly import (
+    Assembly,
+    assemble,
+    evaluation_batches,
+    statistics_batches,
+    train_batches,
+)
 from harness.training.checkpoint import CheckpointSaver, EpochCheckpoint, Writer, load_checkpoint
 from harness.training.distributed import is_leader
 from harness.training.failures import NonFiniteLoss, failure, first_record
@@ -174,7 +181,8 @@ def _train(run: TrainingRun) -> TrainingResult:
     attach(Events.EPOCH_STARTED, log.start_clock)
     attach(Events.ITERATION_STARTED, log.note_rate, assembly.optimizer)
     attach(Events.EPOCH_COMPLETED, log.stop_clock)
-    attach(Events.EPOCH_COMPLETED, Evaluation(assembly, test_batches, variant.device))
+    statistics = partial(statistics_batches, variant, run.data, seeds.order)
+    attach(Events.EPOCH_COMPLETED, Evaluation(assembly, test_batches, variant.device, statistics))
     attach(Events.EPOCH_COMPLETED, log.end_epoch)
     if is_leader():
         attach(Events.EPOCH_COMPLETED, write_history, log, folder.path / "history.csv", writer)
@@ -197,7 +205,7 @@ def _train(run: TrainingRun) -> TrainingResult:
     if profile is not None:
         speeds = [row.images_per_second for row in log.epochs[done:]]
         run.say(f"{folder.name}  profile: {profile.write(folder.path / 'profile', variant, speeds)}")
-    return TrainingResult(*predictions(assembly.final_evaluator), assembly.model)
+    return TrainingResult(*predictions(assembly.final_evaluator), assembly.result)
 
 
 def _resume(run: TrainingRun) -> Assembly:
@@ -220,7 +228,8 @@ def _resume(run: TrainingRun) -> Assembly:
 def _new(run: TrainingRun) -> Assembly:
     with global_seed(run.seeds.initialisation, "initialisation"):
         model = run.variant.new_network()
-    return assemble(run.variant, model, run.rates, compiled=run.variant.compute.compiled, shared=True)
+    compiled = run.variant.compute.compiled
+    return assemble(run.variant, model, run.rates, compiled=compiled, shared=True, averaged=True)
 
 
 def _check_outside_state(run: TrainingRun, assembly: Assembly) -> None:
@@ -264,13 +273,15 @@ def _ended(record: RunRecord, log: Log, metrics: dict[str, Any]) -> RunRecord:
 
 def _metrics(log: Log, result: TrainingResult) -> dict[str, Any]:
     """Return the metrics of the last epoch; and the best epoch, for information."""
-    accuracies = [row.test_accuracy for row in log.epochs]
+    accuracies, last = [row.test_accuracy for row in log.epochs], log.epochs[-1]
+    raw = {"raw_accuracy": last.raw_accuracy, "raw_loss": last.raw_loss}
     return {
         "epochs": len(log.epochs),
         "test_accuracy": accuracy_from_logits(result.logits, result.labels),
         "test_loss": cross_entropy_from_logits(result.logits, result.labels),
         "test_ties": count_ties(result.logits),
-        "train_accuracy": log.epochs[-1].train_accuracy,
+        **{name: value for name, value in raw.items() if value is not None},
+        "train_accuracy": last.train_accuracy,
         "best_test_accuracy": max(accuracies),
         "best_epoch": accuracies.index(max(accuracies)) + 1,
     }

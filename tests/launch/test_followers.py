@@ -174,6 +174,58 @@ def test_whoever_is_killed_the_same_command_goes_on(
     assert done.returncode == 0 and done.stderr.count("goes on after epoch") == 1, done.stderr
 
 
+AVERAGED = """[variants.ema]
+averaging = { kind = "ema", momentum = 0.3, every = 2 }
+[variants.swa]
+averaging = { kind = "swa", start_epoch = 2 }
+"""
+
+
+def test_all_processes_evaluate_the_averaged_network_that_is_saved(
+    tiny_file: Path, command: Command, tmp_path: Path
+) -> None:
+    tiny_file.write_text(tiny_file.read_text("utf-8") + AVERAGED, "utf-8")
+    done = command(tiny_file, *TWO, "--seeds", "0", "--variants", "ema,swa", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
+    for variant in ("ema", "swa"):
+        run = tmp_path / "out" / "tiny" / "runs" / variant / "seed-0"
+        logits = np.load(run / "predictions.npz")["logits"]
+        np.testing.assert_allclose(load(run).logits(images), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_accumulated_steps_of_two_processes_are_those_of_one(
+    tiny_file: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "plain_nets.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Sequential):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__(torch.nn.Conv2d(3, 4, 8, 8), torch.nn.Flatten(),\n"
+        "                         torch.nn.Tanh(), torch.nn.Linear(64, classes))\n"
+    )
+    keys = ('model={name="plain_nets:Net"}', "data.train_limit=150", "attribution.layers=[]",
+            "optimizer.accumulate=2", "optimizer.clip_norm=1.0")  # fmt: skip
+    settings = [part for key in keys for part in ("--set", key)]
+    for devices in ("1", "2"):
+        asked = ("--devices", devices, "--device", "cpu", "--seeds", "0", "--allow", "plain_nets")
+        done = command(
+            tiny_file,
+            *asked,
+            *settings,
+            "--out",
+            devices,
+            PYTHONPATH=os.pathsep.join([str(tmp_path), os.getcwd()]),
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        load_weights(tmp_path / devices / "tiny/runs/base/seed-0/model.safetensors")[0].state_dict()
+        for devices in ("1", "2")
+    )
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

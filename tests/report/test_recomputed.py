@@ -290,6 +290,9 @@ def test_runs(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
             lr_min=record["metrics"]["lr_min"],
             lr_max=record["metrics"]["lr_max"],
             seconds=mine.seconds()[at],
+            raw_accuracy=history[-1]["raw_accuracy"] or None,
+            raw_loss=history[-1]["raw_loss"] or None,
+            ties=sum(np.sort(logits)[-1] == np.sort(logits)[-2] for logits in mine.logits[at]),
         )
         assert last == mine.accuracy[at]
         assert (row["flagged"] == "yes") == (SEEDS[variant][at] == flagged(variant, mine.accuracy))
@@ -307,7 +310,7 @@ def test_rows_of_the_runs_are_theirs(
             for path in paths
             for row in rows(path / Path(file).with_suffix(".csv"))
         ]
-        numbers = ({name: cell for name, cell in row.items() if name != "variant"} for row in own)
+        numbers = ({name: cell or None for name, cell in row.items() if name != "variant"} for row in own)
         tables.check_rows(table, tables.of(table, variant), numbers)
 
 

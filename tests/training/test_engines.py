@@ -58,6 +58,21 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_evaluation_in_float32_is_none_in_tf32_and_leaves_the_setting(precision: str) -> None:
+    seen = []
+
+    class Looks(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return images
+
+    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    evaluator_of(Looks(), precision).run(ONE_STEP)
+    assert seen == [(False, False) if precision == "float32" else before]
+    assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+
+
 # Training
 
 

@@ -16,7 +16,9 @@ from ignite.handlers.param_scheduler import PiecewiseLinear
 
 from harness.models.weights import load_weights
 from harness.plan import Variant
+from harness.predictor import load
 from harness.schedule import Rates
+from harness.statistics.classification import count_ties
 from harness.store.folders import ARTEFACTS, StudyFolder
 from harness.store.run_files import HISTORY
 from harness.study_file.config import Study
@@ -81,6 +83,45 @@ def test_the_saved_weights_give_the_saved_predictions_in_float32(
         np.testing.assert_allclose(model(images).numpy(), logits, atol=1e-4)
     assert not np.array_equal(logits, torch.from_numpy(logits).bfloat16().float().numpy())
     assert record.metrics["test_ties"] == 0
+
+
+NEAR_TIES = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head = torch.nn.Linear(3, classes)
+        torch.nn.init.constant_(self.head.bias, 64.0)  # bfloat16 has 64 and 64.5 and nothing between
+    def forward(self, images):
+        return self.head(images.mean((2, 3)))
+"""
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [{"kind": "none"}, {"kind": "ema", "momentum": 0.5}])
+def test_logits_that_tie_in_bfloat16_are_told_apart_by_the_final_evaluation(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, Any], compiled: bool
+) -> None:
+    (tmp_path / "near_ties.py").write_text(NEAR_TIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HARNESS_ALLOW", "near_ties")
+    study = tiny(
+        ("model", {"name": "near_ties:Net"}), ("attribution.layers", []), ("precision", "bfloat16"),
+        ("averaging", kind), ("compile", compiled),
+        ("schedule", {"epochs": 2, "peak_epoch": 1, "lr_max": 1e-3, "lr_min": 1e-4}),
+    )  # fmt: skip
+    with pytest.raises(Killed):
+        run(study, tmp_path / "out", say=killed_at("epoch 2/"))
+    record, folder, _ = run(study, tmp_path / "out")
+    first, last = rows(folder.path / "history.csv")
+    assert float(first["test_loss"]) == pytest.approx(np.log(10), abs=1e-6)  # all logits are 64
+    assert float(first["test_accuracy"]) == 0.1  # and all images are taken for the first class
+    assert record.metrics["test_ties"] == 0
+    logits = np.load(folder.path / "predictions.npz")["logits"]
+    assert count_ties(logits) == 0
+    assert count_ties(torch.from_numpy(logits).bfloat16().float().numpy()) == len(logits)
+    assert float(last["test_accuracy"]) == record.metrics["test_accuracy"] != 0.1
+    np.testing.assert_allclose(load(folder.path).logits(data_of(study).evaluation.images), logits, rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tiny: Tiny, tmp_path: Path) -> None:

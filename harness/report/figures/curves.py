@@ -33,10 +33,15 @@ def draw(findings: Findings) -> Picture | None:
     results = findings.results
     target = results.study.target.test_accuracy
     split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
+    raw_drawn = False
     figure, axes = style.canvas(5.6, 2, 2, sharex=True, sharey="row")
     for panel, (column, title, unit) in zip(axes, PANELS, strict=True):
         for summary, colour in zip(drawn, style.COLOURS, strict=False):
             _draw_curve(panel, results, summary.variant, column, colour)
+            raw = column.replace("test_", "raw_")
+            if raw != column and _by_epoch(results, summary.variant, raw):
+                _draw_raw(panel, results, summary.variant, raw, colour)
+                raw_drawn = True
         panel.set_title(title.format(split))
         panel.set_ylabel(unit)
         panel.tick_params(labelleft=True)
@@ -61,24 +66,37 @@ def draw(findings: Findings) -> Picture | None:
         "change, so it can lie below that of the untouched test images. Dashed: the target of "
         f"{percent_text(target)}, judged on the last epoch alone."
     )
+    if raw_drawn:
+        caption += " Thin: the weights as trained, whose average is evaluated."
     if len(drawn) < len(chosen):
         caption += f" The first {len(drawn)} variants of {len(chosen)} are drawn."
     return style.to_picture(figure, "curves", None, caption)
 
 
 def _draw_curve(axes: Axes, results: Results, variant: str, column: str, colour: str) -> None:
-    by_epoch: dict[float, list[float]] = {}
-    for run in results.of(variant, "finished"):
-        for row in run.history:
-            epoch, value = row["epoch"], row[column]
-            if epoch is not None and value is not None and np.isfinite(value):
-                by_epoch.setdefault(epoch, []).append(value)
+    by_epoch = _by_epoch(results, variant, column)
     epochs = sorted(by_epoch)
     means = np.array([mean_of(by_epoch[epoch]) for epoch in epochs])
     stds = np.array([std_of(by_epoch[epoch]) or 0.0 for epoch in epochs])
     marker = "o" if len(epochs) <= 12 else ""
     axes.plot(epochs, means, color=colour, marker=marker, ms=3, label=style.short(variant, 24))
     axes.fill_between(epochs, means - stds, means + stds, color=colour, alpha=0.2, lw=0)
+
+
+def _draw_raw(axes: Axes, results: Results, variant: str, column: str, colour: str) -> None:
+    means = {epoch: mean_of(values) for epoch, values in sorted(_by_epoch(results, variant, column).items())}
+    axes.plot(list(means), list(means.values()), color=colour, lw=0.7, ls="-", zorder=1)
+
+
+def _by_epoch(results: Results, variant: str, column: str) -> dict[float, list[float]]:
+    """Return the finite values of the finished runs at each epoch."""
+    by_epoch: dict[float, list[float]] = {}
+    for run in results.of(variant, "finished"):
+        for row in run.history:
+            epoch, value = row["epoch"], row[column]
+            if epoch is not None and value is not None and np.isfinite(value):
+                by_epoch.setdefault(epoch, []).append(value)
+    return by_epoch
 
 
 def _log_where_needed(panels: Sequence[Axes]) -> None:

@@ -36,6 +36,8 @@ HISTORY: Table[dict[str, Any]] = Table(
         Column("train_seconds", "of the epoch's training"),
         Column("eval_seconds", "of its evaluation"),
         Column("images_per_second", "trained on"),
+        Column("raw_loss", "as `test_loss`, of the weights as trained; empty without an average of them"),
+        Column("raw_accuracy", "likewise"),
     ),
 )
 TABLES = (HISTORY,)

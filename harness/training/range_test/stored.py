@@ -235,11 +235,11 @@ def check_agreement(
 
 
 def _digest(variant: Variant, settings: RangeTest) -> str:
-    """Return the digest of what decides the sweeps: a run's identity without its schedule."""
+    """Return the digest of what decides the sweeps: a run's identity without schedule and average."""
     deciding = settings.deciding(finds=variant.recipe.schedule.finds)
     identity = {**variant.identity, "range_test": deciding}
     identity["recipe"] = {
-        key: part for key, part in identity["recipe"].items() if key not in ("schedule", "vary")
+        key: part for key, part in identity["recipe"].items() if key not in ("schedule", "vary", "averaging")
     }
     if variant.recipe.draw:  # the images of another hold-out than that of the identity
         identity["draw"] = variant.recipe.draw

@@ -18,7 +18,7 @@ PROMISED = {
     "runs": "variant,seed,status,epochs,test_accuracy,test_loss,train_accuracy,best_test_accuracy,best_epoch,"
     "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error,",
     "history": "variant,seed,epoch,lr,train_loss,train_accuracy,test_loss,test_accuracy,"
-    "train_seconds,eval_seconds,images_per_second",
+    "train_seconds,eval_seconds,images_per_second,raw_loss,raw_accuracy",
     "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
     "test_accuracy_ci_low,test_accuracy_ci_high,test_accuracy_min,test_accuracy_max,target,reached,",
     "comparisons": "variant,baseline,test,n,difference,ci_low,ci_high,p,p_holm,effect_size,verdict,",
