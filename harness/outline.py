@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from harness.data.arrays import count_steps
 from harness.errors import StudyError
 from harness.messages import one_line
-from harness.schedule import Rates, lr_milestones
+from harness.schedule import Rates, Schedule, lr_milestones
 from harness.seeding import generators_restored
 from harness.study_file.config import Recipe, Study
-from harness.study_file.schedules import Constant
+from harness.study_file.schedules import Constant, OwnSchedule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,10 +62,11 @@ def check_recipe(study: Study, name: str) -> None:
     optimizer = create_optimizer(recipe.optimizer, model, where)
     scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
     check_step(recipe.optimizer, where, scheduled=scheduled)
-    cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
+    cycling = ("cycle_momentum", "momentum_points")
+    cycles = next((key for key in cycling if getattr(recipe.schedule, key, None) is not None), None)
     if cycles and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
         raise StudyError(
-            f"{where}: schedule.cycle_momentum: {recipe.optimizer.name} has neither momentum nor betas"
+            f"{where}: schedule.{cycles}: {recipe.optimizer.name} has neither momentum nor betas"
         )
 
 
@@ -102,10 +103,7 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
             f"{where}: data.drop_last: {images} images fill no batch of {recipe.data.batch_size}; lower "
             "data.batch_size, or leave drop_last out"
         )
-    try:  # the rates do not matter: only the schedule's length can be wrong
-        lr_milestones(recipe.schedule, Rates(0.1, 1.0), steps)
-    except StudyError as error:
-        raise StudyError(f"{where}: {error}") from None
+    _check_schedule(recipe.schedule, steps, where)
     return Outline(image_shape, steps, parameters, flops, layers)
 
 
@@ -141,6 +139,22 @@ def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[
             "set data.image_size, or crop or Resize them"
         )
     return train
+
+
+def _check_schedule(schedule: Schedule, steps_per_epoch: int, where: str) -> None:
+    """Check a schedule's length, and a user's own with some rates."""
+    rates = Rates(0.1, 1.0)  # only for a user's own schedule do they matter
+    try:
+        milestones = lr_milestones(schedule, rates, steps_per_epoch)
+        if isinstance(schedule, OwnSchedule) and milestones != lr_milestones(
+            schedule, rates, steps_per_epoch
+        ):
+            raise StudyError(
+                f"schedule.kind: {schedule.kind}: called twice, it gives two schedules; draw nothing at "
+                "random, and store nothing between calls"
+            )
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
 
 
 def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], Measured]) -> Measured:

@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     Field,
     PrivateAttr,
-    field_validator,
     model_validator,
 )
 
@@ -21,7 +20,7 @@ from harness.schema import Strict
 from harness.seeding import RunSeeds
 from harness.study_file.augment import Augment
 from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig, OptimizerConfig
-from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
+from harness.study_file.schedules import AnySchedule, RangeTest
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.values import Fraction, Name, Seed, unique
 from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
@@ -109,17 +108,12 @@ class Recipe(Strict):
     """Any class of `torch.optim`, by its own name and arguments."""
     loss: Loss = Loss()
     """Cross-entropy, and what is added to it."""
-    schedule: Annotated[Triangle | OneCycle | Constant, Field(discriminator="kind")]
+    schedule: AnySchedule
     """The learning rate of every step."""
     range_test: RangeTest | None = None
     """The search for LRMAX and LRMIN; run where the schedule leaves a rate open, or where this table is."""
     attribution: Attribution = Attribution()
     """Grad-CAM."""
-
-    @field_validator("schedule", mode="before")
-    @classmethod
-    def _default_kind(cls, value: Any) -> Any:
-        return {"kind": "triangle", **value} if isinstance(value, dict) else value
 
     _draw: int = PrivateAttr(0)
 
