@@ -16,6 +16,7 @@ FoundRate = Annotated[float | Literal["find"], rate_or("find")]
 FinalRate = Annotated[float | Literal["lr_min"], rate_or("lr_min")]
 PositiveRate = Annotated[float, Field(gt=0, le=1e6)]
 SWEEPS = 3  # of a range test whose rate is used, where the study does not say how many
+WARMUP_START = 0.1
 Divisor = Annotated[float, Field(ge=1e-6, le=1e12)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Points = Annotated[
@@ -151,7 +152,7 @@ class Cosine(Schedule):
     """The rate that it falls to."""
     warmup_epochs: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     """Epochs in which the rate rises in a straight line to `lr_max`, before the cosine."""
-    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = WARMUP_START
     """The first step's rate with a warm-up, as a factor of `lr_max`."""
     cycle_epochs: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Epochs of the first cycle; without it one cycle takes all."""
@@ -165,9 +166,9 @@ class Cosine(Schedule):
                 f"warmup_epochs must be below epochs, got {self.warmup_epochs:g} of {self.epochs}; "
                 "set schedule.warmup_epochs too"
             )
-        if "warmup_start" in self.model_fields_set and not self.warmup_epochs:
+        if self.warmup_start != WARMUP_START and not self.warmup_epochs:
             raise ValueError("warmup_start goes with warmup_epochs: set it too")
-        if "cycle_mult" in self.model_fields_set and self.cycle_epochs is None:
+        if self.cycle_mult != 1 and self.cycle_epochs is None:
             raise ValueError("cycle_mult goes with cycle_epochs: set it too")
         return self
 
