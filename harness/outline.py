@@ -32,6 +32,7 @@ class Outline:
         image_shape: (3, H, W) as the network sees it.
         flops_per_image: forward and backward, two for a multiply-add.
         layers: the network's parameter summary.
+        groups: what the optimizer's parameter groups match, in words; empty without any.
     """
 
     image_shape: tuple[int, int, int]
@@ -39,6 +40,7 @@ class Outline:
     parameters: int
     flops_per_image: int
     layers: tuple[LayerRow, ...]
+    groups: tuple[str, ...] = ()
 
 
 @generators_restored()  # a user's network may draw from any of them
@@ -68,6 +70,11 @@ def check_recipe(study: Study, name: str) -> None:
         raise StudyError(
             f"{where}: schedule.{cycles}: {recipe.optimizer.name} has neither momentum nor betas"
         )
+    for at, group in enumerate(recipe.optimizer.groups):
+        if cycles and (own := {"momentum", "betas"} & group.options.keys()):
+            raise StudyError(
+                f"{where}: optimizer.groups[{at}].{min(own)}: schedule.{cycles} sets it; remove one of them"
+            )
 
 
 @generators_restored()
@@ -83,20 +90,23 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     """
     from harness.models.network import NetworkConfig
     from harness.models.summary import count_parameters, flops_per_image, summarise
+    from harness.parameter_groups import describe_groups, freeze
 
     recipe, where = study.recipes[name], where_in(study, name)
     image_shape = (3, *_augmented_size(recipe, size, where))
 
-    def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int]:
+    def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int, tuple[str, ...]]:
+        freeze(model, recipe.optimizer.groups, where)
         if not count_parameters(model):
             raise StudyError(f"model.name: {recipe.model.name}: it has no parameter that requires a gradient")
         _check_layers(recipe.attribution.layers, model, image_shape, where)
         layers = tuple(summarise(model, image_shape))
-        return layers, count_parameters(model), flops_per_image(model, image_shape)
+        groups = tuple(describe_groups(model, recipe.optimizer.groups))
+        return layers, count_parameters(model), flops_per_image(model, image_shape), groups
 
     names = tuple(map(str, range(classes)))
     network = NetworkConfig(recipe.model.name, recipe.model.options, names, image_shape)
-    layers, parameters, flops = _measure(network, where, measure)
+    layers, parameters, flops, groups = _measure(network, where, measure)
     steps = count_steps(images, recipe.data.batch_size, recipe.data.drop_last)
     if not steps:
         raise StudyError(
@@ -104,7 +114,7 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
             "data.batch_size, or leave drop_last out"
         )
     _check_schedule(recipe.schedule, steps, where)
-    return Outline(image_shape, steps, parameters, flops, layers)
+    return Outline(image_shape, steps, parameters, flops, layers, groups)
 
 
 def where_in(study: Study, name: str) -> str:

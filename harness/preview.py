@@ -255,6 +255,8 @@ def _cost_lines(state: VariantState) -> list[str]:
         lines.append(
             f"    learning rate: to be found by {sweeps}{' for each run' * state.recipe.each_run_finds}"
         )
+    if outline:
+        lines += [f"    parameter group {group}" for group in outline.groups]
     states: dict[str, list[str]] = {}
     for seed, status in state.seeds:
         states.setdefault(status, []).append(str(seed))

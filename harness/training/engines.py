@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from harness.device import autocast, release_memory
 from harness.errors import StudyError
 from harness.models.outputs import logits_of
+from harness.optimizers import scale_rates
 from harness.schedule import Milestones
 from harness.study_file.parts import Loss as LossConfig
 from harness.training.distributed import gather, loss_weight
@@ -145,7 +146,7 @@ class Beta1(PiecewiseLinear):
 def attach_schedule(
     trainer: Engine, optimizer: Optimizer, rates: Milestones, momentum: Milestones | None
 ) -> dict[str, PiecewiseLinear]:
-    """Set the learning rate (and momentum or beta1) before every step.
+    """Set the learning rate (and momentum or beta1) of all parameter groups before every step.
 
     Returns:
         The handlers, by their names in a checkpoint.
@@ -164,4 +165,6 @@ def attach_schedule(
             raise StudyError("schedule.cycle_momentum: this optimizer has neither momentum nor betas")
     for handler in handlers.values():
         trainer.add_event_handler(Events.ITERATION_STARTED, handler)
+    if "lr_factor" in optimizer.param_groups[0]:
+        trainer.add_event_handler(Events.ITERATION_STARTED, scale_rates, optimizer)
     return handlers
