@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.arrays import Data
 from harness.imports import source_digests
 from harness.study_file.config import Recipe
+from harness.study_file.parts import CROSS_ENTROPY
 from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
 Pipeline = list[dict[str, Any]]
 # Keys of a recipe that earlier versions did not have, and their defaults; they count where they differ.
-LATER: dict[str, Any] = {"data.holdout_draws": None, "data.drop_last": False, "optimizer.groups": []}
+LATER: dict[str, Any] = {
+    "data.holdout_draws": None,
+    "data.drop_last": False,
+    "optimizer.groups": [],
+    "loss.name": CROSS_ENTROPY,
+    "loss.options": {},
+    "loss.class_weights": None,
+}
 
 
 def identity_of_variant(

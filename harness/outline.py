@@ -51,6 +51,7 @@ def check_recipe(study: Study, name: str) -> None:
         StudyError: in one line.
     """
     from harness.data.augment import check_transforms
+    from harness.losses import create_criterion
     from harness.models import model_options
     from harness.models.network import NetworkConfig
     from harness.optimizers import check_step, create_optimizer
@@ -61,6 +62,7 @@ def check_recipe(study: Study, name: str) -> None:
     model_options(recipe.model.name, recipe.model.options, where)
     network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
     model = _measure(network, where, lambda model: model)
+    create_criterion(recipe.loss, where=where)
     optimizer = create_optimizer(recipe.optimizer, model, where)
     scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
     check_step(recipe.optimizer, where, scheduled=scheduled)
@@ -88,6 +90,7 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     Raises:
         StudyError: the pipelines give images that are too small or of two sizes, or a layer does not exist.
     """
+    from harness.losses import check_loss
     from harness.models.network import NetworkConfig
     from harness.models.summary import count_parameters, flops_per_image, summarise
     from harness.parameter_groups import describe_groups, freeze
@@ -114,6 +117,7 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
             "data.batch_size, or leave drop_last out"
         )
     _check_schedule(recipe.schedule, steps, where)
+    check_loss(recipe.loss, classes, where)
     return Outline(image_shape, steps, parameters, flops, layers, groups)
 
 

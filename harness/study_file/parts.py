@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
@@ -17,6 +18,7 @@ from harness.schema import Strict
 from harness.study_file.values import Count, Rate, finite, unique
 
 MAX_OPTIONS_TEXT = 10_000
+CROSS_ENTROPY = "CrossEntropyLoss"
 
 
 class DataConfig(Strict):
@@ -187,12 +189,37 @@ class OptimizerConfig(Named):
 
 
 class Loss(Strict):
-    """Cross-entropy on logits, with what the recipes add to it."""
+    """The loss of logits and labels: cross-entropy, one of torch's own by name, or yours by import path.
 
+    Train images alone have it; the loss of an evaluation is plain cross-entropy.
+    """
+
+    name: str = Field(CROSS_ENTROPY, min_length=1, max_length=200)
+    """A loss of `torch.nn` that takes logits (N, C) and labels (N,), or `package.module:name` of a package
+    that is allowed: a function of logits and labels that gives the batch's mean, or a class of such."""
+    options: Annotated[dict[str, Any], BeforeValidator(finite)] = {}
+    """Arguments of the loss, by their own names."""
+    class_weights: (
+        Literal["balanced"] | Annotated[list[float], Field(min_length=2, max_length=100_000)] | None
+    ) = None
+    """Weights of the classes, by label, as torch's `weight` has them; or `"balanced"`: each class has the
+    weight N / (C n), with n of a run's own N train images in C classes."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """As torch's `cross_entropy` has it."""
     l1: Rate = 0.0
     """Times the sum of all absolute parameter values, added to the loss."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for option, key in (("weight", "class_weights"), ("label_smoothing", "label_smoothing")):
+            if option in self.options:
+                raise ValueError(f"options.{option}: write loss.{key} instead")
+        for weight in self.class_weights if isinstance(self.class_weights, list) else []:
+            if not 0 < weight <= 1e6:
+                raise ValueError(f"class_weights: each must be above 0 and at most 1e6, got {weight:g}")
+        if "reduction" in self.options:
+            raise ValueError("options.reduction: it is the mean; remove it")
+        return self
 
 
 class Attribution(Strict):

@@ -10,10 +10,12 @@ from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.schema import validate
 from harness.study_file.config import MAX_VARIANTS, Recipe
+from harness.study_file.parts import CROSS_ENTROPY
 
 RECIPE_KEYS = frozenset(Recipe.model_fields)
 # Key that names the kind of a table. An override that names another kind replaces the table: its keys differ.
-DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name"}
+DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name", "loss": "name"}
+DEFAULTS = {"schedule": "triangle", "model": "custom_resnet", "loss": CROSS_ENTROPY}
 WHOLE = {"vary"}  # tables that an override replaces: the order of their keys has a meaning
 
 
@@ -52,7 +54,7 @@ def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dic
         for part in path:
             current = current.get(part, {}) if isinstance(current, dict) else {}
         discriminator = DISCRIMINATORS.get(path[0]) if len(path) == 1 else None
-        default = "triangle" if discriminator == "kind" else "custom_resnet"
+        default = DEFAULTS.get(path[0])
         if isinstance(value, dict) and isinstance(current, dict) and path[0] not in WHOLE:
             renamed = discriminator in value and value[discriminator] != current.get(discriminator, default)
             if not renamed:

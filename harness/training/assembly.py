@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import computed_by, loading_workers
+from harness.losses import create_loss
 from harness.models import MODELS
 from harness.models.outside import OutsideState, changed, fingerprints
 from harness.optimizers import create_optimizer
@@ -23,7 +24,6 @@ from harness.training.distributed import rank_and_world_size, wrap
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,
-    create_loss,
     create_scaler,
     create_trainer,
 )
@@ -88,7 +88,8 @@ def assemble(
     options: dict[str, Any] = {"device": device, "precision": variant.precision, "memory_format": layout}
     wrapped = wrap(model, device, unused=imported) if shared else model
     network = computed_by(wrapped, compiled)
-    trainer = create_trainer(network, optimizer, create_loss(recipe.loss, model), scaler=scaler, **options)
+    loss = create_loss(recipe.loss, model, variant.class_weights)
+    trainer = create_trainer(network, optimizer, loss, scaler=scaler, **options)
     evaluator = create_evaluator(network, **options)
     final_evaluator = create_evaluator(wrapped, **{**options, "precision": "float32"})
     schedules = {}

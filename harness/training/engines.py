@@ -18,22 +18,20 @@ from torch.optim import Optimizer
 
 from harness.device import autocast, release_memory
 from harness.errors import StudyError
+from harness.losses import Criterion, TrainLoss
 from harness.models.outputs import logits_of
 from harness.optimizers import scale_rates
 from harness.schedule import Milestones
-from harness.study_file.parts import Loss as LossConfig
 from harness.training.distributed import gather, loss_weight
 
 AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al., "Going Deeper with Convolutions" (2015)
 RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-
 
 def create_trainer(
     model: nn.Module,
     optimizer: Optimizer,
-    loss: LossFunction,
+    loss: Criterion,
     *,
     device: str,
     precision: str,
@@ -66,7 +64,8 @@ def create_trainer(
             value = loss(logits, labels)
             for other in auxiliary:
                 value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
-        scaler.scale(value * loss_weight(len(labels), device)).backward()  # type: ignore[no-untyped-call]
+        amount = loss.amount(labels) if isinstance(loss, TrainLoss) else float(len(labels))
+        scaler.scale(value * loss_weight(amount, device)).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
         return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
@@ -119,18 +118,6 @@ def create_evaluator(
         store.reset()
 
     return evaluator
-
-
-def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
-    """Return the loss: cross-entropy on logits, plus ``l1`` times the sum of all absolute parameters."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        value = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        if config.l1:
-            value = value + config.l1 * torch.stack([p.abs().sum() for p in model.parameters()]).sum()
-        return value
-
-    return loss
 
 
 class Beta1(PiecewiseLinear):
