@@ -182,7 +182,8 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
     except StudyError:
         raise
     except Exception as error:  # whatever it meets
-        raise StudyError(f"{where}: optimizer: {label} says: {one_line(error)}") from None
+        kind = f"{type(error).__name__}: " if own else ""
+        raise StudyError(f"{where}: optimizer: {label} says: {kind}{one_line(error)}") from None
     chosen = f"{where}: optimizer: {label} with {config.options}"
     if not all(weights.isfinite().all() for end in ends for weights in end):
         raise StudyError(f"{chosen} makes weights that are not finite; change these")
