@@ -35,14 +35,30 @@ def check_names(variants: Mapping[str, Any], where: str) -> None:
 
 
 def set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set the value at a dotted path; make missing tables on the way."""
+    """Set the value at a dotted path; make missing tables. A number is a place in a list, from 0."""
     *parents, last = key.split(".")
-    table = tables
-    for depth, parent in enumerate(parents, 1):
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise StudyError(one_line(f"{where}: {key}: {'.'.join(parents[:depth])} is not a table"))
-    table[last] = deepcopy(value)
+    table: Any = tables
+    for depth, part in enumerate([*parents, last]):
+        place = f"{where}: {key}: {'.'.join(parents[:depth])}"
+        at: Any = part
+        if isinstance(table, list):
+            at = _index(table, part, place)
+        elif not isinstance(table, dict):
+            raise StudyError(one_line(f"{place} is not a table"))
+        elif depth < len(parents):
+            table.setdefault(part, {})
+        if depth < len(parents):
+            table = table[at]
+        else:
+            table[at] = deepcopy(value)
+
+
+def _index(values: list[Any], part: str, place: str) -> int:
+    """Return a key's part as a place in a list."""
+    if not (part.isascii() and part.isdigit() and int(part[:9]) < len(values)):
+        given = f"expected a place in it, from 0 to {len(values) - 1}" if values else "it is empty"
+        raise StudyError(one_line(f"{place} is not a table but a list; {given}"))
+    return int(part)
 
 
 def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
