@@ -84,9 +84,13 @@ def _tables(
             if "properties" in kind:
                 named = {"patternProperties", "additionalProperties"} & field.keys()
                 path = f"{prefix}{name}" + (".NAME" if named else "")
-                tag = kind["properties"].get("kind", {}).get("const")
+                tags = kind["properties"].get("kind", {})
+                tag = tags.get("const", "package.module:function" if tags else None)
                 yield f"`[{path}]`" + (f', kind = "{tag}"' if tag else ""), kind
                 yield from _tables(kind, root, f"{path}.")
+            for part in _kinds(kind.get("items", {}), root):
+                if part.get("additionalProperties") is True and "properties" in part:
+                    yield f"`[[{prefix}{name}]]`", part
 
 
 def _kinds(field: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:

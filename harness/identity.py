@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.arrays import Data
 from harness.imports import source_digests
 from harness.study_file.config import Recipe
+from harness.study_file.parts import CROSS_ENTROPY
 from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ LATER: dict[str, Any] = {
     "averaging": {"kind": "none"},
     "optimizer.clip_norm": None,
     "optimizer.accumulate": 1,
+    "optimizer.groups": [],
+    "loss.name": CROSS_ENTROPY,
+    "loss.options": {},
+    "loss.class_weights": None,
 }
 
 

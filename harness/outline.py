@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 from harness.data.arrays import count_steps
 from harness.errors import StudyError
 from harness.messages import one_line
-from harness.schedule import Rates, lr_milestones
+from harness.schedule import Rates, Schedule, lr_milestones
 from harness.seeding import generators_restored
 from harness.study_file.averaging import NoAveraging
 from harness.study_file.config import Recipe, Study
-from harness.study_file.schedules import Constant
+from harness.study_file.schedules import Constant, OwnSchedule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +33,7 @@ class Outline:
         image_shape: (3, H, W) as the network sees it.
         flops_per_image: forward and backward, two for a multiply-add.
         layers: the network's parameter summary.
+        groups: what the optimizer's parameter groups match, in words; empty without any.
     """
 
     image_shape: tuple[int, int, int]
@@ -40,6 +41,7 @@ class Outline:
     parameters: int
     flops_per_image: int
     layers: tuple[LayerRow, ...]
+    groups: tuple[str, ...] = ()
 
 
 @generators_restored()  # a user's network may draw from any of them
@@ -50,6 +52,7 @@ def check_recipe(study: Study, name: str) -> None:
         StudyError: in one line.
     """
     from harness.data.augment import check_transforms
+    from harness.losses import create_criterion
     from harness.models import model_options
     from harness.models.network import NetworkConfig
     from harness.optimizers import check_step, create_optimizer
@@ -60,14 +63,21 @@ def check_recipe(study: Study, name: str) -> None:
     model_options(recipe.model.name, recipe.model.options, where)
     network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
     model = _measure(network, where, lambda model: model)
+    create_criterion(recipe.loss, where=where)
     optimizer = create_optimizer(recipe.optimizer, model, where)
     scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
     check_step(recipe.optimizer, where, scheduled=scheduled)
-    cycles = getattr(recipe.schedule, "cycle_momentum", None) is not None
+    cycling = ("cycle_momentum", "momentum_points")
+    cycles = next((key for key in cycling if getattr(recipe.schedule, key, None) is not None), None)
     if cycles and not {"momentum", "betas"} & set(optimizer.param_groups[0]):
         raise StudyError(
-            f"{where}: schedule.cycle_momentum: {recipe.optimizer.name} has neither momentum nor betas"
+            f"{where}: schedule.{cycles}: {recipe.optimizer.name} has neither momentum nor betas"
         )
+    for at, group in enumerate(recipe.optimizer.groups):
+        if cycles and (own := {"momentum", "betas"} & group.options.keys()):
+            raise StudyError(
+                f"{where}: optimizer.groups[{at}].{min(own)}: schedule.{cycles} sets it; remove one of them"
+            )
 
 
 @generators_restored()
@@ -81,22 +91,26 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     Raises:
         StudyError: the pipelines give images that are too small or of two sizes, or a layer does not exist.
     """
+    from harness.losses import check_loss
     from harness.models.network import NetworkConfig
     from harness.models.summary import count_parameters, flops_per_image, summarise
+    from harness.parameter_groups import describe_groups, freeze
 
     recipe, where = study.recipes[name], where_in(study, name)
     image_shape = (3, *_augmented_size(recipe, size, where))
 
-    def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int]:
+    def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int, tuple[str, ...]]:
+        freeze(model, recipe.optimizer.groups, where)
         if not count_parameters(model):
             raise StudyError(f"model.name: {recipe.model.name}: it has no parameter that requires a gradient")
         _check_layers(recipe.attribution.layers, model, image_shape, where)
         layers = tuple(summarise(model, image_shape))
-        return layers, count_parameters(model), flops_per_image(model, image_shape)
+        groups = tuple(describe_groups(model, recipe.optimizer.groups))
+        return layers, count_parameters(model), flops_per_image(model, image_shape), groups
 
     names = tuple(map(str, range(classes)))
     network = NetworkConfig(recipe.model.name, recipe.model.options, names, image_shape)
-    layers, parameters, flops = _measure(network, where, measure)
+    layers, parameters, flops, groups = _measure(network, where, measure)
     steps = count_steps(images, recipe.data.batch_size, recipe.data.drop_last)
     if not steps:
         raise StudyError(
@@ -104,11 +118,9 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
             "data.batch_size, or leave drop_last out"
         )
     _check_steps(recipe, steps, where)
-    try:  # the rates do not matter: only the schedule's length can be wrong
-        lr_milestones(recipe.schedule, Rates(0.1, 1.0), steps)
-    except StudyError as error:
-        raise StudyError(f"{where}: {error}") from None
-    return Outline(image_shape, steps, parameters, flops, layers)
+    _check_schedule(recipe.schedule, steps, where)
+    check_loss(recipe.loss, classes, where)
+    return Outline(image_shape, steps, parameters, flops, layers, groups)
 
 
 def _check_steps(recipe: Recipe, steps: int, where: str) -> None:
@@ -160,6 +172,22 @@ def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[
             "set data.image_size, or crop or Resize them"
         )
     return train
+
+
+def _check_schedule(schedule: Schedule, steps_per_epoch: int, where: str) -> None:
+    """Check a schedule's length, and a user's own with some rates."""
+    rates = Rates(0.1, 1.0)  # only for a user's own schedule do they matter
+    try:
+        milestones = lr_milestones(schedule, rates, steps_per_epoch)
+        if isinstance(schedule, OwnSchedule) and milestones != lr_milestones(
+            schedule, rates, steps_per_epoch
+        ):
+            raise StudyError(
+                f"schedule.kind: {schedule.kind}: called twice, it gives two schedules; draw nothing at "
+                "random, and store nothing between calls"
+            )
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
 
 
 def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], Measured]) -> Measured:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.identity import identity_of_variant
@@ -38,6 +40,7 @@ class Variant:
         network: what its network is built from.
         identity: everything that decides a run's result, except for the seed; ``digest`` is its SHA-256.
         devices: processes that train it together.
+        class_weights: of the loss, by label; None where all classes count the same.
         resumes: whether its runs can resume from a checkpoint; not where the network keeps other state.
         doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
     """
@@ -55,6 +58,7 @@ class Variant:
     digest: str
     outline: Outline
     devices: int = 1
+    class_weights: list[float] | None = None
     resumes: bool = True
     doubt: str = ""
 
@@ -120,6 +124,7 @@ class Variant:
             test_transforms=test,
             train_images=images,
             outline=outline,
+            class_weights=_class_weights(recipe, data, f"{self.study}: variants.{self.name}"),
         )
 
     def new_network(self) -> nn.Module:
@@ -246,6 +251,7 @@ def resolve_variant(
         digest=digest(identity),
         outline=outline,
         devices=devices,
+        class_weights=_class_weights(recipe, data, where_in(study, name)),
     )
     _check_last_batch(variant, where_in(study, name))
     return variant
@@ -259,6 +265,14 @@ def _pipelines(recipe: Recipe, data: Data, where: str) -> tuple[Pipeline, Pipeli
     train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
     check_units(data, train, test, where)
     return train, test
+
+
+def _class_weights(recipe: Recipe, data: Data, where: str) -> list[float] | None:
+    """Return the weights of the classes in the loss, of these train images."""
+    from harness.losses import class_weights
+
+    counts = np.bincount(data.train.labels, minlength=len(data.train.classes))
+    return class_weights(recipe.loss, counts.tolist(), where)
 
 
 def _check_last_batch(variant: Variant, where: str) -> None:

@@ -22,6 +22,7 @@ from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve
 from harness.search import check_search
 from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.config import Recipe, Study
+from harness.study_file.parts import CROSS_ENTROPY
 from harness.study_file.seeds import seeds_text
 from harness.training.range_test import stored_rates
 from harness.training.rehearsal import rehearse
@@ -256,6 +257,12 @@ def _cost_lines(state: VariantState) -> list[str]:
         lines.append(
             f"    learning rate: to be found by {sweeps}{' for each run' * state.recipe.each_run_finds}"
         )
+    loss, weights = state.recipe.loss, state.variant and state.variant.class_weights
+    if loss.name != CROSS_ENTROPY or loss.class_weights:
+        classes = f", classes weighted {min(weights):.4g} to {max(weights):.4g}" if weights else ""
+        lines.append(f"    loss {loss.name}{classes}")
+    if outline:
+        lines += [f"    parameter group {group}" for group in outline.groups]
     states: dict[str, list[str]] = {}
     for seed, status in state.seeds:
         states.setdefault(status, []).append(str(seed))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from harness.errors import StudyError
-from harness.study_file.schedules import Constant, OneCycle, Triangle
+from harness.own_schedule import own_rates
+from harness.study_file.schedules import Constant, Cosine, OneCycle, OwnSchedule, Piecewise, Step, Triangle
 
-Schedule = Triangle | OneCycle | Constant
+Schedule = Triangle | OneCycle | Constant | Piecewise | Cosine | Step | OwnSchedule
 Milestones = list[tuple[int, float]]
 
 
@@ -19,8 +23,9 @@ class Rates:
     """The lowest and highest learning rate of a schedule.
 
     Attributes:
-        lr_min: where it begins (and where a triangle ends, unless the study says otherwise).
-        lr_max: the peak.
+        lr_min: where it begins (and where a triangle ends, unless the study says otherwise). Of piecewise,
+            cosine and step schedules the lowest rate; of a user's own schedule 0, as it is not known.
+        lr_max: the peak. Of a piecewise schedule what its rates are factors of, if they are.
     """
 
     lr_min: float
@@ -42,7 +47,17 @@ def resolve_rates(schedule: Schedule, range_test: Rates | None) -> Rates:
     if isinstance(schedule, Constant):
         lr = choose(schedule.lr, "lr_max")
         return Rates(lr, lr)
+    if isinstance(schedule, Piecewise):
+        unit = 1.0 if schedule.lr_max is None else choose(schedule.lr_max, "lr_max")
+        rates = [unit * rate for _, rate in schedule.points]
+        return Rates(min(rates), max(rates) if schedule.lr_max is None else unit)
     lr_max = choose(schedule.lr_max, "lr_max")
+    if isinstance(schedule, OwnSchedule):
+        return Rates(0.0, lr_max)
+    if isinstance(schedule, Cosine):
+        return Rates(schedule.final, lr_max)
+    if isinstance(schedule, Step):
+        return Rates(lr_max * schedule.gamma ** len(schedule.falls), lr_max)
     if isinstance(schedule, OneCycle):
         return Rates(lr_max / schedule.div_factor, lr_max)
     return Rates(choose(schedule.lr_min, "lr_min"), lr_max)
@@ -52,8 +67,14 @@ def corners(schedule: Schedule, rates: Rates, steps_per_epoch: float) -> list[tu
     """Return the corners that the study asks for, which may lie between two steps.
 
     Returns:
-        ``[(epochs since the start, rate), ...]``.
+        ``[(epochs since the start, rate), ...]``; the rate of every step where it has no corners.
     """
+    if isinstance(schedule, Piecewise | Step):
+        points = _points(schedule, rates)
+        return [(0.0, points[0][1]), *points, (float(schedule.epochs), points[-1][1])]
+    if isinstance(schedule, Cosine | OwnSchedule):
+        steps = round(steps_per_epoch)
+        return [(step / steps, rate) for step, rate in lr_milestones(schedule, rates, steps)]
     if isinstance(schedule, Constant):
         return [(0.0, rates.lr_max), (schedule.epochs, rates.lr_max)]
     if isinstance(schedule, Triangle):
@@ -72,10 +93,16 @@ def lr_milestones(schedule: Schedule, rates: Rates, steps_per_epoch: int) -> Mil
 
     Raises:
         StudyError: a triangle of fewer than three steps; the one-cycle form cannot be stepped that often, or
-            has no rising leg.
+            has no rising leg; a cosine of one step; a user's own schedule fails.
     """
     if isinstance(schedule, Constant):
         return [(0, rates.lr_max)]
+    if isinstance(schedule, Piecewise | Step):
+        return _at_steps(_points(schedule, rates), schedule.epochs, steps_per_epoch)
+    if isinstance(schedule, Cosine):
+        return _cosine(schedule, rates, steps_per_epoch)
+    if isinstance(schedule, OwnSchedule):
+        return list(enumerate(own_rates(schedule, rates.lr_max, steps_per_epoch)))
     first, peak, end = (rate for _, rate in corners(schedule, rates, steps_per_epoch))
     if isinstance(schedule, OneCycle):
         return _one_cycle(schedule, steps_per_epoch, first, peak, end)
@@ -91,6 +118,9 @@ def lr_milestones(schedule: Schedule, rates: Rates, steps_per_epoch: int) -> Mil
 
 def momentum_milestones(schedule: Schedule, steps_per_epoch: int) -> Milestones | None:
     """Return the corners of the momentum (SGD) or beta1 (Adam) where the schedule cycles it; else None."""
+    if isinstance(schedule, Piecewise) and schedule.momentum_points is not None:
+        points = [(epoch, momentum) for epoch, momentum in schedule.momentum_points]
+        return _at_steps(points, schedule.epochs, steps_per_epoch)
     if not isinstance(schedule, OneCycle) or schedule.cycle_momentum is None:
         return None
     low, high = schedule.cycle_momentum
@@ -102,6 +132,82 @@ def rates_at(milestones: Milestones, steps: np.ndarray | list[int]) -> np.ndarra
     at, rates = np.array(milestones, dtype=float).T
     interpolated: np.ndarray = np.interp(np.asarray(steps, dtype=float), at, rates)
     return interpolated
+
+
+def _points(schedule: Piecewise | Step, rates: Rates) -> list[tuple[float, float]]:
+    """Return the corners (epoch, rate); two at one epoch are a jump."""
+    if isinstance(schedule, Piecewise):
+        unit = 1.0 if schedule.lr_max is None else rates.lr_max
+        return [(epoch, unit * rate) for epoch, rate in schedule.points]
+    points = [(0.0, rates.lr_max)]
+    for epoch in schedule.falls:
+        points += [(epoch, points[-1][1]), (epoch, points[-1][1] * schedule.gamma)]
+    return points
+
+
+def _at_steps(points: Sequence[tuple[float, float]], epochs: int, steps_per_epoch: int) -> Milestones:
+    """Return corners at whole steps whose straight lines are those of the points at every step.
+
+    A point between two steps becomes two corners, one at either step. A point at ``epochs`` itself, a step
+    after the last, is moved to the last.
+    """
+    last = epochs * steps_per_epoch - 1
+    at = [_step_of(epoch, steps_per_epoch) for epoch, _ in points]
+    if points[-1][0] == epochs:
+        at = [min(step, float(last)) for step in at]
+    values = [value for _, value in points]
+
+    def value(step: int) -> float:
+        after = bisect_right(at, step)
+        if after in (0, len(at)):
+            return values[max(after - 1, 0)]
+        share = (step - at[after - 1]) / (at[after] - at[after - 1])
+        return values[after - 1] + (values[after] - values[after - 1]) * share
+
+    jumps = {before for before, after in pairwise(at) if before == after}
+    chosen = {0, last} | {math.ceil(step) for step in at}
+    chosen |= {math.ceil(step) - 1 for step in at if step in jumps or step != int(step)}
+    return [(step, value(step)) for step in sorted(chosen) if 0 <= step <= last]
+
+
+def _step_of(epoch: float, steps_per_epoch: int) -> float:
+    """Return an epoch in steps; a whole step where only rounding keeps it from one."""
+    step = epoch * steps_per_epoch
+    return float(round(step)) if math.isclose(step, round(step), rel_tol=1e-9, abs_tol=1e-9) else step
+
+
+def _cosine(schedule: Cosine, rates: Rates, steps_per_epoch: int) -> Milestones:
+    """Return the rate of every step, as Ignite's cosine and warm-up set it."""
+    import torch
+    from ignite.handlers.param_scheduler import (
+        ConcatScheduler,
+        CosineAnnealingScheduler,
+        ParamScheduler,
+        PiecewiseLinear,
+    )
+    from torch.optim import SGD
+
+    steps, warmup = schedule.epochs * steps_per_epoch, round(schedule.warmup_epochs * steps_per_epoch)
+    cycle = (
+        steps - warmup if schedule.cycle_epochs is None else round(schedule.cycle_epochs * steps_per_epoch)
+    )
+    if cycle < 2:
+        raise StudyError(
+            f"schedule: a cosine over {max(cycle, 0)} of {steps} steps; it needs two: more epochs, a smaller "
+            "data.batch_size, or another schedule.kind"
+        )
+    optimizer = SGD([torch.zeros(1)], lr=0.0)  # to read the rates from
+    handler: ParamScheduler = CosineAnnealingScheduler(
+        optimizer, "lr", rates.lr_max, schedule.final, cycle, cycle_mult=schedule.cycle_mult
+    )
+    if warmup:
+        rise = [(0, schedule.warmup_start * rates.lr_max), (warmup, rates.lr_max)]
+        handler = ConcatScheduler([PiecewiseLinear(optimizer, "lr", rise), handler], [warmup])
+    milestones = []
+    for step in range(steps):
+        handler(None)
+        milestones.append((step, float(optimizer.param_groups[0]["lr"])))
+    return milestones
 
 
 def _cycle(schedule: OneCycle, steps_per_epoch: float) -> tuple[float, float, float]:

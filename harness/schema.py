@@ -85,7 +85,8 @@ def _locate(schema: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -
 
 
 def _of_kind(table: type[BaseModel], tag: str) -> bool:
-    return "kind" in table.model_fields and tag in get_args(table.model_fields["kind"].annotation)
+    kind: Any = table.model_fields["kind"].annotation if "kind" in table.model_fields else None
+    return tag in get_args(kind) or (kind is str and ":" in tag)
 
 
 def _tables(annotation: Any) -> list[type[BaseModel]]:
@@ -121,7 +122,7 @@ def _explain(error: ValidationError, schema: type[BaseModel], raw: dict[str, Any
         case "union_tag_not_found":
             return f"{path}.{context['discriminator'][1:-1]}: missing"
         case "union_tag_invalid":
-            tag = context["discriminator"][1:-1]
+            tag = context["discriminator"].strip("'()")  # the key in quotes, or the function that reads it
             path, given = f"{path}.{tag}", given[tag]
     # a value that may have one of several types has an error for each of them
     alike = [details for details in errors if _locate(schema, raw, details).path == location.path]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from harness.models.summary import LayerRow
 
 Measured = TypeVar("Measured")
-Network = tuple[str, int, tuple[int, int, int]]  # options as JSON, classes, image shape
+# options as JSON, classes, image shape, the optimizer's parameter groups as JSON
+Network = tuple[str, int, tuple[int, int, int], str]
 
 
 def variant_layers(results: Results) -> dict[str, list[LayerRow]]:
@@ -56,18 +57,28 @@ def _flops(network: Network) -> int | None:
 def _network(run: Run) -> Network | None:
     if not (run.classes and run.recipe.get("model") and any(run.image_shape)):
         return None
-    return canonical(run.recipe["model"]), len(run.classes), run.image_shape
+    optimizer = canonical(run.recipe.get("optimizer", {}).get("groups", []))
+    return canonical(run.recipe["model"]), len(run.classes), run.image_shape, optimizer
 
 
 def _measure(
     network: Network, measure: Callable[[nn.Module, tuple[int, int, int]], Measured]
 ) -> Measured | None:
     """Build a network and measure it; None where its package is not installed here."""
-    from harness.models.network import NetworkConfig
+    from pydantic import TypeAdapter
 
-    model, classes, shape = network
+    from harness.models.network import NetworkConfig
+    from harness.parameter_groups import freeze
+    from harness.study_file.parts import ParameterGroup
+
+    model, classes, shape, groups = network
     try:
         config = NetworkConfig.of(json.loads(model), tuple(map(str, range(classes))), shape)
-        return config.measure(lambda built: measure(built, shape))
+
+        def measure_trained(built: nn.Module) -> Measured:
+            freeze(built, TypeAdapter(list[ParameterGroup]).validate_json(groups))
+            return measure(built, shape)
+
+        return config.measure(measure_trained)
     except HarnessError:
         return None

@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     Field,
     PrivateAttr,
-    field_validator,
     model_validator,
 )
 
@@ -22,7 +21,7 @@ from harness.seeding import RunSeeds
 from harness.study_file.augment import Augment
 from harness.study_file.averaging import Averages, NoAveraging
 from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig, OptimizerConfig
-from harness.study_file.schedules import Constant, OneCycle, RangeTest, Triangle
+from harness.study_file.schedules import AnySchedule, RangeTest
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.values import Fraction, Name, Seed, unique
 from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
@@ -110,7 +109,7 @@ class Recipe(Strict):
     """Any class of `torch.optim`, by its own name and arguments."""
     loss: Loss = Loss()
     """Cross-entropy, and what is added to it."""
-    schedule: Annotated[Triangle | OneCycle | Constant, Field(discriminator="kind")]
+    schedule: AnySchedule
     """The learning rate of every step."""
     averaging: Annotated[Averages, Field(discriminator="kind")] = NoAveraging()
     """An average of the weights over the training, which is then what is evaluated and saved."""
@@ -118,11 +117,6 @@ class Recipe(Strict):
     """The search for LRMAX and LRMIN; run where the schedule leaves a rate open, or where this table is."""
     attribution: Attribution = Attribution()
     """Grad-CAM."""
-
-    @field_validator("schedule", mode="before")
-    @classmethod
-    def _default_kind(cls, value: Any) -> Any:
-        return {"kind": "triangle", **value} if isinstance(value, dict) else value
 
     _draw: int = PrivateAttr(0)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
@@ -17,6 +18,7 @@ from harness.schema import Strict
 from harness.study_file.values import Count, Rate, finite, unique
 
 MAX_OPTIONS_TEXT = 10_000
+CROSS_ENTROPY = "CrossEntropyLoss"
 
 
 class DataConfig(Strict):
@@ -60,19 +62,16 @@ class DataConfig(Strict):
         return self
 
 
-class Named(BaseModel):
-    """A table with a ``name`` from a registry or library and that entry's own options."""
+class WithOptions(BaseModel):
+    """A table with keys of ours and further ones, which a library checks."""
 
     model_config = ConfigDict(
         extra="allow", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    name: str = Field(min_length=1, max_length=200)
-    """Beside it stand this entry's own options."""
-
     @property
     def options(self) -> dict[str, Any]:
-        """All values besides the name."""
+        """All values besides our keys."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -83,6 +82,13 @@ class Named(BaseModel):
         return self
 
 
+class Named(WithOptions):
+    """A table with a ``name`` from a registry or library and that entry's own options."""
+
+    name: str = Field(min_length=1, max_length=200)
+    """Beside it stand this entry's own options."""
+
+
 class ModelConfig(Named):
     """The network; its options are those of its own class in :mod:`harness.models`."""
 
@@ -90,8 +96,62 @@ class ModelConfig(Named):
     """{MODELS}, or `package.module:function` of a package that is allowed."""
 
 
-class OptimizerConfig(Named):
-    """Any class of ``torch.optim`` with its own argument names; the rate comes from the schedule."""
+def _check_ranges(options: dict[str, Any]) -> None:
+    """Check the values of an optimizer's usual options."""
+    for key in ("momentum", "betas", "dampening", "weight_decay"):
+        values = options.get(key, [])
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{key} must be a number, got {value!r}")
+            if key == "weight_decay" and value < 0:
+                raise ValueError(f"weight_decay must be >= 0, got {value!r}")
+            if key != "weight_decay" and not 0 <= value < 1:
+                raise ValueError(f"{key} must be in [0, 1), got {value!r}")
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
+Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=1000)]
+
+
+class ParameterGroup(WithOptions):
+    """Parameters that are trained in another way than the others, found by their names and modules.
+
+    A parameter belongs to the first group that it matches. Further keys are options of the optimizer.
+    """
+
+    match: Pattern | Patterns | None = None
+    """Names of parameters, in which `*` stands for any text: `"*.bias"`, or a list of such."""
+    type: Pattern | Patterns | None = None
+    """Classes of the modules that have the parameters, or a list of such, with their subclasses:
+    `"BatchNorm2d"`, `"*Norm*"`. With `match` a parameter has to fit both."""
+    lr_factor: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """The schedule's rate is multiplied by it."""
+    frozen: bool = False
+    """Do not train them; a batch norm's running statistics still follow the batches."""
+
+    @property
+    def names(self) -> list[str]:
+        """Return the patterns of ``match``."""
+        return [self.match] if isinstance(self.match, str) else self.match or []
+
+    @property
+    def types(self) -> list[str]:
+        """Return the patterns of ``type``."""
+        return [self.type] if isinstance(self.type, str) else self.type or []
+
+    @property
+    def patterns(self) -> str:
+        """Return what it matches, in words."""
+        return " of ".join(", ".join(patterns) for patterns in (self.names, self.types) if patterns)
+
+    @property
+    def treatment(self) -> str:
+        """Return what is done with its parameters, in words."""
+        if self.frozen:
+            return "frozen"
+        options = [f"{key} {value}" for key, value in self.options.items()]
+        factor = [f"rate x {self.lr_factor:g}"] if self.lr_factor != 1 else []
+        return ", ".join([*factor, *options]) or "as all others"
 
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Scale the gradient of a step down to this norm where its own, over all parameters, is larger: torch's
@@ -102,31 +162,72 @@ class OptimizerConfig(Named):
     count batches; a step uses the rate of its last batch. Batch norm sees the single batches."""
 
     @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        options = self.options
-        if "lr" in options:
-            raise ValueError(
-                "lr is set by [schedule] (lr_max, or lr where its kind is constant); remove it here"
-            )
-        for key in ("momentum", "betas", "dampening", "weight_decay"):
-            values = options.get(key, [])
-            for value in values if isinstance(values, list) else [values]:
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise ValueError(f"{key} must be a number, got {value!r}")
-                if key == "weight_decay" and value < 0:
-                    raise ValueError(f"weight_decay must be >= 0, got {value!r}")
-                if key != "weight_decay" and not 0 <= value < 1:
-                    raise ValueError(f"{key} must be in [0, 1), got {value!r}")
+    def _complete(self) -> Self:
+        if self.match is None and self.type is None:
+            raise ValueError('expected match, such as "*.bias", or type, such as "BatchNorm2d"')
+        if self.frozen and (self.options or self.lr_factor != 1):
+            raise ValueError("frozen = true leaves nothing to set; remove lr_factor and other options")
+        if "lr" in self.options:
+            raise ValueError("lr is set by [schedule]; write lr_factor, which multiplies it")
+        _check_ranges(self.options)
         return self
 
 
-class Loss(Strict):
-    """Cross-entropy on logits, with what the recipes add to it."""
+class OptimizerConfig(Named):
+    """Any class of ``torch.optim`` with its own argument names; the rate comes from the schedule."""
 
+    name: str = Field(min_length=1, max_length=200)
+    """A class of `torch.optim`, or `package.module:class` of a package that is allowed; beside it stand its
+    own options."""
+    groups: Annotated[list[ParameterGroup], Field(max_length=100)] = []
+    """Parameters with a rate or options of their own, or frozen; all others have those of this table."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if "lr" in self.options:
+            raise ValueError(
+                "lr is set by [schedule] (lr_max, or lr where its kind is constant); remove it here"
+            )
+        _check_ranges(self.options)
+        return self
+
+    def of_group(self, group: ParameterGroup) -> Self:
+        """Return the settings that a group's parameters have."""
+        return self.model_validate({"name": self.name, **self.options, **group.options})
+
+
+class Loss(Strict):
+    """The loss of logits and labels: cross-entropy, one of torch's own by name, or yours by import path.
+
+    Train images alone have it; the loss of an evaluation is plain cross-entropy.
+    """
+
+    name: str = Field(CROSS_ENTROPY, min_length=1, max_length=200)
+    """A loss of `torch.nn` that takes logits (N, C) and labels (N,), or `package.module:name` of a package
+    that is allowed: a function of logits and labels that gives the batch's mean, or a class of such."""
+    options: Annotated[dict[str, Any], BeforeValidator(finite)] = {}
+    """Arguments of the loss, by their own names."""
+    class_weights: (
+        Literal["balanced"] | Annotated[list[float], Field(min_length=2, max_length=100_000)] | None
+    ) = None
+    """Weights of the classes, by label, as torch's `weight` has them; or `"balanced"`: each class has the
+    weight N / (C n), with n of a run's own N train images in C classes."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """As torch's `cross_entropy` has it."""
     l1: Rate = 0.0
     """Times the sum of all absolute parameter values, added to the loss."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for option, key in (("weight", "class_weights"), ("label_smoothing", "label_smoothing")):
+            if option in self.options:
+                raise ValueError(f"options.{option}: write loss.{key} instead")
+        for weight in self.class_weights if isinstance(self.class_weights, list) else []:
+            if not 0 < weight <= 1e6:
+                raise ValueError(f"class_weights: each must be above 0 and at most 1e6, got {weight:g}")
+        if "reduction" in self.options:
+            raise ValueError("options.reduction: it is the mean; remove it")
+        return self
 
 
 class Attribution(Strict):

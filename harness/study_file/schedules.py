@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from harness.schema import Strict
-from harness.study_file.values import Count, Seed, rate_or
+from harness.study_file.values import Count, Rate, Seed, finite, rate_or
 
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 FoundRate = Annotated[float | Literal["find"], rate_or("find")]
 FinalRate = Annotated[float | Literal["lr_min"], rate_or("lr_min")]
 PositiveRate = Annotated[float, Field(gt=0, le=1e6)]
 SWEEPS = 3  # of a range test whose rate is used, where the study does not say how many
+WARMUP_START = 0.1
 Divisor = Annotated[float, Field(ge=1e-6, le=1e12)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Points = Annotated[
+    list[Annotated[list[Rate], Field(min_length=2, max_length=2)]], Field(min_length=1, max_length=10_000)
+]
 
 
 class Schedule(Strict):
@@ -71,9 +78,7 @@ class OneCycle(Schedule):
     """When the published recipe called the scheduler."""
     total_steps: Count | None = None
     """Length of the cycle in its own steps; the recipe's, where that was not epochs times batches."""
-    cycle_momentum: (
-        Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None
-    ) = None
+    cycle_momentum: Annotated[list[Momentum], Field(min_length=2, max_length=2)] | None = None
     """`[lowest, highest]` of momentum (or beta1), which moves against the rate."""
 
 
@@ -86,6 +91,163 @@ class Constant(Schedule):
     """Passes over the train images."""
     lr: FoundRate
     """The rate, or `"find"`."""
+
+
+class Piecewise(Schedule):
+    """Straight lines between any corners: warm-up, zig-zag, flat tails and jumps.
+
+    A corner between two steps is passed, not met. One at `epochs` is met by the last step.
+    """
+
+    kind: Literal["piecewise"]
+    """Of the schedule."""
+    epochs: Epochs
+    """Passes over the train images."""
+    points: Points
+    """`[[0, 0.0], [5, 0.4], [22, 0.04]]`: corners of epoch (fractions are allowed) and rate. Before the first
+    and after the last the rate stays; two corners at one epoch are a jump to the second."""
+    lr_max: FoundRate | None = None
+    """A rate, or `"find"`: the rates in `points` are then factors of it, such as
+    `[[0, 0], [5, 1], [22, 0.1]]`. Without it they are rates themselves."""
+    momentum_points: (
+        Annotated[
+            list[Annotated[list[float], Field(min_length=2, max_length=2)]],
+            Field(min_length=1, max_length=10_000),
+        ]
+        | None
+    ) = None
+    """The same for the momentum (or beta1)."""
+
+    @model_validator(mode="after")
+    def _corners_rise(self) -> Self:
+        for name in ("points", "momentum_points"):
+            points = getattr(self, name) or []
+            for (before, _), (after, _) in pairwise(points):
+                if after < before:
+                    raise ValueError(f"{name}: the epochs must rise, got {after:g} after {before:g}")
+            for epoch, value in points:
+                if not 0 <= epoch <= self.epochs:
+                    raise ValueError(
+                        f"{name}: a corner at epoch {epoch:g} of {self.epochs}; set schedule.{name} too"
+                    )
+                if name == "momentum_points" and not 0 <= value < 1:
+                    raise ValueError(f"{name}: a momentum must be in [0, 1), got {value:g}")
+        return self
+
+
+class Cosine(Schedule):
+    """Half a cosine from lr_max to `final`, as torch's ``CosineAnnealingLR`` steps it every batch.
+
+    The step after the last would have `final`. With `cycle_epochs` it begins again and again, as torch's
+    ``CosineAnnealingWarmRestarts``: Loshchilov and Hutter, "SGDR" (2017).
+    """
+
+    kind: Literal["cosine"]
+    """Of the schedule."""
+    epochs: Epochs
+    """Passes over the train images."""
+    lr_max: FoundRate = "find"
+    """The highest rate, or `"find"`: by the range test."""
+    final: Rate = 0.0
+    """The rate that it falls to."""
+    warmup_epochs: Annotated[float, Field(ge=0, le=100_000)] = 0.0
+    """Epochs in which the rate rises in a straight line to `lr_max`, before the cosine."""
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = WARMUP_START
+    """The first step's rate with a warm-up, as a factor of `lr_max`."""
+    cycle_epochs: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Epochs of the first cycle; without it one cycle takes all."""
+    cycle_mult: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """Length of each further cycle, as a multiple of the one before it."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be below epochs, got {self.warmup_epochs:g} of {self.epochs}; "
+                "set schedule.warmup_epochs too"
+            )
+        if self.warmup_start != WARMUP_START and not self.warmup_epochs:
+            raise ValueError("warmup_start goes with warmup_epochs: set it too")
+        if self.cycle_mult != 1 and self.cycle_epochs is None:
+            raise ValueError("cycle_mult goes with cycle_epochs: set it too")
+        return self
+
+
+class Step(Schedule):
+    """A rate that falls at some epochs, as torch's ``MultiStepLR`` and ``StepLR`` have it."""
+
+    kind: Literal["step"]
+    """Of the schedule."""
+    epochs: Epochs
+    """Passes over the train images."""
+    lr_max: FoundRate = "find"
+    """The first rate, or `"find"`: by the range test."""
+    milestones: Annotated[list[Annotated[float, Field(gt=0)]], Field(max_length=10_000)] | None = None
+    """Epochs (fractions are allowed) after which the rate is multiplied by `gamma`, such as `[12, 18]`."""
+    every: Annotated[float, Field(gt=0)] | None = None
+    """Or: after every so many epochs."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """The factor."""
+
+    @property
+    def falls(self) -> list[float]:
+        """Return the epochs after which the rate falls."""
+        if self.milestones is not None:
+            return self.milestones
+        every = self.every or self.epochs
+        falls = (at * every for at in range(1, math.ceil(self.epochs / every)))
+        return [epoch for epoch in falls if not math.isclose(epoch, self.epochs)]
+
+    @model_validator(mode="after")
+    def _falls_in_order(self) -> Self:
+        if (self.milestones is None) == (self.every is None):
+            raise ValueError("expected milestones, such as [12, 18], or every, such as 10; one of them")
+        if self.every is not None and self.epochs / self.every > 10_000:
+            raise ValueError(f"every: falls {self.epochs / self.every:.0f} times; 10000 is the most")
+        for before, after in pairwise(self.milestones or []):
+            if after <= before:
+                raise ValueError(f"milestones: the epochs must rise, got {after:g} after {before:g}")
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise ValueError(
+                f"milestones: epoch {self.milestones[-1]:g} of {self.epochs}; set schedule.milestones too"
+            )
+        return self
+
+
+class OwnSchedule(Schedule):
+    """A function of your own, or one of torch's schedulers, by import path; see your-own.md."""
+
+    kind: Annotated[str, Field(pattern=r"^[^:]+:[^:]+$", max_length=200)]
+    """`package.module:function` of a package that is allowed, called as `(step, steps_per_epoch, epochs,
+    lr_max, **options)` for every step from 0; or a scheduler class, such as
+    `torch.optim.lr_scheduler:ExponentialLR`."""
+    epochs: Epochs
+    """Passes over the train images."""
+    lr_max: FoundRate = "find"
+    """The rate that it is given, or `"find"`: by the range test."""
+    step: Literal["batch", "epoch"] = "batch"
+    """When a scheduler class is stepped."""
+    options: Annotated[dict[str, Any], BeforeValidator(finite)] = {}
+    """Further arguments, by their own names."""
+
+
+def kind(schedule: Any) -> str:
+    """Return the tag of a schedule's kind; of what is no table a tag whose schema says so."""
+    usual = "triangle"
+    named = schedule.get("kind", usual) if isinstance(schedule, dict) else getattr(schedule, "kind", usual)
+    return "module:function" if isinstance(named, str) and ":" in named else str(named)
+
+
+AnySchedule = Annotated[
+    Annotated[Triangle, Tag("triangle")]
+    | Annotated[OneCycle, Tag("one_cycle_lr")]
+    | Annotated[Constant, Tag("constant")]
+    | Annotated[Piecewise, Tag("piecewise")]
+    | Annotated[Cosine, Tag("cosine")]
+    | Annotated[Step, Tag("step")]
+    | Annotated[OwnSchedule, Tag("module:function")],
+    Discriminator(kind),
+]
 
 
 class RangeTest(Strict):

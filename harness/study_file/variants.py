@@ -10,11 +10,17 @@ from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.schema import validate
 from harness.study_file.config import MAX_VARIANTS, Recipe
+from harness.study_file.parts import CROSS_ENTROPY
 
 RECIPE_KEYS = frozenset(Recipe.model_fields)
 # Key that names the kind of a table. An override that names another kind replaces the table: its keys differ.
-DISCRIMINATORS = {"schedule": "kind", "model": "name", "optimizer": "name", "averaging": "kind"}
-UNNAMED = {"schedule": "triangle", "model": "custom_resnet", "averaging": "none"}  # the kind without one
+DISCRIMINATORS = {
+    "schedule": "kind", "model": "name", "optimizer": "name", "loss": "name", "averaging": "kind",
+}  # fmt: skip
+# what it is without one
+DEFAULTS = {
+    "schedule": "triangle", "model": "custom_resnet", "loss": CROSS_ENTROPY, "averaging": "none",
+}  # fmt: skip
 WHOLE = {"vary"}  # tables that an override replaces: the order of their keys has a meaning
 
 
@@ -34,14 +40,30 @@ def check_names(variants: Mapping[str, Any], where: str) -> None:
 
 
 def set_path(tables: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set the value at a dotted path; make missing tables on the way."""
+    """Set the value at a dotted path; make missing tables. A number is a place in a list, from 0."""
     *parents, last = key.split(".")
-    table = tables
-    for depth, parent in enumerate(parents, 1):
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise StudyError(one_line(f"{where}: {key}: {'.'.join(parents[:depth])} is not a table"))
-    table[last] = deepcopy(value)
+    table: Any = tables
+    for depth, part in enumerate([*parents, last]):
+        place = f"{where}: {key}: {'.'.join(parents[:depth])}"
+        at: Any = part
+        if isinstance(table, list):
+            at = _index(table, part, place)
+        elif not isinstance(table, dict):
+            raise StudyError(one_line(f"{place} is not a table"))
+        elif depth < len(parents):
+            table.setdefault(part, {})
+        if depth < len(parents):
+            table = table[at]
+        else:
+            table[at] = deepcopy(value)
+
+
+def _index(values: list[Any], part: str, place: str) -> int:
+    """Return a key's part as a place in a list."""
+    if not (part.isascii() and part.isdigit() and int(part[:9]) < len(values)):
+        given = f"expected a place in it, from 0 to {len(values) - 1}" if values else "it is empty"
+        raise StudyError(one_line(f"{place} is not a table but a list; {given}"))
+    return int(part)
 
 
 def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
@@ -54,7 +76,7 @@ def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dic
             current = current.get(part, {}) if isinstance(current, dict) else {}
         discriminator = DISCRIMINATORS.get(path[0]) if len(path) == 1 else None
         if isinstance(value, dict) and isinstance(current, dict) and path[0] not in WHOLE:
-            before = current.get(discriminator, UNNAMED.get(path[0]))
+            before = current.get(discriminator, DEFAULTS.get(path[0]))
             renamed = discriminator in value and value[discriminator] != before
             if not renamed:
                 for key, part in value.items():

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import computed_by, loading_workers
+from harness.losses import create_loss
 from harness.models import MODELS
 from harness.models.outside import OutsideState, changed, fingerprints
 from harness.optimizers import create_optimizer
@@ -28,7 +29,6 @@ from harness.training.distributed import rank_and_world_size, wrap
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,
-    create_loss,
     create_scaler,
     create_trainer,
 )
@@ -113,7 +113,7 @@ def assemble(
     trainer = create_trainer(
         network,
         optimizer,
-        create_loss(recipe.loss, model),
+        create_loss(recipe.loss, model, variant.class_weights),
         scaler=scaler,
         clip_norm=recipe.optimizer.clip_norm,
         accumulation=Accumulation(recipe.optimizer.accumulate, recipe.data.batch_size, variant.last_batch),

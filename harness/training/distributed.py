@@ -74,17 +74,18 @@ def communicating(model: nn.Module, last: bool) -> AbstractContextManager[Any]:
     return local
 
 
-def loss_weight(images: int, device: str) -> float | Tensor:
+def loss_weight(amount: float | Tensor, device: str) -> float | Tensor:
     """Return the weight of this process's mean loss that makes the mean over processes that of the batch.
 
-    It is a tensor on the device, so that a GPU's host does not wait for it.
+    ``amount`` is what the mean is over: images, or their weights. The result is a tensor on the device, so
+    that a GPU's host does not wait for it.
     """
     size = idist.get_world_size()
     if size == 1:
         return 1.0
-    total = torch.full((), float(images), device=device)
+    total = torch.zeros((), device=device) + amount
     torch.distributed.all_reduce(total)
-    return images * size / total
+    return amount * size / total
 
 
 def gather(batches: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:

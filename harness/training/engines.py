@@ -20,22 +20,21 @@ from torch.optim import Optimizer
 
 from harness.device import autocast, release_memory, without_tf32
 from harness.errors import StudyError
+from harness.losses import Criterion, TrainLoss
 from harness.models.outputs import logits_of
+from harness.optimizers import scale_rates
 from harness.schedule import Milestones
-from harness.study_file.parts import Loss as LossConfig
 from harness.training.accumulation import Accumulation
 from harness.training.distributed import communicating, gather, loss_weight
 
 AUXILIARY_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al., "Going Deeper with Convolutions" (2015)
 RELEASE_EVERY = 64  # steps; each time costs as much as a sixth of a step
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-
 
 def create_trainer(
     model: nn.Module,
     optimizer: Optimizer,
-    loss: LossFunction,
+    loss: Criterion,
     *,
     device: str,
     precision: str,
@@ -76,7 +75,8 @@ def create_trainer(
                 value = loss(logits, labels)
                 for other in auxiliary:
                     value = value + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
-            weight = share * loss_weight(len(labels), device)
+            amount = loss.amount(labels) if isinstance(loss, TrainLoss) else float(len(labels))
+            weight = share * loss_weight(amount, device)
             scaler.scale(value * weight).backward()  # type: ignore[no-untyped-call]
         if last:
             _take_step(optimizer, scaler, clip_norm)
@@ -144,18 +144,6 @@ def create_evaluator(
     return evaluator
 
 
-def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
-    """Return the loss: cross-entropy on logits, plus ``l1`` times the sum of all absolute parameters."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        value = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        if config.l1:
-            value = value + config.l1 * torch.stack([p.abs().sum() for p in model.parameters()]).sum()
-        return value
-
-    return loss
-
-
 class Beta1(PiecewiseLinear):
     """A ``PiecewiseLinear`` that sets Adam's beta1, which is the first number of a tuple."""
 
@@ -169,7 +157,7 @@ class Beta1(PiecewiseLinear):
 def attach_schedule(
     trainer: Engine, optimizer: Optimizer, rates: Milestones, momentum: Milestones | None
 ) -> dict[str, PiecewiseLinear]:
-    """Set the learning rate (and momentum or beta1) before every step.
+    """Set the learning rate (and momentum or beta1) of all parameter groups before every step.
 
     Returns:
         The handlers, by their names in a checkpoint.
@@ -188,4 +176,6 @@ def attach_schedule(
             raise StudyError("schedule.cycle_momentum: this optimizer has neither momentum nor betas")
     for handler in handlers.values():
         trainer.add_event_handler(Events.ITERATION_STARTED, handler)
+    if "lr_factor" in optimizer.param_groups[0]:
+        trainer.add_event_handler(Events.ITERATION_STARTED, scale_rates, optimizer)
     return handlers

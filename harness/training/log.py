@@ -13,6 +13,7 @@ from ignite.engine import Engine
 from torch.optim import Optimizer
 
 from harness.device import synchronize
+from harness.optimizers import rate_of
 from harness.plan import Variant
 from harness.store.run_files import HISTORY, LEARNING_RATES, csv_text
 
@@ -77,8 +78,8 @@ class Log:
         engine.state.metrics["train_seconds"] = time.perf_counter() - self._started
 
     def note_rate(self, optimizer: Optimizer) -> None:
-        """Store the learning rate of a step."""
-        self.rates.append(float(optimizer.param_groups[0]["lr"]))
+        """Store the learning rate of a step, before any parameter group's factor."""
+        self.rates.append(rate_of(optimizer))
 
     def end_epoch(self, engine: Engine) -> None:
         """Add the epoch's row, and show it in ``engine.state.metrics``, which trackers read."""

@@ -23,6 +23,7 @@ from harness.messages import one_line
 from harness.models import MODELS
 from harness.models.outputs import logits_of
 from harness.models.weights import network_of, weights_bytes
+from harness.optimizers import set_rate
 from harness.plan import Variant
 from harness.seeding import generator_states, generators_restored, global_seed, seed_generators
 from harness.training.assembly import assemble, averaging_at_once
@@ -175,7 +176,11 @@ class _Rehearsal:
         trained = {
             id(weights) for group in trainee.assembly.optimizer.param_groups for weights in group["params"]
         }
-        late = [name for name, weights in trainee.model.named_parameters() if id(weights) not in trained]
+        late = [
+            name
+            for name, weights in trainee.model.named_parameters()
+            if weights.requires_grad and id(weights) not in trained
+        ]
         if late:
             raise self._refusal(
                 f"its forward makes parameters ({', '.join(late[:3])}), which would not be "
@@ -308,8 +313,7 @@ class _Trainee:
             self.drawn = generator_states()
         self.assembly = assemble(variant, self.model, averaged=True)
         self.device, self.step = variant.device, 0
-        for group in self.assembly.optimizer.param_groups:
-            group["lr"] = RATE
+        set_rate(self.assembly.optimizer, RATE)
         parts = self.assembly.state()
         self.parts = {name: part for name, part in parts.items() if name != "trainer"}
 

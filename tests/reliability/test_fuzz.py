@@ -86,6 +86,23 @@ SOUND: dict[tuple[Any, ...], st.SearchStrategy[Any]] = {
         {"kind": "one_cycle_lr", "epochs": 3, "lr_max": "find", "pct_start": 0.9, "step": "epoch"},
         {"kind": "one_cycle_lr", "epochs": 2, "lr_max": 0.1, "pct_start": 0.4, "step": "batch_and_epoch"},
         {"kind": "one_cycle_lr", "epochs": 2, "lr_max": 0.1, "pct_start": 0.1, "total_steps": 3},
+        {"kind": "piecewise", "epochs": 2, "points": [[0, 0.0], [0.7, 1.0], [0.7, 0.1]], "lr_max": "find"},
+        {"kind": "piecewise", "epochs": 2, "points": [[1, 0.1]], "momentum_points": [[0, 0.9], [2, 0.8]]},
+        {"kind": "cosine", "epochs": 2, "warmup_epochs": 0.5, "cycle_epochs": 1.0, "cycle_mult": 2},
+        {"kind": "step", "epochs": 2, "lr_max": 0.1, "every": 0.3},
+        {"kind": "torch.optim.lr_scheduler:StepLR", "epochs": 2, "options": {"step_size": 2}},
+        {"kind": "os:getpid", "epochs": 2},
+    ]),
+    ("optimizer", "groups"): st.lists(
+        st.sampled_from([
+            {"match": "*.bias", "lr_factor": 2.0}, {"type": "*Norm*", "weight_decay": 0.0}, {"match": "no"},
+            {"match": ["prep.*", "head.*"], "frozen": True}, {"match": "*", "momentum": 0.5},
+        ]),
+        max_size=3,
+    ),
+    ("loss",): st.sampled_from([
+        {"name": "MultiMarginLoss", "options": {"margin": 0.5}}, {"class_weights": "balanced"},
+        {"class_weights": [1.0] * 10, "label_smoothing": 0.1}, {"name": "NLLLoss"}, {"name": "os:getpid"},
     ]),
     ("augment", "train"): st.lists(st.sampled_from(TRANSFORMS), max_size=5),
     ("augment", "test"): st.lists(st.sampled_from(TRANSFORMS), max_size=2),

@@ -18,9 +18,9 @@ ONE_CYCLE = {"kind": "one_cycle_lr", "epochs": 4, "lr_max": 0.1, "pct_start": 0.
     [
         (
             {"kind": "tringle", "epochs": 1},
-            "kind: expected 'triangle', 'one_cycle_lr', 'constant', got 'trin",
+            "kind: expected 'triangle', 'one_cycle_lr', 'constant', .*'module:function', got 'trin",
         ),
-        ({"kind": ["triangle"], "epochs": 1}, "kind: .*'constant', got"),
+        ({"kind": ["triangle"], "epochs": 1}, "kind: .*'module:function', got"),
         ({"kind": "constant", "epochs": 1, "lr": 0.1, "peak_epoch": 1}, "peak_epoch: unknown key"),
         ({"kind": "constant", "epochs": 1}, "lr: missing"),
         ({**ONE_CYCLE, "pct_start": 0}, "pct_start: .*more than 0, got 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import pytest
@@ -130,3 +131,30 @@ def test_a_setting_that_cannot_be_written_down_is_refused_with_the_way_out() -> 
     assert "--set 'optimizer={...}'" in message
     whole = resolve({**BASE, **raw}, [("optimizer", {"name": "SGD"})])
     assert whole.recipes["adam"].optimizer == whole.optimizer
+
+
+GROUPS = {
+    "optimizer": {"name": "SGD", "groups": [{"match": "*.bias"}, {"type": "*Norm*", "weight_decay": 0.0}]}
+}
+
+
+def test_a_dotted_key_reaches_into_a_list() -> None:
+    study = resolve(
+        {**TINY, **GROUPS, "variants": {"faster": {"optimizer.groups.0.lr_factor": 64.0}}},
+        [("optimizer.groups.1.weight_decay", 0.1)],
+    )
+    base, faster = (study.recipes[name].optimizer.groups for name in ("base", "faster"))
+    assert [group.lr_factor for group in base] == [1.0, 1.0] and base[1].options == {"weight_decay": 0.1}
+    assert [group.lr_factor for group in faster] == [64.0, 1.0] and faster[1] == base[1]
+    again = resolve(tomllib.loads(study.to_toml()))
+    assert again.recipes == study.recipes
+
+
+@pytest.mark.parametrize(
+    "key", ["2.lr_factor", "-1.lr_factor", "first.lr_factor", "9999999999.lr_factor", "2"]
+)
+def test_a_place_that_a_list_lacks_is_refused(key: str) -> None:
+    with pytest.raises(
+        StudyError, match="optimizer.groups is not a table but a list; expected a place in it, from 0 to 1"
+    ):
+        resolve({**TINY, **GROUPS, "variants": {"x": {f"optimizer.groups.{key}": 2.0}}})

@@ -19,6 +19,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from harness.errors import RunError
+from harness.losses import create_loss
 from harness.schedule import lr_milestones, momentum_milestones, resolve_rates
 from harness.seeding import derive_seed, global_seed
 from harness.study_file.parts import Loss
@@ -30,7 +31,7 @@ from harness.training.checkpoint import (
     Writer,
     load_checkpoint,
 )
-from harness.training.engines import attach_schedule, create_loss, create_trainer
+from harness.training.engines import attach_schedule, create_trainer
 from tests.training.tiny_runs import Killed
 
 EPOCHS, STEPS = 4, 3

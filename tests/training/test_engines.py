@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from harness.errors import StudyError
+from harness.losses import create_loss
 from harness.models import build_model
 from harness.schedule import momentum_milestones
 from harness.seeding import global_seed
@@ -19,7 +20,6 @@ from harness.study_file.schedules import OneCycle
 from harness.training.engines import (
     attach_schedule,
     create_evaluator,
-    create_loss,
     create_scaler,
     create_trainer,
 )

@@ -8,12 +8,15 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from harness.analysis.findings import Findings
+from harness.analysis.runs import Run
 from harness.report.figures import style
 from harness.report.figures.range_test import column
 from harness.report.figures.style import Picture
 from harness.schedule import Rates, Schedule, corners
+from harness.study_file.schedules import AnySchedule, OwnSchedule
 
 ZIGZAGS = 3
+MOST_MARKED = 50  # corners; more are the rates of single steps
 
 
 @style.house_style()
@@ -25,23 +28,25 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     rates, lr_min, lr_max = run.rates, run.number("lr_min"), run.number("lr_max")
     if not rates or lr_min is None or lr_max is None:
         return None
-    schedule: Schedule = TypeAdapter(Schedule).validate_python(run.recipe["schedule"])
+    schedule: Schedule = TypeAdapter(AnySchedule).validate_python(run.recipe["schedule"])
     steps_per_epoch = len(rates) / schedule.epochs
-    planned = corners(schedule, Rates(lr_min, lr_max), steps_per_epoch)
-    figure, panels = style.canvas(3.0, 1, 3, sharey=True)
+    own = isinstance(schedule, OwnSchedule)  # its code may not be at hand, so the plan is not drawn
+    planned = [] if own else corners(schedule, Rates(lr_min, lr_max), steps_per_epoch)
+    figure, panels = style.canvas(3.0, 1, 2 if own else 3, sharey=True)
     zigzag = np.linspace(0, schedule.epochs, 2 * ZIGZAGS + 1)
     panels[0].plot(zigzag, [lr_min, lr_max] * ZIGZAGS + [lr_min], color=style.COLOURS[3])
     panels[0].set_title("Zig-zag cycle (not used)")
-    at, values = zip(*planned, strict=True)
-    panels[1].plot(at, values, color=style.COLOURS[0], marker="o", ms=3.5)
-    panels[1].set_title("As planned")
+    if planned:
+        marker = "o" if len(planned) <= MOST_MARKED else None
+        panels[1].plot(*zip(*planned, strict=True), color=style.COLOURS[0], marker=marker, ms=3.5)
+        panels[1].set_title("As planned")
     others = findings.results.of(variant, "finished")[1:] if run.range_test is not None else []
     for other in others:
         at_step = (column(other.rates, "iteration") - 1) / steps_per_epoch
-        panels[2].plot(at_step, column(other.rates, "lr"), color=style.COLOURS[7], lw=0.6, alpha=0.6)
+        panels[-1].plot(at_step, column(other.rates, "lr"), color=style.COLOURS[7], lw=0.6, alpha=0.6)
     passed = (column(rates, "iteration") - 1) / steps_per_epoch
-    panels[2].plot(passed, column(rates, "lr"), color=style.COLOURS[1], lw=1.2)
-    panels[2].set_title(f"As run, {len(rates):,} steps")
+    panels[-1].plot(passed, column(rates, "lr"), color=style.COLOURS[1], lw=1.2)
+    panels[-1].set_title(f"As run, {len(rates):,} steps")
     for axes in panels:
         for rate in {lr_min, lr_max}:
             axes.axhline(rate, color=style.TARGET_COLOUR, lw=0.8, ls="--", zorder=1)
@@ -49,19 +54,30 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         axes.set_ylim(bottom=0)
     style.as_plain(panels[0].yaxis)
     panels[0].set_ylabel("learning rate")
-    peak = max(planned, key=lambda corner: corner[1])
     caption = (
         f"Left, for comparison: {ZIGZAGS} cycles between LRMIN {lr_min:.4g} and LRMAX {lr_max:.4g} (dashed). "
-        f"Middle: the schedule that the study asks for, {values[0]:.4g} to {peak[1]:.4g} at epoch "
-        f"{peak[0]:.4g}, then {values[-1]:.4g}. "
-        f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
+    if planned:
+        caption += _planned_and_run(planned, run)
+    else:
+        caption += f"Right: the rate of every step, of {schedule.kind} (seed {run.seed})."
     if others:
         caption += " Each run has an LRMAX of its own: thin lines are the other runs."
+    return style.to_picture(figure, "learning_rate", variant, caption)
+
+
+def _planned_and_run(planned: list[tuple[float, float]], run: Run) -> str:
+    """Describe the schedule as planned, and its rates of every step."""
+    peak = max(planned, key=lambda corner: corner[1])
+    text = (
+        f"Middle: the schedule that the study asks for, {planned[0][1]:.4g} to {peak[1]:.4g} at epoch "
+        f"{peak[0]:.4g}, then {planned[-1][1]:.4g}. "
+        f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
+    )
     highest = run.highest_rate
     if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
-        caption += (
+        text += (
             f" Its highest is {highest[0]:.4g}, at step {highest[1]:,}: the peak of the plan falls between "
             "two steps."
         )
-    return style.to_picture(figure, "learning_rate", variant, caption)
+    return text

@@ -25,6 +25,7 @@ from harness.data.arrays import Data
 from harness.data.batches import Batches
 from harness.device import prepare
 from harness.errors import RunError
+from harness.optimizers import set_rate
 from harness.plan import Variant
 from harness.seeding import generators_restored, global_seed
 from harness.study_file.schedules import RangeTest
@@ -159,8 +160,7 @@ class _Recorder:
     def set_rate(self) -> None:
         """Set the rate, because the finder's own first rates are late by a step."""
         self.rates.append(float(self.planned[len(self.rates)]))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rates[-1]
+        set_rate(self.optimizer, self.rates[-1])
 
     def note(self, engine: Engine) -> None:
         """Store the step's loss and accuracy; end the sweep at a loss that is not finite."""

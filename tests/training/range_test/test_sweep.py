@@ -13,10 +13,11 @@ from ignite.engine import Events
 from torch import Tensor, nn
 
 from harness.errors import RunError
+from harness.losses import create_loss
 from harness.seeding import global_seed
 from harness.study_file.parts import Loss
 from harness.study_file.schedules import RangeTest
-from harness.training.engines import create_loss, create_trainer
+from harness.training.engines import create_trainer
 from harness.training.range_test.sweep import Sweep, smooth, sweep
 
 
