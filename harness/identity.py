@@ -35,6 +35,7 @@ def identity_of_variant(
         deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
     if compute.compiled:  # likewise
         deciding["compile"] = True
+    del deciding["model"]["pretrained"]  # the checksum of that file stands beside the recipe
     for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.models.network import NetworkConfig
+    from harness.models.pretrained import Pretrained
     from harness.models.summary import LayerRow
 
 Measured = TypeVar("Measured")
@@ -107,6 +108,21 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
     return Outline(image_shape, steps, parameters, flops, layers)
+
+
+@generators_restored()
+def check_pretrained(recipe: Recipe, network: NetworkConfig, where: str) -> Pretrained | None:
+    """Return the file of weights that a variant's training starts from; None where it draws its weights.
+
+    Raises:
+        StudyError: the file cannot be read, or has the weights of another network.
+    """
+    from harness.models.pretrained import Pretrained
+
+    if recipe.model.pretrained is None:
+        return None
+    file = Pretrained.of(recipe.model.pretrained, f"{where}: model.pretrained")
+    return _measure(network, where, lambda model: file.checked(model, len(network.classes)))
 
 
 def where_in(study: Study, name: str) -> str:

@@ -10,7 +10,7 @@ from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.identity import identity_of_variant
 from harness.messages import suggest
-from harness.outline import Outline, check_recipe, make_outline, where_in
+from harness.outline import Outline, check_pretrained, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
 from harness.store.sealed import digest
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from harness.compute import Compute
     from harness.models.network import NetworkConfig
+    from harness.models.pretrained import Pretrained
 
 
 Pipeline = list[dict[str, Any]]
@@ -40,6 +41,7 @@ class Variant:
         devices: processes that train it together.
         resumes: whether its runs can resume from a checkpoint; not where the network keeps other state.
         doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
+        pretrained: the file of weights that training starts from.
     """
 
     study: str
@@ -57,6 +59,7 @@ class Variant:
     devices: int = 1
     resumes: bool = True
     doubt: str = ""
+    pretrained: Pretrained | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -122,12 +125,25 @@ class Variant:
             outline=outline,
         )
 
-    def new_network(self) -> nn.Module:
-        """Build the network on its device, with weights freshly drawn from the global generators."""
+    def new_network(self, data: Data) -> nn.Module:
+        """Build the network on its device, as training starts from it.
+
+        Its weights are drawn from the global generators; some may follow from the first train images, which
+        its modules are given by :mod:`harness.models.initialise`. Or they are read from ``model.pretrained``.
+
+        Args:
+            data: the run's images.
+        """
         import torch
+
+        from harness.models.initialise import initialise_from_images
 
         layout = getattr(torch, self.compute.memory_format)
         model = self.network.build()
+        if self.pretrained is not None:
+            self.pretrained.load_into(model)
+        else:
+            initialise_from_images(model, data.train, self.test_transforms)
         return model.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
@@ -231,7 +247,10 @@ def resolve_variant(
         on_disk=compute_on_disk(folder.runs_of(name), device) if folder else None,
         compared_with=_compute_of_others(study, recipe, folder, earlier, device),
     )
+    pretrained = check_pretrained(recipe, network, where_in(study, name))
     identity = identity_of_variant(recipe, data, train, test, compute, device, devices)
+    if pretrained is not None:
+        identity["pretrained"] = pretrained.sha256
     variant = Variant(
         study=study.name,
         name=name,
@@ -246,6 +265,7 @@ def resolve_variant(
         digest=digest(identity),
         outline=outline,
         devices=devices,
+        pretrained=pretrained,
     )
     _check_last_batch(variant, where_in(study, name))
     return variant

@@ -87,7 +87,12 @@ class ModelConfig(Named):
     """The network; its options are those of its own class in :mod:`harness.models`."""
 
     name: str = Field("custom_resnet", min_length=1, max_length=200)
-    """{MODELS}, or `package.module:function` of a package that is allowed."""
+    """{MODELS}, `timm:` and the name of a network of timm, or `package.module:function` of a package that is
+    allowed."""
+    pretrained: str | None = Field(None, min_length=1, max_length=4096)
+    """A file of weights that training starts from, instead of drawing them: a finished run's
+    `model.safetensors`, or the network's `state_dict` in safetensors or torch's format. What has a row for
+    each class is drawn anew where the numbers of classes differ. Seen from the current folder."""
 
 
 class OptimizerConfig(Named):

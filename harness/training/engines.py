@@ -121,12 +121,16 @@ def create_evaluator(
 
 
 def create_loss(config: LossConfig, model: nn.Module) -> LossFunction:
-    """Return the loss: cross-entropy on logits, plus ``l1`` times the sum of all absolute parameters."""
+    """Return the loss: cross-entropy on logits, plus ``l1`` times the sum of all absolute parameters.
+
+    Parameters that are not trained are left out of it: they would only add a constant.
+    """
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         value = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
         if config.l1:
-            value = value + config.l1 * torch.stack([p.abs().sum() for p in model.parameters()]).sum()
+            trained = [p.abs().sum() for p in model.parameters() if p.requires_grad]
+            value = value + config.l1 * torch.stack(trained).sum()
         return value
 
     return loss

@@ -219,7 +219,7 @@ def _resume(run: TrainingRun) -> Assembly:
 
 def _new(run: TrainingRun) -> Assembly:
     with global_seed(run.seeds.initialisation, "initialisation"):
-        model = run.variant.new_network()
+        model = run.variant.new_network(run.data)
     return assemble(run.variant, model, run.rates, compiled=run.variant.compute.compiled, shared=True)
 
 
