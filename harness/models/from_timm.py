@@ -35,9 +35,8 @@ def timm_network(name: str, options: dict[str, Any], where: str) -> Imported:
     timm = with_torchvision(lambda: import_module("timm"))
     architecture = name.removeprefix(PREFIX)
     if architecture not in (known := timm.list_models()):
-        plain = architecture.partition(".")[0]
-        hint = f", did you mean {PREFIX}{plain}?" if plain in known else suggest(architecture, known)
-        raise StudyError(f"{place}: timm {version('timm')} has no such network{hint}")
+        near = suggest(PREFIX + architecture.partition(".")[0], [PREFIX + network for network in known])
+        raise StudyError(f"{place}: timm {version('timm')} has no such network{near}")
     for key in options:
         if key in _OURS:
             raise StudyError(f"{where}: model.{key}: {_OURS[key]}; remove it")

@@ -104,7 +104,8 @@ class Pretrained:
             else:
                 state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise self._refusal(f"cannot be read: {one_line(error, 200)}") from None
+            said = one_line(str(error).partition(". ")[0], 120)
+            raise self._refusal(f"has no tensors that can be read without running code: {said}") from None
         for key in WRAPPERS:
             if isinstance(state, dict) and isinstance(state.get(key), dict):
                 state = state[key]

@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 
@@ -93,6 +94,13 @@ class ModelConfig(Named):
     """A file of weights that training starts from, instead of drawing them: a finished run's
     `model.safetensors`, or the network's `state_dict` in safetensors or torch's format. What has a row for
     each class is drawn anew where the numbers of classes differ. Seen from the current folder."""
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _is_a_file(cls, value: Any) -> Any:
+        if value is True:
+            raise ValueError("nothing is downloaded in a study; name a file of weights: see docs/your-own.md")
+        return None if value is False else value
 
 
 class OptimizerConfig(Named):
