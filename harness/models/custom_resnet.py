@@ -9,6 +9,9 @@
 | layer3 | conv 3x3, max-pool 2, BN, ReLU                              | 512 x 4 x 4     |
 | res2   | conv, BN, ReLU, conv, BN, ReLU, added to layer3's output    | 512 x 4 x 4     |
 | head   | max-pool over the map (4 x 4), fully connected              | logits          |
+
+Its options make the forms that others have published, among them cifar10-fast's bag of tricks: Page, "How to
+Train Your ResNet 8" (2019).
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class CustomResNetOptions(Strict):
     """Batch norm's factors, all fixed at this number, while its biases are learned (cifar10-fast's bag of
     tricks: 1). Without it they are learned too."""
     activation: Literal["relu", "celu", "gelu"] = "relu"
-    """What stands wherever this table says ReLU; each as torch has it."""
+    """The function after each batch norm; each as torch has it."""
     celu_alpha: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     """CELU's alpha; the smaller, the more like ReLU (cifar10-fast: 0.075, and 0.3 with `bn_scale = 1.0`)."""
     whitening: bool = False
