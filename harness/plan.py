@@ -248,9 +248,7 @@ def resolve_variant(
         compared_with=_compute_of_others(study, recipe, folder, earlier, device),
     )
     pretrained = check_pretrained(recipe, network, where_in(study, name))
-    identity = identity_of_variant(recipe, data, train, test, compute, device, devices)
-    if pretrained is not None:
-        identity["pretrained"] = pretrained.sha256
+    identity = identity_of_variant(recipe, data, train, test, compute, device, devices, pretrained)
     variant = Variant(
         study=study.name,
         name=name,
