@@ -276,7 +276,8 @@ def _licence(name: str) -> str:
         if line.startswith("License ::") and not line.endswith("OSI Approved")
     ]
     files = [str(file.read_text()) for file in found.files or [] if file.name.upper().startswith("LICENSE")]
-    text = str(metadata["License"] or next(iter(files), "not stated"))
+    stated = metadata["License"] if metadata["License"] != "UNKNOWN" else None
+    text = str(stated or next(iter(files), "not stated"))
     return ", ".join(classified) or text.strip().splitlines()[0][:80]
 
 

@@ -15,6 +15,7 @@ from harness.study_file.vary import DEFAULT
 
 if TYPE_CHECKING:
     from harness.compute import Compute
+    from harness.models.pretrained import Pretrained
 
 Pipeline = list[dict[str, Any]]
 # Keys of a recipe that earlier versions did not have, and their defaults; they count where they differ.
@@ -32,7 +33,14 @@ LATER: dict[str, Any] = {
 
 
 def identity_of_variant(
-    recipe: Recipe, data: Data, train: Pipeline, test: Pipeline, compute: Compute, device: str, devices: int
+    recipe: Recipe,
+    data: Data,
+    train: Pipeline,
+    test: Pipeline,
+    compute: Compute,
+    device: str,
+    devices: int,
+    pretrained: Pretrained | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides a run's result, except for the seed."""
     from harness.compute import identity_of
@@ -46,6 +54,7 @@ def identity_of_variant(
         deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
     if compute.compiled:  # likewise
         deciding["compile"] = True
+    del deciding["model"]["pretrained"]  # the file's checksum decides, not its place
     for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
@@ -66,6 +75,8 @@ def identity_of_variant(
         identity["model_source"] = model_source(recipe.model.name)
     if sources := source_digests(_named_in(deciding)):  # likewise
         identity["sources"] = sources
+    if pretrained is not None:  # likewise
+        identity["pretrained"] = pretrained.sha256
     if devices > 1:  # likewise
         identity["devices"] = devices
     return identity

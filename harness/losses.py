@@ -27,6 +27,8 @@ _UNFIT = {"NLLLoss": "it expects log-probabilities, not logits", "NLLLoss2d": "i
 class TrainLoss:
     """The loss of a step: a criterion's mean over the batch, and ``l1`` times the sum of absolute parameters.
 
+    Parameters that are not trained are left out of it: they would only add a constant.
+
     Attributes:
         weights: of the classes, (C,), where the study weighs them; the criterion has them too.
     """
@@ -40,7 +42,8 @@ class TrainLoss:
         """Return the loss (0-d) of logits (N, C) and labels (N,), or (N, C) for soft ones."""
         value = self.criterion(logits, labels)
         if self.l1:
-            value = value + self.l1 * torch.stack([p.abs().sum() for p in self.model.parameters()]).sum()
+            trained = [p.abs().sum() for p in self.model.parameters() if p.requires_grad]
+            value = value + self.l1 * torch.stack(trained).sum()
         return value
 
     def amount(self, labels: Tensor) -> float | Tensor:

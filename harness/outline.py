@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.models.network import NetworkConfig
+    from harness.models.pretrained import Pretrained
     from harness.models.summary import LayerRow
 
 Measured = TypeVar("Measured")
@@ -138,6 +139,21 @@ def _check_steps(recipe: Recipe, steps: int, where: str) -> None:
             f"{where}: averaging.every: no batch from epoch {averaging.start_epoch} on is a multiple of "
             f"{every} ({all_steps} batches in all, {steps} an epoch): no average would begin; lower it"
         )
+
+
+@generators_restored()
+def check_pretrained(recipe: Recipe, network: NetworkConfig, where: str) -> Pretrained | None:
+    """Return the file of weights that a variant's training starts from; None where it draws its weights.
+
+    Raises:
+        StudyError: the file cannot be read, or has the weights of another network.
+    """
+    from harness.models.pretrained import Pretrained
+
+    if recipe.model.pretrained is None:
+        return None
+    file = Pretrained.of(recipe.model.pretrained, f"{where}: model.pretrained")
+    return _measure(network, where, lambda model: file.checked(model, len(network.classes)))
 
 
 def where_in(study: Study, name: str) -> str:

@@ -12,7 +12,7 @@ from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.identity import identity_of_variant
 from harness.messages import suggest
-from harness.outline import Outline, check_recipe, make_outline, where_in
+from harness.outline import Outline, check_pretrained, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
 from harness.store.sealed import digest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from harness.compute import Compute
     from harness.models.network import NetworkConfig
+    from harness.models.pretrained import Pretrained
 
 
 Pipeline = list[dict[str, Any]]
@@ -43,6 +44,7 @@ class Variant:
         class_weights: of the loss, by label; None where all classes count the same.
         resumes: whether its runs can resume from a checkpoint; not where the network keeps other state.
         doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
+        pretrained: the file of weights that training starts from.
     """
 
     study: str
@@ -61,6 +63,7 @@ class Variant:
     class_weights: list[float] | None = None
     resumes: bool = True
     doubt: str = ""
+    pretrained: Pretrained | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,12 +130,25 @@ class Variant:
             class_weights=_class_weights(recipe, data, f"{self.study}: variants.{self.name}"),
         )
 
-    def new_network(self) -> nn.Module:
-        """Build the network on its device, with weights freshly drawn from the global generators."""
+    def new_network(self, data: Data) -> nn.Module:
+        """Build the network on its device, as training starts from it.
+
+        Its weights are drawn from the global generators; some may follow from the first train images, which
+        its modules are given by :mod:`harness.models.initialise`. Or they are read from ``model.pretrained``.
+
+        Args:
+            data: the run's images.
+        """
         import torch
+
+        from harness.models.initialise import initialise_from_images
 
         layout = getattr(torch, self.compute.memory_format)
         model = self.network.build()
+        if self.pretrained is not None:
+            self.pretrained.load_into(model)
+        else:
+            initialise_from_images(model, data.train, self.test_transforms)
         return model.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
@@ -236,7 +252,8 @@ def resolve_variant(
         on_disk=compute_on_disk(folder.runs_of(name), device) if folder else None,
         compared_with=_compute_of_others(study, recipe, folder, earlier, device),
     )
-    identity = identity_of_variant(recipe, data, train, test, compute, device, devices)
+    pretrained = check_pretrained(recipe, network, where_in(study, name))
+    identity = identity_of_variant(recipe, data, train, test, compute, device, devices, pretrained)
     variant = Variant(
         study=study.name,
         name=name,
@@ -252,6 +269,7 @@ def resolve_variant(
         outline=outline,
         devices=devices,
         class_weights=_class_weights(recipe, data, where_in(study, name)),
+        pretrained=pretrained,
     )
     _check_last_batch(variant, where_in(study, name))
     return variant

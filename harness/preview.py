@@ -229,6 +229,8 @@ def _study_lines(preview: Preview) -> list[str]:
             lines.append(
                 f"    digest {state.variant.digest[:16]}, {state.variant.device}, {state.variant.precision}"
             )
+            if state.variant.pretrained is not None:
+                lines.append(f"    {state.variant.pretrained.says}")
         lines += _cost_lines(state)
         lines += [f"    warning: {warning}" for warning in state.warnings]
         if state.refusal:

@@ -84,6 +84,7 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
 def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, Any]) -> list[list[str]]:
     """Return the rows of the first table: the run, its recipe over seeds, and the target."""
     metrics, provenance, recipe = record.metrics, record.provenance, record.recipe
+    start = recipe["model"].get("pretrained")
     held = provenance["data"]["evaluated_on"] == "holdout"
     split = "images held out of the train split" if held else "the test split"
     std = "" if variant.get("test_accuracy_std") is None else " (± is the std)"
@@ -94,6 +95,7 @@ def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, An
         ["its recipe over seeds", f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}"],
         ["target", f"{100 * report['target']:g} %"],
         ["network", f"{recipe['model']['name']}, {metrics['parameters']:,} parameters"],
+        *([["starts from", f"{start} (SHA-256 {record.identity['pretrained'][:16]})"]] if start else []),
         ["trained on", f"{recipe['data']['source']}, {epochs}, seed {record.seed}"],
         ["weights", averaging.in_words()],
         ["precision, device", f"{provenance['precision']}, {provenance['device']}; exported in float32"],

@@ -56,6 +56,8 @@ def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Pla
     variants = []
     for variant in plan.variants:
         rehearsal = rehearse(variant, load_data(variant.recipe))
+        if variant.pretrained is not None:
+            say(f"{plan.study.name}/{variant.name}  {variant.pretrained.says}")
         for warning in rehearsal.warnings(variant.recipe.model.name):
             say(f"{plan.study.name}/{variant.name}  warning: {warning}")
         variants.append(replace(variant, resumes=not rehearsal.cannot_resume, doubt=rehearsal.doubt))

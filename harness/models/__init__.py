@@ -1,7 +1,7 @@
 """Networks by name, each a file and a line here: images (N, 3, H, W) in, logits (N, classes) out.
 
-A name with a colon is the import path of a user's own network, and installed packages may add names:
-:mod:`harness.models.imported`.
+``timm:NAME`` is a network of timm: :mod:`harness.models.from_timm`. Another name with a colon is the import
+path of a user's own network, and installed packages may add names: :mod:`harness.models.imported`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
     Raises:
         StudyError: unknown model or option, or an impossible value, in one line.
     """
+    if name.startswith("timm:"):
+        from harness.models.from_timm import timm_network
+
+        return timm_network(name, options, where)
     if name not in MODELS:
         from harness.models.imported import imported, installed
 

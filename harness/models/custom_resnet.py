@@ -9,17 +9,21 @@
 | layer3 | conv 3x3, max-pool 2, BN, ReLU                              | 512 x 4 x 4     |
 | res2   | conv, BN, ReLU, conv, BN, ReLU, added to layer3's output    | 512 x 4 x 4     |
 | head   | max-pool over the map (4 x 4), fully connected              | logits          |
+
+Its options make the forms that others have published, among them cifar10-fast's bag of tricks: Page, "How to
+Train Your ResNet 8" (2019).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from harness.models.norms import GhostBatchNorm2d
+from harness.models.whitening import PatchWhitening
 from harness.schema import Strict
 
 
@@ -50,76 +54,45 @@ class CustomResNetOptions(Strict):
     """Images that are normalised together in training, by their own mean and variance: ghost batch norm,
     Hoffer et al. 2017, arXiv:1705.08741. Without it the whole batch."""
 
+    bn_scale: Annotated[float, Field(gt=0, le=1e3)] | None = None
+    """Batch norm's factors, all fixed at this number, while its biases are learned (cifar10-fast's bag of
+    tricks: 1). Without it they are learned too."""
+    activation: Literal["relu", "celu", "gelu"] = "relu"
+    """The function after each batch norm; each as torch has it."""
+    celu_alpha: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    """CELU's alpha; the smaller, the more like ReLU (cifar10-fast: 0.075, and 0.3 with `bn_scale = 1.0`)."""
+    whitening: bool = False
+    """A fixed first layer, in place of prep's 3x3 convolution: 27 filters that make the 3x3 patches of the
+    run's own train images uncorrelated, then a learned 1x1 convolution (cifar10-fast's bag of tricks)."""
+    whitening_eps: Annotated[float, Field(gt=0, le=1e3)] = 0.01
+    """Added to the variance of each of the patches' principal components before its root divides them, so
+    that faint ones are not amplified without limit."""
+
     def build(self, classes: int) -> CustomResNet:
         """Make the network, with torch's default initialisation, drawn from its global generator."""
         return CustomResNet(self, classes)
 
+    def batch_norm(self, channels: int) -> nn.BatchNorm2d:
+        """Make a batch norm."""
+        norm: nn.BatchNorm2d
+        if self.ghost_batch is None:
+            norm = nn.BatchNorm2d(channels, momentum=self.bn_momentum)
+        else:
+            norm = GhostBatchNorm2d(channels, self.ghost_batch, momentum=self.bn_momentum)
+        if self.bn_scale is not None:
+            nn.init.constant_(norm.weight, self.bn_scale)
+            norm.weight.requires_grad_(False)
+        return norm
 
-class GhostBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over groups of about ``ghost_batch`` images; in evaluation it is ordinary batch norm.
-
-    The groups of a batch are as equal as possible, so that the last one is not too small for a variance. The
-    running statistics count each group with its share of ``momentum``, all groups together like one batch.
-    """
-
-    momentum: float
-    synchronised = False  # its groups are smaller than a device's part of a batch, so it is not synchronised
-
-    def __init__(self, channels: int, ghost_batch: int, *, momentum: float) -> None:
-        super().__init__(channels, momentum=momentum)
-        self.ghost_batch = ghost_batch
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return outputs of the same shape (N, C, H, W)."""
-        # torch's update_bn sets no momentum, for statistics of whole batches as in evaluation
-        grouped = self.training and self.momentum is not None
-        groups = round(len(images) / self.ghost_batch) if grouped else 1
-        if groups < 2:
-            return super().forward(images)
-        if images.is_cuda:
-            return self._on_gpu(images, groups)
-        # the gradient of split is one concatenation, that of tensor_split a batch of zeros for every group
-        sizes = [(len(images) + at) // groups for at in range(groups)]
-        parameters = self.running_mean, self.running_var, self.weight, self.bias
-        share = self.momentum / groups
-        return torch.cat(
-            [
-                F.batch_norm(group, *parameters, training=True, momentum=share, eps=self.eps)
-                for group in torch.split(images, sizes)
-            ]
-        )
-
-    def _on_gpu(self, images: Tensor, groups: int) -> Tensor:
-        """Normalise the same groups in fewer operators, because many small kernels are slow on a GPU."""
-        size, larger = divmod(len(images), groups)
-        few = (groups - larger) * size  # the smaller groups come first
-        parts = [self._at_once(images[:few], groups - larger, groups)]
-        if larger:
-            parts.append(self._at_once(images[few:], larger, groups))
-        return torch.cat(parts) if larger else parts[0]
-
-    def _at_once(self, images: Tensor, groups: int, all_groups: int) -> Tensor:
-        """Normalise groups of equal size, together; ``all_groups`` counts all groups of the batch."""
-        grouped = torch.unflatten(images, 0, (groups, -1)).float()
-        variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0, keepdim=True)
-        scale = self.weight[:, None, None] * torch.rsqrt(variance + self.eps)
-        normalised = (grouped - mean) * scale + self.bias[:, None, None]
-        with torch.no_grad():
-            # The same result as updating them by one group after another, each with momentum / groups.
-            momentum = self.momentum / all_groups
-            steps = torch.arange(groups - 1, -1, -1, device=images.device, dtype=torch.float32)
-            weights = momentum * (1 - momentum) ** steps[:, None]
-            pixels = grouped[0, :, 0].numel()
-            unbiased = variance.view(groups, -1) * (pixels / (pixels - 1))
-            kept = (1 - momentum) ** groups
-            for running, newest in ((self.running_mean, mean.view(groups, -1)), (self.running_var, unbiased)):
-                assert running is not None
-                running.mul_(kept).add_((weights * newest).sum(0))
-        return torch.flatten(normalised.to(images.dtype), 0, 1)
+    def activate(self) -> nn.Module:
+        """Make an activation."""
+        if self.activation == "celu":
+            return nn.CELU(self.celu_alpha)
+        return nn.GELU() if self.activation == "gelu" else nn.ReLU()
 
 
 class ConvBlock(nn.Sequential):
-    """A convolution 3x3, [max-pool 2], batch norm, [Dropout2d], [ReLU], in the published order."""
+    """A convolution 3x3, [max-pool 2], batch norm, [Dropout2d], [activation], in the published order."""
 
     def __init__(
         self,
@@ -129,19 +102,22 @@ class ConvBlock(nn.Sequential):
         *,
         pool: bool = False,
         bias: bool = False,
-        relu: bool = True,
+        active: bool = True,
+        whitened: bool = False,
     ) -> None:
-        layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, 3, padding=1, bias=bias)]
+        layers: list[nn.Module] = []
+        if whitened:
+            layers.append(whitening := PatchWhitening(options.whitening_eps))
+            layers.append(nn.Conv2d(whitening.out_channels, channels, 1, bias=bias))
+        else:
+            layers.append(nn.Conv2d(channels_in, channels, 3, padding=1, bias=bias))
         if pool:
             layers.append(nn.MaxPool2d(2))
-        if options.ghost_batch is None:
-            layers.append(nn.BatchNorm2d(channels, momentum=options.bn_momentum))
-        else:
-            layers.append(GhostBatchNorm2d(channels, options.ghost_batch, momentum=options.bn_momentum))
+        layers.append(options.batch_norm(channels))
         if options.dropout and options.dropout_kind == "channel":
             layers.append(nn.Dropout2d(options.dropout))
-        if relu:
-            layers.append(nn.ReLU())
+        if active:
+            layers.append(options.activate())
         super().__init__(*layers)
 
 
@@ -153,15 +129,17 @@ class Residual(nn.Module):
         self.form = options.residual
         self.branch = nn.Sequential(
             ConvBlock(channels, channels, options),
-            ConvBlock(channels, channels, options, relu=self.form == "add"),
+            ConvBlock(channels, channels, options, active=self.form == "add"),
         )
+        if self.form != "add":
+            self.activation = options.activate()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of the same shape (N, C, H, W)."""
         branch: Tensor = self.branch(x)
         if self.form == "add":
             return x + branch
-        inner = F.relu(x + branch)
+        inner: Tensor = self.activation(x + branch)
         return x + inner if self.form == "double" else inner
 
 
@@ -171,7 +149,7 @@ class CustomResNet(nn.Module):
     def __init__(self, options: CustomResNetOptions, classes: int) -> None:
         super().__init__()
         width, bias = options.width, options.conv_bias
-        self.prep = ConvBlock(3, width, options, bias=bias)
+        self.prep = ConvBlock(3, width, options, bias=bias, whitened=options.whitening)
         self.layer1 = ConvBlock(width, 2 * width, options, pool=True, bias=bias)
         self.res1 = Residual(2 * width, options)
         self.layer2 = ConvBlock(2 * width, 4 * width, options, pool=True, bias=bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
@@ -85,5 +85,7 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
 
 
 def model_source(name: str) -> str:
-    """Return the SHA-256 of the module file of an imported or installed network."""
+    """Return the SHA-256 of the module file of an imported or installed network; of timm's its version."""
+    if name.startswith("timm:"):
+        return f"timm {version('timm')}"
     return source_digest(installed().get(name, name))

@@ -34,7 +34,7 @@ class NetworkConfig:
         cls, model: Mapping[str, Any], classes: Sequence[str], image_shape: Sequence[int]
     ) -> NetworkConfig:
         """Make one from the table ``model`` of a study file, which has the name among the options."""
-        options = {key: value for key, value in model.items() if key != "name"}
+        options = {key: value for key, value in model.items() if key not in ("name", "pretrained")}
         return cls(model["name"], options, tuple(classes), tuple(image_shape))
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -111,8 +112,10 @@ def _is_plain(value: Any, around: frozenset[int] = frozenset()) -> bool:
 def _copy(value: Any, device: torch.device | None = None) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to(device or value.device, copy=True)
+    if type(value) is str:  # one object for equal texts, as pickle writes a second object anew
+        return sys.intern(value)
     if type(value) is dict:
-        return {key: _copy(part, device) for key, part in value.items()}
+        return {_copy(key, device): _copy(part, device) for key, part in value.items()}
     if type(value) in (list, tuple, set):
         return type(value)(_copy(part, device) for part in value)
     return value

@@ -16,12 +16,19 @@ from harness.models.outputs import evaluating, logits_of
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer with its parameters and its output's shape, without the batch dimension."""
+    """A layer with its parameters and its output's shape, without the batch dimension.
+
+    Attributes:
+        parameters: trainable ones.
+        bytes: of these.
+        frozen: parameters that are not trained.
+    """
 
     layer: str
     output_shape: tuple[int, ...]
     parameters: int
     bytes: int
+    frozen: int = 0
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -36,19 +43,21 @@ def summarise(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
         image_shape: (channels, height, width).
 
     Returns:
-        Rows whose ``parameters`` add up to :func:`count_parameters`; ``bytes`` are those of the parameters.
+        Rows whose ``parameters`` add up to :func:`count_parameters`.
     """
     rows: list[LayerRow] = []
     hooks = []
 
     def record(name: str, module: nn.Module, output: Any) -> None:
-        parameters = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        own = list(module.parameters(recurse=False))
+        parameters = [p for p in own if p.requires_grad]
+        frozen = sum(p.numel() for p in own if not p.requires_grad)
         first = next(
             (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), None
         )  # an LSTM returns a tuple
         shape = () if first is None else tuple(first.shape[1:])
         sizes = [(p.numel(), p.numel() * p.element_size()) for p in parameters]
-        rows.append(LayerRow(name, shape, sum(n for n, _ in sizes), sum(n for _, n in sizes)))
+        rows.append(LayerRow(name, shape, sum(n for n, _ in sizes), sum(n for _, n in sizes), frozen))
 
     for name, module in model.named_modules():
         inert = isinstance(module, nn.Flatten | nn.Dropout) and getattr(module, "p", 0) == 0

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 
@@ -93,7 +94,19 @@ class ModelConfig(Named):
     """The network; its options are those of its own class in :mod:`harness.models`."""
 
     name: str = Field("custom_resnet", min_length=1, max_length=200)
-    """{MODELS}, or `package.module:function` of a package that is allowed."""
+    """{MODELS}, `timm:` and the name of a network of timm, or `package.module:function` of a package that is
+    allowed."""
+    pretrained: str | None = Field(None, min_length=1, max_length=4096)
+    """A file of weights that training starts from, instead of drawing them: a finished run's
+    `model.safetensors`, or the network's `state_dict` in safetensors or torch's format. What has a row for
+    each class is drawn anew where the numbers of classes differ. Seen from the current folder."""
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _is_a_file(cls, value: Any) -> Any:
+        if value is True:
+            raise ValueError("nothing is downloaded in a study; name a file of weights: see docs/your-own.md")
+        return None if value is False else value
 
 
 def _check_ranges(options: dict[str, Any]) -> None:

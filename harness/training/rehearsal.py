@@ -65,6 +65,7 @@ def rehearse(variant: Variant, data: Data) -> RehearsalResult:
         variant.network.to_json(), recipe.optimizer.model_dump(), recipe.loss.model_dump(),
         recipe.averaging.model_dump(), recipe.attribution.layers, sizes, variant.device,
         variant.precision, variant.compute.memory_format, variant.identity.get("model_source"),
+        variant.identity.get("pretrained"),
     ]  # fmt: skip
     key = json.dumps(decisive)
     if key not in _results:
@@ -91,7 +92,8 @@ class _Rehearsal:
     """The steps of a rehearsal; an error of a user's network becomes a StudyError of one line."""
 
     def __init__(self, variant: Variant, data: Data, sizes: list[int]) -> None:
-        self.variant, self.name = averaging_at_once(variant), variant.recipe.model.name
+        self.variant, self.data = averaging_at_once(variant), data
+        self.name = variant.recipe.model.name
         self.sizes, self.doubt = sizes, ""
         self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
         split, count = data.train, max(self.sizes)
@@ -106,7 +108,7 @@ class _Rehearsal:
             self._try_last_batch(self.sizes[0])
             return RehearsalResult()
         with self._saying("making it"):
-            trainee, other = _Trainee(self.variant), _Trainee(self.variant, seed=1)
+            trainee, other = _Trainee(self.variant, self.data), _Trainee(self.variant, self.data, seed=1)
         self._check_draws([trainee.drawn, other.drawn])
         self._check_outputs(other.model)
         with self._saying("training and evaluation"):
@@ -199,7 +201,7 @@ class _Rehearsal:
         Returns:
             Why runs cannot resume from a checkpoint; empty where they can.
         """
-        again = _Trainee(self.variant)
+        again = _Trainee(self.variant, self.data)
         with self._saying("training and evaluation"):
             self._train_and_evaluate(again)
         try:
@@ -207,7 +209,7 @@ class _Rehearsal:
             torch.save(trainee.state(), content)
             content.seek(0)
             state = torch.load(content, map_location="cpu", weights_only=True)
-            resumed = _Trainee(self.variant)
+            resumed = _Trainee(self.variant, self.data)
             resumed.load_state(state)
         except Exception as error:
             return f"its state cannot be read back: {one_line(error, 200)}"
@@ -268,7 +270,7 @@ class _Rehearsal:
     def _try_last_batch(self, size: int) -> None:
         data, last = self.variant.recipe.data, self.variant.last_batch
         try:
-            _Trainee(self.variant).train(self.images[:size], self.labels[:size])
+            _Trainee(self.variant, self.data).train(self.images[:size], self.labels[:size])
         except Exception as error:
             small = "1 image" if last == 1 else f"{last} images"
             place = self._where.rpartition("model.name")[0]
@@ -307,9 +309,9 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 class _Trainee:
     """A network with its optimizer and engines, as a run has them."""
 
-    def __init__(self, variant: Variant, seed: int = 0) -> None:
+    def __init__(self, variant: Variant, data: Data, seed: int = 0) -> None:
         with global_seed(seed, "rehearsal"):
-            self.model = variant.new_network()
+            self.model = variant.new_network(data)
             self.drawn = generator_states()
         self.assembly = assemble(variant, self.model, averaged=True)
         self.device, self.step = variant.device, 0

@@ -227,7 +227,7 @@ def _resume(run: TrainingRun) -> Assembly:
 
 def _new(run: TrainingRun) -> Assembly:
     with global_seed(run.seeds.initialisation, "initialisation"):
-        model = run.variant.new_network()
+        model = run.variant.new_network(run.data)
     compiled = run.variant.compute.compiled
     return assemble(run.variant, model, run.rates, compiled=compiled, shared=True, averaged=True)
 

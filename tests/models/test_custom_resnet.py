@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from harness.errors import StudyError
 from harness.models import build_model
-from harness.models.custom_resnet import CustomResNet, CustomResNetOptions, GhostBatchNorm2d
+from harness.models.custom_resnet import CustomResNet, CustomResNetOptions
 from harness.models.summary import count_parameters
+from harness.models.whitening import PatchWhitening
 from harness.seeding import global_seed
 
 STAGES = ["prep", "layer1", "res1", "layer2", "layer3", "res2"]
@@ -166,45 +167,6 @@ def test_it_takes_images_of_any_size_from_8_pixels(size: tuple[int, int], head: 
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_ghost_batch_norm_normalises_each_group_as_batch_norm_does_alone() -> None:
-    x = images(11, (4, 4)) * 3 + 1
-    ghost, alone = GhostBatchNorm2d(3, 4, momentum=0.3), nn.BatchNorm2d(3)
-    expected = torch.cat([alone(group) for group in (x[:3], x[3:7], x[7:])])  # groups of about 4
-    torch.testing.assert_close(ghost(x), expected)
-    assert not torch.allclose(ghost(x), nn.BatchNorm2d(3)(x))
-
-
-@pytest.mark.parametrize("images", [12, 14, 11])  # groups of 4; of 4, 5, 5; of 3, 4, 4
-def test_all_groups_at_once_are_what_one_after_another_are(images: int) -> None:
-    x = torch.randn(images, 3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 1
-    one_by_one, at_once = (GhostBatchNorm2d(3, 4, momentum=0.3) for _ in range(2))
-    with torch.no_grad():
-        for layer in (one_by_one, at_once):
-            layer.weight.copy_(torch.tensor([0.5, 2.0, -1.0]))
-            layer.bias.copy_(torch.tensor([0.1, 0.0, 3.0]))
-    results = []
-    ways = (one_by_one, one_by_one), (at_once, lambda x: at_once._on_gpu(x, round(images / 4)))
-    for layer, compute in ways:
-        given = x.float().contiguous(memory_format=torch.channels_last).requires_grad_()
-        for _ in range(2):
-            output = compute(given)
-        (output * torch.arange(output.numel()).view_as(output)).sum().backward()
-        assert output.shape == x.shape and output.dtype == torch.float32
-        results.append((output, given.grad, layer.weight.grad, layer.running_mean, layer.running_var))
-    for expected, actual in zip(*results, strict=True):
-        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-
-
-def test_a_batch_weighs_in_ghost_statistics_what_it_weighs_in_ordinary_ones() -> None:
-    ghost, whole = GhostBatchNorm2d(3, 8, momentum=0.02), nn.BatchNorm2d(3, momentum=0.02)
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(300):
-        x = torch.randn(64, 3, 2, 2, generator=generator) * 2 + 5
-        ghost(x), whole(x)
-    torch.testing.assert_close(ghost.running_mean, whole.running_mean, rtol=0.01, atol=0)
-    torch.testing.assert_close(ghost.running_var, whole.running_var, rtol=0.02, atol=0)
-
-
 def test_evaluation_and_a_batch_of_one_group_are_ordinary_batch_norm() -> None:
     ghost = build(ghost_batch=4)
     plain = build()
@@ -214,6 +176,62 @@ def test_evaluation_and_a_batch_of_one_group_are_ordinary_batch_norm() -> None:
     assert not torch.allclose(ghost(x), plain(x))
     ghost.load_state_dict(plain.state_dict())
     torch.testing.assert_close(ghost.eval()(x), plain.eval()(x), rtol=0, atol=0)
+
+
+# The options of cifar10-fast's bag of tricks
+
+
+@pytest.mark.parametrize("form", ["add", "inner", "double"])
+@pytest.mark.parametrize(
+    ("options", "function"),
+    [
+        ({}, F.relu),
+        ({"activation": "celu"}, F.celu),
+        ({"activation": "celu", "celu_alpha": 0.3}, lambda x: F.celu(x, 0.3)),
+        ({"activation": "gelu"}, F.gelu),
+    ],
+)
+def test_the_activation_is_torchs_everywhere(form: str, options: dict[str, Any], function: Any) -> None:
+    model, kinds = build(residual=form, **options).eval(), {"relu": nn.ReLU, "celu": nn.CELU, "gelu": nn.GELU}
+    kind = kinds[options.get("activation", "relu")]
+    given: list[tuple[Tensor, Tensor]] = []
+    for module in model.modules():
+        assert not isinstance(module, tuple(set(kinds.values()) - {kind}))
+        if isinstance(module, kind):
+            module.register_forward_hook(lambda _, inputs, output: given.append((inputs[0], output)))
+    model(images())
+    assert len(given) == 8  # of prep, three layers, and two in each residual stage
+    for before, after in given:
+        torch.testing.assert_close(after, function(before), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("ghost_batch", [None, 4])
+def test_a_batch_norm_scale_is_fixed_and_its_bias_learned(ghost_batch: int | None) -> None:
+    model = build(bn_scale=0.25, ghost_batch=ghost_batch).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (model(images(16)) ** 2).sum().backward()
+        optimizer.step()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 8
+    for norm in norms:
+        assert norm.weight.unique().tolist() == [0.25] and norm.weight.grad is None
+        assert norm.bias.abs().min() > 0
+    assert count_parameters(model) == count_parameters(build()) - sum(len(norm.weight) for norm in norms)
+
+
+def test_whitening_replaces_preps_convolution_by_a_fixed_and_a_learned_one() -> None:
+    model = build(whitening=True, width=4, conv_bias=True, whitening_eps=0.5)
+    kinds = [type(layer).__name__ for layer in model.prep]
+    assert kinds == ["PatchWhitening", "Conv2d", "BatchNorm2d", "ReLU"]
+    fixed, learned = model.prep[0], model.prep[1]
+    assert isinstance(fixed, PatchWhitening) and fixed.eps == 0.5
+    assert isinstance(learned, nn.Conv2d) and learned.kernel_size == (1, 1) and learned.weight.requires_grad
+    plain, with_bias = build(width=4), 4 * (1 + 2 + 4 + 8)
+    assert count_parameters(model) == count_parameters(plain) + with_bias  # 27 x 4 weights in both
+    model(images(2)).sum().backward()
+    assert fixed.weight.grad is None and learned.weight.grad is not None
 
 
 def test_every_weight_is_drawn_from_torchs_global_generator() -> None:
@@ -243,6 +261,11 @@ def test_every_weight_is_drawn_from_torchs_global_generator() -> None:
         ({"logit_scale": 0}, "model.logit_scale: expected more than 0, got 0"),
         ({"ghost_batch": 1}, "model.ghost_batch: expected at least 2, got 1"),
         ({"bn_momentum": 1.1}, "model.bn_momentum: expected at most 1, got 1.1"),
+        ({"bn_scale": 0}, "model.bn_scale: expected more than 0, got 0"),
+        ({"activation": "elu"}, "model.activation: expected 'relu', 'celu' or 'gelu', got 'elu'"),
+        ({"celu_alpha": 0.0}, "model.celu_alpha: expected more than 0, got 0.0"),
+        ({"whitening": 1}, "model.whitening: expected true or false, got 1"),
+        ({"whitening_eps": 0}, "model.whitening_eps: expected more than 0, got 0"),
     ],
 )
 def test_a_wrong_option_is_one_line(options: dict[str, Any], expected: str) -> None:

@@ -31,8 +31,9 @@ def test_a_checkpoint_holds_every_part_that_has_a_state(
 ) -> None:
     monkeypatch.setenv("HARNESS_ALLOW", "tests")
     study = tiny(("model", {"name": net}), ("attribution.layers", []))
-    variant = resolve_variant(study, "base", data_of(study), device="cpu")
-    assembly = assemble(variant, variant.new_network(), rates)
+    data = data_of(study)
+    variant = resolve_variant(study, "base", data, device="cpu")
+    assembly = assemble(variant, variant.new_network(data), rates)
     assert set(assembly.state()) == {"trainer", "model", "optimizer", "scaler", *parts}
     assert assembly.unsaved() == ""
 
@@ -42,7 +43,7 @@ def test_the_final_evaluation_is_in_float32_and_the_others_in_the_variants_preci
     data = data_of(study)
     variant = resolve_variant(study, "base", data, device="cpu")
     with global_seed(0, "test"):
-        assembly = assemble(variant, variant.new_network())
+        assembly = assemble(variant, variant.new_network(data))
     logits = []
     for evaluator in (assembly.evaluator, assembly.final_evaluator):
         evaluator.run(evaluation_batches(variant, data, seed=0))

@@ -195,6 +195,15 @@ def test_l1_is_its_factor_times_the_sum_of_all_absolute_parameters() -> None:
     assert torch.equal(linear.weight.grad, 0.01 * torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
 
 
+def test_l1_leaves_out_parameters_that_are_not_trained() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].requires_grad_(False)
+    logits, labels = torch.zeros(1, 2), torch.tensor([0])
+    loss, plain = (create_loss(Loss(l1=l1), model)(logits, labels) for l1 in (0.01, 0.0))
+    trained = sum(parameter.abs().sum().item() for parameter in model[0].parameters())
+    assert (loss - plain).item() == pytest.approx(0.01 * trained, rel=1e-4)
+
+
 # Evaluation
 
 

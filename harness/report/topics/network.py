@@ -45,6 +45,7 @@ MODEL: Table[VariantLayer] = Table(
         Column("output_shape", "of one image, such as 64x32x32", lambda row: _shape(row.layer)),
         Column("parameters", "trainable ones", "layer.parameters"),
         Column("bytes", "of these, in float32", "layer.bytes"),
+        Column("frozen", "parameters that are not trained", "layer.frozen"),
     ),
 )
 TABLES = (MODEL,)
@@ -67,6 +68,8 @@ def section(findings: Findings, figures: Figures) -> Section:
     for network, variants in networks.items():
         names = ", ".join(variants[:MOST_NAMED]) + (" …" if len(variants) > MOST_NAMED else "")
         total = sum(layer.parameters for layer in network)
-        blocks.append(Block("text", f"{names}: {total:,} trainable parameters."))
+        frozen = sum(layer.frozen for layer in network)
+        and_frozen = f", and {frozen:,} that are not trained" if frozen else ""
+        blocks.append(Block("text", f"{names}: {total:,} trainable parameters{and_frozen}."))
         blocks.append(page_table("model", SHOWN, network, "Layers"))
     return Section("The network", blocks)

@@ -80,6 +80,8 @@ def section(findings: Findings, figures: Figures) -> Section:
         lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
     if any(package(recipe) for recipe in study.recipes.values()):
         lead += " --allow names a package: install it, or copy it beside study.toml."
+    if files := dict.fromkeys(file for recipe in study.recipes.values() if (file := recipe.model.pretrained)):
+        lead += f" Training starts from the weights in {', '.join(files)}, which is needed too."
     if any(name.startswith("trial-") for name in names):
         lead += (
             " The variants trial-... were made by a search, which the file that it began with repeats; these "
@@ -97,7 +99,8 @@ def section(findings: Findings, figures: Figures) -> Section:
 
 def package(recipe: Recipe) -> str:
     """Return the package that a network is imported from by its path, ``package.module:name``; else empty."""
-    return recipe.model.name.partition(":")[0].partition(".")[0] if ":" in recipe.model.name else ""
+    module, colon, _ = recipe.model.name.partition(":")
+    return module.partition(".")[0] if colon and module != "timm" else ""
 
 
 def _needs(study: Study, variants: Sequence[str]) -> str:

@@ -92,7 +92,7 @@ def sweep_variant(
     prepare(variant.device, threads)
     purpose = "range_test" if repeat == 1 else f"range_test/{repeat}"
     with global_seed(settings.seed, f"{purpose}/initialisation"):
-        model = variant.new_network()
+        model = variant.new_network(data)
     assembly = assemble(variant, model, compiled=variant.compute.compiled)
     name = f"{variant.study}/{variant.name} range test"
     attach_bar(

@@ -33,7 +33,7 @@ PROMISED = {
     "misclassified": "variant,seed,index,label,predicted,confidence",
     "range_test": "variant,iteration,lr,loss,smoothed_loss,accuracy,smoothed_accuracy,repeat,seed",
     "learning_rates": "variant,iteration,epoch,lr,seed",
-    "model": "variant,layer,output_shape,parameters,bytes",
+    "model": "variant,layer,output_shape,parameters,bytes,frozen",
     "attributions": "variant,layer,images,seeds,seed_pairs,",
     "variance_components": "variant,design,source,levels,runs,df,mean_square,variance,variance_low,"
     "variance_high,std,share,share_low,share_high,f,p,p_holm,noise_seeds",
