@@ -111,7 +111,7 @@ def train_batches(
     purpose: str = "train",
     shared: bool = False,
 ) -> Batches:
-    """Return a variant's augmented train batches.
+    """Return a variant's train batches, augmented and mixed.
 
     Args:
         seed: of the order.
@@ -131,6 +131,7 @@ def train_batches(
         device=variant.device,
         workers=loading_workers(variant.device),
         part=rank_and_world_size() if shared else (0, 1),
+        mixing=variant.recipe.augment.batch,
     )
 
 

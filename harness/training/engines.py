@@ -47,10 +47,11 @@ def create_trainer(
         scaler: keeps float16 gradients from vanishing; see :func:`create_scaler`.
 
     Returns:
-        A trainer. Its batches are (images ``(N, 3, H, W)``, labels ``(N,)``) on the device. Its output is a
-        dict of the batch's mean ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all
-        detached and still on the device. ``trainer.state.metrics`` has the epoch's ``loss`` and ``accuracy``,
-        over the batches as trained on.
+        A trainer. Its batches are (images ``(N, 3, H, W)``, labels ``(N,)``) on the device; the labels of
+        mixed images are each class's share, ``(N, classes)``. Its output is a dict of the batch's mean
+        ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), of mixed images those of the
+        largest share; all detached and still on the device. ``trainer.state.metrics`` has the epoch's
+        ``loss`` and ``accuracy``, over the batches as trained on.
     """
     scaler = scaler or create_scaler(device, precision)
     model.train()  # a user's new network may have modules in evaluation mode
@@ -68,7 +69,8 @@ def create_trainer(
         scaler.scale(value * loss_weight(len(labels), device)).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
-        return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
+        hard = labels.argmax(1) if labels.ndim == 2 else labels
+        return {"loss": value.detach(), "logits": logits.detach(), "labels": hard}
 
     trainer = _engine(step)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=RELEASE_EVERY), lambda: release_memory(device))
