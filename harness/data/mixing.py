@@ -33,8 +33,11 @@ class Mixing:
         self._classes = classes
         kinds = {"MixUp": v2.MixUp, "CutMix": v2.CutMix}
         transforms = [kinds[table.transform](alpha=table.alpha, num_classes=classes) for table in tables]
-        self.shares = shares(tables)
-        self._chosen = v2.RandomChoice([*transforms, self._unmixed], p=self.shares)
+        choices = zip([*transforms, self._unmixed], shares(tables), strict=True)
+        used = [(transform, share) for transform, share in choices if share > 0]
+        self._mix = used[0][0]
+        if len(used) > 1:
+            self._mix = v2.RandomChoice([transform for transform, _ in used], p=[share for _, share in used])
 
     def __call__(self, images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Mix a batch.
@@ -48,7 +51,7 @@ class Mixing:
             Images as given, in channels_last memory, and the share of each class, float32 ``(N, classes)``.
         """
         with cpu_seed(seed):
-            mixed, soft = self._chosen(images, labels)
+            mixed, soft = self._mix(images, labels)
         return mixed.contiguous(memory_format=torch.channels_last), soft
 
     def _unmixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
