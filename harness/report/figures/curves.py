@@ -61,6 +61,9 @@ def draw(findings: Findings) -> Picture | None:
         "change, so it can lie below that of the untouched test images. Dashed: the target of "
         f"{percent_text(target)}, judged on the last epoch alone."
     )
+    first = (results.of(summary.variant, "finished")[0] for summary in drawn)
+    if any(run.recipe.get("augment", {}).get("batch") for run in first):
+        caption += " Where batches are mixed, train accuracy counts the class with the largest share."
     if len(drawn) < len(chosen):
         caption += f" The first {len(drawn)} variants of {len(chosen)} are drawn."
     return style.to_picture(figure, "curves", None, caption)

@@ -198,7 +198,7 @@ def test_a_random_transform_is_refused_where_the_pipeline_must_be_deterministic(
 
 
 def test_fixed_transforms_are_deterministic() -> None:
-    fixed = [
+    fixed: list[Table] = [
         {"transform": "Resize", "size": [40, 40], "interpolation": "bicubic"},
         {"transform": "CenterCrop", "size": 32},
         {"transform": "Pad", "padding": [2, 2], "padding_mode": "reflect"},
