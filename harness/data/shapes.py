@@ -41,12 +41,12 @@ def output_shape(
     for seed in range(5):  # also run the pipeline as training does
         image = _guarded(lambda: run(noise[None], seed)[0], noise, where)  # noqa: B023
         images[_kind(image)] = image
-    again = _guarded(lambda: run(noise[None], 4)[0], noise, where)
-    if not np.array_equal(image, again, equal_nan=image.dtype.kind == "f"):
-        raise StudyError(
-            f"{where}: one seed gives two different images; let your own transform draw from the global "
-            "generator of torch, numpy or Python, which the harness seeds"
-        )
+        again = _guarded(lambda: run(noise[None], seed)[0], noise, where)  # noqa: B023
+        if not np.array_equal(image, again, equal_nan=image.dtype.kind == "f"):
+            raise StudyError(
+                f"{where}: one seed gives two different images; let your own transform draw from the global "
+                "generator of torch, numpy or Python, which the harness seeds"
+            )
     for image in images.values():
         usual = image.dtype in (np.uint8, np.float32, np.float64) and image.shape[2:] == (3,)
         if not usual or not np.isfinite(image).all():

@@ -82,7 +82,7 @@ class Augment(Strict):
     test: Pipeline = []
     """The same for the images evaluated on."""
     batch: Batch = []
-    """`{ transform = "MixUp", alpha = 0.2, p = 0.5 }`, or `CutMix`, of `torchvision.transforms.v2`: what mixes
-    the images of a train batch and their labels, after `train`; of several, each batch takes one by chance.
+    """`{ transform = "MixUp", alpha = 0.2, p = 0.5 }`, or `CutMix`, of `torchvision.transforms.v2`: what
+    mixes the images of a train batch and their labels, after `train`; of several, a batch takes one by chance.
     `alpha` (1) is that of the Beta distribution of the shares; `p` is the share of batches that it mixes, and
     transforms without it share what the others leave."""
