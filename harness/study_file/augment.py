@@ -83,6 +83,6 @@ class Augment(Strict):
     """The same for the images evaluated on."""
     batch: Batch = []
     """`{ transform = "MixUp", alpha = 0.2, p = 0.5 }`, or `CutMix`, of `torchvision.transforms.v2`: what
-    mixes the images of a train batch and their labels, after `train`; of several, a batch takes one by chance.
+    mixes the images of a train batch and their labels, after `train`; each batch takes one of several.
     `alpha` (1) is that of the Beta distribution of the shares; `p` is the share of batches that it mixes, and
     transforms without it share what the others leave."""
