@@ -208,7 +208,7 @@ def published(bench: Bench) -> Callable[[], None]:
     import albumentations as A
     from torch.utils.data import DataLoader, Dataset
 
-    from harness.data.augment import reference_pipeline
+    from harness.data.augment.albumentations import reference_pipeline
 
     class Images(Dataset[tuple[Tensor, int]]):
         def __init__(self, split: Any, pipeline: A.Compose) -> None:

@@ -131,7 +131,7 @@ def prepare(device: str, threads: int) -> None:
 
 
 def loading_workers(device: str) -> int:
-    """Return how many processes load batches that only Albumentations can augment, for a GPU.
+    """Return how many processes load batches that only their library can augment, for a GPU.
 
     None beside a CPU, which has no core to spare, and none in a launcher's worker: it may have no children.
     """

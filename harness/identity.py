@@ -44,6 +44,7 @@ def identity_of_variant(
 ) -> dict[str, Any]:
     """Return everything that decides a run's result, except for the seed."""
     from harness.compute import identity_of
+    from harness.data.augment import parse, torchvision
     from harness.data.tensor_pipeline import tensor_pipeline
     from harness.models import MODELS
     from harness.models.imported import model_source
@@ -58,11 +59,16 @@ def identity_of_variant(
     for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
+    if recipe.augment.batch:  # likewise
+        deciding["augment"]["batch"] = [table.model_dump(exclude_none=True) for table in recipe.augment.batch]
     if recipe.schedule.finds and recipe.range_test_settings:
         deciding["range_test"] = recipe.range_test_settings.deciding(finds=True)
     packages = ["torch", "pytorch-ignite"]
-    if tensor_pipeline(train) is None or tensor_pipeline(test) is None:
-        packages += ["albumentations", "opencv-python-headless"]
+    for transforms in (train, test):
+        if tensor_pipeline(transforms) is None:
+            packages += parse(transforms).library.PACKAGES
+    if recipe.augment.batch:
+        packages += torchvision.PACKAGES
     identity: dict[str, Any] = {
         "recipe": deciding,
         "data": data.sha256,

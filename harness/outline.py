@@ -59,8 +59,9 @@ def check_recipe(study: Study, name: str) -> None:
     from harness.optimizers import check_step, create_optimizer
 
     recipe, where = study.recipes[name], where_in(study, name)
-    check_transforms(recipe.augment.train, f"{where}: augment.train")
-    check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
+    augment, library = recipe.augment, recipe.augment.library
+    check_transforms(augment.train, f"{where}: augment.train", library=library)
+    check_transforms(augment.test, f"{where}: augment.test", library=library, deterministic=True)
     model_options(recipe.model.name, recipe.model.options, where)
     network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
     model = _measure(network, where, lambda model: model)
@@ -167,7 +168,7 @@ def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[
     from harness.data.shapes import output_shape
 
     plain = (0.5, 0.5, 0.5)  # mean and std: any will do, as they change no size
-    pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain)
+    pipelines = resolve(recipe.augment.train, recipe.augment.test, plain, plain, recipe.augment.library)
     train, test = (
         output_shape(transforms, *size, f"{where}: augment.{split}")
         for transforms, split in zip(pipelines, ("train", "test"), strict=True)

@@ -280,7 +280,8 @@ def _pipelines(recipe: Recipe, data: Data, where: str) -> tuple[Pipeline, Pipeli
     from harness.data.augment import resolve
     from harness.data.units import check_units
 
-    train, test = resolve(recipe.augment.train, recipe.augment.test, *mean_std(data.train))
+    augment = recipe.augment
+    train, test = resolve(augment.train, augment.test, *mean_std(data.train), augment.library)
     check_units(data, train, test, where)
     return train, test
 

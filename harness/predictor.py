@@ -91,7 +91,7 @@ class Predictor:
             RunError: there is no such layer, or Grad-CAM does not work on it.
         """
         from harness.attribution.maps import layer_maps
-        from harness.data.batches import denormalise
+        from harness.data.samples import denormalise
         from harness.report.figures.gradcam import overlay
 
         if layer is None and not self.layers:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.data import KNOWN_SHAPES
 from harness.data.arrays import Data
+from harness.data.mixing import shares
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
 from harness.outline import Outline, check_recipe, make_outline
@@ -231,6 +232,7 @@ def _study_lines(preview: Preview) -> list[str]:
             )
             if state.variant.pretrained is not None:
                 lines.append(f"    {state.variant.pretrained.says}")
+        lines += _augment_lines(state.recipe)
         lines += _cost_lines(state)
         lines += [f"    warning: {warning}" for warning in state.warnings]
         if state.refusal:
@@ -242,6 +244,18 @@ def _study_lines(preview: Preview) -> list[str]:
         seeds = len(study.seeds)
         lines.append(f"  and a search of {study.search.trials} trials, at most {seeds} runs each")
     return lines
+
+
+def _augment_lines(recipe: Recipe) -> list[str]:
+    """Name the transforms of the train images, with their library, and what mixes the batches."""
+    augment, parts = recipe.augment, []
+    if augment.train:
+        names = ", ".join(str(table["transform"]) for table in augment.train)
+        parts.append(f"{names} by {augment.library}")
+    if augment.batch:
+        mixed = zip(augment.batch, shares(augment.batch), strict=False)
+        parts.append("batches: " + ", ".join(f"{share:.0%} {table.transform}" for table, share in mixed))
+    return [f"    train images: {'; '.join(parts)}"] if parts else []
 
 
 def _cost_lines(state: VariantState) -> list[str]:

@@ -76,6 +76,27 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
 
 
+@contextmanager
+def cpu_seed(seed: int) -> Iterator[None]:
+    """Seed the global generators of the CPU (torch, numpy, Python), and restore them after the block.
+
+    Unlike :func:`global_seed` it leaves GPUs alone, so that a process that loads batches may use it.
+    """
+    import numpy as np
+    import torch
+
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])
+
+
 def generator_states() -> dict[str, bytes]:
     """Return the states of the global generators; torch's is that of the CPU."""
     import numpy as np

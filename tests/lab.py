@@ -162,7 +162,9 @@ class Lab:
     def record(self, variant: str, seed: int, **changes: Any) -> dict[str, Any]:
         """run.json of a run that has begun."""
         recipe = self.study.recipes[variant]
-        train, test = resolve_augment(recipe.augment.train, recipe.augment.test, *mean_std(self.data.train))
+        plain = recipe.model_dump(mode="json")
+        augment, units = recipe.augment, mean_std(self.data.train)
+        train, test = resolve_augment(augment.train, augment.test, *units, augment.library)
         record: dict[str, Any] = {
             "study": self.study.name,
             "variant": variant,
@@ -199,7 +201,7 @@ class Lab:
             },
             "classes": list(self.data.train.classes),
             "image_shape": [3, 32, 32],
-            "recipe": {**recipe.model_dump(mode="json"), "augment": {"train": train, "test": test}},
+            "recipe": {**plain, "augment": {**plain["augment"], "train": train, "test": test}},
         }
         provenance = {**record["provenance"], **changes.pop("provenance", {})}
         return {**record, **changes, "provenance": provenance}

@@ -46,6 +46,9 @@ def digest(study: Study, data: Data) -> str:
         ("loss.label_smoothing", 0.1),
         ("augment.train", []),
         ("augment.test", [{"transform": "CenterCrop", "height": 32, "width": 32}]),
+        ("augment", {"train": [{"transform": "AlternatingFlip"}]}),
+        ("augment", {"batch": [{"transform": "MixUp"}]}),
+        ("augment", {"library": "torchvision", "train": [{"transform": "RandomCrop", "size": 32}]}),
         ("precision", "float32"),
     ],
 )
@@ -63,6 +66,25 @@ def test_the_digest_covers_the_data_and_a_range_test_that_is_used(
     assert digest(tiny(), data) != digest(tiny(), fewer)
     rate = ("schedule.lr_max", "find")
     assert digest(tiny(rate), data) != digest(tiny(rate, ("range_test", {"iterations": 50})), data)
+
+
+@pytest.mark.parametrize(
+    ("change", "packages"),
+    [
+        ({}, set()),
+        ({"library": "albumentations", "batch": []}, set()),
+        ({"train": [{"transform": "AlternatingFlip"}]}, set()),
+        ({"batch": [{"transform": "CutMix"}]}, {"torchvision"}),
+        ({"library": "torchvision", "train": [{"transform": "RandAugment"}]}, {"torchvision"}),
+        ({"train": [{"transform": "GaussianBlur"}]}, {"albumentations", "opencv-python-headless"}),
+    ],
+)
+def test_the_digest_has_the_packages_that_compute_the_pixels(
+    tiny: Callable[..., Study], data: Data, change: dict[str, Any], packages: set[str]
+) -> None:
+    identity = resolve_variant(tiny(("augment", change)), "base", data, device="cpu").identity
+    assert set(identity["versions"]) == {"torch", "pytorch-ignite", *packages}
+    assert ("batch" in identity["recipe"]["augment"]) == bool(change.get("batch"))
 
 
 FOUND = (("schedule.lr_max", "find"), ("range_test.iterations", 50))

@@ -40,6 +40,19 @@ def test_the_digest_and_states_are_those_of_the_real_runs(
     assert [seed["status"] for seed in variant["seeds"]] == ["missing", "finished"]
 
 
+def test_the_transforms_are_named_with_their_library_and_what_mixes_the_batches(
+    command: Command, tiny_file: Path
+) -> None:
+    batch = '[{ transform = "MixUp", p = 0.2 }, { transform = "CutMix" }]'
+    text = tiny_file.read_text("utf-8").replace("[augment]\n", f"[augment]\nbatch = {batch}\n")
+    text += '[variants.plain]\n"augment.train" = []\n"augment.batch" = []\n'
+    tiny_file.write_text(text, "utf-8")
+    done = command(tiny_file, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "train images:" in line]
+    assert line.endswith("PadIfNeeded, RandomCrop by albumentations; batches: 20% MixUp, 80% CutMix")
+
+
 def test_without_the_data_the_digest_is_null_and_nothing_is_downloaded(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,14 +16,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.data.arrays import Split, count_steps
-from harness.data.augment import reference_pipeline, seed_pipeline
+from harness.data.augment import parse
+from harness.data.augment.library import Table
+from harness.data.mixing import Mixing
 from harness.data.tensor_pipeline import Parameters, TensorPipeline, tensor_pipeline
 from harness.device import send, use_threads
 from harness.seeding import derive_seed, generator
 
 if TYPE_CHECKING:
-    import albumentations as A
     from numpy.typing import NDArray
+
+    from harness.data.augment.library import Run
+    from harness.study_file.augment import BatchTransform
 
 DRAWN_AHEAD = 65_536  # images whose order and augmentation are drawn together
 AUGMENTED_BYTES = 128 << 20  # float32 images that a GPU augments at once
@@ -35,8 +39,9 @@ _resident: WeakValueDictionary[tuple[str, str, str], Tensor] = WeakValueDictiona
 class Batches:
     """Iterable over the batches of one epoch.
 
-    Batches are float32 ``(B, 3, H, W)`` in channels_last memory and int64 ``(B,)``, on the device. No global
-    random state is read or changed, and neither the device nor the number of workers changes a batch.
+    Batches are float32 ``(B, 3, H, W)`` in channels_last memory and int64 ``(B,)``, on the device; where
+    images are mixed, the labels are each class's share, float32 ``(B, classes)``. No global random state is
+    read or changed, and neither the device nor the number of workers changes a batch.
 
     Args:
         split: the images.
@@ -48,18 +53,19 @@ class Batches:
         shuffle: whether each epoch has an order of its own; else file order.
         drop_last: leave the last batch out where it is smaller.
         device: where the batches are wanted. On CUDA the split is moved there once and augmented there.
-        workers: processes for pipelines that only Albumentations can run.
-        reference: run Albumentations even where tensors would do.
+        workers: processes for pipelines that only their library can run.
+        reference: run the library even where tensors would do.
         part: (k, n): only the k-th of n parts of each batch, as one of n processes trains on it.
+        mixing: the study's ``augment.batch``.
 
     Attributes:
-        path: ``"tensor"`` or ``"albumentations"``: what augments.
+        path: ``"tensor"``, or the library's name: what augments.
     """
 
     def __init__(
         self,
         split: Split,
-        transforms: list[dict[str, Any]],
+        transforms: list[Table],
         batch_size: int,
         *,
         seed: int,
@@ -71,8 +77,9 @@ class Batches:
         workers: int = 0,
         reference: bool = False,
         part: tuple[int, int] = (0, 1),
+        mixing: Sequence[BatchTransform] = (),
     ) -> None:
-        self._split, self._transforms, self._batch_size = split, transforms, batch_size
+        self._split, self._parsed, self._batch_size = split, parse(transforms), batch_size
         self._seed, self._purpose, self._shuffle, self._drop_last = seed, purpose, shuffle, drop_last
         self._augmentation = seed if augmentation is None else augmentation
         self._device, self._workers, self._part = torch.device(device), workers, part
@@ -80,11 +87,16 @@ class Batches:
         self._ahead = max(1, DRAWN_AHEAD // batch_size)
         self._coming: dict[tuple[int, int], Future[_Draws]] = {}
         self._pipeline = None if reference else tensor_pipeline(transforms)
-        self.path = "albumentations" if self._pipeline is None else "tensor"
+        self.path = self._parsed.library.NAME if self._pipeline is None else "tensor"
+        self._mixing = Mixing(mixing, len(split.classes)) if mixing else None
         # Accelerators other than CUDA get finished batches: their gathers are slower than the CPU's.
         home = self._device if self._device.type == "cuda" and self._pipeline else torch.device("cpu")
         self._images = _resident_tensor(split, "images", home)
         self._labels = _resident_tensor(split, "labels", home)
+        self._flips: Tensor | None = None  # which images the first epoch flips
+        if self._parsed.alternating:
+            coin = torch.rand(len(split), generator=generator(self._augmentation, f"{purpose}/flip"))
+            self._flips = (coin < 0.5).to(home)
         # A GPU augments many batches at once, in few large kernels; a CPU one, which stays in its cache.
         of_a_batch = batch_size * self._images[0].numel() * 4
         self._at_once = max(1, AUGMENTED_BYTES // of_a_batch) if home.type == "cuda" else 1
@@ -98,17 +110,34 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch = self._epoch
-        if self._pipeline is None:
-            for images, indices in self._through_albumentations(self._parts(epoch)):
-                yield send(images, self._device), send(self._labels.index_select(0, indices), self._device)
-            return
+        made = self._through_library(epoch) if self._pipeline is None else self._through_tensors(epoch)
+        for batch, (images, labels) in enumerate(made):
+            images, labels = send(images, self._device), send(labels, self._device)
+            if self._mixing is not None:
+                seed = derive_seed(self._augmentation, f"{self._purpose}/mix", epoch, batch)
+                images, labels = self._mixing(images, labels, seed)
+                if self._part[1] > 1:  # the image before this part was only there to be mixed in
+                    images, labels = images[1:], labels[1:]
+            yield images, labels
+
+    def _through_tensors(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        pipeline = cast(TensorPipeline, self._pipeline)
         for first in range(0, len(self), self._ahead):
             for block in self._drawn(epoch, first).of_few_batches(self._at_once):
-                images = self._pipeline.apply(self._images.index_select(0, block.indices), block.parameters)
+                images = self._images.index_select(0, block.indices)
+                if self._flips is not None:
+                    flipped = self._flipped(block.indices, epoch)[:, None, None, None]
+                    images = torch.where(flipped, images.flip(2), images)
+                images = pipeline.apply(images, block.parameters)
                 labels = self._labels.index_select(0, block.indices)
-                parts = (images.split_with_sizes(block.sizes), labels.split_with_sizes(block.sizes))
-                for batch in zip(*parts, strict=True):
-                    yield send(batch[0], self._device), send(batch[1], self._device)
+                yield from zip(
+                    images.split_with_sizes(block.sizes), labels.split_with_sizes(block.sizes), strict=True
+                )
+
+    def _flipped(self, indices: Tensor, epoch: int) -> Tensor:
+        """Return which images the alternating flip flips: by a coin in epoch 1, in epoch 2 the others."""
+        assert self._flips is not None
+        return self._flips[indices] ^ (epoch % 2 == 0)
 
     def _parts(self, epoch: int) -> tuple[Tensor, ...]:
         """Return the indices of each batch's images."""
@@ -149,12 +178,15 @@ class Batches:
             joined = [None if batches[0] is None else torch.cat(batches) for batches in steps]
         return _Draws(torch.cat(indices), tuple(joined), [len(part) for part in indices])
 
-    def _through_albumentations(self, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _through_library(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         purpose = f"{self._purpose}/augment"
-        seeds = [derive_seed(self._augmentation, purpose, self._epoch, batch) for batch in range(len(parts))]
-        jobs = [(part.numpy(), seed) for part, seed in zip(parts, seeds, strict=True)]
+        jobs = []
+        for batch, part in enumerate(self._parts(epoch)):
+            flipped = None if self._flips is None else self._flipped(part, epoch).numpy()
+            seed = derive_seed(self._augmentation, purpose, epoch, batch)
+            jobs.append(_Job(part.numpy(), flipped, seed))
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            _Augmented(self._split.images, reference_pipeline(self._transforms), jobs),
+            _Augmented(self._split.images, self._parsed.run(), jobs),
             batch_size=None,
             num_workers=self._workers,
             worker_init_fn=_start_worker,
@@ -162,12 +194,18 @@ class Batches:
         )
         for images, indices in loader:
             mine = self._mine(len(indices))
-            yield images[mine], indices[mine]
+            yield images[mine], self._labels.index_select(0, indices[mine])
 
-    def _mine(self, images: int) -> slice:
-        """Return which images of a batch this process trains on."""
+    def _mine(self, images: int) -> slice | Tensor:
+        """Return which images of a batch this process trains on.
+
+        Where images are mixed, the one before them comes first: it is mixed into the part's first image.
+        """
         number, parts = self._part
-        return slice(images * number // parts, images * (number + 1) // parts)
+        start, end = images * number // parts, images * (number + 1) // parts
+        if self._mixing is not None and parts > 1:
+            return torch.arange(start - 1, end) % images
+        return slice(start, end)
 
 
 @dataclass(frozen=True)
@@ -200,72 +238,34 @@ class _Draws:
             yield _Draws(self.indices[group], parameters, sizes)
 
 
+class _Job(NamedTuple):
+    """A batch to make."""
+
+    indices: NDArray[np.int64]
+    flipped: NDArray[np.bool_] | None
+    seed: int
+
+
 class _Augmented(Dataset[tuple[Tensor, Tensor]]):
     """A data set of whole batches, so that a result depends on the batch and not on the worker."""
 
-    def __init__(
-        self, images: NDArray[np.uint8], pipeline: A.Compose, jobs: list[tuple[NDArray[np.int64], int]]
-    ) -> None:
-        self._images, self._pipeline, self._jobs = images, pipeline, jobs
+    def __init__(self, images: NDArray[np.uint8], run: Run, jobs: list[_Job]) -> None:
+        self._images, self._run, self._jobs = images, run, jobs
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        indices, seed = self._jobs[batch]
-        return _reference_batch(self._pipeline, self._images[indices], seed), torch.from_numpy(indices)
+        indices, flipped, seed = self._jobs[batch]
+        images = self._images[indices]
+        if flipped is not None:
+            images[flipped] = images[flipped, :, ::-1]
+        return augmented(self._run, images, seed), torch.from_numpy(indices)
 
 
-def augment_images(
-    images: NDArray[np.uint8], transforms: list[dict[str, Any]], seed: int
-) -> NDArray[np.uint8]:
-    """Return augmented images, for a figure.
-
-    Args:
-        images: uint8, ``(N, H, W, 3)``.
-        transforms: a resolved pipeline; its normalisation is undone afterwards.
-        seed: of the draws.
-
-    Returns:
-        uint8, ``(N, H', W', 3)``.
-    """
-    pipeline = tensor_pipeline(transforms)
-    if pipeline is None:
-        batch = _reference_batch(reference_pipeline(transforms), images, derive_seed(seed, "samples"))
-    else:
-        batch_size, height, width, _ = images.shape
-        parameters = pipeline.draw(batch_size, height, width, generator(seed, "samples"))
-        batch = pipeline.apply(torch.from_numpy(images.copy()), parameters)
-    return denormalise(batch, transforms)
-
-
-def denormalise(batch: Tensor, transforms: list[dict[str, Any]]) -> NDArray[np.uint8]:
-    """Undo a batch's normalisation, by the mean and std in its pipeline.
-
-    Normalisation by each image's own numbers cannot be undone: such images are stretched to 0 to 255.
-
-    Args:
-        batch: float, ``(B, 3, H, W)``.
-        transforms: the resolved pipeline.
-
-    Returns:
-        uint8, ``(B, H, W, 3)``.
-    """
-    pixels = batch.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
-    for transform in reference_pipeline([table for table in transforms if table["transform"] == "Normalize"]):
-        if transform.normalization == "standard":
-            pixels = 255 * (pixels * transform.std + transform.mean)
-        else:
-            low, high = pixels.min((1, 2, 3), keepdims=True), pixels.max((1, 2, 3), keepdims=True)
-            pixels = 255 * (pixels - low) / np.maximum(high - low, 1e-12)
-    return pixels.round().clip(0, 255).astype(np.uint8)
-
-
-def _reference_batch(pipeline: A.Compose, images: NDArray[np.uint8], seed: int) -> Tensor:
-    """Return float32 ``(B, 3, H, W)`` in channels_last memory, by Albumentations, image after image."""
-    seed_pipeline(pipeline, seed)
-    augmented = np.stack([pipeline(image=image)["image"] for image in images])
-    return torch.from_numpy(augmented.astype(np.float32, copy=False)).permute(0, 3, 1, 2)
+def augmented(run: Run, images: NDArray[np.uint8], seed: int) -> Tensor:
+    """Return float32 ``(B, 3, H, W)`` in channels_last memory, by the pipeline's library."""
+    return torch.from_numpy(run(images, seed).astype(np.float32, copy=False)).permute(0, 3, 1, 2)
 
 
 def _resident_tensor(split: Split, name: str, device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.augment import reference_pipeline
+from harness.data.augment import albumentations, parse
 from harness.data.tensor_steps import Crop, Dropout, Flip, Move, Normalize, Pad, PixelSources, Step
 
 Parameters = tuple[Tensor | None, ...]
@@ -74,13 +74,17 @@ def tensor_pipeline(transforms: list[dict[str, Any]]) -> TensorPipeline | None:
     """Return the pipeline on tensors, or None where a transform or an argument has no exact counterpart here.
 
     Covered: Pad and PadIfNeeded (not at random positions), RandomCrop, HorizontalFlip and VerticalFlip (alone
-    or in OneOf and Sequential), CoarseDropout that fills with numbers, and Normalize by mean and std.
+    or in OneOf and Sequential), CoarseDropout that fills with numbers, and Normalize by mean and std. The
+    alternating flip is none of its steps.
 
     Raises:
         StudyError: the transforms are wrong; see :func:`harness.data.augment.check_transforms`.
     """
+    parsed = parse(transforms)
+    if parsed.library.NAME != albumentations.NAME:
+        return None
     steps: list[Step] = []
-    for transform in reference_pipeline(transforms).transforms:
+    for transform in albumentations.reference_pipeline(parsed.tables).transforms:
         step = _step(transform, normalised=any(isinstance(other, Normalize) for other in steps))
         if step is None:
             return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from harness.data.augment import parse
 from harness.errors import RunError
 from harness.report.blocks import Block, Report, Section
 from harness.report.render.markdown import markdown
@@ -34,6 +35,9 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
         RunError: the run is not finished, or there is no report of its study.
     """
     record = run.verify()
+    library = {"albumentations": "Albumentations", "torchvision": "torchvision.transforms.v2"}[
+        parse(predictor.transforms).library.NAME
+    ]
     report = read_sealed(run.study.path / "report.json")
     if report is None:
         raise RunError(f"{run.study.path}: there is no report; the same command with --report-only makes one")
@@ -53,7 +57,7 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
                 Block(
                     "text",
                     f"Input: float32 (batch, 3, height, width), RGB images of {width} x {height} pixels "
-                    "that went through these transforms of Albumentations, in their order. Output: logits "
+                    f"that went through these transforms of {library}, in their order. Output: logits "
                     f"(batch, {len(predictor.classes)}), whose softmax is the network's confidence; "
                     "config.json has the classes by their place.",
                 ),

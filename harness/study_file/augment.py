@@ -1,14 +1,14 @@
-"""``[augment]``: Albumentations pipelines, and the largest numbers in them."""
+"""``[augment]``: pipelines of transforms, what is done to whole batches, and the largest numbers in them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from harness.messages import one_line
 from harness.schema import Strict
-from harness.study_file.values import finite
+from harness.study_file.values import Fraction, finite
 
 # The most that a transform's number may be, by a word in its argument's name: memory and time are spent by it
 # before the result can be judged. Factors multiply an image's size; counts along an axis are squared.
@@ -44,10 +44,45 @@ def _check_numbers(value: Any, place: str) -> None:
 Pipeline = Annotated[list[dict[str, Any]], AfterValidator(_bounded), Field(max_length=50)]
 
 
-class Augment(Strict):
-    """Albumentations pipelines, by its own names and arguments; see :mod:`harness.data.augment`."""
+class BatchTransform(Strict):
+    """A transform of ``torchvision.transforms.v2`` for whole batches."""
 
+    transform: Literal["MixUp", "CutMix"]
+    """`MixUp` blends each image with another one of its batch; `CutMix` puts a rectangle of the other one
+    into it."""
+    alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Of the Beta distribution from which each batch draws the other image's share."""
+    p: Fraction | None = None
+    """The share of batches that it mixes; transforms without it share equally what the others leave."""
+
+
+def _shares_fit(tables: list[BatchTransform]) -> list[BatchTransform]:
+    given = [table.p for table in tables if table.p is not None]
+    if sum(given) > 1 + 1e-9:
+        raise ValueError(f"the p of its transforms add up to {sum(given):g}; 1 is the most")
+    if len(given) < len(tables) and sum(given) > 1 - 1e-9:
+        raise ValueError(
+            "its p leave nothing to the transform without one; give that p too, or lower the others"
+        )
+    return tables
+
+
+Batch = Annotated[list[BatchTransform], AfterValidator(_shares_fit), Field(max_length=10)]
+
+
+class Augment(Strict):
+    """What is done to images, by a library's own names and arguments; see :mod:`harness.data.augment`."""
+
+    library: Literal["albumentations", "torchvision"] = "albumentations"
+    """Whose transforms `train` and `test` name: Albumentations', or those of `torchvision.transforms.v2`."""
     train: Pipeline = []
-    """`{ transform = "RandomCrop", height = 32, width = 32 }`, one after another; Normalize is added."""
+    """`{ transform = "RandomCrop", height = 32, width = 32 }`, one after another; Normalize is added. Also
+    `package.module:Name` of a package that is allowed. `AlternatingFlip`, at the beginning, flips each image
+    from left to right by a coin in the first epoch, and alternates from epoch to epoch after that."""
     test: Pipeline = []
     """The same for the images evaluated on."""
+    batch: Batch = []
+    """`{ transform = "MixUp", alpha = 0.2, p = 0.5 }`, or `CutMix`, of `torchvision.transforms.v2`: what
+    mixes the images of a train batch and their labels, after `train`; each batch takes one of several.
+    `alpha` (1) is that of the Beta distribution of the shares; `p` is the share of batches that it mixes, and
+    transforms without it share what the others leave."""

@@ -170,7 +170,7 @@ def train_batches(
     purpose: str = "train",
     shared: bool = False,
 ) -> Batches:
-    """Return a variant's augmented train batches.
+    """Return a variant's train batches, augmented and mixed.
 
     Args:
         seed: of the order.
@@ -190,6 +190,7 @@ def train_batches(
         device=variant.device,
         workers=loading_workers(variant.device),
         part=rank_and_world_size() if shared else (0, 1),
+        mixing=variant.recipe.augment.batch,
     )
 
 

@@ -53,10 +53,11 @@ def create_trainer(
         accumulation: which batches share a step; None for none.
 
     Returns:
-        A trainer. Its batches are (images ``(N, 3, H, W)``, labels ``(N,)``) on the device. Its output is a
-        dict of the batch's mean ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), all
-        detached and still on the device. ``trainer.state.metrics`` has the epoch's ``loss`` and ``accuracy``,
-        over the batches as trained on.
+        A trainer. Its batches are (images ``(N, 3, H, W)``, labels ``(N,)``) on the device; the labels of
+        mixed images are each class's share, ``(N, classes)``. Its output is a dict of the batch's mean
+        ``loss`` (0-d), ``logits`` (N, classes) float32 and ``labels`` (N,), of mixed images those of the
+        largest share; all detached and still on the device. ``trainer.state.metrics`` has the epoch's
+        ``loss`` and ``accuracy``, over the batches as trained on.
     """
     scaler = scaler or create_scaler(device, precision)
     accumulation = accumulation or Accumulation()
@@ -80,7 +81,8 @@ def create_trainer(
             scaler.scale(value * weight).backward()  # type: ignore[no-untyped-call]
         if last:
             _take_step(optimizer, scaler, clip_norm)
-        return {"loss": value.detach(), "logits": logits.detach(), "labels": labels}
+        hard = labels.argmax(1) if labels.ndim == 2 else labels
+        return {"loss": value.detach(), "logits": logits.detach(), "labels": hard}
 
     trainer = _engine(step)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=RELEASE_EVERY), lambda: release_memory(device))

@@ -27,6 +27,7 @@ PACKAGES = (
 
 def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
     """Return the ``provenance`` of run.json."""
+    from harness.data.augment import parse
     from harness.data.tensor_pipeline import tensor_pipeline
 
     clusters = data.evaluation.clusters
@@ -41,7 +42,11 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
         "evaluated_in": "float32",  # the last epoch; earlier versions did it in the precision
         "threads": threads,
         **({"devices": variant.devices} if variant.devices > 1 else {}),
-        "batches": "albumentations" if tensor_pipeline(variant.train_transforms) is None else "tensor",
+        "batches": (
+            parse(variant.train_transforms).library.NAME
+            if tensor_pipeline(variant.train_transforms) is None
+            else "tensor"
+        ),
         "data": {
             "source": variant.recipe.data.source,
             "sha256": data.sha256,

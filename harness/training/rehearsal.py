@@ -65,7 +65,7 @@ def rehearse(variant: Variant, data: Data) -> RehearsalResult:
         variant.network.to_json(), recipe.optimizer.model_dump(), recipe.loss.model_dump(),
         recipe.averaging.model_dump(), recipe.attribution.layers, sizes, variant.device,
         variant.precision, variant.compute.memory_format, variant.identity.get("model_source"),
-        variant.identity.get("pretrained"),
+        variant.identity.get("pretrained"), bool(recipe.augment.batch),
     ]  # fmt: skip
     key = json.dumps(decisive)
     if key not in _results:
@@ -98,8 +98,12 @@ class _Rehearsal:
         self.layout: torch.memory_format = getattr(torch, variant.compute.memory_format)
         split, count = data.train, max(self.sizes)
         few = split_of(split.images[:count].copy(), split.labels[:count], split.classes)
-        batches = Batches(few, variant.train_transforms, count, seed=0, purpose="rehearsal", shuffle=False)
-        images, self.labels = next(iter(batches))
+        mixing = variant.recipe.augment.batch
+        batches = Batches(
+            few, variant.train_transforms, count, seed=0, purpose="rehearsal", shuffle=False, mixing=mixing
+        )
+        images, self.trained_labels = next(iter(batches))
+        self.labels = torch.from_numpy(few.labels)
         self.images = images.contiguous(memory_format=self.layout)
 
     def result(self) -> RehearsalResult:
@@ -125,7 +129,7 @@ class _Rehearsal:
     def _train_and_evaluate(self, trainee: _Trainee) -> None:
         drawn = []
         for _ in range(STEPS):
-            trainee.train(self.images, self.labels)
+            trainee.train(self.images, self.trained_labels)
             drawn.append(trainee.drawn)
         trainee.evaluate(self.images, self.labels)
         self._check_draws(drawn)
@@ -270,7 +274,7 @@ class _Rehearsal:
     def _try_last_batch(self, size: int) -> None:
         data, last = self.variant.recipe.data, self.variant.last_batch
         try:
-            _Trainee(self.variant, self.data).train(self.images[:size], self.labels[:size])
+            _Trainee(self.variant, self.data).train(self.images[:size], self.trained_labels[:size])
         except Exception as error:
             small = "1 image" if last == 1 else f"{last} images"
             place = self._where.rpartition("model.name")[0]

@@ -121,11 +121,12 @@ def execute(
     folder.clean()
     log = Log(variant, folder.seed)
     record = first_record(variant, folder)
-    augment = {"train": variant.train_transforms, "test": variant.test_transforms}
+    recipe = variant.recipe.model_dump(mode="json")
+    recipe["augment"] |= {"train": variant.train_transforms, "test": variant.test_transforms}
     record = replace(
         record,
         metrics={**record.metrics, "lr_min": rates.lr_min, "lr_max": rates.lr_max},
-        recipe={**variant.recipe.model_dump(mode="json"), "augment": augment},
+        recipe=recipe,
     )
     try:
         prepare(variant.device, threads)

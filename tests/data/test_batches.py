@@ -14,7 +14,8 @@ import torch
 
 from harness.data.arrays import mean_std, split_of
 from harness.data.augment import resolve
-from harness.data.batches import Batches, augment_images, denormalise
+from harness.data.batches import Batches
+from harness.data.samples import augment_images, denormalise
 
 Epoch = list[tuple[torch.Tensor, torch.Tensor]]
 PAD = {"transform": "PadIfNeeded", "min_height": 16, "min_width": 16, "border_mode": "reflect_101"}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.augment import check_transforms, reference_pipeline, resolve, seed_pipeline
+from harness.data.augment import check_transforms, resolve
+from harness.data.augment.albumentations import reference_pipeline, seed_pipeline
 from harness.data.shapes import output_shape
 from harness.errors import StudyError
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.data.augment import reference_pipeline, seed_pipeline
+from harness.data.augment.albumentations import reference_pipeline, seed_pipeline
 from harness.data.shapes import output_shape
 from harness.data.tensor_pipeline import TensorPipeline, tensor_pipeline
 from harness.data.tensor_steps import Crop, Dropout, Flip, Normalize, Pad

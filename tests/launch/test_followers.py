@@ -78,7 +78,8 @@ def reference(study: Study, root: Path, rates: list[float]) -> tuple[list[float]
         model = build_model(recipe.model.name, recipe.model.options, 10)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = create_optimizer(recipe.optimizer, model)
-    batches = Batches(data.train, variant.train_transforms, 32, seed=0, shuffle=True)
+    mixing = recipe.augment.batch
+    batches = Batches(data.train, variant.train_transforms, 32, seed=0, shuffle=True, mixing=mixing)
     losses, remaining = [], iter(rates)
     for epoch in range(1, recipe.schedule.epochs + 1):
         batches.set_epoch(epoch)
@@ -102,9 +103,14 @@ def reference(study: Study, root: Path, rates: list[float]) -> tuple[list[float]
         return losses, model, model(next(iter(tests))[0])
 
 
+@pytest.mark.parametrize("mixed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_curve_is_that_of_one_process_with_two_halves(
-    noise_file: Path, command: Command, tmp_path: Path
+    noise_file: Path, command: Command, tmp_path: Path, mixed: bool
 ) -> None:
+    if mixed:  # an image of one half is mixed with one of the other
+        text = noise_file.read_text("utf-8")
+        batch = '[{ transform = "MixUp", alpha = 1.0 }, { transform = "CutMix" }]'
+        noise_file.write_text(text.replace("[augment]\n", f"[augment]\nbatch = {batch}\n"), "utf-8")
     arguments = (*TWO, "--seeds", "0", "--data", tmp_path, "--out", "out")
     done = command(noise_file, *arguments, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr

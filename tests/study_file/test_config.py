@@ -128,6 +128,26 @@ def test_every_range_ends_where_it_says(path: str, below: Any, lowest: Any, high
             assert refusal(path, beyond).startswith("study: " + path.split(".")[0])
 
 
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ([{"transform": "Mixup"}], "batch[0].transform: expected 'MixUp' or 'CutMix', got 'Mixup'"),
+        ([{"transform": "MixUp", "alpha": 0}], "batch[0].alpha: expected more than 0"),
+        ([{"transform": "MixUp", "alpha": "1"}], "batch[0].alpha: expected a number"),
+        ([{"transform": "MixUp", "p": 1.5}], "batch[0].p: expected a fraction"),
+        ([{"transform": "MixUp", "num_classes": 3}], "batch[0].num_classes: unknown key"),
+        ([{"alpha": 1.0}], "batch[0].transform: missing"),
+        ([{"transform": "MixUp", "p": 0.7}, {"transform": "CutMix", "p": 0.7}], "add up to 1.4"),
+        ([{"transform": "MixUp", "p": 1}, {"transform": "CutMix"}], "leave nothing to the transform without"),
+        ([{"transform": "MixUp"}] * 11, "at most 10 values"),
+        ({"transform": "MixUp"}, "expected a list"),
+    ],
+)
+def test_what_mixes_batches_is_checked_before_any_library(batch: Any, words: str) -> None:
+    message = refusal("augment.batch", batch)
+    assert message.startswith("study: augment.batch") and words in message
+
+
 @pytest.mark.parametrize("key", ["momentum", "weight_decay", "betas"])
 @pytest.mark.parametrize("value", [True, "0.9", {"a": 0.9}, [[0.9]]])
 def test_an_optimizers_known_numbers_must_be_numbers(key: str, value: Any) -> None:

@@ -319,3 +319,30 @@ def test_auxiliary_logits_count_for_three_tenths_of_the_loss() -> None:
         assert part.grad is not None
         torch.testing.assert_close(now.detach(), part.detach() - part.grad)
     assert trainer.state.metrics["loss"] == pytest.approx((main + 0.3 * side).item())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_shares_of_classes_are_trained_on_and_the_larger_one_counts_as_the_label(smoothing: float) -> None:
+    data, model, by_hand = batches(8, 5), network(), network()
+    shares = [torch.softmax(torch.randn(len(labels), 10), 1) for _, labels in data]
+    seen: list[dict[str, Tensor]] = []
+    trainer = trainer_of(model, config=Loss(label_smoothing=smoothing, l1=1e-4))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output))
+    trainer.run([(images, soft) for (images, _), soft in zip(data, shares, strict=True)], max_epochs=1)
+    optimizer, right, total = sgd(by_hand), 0, 0.0
+    for (images, _), soft, output in zip(data, shares, seen, strict=True):
+        logits = by_hand(images)
+        smooth = (1 - smoothing) * soft + smoothing / 10
+        loss = -(smooth * torch.log_softmax(logits, 1)).sum(1).mean()
+        loss = loss + 1e-4 * sum(p.abs().sum() for p in by_hand.parameters())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        torch.testing.assert_close(output["loss"], loss.detach())
+        assert torch.equal(output["labels"], soft.argmax(1))
+        right += int((output["logits"].argmax(1) == soft.argmax(1)).sum())
+        total += float(output["loss"]) * len(soft)
+    assert trainer.state.metrics["accuracy"] == right / 13
+    assert trainer.state.metrics["loss"] == pytest.approx(total / 13)
+    for one, other in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

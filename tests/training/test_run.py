@@ -208,6 +208,36 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
     assert_same_run(folder, whole)
 
 
+MIXED: dict[str, Any] = {
+    "library": "torchvision",
+    "train": [
+        {"transform": "AlternatingFlip"},
+        {"transform": "RandomCrop", "size": 32, "padding": 4},
+        {"transform": "RandAugment"},
+    ],
+    "batch": [{"transform": "MixUp", "alpha": 0.2}, {"transform": "CutMix", "p": 0.4}],
+}
+ALTERNATING = {"train": [{"transform": "AlternatingFlip"}], "batch": [{"transform": "CutMix"}]}
+
+
+@pytest.mark.parametrize("augment", [MIXED, ALTERNATING])
+def test_a_killed_run_goes_on_with_the_same_augmented_and_mixed_batches(
+    tiny: Tiny, tmp_path: Path, augment: dict[str, Any]
+) -> None:
+    study = tiny(("augment", augment))
+    whole_record, whole, _ = run(study, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(study, tmp_path / "killed", say=killed_at("epoch 2/3"))
+    record, folder, variant = run(study, tmp_path / "killed")
+    assert record.status == whole_record.status == "finished"
+    assert_same_run(folder, whole)
+    assert record.recipe["augment"]["train"] == variant.train_transforms
+    assert record.provenance["batches"] == (augment.get("library") or "tensor")
+    assert ("torchvision" in record.identity["versions"]) and "albumentations" not in record.identity[
+        "versions"
+    ]
+
+
 @pytest.mark.parametrize("which", ["bytes of something else", "another version's"])
 def test_a_checkpoint_of_no_use_is_named_and_the_run_begins_anew(
     tiny: Tiny, tmp_path: Path, which: str, monkeypatch: pytest.MonkeyPatch

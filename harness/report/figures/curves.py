@@ -68,6 +68,9 @@ def draw(findings: Findings) -> Picture | None:
     )
     if raw_drawn:
         caption += " Thin: the weights as trained, whose average is evaluated."
+    first = (results.of(summary.variant, "finished")[0] for summary in drawn)
+    if any(run.recipe.get("augment", {}).get("batch") for run in first):
+        caption += " Where batches are mixed, train accuracy counts the class with the largest share."
     if len(drawn) < len(chosen):
         caption += f" The first {len(drawn)} variants of {len(chosen)} are drawn."
     return style.to_picture(figure, "curves", None, caption)

@@ -9,7 +9,7 @@ from harness.analysis.attributions import attribution_settings
 from harness.analysis.examples import choose_examples
 from harness.analysis.findings import Findings
 from harness.data.arrays import Data
-from harness.data.batches import augment_images
+from harness.data.samples import augment_images, mix_samples
 from harness.report.figures import style
 from harness.report.figures.sheet import Images, Sheet
 from harness.report.figures.style import Picture
@@ -31,8 +31,11 @@ def augmented(findings: Findings, variant: str, data: Data) -> Picture:
     pipeline = run.recipe["augment"]["train"]
     changed = augment_images(np.repeat(originals, AUGMENTED, axis=0), pipeline, run.seed)
     height, width = changed.shape[1:3]
+    changed = changed.reshape(-1, AUGMENTED, height, width, 3)
+    if batch := run.recipe["augment"].get("batch"):
+        changed = mix_samples(changed, train.labels[first], len(train.classes), batch, run.seed)
     cells = np.concatenate(
-        [_resized(originals, height, width)[:, None], changed.reshape(-1, AUGMENTED, height, width, 3)],
+        [_resized(originals, height, width)[:, None], changed],
         axis=1,
     )
     columns = AUGMENTED + 1
@@ -48,6 +51,12 @@ def augmented(findings: Findings, variant: str, data: Data) -> Picture:
         f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "
         "shown in the images' own colours, the normalisation undone. Every epoch draws anew."
     )
+    if batch:
+        names = " or ".join(str(table["transform"]) for table in batch)
+        caption += (
+            f" Each column is mixed as a batch is ({names}): an image with the one above it, the first with "
+            "the last."
+        )
     if len(chosen) < len(train.classes):
         caption += f" The first {len(chosen)} of {len(train.classes)} classes with train images."
     return sheet.picture("augmented", variant, caption)

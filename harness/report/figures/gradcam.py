@@ -15,7 +15,8 @@ from harness.analysis.findings import Findings
 from harness.attribution.maps import layer_maps, stages
 from harness.compute import format_on_cpu
 from harness.data.arrays import Data, Split, split_of
-from harness.data.batches import Batches, denormalise
+from harness.data.batches import Batches
+from harness.data.samples import denormalise
 from harness.models.weights import load_weights
 from harness.report.figures import style
 from harness.report.figures.galleries import PREDICTED_COLOUR, percent

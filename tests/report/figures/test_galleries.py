@@ -71,6 +71,24 @@ def test_cutout_is_visible_in_the_augmented_samples_and_not_in_the_original(lab:
     assert picture is not None and "PadIfNeeded, RandomCrop, CoarseDropout, Normalize" in picture.caption
 
 
+def test_mixed_samples_are_of_both_classes(lab: Lab, coloured: Any) -> None:
+    place = lab(seeds=[0], augment={"library": "torchvision", "train": [], "batch": [{"transform": "MixUp"}]})
+    place.data = coloured.data
+    place.finish()
+    found = pixels(place, "augmented")
+    unit = found.shape[1] / (1.4 + 8)
+    for column in range(8):
+        x = int((1.4 + column + 0.5) * unit)
+        red, blue = (found[int((0.4 + label + 0.5) * unit), x].astype(int) for label in (0, 1))
+        own = 1.0 if column == 0 else (red[0] - BLUE[0]) / (RED[0] - BLUE[0])
+        assert column == 0 or 0 < own < 1
+        for seen, one, other in ((red, RED, BLUE), (blue, BLUE, RED)):
+            expected = own * np.array(one) + (1 - own) * np.array(other)
+            assert np.abs(seen - expected).max() <= 2
+    picture = drawn(place, "augmented")
+    assert picture is not None and "mixed as a batch is (MixUp)" in picture.caption
+
+
 def test_images_of_another_size_than_the_originals_can_be_shown(lab: Lab) -> None:
     place = lab(seeds=[0], augment={"train": [{"transform": "Resize", "height": 24, "width": 40}]})
     place.finish()

@@ -16,13 +16,8 @@ import albumentations as A
 import numpy as np
 import pytest
 
-from harness.data.augment import (
-    _classes,
-    check_transforms,
-    reference_pipeline,
-    resolve,
-    seed_pipeline,
-)
+from harness.data.augment import check_transforms, resolve
+from harness.data.augment.albumentations import _classes, reference_pipeline, seed_pipeline
 from harness.data.shapes import output_shape
 from harness.errors import StudyError
 
