@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.data import KNOWN_SHAPES
 from harness.data.arrays import Data
+from harness.data.leakage import find_leakage, leakage_notes, leakage_warnings
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
 from harness.outline import Outline, check_recipe, make_outline
@@ -54,6 +55,7 @@ class VariantState:
         seeds: each seed with the status of its run.
         refusal: how runs on disk differ from this configuration; None where they do not.
         warnings: that a run would give.
+        notes: about its images.
     """
 
     name: str
@@ -64,6 +66,7 @@ class VariantState:
     seeds: list[tuple[int, str]]
     refusal: str | None = None
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
@@ -134,6 +137,8 @@ def variant_states(preview: Preview) -> list[VariantState]:
 
 def _state(preview: Preview, name: str, variant: Variant, data: Data) -> VariantState:
     recipe, folder = variant.recipe, preview.folder
+    leakage = find_leakage(data, progress=True).to_record()
+    among = leakage, data.evaluated_on, len(data.evaluation)
     return VariantState(
         name,
         recipe,
@@ -142,7 +147,8 @@ def _state(preview: Preview, name: str, variant: Variant, data: Data) -> Variant
         _milestones(recipe, variant.outline, stored_rates(variant, folder)),
         _seeds(preview, name),
         _refusal(folder, variant),
-        rehearse(variant, data).warnings(recipe.model.name),
+        [*rehearse(variant, data).warnings(recipe.model.name), *leakage_warnings(*among)],
+        leakage_notes(*among),
     )
 
 
@@ -230,6 +236,7 @@ def _study_lines(preview: Preview) -> list[str]:
             )
         lines += _cost_lines(state)
         lines += [f"    warning: {warning}" for warning in state.warnings]
+        lines += [f"    note: {note}" for note in state.notes]
         if state.refusal:
             lines.append(f"    a real start refuses: {state.refusal}; choose another --out, or --force")
         if state.outline and state.outline.layers not in shown:
