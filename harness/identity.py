@@ -35,7 +35,12 @@ def identity_of_variant(
         deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
     if compute.compiled:  # likewise
         deciding["compile"] = True
-    for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
+    for key in (
+        "path",
+        "bits",
+        "cluster",
+        "options",
+    ):  # they decide images and clusters, whose checksum is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
     if recipe.schedule.finds and recipe.range_test_settings:

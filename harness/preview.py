@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import KNOWN_SHAPES
+from harness.data import KNOWN_SHAPES, downloadable
 from harness.data.arrays import Data
 from harness.data.leakage import find_leakage, leakage_notes, leakage_warnings
 from harness.errors import AbsentDataError, RunError
@@ -158,7 +158,9 @@ def _state_without_data(preview: Preview, name: str) -> VariantState:
     if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
         images = shape.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
-        outline = make_outline(study, name, images, shape.image_size, shape.classes)
+        side = recipe.data.image_size
+        size = (side, side) if side else shape.image_size
+        outline = make_outline(study, name, images, size, shape.classes)
     return VariantState(
         name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(preview, name)
     )
@@ -227,8 +229,8 @@ def _study_lines(preview: Preview) -> list[str]:
     for state in variant_states(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
-            downloadable = state.recipe.data.source in KNOWN_SHAPES
-            where = "a real start downloads it" if downloadable else "--data DIR says where it is"
+            downloads = downloadable(state.recipe.data.source)
+            where = "a real start downloads it" if downloads else "--data DIR says where it is"
             lines.append(f"    the data is not here: {where}")
         else:
             lines.append(

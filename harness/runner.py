@@ -79,6 +79,7 @@ class LoadedData:
                 image_size=config.image_size,
                 bits=config.bits,
                 cluster=config.cluster,
+                options=config.options,
                 holdout=config.holdout,
                 draw=recipe.draw,
                 train_limit=config.train_limit,

@@ -23,13 +23,16 @@ class DataConfig(Strict):
     """Where the images come from and how many of them are used."""
 
     source: str = Field("digits", min_length=1, max_length=200)
-    """{SOURCES}, or what an installed package registers; `digits` is embedded."""
+    """{SOURCES}, or what an installed package registers; `digits` is embedded. `torchvision` stands before
+    the name of one of its data sets, as in `torchvision:CIFAR100`. See your-own.md."""
     path: str | None = Field(None, min_length=1, max_length=4096)
     """Inside the data folder, for sources that need one."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
+    options: dict[str, Any] = {}
+    """Arguments of a `torchvision` data set, such as `{ split = "letters" }` of EMNIST."""
     cluster: str | None = Field(None, min_length=1, max_length=1000)
     """What images of one film or patient share: for `parquet` a column; for `image_folder` a regular
     expression, whose first group is looked for in each file's path below the split. See your-own.md."""
