@@ -29,6 +29,7 @@ SOURCES: dict[str, str] = {
     "cifar10": "harness.data.cifar10:load",
     "image_folder": "harness.data.image_folder:load",
     "parquet": "harness.data.parquet:load",
+    "datasets": "harness.data.saved_datasets:load",
     "torchvision": "harness.data.torchvision_sets:load",
 }
 
@@ -114,13 +115,8 @@ def load_data(
         forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
         path = next((form for form in forms if os.path.exists(root / form)), path)
     load = _find(source)
-    base, _, name = source.partition(":")
-    if options and base in SOURCES and base != "torchvision":
-        raise DataError(f"data.options has no meaning for data.source = {source!r}: remove it")
-    options = dict(options or {})
-    request = SourceRequest(
-        root, "train", path, image_size, download, progress, bits, name=name, options=options
-    )
+    request = SourceRequest(root, "train", path, image_size, download, progress, bits)
+    request = _with_options(request, source, options or {})
     clustered = replace(request, cluster=cluster)
     train = _read(source, load, request if holdout is None else clustered)
     if holdout is not None:
@@ -133,6 +129,13 @@ def load_data(
     if test_limit is not None:
         evaluation = limit(evaluation, test_limit, "data.test_limit")
     return Data(train, evaluation, "test" if holdout is None else "holdout")
+
+
+def _with_options(request: SourceRequest, source: str, options: Mapping[str, Any]) -> SourceRequest:
+    base, _, name = source.partition(":")
+    if options and base in SOURCES and base not in ("torchvision", "datasets"):
+        raise DataError(f"data.options has no meaning for data.source = {source!r}: remove it")
+    return replace(request, name=name, options=dict(options))
 
 
 def _read(source: str, load: Source, request: SourceRequest) -> Split:

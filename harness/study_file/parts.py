@@ -32,7 +32,8 @@ class DataConfig(Strict):
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
     options: dict[str, Any] = {}
-    """Arguments of a `torchvision` data set, such as `{ split = "letters" }` of EMNIST."""
+    """Of a `torchvision` data set its arguments, such as `{ split = "letters" }` for EMNIST; of `datasets`
+    the columns, such as `{ image = "img", label = "coarse_label" }`, where the usual ones are not meant."""
     cluster: str | None = Field(None, min_length=1, max_length=1000)
     """What images of one film or patient share: for `parquet` a column; for `image_folder` a regular
     expression, whose first group is looked for in each file's path below the split. See your-own.md."""
