@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Pipeline = list[dict[str, Any]]
 # Keys of a recipe that earlier versions did not have, and their defaults; they count where they differ.
-LATER: dict[str, Any] = {"data.holdout_draws": None, "data.drop_last": False}
+LATER: dict[str, Any] = {"data.holdout_draws": None, "data.drop_last": False, "data.sampler": None}
 
 
 def identity_of_variant(

@@ -49,6 +49,7 @@ def check_recipe(study: Study, name: str) -> None:
         StudyError: in one line.
     """
     from harness.data.augment import check_transforms
+    from harness.data.samplers import check_sampler
     from harness.models import model_options
     from harness.models.network import NetworkConfig
     from harness.optimizers import check_step, create_optimizer
@@ -56,6 +57,8 @@ def check_recipe(study: Study, name: str) -> None:
     recipe, where = study.recipes[name], where_in(study, name)
     check_transforms(recipe.augment.train, f"{where}: augment.train")
     check_transforms(recipe.augment.test, f"{where}: augment.test", deterministic=True)
+    if recipe.data.sampler is not None:
+        check_sampler(recipe.data.sampler, where)
     model_options(recipe.model.name, recipe.model.options, where)
     network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
     model = _measure(network, where, lambda model: model)

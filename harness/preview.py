@@ -256,6 +256,8 @@ def _cost_lines(state: VariantState) -> list[str]:
     if outline:
         flops = outline.flops_per_image * epochs * outline.steps_per_epoch * state.recipe.data.batch_size
         lines[0] += f" of {outline.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
+    if sampler := state.recipe.data.sampler:
+        lines.append(f"    images of an epoch drawn by {sampler}")
     if state.milestones:
         rates = [rate for _, rate in state.milestones]
         lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")

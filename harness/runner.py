@@ -68,7 +68,7 @@ class LoadedData:
     def __call__(self, recipe: Recipe) -> Data:
         """Return the train and evaluation images of a recipe."""
         config = recipe.data
-        images = config.model_dump_json(exclude={"batch_size", "drop_last", "holdout_draws"})
+        images = config.model_dump_json(exclude={"batch_size", "drop_last", "holdout_draws", "sampler"})
         key = images, recipe.draw
         if key not in self.loaded:
             self.loaded = {other: data for other, data in self.loaded.items() if other[0] != images}

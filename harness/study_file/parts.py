@@ -41,6 +41,9 @@ class DataConfig(Strict):
     """Images a step; an epoch's last batch may be smaller."""
     drop_last: bool = False
     """Leave out an epoch's last batch where it is smaller; in each epoch that is other images."""
+    sampler: str | None = Field(None, min_length=1, max_length=200)
+    """Draws each epoch's train images: `balanced` with replacement, all classes equally often on average;
+    or `package.module:function` of a package that is allowed. Without it an epoch has each image once."""
     holdout: Count | None = None
     """Train images set aside and evaluated on instead of the test split, which then stays closed."""
     holdout_draws: Annotated[int, Field(ge=2, le=1_000)] | None = None
