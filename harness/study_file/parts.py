@@ -31,7 +31,7 @@ class DataConfig(Strict):
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] | None = None
     """Of a `torchvision` data set its arguments, such as `{ split = "letters" }` for EMNIST; of `datasets`
     the columns, such as `{ image = "img", label = "coarse_label" }`, where the usual ones are not meant."""
     cluster: str | None = Field(None, min_length=1, max_length=1000)
