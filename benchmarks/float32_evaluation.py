@@ -13,9 +13,10 @@ from collections.abc import Callable
 import torch
 
 from harness.device import prepare, processor
+from harness.losses import create_loss
 from harness.models import build_model
 from harness.study_file.parts import Loss
-from harness.training.engines import create_evaluator, create_loss, create_trainer
+from harness.training.engines import create_evaluator, create_trainer
 
 ROUNDS, BATCH, EPOCHS, TRAINED, EVALUATED = 3, 512, 24, 50_000, 10_000
 

@@ -22,6 +22,7 @@ Pipeline = list[dict[str, Any]]
 LATER: dict[str, Any] = {
     "data.holdout_draws": None,
     "data.drop_last": False,
+    "data.sampler": None,
     "averaging": {"kind": "none"},
     "optimizer.clip_norm": None,
     "optimizer.accumulate": 1,
@@ -56,7 +57,7 @@ def identity_of_variant(
     if compute.compiled:  # likewise
         deciding["compile"] = True
     del deciding["model"]["pretrained"]  # the file's checksum decides, not its place
-    for key in ("path", "bits", "cluster"):  # they decide images and clusters, whose checksum is here
+    for key in ("path", "bits", "cluster", "options"):  # the checksum of images and clusters is here
         del deciding["data"][key]
     deciding["augment"] = {"train": train, "test": test}
     if recipe.augment.batch:  # likewise

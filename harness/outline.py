@@ -53,6 +53,7 @@ def check_recipe(study: Study, name: str) -> None:
         StudyError: in one line.
     """
     from harness.data.augment import check_transforms
+    from harness.data.samplers import check_sampler
     from harness.losses import create_criterion
     from harness.models import model_options
     from harness.models.network import NetworkConfig
@@ -62,6 +63,8 @@ def check_recipe(study: Study, name: str) -> None:
     augment, library = recipe.augment, recipe.augment.library
     check_transforms(augment.train, f"{where}: augment.train", library=library)
     check_transforms(augment.test, f"{where}: augment.test", library=library, deterministic=True)
+    if recipe.data.sampler is not None:
+        check_sampler(recipe.data.sampler, where)
     model_options(recipe.model.name, recipe.model.options, where)
     network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
     model = _measure(network, where, lambda model: model)

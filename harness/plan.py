@@ -272,6 +272,7 @@ def resolve_variant(
         pretrained=pretrained,
     )
     _check_last_batch(variant, where_in(study, name))
+    _try_sampler(variant, data, where_in(study, name))
     return variant
 
 
@@ -299,6 +300,17 @@ def _check_last_batch(variant: Variant, where: str) -> None:
     if devices > 1 and images < 2 * devices:
         few = f"--devices {devices}: the last batch has {images} images"
         raise StudyError(f"{where}: {few}; batch norm needs two on each device")
+
+
+def _try_sampler(variant: Variant, data: Data, where: str) -> None:
+    import torch
+
+    from harness.data.samplers import check_sampler
+    from harness.seeding import generators_restored
+
+    if (sampler := variant.recipe.data.sampler) is not None:
+        with generators_restored():
+            check_sampler(sampler, where, torch.from_numpy(data.train.labels.copy()))
 
 
 def _compute_of_others(

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import KNOWN_SHAPES
+from harness.data import KNOWN_SHAPES, downloadable
 from harness.data.arrays import Data
+from harness.data.leakage import find_leakage, leakage_notes, leakage_warnings
 from harness.data.mixing import shares
 from harness.errors import AbsentDataError, RunError
 from harness.launch.job import difference_on_disk
@@ -56,6 +57,7 @@ class VariantState:
         seeds: each seed with the status of its run.
         refusal: how runs on disk differ from this configuration; None where they do not.
         warnings: that a run would give.
+        notes: about its images.
     """
 
     name: str
@@ -66,6 +68,7 @@ class VariantState:
     seeds: list[tuple[int, str]]
     refusal: str | None = None
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
@@ -136,6 +139,8 @@ def variant_states(preview: Preview) -> list[VariantState]:
 
 def _state(preview: Preview, name: str, variant: Variant, data: Data) -> VariantState:
     recipe, folder = variant.recipe, preview.folder
+    leakage = find_leakage(data, progress=True).to_record()
+    among = leakage, data.evaluated_on, len(data.evaluation)
     return VariantState(
         name,
         recipe,
@@ -144,7 +149,8 @@ def _state(preview: Preview, name: str, variant: Variant, data: Data) -> Variant
         _milestones(recipe, variant.outline, stored_rates(variant, folder)),
         _seeds(preview, name),
         _refusal(folder, variant),
-        rehearse(variant, data).warnings(recipe.model.name),
+        [*rehearse(variant, data).warnings(recipe.model.name), *leakage_warnings(*among)],
+        leakage_notes(*among),
     )
 
 
@@ -154,7 +160,9 @@ def _state_without_data(preview: Preview, name: str) -> VariantState:
     if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
         images = shape.train_images - (recipe.data.holdout or 0)
         images = min(images, recipe.data.train_limit or images)
-        outline = make_outline(study, name, images, shape.image_size, shape.classes)
+        side = recipe.data.image_size
+        size = (side, side) if side else shape.image_size
+        outline = make_outline(study, name, images, size, shape.classes)
     return VariantState(
         name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(preview, name)
     )
@@ -223,8 +231,8 @@ def _study_lines(preview: Preview) -> list[str]:
     for state in variant_states(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
-            downloadable = state.recipe.data.source in KNOWN_SHAPES
-            where = "a real start downloads it" if downloadable else "--data DIR says where it is"
+            downloads = downloadable(state.recipe.data.source)
+            where = "a real start downloads it" if downloads else "--data DIR says where it is"
             lines.append(f"    the data is not here: {where}")
         else:
             lines.append(
@@ -235,6 +243,7 @@ def _study_lines(preview: Preview) -> list[str]:
         lines += _augment_lines(state.recipe)
         lines += _cost_lines(state)
         lines += [f"    warning: {warning}" for warning in state.warnings]
+        lines += [f"    note: {note}" for note in state.notes]
         if state.refusal:
             lines.append(f"    a real start refuses: {state.refusal}; choose another --out, or --force")
         if state.outline and state.outline.layers not in shown:
@@ -265,6 +274,8 @@ def _cost_lines(state: VariantState) -> list[str]:
         flops = outline.flops_per_image * epochs * outline.steps_per_epoch * state.recipe.data.batch_size
         lines[0] += f" of {outline.steps_per_epoch} steps, about {flops:.2g} FLOP a run"
     lines += _training_lines(state)
+    if sampler := state.recipe.data.sampler:
+        lines.append(f"    images of an epoch drawn by {sampler}")
     if state.milestones:
         rates = [rate for _, rate in state.milestones]
         lines.append(f"    learning rate {min(rates):.4g} to {max(rates):.4g}")

@@ -14,6 +14,7 @@ from harness.bar import no_bar_left
 from harness.console import complain
 from harness.data import default_root, load_data
 from harness.data.arrays import Data
+from harness.data.leakage import find_leakage, leakage_warnings
 from harness.device import resolve_device, threads_for
 from harness.errors import RunError
 from harness.launch import LAUNCHERS, followers, get_launcher
@@ -67,7 +68,7 @@ class LoadedData:
     def __call__(self, recipe: Recipe) -> Data:
         """Return the train and evaluation images of a recipe."""
         config = recipe.data
-        images = config.model_dump_json(exclude={"batch_size", "drop_last", "holdout_draws"})
+        images = config.model_dump_json(exclude={"batch_size", "drop_last", "holdout_draws", "sampler"})
         key = images, recipe.draw
         if key not in self.loaded:
             self.loaded = {other: data for other, data in self.loaded.items() if other[0] != images}
@@ -78,6 +79,7 @@ class LoadedData:
                 image_size=config.image_size,
                 bits=config.bits,
                 cluster=config.cluster,
+                options=config.options,
                 holdout=config.holdout,
                 draw=recipe.draw,
                 train_limit=config.train_limit,
@@ -114,7 +116,21 @@ class Runner:
             device=self.request.device,
             devices=self.request.world_size,
         )
-        return check_plan(plan, self.load_data, self.voice.say)
+        plan = check_plan(plan, self.load_data, self.voice.say)
+        self._warn_of_leakage(plan)
+        return plan
+
+    def _warn_of_leakage(self, plan: Plan) -> None:
+        """Compare the splits, once for variants with the same images; each run records what is found."""
+        seen: set[str] = set()
+        for variant in plan.variants:
+            data = self.load_data(variant.recipe)
+            if data.sha256 in seen:
+                continue
+            seen.add(data.sha256)
+            record = find_leakage(data, progress=self.load_data.options["progress"]).to_record()
+            for warning in leakage_warnings(record, data.evaluated_on, len(data.evaluation)):
+                self.voice.say(f"{plan.study.name}/{variant.name}  warning: {warning}")
 
     def check_folders(self, plan: Plan) -> None:
         """Refuse runs of another configuration in the plan's folder, or move them aside with ``--force``.

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.analysis.leakage import leakages
 from harness.analysis.looks import compared_pairs
 from harness.analysis.numbers import distinguishable, several
 from harness.analysis.provenance import DECISIVE, THEN, UNKNOWN, counted, origin
@@ -32,6 +33,7 @@ def study_warnings(results: Results, attributions: Sequence[Attributions]) -> li
         *_doubtful_range_tests(results),
         *_unplanned_looks(results),
         *_ties(results),
+        *_leakage(results),
         *_without_weights(results),
         *sanity_warnings(attributions),
     ]
@@ -160,6 +162,13 @@ def _ties(results: Results) -> list[str]:
         f"Ties: in {several(sum(map(bool, counts)), 'run')} of {len(counts)} the largest logit of up to "
         f"{max(counts)} images is that of several classes; it counts for the first of them."
     ]
+
+
+def _leakage(results: Results) -> list[str]:
+    """Warn of images that are evaluated on and trained on; hold-outs that vary have numbers of their own."""
+    said = [f"{text}." for found in leakages(results) for text in found.warnings]
+    more = [f"{len(said) - 1} more data sets or hold-outs share images so: tables/leakage.csv."]
+    return [*said[:1], *(more if len(said) > 1 else [])]
 
 
 def _without_weights(results: Results) -> list[str]:

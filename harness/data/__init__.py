@@ -7,11 +7,11 @@ import importlib
 import logging
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import platformdirs
@@ -29,6 +29,8 @@ SOURCES: dict[str, str] = {
     "cifar10": "harness.data.cifar10:load",
     "image_folder": "harness.data.image_folder:load",
     "parquet": "harness.data.parquet:load",
+    "datasets": "harness.data.saved_datasets:load",
+    "torchvision": "harness.data.torchvision_sets:load",
 }
 
 
@@ -45,7 +47,16 @@ class DataShape:
     classes: int
 
 
-KNOWN_SHAPES = {"cifar10": DataShape(50_000, (32, 32), 10)}
+KNOWN_SHAPES = {
+    "cifar10": DataShape(50_000, (32, 32), 10),
+    "torchvision:CIFAR10": DataShape(50_000, (32, 32), 10),
+    "torchvision:CIFAR100": DataShape(50_000, (32, 32), 100),
+    "torchvision:SVHN": DataShape(73_257, (32, 32), 10),
+    "torchvision:STL10": DataShape(5_000, (96, 96), 10),
+    "torchvision:MNIST": DataShape(60_000, (28, 28), 10),
+    "torchvision:FashionMNIST": DataShape(60_000, (28, 28), 10),
+    "torchvision:KMNIST": DataShape(60_000, (28, 28), 10),
+}
 
 
 def sources() -> dict[str, str]:
@@ -67,6 +78,7 @@ def load_data(
     image_size: int | None = None,
     bits: int | None = None,
     cluster: str | None = None,
+    options: Mapping[str, Any] | None = None,
     holdout: int | None = None,
     draw: int = 0,
     train_limit: int | None = None,
@@ -77,12 +89,13 @@ def load_data(
     """Load the splits of a study.
 
     Args:
-        source: a name in :func:`sources`.
+        source: a name in :func:`sources`; ``torchvision`` with a data set's name, as in ``torchvision:SVHN``.
         root: the data folder; it must exist, unless it is the user's cache folder.
         path: ``data.path``, for the sources that read a user's folder.
         image_size: ``data.image_size``, pixels, for the same.
         bits: ``data.bits``, for the same.
         cluster: ``data.cluster``: of the images evaluated on; a hold-out does not split clusters.
+        options: ``data.options``, of the source itself.
         holdout: images of the train split to evaluate on; the test split is then not opened at all.
         draw: which of the possible hold-outs.
         train_limit: images to train on, as equal as possible over the classes (after the hold-out is taken).
@@ -103,6 +116,7 @@ def load_data(
         path = next((form for form in forms if os.path.exists(root / form)), path)
     load = _find(source)
     request = SourceRequest(root, "train", path, image_size, download, progress, bits)
+    request = _with_options(request, source, options or {})
     clustered = replace(request, cluster=cluster)
     train = _read(source, load, request if holdout is None else clustered)
     if holdout is not None:
@@ -117,6 +131,13 @@ def load_data(
     return Data(train, evaluation, "test" if holdout is None else "holdout")
 
 
+def _with_options(request: SourceRequest, source: str, options: Mapping[str, Any]) -> SourceRequest:
+    base, _, name = source.partition(":")
+    if options and base in SOURCES and base not in ("torchvision", "datasets"):
+        raise DataError(f"data.options has no meaning for data.source = {source!r}: remove it")
+    return replace(request, name=name, options=dict(options))
+
+
 def _read(source: str, load: Source, request: SourceRequest) -> Split:
     """Read and check a split; note in it the channels that never vary."""
     root, where = request.root, f"{source}, {request.which} split"
@@ -124,7 +145,7 @@ def _read(source: str, load: Source, request: SourceRequest) -> Split:
         split = load(request)
     except AbsentDataError as error:
         nowhere = root == _cache_root() and not (request.path and os.path.exists(request.folder))
-        if source in KNOWN_SHAPES or (request.which == "train" and nowhere):
+        if downloadable(source) or (request.which == "train" and nowhere):
             raise
         raise DataError(str(error)) from error  # a folder was named, and the data is not in it
     except OSError as error:  # a folder that may not be entered
@@ -142,14 +163,23 @@ def _read(source: str, load: Source, request: SourceRequest) -> Split:
     return split
 
 
+def downloadable(source: str) -> bool:
+    """Tell whether a source is downloaded where it is missing."""
+    return source == "cifar10" or source.startswith("torchvision:")
+
+
 def _cache_root() -> Path:
     return platformdirs.user_cache_path("harness", appauthor=False) / "data"
 
 
 def _find(source: str) -> Source:
     names = sources()
+    base, _, part = source.partition(":")
+    if source not in names and part and (base == "torchvision" or base in names.keys() - SOURCES):
+        source = base
     if source not in names:
-        near = difflib.get_close_matches(source, names, n=1)
+        whole = f"torchvision:{source}"
+        near = [whole] if whole in KNOWN_SHAPES else difflib.get_close_matches(source, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
         raise DataError(f"data.source = {source!r} is not a data source; {hint}")
     module, _, function = names[source].partition(":")

@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class SourceRequest:
         progress: whether long work may show its progress on stderr.
         bits: ``data.bits``, how many bits a channel images stored in 16 use; None where the study has none.
         cluster: ``data.cluster``, by which the source names each image's cluster; None where nobody asks.
+        name: what stands after the colon of a ``data.source`` such as ``torchvision:CIFAR100``; else empty.
+        options: ``data.options``, the source's own.
     """
 
     root: Path
@@ -46,6 +48,8 @@ class SourceRequest:
     progress: bool = True
     bits: int | None = None
     cluster: str | None = None
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -244,9 +248,11 @@ def constant_channels(split: Split) -> list[str]:
     ]
 
 
-def refuse_options(request: SourceRequest, source: str) -> None:
+def refuse_options(
+    request: SourceRequest, source: str, keys: Sequence[str] = ("path", "image_size", "bits", "cluster")
+) -> None:
     """Raise a DataError where the study sets ``data`` keys that this source does not use."""
-    for key in ("path", "image_size", "bits", "cluster"):
+    for key in keys:
         if getattr(request, key) is not None:
             raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
 

@@ -19,6 +19,7 @@ from harness.data.arrays import Split, count_steps
 from harness.data.augment import parse
 from harness.data.augment.library import Table
 from harness.data.mixing import Mixing
+from harness.data.samplers import Sampler, draw_images, get_sampler
 from harness.data.tensor_pipeline import Parameters, TensorPipeline, tensor_pipeline
 from harness.device import send, use_threads
 from harness.seeding import derive_seed, generator
@@ -51,6 +52,7 @@ class Batches:
         augmentation: the seed of the augmentation; that of the order where it is None.
         purpose: keeps the draws of different uses of one seed apart.
         shuffle: whether each epoch has an order of its own; else file order.
+        sampler: draws an epoch's images instead of shuffling them: a name for :func:`get_sampler`.
         drop_last: leave the last batch out where it is smaller.
         device: where the batches are wanted. On CUDA the split is moved there once and augmented there.
         workers: processes for pipelines that only their library can run.
@@ -72,6 +74,7 @@ class Batches:
         augmentation: int | None = None,
         purpose: str = "train",
         shuffle: bool,
+        sampler: str | None = None,
         drop_last: bool = False,
         device: str | torch.device = "cpu",
         workers: int = 0,
@@ -81,6 +84,8 @@ class Batches:
     ) -> None:
         self._split, self._parsed, self._batch_size = split, parse(transforms), batch_size
         self._seed, self._purpose, self._shuffle, self._drop_last = seed, purpose, shuffle, drop_last
+        self._sampler = get_sampler(sampler) if sampler and shuffle else None
+        self._sampled: tuple[int, Tensor] | None = None  # the last epoch, and its images
         self._augmentation = seed if augmentation is None else augmentation
         self._device, self._workers, self._part = torch.device(device), workers, part
         self._epoch = 1
@@ -141,12 +146,22 @@ class Batches:
 
     def _parts(self, epoch: int) -> tuple[Tensor, ...]:
         """Return the indices of each batch's images."""
-        if self._shuffle:
+        if self._sampler is not None:
+            order = self._sample(epoch)
+        elif self._shuffle:
             draws = generator(self._seed, f"{self._purpose}/shuffle", epoch)
             order = torch.randperm(len(self._split), generator=draws)
         else:
             order = torch.arange(len(self._split))
         return torch.split(order, self._batch_size)[: len(self)]
+
+    def _sample(self, epoch: int) -> Tensor:
+        sampled = self._sampled
+        if sampled is None or sampled[0] != epoch:
+            draws = generator(self._seed, f"{self._purpose}/sampler", epoch)
+            labels = torch.from_numpy(self._split.labels.copy())
+            sampled = self._sampled = epoch, draw_images(cast(Sampler, self._sampler), labels, draws)
+        return sampled[1]
 
     def _drawn(self, epoch: int, first: int) -> _Draws:
         """Return the draws of a block of batches, on the images' device.

@@ -30,7 +30,7 @@ _THREADS = 2
 # saves (a 32x32 PNG: 92 us against 62). Reading a file releases the lock.
 _WORTH_THREADS = 16 * 1024
 
-Item = tuple[str, Path | bytes]
+Item = tuple[str, "Path | bytes | Image.Image"]
 
 
 def decode_all(
@@ -45,7 +45,8 @@ def decode_all(
     """Decode ``count`` images into one array, in order.
 
     Args:
-        items: of each image its name for errors, and its file or encoded bytes; consumed a few at a time.
+        items: of each image its name for errors, and its file, encoded bytes or Pillow image; consumed a few
+            at a time.
         image_size: see :func:`decode`; None demands that all images have one size.
         bits: see :func:`decode`; None demands that 16-bit images use most of their range.
         where: the folder or file the images come from, for errors.
@@ -126,9 +127,25 @@ def decode(
 
 
 def _decode(
-    name: str, source: Path | bytes, image_size: int | None, bits: int | None
+    name: str, source: Path | bytes | Image.Image, image_size: int | None, bits: int | None
 ) -> tuple[NDArray[np.uint8], int]:
     """Return the image, and its largest value where its 16 bits may not all be used (else 0)."""
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        image, peak = _rgb(source, name), 0
+    else:
+        image, peak = _open(name, source, bits)
+    if image_size is not None:
+        side = min(image.size)  # Pillow's box says what to compute; pixels around it still count at its edges
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image), peak
+
+
+def _open(name: str, source: Path | bytes, bits: int | None) -> tuple[Image.Image, int]:
+    """Read an image, upright and in RGB, and its largest value as :func:`_decode` returns it."""
     from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     file = source if isinstance(source, Path) else io.BytesIO(source)
@@ -154,12 +171,7 @@ def _decode(
     except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
         cause = " ".join(str(error).split())
         raise DataError(f"{name}: cannot be read as an image ({cause}): replace or remove it") from error
-    if image_size is not None:
-        side = min(image.size)  # Pillow's box says what to compute; pixels around it still count at its edges
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(image), peak
+    return image, peak
 
 
 def _known_bits(opened: ImageFile.ImageFile) -> int | None:

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from harness.data.arrays import SourceRequest, Split, check_labels, composed, split_of, with_clusters
+from harness.data.arrays import SourceRequest, Split, split_of, with_clusters
 from harness.data.cache import cached
+from harness.data.columns import (
+    Columns,
+    check_clusters,
+    check_label_list,
+    find_columns,
+    label_indices,
+    label_values,
+)
 from harness.data.decode import Item, decode_all
 from harness.errors import AbsentDataError, DataError
-from harness.messages import one_line
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
 EVALUATION_NAMES = ("test", "validation", "valid", "val")
-IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels")
-LABEL_NAMES = ("label", "labels", "class", "target", "fine_label", "category")
 _BATCH_ROWS = 512  # rows held encoded at a time
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A shard's image and label column, and the names its metadata gives to integer labels."""
-
-    image: str
-    label: str
-    names: tuple[str, ...] | None
 
 
 def load(request: SourceRequest) -> Split:
@@ -62,7 +52,7 @@ def load(request: SourceRequest) -> Split:
 
     def build() -> Split:
         names = class_names(train_files)
-        classes = names or _label_values(train_files)
+        classes = names or label_values(map(_label_list, train_files), str(train_files[0].parent))
         return read_shards(
             files, classes, request.image_size, request.progress, bits=request.bits, indices=names is not None
         )
@@ -113,9 +103,7 @@ def class_names(files: Sequence[Path]) -> tuple[str, ...] | None:
 
 
 def columns_of(file: Path) -> Columns:
-    """Find the image and the label column, by the metadata's features, else by usual names and types.
-
-    The case of a name does not matter.
+    """Find a shard's image and label column: :func:`harness.data.columns.find_columns`.
 
     Raises:
         DataError: the shard is damaged, has no such column, or two whose names differ in case alone.
@@ -124,24 +112,7 @@ def columns_of(file: Path) -> Columns:
 
     with _damage_named(file):
         schema = pq.read_schema(file)
-    features = _features(schema)
-    typed = {
-        kind: [name for name, feature in features.items() if feature.get("_type") == kind]
-        for kind in ("Image", "ClassLabel")
-    }
-    images = typed["Image"] or [field.name for field in schema if _holds_images(field.type)]
-    labels = typed["ClassLabel"]
-    image = _usual(images, IMAGE_NAMES, file) or next(iter(images), None)
-    label = _usual(labels, LABEL_NAMES, file) or next(iter(labels), None)
-    label = label or _usual(schema.names, LABEL_NAMES, file)
-    columns = ", ".join(schema.names)
-    if image is None:
-        raise DataError(f"{file}: no image column (bytes; {', '.join(IMAGE_NAMES)}) among {columns}")
-    if label is None:
-        raise DataError(f"{file}: no label column ({', '.join(LABEL_NAMES)}) among {columns}")
-    names = features.get(label, {}).get("names")
-    named = names if isinstance(names, list) else []
-    return Columns(image, label, tuple(composed(str(name)) for name in named) or None)
+    return find_columns(schema, str(file))
 
 
 def read_shards(
@@ -173,7 +144,10 @@ def read_shards(
             count += pq.read_metadata(file).num_rows
     where = str(files[0].parent) if len(files) > 1 else str(files[0])
     images = decode_all(_encoded(files), count, image_size, bits=bits, where=where, progress=progress)
-    labels = [_labels(file, classes, indices) for file in files]
+    labels = [
+        label_indices(_label_list(file), columns_of(file).names, classes, indices, str(file))
+        for file in files
+    ]
     return split_of(images, np.concatenate(labels), classes, where=where)
 
 
@@ -205,12 +179,7 @@ def _clusters(file: Path, name: str) -> list[Any]:
         if names.count(name) != 1:
             raise DataError(f"{file}: no column data.cluster = {name!r} among {', '.join(names)}")
         column = shard.read(columns=[name], use_threads=False).column(0)
-        values: list[Any] = column.to_pylist()
-    if None in values:
-        raise DataError(f"{file}, row {values.index(None)}: no cluster in column {name!r}")
-    if not all(isinstance(value, int | str) for value in values):
-        raise DataError(f"{file}: clusters in column {name!r} are {column.type}, expected integers or text")
-    return values
+        return check_clusters(column.to_pylist(), column.type, name, str(file))
 
 
 def _label_list(file: Path) -> list[Any]:
@@ -220,75 +189,7 @@ def _label_list(file: Path) -> list[Any]:
     name = columns_of(file).label
     with _damage_named(file), pq.ParquetFile(file, page_checksum_verification=True) as shard:
         column = shard.read(columns=[name], use_threads=False).column(0)
-        labels = column.to_pylist()
-    labels = [
-        label.decode(errors="surrogateescape") if isinstance(label, bytes) else label for label in labels
-    ]
-    if not all(isinstance(label, int | str | None) for label in labels):
-        raise DataError(f"{file}: labels in column {name!r} are {column.type}, expected integers or strings")
-    if missing := labels.count(None):
-        raise DataError(f"{file}: {missing} rows have no label in column {name!r}; drop them")
-    return [composed(label) if isinstance(label, str) else label for label in labels]
-
-
-def _label_values(files: Sequence[Path]) -> tuple[str, ...]:
-    """Return the sorted values of the train split's labels, which are its classes."""
-    values = {label for file in files for label in _label_list(file)}
-    if any(not isinstance(value, str) and value < 0 for value in values):
-        raise DataError(f"{files[0].parent}: negative labels in the train split; are they missing?")
-    if len({type(value) for value in values}) > 1:
-        raise DataError(
-            f"{files[0].parent}: labels are numbers in some train shards and text in others; write all alike"
-        )
-    return tuple(map(str, sorted(values)))
-
-
-def _labels(file: Path, classes: Sequence[str], indices: bool) -> NDArray[np.int64]:
-    """Return a shard's labels as indices into ``classes``, by the shard's own names where it has any."""
-    names, labels = columns_of(file).names, _label_list(file)
-    class_list = one_line(", ".join(classes), 120)
-    if (names or indices) and all(type(label) is int for label in labels):
-        names = names or tuple(classes)
-        check_labels(np.array(labels, np.int64), len(names), str(file))
-        labels = [names[label] for label in labels]
-        if unknown := next((name for name in labels if name not in classes), None):
-            raise DataError(f"{file}: the class {unknown!r} is not among the train split's: {class_list}")
-    index = {name: label for label, name in enumerate(classes)}
-    try:
-        return np.array([index[str(label)] for label in labels], dtype=np.int64)
-    except KeyError as error:
-        label = error.args[0]
-        raise DataError(f"{file}: label {label!r} does not occur in the train split: {class_list}") from error
-
-
-def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
-    """Return the features in the ``datasets`` library's metadata; empty where there are none."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _usual(columns: Sequence[str], names: Sequence[str], file: Path) -> str | None:
-    """Find the column with the first of the usual names, whatever the case."""
-    for name in names:
-        same = [column for column in columns if column.lower() == name]
-        if len(same) > 1:
-            raise DataError(f"{file}: columns {' and '.join(map(repr, same))} differ in case alone: drop one")
-        if same:
-            return same[0]
-    return None
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(is_kind(kind) for is_kind in binary)
+    return check_label_list(column.to_pylist(), column.type, name, str(file))
 
 
 @contextmanager

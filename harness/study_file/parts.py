@@ -26,13 +26,17 @@ class DataConfig(Strict):
     """Where the images come from and how many of them are used."""
 
     source: str = Field("digits", min_length=1, max_length=200)
-    """{SOURCES}, or what an installed package registers; `digits` is embedded."""
+    """{SOURCES}, or what an installed package registers; `digits` is embedded. `torchvision` stands before
+    the name of one of its data sets, as in `torchvision:CIFAR100`. See your-own.md."""
     path: str | None = Field(None, min_length=1, max_length=4096)
     """Inside the data folder, for sources that need one."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Pixels: the shorter side is resized to it and the middle square cut out."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
+    options: dict[str, Any] | None = None
+    """Of a `torchvision` data set its arguments, such as `{ split = "letters" }` for EMNIST; of `datasets`
+    the columns, such as `{ image = "img", label = "coarse_label" }`, where the usual ones are not meant."""
     cluster: str | None = Field(None, min_length=1, max_length=1000)
     """What images of one film or patient share: for `parquet` a column; for `image_folder` a regular
     expression, whose first group is looked for in each file's path below the split. See your-own.md."""
@@ -40,6 +44,9 @@ class DataConfig(Strict):
     """Images a step; an epoch's last batch may be smaller."""
     drop_last: bool = False
     """Leave out an epoch's last batch where it is smaller; in each epoch that is other images."""
+    sampler: str | None = Field(None, min_length=1, max_length=200)
+    """Draws each epoch's train images: `balanced` with replacement, all classes equally often on average;
+    or `package.module:function` of a package that is allowed. Without it an epoch has each image once."""
     holdout: Count | None = None
     """Train images set aside and evaluated on instead of the test split, which then stays closed."""
     holdout_draws: Annotated[int, Field(ge=2, le=1_000)] | None = None
@@ -166,14 +173,6 @@ class ParameterGroup(WithOptions):
         factor = [f"rate x {self.lr_factor:g}"] if self.lr_factor != 1 else []
         return ", ".join([*factor, *options]) or "as all others"
 
-    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Scale the gradient of a step down to this norm where its own, over all parameters, is larger: torch's
-    `clip_grad_norm_`."""
-    accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
-    """Batches that share a step of the optimizer, whose gradient is that of the mean loss over all their
-    images. An epoch's last step takes the batches that are left. Schedule, range test and `averaging.every`
-    count batches; a step uses the rate of its last batch. Batch norm sees the single batches."""
-
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.match is None and self.type is None:
@@ -194,6 +193,13 @@ class OptimizerConfig(Named):
     own options."""
     groups: Annotated[list[ParameterGroup], Field(max_length=100)] = []
     """Parameters with a rate or options of their own, or frozen; all others have those of this table."""
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Scale the gradient of a step down to this norm where its own, over all parameters, is larger: torch's
+    `clip_grad_norm_`."""
+    accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Batches that share a step of the optimizer, whose gradient is that of the mean loss over all their
+    images. An epoch's last step takes the batches that are left. Schedule, range test and `averaging.every`
+    count batches; a step uses the rate of its last batch. Batch norm sees the single batches."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

@@ -186,6 +186,7 @@ def train_batches(
         augmentation=augmentation,
         purpose=purpose,
         shuffle=True,
+        sampler=variant.recipe.data.sampler,
         drop_last=variant.recipe.data.drop_last,
         device=variant.device,
         workers=loading_workers(variant.device),

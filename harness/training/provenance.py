@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from harness.data.arrays import Data
+from harness.data.leakage import find_leakage
 from harness.device import processor, usable_cores
 from harness.plan import Variant
 from harness.version import __version__
@@ -57,6 +58,11 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
             **({"passed_over": data.notes} if data.notes else {}),
         },
     }
+
+
+def with_leakage(provenance: dict[str, Any], data: Data) -> dict[str, Any]:
+    """Return a provenance whose ``data`` also says which images are evaluated on and trained on."""
+    return {**provenance, "data": {**provenance["data"], "leakage": find_leakage(data).to_record()}}
 
 
 @cache

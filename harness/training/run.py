@@ -51,7 +51,7 @@ from harness.training.handlers import (
 from harness.training.log import Log
 from harness.training.profile import Profile
 from harness.training.progress import Say, attach_bar, silent
-from harness.training.provenance import provenance
+from harness.training.provenance import provenance, with_leakage
 from harness.training.sharing import count_runs_on
 
 # The provenance that may differ between the processes of a run that was killed and resumed.
@@ -136,6 +136,7 @@ def execute(
         with count_runs_on(variant.device) as log.count_runs:
             result = _train(TrainingRun(variant, folder, data, rates, log, say, profile, tracker))
         _write_artefacts(variant, folder, data, log, result)
+        record = replace(record, provenance=with_leakage(record.provenance, data))
         record = replace(_ended(record, log, _metrics(log, result)), status="finished", doubts=log.doubts)
         folder.finish(record)
     except Exception as error:

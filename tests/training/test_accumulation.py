@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from harness.errors import StudyError
+from harness.losses import create_loss
 from harness.optimizers import create_optimizer
 from harness.outline import make_outline
 from harness.plan import resolve_variant
@@ -19,7 +20,7 @@ from harness.seeding import global_seed
 from harness.study_file.config import Study
 from harness.study_file.parts import Loss, OptimizerConfig
 from harness.training.accumulation import Accumulation
-from harness.training.engines import create_loss, create_trainer
+from harness.training.engines import create_trainer
 from harness.training.progress import silent
 from harness.training.range_test.sweep import sweep_variant
 from tests.training.tiny_runs import data_of, run

@@ -44,7 +44,7 @@ class Twin:
 
     def __init__(self, folder: RunFolder, variant: Variant, data: Data) -> None:
         with global_seed(0, "initialisation"):
-            self.model = variant.new_network()
+            self.model = variant.new_network(data)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.0, momentum=0.9)
         with (folder.path / "learning_rates.csv").open(newline="") as file:
             self.rates = [float(row["lr"]) for row in csv.DictReader(file)]
@@ -302,7 +302,7 @@ def test_a_range_test_does_not_average_and_is_shared_by_studies_with_and_without
     for averaging in ({"kind": "none"}, EMA, SWA):
         study = tiny(("averaging", averaging), ("schedule.lr_max", "find"))
         variant = resolve_variant(study, "base", data_of(study), device="cpu")
-        assert assemble(variant, variant.new_network()).averaging is None
+        assert assemble(variant, variant.new_network(data_of(study))).averaging is None
         settings = variant.recipe.range_test_settings
         assert settings is not None
         digests.add(_digest(variant, settings))

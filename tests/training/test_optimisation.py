@@ -78,7 +78,7 @@ def test_a_frozen_parameter_stays_as_it_was_initialised_and_rates_are_before_any
     from harness.seeding import global_seed
 
     with global_seed(0, "initialisation"):
-        new = variant.new_network()
+        new = variant.new_network(data_of(study))
     equal = {
         name: torch.equal(value, dict(new.named_parameters())[name])
         for name, value in model.named_parameters()

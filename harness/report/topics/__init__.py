@@ -18,6 +18,7 @@ from harness.report.topics import (
     comparisons,
     components,
     ensemble,
+    leakage,
     learning_rates,
     left_out,
     network,
@@ -49,7 +50,7 @@ class Topic(Protocol):
 TOPICS: tuple[Topic, ...] = (
     summary, accuracy, target, comparisons, ranking, references, variance, components, noise, runs,
     learning_rates,
-    classes, calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
+    classes, calibration, ensemble, attribution, augmentation, network, leakage, left_out, provenance, repeat,
 )  # fmt: skip
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
 

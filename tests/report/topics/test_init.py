@@ -39,6 +39,7 @@ PROMISED = {
     "variance_high,std,share,share_low,share_high,f,p,p_holm,noise_seeds",
     "pairing": "variant,baseline,source,levels,runs,correlation,correlation_low,correlation_high,"
     "pairing_gain",
+    "leakage": "data,split_a,index_a,class_a,split_b,index_b,class_b,kind,distance,correlation",
     "attribution_curves": "variant,layer,curve,step,at,mean",
 }  # fmt: skip
 
