@@ -10,6 +10,7 @@ from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.identity import identity_of_variant
 from harness.messages import suggest
+from harness.metrics import check_metric
 from harness.outline import Outline, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
@@ -40,6 +41,7 @@ class Variant:
         devices: processes that train it together.
         resumes: whether its runs can resume from a checkpoint; not where the network keeps other state.
         doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
+        own_metrics: import paths of the study's own metrics, which the digest does not have.
     """
 
     study: str
@@ -57,6 +59,7 @@ class Variant:
     devices: int = 1
     resumes: bool = True
     doubt: str = ""
+    own_metrics: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -216,6 +219,8 @@ def resolve_variant(
 
     check_recipe(study, name)
     recipe, classes = study.recipes[name], data.train.classes
+    for metric in dict.fromkeys([study.target.of, *study.own_metrics]):
+        check_metric(metric, len(classes), study.name)
     height, width = data.train.images.shape[1:3]
     outline = make_outline(study, name, len(data.train), (height, width), len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
@@ -246,6 +251,7 @@ def resolve_variant(
         digest=digest(identity),
         outline=outline,
         devices=devices,
+        own_metrics=tuple(study.own_metrics),
     )
     _check_last_batch(variant, where_in(study, name))
     return variant

@@ -28,9 +28,10 @@ from benchmarks.published.read import KNOWN, RESULTS, ROOT, Published, Variant, 
 from benchmarks.published.records import read_records, records_text
 from benchmarks.published.rows import CIFAR10_LOSSY
 from benchmarks.published.web import web_figure
-from harness.analysis.numbers import accuracy_text, plus_minus
+from harness.analysis.numbers import plus_minus
 from harness.analysis.references import claims
 from harness.analysis.results import read_results
+from harness.analysis.units import accuracy_text
 from harness.errors import HarnessError, RunError
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
@@ -194,7 +195,7 @@ def test_readme_and_study_files_say_what_was_measured(published: list[Published]
             accuracy = describe(variant.accuracies)
             if accuracy is None or variant.evaluated_on == "holdout":
                 continue
-            text = accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)
+            text = accuracy_text(accuracy, one.study.target.level, decimals=2)
             for place in [head, readme] if one.name == "onecycle" else [head]:
                 assert text in place and f"n = {accuracy.n}" in place, f"{one.name}: {text}"
 

@@ -111,7 +111,8 @@ def _doubtful_variants(results: Results) -> list[str]:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")
         records = [run.record for run in results.of(variant, "finished") if run.record]
-        doubts = dict.fromkeys(text for record in records for text in record.doubts)
+        unmeasured = (text for run in results.of(variant, "finished") for text in run.unmeasured)
+        doubts = dict.fromkeys([*(text for record in records for text in record.doubts), *unmeasured])
         lines += [f"{variant}: {text}." for text in doubts]
         if len(digests := {record.digest for record in records}) > 1:
             lines.append(

@@ -84,7 +84,7 @@ class Evaluation:
         if not math.isfinite(loss):
             raise NonFiniteLoss(engine.state.iteration, engine.state.epoch, evaluated=True)
         accuracy = accuracy_from_logits(logits, labels)
-        engine.state.metrics |= {"test_loss": loss, "test_accuracy": accuracy, "eval_seconds": seconds}
+        engine.state.metrics |= {"eval_loss": loss, "eval_accuracy": accuracy, "eval_seconds": seconds}
 
 
 def predictions(evaluator: Engine) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -119,4 +119,5 @@ def write_history(log: Log, path: Path, writer: Writer) -> None:
 
 def say_epoch(log: Log, name: str, epochs: int, say: Say) -> None:
     """Print an epoch's numbers in a line."""
-    say(epoch_line(name, epochs, log.epochs[-1]))
+    split = "test" if log.variant.recipe.data.holdout is None else "hold-out"
+    say(epoch_line(name, epochs, log.epochs[-1], split))

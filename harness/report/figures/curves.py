@@ -9,17 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import percent_text
 from harness.analysis.results import Results
+from harness.analysis.units import Units
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 from harness.statistics.distribution import mean_of, std_of
 
 PANELS = (
     ("train_loss", "Train loss", "nats per image"),
-    ("test_loss", "{} loss", "nats per image"),
+    ("eval_loss", "{} loss", "nats per image"),
     ("train_accuracy", "Train accuracy", "percent"),
-    ("test_accuracy", "{} accuracy", "percent"),
+    ("eval_accuracy", "{} accuracy", "percent"),
 )
 
 
@@ -31,7 +31,7 @@ def draw(findings: Findings) -> Picture | None:
     if not drawn:
         return None
     results = findings.results
-    target = results.study.target.test_accuracy
+    metric, target = results.metric, results.study.target.level
     split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
     figure, axes = style.canvas(5.6, 2, 2, sharex=True, sharey="row")
     for panel, (column, title, unit) in zip(axes, PANELS, strict=True):
@@ -43,7 +43,7 @@ def draw(findings: Findings) -> Picture | None:
         if unit == "percent":
             style.as_percent(panel.yaxis)
             panel.set_xlabel("epoch")
-        if column == "test_accuracy":
+        if column == metric.history:
             panel.axhline(target, color=style.TARGET_COLOUR, lw=1, ls="--", zorder=1)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _log_where_needed(axes[:2])
@@ -58,9 +58,10 @@ def draw(findings: Findings) -> Picture | None:
         what = f"Lines are means, bands ± 1 std over seeds (divisor n - 1), n = {n} finished runs a variant."
     caption = (
         f"How the training went. {what} Train accuracy is taken over augmented batches while the weights "
-        "change, so it can lie below that of the untouched test images. Dashed: the target of "
-        f"{percent_text(target)}, judged on the last epoch alone."
+        "change, so it can lie below that of the untouched test images."
     )
+    if metric.history is not None:
+        caption += f" Dashed: the target of {Units(metric).goal(target)}, judged on the last epoch alone."
     if len(drawn) < len(chosen):
         caption += f" The first {len(drawn)} variants of {len(chosen)} are drawn."
     return style.to_picture(figure, "curves", None, caption)

@@ -20,6 +20,7 @@ from harness.report.topics import (
     ensemble,
     learning_rates,
     left_out,
+    metrics,
     network,
     noise,
     provenance,
@@ -47,7 +48,7 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, target, comparisons, ranking, references, variance, components, noise, runs,
+    summary, accuracy, metrics, target, comparisons, ranking, references, variance, components, noise, runs,
     learning_rates,
     classes, calibration, ensemble, attribution, augmentation, network, left_out, provenance, repeat,
 )  # fmt: skip

@@ -12,11 +12,13 @@ from harness.report.blocks import Block, explained
 def explanations(findings: Findings, pairwise: bool) -> list[Block]:
     """Explain the kinds of tests, verdicts and answers that the table has."""
     compared, comparisons = findings.compared, findings.comparisons
+    metric = findings.results.metric
+    lower = "" if metric.higher_is_better else "; below 0 is better, because lower values are"
     other = "the second" if pairwise else comparisons[0].baseline
     text = (
-        f"Differences are accuracy minus that of {other}, last "
-        "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
-        "both have, Welch's where they share fewer than two. "
+        f"Differences are {metric.title} minus that of {other}, last "
+        f"epoch, over finished runs{lower}. The test is named in advance: the paired t test over the "
+        "seeds that both have, Welch's where they share fewer than two. "
         + ("Holm's correction is over all comparisons of accuracies. " if len(compared) > 1 else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The difference "
         "that n shows is the true difference that so many seeds show in 4 of 5 studies. It takes the upper "
@@ -61,7 +63,7 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
         for comparison in findings.summaries
         if comparison.failed and comparison.variant in named
     ]:
-        blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
+        blocks.append(Block("text", f"Failed runs are in no difference of means: {', '.join(failed)}."))
     return blocks
 
 
