@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import RunError, StudyError
 from harness.imports import import_allowed
 from harness.messages import one_line
-from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
+from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits, log_softmax
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,17 +111,15 @@ def _auroc(logits: Logits, labels: Labels) -> float | None:
     Returns:
         None where all images are of one class.
     """
-    import torch
+    from ignite.metrics.roc_auc import roc_auc_compute_fn
+    from torch import from_numpy
 
-    known = torch.from_numpy(labels)
-    there = torch.unique(known)
+    there = np.unique(labels)
     if len(there) < 2:
         return None
-    probabilities = torch.from_numpy(logits).double().softmax(dim=1)[:, there]
-    areas = _classification().multilabel_auroc(
-        probabilities, (known[:, None] == there).long(), len(there), average=None
-    )
-    return float(areas.double().mean())
+    probabilities = np.exp(log_softmax(logits))[:, there]
+    # a matrix of labels takes the mean over its columns, in float64; torchmetrics' areas are float32
+    return float(roc_auc_compute_fn(from_numpy(probabilities), from_numpy(labels[:, None] == there)))
 
 
 def _counts(logits: Logits, labels: Labels) -> tuple[Tensor, ...]:

@@ -140,7 +140,7 @@ def test_the_figure_shows_every_run_and_every_published_accuracy(published: list
             SEED: [variant.accuracies for variant in one.variants],
             OTHER: [[record.metrics["test_accuracy"] for record in each.other] for each in one.variants],
             MEAN: [[each.ci_low, each.mean, each.ci_high] for each in means if each],
-            PUBLISHED: [[each.test_accuracy] for variant, each in references if each.is_of(variant.name)],
+            PUBLISHED: [[each.accuracy] for variant, each in references if each.is_of(variant.name)],
         }
     drawn, kept = (Image.open(file) for file in (io.BytesIO(overview(published)), RESULTS / "overview.png"))
     assert drawn.size == kept.size

@@ -130,7 +130,7 @@ def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
         question=str(entry["question"]),
         verdict=str(entry["verdict"]),
         met=bool(entry["met"]),
-        target=str(entry.get("target_text") or percent_text(float(entry["target"]))),
+        target=str(entry.get("target_text", percent_text(float(entry["target"])))),
         accuracies=_accuracies(variants),
         accuracy=float(first) if first is not None and of_accuracy else None,
         finished=finished,

@@ -31,7 +31,7 @@ def log(tiny: Callable[..., Study]) -> Log:
         each.start_clock()
         each.stop_clock(trainer)
         trainer.state.metrics |= {"train_seconds": 4.0 * epoch, "eval_seconds": 1.0}
-        trainer.state.metrics |= {"test_loss": 1.5, "test_accuracy": 0.5}
+        trainer.state.metrics |= {"eval_loss": 1.5, "eval_accuracy": 0.5}
         each.end_epoch(trainer)
     return logs[1]
 

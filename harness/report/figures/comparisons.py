@@ -61,8 +61,8 @@ def draw(findings: Findings) -> Picture | None:
     caption = (
         f"{better} of the dashed line a variant is better than {'the second' if pairwise else baseline}, "
         f"{worse} of it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference "
-        "of the means; bars: its 95 % interval (t over seeds; over images where each has one run). Small dots: "
-        "single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
+        "of the means; bars: its 95 % interval (t over seeds; over images where each has one run). Small "
+        "dots: single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
     )
     if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
         caption += " Where n was not fixed in advance, the bar is the interval for all looks together."

@@ -195,7 +195,11 @@ COMPARISONS: Table[VariantComparison] = Table(
             "`failed_p_holm`, from 20 times the number of these tests on",
             "failures.e_value",
         ),
-        Column("metric", "what is compared: the target's", "metric.name"),
+        Column(
+            "metric",
+            "what is compared: the target's",
+            lambda comparison: None if comparison.result is None else comparison.metric.name,
+        ),
     ),
 )
 TABLES = (COMPARISONS,)

@@ -128,8 +128,8 @@ def section(findings: Findings, figures: Figures) -> Section:
         "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
         "beside it); one run has none. The interval is the 95 % t interval of the mean over seeds on this "
         "one set of images: it says how surely the recipe's mean is known, not where a single run falls. "
-        "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
-        "run counts as one that did not reach the target."
+        "From few seeds it is wide; that of a percentage is cut at 0 and 100. Where all seeds agree there is "
+        "none. A failed run counts as one that did not reach the target."
     )
     corrected = [summary.variant for summary in findings.summaries if summary.corrected is not None]
     if corrected:
