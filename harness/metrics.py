@@ -215,16 +215,17 @@ def measure(logits: Logits, labels: Labels, metrics: Iterable[Metric]) -> tuple[
     return values, failed
 
 
-def check_metric(name: str, classes: int, where: str) -> None:
-    """Try a metric on a few images of each class, before any work.
+def check_metrics(names: Iterable[str], classes: int, where: str) -> None:
+    """Try metrics on a few images of each class, before any work.
 
     Raises:
-        StudyError: it cannot be imported, fails, or is not defined for so few classes; in one line.
+        StudyError: one cannot be imported, fails, or is not defined for so few classes; in one line.
     """
     logits = np.random.default_rng(0).normal(size=(4 * classes, classes)).astype(np.float32)
-    try:
-        value = metric_of(name).compute(logits, np.arange(4 * classes) % classes)
-    except (StudyError, RunError) as error:
-        raise StudyError(f"{where}: {error}") from None
-    if value is None:
-        raise StudyError(f"{where}: target.{name}: it is not defined for {classes} classes")
+    for name in dict.fromkeys(names):
+        try:
+            value = metric_of(name).compute(logits, np.arange(4 * classes) % classes)
+        except (StudyError, RunError) as error:
+            raise StudyError(f"{where}: {error}") from None
+        if value is None:
+            raise StudyError(f"{where}: target.{name}: it is not defined for {classes} classes")

@@ -10,7 +10,7 @@ from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.identity import identity_of_variant
 from harness.messages import suggest
-from harness.metrics import check_metric
+from harness.metrics import check_metrics
 from harness.outline import Outline, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
@@ -219,8 +219,7 @@ def resolve_variant(
 
     check_recipe(study, name)
     recipe, classes = study.recipes[name], data.train.classes
-    for metric in dict.fromkeys([study.target.of, *study.own_metrics]):
-        check_metric(metric, len(classes), study.name)
+    check_metrics([study.target.of, *study.own_metrics], len(classes), study.name)
     height, width = data.train.images.shape[1:3]
     outline = make_outline(study, name, len(data.train), (height, width), len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)

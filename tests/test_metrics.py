@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 
 from harness.errors import RunError, StudyError
 from harness.imports import ALLOWED, FOLDERS, allow
-from harness.metrics import METRICS, check_metric, measure, metric_of
+from harness.metrics import METRICS, check_metrics, measure, metric_of
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -201,7 +201,7 @@ def test_one_that_fails_is_named_and_the_others_are_there(own: str, name: str, w
     with pytest.raises(RunError, match=words):
         metrics[0].compute(LOGITS, LABELS)
     with pytest.raises(StudyError, match=f"mine: metric {own}:{name}: {words}"):
-        check_metric(f"{own}:{name}", 3, "mine")
+        check_metrics([f"{own}:{name}"], 3, "mine")
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,8 @@ def test_what_is_no_metric_is_refused_in_one_line(own: str, name: str, words: st
 
 def test_top5_of_five_classes_is_refused_as_a_target() -> None:
     with pytest.raises(StudyError, match="mine: target.top5_accuracy: it is not defined for 5 classes"):
-        check_metric("top5_accuracy", 5, "mine")
-    for name in METRICS:
-        check_metric(name, 6, "mine")
+        check_metrics(["top5_accuracy"], 5, "mine")
+    check_metrics(METRICS, 6, "mine")
 
 
 def test_the_libraries_generators_are_left_alone() -> None:

@@ -237,6 +237,8 @@ def _compare(
         return None, "the other has no finished run"
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
+    if not (by_seed(runs, metric) and by_seed(base, metric)):
+        return None, f"{metric.title} is not known of both"
     if (result := compare(by_seed(runs, metric), by_seed(base, metric), metric.widest)) is not None:
         mean = corrected_difference(runs, base, metric)
         if mean is None or result.primary.p is None:

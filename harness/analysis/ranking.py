@@ -65,8 +65,10 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
     """
     finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
     first = next(iter(finished.values()), [])
-    accuracies = {
-        variant: results.by_seed(runs) for variant, runs in finished.items() if same_images([*first, *runs])
+    values = {
+        variant: of_seeds
+        for variant, runs in finished.items()
+        if same_images([*first, *runs]) and (of_seeds := results.by_seed(runs))
     }
     compared = {
         (comparison.variant, comparison.baseline): comparison.result
@@ -80,12 +82,12 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
         if one.evidence is not None and one.evidence.sign is not None
     }
     known = {frozenset(pair) for pair in compared}
-    others = [pair for pair in combinations(accuracies, 2) if frozenset(pair) not in known]
-    signs = signs_among(results, others, rivals_of_each(accuracies))
-    signs |= {pair: sign for pair, sign in decided.items() if set(pair) <= set(accuracies)}
+    others = [pair for pair in combinations(values, 2) if frozenset(pair) not in known]
+    signs = signs_among(results, others, rivals_of_each(values))
+    signs |= {pair: sign for pair, sign in decided.items() if set(pair) <= set(values)}
     compared = {pair: result for pair, result in compared.items() if pair not in decided}  # no p decides
     places = {
-        place.name: place for place in rank_recipes(accuracies, compared, flagged=flagged, sequential=signs)
+        place.name: place for place in rank_recipes(values, compared, flagged=flagged, sequential=signs)
     }
     failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
     last = [variant for variant in failed if variant not in finished]

@@ -22,8 +22,8 @@ def variant_line(study: Study, summary: VariantSummary) -> str:
     if summary.missing:
         gone.append(f"{summary.missing} not finished yet")
     if summary.score is None:
-        why = ", ".join(gone) or f"none has {summary.metric.title}, which is not defined for its images"
-        return f"{name}: no run finished ({why})" if not summary.finished else f"{name}: no verdict ({why})"
+        what = f"has {summary.metric.title}" if summary.finished else "finished"
+        return f"{name}: no run {what}" + (f" ({', '.join(gone)})" if gone else "")
     where = " on the hold-out" if summary.evaluated_on == "holdout" else ""
     one, n = " (1 seed, no ± from one run)", f" over {summary.finished} seeds"
     units = summary.units
@@ -47,6 +47,8 @@ def study_sentence(
     not_there = f" ({', '.join(parts)})" if parts else ""
     if not any(summary.finished for summary in summaries):
         return f"No verdict: no run has finished{not_there}."
+    if not any(summary.score for summary in summaries):
+        return f"No verdict: no run has {summaries[0].metric.title}{not_there}."
     reached = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
     differences = _differences([comparison for comparison in comparisons if comparison.baseline == baseline])
     return f"{reached}{not_there}{f'; {differences}' if differences else ''}."
@@ -55,8 +57,7 @@ def study_sentence(
 def _of_one(summary: VariantSummary) -> str:
     """Write ``Target of 97 % reached by all 3 runs: 99.7 ± 0.1 % test accuracy, mean ± std over 3 seeds``."""
     score, units = summary.score, summary.units
-    if score is None:
-        return f"No verdict: {summary.metric.title} is not defined for these images"
+    assert score is not None
     if summary.runs == 1:
         who = "reached" if summary.reached else "missed"
     elif summary.reached in (0, summary.runs):

@@ -38,7 +38,8 @@ class RunRecord:
         image_shape: (3, H, W) as the network sees it.
         recipe: the resolved recipe.
         planned: by the start that first claimed the run: its ``seeds``, such as ``0-4``; its ``looks``, if it
-            had any; when it began (``at``); its Slurm job array (``array``). Empty in records of 0.2.0.
+            had any; the target's ``metric``, if not accuracy; when it began (``at``); its Slurm job array
+            (``array``). Empty in records of 0.2.0.
         provenance: code, versions, hardware, precision, data.
         timings: seconds over all processes that worked on the run.
         doubts: why its results may mislead.

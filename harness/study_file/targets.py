@@ -44,18 +44,17 @@ class OfMetric(Strict):
     """Or a metric of your own, `package.module:name` (docs/your-own.md), with `value`."""
     value: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
     """The number of `metric`."""
-    test_accuracy: Fraction | None = None
+    test_accuracy: Fraction | None = Field(None, exclude=True)
     """Deprecated: the name of `accuracy` until version 0.2; version 0.4 will not read it."""
 
     @model_validator(mode="after")
     def _one_name_for_accuracy(self) -> Self:
-        if self.test_accuracy is None:
-            return self
-        if self.accuracy is not None:
+        if self.test_accuracy is not None and self.accuracy not in (None, self.test_accuracy):
             raise ValueError("test_accuracy is the old name of accuracy: leave it out")
-        for name, value in (("accuracy", self.test_accuracy), ("test_accuracy", None)):
-            object.__setattr__(self, name, value)
-        self.model_fields_set.add("accuracy")
+        for name in ("accuracy", "test_accuracy"):
+            object.__setattr__(
+                self, name, self.accuracy if self.test_accuracy is None else self.test_accuracy
+            )
         return self
 
     @property
