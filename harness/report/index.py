@@ -74,6 +74,7 @@ class Line:
     question: str = ""
     verdict: str = ""
     met: bool = False
+    metric: str = ACCURACY
     target: str = ""
     accuracies: Sequence[str] = ()
     accuracy: float | None = None
@@ -118,7 +119,7 @@ def _line(folder: Path) -> Line | None:
 def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
     variants = entry["variants"]
     # a report of an earlier version is of accuracy; other metrics are not sorted among accuracies
-    of_accuracy = entry.get("metric", ACCURACY) == ACCURACY
+    metric = str(entry.get("metric", ACCURACY))
     first = next((variant["test_accuracy_mean"] for variant in variants if variant["text"]), None)
     last = str(entry["last_finished"] or "")
     finished, failed, missing = (
@@ -130,9 +131,10 @@ def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
         question=str(entry["question"]),
         verdict=str(entry["verdict"]),
         met=bool(entry["met"]),
+        metric=metric,
         target=str(entry.get("target_text", percent_text(float(entry["target"])))),
         accuracies=_accuracies(variants),
-        accuracy=float(first) if first is not None and of_accuracy else None,
+        accuracy=float(first) if first is not None and metric == ACCURACY else None,
         finished=finished,
         failed=failed,
         missing=missing,
