@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 
 from harness.errors import RunError, StudyError
 from harness.imports import ALLOWED, FOLDERS, allow
-from harness.metrics import METRICS, check_metrics, measure, metric_of
+from harness.metrics import METRICS, _classification, check_metrics, measure, metric_of
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -75,7 +75,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, of classes that are missing
+@pytest.mark.filterwarnings("error")
 def test_each_metric_is_scikit_learns(case: str) -> None:
     logits, labels = CASES[case]
     expected = by_hand(logits, labels)
@@ -90,6 +90,16 @@ def test_balanced_accuracy_and_auroc_are_scikit_learns_own_where_no_class_is_mis
         sk.balanced_accuracy_score(LABELS, LOGITS.argmax(axis=1)), abs=1e-14
     )
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(LABELS, shares, multi_class="ovr"), abs=1e-14)
+
+
+def test_they_are_torchmetrics_own_where_no_class_is_missing_and_nothing_ties() -> None:
+    found, both = values(LOGITS, LABELS), (torch.from_numpy(LOGITS), torch.from_numpy(LABELS), 7)
+    library = _classification()
+    assert found["balanced_accuracy"] == pytest.approx(float(library.multiclass_accuracy(*both)), abs=1e-6)
+    assert found["macro_f1"] == pytest.approx(float(library.multiclass_f1_score(*both)), abs=1e-6)
+    assert found["auroc"] == pytest.approx(float(library.multiclass_auroc(*both)), abs=1e-6)
+    top5 = library.multiclass_accuracy(*both, average="micro", top_k=5)
+    assert found["top5_accuracy"] == pytest.approx(float(top5), abs=1e-6)
 
 
 def test_a_share_is_exact_so_that_a_run_at_the_target_reaches_it() -> None:

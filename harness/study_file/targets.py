@@ -44,7 +44,7 @@ class OfMetric(Strict):
     """Or a metric of your own, `package.module:name` (docs/your-own.md), with `value`."""
     value: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
     """The number of `metric`."""
-    test_accuracy: Fraction | None = Field(None, exclude=True)
+    test_accuracy: Fraction | None = Field(None, exclude=True, json_schema_extra={"deprecated": True})
     """Deprecated: the name of `accuracy` until version 0.2; version 0.4 will not read it."""
 
     @model_validator(mode="after")

@@ -58,7 +58,7 @@ class MLflow:
     def end(self, logger: MLflowLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
         """Add the run's numbers and its small files."""
         for name, value in record["metrics"].items():
-            logger.log_metric(name, float(value))
+            logger.log_metric(name.replace(":", "."), float(value))  # of a study's own metric
         for name in ("run.json", "history.csv"):
             logger.log_artifact(str(folder.path / name))
         logger.end_run("FINISHED" if record["status"] == "finished" else "FAILED")
