@@ -50,7 +50,7 @@ def draw(results: Results) -> bytes:
     """Draw the figure, as PNG."""
     by_rate = defaultdict(list)
     for run in results.finished:
-        by_rate[run.number("lr_max") or 0.0].append(run.number("test_accuracy") or 0.0)
+        by_rate[run.number("lr_max") or 0.0].append(run.number("accuracy") or 0.0)
     rates = sorted(by_rate)
     means = [float(np.mean(by_rate[rate])) for rate in rates]
     with house_style():

@@ -126,7 +126,7 @@ def record_grid(
             run.path.mkdir(parents=True)
             own = Rates(rate / settings.lr_min_divisor, rate)
             ended = execute(variant, run, data, own, threads=threads, say=silent)
-        done.append({"seed": seed, "rate": rate, "accuracy": ended.metrics.get("test_accuracy")})
+        done.append({"seed": seed, "rate": rate, "accuracy": ended.metrics.get("accuracy")})
         atomic_write(file, json.dumps(done))
 
 

@@ -64,8 +64,8 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
         accuracy = float(np.mean(logits.argmax(axis=1) == labels))
         history = list(csv.DictReader(io.StringIO(artefacts["history.csv"].decode())))
         for row in history:
-            row |= {"variant": run.variant, "seed": run.seed, "test_accuracy": accuracy - rng.random() / 10}
-        history[-1]["test_accuracy"] = accuracy
+            row |= {"variant": run.variant, "seed": run.seed, "eval_accuracy": accuracy - rng.random() / 10}
+        history[-1]["eval_accuracy"] = accuracy
         content, text = io.BytesIO(), io.StringIO()
         np.savez(content, logits=logits, labels=labels)
         writer = csv.DictWriter(text, history[0], lineterminator="\n")
@@ -79,7 +79,7 @@ def make_study(out: Path, runs: int, variants: int = 1) -> StudyFolder:
         }
         for name, bytes_ in (artefacts | own).items():
             atomic_write(run.path / name, bytes_)
-        metrics = {**record.metrics, "test_accuracy": accuracy, "best_test_accuracy": accuracy}
+        metrics = {**record.metrics, "accuracy": accuracy, "best_accuracy": accuracy}
         own_record = replace(record, variant=run.variant, seed=run.seed, metrics=metrics)
         run.finish(replace(own_record, digest=variant.digest, identity=variant.identity))
     return folder

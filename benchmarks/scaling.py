@@ -29,7 +29,7 @@ STUDY = """
 name = "next_to_nothing"
 question = "What does a run cost beside its training?"
 seeds = [0]
-target = { test_accuracy = 0.5 }
+target = { accuracy = 0.5 }
 data = { source = "digits", batch_size = 16, train_limit = 32, test_limit = 10 }
 model = { name = "custom_resnet", width = 2 }
 optimizer = { name = "SGD", momentum = 0.9 }

@@ -167,7 +167,9 @@ def output_files() -> str:
         table(("file", "what it is"), FILES),
         "## Tables",
         "CSV with a header and unrounded numbers. Accuracies and shares are fractions, times seconds; what "
-        "is not known is an empty cell.",
+        "is not known is an empty cell. Names with `test_`, here and in `run.json`, `history.csv` and "
+        "`report.json`, are old names of the numbers of the test split or the hold-out: deprecated since "
+        "version 0.3, with the same values as the new names, and left out from version 0.4 on.",
     ]
     for each in TABLES:
         rows = [(f"`{column.name}`", column.meaning) for column in each.columns]
@@ -197,9 +199,12 @@ FILES = [
     ),
     (
         "`runs/<variant>/seed-<n>/run.json`",
-        "status, configuration and its digest, metrics, timings with how many runs were on the device at "
-        "once, provenance, the seeds and looks planned by the start that claimed it (`planned`), why its "
-        "results may mislead (`doubts`), checksums of the other files",
+        "status, configuration and its digest, metrics of the last epoch (`accuracy`, `balanced_accuracy`, "
+        "`top5_accuracy`, `macro_f1`, `auroc`, `nll`, the study's own by import path; `loss`, `ties`, "
+        "`train_accuracy`, `best_accuracy`, ...), timings with how many runs were on the device at once, "
+        "provenance (`metrics`: checksums of the code of the study's own), the seeds and looks planned by "
+        "the start that claimed it (`planned`), why its results may mislead (`doubts`), checksums of the "
+        "other files",
     ),
     ("`.../history.csv`, `learning_rates.csv`", "a row an epoch; a row a step"),
     (

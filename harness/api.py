@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.numbers import std_text
 from harness.errors import RunError, StudyError
 from harness.messages import suggest
+from harness.metrics import METRICS
 from harness.request import make_request
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-_SHOWN = {  # of the summary, shown in a notebook, in percent
-    "accuracy, %": "test_accuracy_mean",
-    "std": "test_accuracy_std",
-    "95 % from": "test_accuracy_ci_low",
-    "to": "test_accuracy_ci_high",
+_SHOWN = {  # of the summary, shown in a notebook
+    "std": "metric_std",
+    "95 % from": "metric_ci_low",
+    "to": "metric_ci_high",
     "target": "target",
 }
 
 
-def _percent(share: float) -> str:
-    return "–" if share != share else std_text(100 * share, 2)  # NaN (not equal to itself) for one run
+def _written(value: float, metric: str) -> str:
+    """Write a share in percent, another number plainly, and – for NaN (not equal to itself), of one run."""
+    share = metric in METRICS and METRICS[metric].share
+    return "–" if value != value else std_text(100 * value, 2) if share else std_text(value, 4)
 
 
 class Results:
@@ -77,8 +79,13 @@ class Results:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """Return a row a variant: mean, std and interval over seeds."""
+        """Return a row a variant: mean, std and interval over seeds, of accuracy and the target's metric."""
         return self.table("summary")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Return a row for each metric of each variant: mean, std and interval over seeds."""
+        return self.table("metrics")
 
     def table(self, name: str) -> pd.DataFrame:
         """Read one of ``tables/*.csv``, by its name without the ending.
@@ -112,8 +119,15 @@ class Results:
         return f"{self.folder.name}: {self.verdict}"
 
     def _repr_html_(self) -> str:
+        metric = str(self.summary["metric"].iloc[0])
+        known = METRICS.get(metric)
+        name = known.title if known else metric.rpartition(":")[2]
+        columns = {f"{name}, %" if known and known.share else name: "metric_mean", **_SHOWN}
         shown = self.summary[["variant", "runs", "failed"]].assign(
-            **{title: [_percent(share) for share in self.summary[column]] for title, column in _SHOWN.items()}
+            **{
+                title: [_written(value, metric) for value in self.summary[column]]
+                for title, column in columns.items()
+            }
         )
         table = shown.assign(reached=self.summary["reached"]).to_html(index=False, border=0)
         return f"<p><b>{html.escape(self.folder.name)}</b>: {html.escape(self.verdict)}</p>{table}"

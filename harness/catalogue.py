@@ -6,6 +6,7 @@ import json
 import shutil
 
 from harness.analysis.numbers import plus_minus
+from harness.analysis.units import target_text
 from harness.console import plain, tell
 from harness.study_file.builtin import builtin_studies, known_results
 from harness.study_file.config import Study
@@ -21,7 +22,8 @@ def list_studies(as_json: bool) -> None:
             {
                 "name": study.name,
                 "question": study.question,
-                "target": study.target.test_accuracy,
+                "target": study.target.level,
+                "metric": study.target.of,
                 "published": _published(study),
                 "measured": measured.get(study.name),
             }
@@ -41,7 +43,7 @@ def list_studies(as_json: bool) -> None:
         published, ours = _published(study), measured.get(study.name)
         table.add_row(
             study.name,
-            f"{study.target.test_accuracy:.1%}",
+            target_text(study.target),
             plain("–" if published is None else f"{published:.2%}"),
             plain("–" if ours is None else _result(**ours)),
             Text(plain(study.question)),
@@ -51,7 +53,7 @@ def list_studies(as_json: bool) -> None:
 
 
 def _published(study: Study) -> float | None:
-    accuracies = [reference.test_accuracy for reference in study.references.values()]
+    accuracies = [reference.accuracy for reference in study.references.values()]
     return max((accuracy for accuracy in accuracies if accuracy is not None), default=None)
 
 

@@ -12,6 +12,7 @@ from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
 from harness.identity import identity_of_variant
 from harness.messages import suggest
+from harness.metrics import check_metrics
 from harness.outline import Outline, check_pretrained, check_recipe, make_outline, where_in
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RecordedStatus, RunRecord
@@ -45,6 +46,7 @@ class Variant:
         resumes: whether its runs can resume from a checkpoint; not where the network keeps other state.
         doubt: why its results may mislead, as its network's rehearsal found; empty without a reason.
         pretrained: the file of weights that training starts from.
+        own_metrics: import paths of the study's own metrics, which the digest does not have.
     """
 
     study: str
@@ -64,6 +66,7 @@ class Variant:
     resumes: bool = True
     doubt: str = ""
     pretrained: Pretrained | None = None
+    own_metrics: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -237,6 +240,7 @@ def resolve_variant(
 
     check_recipe(study, name)
     recipe, classes = study.recipes[name], data.train.classes
+    check_metrics([study.target.of, *study.own_metrics], len(classes), study.name)
     height, width = data.train.images.shape[1:3]
     outline = make_outline(study, name, len(data.train), (height, width), len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
@@ -270,6 +274,7 @@ def resolve_variant(
         devices=devices,
         class_weights=_class_weights(recipe, data, where_in(study, name)),
         pretrained=pretrained,
+        own_metrics=tuple(study.own_metrics),
     )
     _check_last_batch(variant, where_in(study, name))
     _try_sampler(variant, data, where_in(study, name))

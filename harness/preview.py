@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.units import target_text
 from harness.data import KNOWN_SHAPES, downloadable
 from harness.data.arrays import Data
 from harness.data.leakage import find_leakage, leakage_notes, leakage_warnings
@@ -218,12 +219,15 @@ def _study_object(preview: Preview) -> dict[str, Any]:
         )
     study = preview.study
     looks = {"looks": study.looks} if study.looks else {}
-    return {"name": study.name, "target": study.target.test_accuracy, **looks, "variants": variants}
+    target = {"target": study.target.level, "metric": study.target.of}
+    return {"name": study.name, **target, **looks, "variants": variants}
 
 
 def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
-    lines = [f"{study.name}: target {study.target.test_accuracy:.1%}"]
+    lines = [f"{study.name}: target {target_text(study.target)}"]
+    if study.metrics:
+        lines.append(f"  metrics of its own: {', '.join(study.metrics)}")
     if study.looks:
         after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
         lines.append(f"  looks after {after} of {len(study.seeds)} seeds")

@@ -1,4 +1,4 @@
-"""``[search]``: Optuna proposes values, a trial's runs give their accuracy, and poor trials are cut short.
+"""``[search]``: Optuna proposes values, a trial's runs give their results, and poor trials are cut short.
 
 All proposals are kept in the study folder's ``search.json``. So a search continues with its trials after it
 was stopped, after a failure, and when it is given more trials or seeds.
@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.measures import number_of
 from harness.errors import RunError, StudyError
 from harness.messages import check_installed, one_line
+from harness.metrics import ACCURACY, metric_of
 from harness.outline import check_recipe
 from harness.seeding import derive_seed
 from harness.statistics.distribution import mean_of
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 RECORD = "search.json"
 _NOT_DECIDING = (
-    "name", "question", "seeds", "target", "baseline", "comparisons", "margin", "resources", "references",
+    "name", "question", "seeds", "target", "baseline", "comparisons", "margin", "metrics", "resources",
+    "references",
 )  # fmt: skip
 
 
@@ -129,16 +132,14 @@ def search(plan: Plan, runner: Runner) -> list[str]:
         proposal = proposals.ask()
         values = _propose(proposal, settings)
         trials[name] = Trial(proposal.params, values)
-        accuracies: list[float] = []
+        scores: list[float] = []
         try:
             with_trial = _with(study, {name: values})
             _record(study, folder, trials)
-            accuracies, cut = _run(runner, with_trial, folder, name, proposal, unfinished)
+            scores, cut = _run(runner, with_trial, folder, name, proposal, unfinished)
             if cut:
-                trials[name] = replace(trials[name], cut=len(accuracies))
-                say(
-                    f"{study.name}/{name}  cut short after {len(accuracies)} of {len(with_trial.seeds)} seeds"
-                )
+                trials[name] = replace(trials[name], cut=len(scores))
+                say(f"{study.name}/{name}  cut short after {len(scores)} of {len(with_trial.seeds)} seeds")
         except StudyError as error:  # the values are not valid together
             trials[name] = replace(trials[name], error=one_line(error))
             say(f"{study.name}/{name}  cannot be: {one_line(error)}")
@@ -148,8 +149,8 @@ def search(plan: Plan, runner: Runner) -> list[str]:
         _record(study, folder, trials)
         if trials[name].cut:
             proposals.tell(proposal, state=TrialState.PRUNED)
-        elif len(accuracies) == len(study.seeds):
-            proposals.tell(proposal, mean_of(accuracies))
+        elif len(scores) == len(study.seeds):
+            proposals.tell(proposal, mean_of(scores))
         else:
             proposals.tell(proposal, state=TrialState.FAIL)
     return unfinished
@@ -158,8 +159,13 @@ def search(plan: Plan, runner: Runner) -> list[str]:
 def _run(
     runner: Runner, study: Study, folder: StudyFolder, name: str, proposal: Proposal, unfinished: list[str]
 ) -> tuple[list[float], bool]:
-    """Run a trial's seeds one after another; return their accuracies, and whether it was cut short."""
-    accuracies: list[float] = []
+    """Run a trial's seeds one after another.
+
+    Returns:
+        Their values of the target's metric, turned so that higher is better; whether it was cut short.
+    """
+    scores: list[float] = []
+    metric = metric_of(study.target.of)
     for seed in study.seeds:
         plan = runner.plan(study.model_copy(update={"seeds": [seed]}), folder, [name])
         plan = replace(plan, study=study)  # all of its seeds are planned
@@ -167,12 +173,15 @@ def _run(
         unfinished += runner.launch(plan)
         run = folder.run(name, seed)
         if run.status() != "finished":
-            continue  # a failed run has no accuracy
-        accuracies.append(float(run.verify().metrics["test_accuracy"]))
-        proposal.report(mean_of(accuracies), len(accuracies))
-        if len(accuracies) < len(study.seeds) and proposal.should_prune():
-            return accuracies, True
-    return accuracies, False
+            continue  # a failed run has no value
+        value = number_of(run, run.verify(), metric)
+        if value is None:
+            continue  # not defined for these images, or a metric of the study's own failed
+        scores.append(metric.oriented(value))
+        proposal.report(mean_of(scores), len(scores))
+        if len(scores) < len(study.seeds) and proposal.should_prune():
+            return scores, True
+    return scores, False
 
 
 def opening(settings: Search) -> str:
@@ -210,6 +219,8 @@ def _identity(study: Study) -> dict[str, Any]:
         settings["compile"] = False  # as in searches of earlier versions
     if settings["vary"] == list(DEFAULT):  # likewise
         del settings["vary"]
+    if study.target.of != ACCURACY:  # likewise
+        settings["objective"] = study.target.of
     return {key: value for key, value in settings.items() if key not in (*_NOT_DECIDING, "variants")}
 
 

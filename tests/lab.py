@@ -29,7 +29,15 @@ from harness.seeding import global_seed
 from harness.statistics.classification import accuracy_from_logits, cross_entropy_from_logits
 from harness.store.atomic import atomic_write, sha256_file
 from harness.store.folders import ARTEFACTS, StudyFolder
-from harness.store.run_files import HISTORY, LEARNING_RATES, RANGE_TEST, csv_text
+from harness.store.run_files import (
+    HISTORY,
+    LEARNING_RATES,
+    OLD_HISTORY,
+    OLD_METRICS,
+    RANGE_TEST,
+    csv_text,
+    with_old_names,
+)
 from harness.store.sealed import write_sealed
 from harness.study_file.config import Recipe, Study
 from harness.study_file.load import resolve
@@ -41,7 +49,7 @@ STUDY: dict[str, Any] = {
     "name": "digits",
     "question": "Does a tiny network read digits?",
     "seeds": [0, 1, 2],
-    "target": {"test_accuracy": 0.7},
+    "target": {"accuracy": 0.7},
     "data": {"source": "digits", "batch_size": 160},
     "augment": {
         "train": [
@@ -245,22 +253,26 @@ class Lab:
                 [variant, seed, epoch, 0.01 * epoch, loss + 2 * gap, 0.9 * accuracy - gap, loss + gap,
                  measured, 1.5, 0.5, 958.0, *as_trained]
             )  # fmt: skip
-        atomic_write(run.path / "history.csv", csv_text(HISTORY, rows))
+        atomic_write(
+            run.path / "history.csv",
+            csv_text([*HISTORY, *OLD_HISTORY.values()], [[*row, row[6], row[7]] for row in rows]),
+        )
         rates = np.interp(range(EPOCHS * STEPS), [0, STEPS, EPOCHS * STEPS - 1], [0.01, 0.1, 0.01])
         steps = [[variant, at + 1, at // STEPS + 1, float(rate)] for at, rate in enumerate(rates)]
         atomic_write(run.path / "learning_rates.csv", csv_text(LEARNING_RATES, steps))
         record = self.record(variant, seed, status="finished", **changes)
-        record["metrics"] = {
+        metrics = {
             **record["metrics"],
             "epochs": EPOCHS,
-            "test_accuracy": accuracy,
-            "test_loss": loss,
+            "accuracy": accuracy,
+            "loss": loss,
             "train_accuracy": 0.9 * accuracy,
-            "best_test_accuracy": max([*before, accuracy]),
+            "best_accuracy": max([*before, accuracy]),
             "best_epoch": 1 + int(np.argmax([row[7] for row in rows])),
         }
         if raw is not None:
-            record["metrics"] |= {"raw_loss": loss + raw, "raw_accuracy": accuracy - raw}
+            metrics |= {"raw_loss": loss + raw, "raw_accuracy": accuracy - raw}
+        record["metrics"] = with_old_names(metrics, OLD_METRICS)
         timings = {"seconds": 8.0, "train_seconds": 6.0, "eval_seconds": 2.0, "images_per_second": 958.0}
         files = {name: sha256_file(run.path / name) for name in ARTEFACTS}
         content = {**record, "timings": timings | record.get("timings", {}), "files": files}
@@ -339,5 +351,5 @@ def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Lab]:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Callable[..., Lab]:
-    """``lab(target={"test_accuracy": 0.9})``: a study with changed top-level keys, and its empty folder."""
+    """``lab(target={"accuracy": 0.9})``: a study with changed top-level keys, and its empty folder."""
     return lambda **changes: Lab(tmp_path, changes)

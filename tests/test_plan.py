@@ -114,7 +114,7 @@ def test_the_digest_has_sweeps_and_their_sharing_only_where_a_study_changes_them
     [
         ("seeds", [7]),
         ("question", "Another?"),
-        ("target.test_accuracy", 0.9),
+        ("target.accuracy", 0.9),
         ("attribution.images", 9),
         ("data.bits", 12),  # what it does to images is in their checksum
         ("range_test", {"iterations": 50}),  # its rates are numbers: the sweep is only looked at

@@ -28,9 +28,10 @@ from benchmarks.published.read import KNOWN, RESULTS, ROOT, Published, Variant, 
 from benchmarks.published.records import read_records, records_text
 from benchmarks.published.rows import CIFAR10_LOSSY
 from benchmarks.published.web import web_figure
-from harness.analysis.numbers import accuracy_text, plus_minus
+from harness.analysis.numbers import plus_minus
 from harness.analysis.references import claims
 from harness.analysis.results import read_results
+from harness.analysis.units import accuracy_text
 from harness.errors import HarnessError, RunError
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
@@ -139,7 +140,7 @@ def test_the_figure_shows_every_run_and_every_published_accuracy(published: list
             SEED: [variant.accuracies for variant in one.variants],
             OTHER: [[record.metrics["test_accuracy"] for record in each.other] for each in one.variants],
             MEAN: [[each.ci_low, each.mean, each.ci_high] for each in means if each],
-            PUBLISHED: [[each.test_accuracy] for variant, each in references if each.is_of(variant.name)],
+            PUBLISHED: [[each.accuracy] for variant, each in references if each.is_of(variant.name)],
         }
     drawn, kept = (Image.open(file) for file in (io.BytesIO(overview(published)), RESULTS / "overview.png"))
     assert drawn.size == kept.size
@@ -194,7 +195,7 @@ def test_readme_and_study_files_say_what_was_measured(published: list[Published]
             accuracy = describe(variant.accuracies)
             if accuracy is None or variant.evaluated_on == "holdout":
                 continue
-            text = accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)
+            text = accuracy_text(accuracy, one.study.target.level, decimals=2)
             for place in [head, readme] if one.name == "onecycle" else [head]:
                 assert text in place and f"n = {accuracy.n}" in place, f"{one.name}: {text}"
 

@@ -6,16 +6,22 @@ import itertools
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from harness.search import _identity, opening
+from harness.plan import Plan
+from harness.search import _identity, _run, opening
+from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed, write_sealed
+from harness.study_file.config import Study
 from harness.study_file.load import load_study
 from harness.study_file.search_space import Search
 from harness.study_file.seeds import parse_seeds
 from tests.conftest import TINY_TOML, Command
+from tests.lab import MakeLab
 
 SEARCH = """
 [search]
@@ -36,6 +42,46 @@ def test_a_search_of_an_earlier_version_has_the_same_identity(searched: Path) ->
     assert not later & set(identity) and not {"cluster", "holdout_draws"} & set(identity["data"])
     named = _identity(load_study(searched, settings={"vary": ["order"]}))
     assert named["vary"] == ["order"]
+
+
+def test_a_search_for_another_metric_is_another_search(searched: Path) -> None:
+    before = _identity(load_study(searched))
+    for same in ({"target.accuracy": 0.9}, {"metrics": ["mine:metric"]}):
+        assert _identity(load_study(searched, settings=same)) == before
+    assert _identity(load_study(searched, settings={"target.nll": 0.3})) == {**before, "objective": "nll"}
+
+
+def test_a_trial_is_told_the_targets_metric_turned_so_that_higher_is_better(lab: MakeLab) -> None:
+    place = lab(target={"nll": 0.3})
+    for seed in (0, 1, 2):
+        place.finish("base", seed, logits=place.logits(300 + seed))
+    losses = [run.number("loss") for run in place.results().of("base")]
+
+    class Runner:
+        """Runs nothing: all runs are there."""
+
+        def plan(self, study: Study, folder: StudyFolder, names: list[str]) -> Plan:
+            return Plan(study, folder, (), tuple(study.seeds))
+
+        def check_folders(self, plan: Plan) -> None: ...
+
+        def launch(self, plan: Plan) -> list[str]:
+            return []
+
+    class Proposal:
+        told: list[float] = []
+
+        def report(self, value: float, step: int) -> None:
+            self.told.append(value)
+
+        def should_prune(self) -> bool:
+            return False
+
+    proposal: Any = Proposal()
+    runner: Any = Runner()
+    scores, cut = _run(runner, place.study, place.folder, "base", proposal, [])
+    assert scores == [-(loss or 0) for loss in losses] and not cut
+    assert proposal.told == pytest.approx([np.mean(scores[:n]) for n in (1, 2, 3)])
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_the_cifar10_networks_have_the_published_parameters(name: str) -> None:
 def test_a_published_recipe_never_uses_a_found_rate_and_names_its_reference(name: str) -> None:
     study = load_study(name)
     assert not study.schedule.finds and study.range_test is not None
-    assert study.references["published"].test_accuracy == PUBLISHED[name]
+    assert study.references["published"].accuracy == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))

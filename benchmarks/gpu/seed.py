@@ -90,7 +90,7 @@ def _seed_row(what: str, folder: Path, finished: float, options: Options) -> Row
     warm = len(epochs) * statistics.median(
         float(row["train_seconds"]) + float(row["eval_seconds"]) for row in epochs
     )
-    rate, accuracy = timings["images_per_second"], record.metrics["test_accuracy"]
+    rate, accuracy = timings["images_per_second"], record.metrics["accuracy"]
     notes = f"train {timings['train_seconds']:.2f} s, evaluation {timings['eval_seconds']:.2f} s; "
     notes += f"{rate:,.0f} images/s (median epoch); wall {finished:.1f} s to the end of the run"
     notes += f"; test accuracy {accuracy:.2%}"

@@ -62,7 +62,7 @@ def draw(published: Sequence[Published]) -> Figure:
 
 def _values(one: Published, rows: Sequence[Variant]) -> list[float]:
     """All that is drawn in a panel but the target."""
-    published = [reference.test_accuracy for reference in one.study.references.values()]
+    published = [reference.accuracy for reference in one.study.references.values()]
     measured = [value for variant in rows for value in (*variant.accuracies, *_others(variant))]
     intervals = [
         end
@@ -74,7 +74,7 @@ def _values(one: Published, rows: Sequence[Variant]) -> list[float]:
 
 
 def _others(variant: Variant) -> list[float]:
-    return [record.metrics["test_accuracy"] for record in variant.other]
+    return [record.metrics["accuracy"] for record in variant.other]
 
 
 def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> None:
@@ -98,15 +98,13 @@ def _panel(axes: Axes, one: Published, rows: Sequence[Variant], span: float) -> 
                 ends, [row + 0.25] * 3, "|-", ms=7, mew=1.6, lw=1.4, color=INK, markevery=[1], label=MEAN
             )
         for reference in one.study.references.values():
-            if reference.test_accuracy is not None and reference.is_of(variant.name):
-                axes.plot(
-                    [reference.test_accuracy], [row - 0.25], "v", ms=6, color=COLOURS[1], label=PUBLISHED
-                )
+            if reference.accuracy is not None and reference.is_of(variant.name):
+                axes.plot([reference.accuracy], [row - 0.25], "v", ms=6, color=COLOURS[1], label=PUBLISHED)
     values = _values(one, rows)
     middle, span = (max(values) + min(values)) / 2, max(span, 1.15 * (max(values) - min(values)))
     axes.set_xlim(middle - span / 2, middle + span / 2)
     axes.set_ylim(len(rows) - 0.5, -0.6)
-    axes.axvline(one.study.target.test_accuracy, color=TARGET_COLOUR, ls="--", lw=1)
+    axes.axvline(one.study.target.level, color=TARGET_COLOUR, ls="--", lw=1)
     axes.set_yticks(range(len(rows)), [_label(variant) for variant in rows], fontsize=7.5)
     axes.grid(axis="y", visible=False)
     as_percent(axes.xaxis)

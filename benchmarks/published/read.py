@@ -143,7 +143,7 @@ def _read_variant(folder: Path, name: str) -> Variant:
     if [record.seed for record in variant.finished] != seeds.tolist():
         raise RunError(f"{folder}: {name}: records and predictions are of different seeds")
     for record, accuracy in zip(variant.finished, variant.accuracies, strict=True):
-        if record.metrics["test_accuracy"] != accuracy:
+        if record.metrics["accuracy"] != accuracy:
             raise RunError(f"{folder}: {name}/seed-{record.seed}: predictions give {accuracy}")
     return variant
 

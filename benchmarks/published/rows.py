@@ -8,9 +8,10 @@ import numpy as np
 
 from benchmarks.markdown import table
 from benchmarks.published.read import Published, Variant, described, device_name
-from harness.analysis.numbers import accuracy_text, minutes_text, percent_text
+from harness.analysis.numbers import minutes_text, percent_text
 from harness.analysis.provenance import AT_ONCE, DECISIVE, at_once_text, origin
 from harness.analysis.references import Claim, claims
+from harness.analysis.units import accuracy_text
 from harness.statistics.distribution import describe
 from harness.statistics.prediction import Standing
 from harness.statistics.target import share
@@ -44,7 +45,7 @@ def headline_row(one: Published, variant: Variant) -> Row:
     verdicts = dict.fromkeys(judged(claim, variant)[1] for claim in published)
     return _head(one, variant) | {
         "n": str(accuracy.n),
-        "mean ± std": _unbroken(accuracy_text(accuracy, one.study.target.test_accuracy, decimals=2)),
+        "mean ± std": _unbroken(accuracy_text(accuracy, one.study.target.level, decimals=2)),
         "published": "; ".join(claim.text for claim in published) or NOTHING,
         "consistent": "; ".join(verdicts) or NOTHING,
         "95 % interval of the mean": _unbroken(interval),
@@ -54,7 +55,7 @@ def headline_row(one: Published, variant: Variant) -> Row:
 
 def detail_row(one: Published, variant: Variant) -> Row:
     """Return what else is known of a variant's runs."""
-    records, target = variant.finished, one.study.target.test_accuracy
+    records, target = variant.finished, one.study.target.level
     reached = sum(value >= target for value in variant.accuracies)
     return _head(one, variant) | {
         "runs at the target": _unbroken(f"{reached} of {len(variant.records)} at {percent_text(target)}"),
@@ -71,7 +72,7 @@ def other_row(one: Published, variant: Variant, record: RunRecord) -> Row:
     """Return a run on another device."""
     return _head(one, variant) | {
         "seed": str(record.seed),
-        "accuracy": f"{100 * record.metrics['test_accuracy']:.2f} %",
+        "accuracy": f"{100 * record.metrics['accuracy']:.2f} %",
         "peak of the schedule": f"{record.metrics['lr_max']:.3g}",
         "device": _unbroken(device_name(record)),
         "precision": record.provenance["precision"],

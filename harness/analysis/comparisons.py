@@ -11,6 +11,8 @@ from harness.analysis.looks import Look, compared_pairs
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, by_seed, same_images
 from harness.analysis.starts import Answer, Pair, answers
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY, METRICS, Metric
 from harness.statistics.anytime import failures_e_value
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.comparison import (
@@ -44,6 +46,7 @@ class VariantComparison:
         without: the primary test without these seeds; None where none is flagged or too few are left.
         evidence: the kind of answer, and what shows the difference where n was not fixed in advance; None
             without a t test.
+        metric: the target's, which is compared: turned so that every difference above 0 is better.
     """
 
     variant: str
@@ -57,6 +60,12 @@ class VariantComparison:
     flagged_baseline: int | None = None
     without: Comparison | None = None
     evidence: Evidence | None = None
+    metric: Metric = METRICS[ACCURACY]
+
+    @property
+    def units(self) -> Units:
+        """The unit of what is compared."""
+        return Units(self.metric)
 
     @property
     def test(self) -> str | None:
@@ -76,7 +85,7 @@ class VariantComparison:
 
     @property
     def difference(self) -> float | None:
-        """The difference of mean accuracies that belongs to the interval, as a fraction."""
+        """The difference of means that belongs to the interval; above 0 the first is better."""
         if self.result is None or self.result.test == "Fisher":
             return None
         return self.result.primary.difference if self.look is None else self.look.difference
@@ -102,7 +111,7 @@ def flagged_seeds(results: Results) -> Flagged:
         variant: [run for run in results.of(variant, "finished") if run.independent]
         for variant in results.variants
     }
-    seeds = {variant: flagged_seed(by_seed(runs)) for variant, runs in independent.items()}
+    seeds = {variant: flagged_seed(results.by_seed(runs)) for variant, runs in independent.items()}
     return {variant: seed for variant, seed in seeds.items() if seed is not None}
 
 
@@ -110,7 +119,7 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     """Compare every variant with the baseline, in the study's order, corrected together.
 
     Where the study asks for all comparisons, every other pair follows: each variant against those before it.
-    Compared are the last epochs' accuracies of finished runs, with the seeds that both have in pairs; and,
+    Compared is the target's metric of the finished runs, with the seeds that both have in pairs; and,
     corrected by themselves, how many runs their recipes made fail. Where one of the two has no finished run,
     that is the comparison. Where n was fixed in advance, the test decides after Holm's correction; else the
     planned looks do, or an e-value: see :mod:`harness.analysis.evidence`.
@@ -120,7 +129,7 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     kinds = answers(results, pairs)
     failures = _judge_failures(results, kinds)
     compared = [
-        _compare(finished[first], finished[second], failed)
+        _compare(finished[first], finished[second], failed, results.metric)
         for (first, second), failed in zip(pairs, failures, strict=True)
     ]
     seeds = flagged_seeds(results)
@@ -129,10 +138,10 @@ def compare_variants(results: Results) -> list[VariantComparison]:
     evidence = evidence_for(results, kinds)
     comparisons = []
     for pair, (result, obstacle), failed in zip(pairs, compared, failures, strict=True):
-        one = VariantComparison(*pair, result, obstacle, failed)
+        one = VariantComparison(*pair, result, obstacle, failed, metric=results.metric)
         if result is not None and result.test != "Fisher":
             one = replace(one, result=next(judged))
-            one = _with_companions(one, finished[pair[0]], finished[pair[1]], seeds)
+            one = _with_companions(one, results, seeds)
             one = _by_evidence(one, evidence[pair])
         comparisons.append(one)
     return _against_margin(comparisons, results.study.margin)
@@ -148,17 +157,17 @@ def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantCo
     return replace(comparison, result=result, evidence=evidence)
 
 
-def _with_companions(
-    comparison: VariantComparison, runs: Sequence[Run], base: Sequence[Run], seeds: Flagged
-) -> VariantComparison:
+def _with_companions(comparison: VariantComparison, results: Results, seeds: Flagged) -> VariantComparison:
     """Add what stands beside the verdict: P(A > B), and the test without the seeds that lie apart."""
-    ours, theirs = by_seed(runs), by_seed(base)
+    runs, base = (results.of(name, "finished") for name in (comparison.variant, comparison.baseline))
+    ours, theirs = results.by_seed(runs), results.by_seed(base)
     flagged, flagged_baseline = seeds.get(comparison.variant), seeds.get(comparison.baseline)
     without = None
     if flagged is not None or flagged_baseline is not None:
         without = primary_test(
             {seed: value for seed, value in ours.items() if seed != flagged},
             {seed: value for seed, value in theirs.items() if seed != flagged_baseline},
+            results.metric.widest,
         )
     comparison = replace(comparison, flagged=flagged, flagged_baseline=flagged_baseline, without=without)
     if all(run.independent for run in (*runs, *base)):
@@ -218,7 +227,7 @@ def _judge_failures(results: Results, kinds: Mapping[Pair, Answer]) -> list[Fail
 
 
 def _compare(
-    runs: list[Run], base: list[Run], failures: FailureCounts | None
+    runs: list[Run], base: list[Run], failures: FailureCounts | None, metric: Metric
 ) -> tuple[Comparison | None, str]:
     if failures is not None and not (runs and base):
         return compare_by_failures(failures), ""
@@ -228,15 +237,19 @@ def _compare(
         return None, "the other has no finished run"
     if not same_images([*runs, *base]):
         return None, "they were not evaluated on the same images"
-    if (result := compare(by_seed(runs), by_seed(base))) is not None:
-        mean = corrected_difference(runs, base)
+    if not (by_seed(runs, metric) and by_seed(base, metric)):
+        return None, f"{metric.title} is not known of both"
+    if (result := compare(by_seed(runs, metric), by_seed(base, metric), metric.widest)) is not None:
+        mean = corrected_difference(runs, base, metric)
         if mean is None or result.primary.p is None:
             return result, ""
         if mean.interval is None:
             return None, "its runs share levels or images, and too few have finished to allow for that"
-        low, high = max(mean.interval[0], -1.0), min(mean.interval[1], 1.0)
+        low, high = max(mean.interval[0], -metric.widest), min(mean.interval[1], metric.widest)
         corrected = replace(result.primary, low=low, high=high, p=mean.p(), error=mean.sem, free=mean.degrees)
         return replace(result, primary=corrected, independent=False, welch_p=None, permutation=None), ""
+    if metric.name != ACCURACY:
+        return None, "one run has no spread, and McNemar's test of two networks is of their accuracy alone"
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.analysis.designs import Design, crossed_design
-from harness.analysis.numbers import p_equals, several, std_text
+from harness.analysis.numbers import p_equals, several
 from harness.analysis.results import Results
-from harness.analysis.runs import by_seed
 from harness.analysis.summary import VariantSummary
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY
 from harness.statistics.anova import EQUAL
 from harness.statistics.comparison import ALPHA, holm
 from harness.statistics.components import (
@@ -34,7 +35,7 @@ CROSSED, SINGLE = "crossed", "one at a time"
 
 @dataclass(frozen=True)
 class SourceVariance:
-    """The variance that a source of randomness gives a variant's accuracy.
+    """The variance that a source of randomness gives the target's metric in a variant.
 
     Attributes:
         design: ``crossed``, where every combination of levels was run; ``one at a time``, where these sources
@@ -93,13 +94,14 @@ def variance_sources(results: Results, summaries: Sequence[VariantSummary]) -> V
     """Analyse every variant whose ``vary`` says more than the default."""
     found = VarianceSources()
     designs: dict[str, Design] = {}
-    images = {summary.variant: _images_std(summary) for summary in summaries}
+    of_accuracy = results.metric.name == ACCURACY  # independent errors say nothing of other metrics
+    images = {summary.variant: _images_std(summary) if of_accuracy else None for summary in summaries}
     for variant in results.variants:
         recipe = results.study.recipes.get(variant)
         if recipe is None or not isinstance(recipe.vary, dict):
             continue
         runs = results.of(variant, "finished")
-        design = crossed_design(runs, by_seed(runs))
+        design = crossed_design(runs, results.by_seed(runs))
         if design is None:
             continue
         if lacking := design.lacking:
@@ -176,7 +178,7 @@ def _one_at_a_time(results: Results, images: dict[str, float | None]) -> list[So
                 continue
             base = None if whole in (None, variant) else components[whole or ""]
             ratio = None if base is None else variance_ratio(component, base)
-            runs, of_images = len(by_seed(results.of(variant, "finished"))), images.get(variant)
+            runs, of_images = len(results.by_seed(results.of(variant, "finished"))), images.get(variant)
             share, low, high = ratio or (None, None, None)
             source = " + ".join(sources[variant])
             rows.append(
@@ -192,7 +194,7 @@ def _all_but_vary(recipe: Recipe) -> str:
 
 
 def _component(results: Results, variant: str) -> Component | None:
-    values = list(by_seed(results.of(variant, "finished")).values())
+    values = list(results.by_seed(results.of(variant, "finished")).values())
     if len(values) < 2:
         return None
     width = max(values) - min(values)
@@ -218,31 +220,34 @@ def _pairings(variant: str, baseline: str, designs: dict[str, Design]) -> list[P
 # ---- in words -------------------------------------------------------------------------------------------
 
 
-def component_sentences(found: VarianceSources) -> list[str]:
+def component_sentences(found: VarianceSources, units: Units) -> list[str]:
     """Say of each crossed design which source gives most, and what the rest is."""
     variants = dict.fromkeys(row.variant for row in found.components if row.design == CROSSED)
-    return [_sentence([row for row in found.components if row.variant == name]) for name in variants]
+    return [_sentence([row for row in found.components if row.variant == name], units) for name in variants]
 
 
-def _sentence(rows: Sequence[SourceVariance]) -> str:
+def _sentence(rows: Sequence[SourceVariance], units: Units) -> str:
+    def amount(std: float) -> str:
+        return f"{units.std(std, 2)}{units.of_difference}"
+
     variant = rows[0].variant
     known = [(row, row.component) for row in rows if row.component is not None]
     whole = math.sqrt(math.fsum(component.std**2 for _, component in known))
     if not whole:
-        return f"{variant}: all runs have the same accuracy: no source gives any spread."
+        return f"{variant}: all runs have the same {units.metric.title}: no source gives any spread."
     ordered = sorted(known, key=lambda pair: -pair[1].variance)
     most, component = ordered[0]
     percent = f"{100 * (most.share or 0):.0f} % of the variance"
-    size = f"{_points(component.std)} of {_points(whole)} points ({percent})"
-    amount = "most" if (most.share or 0) > 0.5 else "the largest part"
+    size = f"{units.std(component.std, 2)} of {amount(whole)} ({percent})"
+    degree = "most" if (most.share or 0) > 0.5 else "the largest part"
     if most.source != REST:
-        text = f"{variant}: {amount} of the spread comes from the {most.source}: {size}, {_shown(most)}."
+        text = f"{variant}: {degree} of the spread comes from the {most.source}: {size}, {_shown(most)}."
     else:
-        text = f"{variant}: {amount} of the spread comes from no source alone: {size}."
+        text = f"{variant}: {degree} of the spread comes from no source alone: {size}."
         if len(ordered) > 1 and (next_most := ordered[1])[1].variance > 0:
             row, own = next_most
             text += (
-                f" Of the sources by themselves the {row.source} gives most: {_points(own.std)} points "
+                f" Of the sources by themselves the {row.source} gives most: {amount(own.std)} "
                 f"({100 * (row.share or 0):.0f} %), {_shown(row)}."
             )
     for idle in [row.source for row in rows if row.component is None]:
@@ -250,7 +255,7 @@ def _sentence(rows: Sequence[SourceVariance]) -> str:
     rest = next((row for row in rows if row.source == REST), None)
     if rest is not None and rest.images_std is not None:
         text += (
-            f" Errors that are independent from image to image would give {_points(rest.images_std)} points "
+            f" Errors that are independent from image to image would give {amount(rest.images_std)} "
             "of the rest by themselves."
         )
     return text
@@ -291,7 +296,3 @@ def _effect(gain: float) -> str:
         if gain > 0
         else f"adds {percent} % to the variance of a difference"
     )
-
-
-def _points(fraction: float) -> str:
-    return std_text(100 * fraction, 2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis.runs import Run, by_seed
+from harness.metrics import Metric
 from harness.statistics.anova import EQUAL
 from harness.statistics.corrected import CorrectedMean, corrected_t, crossed_t
 from harness.statistics.distribution import mean_of
@@ -69,7 +70,7 @@ def corrected_mean(runs: Sequence[Run], values: Mapping[int, float]) -> Correcte
 
     Args:
         runs: finished ones of one variant; of a paired comparison those of either.
-        values: by seed: accuracies, or differences of two variants that share the seeds.
+        values: by seed: of a metric, or differences of two variants that share the seeds.
     """
     runs = [run for run in runs if run.seed in values]
     if not runs:
@@ -90,13 +91,14 @@ def corrected_mean(runs: Sequence[Run], values: Mapping[int, float]) -> Correcte
     return corrected_t([mean_of(group) for group in groups.values()], ratio)
 
 
-def corrected_difference(runs: Sequence[Run], base: Sequence[Run]) -> CorrectedMean | None:
+def corrected_difference(runs: Sequence[Run], base: Sequence[Run], metric: Metric) -> CorrectedMean | None:
     """Return the mean difference of two variants over shared seeds; None where these are independent.
 
     Args:
-        runs, base: finished ones of each; its differences are the first's less the second's.
+        runs, base: finished ones of each; its differences are the first's less the second's, turned so that
+            above 0 the first is better.
     """
-    ours, theirs = by_seed(runs), by_seed(base)
+    ours, theirs = by_seed(runs, metric), by_seed(base, metric)
     differences = {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
     if len(differences) < 2:
         return None

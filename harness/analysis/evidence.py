@@ -9,8 +9,9 @@ from harness.analysis.designs import corrected_difference
 from harness.analysis.looks import PairLooks, compared_pairs, judge_looks
 from harness.analysis.numbers import evidence_text
 from harness.analysis.results import Results
-from harness.analysis.runs import Run, by_seed
+from harness.analysis.runs import Run
 from harness.analysis.starts import Answer, Pair, answers
+from harness.metrics import Metric
 from harness.statistics.anytime import confidence_sequence, e_value
 from harness.statistics.comparison import ALPHA
 from harness.statistics.distribution import mean_of
@@ -25,8 +26,8 @@ class Evidence:
         e_value: against equal means; None without two shared seeds that differ. It decides where seeds were
             added after looking, and else stands beside the test.
         e_needed: for a verdict, by the number of comparisons.
-        low, high: 95 % interval of the difference that holds at all looks, planned or not, as fractions;
-            infinite where so few seeds leave everything possible.
+        low, high: 95 % interval of the difference that holds at all looks, planned or not; infinite where so
+            few seeds leave everything possible.
         sign: 1 where the first is shown to be better, -1 where worse, else 0; None where n was fixed in
             advance, and the test decides.
         beyond_minus, beyond_plus: the same of differences from minus the study's margin, and from plus it.
@@ -72,10 +73,10 @@ def evidence_for(results: Results, kinds: Mapping[Pair, Answer]) -> dict[Pair, E
     margin = results.study.margin
     nulls = (0.0,) if margin is None else (0.0, -margin, margin)
     looks = [{judged.pair: judged for judged in judge_looks(results, null=null)} for null in nulls]
-    accuracies = _accuracies(results, kinds)
+    values = _values(results, kinds)
     found = {}
     for pair, answer in kinds.items():
-        evidence = _anytime(answer, _differences(accuracies, pair), tests, nulls)
+        evidence = _anytime(answer, _differences(values, pair), tests, nulls, results.metric.widest)
         if answer.kind == "looks" and pair in looks[0]:
             evidence = _at_looks(evidence, [judged[pair] for judged in looks])
         found[pair] = evidence
@@ -93,45 +94,49 @@ def signs_among(results: Results, pairs: Sequence[Pair], rivals: int) -> dict[Pa
     kinds = answers(results, pairs)
     runs = {name: results.of(name, "finished") for name in results.variants}
     signs = {
-        pair: _sign_of_dependent(runs[pair[0]], runs[pair[1]], rivals) if kinds[pair].kind == "fixed" else 0
+        pair: _sign_of_dependent(runs[pair[0]], runs[pair[1]], rivals, results.metric)
+        if kinds[pair].kind == "fixed"
+        else 0
         for pair in pairs
         if not all(run.independent for name in pair for run in runs[name])
     }
     sequential = [pair for pair in pairs if kinds[pair].kind != "fixed" and pair not in signs]
-    accuracies = _accuracies(results, sequential)
+    values = _values(results, sequential)
     for pair in sequential:
         if kinds[pair].kind == "looks":
             (judged,) = judge_looks(results, pairs=[pair], level=ALPHA / rivals)
             signs[pair] = judged.decision.sign
         else:
-            signs[pair] = _sign(_differences(accuracies, pair), 0.0, rivals / ALPHA)
+            signs[pair] = _sign(_differences(values, pair), 0.0, rivals / ALPHA)
     return signs
 
 
-def _sign_of_dependent(runs: Sequence[Run], base: Sequence[Run], rivals: int) -> int:
+def _sign_of_dependent(runs: Sequence[Run], base: Sequence[Run], rivals: int, metric: Metric) -> int:
     """Return what is shown of two variants whose runs share levels or images."""
-    mean = corrected_difference(runs, base)
+    mean = corrected_difference(runs, base, metric)
     p = None if mean is None else mean.p()
     if mean is None or p is None or p * rivals > ALPHA:
         return 0
     return 1 if mean.mean > 0 else -1
 
 
-def _accuracies(results: Results, pairs: Iterable[Pair]) -> dict[str, dict[int, float]]:
-    """Return the accuracies of each variant by seed; none where its runs are not independent."""
+def _values(results: Results, pairs: Iterable[Pair]) -> dict[str, dict[int, float]]:
+    """Return the target's metric of each variant by seed; none where its runs are not independent."""
     runs = {name: results.of(name, "finished") for name in {name for pair in pairs for name in pair}}
-    return {name: by_seed(run for run in group if run.independent) for name, group in runs.items()}
+    return {name: results.by_seed(run for run in group if run.independent) for name, group in runs.items()}
 
 
-def _differences(accuracies: Mapping[str, Mapping[int, float]], pair: Pair) -> list[float]:
+def _differences(values: Mapping[str, Mapping[int, float]], pair: Pair) -> list[float]:
     """Return the differences of the first from the second over the seeds that they share."""
-    ours, theirs = (accuracies[name] for name in pair)
+    ours, theirs = (values[name] for name in pair)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
-def _anytime(answer: Answer, differences: Sequence[float], tests: int, nulls: Sequence[float]) -> Evidence:
+def _anytime(
+    answer: Answer, differences: Sequence[float], tests: int, nulls: Sequence[float], widest: float
+) -> Evidence:
     needed, interval = tests / ALPHA, confidence_sequence(differences, ALPHA)
-    low, high = (None, None) if interval is None else (max(interval[0], -1.0), min(interval[1], 1.0))
+    low, high = (None, None) if interval is None else (max(interval[0], -widest), min(interval[1], widest))
     value = e_value(differences)
     if answer.kind not in ("added", "interim"):
         return Evidence(answer, None, value, needed, low, high)

@@ -19,6 +19,7 @@ from harness.analysis.results import Results
 from harness.analysis.summary import VariantSummary, summarise
 from harness.analysis.verdict import study_sentence, variant_line
 from harness.analysis.warnings import study_warnings
+from harness.metrics import Metric
 
 if TYPE_CHECKING:
     from harness.analysis.attributions import Attributions
@@ -87,7 +88,8 @@ def analyse(
     reached = {
         (run.variant, run.seed)
         for run in results.finished
-        if (run.number("test_accuracy") or 0.0) >= study.target.test_accuracy
+        if (value := run.number(results.metric.name)) is not None
+        and results.metric.reaches(value, study.target.level)
     }
     return Findings(
         results=results,
@@ -108,7 +110,7 @@ def analyse(
         verdict=study_sentence(study.baseline, summaries, comparisons),
         verdicts=[
             *(variant_line(study, summary) for summary in summaries),
-            *(f"{study.name}: {text}" for text in _across_variants(comparisons, ranking)),
+            *(f"{study.name}: {text}" for text in _across_variants(comparisons, ranking, results.metric)),
             *(f"{study.name}: {text}" for text in [saved_sentence(results, looks, among)] if text),
         ],
         met=bool(asked) and asked - spared <= reached,
@@ -120,10 +122,12 @@ def analyse(
     )
 
 
-def _across_variants(comparisons: Sequence[VariantComparison], ranking: Sequence[Ranked]) -> list[str]:
+def _across_variants(
+    comparisons: Sequence[VariantComparison], ranking: Sequence[Ranked], metric: Metric
+) -> list[str]:
     compared = [comparison for comparison in comparisons if comparison.result is not None]
     if len(compared) > MOST_COMPARED:
         lines = [f"{len(compared)} comparisons are in tables/comparisons.csv"]
     else:
         lines = [pairs.sentence(comparison, len(compared) > 1) for comparison in compared]
-    return [*lines, ranks.sentence(ranking)] if ranking else lines
+    return [*lines, ranks.sentence(ranking, metric)] if ranking else lines

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.analysis.results import Results
-from harness.analysis.runs import Run, same_images
+from harness.analysis.runs import Run, by_seed, same_images
 from harness.analysis.starts import Pair, answers
+from harness.metrics import Metric
 from harness.statistics.comparison import ALPHA, VERDICTS
 from harness.statistics.distribution import judgeable_std, mean_of
 from harness.statistics.looks import LookDecision, decide_at_looks, look_bounds
@@ -24,7 +25,8 @@ class Look:
     Attributes:
         seeds: how many of the study's seeds it is after, as planned.
         pairs: seeds of these with a finished run of both.
-        difference: mean over them, the first minus the second, as a fraction; None without comparable runs.
+        difference: mean over them of the target's metric, above 0 where the first is better; None without
+            comparable runs.
         error: its standard error; None where there is no spread to judge by.
     """
 
@@ -53,7 +55,8 @@ class PairLooks:
         planned: the study's looks.
         reached: the looks reached so far, from the first one.
         decision: the group-sequential Holm procedure's, over all comparisons of the study.
-        null: the true difference that it is decided against, a fraction.
+        null: the true difference that it is decided against.
+        widest: the largest difference that there can be.
     """
 
     variant: str
@@ -62,6 +65,7 @@ class PairLooks:
     reached: tuple[Look, ...]
     decision: LookDecision
     null: float = 0.0
+    widest: float = 1.0
 
     @property
     def pair(self) -> Pair:
@@ -97,7 +101,7 @@ class PairLooks:
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
-        """The 95 % interval of the difference at the look of ``t``, as fractions, cut at -1 and 1.
+        """The 95 % interval of the difference at the look of ``t``; of fractions cut at -1 and 1.
 
         It holds at all looks together: mean ± bound · error with the bound of this look. Jennison and
         Turnbull, "Interim analyses: the repeated confidence interval approach" (JRSS B, 1989).
@@ -106,7 +110,7 @@ class PairLooks:
             return None, None
         pairs = [each.pairs for each in self.reached[: self.reached.index(look) + 1]]
         half = look_bounds(self.planned, ALPHA, pairs)[-1] * look.error
-        return max(look.difference - half, -1.0), min(look.difference + half, 1.0)
+        return max(look.difference - half, -self.widest), min(look.difference + half, self.widest)
 
     @property
     def text(self) -> str:
@@ -157,7 +161,7 @@ def judge_looks(
     kinds = answers(results, pairs)
     looks = study.looks[:most]
     reached = [
-        _reached(runs.get(pair[0], {}), runs.get(pair[1], {}), study.seeds, looks)
+        _reached(runs.get(pair[0], {}), runs.get(pair[1], {}), study.seeds, looks, results.metric)
         if kinds[pair].kind == "looks"
         else ()
         for pair in pairs
@@ -169,7 +173,7 @@ def judge_looks(
         level,
     )
     return [
-        PairLooks(*pair, tuple(study.looks), row, decision, null)
+        PairLooks(*pair, tuple(study.looks), row, decision, null, results.metric.widest)
         for pair, row, decision in zip(pairs, reached, decisions, strict=True)
     ]
 
@@ -182,7 +186,7 @@ def _runs_by_seed(results: Results) -> dict[str, dict[int, Run]]:
 
 
 def _reached(
-    runs: dict[int, Run], base: dict[int, Run], seeds: Sequence[int], looks: Sequence[int]
+    runs: dict[int, Run], base: dict[int, Run], seeds: Sequence[int], looks: Sequence[int], metric: Metric
 ) -> tuple[Look, ...]:
     """Return the looks at which all of the first seeds' runs of both have ended."""
     reached = []
@@ -193,7 +197,7 @@ def _reached(
         both = [
             (runs[seed], base[seed]) for seed in first if runs[seed].status == base[seed].status == "finished"
         ]
-        reached.append(Look(n, len(both), *_difference(both)))
+        reached.append(Look(n, len(both), *_difference(both, metric)))
     return tuple(reached)
 
 
@@ -202,12 +206,14 @@ def _ended(run: Run | None) -> bool:
     return run is not None and (run.status == "finished" or run.failed_by_recipe)
 
 
-def _difference(both: Sequence[tuple[Run, Run]]) -> tuple[float | None, float | None]:
+def _difference(both: Sequence[tuple[Run, Run]], metric: Metric) -> tuple[float | None, float | None]:
     """Return the mean difference of two variants' runs, and its standard error."""
     if not both or not same_images([run for pair in both for run in pair]):
         return None, None
-    accuracies = [[run.number("test_accuracy") or 0.0 for run in pair] for pair in both]
-    differences = [ours - theirs for ours, theirs in accuracies]
+    ours, theirs = (by_seed(runs, metric) for runs in zip(*both, strict=True))
+    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if not differences:
+        return None, None
     std = judgeable_std(differences)
     return mean_of(differences), None if std is None else std / math.sqrt(len(differences))
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from harness.statistics.distribution import Distribution
 
 _ZERO = 1e-10  # percent: numbers that differ by less are equal but for rounding
 
@@ -41,19 +37,6 @@ def distinguishable(value: float, other: float, decimals: int, most: int = 6) ->
     # no minus before a zero
     first, second = (f"{round(each, decimals) + 0.0:.{decimals}f}" for each in (value, other))
     return first, second
-
-
-def accuracy_text(accuracy: Distribution, target: float, decimals: int = 1) -> str:
-    """Write ``93.4 ± 0.2 %``, the ± being the std over seeds; ``93.4 %`` from one run.
-
-    More decimals where the std or the distance to the target needs them: a std is written as 0 only where it
-    is 0, and a mean below the target is never rounded up to it.
-    """
-    mean, std = 100 * accuracy.mean, None if accuracy.std is None else 100 * accuracy.std
-    decimals = decimals_of(std or 0.0, decimals)
-    while decimals < 4 and (round(mean, decimals) >= 100 * target) != (accuracy.mean >= target):
-        decimals += 1
-    return f"{plus_minus(mean, std, decimals)} %"
 
 
 def percent_text(fraction: float) -> str:

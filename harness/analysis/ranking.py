@@ -1,4 +1,4 @@
-"""Three variants or more by their accuracy, and which of them may be the best one."""
+"""Three variants or more by the target's metric, and which of them may be the best one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from harness.analysis.comparisons import VariantComparison, flagged_seeds
 from harness.analysis.evidence import signs_among
 from harness.analysis.results import Results
-from harness.analysis.runs import by_seed, same_images
+from harness.analysis.runs import same_images
+from harness.metrics import ACCURACY, METRICS, Metric
 from harness.statistics.best import Place, rank_recipes, rivals_of_each
 
 FEWEST = 3  # variants: two are only compared with each other
@@ -22,11 +23,12 @@ class Ranked:
     """A variant among the others.
 
     Attributes:
-        place: by its accuracy; None without a finished run.
+        place: by the target's metric, turned so that higher is better; None without a finished run.
         failed, runs: how many failed, of those that finished or failed.
         by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
         worse_than: the variants that are shown to be better than it.
         changes: what it changes of the study, by dotted key.
+        metric: the target's, which ranks them.
     """
 
     rank: int
@@ -37,6 +39,7 @@ class Ranked:
     by_recipe: bool
     worse_than: tuple[str, ...]
     changes: Mapping[str, Any]
+    metric: Metric = METRICS[ACCURACY]
 
     @property
     def possible(self) -> bool | None:
@@ -52,7 +55,7 @@ class Ranked:
 
 
 def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) -> list[Ranked]:
-    """Rank the variants, the highest mean accuracy first and those without a finished run last.
+    """Rank the variants, the best mean first and those without a finished run last.
 
     A variant that was evaluated on other images than the first has no place among the others, and one of
     which no run has ended none either.
@@ -62,8 +65,10 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
     """
     finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
     first = next(iter(finished.values()), [])
-    accuracies = {
-        variant: by_seed(runs) for variant, runs in finished.items() if same_images([*first, *runs])
+    values = {
+        variant: of_seeds
+        for variant, runs in finished.items()
+        if same_images([*first, *runs]) and (of_seeds := results.by_seed(runs))
     }
     compared = {
         (comparison.variant, comparison.baseline): comparison.result
@@ -77,12 +82,12 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
         if one.evidence is not None and one.evidence.sign is not None
     }
     known = {frozenset(pair) for pair in compared}
-    others = [pair for pair in combinations(accuracies, 2) if frozenset(pair) not in known]
-    signs = signs_among(results, others, rivals_of_each(accuracies))
-    signs |= {pair: sign for pair, sign in decided.items() if set(pair) <= set(accuracies)}
+    others = [pair for pair in combinations(values, 2) if frozenset(pair) not in known]
+    signs = signs_among(results, others, rivals_of_each(values))
+    signs |= {pair: sign for pair, sign in decided.items() if set(pair) <= set(values)}
     compared = {pair: result for pair, result in compared.items() if pair not in decided}  # no p decides
     places = {
-        place.name: place for place in rank_recipes(accuracies, compared, flagged=flagged, sequential=signs)
+        place.name: place for place in rank_recipes(values, compared, flagged=flagged, sequential=signs)
     }
     failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
     last = [variant for variant in failed if variant not in finished]
@@ -102,6 +107,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
                 any(run.failed_by_recipe for run in lost),
                 tuple(worse.get(variant, [])) if place is None else place.worse_than,
                 results.study.variants.get(variant, {}),
+                results.metric,
             )
         )
     return ranked
@@ -118,8 +124,9 @@ def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
     return worse
 
 
-def sentence(ranking: Sequence[Ranked]) -> str:
+def sentence(ranking: Sequence[Ranked], metric: Metric) -> str:
     """Say in a line which variants may be the best, by which rule, and which have no finished run."""
+    best = "highest" if metric.higher_is_better else "lowest"
     possible = [_with_failures(ranked) for ranked in ranking if ranked.possible]
     places = [ranked.place for ranked in ranking if ranked.place is not None]
     everyone = len(ranking)
@@ -137,7 +144,7 @@ def sentence(ranking: Sequence[Ranked]) -> str:
         why = "one seed each has no spread" if most == 1 else f"{seeds} does not tell them apart"
         first = [place.name for place in places if place.rank == 1]
         names = f"{_listed(first)} {'has' if len(first) == 1 else 'share'}"
-        text = f"{len(possible)} of {everyone} variants may be the best; {names} the highest mean, and {why}"
+        text = f"{len(possible)} of {everyone} variants may be the best; {names} the {best} mean, and {why}"
     else:
         text = (
             f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} "

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.analysis.numbers import percent_text, several, std_text
+from harness.analysis.numbers import several
 from harness.analysis.summary import VariantSummary
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY, METRICS, Metric, metric_of
 from harness.statistics.comparison import ALPHA, holm
-from harness.statistics.prediction import Standing, accuracy_standing, share_standing
-from harness.study_file.config import Reference, Study
+from harness.statistics.prediction import Standing, share_standing, value_standing
+from harness.study_file.config import Study
+from harness.study_file.targets import Reference
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Claim:
     """One published number of a reference.
 
     Attributes:
-        statistic: of the runs' accuracies; or the share of runs at ``reference.at_least`` or more.
+        statistic: of the metric in the runs; or the share of runs at ``reference.at_least`` or more.
         text: ``94.08 %, median of 50 runs``; ``35 of 50 runs at 94 % or more``; ``93.18 %, 1 run``.
     """
 
@@ -26,23 +29,34 @@ class Claim:
     statistic: Literal["mean", "median", "share"]
     text: str
 
-    def standing(self, accuracies: Sequence[float], runs: int, evaluated_on: str = "test") -> Standing:
+    @property
+    def metric(self) -> Metric:
+        """The metric of the published number; of a share that which the runs reached."""
+        return metric_of(self.reference.of)
+
+    @property
+    def units(self) -> Units:
+        """The unit of the published number; a share of runs is in percent."""
+        return Units(METRICS[ACCURACY] if self.statistic == "share" else self.metric)
+
+    def standing(self, values: Sequence[float], runs: int, evaluated_on: str = "test") -> Standing:
         """Compare the published number with a variant's runs.
 
         On a hold-out only the difference is known: what was published was measured on other images.
 
         Args:
-            accuracies: of the finished ones; at least one, but for a share.
+            values: of the metric in the finished ones; at least one, but for a share.
             runs: how many finished or failed; a failed run has not reached what a share is of.
         """
         reference = self.reference
         if self.statistic == "share":
             assert reference.at_least is not None and reference.count is not None
-            reached = sum(accuracy >= reference.at_least for accuracy in accuracies)
+            reached = sum(self.metric.reaches(value, reference.at_least) for value in values)
             standing = share_standing(reference.count, reference.runs, reached, runs)
         else:
-            assert reference.test_accuracy is not None
-            standing = accuracy_standing(reference.test_accuracy, accuracies, reference.runs, self.statistic)
+            assert reference.level is not None
+            share = self.metric.share
+            standing = value_standing(reference.level, values, reference.runs, self.statistic, share=share)
         if evaluated_on == "test":
             return standing
         return replace(standing, percentile=None, low=None, high=None, p=None)
@@ -80,26 +94,28 @@ def compare_references(study: Study, summaries: Sequence[VariantSummary]) -> lis
             claim,
             summary.variant,
             summary.evaluated_on,
-            claim.standing(summary.accuracies, summary.runs, summary.evaluated_on),
+            claim.standing(summary.values[claim.metric.name], summary.runs, summary.evaluated_on),
         )
         for name, reference in study.references.items()
         for summary in summaries
         if reference.is_of(summary.variant)
         for claim in claims(reference)
-        if summary.accuracies or (claim.statistic == "share" and summary.runs)
+        if summary.values[claim.metric.name] or (claim.statistic == "share" and summary.runs)
     ]
     corrected = iter(holm([one.standing.p for one in compared if one.standing.p is not None]))
     return [one if one.standing.p is None else replace(one, p_holm=next(corrected)) for one in compared]
 
 
 def claims(reference: Reference) -> list[Claim]:
-    """List what a reference says: an accuracy, a share of runs, or both."""
+    """List what a reference says: a metric's number, a share of runs, or both."""
     stated: list[Claim] = []
-    if reference.test_accuracy is not None:
+    metric = metric_of(reference.of)
+    units, what = Units(metric), "" if metric.name == ACCURACY else f"{metric.title} "
+    if reference.level is not None:
         of = "1 run" if reference.runs == 1 else f"{reference.statistic} of {reference.runs:,} runs"
-        stated.append(Claim(reference, reference.statistic, f"{percent_text(reference.test_accuracy)}, {of}"))
+        stated.append(Claim(reference, reference.statistic, f"{what}{units.exact(reference.level)}, {of}"))
     if reference.at_least is not None:
-        runs, least = several(reference.runs, "run"), percent_text(reference.at_least)
+        runs, least = several(reference.runs, "run"), f"{what}{units.exact(reference.at_least)}"
         stated.append(Claim(reference, "share", f"{reference.count:,} of {runs} at {least} or more"))
     return stated
 
@@ -114,4 +130,6 @@ def excluded(compared: ReferenceComparison) -> str:
     if not compared.plausible:
         return "excluded"
     holm = "" if standing.plausible else " after Holm"
-    return f"not excluded{holm} (interval {std_text(100 * (standing.high - standing.low), 1)} points wide)"
+    units = compared.claim.units
+    width = f"{units.std(standing.high - standing.low, 1)}{units.of_difference}"
+    return f"not excluded{holm} (interval {width} wide)"

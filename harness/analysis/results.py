@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.analysis.runs import Predictions, RangeTestResult, Row, Run, RunStatus, read_columns
+from harness.analysis.measures import lacking, read_arrays, study_metrics
+from harness.analysis.runs import Predictions, RangeTestResult, Row, Run, RunStatus, by_seed, read_columns
 from harness.errors import RunError
 from harness.messages import one_line
+from harness.metrics import Metric, measure, metric_of
 from harness.statistics.classification import brier_score, count_ties, log_softmax
 from harness.statistics.ensemble import ensemble_predictions
 from harness.store.atomic import sha256_file
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord
-from harness.store.run_files import HISTORY, LATER, RANGE_TEST
+from harness.store.run_files import HISTORY, LATER, OLD_HISTORY, RANGE_TEST
 from harness.store.sealed import read_sealed
 from harness.study_file.config import Study
 from harness.study_file.values import NAME_PATTERN
@@ -70,6 +72,20 @@ class Results:
         ordered = sorted(names, key=lambda name: order.get(name, len(order)))
         return [test for name in ordered for test in self.range_tests_of(name)]
 
+    @cached_property
+    def metric(self) -> Metric:
+        """The target's metric, which decides every comparison."""
+        return metric_of(self.study.target.of)
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """The metrics that every run has, and the study's own."""
+        return study_metrics(self.study)
+
+    def by_seed(self, runs: Iterable[Run]) -> dict[int, float]:
+        """Return the target's metric of finished runs: seed -> value, turned so that higher is better."""
+        return by_seed(runs, self.metric)
+
     @property
     def finished(self) -> list[Run]:
         """All finished runs."""
@@ -80,16 +96,20 @@ def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], varian
     """Read the planned runs and every run folder on disk, each file once.
 
     A run with damaged files counts as failed, with an error that begins with ``damaged:``.
+
+    Raises:
+        StudyError: a metric of the study's own is not allowed, or cannot be imported.
     """
     planned = {(variant, seed) for variant in variants for seed in seeds}
     on_disk = {(run.variant, run.seed) for run in folder.runs() if re.fullmatch(NAME_PATTERN, run.variant)}
     order = {name: place for place, name in enumerate(study.recipes)}
     cells = sorted(planned | on_disk, key=lambda cell: (order.get(cell[0], len(order)), *cell))
+    metrics = study_metrics(study)
     runs: list[Run] = []
     ensembles: dict[str, NDArray[np.int64]] = {}
     for variant, group in itertools.groupby(cells, key=lambda cell: cell[0]):
         votes = _Votes()
-        runs += [_read_run(folder.run(*cell), votes) for cell in group]
+        runs += [_read_run(folder.run(*cell), votes, metrics) for cell in group]
         if (predicted := votes.predicted()) is not None:
             ensembles[variant] = predicted
     names = dict.fromkeys([*study.recipes, *(run.variant for run in runs)])
@@ -127,7 +147,7 @@ class _Votes:
         return ensemble_predictions(self.total) if self.runs > 1 and self.total is not None else None
 
 
-def _read_run(folder: RunFolder, votes: _Votes) -> Run:
+def _read_run(folder: RunFolder, votes: _Votes, metrics: Sequence[Metric]) -> Run:
     try:
         status = folder.status()
         if status in ("missing", "partial"):
@@ -140,9 +160,11 @@ def _read_run(folder: RunFolder, votes: _Votes) -> Run:
             history = _failed_history(folder, record)
             return Run(folder, "failed", _cause(record), record, history, range_test=range_test)
         _check_record(record)
-        history = read_columns(folder.path / "history.csv", HISTORY, LATER)
-        predictions, probabilities = _read_predictions(folder, len(record.classes))
-        run = Run(folder, "finished", "", record, history, predictions, range_test)
+        history = read_columns(folder.path / "history.csv", HISTORY, LATER, OLD_HISTORY)
+        logits, labels, clusters = read_arrays(folder.path / "predictions.npz", len(record.classes))
+        predictions, probabilities = _predictions(logits, labels, clusters)
+        computed, failed = measure(logits, labels, lacking(record, metrics))
+        run = Run(folder, "finished", "", record, history, predictions, range_test, computed, tuple(failed))
         votes.add(predictions.labels, run.seeds.holdout, probabilities)
         return run
     except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -153,7 +175,7 @@ def _check_record(record: RunRecord) -> None:
     for table in ("classes", "timings", "provenance", "recipe"):
         if not getattr(record, table):
             raise RunError(f"run.json: {table} is missing")
-    for key in ("test_accuracy", "test_loss"):
+    for key in ("accuracy", "loss"):
         if record.number(key) is None:
             raise RunError(f"run.json: metrics.{key} is not a number")
 
@@ -182,30 +204,20 @@ def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
     try:
         if recorded is not None and sha256_file(path) != recorded:
             return ()
-        return read_columns(path, HISTORY, LATER)
+        return read_columns(path, HISTORY, LATER, OLD_HISTORY)
     except (RunError, OSError, ValueError):
         return ()
 
 
-def _read_predictions(folder: RunFolder, classes: int) -> tuple[Predictions, NDArray[np.float64]]:
+def _predictions(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], clusters: NDArray[np.int64] | None
+) -> tuple[Predictions, NDArray[np.float64]]:
     """Return the predictions; and the probabilities (N, C), which are too large to keep for every run."""
-    path = folder.path / "predictions.npz"
-    with np.load(path, allow_pickle=False) as arrays:
-        logits, labels = arrays["logits"], arrays["labels"]
-        clusters = arrays["clusters"].astype(np.int64) if "clusters" in arrays else None
-    if logits.ndim != 2 or logits.shape != (len(labels), classes) or len(labels) == 0:
-        raise RunError(
-            f"{path}: logits {logits.shape} and labels {labels.shape} of {classes} classes do not fit"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise RunError(f"{path}: labels outside 0 to {classes - 1}")
-    if clusters is not None and clusters.shape != labels.shape:
-        raise RunError(f"{path}: clusters {clusters.shape} and labels {labels.shape} do not fit")
     probabilities = np.exp(log_softmax(logits))
     predicted = logits.argmax(axis=1).astype(np.int64)
     confidence = probabilities[np.arange(len(labels)), predicted]
     predictions = Predictions(
-        labels.astype(np.int64),
+        labels,
         predicted,
         confidence,
         brier_score(probabilities, labels),

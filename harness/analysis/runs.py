@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.data.arrays import count_steps
 from harness.errors import RunError
+from harness.metrics import Metric
 from harness.seeding import RunSeeds
 from harness.statistics.classification import Reliability, confusion, reliability
 from harness.store.atomic import open_regular
@@ -81,6 +82,8 @@ class Run:
 
     Attributes:
         range_test: its own, where each run finds its LRMAX.
+        computed: metrics that its record lacks, computed from its predictions.
+        unmeasured: a line for each of the study's own metrics that failed.
     """
 
     folder: RunFolder
@@ -90,6 +93,8 @@ class Run:
     history: tuple[Row, ...] = ()
     predictions: Predictions | None = None
     range_test: RangeTestResult | None = None
+    computed: Mapping[str, float] = field(default_factory=dict)
+    unmeasured: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -181,15 +186,23 @@ class Run:
         return self.record.data if self.record else {}
 
     def number(self, key: str, table: Literal["metrics", "timings"] = "metrics") -> float | None:
-        """Return a metric or timing of the record; None where it is unknown."""
+        """Return a metric or timing; None where it is unknown."""
+        if table == "metrics" and key in self.computed:
+            return self.computed[key]
         return None if self.record is None else self.record.number(key, table)
 
-    def arrival(self, target: float) -> Arrival | None:
-        """Return when it first reached the target; None where it never did, or did not finish."""
-        if self.status != "finished":
+    def arrival(self, metric: Metric, level: float) -> Arrival | None:
+        """Return when a metric first was at the level.
+
+        Returns:
+            None where it never was, where the run did not finish, and where no epoch has the metric.
+        """
+        if self.status != "finished" or metric.history is None:
             return None
-        accuracies = [row["test_accuracy"] for row in self.history]
-        reached = (at for at, value in enumerate(accuracies, 1) if value is not None and value >= target)
+        values = [row[metric.history] for row in self.history]
+        reached = (
+            at for at, value in enumerate(values, 1) if value is not None and metric.reaches(value, level)
+        )
         if (epoch := next(reached, None)) is None:
             return None
         images = self.data.get("train_images")
@@ -258,11 +271,14 @@ class RangeTestResult:
         return tuple(tuple(steps) for steps in rows.values())
 
 
-def read_columns(path: Path, columns: Sequence[str], later: Collection[str] = ()) -> tuple[Row, ...]:
+def read_columns(
+    path: Path, columns: Sequence[str], later: Collection[str] = (), old: Mapping[str, str] | None = None
+) -> tuple[Row, ...]:
     """Read rows of numbers from a CSV file, by column name but for ``TEXTS``; an empty cell is None.
 
     Args:
         later: columns that may be missing, as files of earlier versions do not have them; then they are None.
+        old: names that columns had in earlier versions, by the new name.
 
     Raises:
         RunError: a column is missing or a cell is no number.
@@ -271,6 +287,9 @@ def read_columns(path: Path, columns: Sequence[str], later: Collection[str] = ()
         reader = csv.reader(file)
         header = next(reader, [])
         names = [name for name in columns if name not in TEXTS]
+        for new, name in (old or {}).items():
+            if new not in header and name in header:
+                header[header.index(name)] = new
         absent = [name for name in names if name not in header]
         if missing := [name for name in absent if name not in later]:
             raise RunError(f"{path}: no column {missing[0]}")
@@ -305,6 +324,8 @@ def same_images(runs: Sequence[Run]) -> bool:
     )
 
 
-def by_seed(runs: Iterable[Run]) -> dict[int, float]:
-    """Return the accuracies of finished runs: seed -> a fraction."""
-    return {run.seed: value for run in runs if (value := run.number("test_accuracy")) is not None}
+def by_seed(runs: Iterable[Run], metric: Metric) -> dict[int, float]:
+    """Return a metric of finished runs: seed -> value, turned so that higher is better."""
+    return {
+        run.seed: metric.oriented(value) for run in runs if (value := run.number(metric.name)) is not None
+    }

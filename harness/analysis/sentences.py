@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.comparisons import VariantComparison
-from harness.analysis.numbers import evidence_text, p_equals, percent_text, points_text
+from harness.analysis.numbers import evidence_text, p_equals, percent_text
+from harness.analysis.units import Units
 from harness.statistics.comparison import ALPHA, Comparison
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.margin import AgainstMargin
@@ -25,7 +26,7 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
     elif result.test == "Fisher":
         return _failures_sentence(comparison, result, holm)
     else:
-        text = "; ".join([_accuracy_sentence(comparison, result, holm), *_limits(comparison, result, holm)])
+        text = "; ".join([_values_sentence(comparison, result, holm), *_limits(comparison, result, holm)])
     if failures is None:
         return text
     told = "not shown to be more than chance" if failures.verdict == "not shown" else f"it {failures.verdict}"
@@ -35,18 +36,20 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
 
 def further_sentences(comparison: VariantComparison) -> list[str]:
     """Write what else the runs say: what n can show, P(A > B), the test without seeds that lie apart."""
-    result, said = comparison.result, []
+    result, units, said = comparison.result, comparison.units, []
     if result is not None and result.verdict == "cannot tell" and result.smallest_difference is not None:
         smallest = result.smallest_difference
-        shown = f"shows a true difference of at least {100 * smallest:.2f} points in 4 of 5 studies"
-        said.append(f"n = {result.n} {shown if smallest < 1 else 'can show no difference at all'}")
+        shown = f"shows a true difference of at least {units.amount(smallest)} in 4 of 5 studies"
+        possible = smallest < units.metric.widest
+        said.append(f"n = {result.n} {shown if possible else 'can show no difference at all'}")
     if comparison.superiority is not None:
-        said.append(superiority_text(comparison.superiority, comparison.variant, comparison.baseline))
+        said.append(superiority_text(comparison.superiority, comparison.variant, comparison.baseline, units))
     if comparison.without is not None:
         test = comparison.without.primary
         p = f" ({p_equals(test.p)}, not corrected)" if test.p is not None else ""
         said.append(
-            f"without {flagged_text(comparison)}, which lies apart, {_difference_text(test.difference)}{p}"
+            f"without {flagged_text(comparison)}, which lies apart, "
+            f"{_difference_text(test.difference, units)}{p}"
         )
     return said
 
@@ -69,12 +72,13 @@ def _failures_test(failures: FailureCounts, holm: str) -> str:
     return f"Fisher's exact test, {p_equals(failures.p_holm)}{holm}"
 
 
-def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
+def _values_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
+    units = comparison.units
     pair, estimate = f"{comparison.variant} against {comparison.baseline}", result.primary
     if result.test == "McNemar":
         return (
             f"{pair}: cannot tell with n = 1; on these images its network is "
-            f"{_difference_text(estimate.difference)} (McNemar, {p_equals(result.p_holm)}{holm}), "
+            f"{_difference_text(estimate.difference, units)} (McNemar, {p_equals(result.p_holm)}{holm}), "
             "which says nothing of other seeds"
         )
     same = result.n == result.n_baseline
@@ -82,7 +86,8 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
     if estimate.p is None or estimate.low is None or estimate.high is None:
         return (
             f"{pair}: cannot tell with {seeds}; "
-            f"{_difference_text(estimate.difference)} with every seed: there is no spread to judge it by"
+            f"{_difference_text(estimate.difference, units)} with every seed: "
+            "there is no spread to judge it by"
         )
     paired = " shared seeds" if result.test == "paired t" else ""
     difference, interval, excluded = comparison.difference or 0.0, *_interval_text(comparison)
@@ -91,10 +96,10 @@ def _accuracy_sentence(comparison: VariantComparison, result: Comparison, holm: 
         seeds = seeds if comparison.look is None else f"n = {comparison.look.pairs}"
         test = f"{seeds}{paired}; {comparison.evidence.text}"
     if result.verdict != "cannot tell":
-        size = f"{abs(100 * difference):.2f} points"
+        size = units.amount(difference)
         verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
         return f"{verdict} by {size} ({interval}; {test})"
-    told = f"{_difference_text(difference)} ({test})"
+    told = f"{_difference_text(difference, units)} ({test})"
     return f"{pair}: cannot tell with {seeds}; {told}; the {interval} {excluded}"
 
 
@@ -105,17 +110,17 @@ def _interval_text(comparison: VariantComparison) -> tuple[str, str]:
     low, high = comparison.interval
     if low is None or high is None:
         return name, "does not exist yet"
-    return f"{name} {points_text(low)} to {points_text(high)}", _excluded(low, high)
+    return f"{name} {comparison.units.signed_interval(low, high)}", _excluded(low, high, comparison.units)
 
 
-def _excluded(low: float, high: float) -> str:
+def _excluded(low: float, high: float, units: Units) -> str:
     """Say what the interval of a difference that no test has shown excludes."""
     if not low <= 0 <= high:
         return "is not corrected for the other comparisons"
     ends = [
-        f"{100 * abs(end):.2f} points {word}"
+        f"{units.amount(end)} {word}"
         for end, word in ((low, "worse"), (high, "better"))
-        if abs(end) < 1
+        if abs(end) < units.metric.widest
     ]
     return f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
 
@@ -124,7 +129,7 @@ def _limits(comparison: VariantComparison, result: Comparison, holm: str) -> Ite
     """Write what is shown of the margin, and why a small p alone gives no verdict."""
     if comparison.margin is not None:
         sequential = comparison.evidence is not None and comparison.evidence.sign is not None
-        yield margin_text(comparison.margin, None if sequential else holm)
+        yield margin_text(comparison.margin, None if sequential else holm, comparison.units)
     fixed = comparison.evidence is None or comparison.evidence.sign is None
     if fixed and result.p_common is not None and (result.p_holm or 0.0) <= ALPHA < result.p_common:
         yield (
@@ -133,10 +138,9 @@ def _limits(comparison: VariantComparison, result: Comparison, holm: str) -> Ite
         )
 
 
-def margin_text(result: AgainstMargin, holm: str | None) -> str:
+def margin_text(result: AgainstMargin, holm: str | None, units: Units) -> str:
     """Write ``equivalent within 0.2 points (p = 0.01 after Holm)``; no p where it does not decide (None)."""
-    points = f"{round(100 * result.margin, 10):g}"
-    size = f"{points} point{'s' * (points != '1')}"
+    size = units.exact_amount(result.margin)
     said = {
         "better by at least the margin": (f"better by at least {size}", result.p_better),
         "worse by at least the margin": (f"worse by at least {size}", result.p_worse),
@@ -149,10 +153,11 @@ def margin_text(result: AgainstMargin, holm: str | None) -> str:
     return text if holm is None else f"{text} ({p_equals(p)}{holm})"
 
 
-def superiority_text(result: Superiority, variant: str, baseline: str) -> str:
-    """Write ``a beats b in 4 of 5 seeds (P(a > b) 80 %, ...)``."""
+def superiority_text(result: Superiority, variant: str, baseline: str, units: Units) -> str:
+    """Write ``a beats b in 4 of 5 seeds (P(a > b) 80 %, ...)``; ``P(a < b)`` where lower is better."""
+    sign = ">" if units.metric.higher_is_better else "<"
     interval = f"interval {100 * result.low:.0f} to {100 * result.high:.0f} %"
-    share = f"P({variant} > {baseline}) {100 * result.probability:.0f} %"
+    share = f"P({variant} {sign} {baseline}) {100 * result.probability:.0f} %"
     mark = f"{percent_text(MEANINGFUL)} is called meaningful"
     if result.n is None:
         return f"{share} ({interval}; {mark})"
@@ -171,11 +176,12 @@ def flagged_text(comparison: VariantComparison) -> str:
     return " and ".join(f"seed {seed} of {variant}" for seed, variant in both if seed is not None)
 
 
-def _difference_text(difference: float) -> str:
+def _difference_text(difference: float, units: Units) -> str:
     """Write ``0.52 points better``; a small difference is never called equality, which a mean cannot show."""
-    if round(100 * difference, 2) == 0:
-        return "measured means less than 0.01 points apart"
-    return f"{abs(100 * difference):.2f} points {'better' if difference > 0 else 'worse'}"
+    if round(units.scale * difference, units.decimals(2)) == 0:
+        smallest = f"{10 ** -units.decimals(2):.{units.decimals(2)}f}{units.of_difference}"
+        return f"measured means less than {smallest} apart"
+    return f"{units.amount(difference)} {'better' if difference > 0 else 'worse'}"
 
 
 def failures_text(failures: FailureCounts, baseline: str) -> str:

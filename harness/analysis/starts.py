@@ -18,6 +18,7 @@ from harness.analysis.results import Results
 from harness.analysis.runs import Run
 from harness.errors import StudyError
 from harness.messages import one_line
+from harness.metrics import ACCURACY
 from harness.study_file.config import Study
 from harness.study_file.seeds import parse_seeds, seeds_text
 
@@ -95,6 +96,7 @@ def plan_of(study: Study) -> dict[str, Any]:
     return {
         "seeds": text,
         **({"looks": list(study.looks)} if study.looks else {}),
+        **({"metric": study.target.of} if study.target.of != ACCURACY else {}),
         **({"array": one_line(array, 80)} if array else {}),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

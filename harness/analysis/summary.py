@@ -1,8 +1,8 @@
-"""A variant's numbers over its seeds: accuracy, target, variance, calibration, images that all seeds miss."""
+"""A variant's numbers over its seeds: metrics, target, variance, calibration, images that all seeds miss."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,8 @@ from harness.analysis.designs import corrected_mean
 from harness.analysis.noise import noise_of_variant
 from harness.analysis.results import Results
 from harness.analysis.runs import Arrival, Run, by_seed
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY, Metric
 from harness.statistics.bad_seeds import flagged_seed
 from harness.statistics.corrected import CorrectedMean
 from harness.statistics.distribution import (
@@ -49,9 +51,11 @@ class VariantEvidence:
     """A variant's further numbers over its finished runs, of which there is at least one.
 
     Attributes:
-        p_above: of "the mean is not above the target"; None where it cannot be tested.
-        bootstrap: BCa interval of the mean, from ``BOOTSTRAP_FROM`` independent runs on, else None.
-        epochs, steps, seconds: to the first epoch that reached the target.
+        p_above: of "the mean of the target's metric is not better than the target"; None where it cannot be
+            tested.
+        bootstrap: BCa interval of that mean, from ``BOOTSTRAP_FROM`` independent runs on, else None.
+        epochs, steps, seconds: to the first epoch that reached the target; None where no epoch has its
+            metric.
         images: the evaluation split's size.
         sampling_std: of one network's accuracy over new test sets of that size.
         noise: of the mean accuracy over other seeds and other images; None where the runs were not evaluated
@@ -66,9 +70,9 @@ class VariantEvidence:
 
     p_above: float | None
     bootstrap: tuple[float, float] | None
-    epochs: TimeToTarget
-    steps: TimeToTarget
-    seconds: TimeToTarget
+    epochs: TimeToTarget | None
+    steps: TimeToTarget | None
+    seconds: TimeToTarget | None
     images: int
     sampling_std: float
     noise: Noise | None
@@ -103,9 +107,11 @@ class VariantSummary:
     Attributes:
         failed: runs that failed or are damaged; they count as runs that did not reach the target.
         missing: planned, not finished and not failed.
-        reached: finished runs whose last epoch's accuracy is at least the target.
+        reached: finished runs whose last epoch is at the target or better.
         reached_share: of the finished and failed runs; None without any.
-        accuracies: of the finished runs, by seed.
+        metric, target: what the target is of, and its number.
+        values: metric -> its values in the finished runs, by seed.
+        metrics: metric -> their distribution, of every metric; None where no finished run has it.
         evidence: None without a finished run.
         flagged: the seed that lies apart from the others.
         corrected: the mean, where the runs are not independent: standard error and interval are then its own.
@@ -119,10 +125,11 @@ class VariantSummary:
     missing: int
     reached: int
     reached_share: Share | None
-    accuracies: tuple[float, ...]
+    metric: Metric
     target: float
-    test_accuracy: Distribution | None
-    test_loss: Distribution | None
+    values: Mapping[str, tuple[float, ...]]
+    metrics: Mapping[str, Distribution | None]
+    loss: Distribution | None
     train_accuracy: Distribution | None
     seconds: Distribution | None
     parameters: int | None
@@ -136,6 +143,31 @@ class VariantSummary:
         """Runs that came to an end: finished and failed."""
         return self.finished + self.failed
 
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The target's metric in the finished runs, by seed."""
+        return self.values[self.metric.name]
+
+    @property
+    def score(self) -> Distribution | None:
+        """The distribution of the target's metric."""
+        return self.metrics[self.metric.name]
+
+    @property
+    def accuracy(self) -> Distribution | None:
+        """The distribution of the accuracy."""
+        return self.metrics[ACCURACY]
+
+    @property
+    def units(self) -> Units:
+        """The unit of the target's metric."""
+        return Units(self.metric)
+
+    @property
+    def split(self) -> str:
+        """``test`` or ``hold-out``, for people."""
+        return "hold-out" if self.evaluated_on == "holdout" else "test"
+
 
 def summarise(results: Results) -> list[VariantSummary]:
     """Return a summary of every variant that has a run, in the study's order."""
@@ -145,15 +177,12 @@ def summarise(results: Results) -> list[VariantSummary]:
 def _summarise_variant(results: Results, variant: str) -> VariantSummary:
     finished = results.of(variant, "finished")
     failed = len(results.of(variant, "failed"))
-    accuracies = _values(finished, "test_accuracy")
-    target = results.study.target.test_accuracy
+    metric, target = results.metric, results.study.target.level
+    values = {each.name: tuple(_values(finished, each.name)) for each in results.metrics}
     parameters = _values(results.of(variant), "parameters")
-    corrected = corrected_mean(finished, by_seed(finished))
-    described = describe(accuracies, shares=True)
-    if described is not None and corrected is not None:
-        low, high = (None, None) if corrected.interval is None else cut_shares(*corrected.interval)
-        described = replace(described, sem=corrected.sem, ci_low=low, ci_high=high)
-    reached, runs = sum(value >= target for value in accuracies), len(finished) + failed
+    corrected = corrected_mean(finished, results.by_seed(finished))
+    reached = sum(metric.reaches(value, target) for value in values[metric.name])
+    runs = len(finished) + failed
     return VariantSummary(
         variant=variant,
         evaluated_on=_evaluated_on(results, variant),
@@ -162,18 +191,31 @@ def _summarise_variant(results: Results, variant: str) -> VariantSummary:
         missing=len(results.of(variant, "missing")),
         reached=reached,
         reached_share=share(reached, runs) if runs else None,
-        accuracies=tuple(accuracies),
+        metric=metric,
         target=target,
-        test_accuracy=described,
-        test_loss=describe(_values(finished, "test_loss")),
+        values=values,
+        metrics={each.name: _described(finished, each) for each in results.metrics},
+        loss=describe(_values(finished, "loss")),
         train_accuracy=describe(_values(finished, "train_accuracy"), shares=True),
         seconds=describe(_values(finished, "seconds", "timings")),
         parameters=int(parameters[0]) if parameters else None,
-        evidence=_evidence(results, variant, accuracies, failed, corrected) if finished else None,
-        flagged=flagged_seed(by_seed(finished)),
+        evidence=_evidence(results, variant, failed, corrected) if finished else None,
+        flagged=flagged_seed(results.by_seed(finished)),
         corrected=corrected,
         found=_found(results, variant),
     )
+
+
+def _described(finished: list[Run], metric: Metric) -> Distribution | None:
+    """Return the distribution of a metric; where the runs are not independent, with the mean's own error."""
+    described = describe(_values(finished, metric.name), shares=metric.share)
+    corrected = corrected_mean(finished, by_seed(finished, metric))
+    if described is None or corrected is None:
+        return described
+    low, high = (None, None) if corrected.interval is None else metric.measured(*corrected.interval)
+    if low is not None and high is not None and metric.share:
+        low, high = cut_shares(low, high)
+    return replace(described, sem=corrected.sem, ci_low=low, ci_high=high)
 
 
 def _found(results: Results, variant: str) -> FoundRate | None:
@@ -229,7 +271,6 @@ def _evaluated_on(results: Results, variant: str) -> str:
 def _evidence(
     results: Results,
     variant: str,
-    accuracies: Sequence[float],
     failed: int,
     corrected: CorrectedMean | None,
 ) -> VariantEvidence | None:
@@ -239,22 +280,22 @@ def _evidence(
     brier = describe([prediction.brier for prediction in predictions])
     if ece is None or brier is None:
         return None
-    target, labels = results.study.target.test_accuracy, predictions[0].labels
+    metric, target, labels = results.metric, results.study.target.level, predictions[0].labels
+    scores, accuracies = _values(runs, metric.name), _values(runs, ACCURACY)
     ensemble = results.ensembles.get(variant)
     # None where the runs saw different images
     same_images = len({run.seeds.holdout for run in runs}) == 1 and all(
         np.array_equal(prediction.labels, labels) for prediction in predictions[1:]
     )
     correct = np.stack([prediction.correct for prediction in predictions]) if same_images else None
-    arrivals = [run.arrival(target) for run in runs]
+    arrivals = [run.arrival(metric, target) for run in runs]
+    turned, goal = list(results.by_seed(runs).values()), metric.oriented(target)
     return VariantEvidence(
-        p_above=p_above(accuracies, target) if corrected is None else corrected.p_above(target),
-        bootstrap=bootstrap_interval(accuracies)
-        if len(accuracies) >= BOOTSTRAP_FROM and corrected is None
-        else None,
-        epochs=_time(arrivals, failed, "epochs"),
-        steps=_time(arrivals, failed, "steps"),
-        seconds=_time(arrivals, failed, "seconds"),
+        p_above=p_above(turned, goal) if corrected is None else corrected.p_above(goal),
+        bootstrap=bootstrap_interval(scores) if len(scores) >= BOOTSTRAP_FROM and corrected is None else None,
+        epochs=_time(arrivals, failed, "epochs") if metric.history else None,
+        steps=_time(arrivals, failed, "steps") if metric.history else None,
+        seconds=_time(arrivals, failed, "seconds") if metric.history else None,
         images=len(labels),
         sampling_std=sampling_std(mean_of(accuracies), len(labels)),
         noise=noise_of_variant(runs),

@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.comparisons import VariantComparison
-from harness.analysis.numbers import accuracy_text, percent_text, several
+from harness.analysis.numbers import several
 from harness.analysis.summary import VariantSummary
+from harness.metrics import ACCURACY
 from harness.study_file.config import Study
 
 MOST_NAMED = 4  # a sentence names so many variants; of more it gives the number
 
 
 def variant_line(study: Study, summary: VariantSummary) -> str:
-    """Write the accuracy over the seeds, how many runs reached the target, and which have not finished."""
+    """Write the metric over the seeds, how many runs reached the target, and which have not finished."""
     name = study.name if list(study.recipes) == [summary.variant] else f"{study.name}/{summary.variant}"
     gone = []
     if summary.failed:
         gone.append(f"{summary.failed} of {summary.runs} failed")
     if summary.missing:
         gone.append(f"{summary.missing} not finished yet")
-    if summary.test_accuracy is None:
-        return f"{name}: no run finished ({', '.join(gone)})"
+    if summary.score is None:
+        what = f"has {summary.metric.title}" if summary.finished else "finished"
+        return f"{name}: no run {what}" + (f" ({', '.join(gone)})" if gone else "")
     where = " on the hold-out" if summary.evaluated_on == "holdout" else ""
     one, n = " (1 seed, no ± from one run)", f" over {summary.finished} seeds"
-    measured = accuracy_text(summary.test_accuracy, summary.target) + where
-    reached = f"{percent_text(summary.target)} reached by {summary.reached} of {summary.runs}"
+    units = summary.units
+    what = "" if summary.metric.name == ACCURACY else f"{summary.metric.title} "
+    measured = f"{what}{units.mean_std(summary.score, summary.target)}{where}"
+    reached = f"{units.goal(summary.target)} reached by {summary.reached} of {summary.runs}"
     return ", ".join([f"{name}: {measured}{one if summary.finished == 1 else n}; {reached}", *gone])
 
 
@@ -43,6 +47,8 @@ def study_sentence(
     not_there = f" ({', '.join(parts)})" if parts else ""
     if not any(summary.finished for summary in summaries):
         return f"No verdict: no run has finished{not_there}."
+    if not any(summary.score for summary in summaries):
+        return f"No verdict: no run has {summaries[0].metric.title}{not_there}."
     reached = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
     differences = _differences([comparison for comparison in comparisons if comparison.baseline == baseline])
     return f"{reached}{not_there}{f'; {differences}' if differences else ''}."
@@ -50,21 +56,22 @@ def study_sentence(
 
 def _of_one(summary: VariantSummary) -> str:
     """Write ``Target of 97 % reached by all 3 runs: 99.7 ± 0.1 % test accuracy, mean ± std over 3 seeds``."""
-    accuracy = summary.test_accuracy
-    assert accuracy is not None
+    score, units = summary.score, summary.units
+    assert score is not None
     if summary.runs == 1:
         who = "reached" if summary.reached else "missed"
     elif summary.reached in (0, summary.runs):
         who = f"{'reached' if summary.reached else 'missed'} by all {summary.runs} runs"
     else:
         who = f"reached by {summary.reached} of {summary.runs} runs"
-    images = "hold-out" if summary.evaluated_on == "holdout" else "test"
-    if accuracy.n > 1:
-        n = f"mean ± std over {accuracy.n} seeds"
+    if score.n > 1:
+        n = f"mean ± std over {score.n} seeds"
     else:
         n = "from a single run" if summary.runs == 1 else "from the one run that finished"
-    measured = f"{accuracy_text(accuracy, summary.target)} {images} accuracy, {n}"
-    return f"Target of {percent_text(summary.target)} {who}: {measured}"
+    what = f"{summary.split} {summary.metric.title}"
+    return (
+        f"Target of {units.goal(summary.target)} {who}: {units.mean_std(score, summary.target)} {what}, {n}"
+    )
 
 
 def _of_several(summaries: Sequence[VariantSummary]) -> str:
@@ -82,7 +89,9 @@ def _of_several(summaries: Sequence[VariantSummary]) -> str:
         parts.append(f"by some runs of {len(some)} variants")
     if none:
         parts.append(f"by no run of {_names(none, len(summaries))}")
-    return f"Target of {percent_text(summaries[0].target)} reached {', '.join(parts)}"
+    first = summaries[0]
+    what = "" if first.metric.name == ACCURACY else f"{first.metric.title} "
+    return f"Target of {what}{first.units.goal(first.target)} reached {', '.join(parts)}"
 
 
 def _names(names: Sequence[str], of: int) -> str:

@@ -15,6 +15,7 @@ from harness.analysis.results import Results
 from harness.analysis.runs import Run
 from harness.analysis.starts import answers
 from harness.attribution.sanity import MOST
+from harness.metrics import ACCURACY, METRICS
 from harness.store.folders import WEIGHTS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def study_warnings(results: Results, attributions: Sequence[Attributions]) -> li
         *_doubtful_variants(results),
         *_doubtful_range_tests(results),
         *_unplanned_looks(results),
+        *_another_metric(results),
         *_ties(results),
         *_leakage(results),
         *_without_weights(results),
@@ -113,7 +115,8 @@ def _doubtful_variants(results: Results) -> list[str]:
         if variant not in results.study.recipes:
             lines.append(f"{variant} lies on disk and is no variant of this study any more.")
         records = [run.record for run in results.of(variant, "finished") if run.record]
-        doubts = dict.fromkeys(text for record in records for text in record.doubts)
+        unmeasured = (text for run in results.of(variant, "finished") for text in run.unmeasured)
+        doubts = dict.fromkeys([*(text for record in records for text in record.doubts), *unmeasured])
         lines += [f"{variant}: {text}." for text in doubts]
         if len(digests := {record.digest for record in records}) > 1:
             lines.append(
@@ -150,6 +153,21 @@ def _unplanned_looks(results: Results) -> list[str]:
     return [
         f"The looks of {late[0]}{more} were planned, changed or removed when runs could be compared already: "
         "no verdict there is one at planned looks."
+    ]
+
+
+def _another_metric(results: Results) -> list[str]:
+    """Say how many runs were made while the target was of another metric."""
+    planned = [run.record.planned for run in results.finished if run.record and run.record.planned]
+    before = [one.get("metric", ACCURACY) for one in planned]
+    others = [name for name in before if name != results.metric.name]
+    if not others:
+        return []
+    titles = " and ".join(dict.fromkeys(METRICS[name].title if name in METRICS else name for name in others))
+    count = f"{len(others)} of {several(len(before), 'run')}"
+    return [
+        f"The target is of {results.metric.title}; {count} were planned while it was of {titles}. A metric "
+        "that is chosen after looking shows differences too easily."
     ]
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from harness.analysis.units import Units
 from harness.data.augment import parse
 from harness.errors import RunError
+from harness.metrics import ACCURACY, METRICS
 from harness.report.blocks import Block, Report, Section
 from harness.report.render.markdown import markdown
 from harness.store.folders import RunFolder
@@ -91,13 +93,14 @@ def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, An
     start = recipe["model"].get("pretrained")
     held = provenance["data"]["evaluated_on"] == "holdout"
     split = "images held out of the train split" if held else "the test split"
-    std = "" if variant.get("test_accuracy_std") is None else " (± is the std)"
+    std = "" if variant.get("metric_std", variant.get("test_accuracy_std")) is None else " (± is the std)"
     epochs = f"{metrics['epochs']:,} epoch{'' if metrics['epochs'] == 1 else 's'}"
     averaging: Averages = TypeAdapter(Averages).validate_python(recipe.get("averaging", {"kind": "none"}))
     return [
-        ["accuracy of this network", f"{100 * metrics['test_accuracy']:.2f} % on {split}, last epoch"],
+        ["accuracy of this network", f"{100 * metrics['accuracy']:.2f} % on {split}, last epoch"],
+        *_target_metric(metrics, report),
         ["its recipe over seeds", f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}"],
-        ["target", f"{100 * report['target']:g} %"],
+        ["target", str(report.get("target_text") or f"{100 * report['target']:g} %")],
         ["network", f"{recipe['model']['name']}, {metrics['parameters']:,} parameters"],
         *([["starts from", f"{start} (SHA-256 {record.identity['pretrained'][:16]})"]] if start else []),
         ["trained on", f"{recipe['data']['source']}, {epochs}, seed {record.seed}"],
@@ -107,6 +110,16 @@ def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, An
         ["configuration", f"digest {record.digest[:16]}"],
         ["made by", f"ignite-harness {__version__}"],
     ]
+
+
+def _target_metric(metrics: dict[str, Any], report: dict[str, Any]) -> list[list[str]]:
+    """Return the row of the target's metric, if that is not accuracy, which a row before it has."""
+    name = report.get("metric", ACCURACY)
+    if name == ACCURACY or name not in metrics:
+        return []
+    units = Units(METRICS[name]) if name in METRICS else None
+    value = f"{metrics[name]:.4f}" if units is None else f"{units.value(metrics[name])}{units.of_value}"
+    return [[f"{units.metric.title if units else name} of this network", value]]
 
 
 def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any]) -> list[str]:
@@ -121,7 +134,7 @@ def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any])
         "give another number, and images of another kind a lower one.",
         "The recipe was run once: how far seeds differ is not known."
         if alone
-        else "It is one of several seeds, and their mean is the recipe's accuracy, not that of the best one.",
+        else "It is one of several seeds, and their mean is the recipe's result, not that of the best one.",
     ]
 
 
@@ -131,7 +144,7 @@ def _header(record: RunRecord) -> str:
     result = {
         "task": {"type": "image-classification"},
         "dataset": {"name": source, "type": source},
-        "metrics": [{"type": "accuracy", "value": record.metrics["test_accuracy"]}],
+        "metrics": [{"type": "accuracy", "value": record.metrics["accuracy"]}],
     }
     lines = {
         "library_name": "pytorch",

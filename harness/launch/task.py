@@ -119,7 +119,7 @@ def train(job: Job, task: Task) -> None:
     if record.error is not None:
         job.say(f"{run.name}  FAILED: {record.error['message']}")
         return
-    accuracy, timings = record.metrics["test_accuracy"], record.timings
+    accuracy, timings = record.metrics["accuracy"], record.timings
     job.say(
         f"{run.name}  finished: {accuracy:.2%} after {timings['seconds']:.0f} s, "
         f"{timings['images_per_second']:.0f} images/s"

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.analysis.looks import compared_pairs
+from harness.analysis.measures import number_of
 from harness.analysis.numbers import several
 from harness.device import resolve_device
 from harness.errors import StudyError
+from harness.metrics import ACCURACY, Metric, metric_of
 from harness.planning import Question
 from harness.preview import Preview, VariantState, variant_states
 from harness.statistics.comparison import ALPHA
@@ -52,7 +54,7 @@ class Need:
 
     Attributes:
         test: ``paired t``, ``Welch t`` or ``equivalence``.
-        correlation: of two recipes' accuracies over seeds, as assumed; None of Welch's test.
+        correlation: of two recipes' values over seeds, as assumed; None of Welch's test.
         seeds: of each variant; None above ``MOST_SEEDS``.
         runs: of all variants together.
         hours: on this machine; None where they are not known.
@@ -80,6 +82,7 @@ class StudyPlan:
         looks: the study's planned looks; empty without.
         shown_at_last_look: as ``shown`` of the paired test without correlation, at the last look.
         independent: whether the runs are independent, as all numbers take them to be.
+        metric: the target's, of which ``difference``, ``margin`` and std are.
     """
 
     name: str
@@ -96,6 +99,7 @@ class StudyPlan:
     looks: tuple[int, ...] = ()
     shown_at_last_look: float | None = None
     independent: bool = True
+    metric: str = ACCURACY
 
 
 def make_plans(previews: Sequence[Preview], question: Question) -> list[StudyPlan]:
@@ -111,8 +115,9 @@ def make_plans(previews: Sequence[Preview], question: Question) -> list[StudyPla
 def _plan(preview: Preview, question: Question) -> StudyPlan:
     study, states = preview.study, variant_states(preview)
     records = {state.name: _finished(preview, state) for state in states}
-    accuracies = {name: _accuracies(found) for name, found in records.items()}
-    spread = _spread(study, accuracies, question.std)
+    metric = metric_of(study.target.of)
+    values = {name: _values(preview, found, metric) for name, found in records.items()}
+    spread = _spread(study, values, question.std)
     names = list(records)
     comparisons, variants = _count(study, names)
     seconds, time_from = _seconds(preview, states, records)
@@ -125,12 +130,13 @@ def _plan(preview: Preview, question: Question) -> StudyPlan:
         planned=len(study.seeds),
         margin=study.margin,
         spread=spread,
-        correlation=correlation_of(_shared(study, accuracies)),
+        correlation=correlation_of(_shared(study, values)),
         seconds=seconds,
         time_from=time_from,
         needs=(),
         looks=looks,
         independent=all(state.recipe.independent for state in states),
+        metric=metric.name,
     )
     at_last = _shown(plan, looks[-1], 0.0) if looks else None
     return replace(plan, needs=tuple(_needs(plan)), shown_at_last_look=at_last)
@@ -147,18 +153,17 @@ def _finished(preview: Preview, state: VariantState) -> list[RunRecord]:
     return [record for run in runs if (record := run.record()) is not None]
 
 
-def _accuracies(records: Sequence[RunRecord]) -> dict[int, float]:
+def _values(preview: Preview, records: Sequence[RunRecord], metric: Metric) -> dict[int, float]:
+    runs = ((record, preview.folder.run(record.variant, record.seed)) for record in records)
     return {
-        record.seed: accuracy
-        for record in records
-        if (accuracy := record.number("test_accuracy")) is not None
+        record.seed: value for record, run in runs if (value := number_of(run, record, metric)) is not None
     }
 
 
-def _spread(study: Study, accuracies: Mapping[str, Mapping[int, float]], given: float | None) -> Spread:
+def _spread(study: Study, values: Mapping[str, Mapping[int, float]], given: float | None) -> Spread:
     if given is not None:
         return Spread(given)
-    groups = [list(found.values()) for found in accuracies.values() if len(found) > 1]
+    groups = [list(found.values()) for found in values.values() if len(found) > 1]
     pooled = pooled_std(groups)
     if pooled is None:
         raise StudyError(
@@ -169,13 +174,11 @@ def _spread(study: Study, accuracies: Mapping[str, Mapping[int, float]], given: 
     return Spread(std_upper(std, freedom + 1), std, sum(map(len, groups)), freedom)
 
 
-def _shared(
-    study: Study, accuracies: Mapping[str, Mapping[int, float]]
-) -> list[tuple[list[float], list[float]]]:
-    """Return the accuracies of every compared pair at the seeds that both have."""
+def _shared(study: Study, values: Mapping[str, Mapping[int, float]]) -> list[tuple[list[float], list[float]]]:
+    """Return the values of every compared pair at the seeds that both have."""
     found = []
-    for first, second in compared_pairs(study, accuracies):
-        one, two = accuracies[first], accuracies.get(second, {})
+    for first, second in compared_pairs(study, values):
+        one, two = values[first], values.get(second, {})
         seeds = sorted(one.keys() & two.keys())
         found.append(([one[seed] for seed in seeds], [two[seed] for seed in seeds]))
     return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from harness.analysis.numbers import several
+from harness.metrics import ACCURACY, metric_of
 from harness.planning.needs import Need, StudyPlan
 from harness.statistics.comparison import ALPHA
 from harness.statistics.power import MOST_SEEDS, POWER
@@ -16,7 +17,7 @@ LARGE = 0.1  # a fraction that may have been meant as a number of points
 
 
 def as_json(plans: Sequence[StudyPlan]) -> str:
-    """Return a JSON array for scripts: one object a study; accuracies are fractions."""
+    """Return a JSON array for scripts: one object a study; fractions, not percent."""
     return json.dumps([{**asdict(plan), "power": POWER, "alpha": ALPHA} for plan in plans], indent=2)
 
 
@@ -26,16 +27,17 @@ def as_text(plans: Sequence[StudyPlan]) -> str:
 
 
 def _lines(plan: StudyPlan) -> list[str]:
-    power = f"{100 * POWER:.0f} %"
+    power, write = f"{100 * POWER:.0f} %", _writer(plan)
+    of = "" if plan.metric == ACCURACY else f" of {metric_of(plan.metric).title}"
     lines = [
-        f"{plan.name}: to show a difference of {_points(plan.difference)} with {power} power",
+        f"{plan.name}: to show a difference{of} of {write(plan.difference)} with {power} power",
         *_of_spread(plan),
         f"  {_of_comparisons(plan)}",
     ]
-    if max(plan.difference, plan.spread.std) >= LARGE:
+    if write is _points and max(plan.difference, plan.spread.std) >= LARGE:
         lines.append("  (values are fractions: 0.003 is 0.3 points)")
     shown = "1 seed shows" if plan.planned == 1 else f"{plan.planned:,} seeds show"
-    rows = [("", "seeds", "runs", "time", shown), *map(_row, plan.needs)]
+    rows = [("", "seeds", "runs", "time", shown), *(_row(need, write) for need in plan.needs)]
     widths = [max(len(row[at]) for row in rows) for at in range(5)]
     lines += [
         "  " + "  ".join([row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 5))])
@@ -49,7 +51,7 @@ def _lines(plan: StudyPlan) -> list[str]:
             "  independent ones: it takes more of them than these numbers say",
         ]
     if plan.looks:
-        shown = "nothing" if plan.shown_at_last_look is None else _points(plan.shown_at_last_look)
+        shown = "nothing" if plan.shown_at_last_look is None else write(plan.shown_at_last_look)
         lines += [
             f"  the last look, at {plan.looks[-1]} seeds, shows {shown} (paired, correlation 0),",
             "  or slightly more: looking earlier costs a little of the 5 %",
@@ -67,12 +69,12 @@ def _of_comparisons(plan: StudyPlan) -> str:
 
 
 def _of_spread(plan: StudyPlan) -> list[str]:
-    spread, correlation = plan.spread, plan.correlation
+    spread, correlation, write = plan.spread, plan.correlation, _writer(plan)
     if spread.estimate is None:
-        lines = [f"  std over seeds: {_points(spread.std)}, as given"]
+        lines = [f"  std over seeds: {write(spread.std)}, as given"]
     else:
         lines = [
-            f"  std over seeds: {_points(spread.std)}, the upper 80 % bound of {_points(spread.estimate)}",
+            f"  std over seeds: {write(spread.std)}, the upper 80 % bound of {write(spread.estimate)}",
             f"  from {several(spread.runs, 'finished run')}",
         ]
     if correlation is not None:
@@ -83,14 +85,14 @@ def _of_spread(plan: StudyPlan) -> list[str]:
     return lines
 
 
-def _row(need: Need) -> tuple[str, str, str, str, str]:
+def _row(need: Need, write: Callable[[float], str]) -> tuple[str, str, str, str, str]:
     name = need.test if need.correlation is None else f"{need.test}, correlation {need.correlation:.2f}"
     return (
         name.replace("Welch t", "Welch t, unpaired"),
         f"> {MOST_SEEDS:,}" if need.seeds is None else f"{need.seeds:,}",
         "–" if need.runs is None else f"{need.runs:,}",
         _duration(need.hours),
-        "nothing" if need.shown is None else _points(need.shown),
+        "nothing" if need.shown is None else write(need.shown),
     )
 
 
@@ -108,6 +110,11 @@ def _duration(hours: float | None) -> str:
     if seconds >= 3600:
         return f"{hours:,.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 99.5 else f"{max(1, round(seconds))} s"
+
+
+def _writer(plan: StudyPlan) -> Callable[[float], str]:
+    """Return how a difference of the plan's metric is written: in points, or plainly."""
+    return _points if metric_of(plan.metric).share else lambda value: f"{value:.3g}"
 
 
 def _points(fraction: float) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import accuracy_text, percent_text
+from harness.analysis.numbers import percent_text
 from harness.analysis.summary import VariantSummary
+from harness.analysis.units import Units
 from harness.errors import RunError
+from harness.metrics import ACCURACY
 from harness.report.render.html import render
 from harness.report.topics.repeat import commands
 from harness.store.atomic import atomic_write
@@ -33,7 +35,9 @@ def entry(findings: Findings) -> dict[str, Any]:
         "question": results.study.question,
         "verdict": findings.verdict,
         "met": findings.met,
-        "target": results.study.target.test_accuracy,
+        "metric": results.metric.name,
+        "target": results.study.target.level,
+        "target_text": Units(results.metric).goal(results.study.target.level),
         "last_finished": max(ends, default="") or None,
         "variants": [_variant(summary) for summary in findings.summaries],
         "repeat": commands(results),
@@ -41,7 +45,8 @@ def entry(findings: Findings) -> dict[str, Any]:
 
 
 def _variant(summary: VariantSummary) -> dict[str, Any]:
-    accuracy = summary.test_accuracy
+    accuracy, score, units = summary.accuracy, summary.score, summary.units
+    what = "" if summary.metric.name == ACCURACY else f"{summary.metric.title} "
     return {
         "variant": summary.variant,
         "evaluated_on": summary.evaluated_on,
@@ -49,9 +54,13 @@ def _variant(summary: VariantSummary) -> dict[str, Any]:
         "failed": summary.failed,
         "missing": summary.missing,
         "reached": summary.reached,
-        "test_accuracy_mean": accuracy and accuracy.mean,
+        "accuracy_mean": accuracy and accuracy.mean,
+        "accuracy_std": accuracy and accuracy.std,
+        "metric_mean": score and score.mean,
+        "metric_std": score and score.std,
+        "text": score and f"{what}{units.mean_std(score, summary.target)}",
+        "test_accuracy_mean": accuracy and accuracy.mean,  # the old names, until version 0.4
         "test_accuracy_std": accuracy and accuracy.std,
-        "text": accuracy and accuracy_text(accuracy, summary.target),
     }
 
 
@@ -65,6 +74,7 @@ class Line:
     question: str = ""
     verdict: str = ""
     met: bool = False
+    metric: str = ACCURACY
     target: str = ""
     accuracies: Sequence[str] = ()
     accuracy: float | None = None
@@ -108,6 +118,8 @@ def _line(folder: Path) -> Line | None:
 
 def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
     variants = entry["variants"]
+    # a report of an earlier version is of accuracy; other metrics are not sorted among accuracies
+    metric = str(entry.get("metric", ACCURACY))
     first = next((variant["test_accuracy_mean"] for variant in variants if variant["text"]), None)
     last = str(entry["last_finished"] or "")
     finished, failed, missing = (
@@ -119,9 +131,10 @@ def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
         question=str(entry["question"]),
         verdict=str(entry["verdict"]),
         met=bool(entry["met"]),
-        target=percent_text(float(entry["target"])),
+        metric=metric,
+        target=str(entry.get("target_text", percent_text(float(entry["target"])))),
         accuracies=_accuracies(variants),
-        accuracy=None if first is None else float(first),
+        accuracy=float(first) if first is not None and metric == ACCURACY else None,
         finished=finished,
         failed=failed,
         missing=missing,

@@ -26,8 +26,9 @@ class Estimate:
     """A difference of means with its test; where there is no test, all but the difference is None.
 
     Attributes:
-        difference: mean of the first - mean of the second: of accuracies; of ``Fisher``, of finishing.
-        low, high: its 95 % interval; of accuracies cut at -1 and 1.
+        difference: mean of the first - mean of the second: of a number of which higher is better, such as
+            the accuracy; of ``Fisher``, of finishing.
+        low, high: its 95 % interval; of fractions cut at -1 and 1.
         p: two-sided, of the null hypothesis "no difference".
         effect_size: Cohen's d, the difference in standard deviations; of ``McNemar``, his g.
         error: its standard error; of the t tests alone, as the next one.
@@ -93,29 +94,34 @@ class Comparison:
         return self.primary.error * math.sqrt(self.pairs)
 
 
-def primary_test(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
+def primary_test(
+    variant: Mapping[int, float], baseline: Mapping[int, float], widest: float = 1.0
+) -> Comparison | None:
     """Make the primary test alone; arguments and result are those of :func:`compare`."""
     shared = sorted(variant.keys() & baseline.keys())
     if len(shared) > 1:
         estimate = paired_t([variant[seed] - baseline[seed] for seed in shared])
-        return Comparison("paired t", len(shared), len(shared), _cut(estimate))
+        return Comparison("paired t", len(shared), len(shared), _cut(estimate, widest))
     if min(len(variant), len(baseline)) < 2:
         return None
     estimate = welch_t(list(variant.values()), list(baseline.values()))
-    return Comparison("Welch t", len(variant), len(baseline), _cut(estimate))
+    return Comparison("Welch t", len(variant), len(baseline), _cut(estimate, widest))
 
 
-def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison | None:
+def compare(
+    variant: Mapping[int, float], baseline: Mapping[int, float], widest: float = 1.0
+) -> Comparison | None:
     """Make the primary test and its companions, before any correction: see :func:`judge`.
 
     Args:
-        variant, baseline: seed -> accuracy, in fractions.
+        variant, baseline: seed -> a number of which higher is better, such as the accuracy.
+        widest: the largest difference that there can be: 1 of fractions.
 
     Returns:
         None where there are neither two shared seeds nor two seeds of each.
     """
     comparison, ours, theirs = (
-        primary_test(variant, baseline),
+        primary_test(variant, baseline, widest),
         list(variant.values()),
         list(baseline.values()),
     )
@@ -128,11 +134,11 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Comp
     return replace(comparison, welch_p=welch.p, permutation=sign_flips(differences))
 
 
-def _cut(estimate: Estimate) -> Estimate:
-    """Cut the interval at -1 and 1, as no difference of accuracies lies beyond."""
+def _cut(estimate: Estimate, widest: float) -> Estimate:
+    """Cut the interval at the largest differences that there can be: -1 and 1 of fractions."""
     if estimate.low is None or estimate.high is None:
         return estimate
-    return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0))
+    return replace(estimate, low=max(estimate.low, -widest), high=min(estimate.high, widest))
 
 
 def compare_by_failures(failures: FailureCounts) -> Comparison:

@@ -26,7 +26,7 @@ class Standing:
 
     Attributes:
         n: our runs.
-        published: accuracy or share of runs, a fraction.
+        published: a metric, such as the accuracy as a fraction; or the share of runs.
         measured: the same statistic of our runs.
         percentile: share of our runs below a published single run, equal ones counted half; None for a number
             of several runs.
@@ -44,7 +44,7 @@ class Standing:
 
     @property
     def difference(self) -> float:
-        """Return published - measured, a fraction."""
+        """Return published - measured."""
         return self.published - self.measured
 
     @property
@@ -53,15 +53,20 @@ class Standing:
         return None if self.low is None or self.high is None else self.low <= self.published <= self.high
 
 
-def accuracy_standing(
-    published: float, values: Sequence[float], runs: int = 1, statistic: Statistic = "mean"
+def value_standing(
+    published: float,
+    values: Sequence[float],
+    runs: int = 1,
+    statistic: Statistic = "mean",
+    *,
+    share: bool = True,
 ) -> Standing:
-    """Compare a published accuracy with ours.
+    """Compare a published number, such as an accuracy, with ours.
 
     Args:
-        published: fraction in [0, 1].
-        values: our accuracies, one a seed; at least one.
+        values: ours, one a seed; at least one.
         runs: how many runs the published number is the mean or median of.
+        share: whether they are fractions: the interval is cut at 0 and 1.
     """
     measured = (median_of if statistic == "median" else mean_of)(values)
     percentile = low = high = p = None
@@ -69,7 +74,8 @@ def accuracy_standing(
         below = sum(value < published for value in values) + sum(value == published for value in values) / 2
         percentile = below / len(values)
     if (error := prediction_error(values, runs, statistic)) is not None:
-        low, high = cut_shares(*_around(values, error))
+        low, high = _around(values, error)
+        low, high = cut_shares(low, high) if share else (low, high)
         p = _two_sided(published - mean_of(values), error, len(values) - 1)
     return Standing(len(values), published, measured, percentile, low, high, p)
 

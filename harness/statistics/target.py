@@ -64,7 +64,7 @@ def p_above(values: Sequence[float], target: float) -> float | None:
     """
     from scipy.special import stdtr
 
-    std = judgeable_std(values)
+    std = judgeable_std(values) if len(values) else None
     if std is None:
         return None
     n = len(values)

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, Self, TypedDict
 
 from harness.errors import NOT_THE_RECIPE, RunError
+from harness.store.run_files import OLD_METRICS, with_new_names
 
 RecordedStatus = Literal["running", "finished", "failed"]
 
@@ -32,11 +33,13 @@ class RunRecord:
         status: ``running`` until the run has ended.
         digest, identity: of the configuration; see :class:`harness.plan.Variant`.
         earlier_errors: why earlier tries failed.
-        metrics: the last epoch's numbers, and the rates and parameters it was trained with.
+        metrics: the last epoch's numbers, of the test split or of the hold-out (``data`` says which); and the
+            rates and parameters it was trained with.
         image_shape: (3, H, W) as the network sees it.
         recipe: the resolved recipe.
         planned: by the start that first claimed the run: its ``seeds``, such as ``0-4``; its ``looks``, if it
-            had any; when it began (``at``); its Slurm job array (``array``). Empty in records of 0.2.0.
+            had any; the target's ``metric``, if not accuracy; when it began (``at``); its Slurm job array
+            (``array``). Empty in records of 0.2.0.
         provenance: code, versions, hardware, precision, data.
         timings: seconds over all processes that worked on the run.
         doubts: why its results may mislead.
@@ -79,6 +82,7 @@ class RunRecord:
             raise RunError(f"status is {content['status']!r}")
         if (content["status"] == "failed") != (content["error"] is not None):
             raise RunError("error and status do not fit")
+        values["metrics"] = with_new_names(values["metrics"], OLD_METRICS)
         return cls(**values)
 
     @property

@@ -23,65 +23,14 @@ from harness.study_file.averaging import Averages, NoAveraging
 from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig, OptimizerConfig
 from harness.study_file.schedules import AnySchedule, RangeTest
 from harness.study_file.search_space import Grid, Random, Search
-from harness.study_file.values import Fraction, Name, Seed, unique
+from harness.study_file.targets import MetricPath, Reference, Target
+from harness.study_file.values import Name, Seed, unique
 from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
 
 MAX_SEEDS = 10_000
 MAX_VARIANTS = 1_000
 MAX_LOOKS = 20
 MAX_COMPARED = 10_000  # comparisons at looks
-
-
-class Target(Strict):
-    """What a run has to reach, on its last epoch."""
-
-    test_accuracy: Fraction
-    """A fraction: 0.9 for 90 %."""
-
-
-class Reference(Strict):
-    """What was published elsewhere for the same recipe: an accuracy, a share of runs, or both."""
-
-    test_accuracy: Fraction | None = None
-    """A fraction."""
-    statistic: Literal["mean", "median"] = "mean"
-    """What the accuracy is of the runs."""
-    at_least: Fraction | None = None
-    """An accuracy that `count` of the runs reached."""
-    count: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """How many of the runs reached `at_least`."""
-    runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """How many runs were published."""
-    variant: Name | None = None
-    """The variant whose recipe it is; without it, all variants are compared with it."""
-    source: str = Field("", max_length=2000)
-    """Who published it, and where."""
-
-    def is_of(self, variant: str) -> bool:
-        """Tell whether it was published of this variant's recipe."""
-        return self.variant in (None, variant)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.at_least is None) != (self.count is None):
-            given, lacking = ("at_least", "count") if self.count is None else ("count", "at_least")
-            raise ValueError(f"{given} goes with {lacking}: `at_least = 0.94, count = 35, runs = 50`")
-        if self.test_accuracy is None and self.at_least is None:
-            raise ValueError("expected test_accuracy, or at_least and count")
-        if self.test_accuracy is None and self.statistic != "mean":
-            raise ValueError("statistic says what test_accuracy is: give test_accuracy too")
-        if "runs" not in self.model_fields_set and (self.count is not None or self.statistic != "mean"):
-            raise ValueError("give runs too: how many were published")
-        if self.count is not None and self.count > self.runs:
-            raise ValueError(f"count is {self.count} of only {self.runs} runs")
-        if self.statistic == "median" and self.at_least is not None and self.count is not None:
-            half, reached = self.runs / 2, (self.test_accuracy or 0) >= self.at_least
-            if (reached and self.count < half) or (not reached and self.count > half):
-                side = "at least" if reached else "below"
-                raise ValueError(
-                    f"a median {side} {self.at_least:g} cannot be with {self.count} of {self.runs} runs at it"
-                )
-        return self
 
 
 class Recipe(Strict):
@@ -238,13 +187,17 @@ class Study(Recipe):
     planned before the first run, see docs/looks.md."""
     target: Target
     """What a run has to reach."""
+    metrics: Annotated[list[MetricPath], Field(max_length=20), AfterValidator(unique)] = []
+    """Metrics of your own beside those that every run has, each `package.module:name` of an allowed package
+    (docs/your-own.md); they decide no training."""
     baseline: str = "base"
     """The variant that the others are compared with; `base` is the file itself."""
     comparisons: Literal["baseline", "all"] = "baseline"
     """Each variant with the baseline, or all pairs."""
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    """The largest difference of accuracies that does not matter, a fraction such as 0.002: the report says
-    which variants are equivalent within it, not worse, or better by at least it."""
+    """The largest difference of the target's metric that does not matter, such as 0.002 (0.2 points of
+    accuracy): the report says which variants are equivalent within it, not worse, or better by at least
+    it."""
     resources: Resources | None = None
     """For `--launcher ray`."""
     variants: dict[Name, dict[str, Any]] = {}
@@ -279,10 +232,16 @@ class Study(Recipe):
         """Variant name -> its recipe, in the study's order; ``base`` is the file itself and comes first."""
         return self._recipes
 
+    @property
+    def own_metrics(self) -> list[str]:
+        """The import paths of the users' metrics that it names anywhere."""
+        named = [each.metric for each in (self.target, *self.references.values()) if each.metric]
+        return list(dict.fromkeys([*self.metrics, *named]))
+
     def to_toml(self) -> str:
         """Return the resolved study as TOML; reading it gives the same study."""
         import tomli_w
 
         tables = self.model_dump(exclude_none=True)
-        empty = [key for key in ("variants", "grid", "references") if not tables[key]]
+        empty = [key for key in ("variants", "grid", "references", "metrics") if not tables[key]]
         return tomli_w.dumps({key: value for key, value in tables.items() if key not in empty})

@@ -100,6 +100,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     raw = deepcopy(raw)
     for key, value in overrides:
         _check_toml({key: value}, "--set")
+        _keep_one_metric(raw, key)
         set_path(raw, key, value, "--set")
     if not isinstance(given := raw.get("variants", {}), dict):
         raise StudyError(
@@ -124,6 +125,14 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
     study._recipes = recipes
     return study
+
+
+def _keep_one_metric(raw: dict[str, Any], key: str) -> None:
+    """Take the file's own metric out of the target, where ``--set target.macro_f1=0.9`` names another."""
+    table, _, name = key.partition(".")
+    if table == "target" and name and isinstance(target := raw.get("target"), dict):
+        together = ("metric", "value") if name in ("metric", "value") else (name,)
+        raw["target"] = {key: value for key, value in target.items() if key in together}
 
 
 def _all_variants(study: Study, overrides: list[tuple[str, Any]], where: str) -> dict[str, dict[str, Any]]:

@@ -27,8 +27,17 @@ TRACKERS: dict[str, tuple[str, str | None]] = {
     "tensorboard": ("harness.trackers.tensorboard:TensorBoard", "tensorboard"),
     "mlflow": ("harness.trackers.mlflow:MLflow", "mlflow"),
 }
+# of report.json, shown of each variant
+REPORTED = [
+    "accuracy_mean", "accuracy_std", "metric_mean", "metric_std", "test_accuracy_mean", "test_accuracy_std",
+    "finished", "failed",
+]  # fmt: skip
 EVERY = 20  # steps; reading a loss waits for the device, and a server for each line
-EPOCH_METRICS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", "images_per_second"]
+# test_loss and test_accuracy are the old names of eval_loss and eval_accuracy, until version 0.4
+EPOCH_METRICS = [
+    "train_loss", "train_accuracy", "eval_loss", "eval_accuracy", "test_loss", "test_accuracy",
+    "images_per_second",
+]  # fmt: skip
 
 _Result = TypeVar("_Result")
 Say = Callable[[str], None]

@@ -12,6 +12,7 @@ from ignite.handlers.mlflow_logger import MLflowLogger
 
 from harness.plan import Plan, Variant
 from harness.store.folders import RunFolder, StudyFolder
+from harness.trackers import REPORTED
 
 RUN_TAG, DIGEST_TAG, PARENT_TAG = "harness.run", "harness.digest", "mlflow.parentRunId"
 # A server that does not answer must not delay a study; MLflow's own timeouts are minutes.
@@ -57,7 +58,7 @@ class MLflow:
     def end(self, logger: MLflowLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
         """Add the run's numbers and its small files."""
         for name, value in record["metrics"].items():
-            logger.log_metric(name, float(value))
+            logger.log_metric(name.replace(":", "."), float(value))  # of a study's own metric
         for name in ("run.json", "history.csv"):
             logger.log_artifact(str(folder.path / name))
         logger.end_run("FINISHED" if record["status"] == "finished" else "FAILED")
@@ -68,8 +69,8 @@ class MLflow:
         for row in variants:
             if (parent := self.parents.get(row["variant"])) is None:
                 continue
-            for name in ("test_accuracy_mean", "test_accuracy_std", "finished", "failed"):
-                if row[name] is not None:
+            for name in REPORTED:
+                if row.get(name) is not None:
                     client.log_metric(parent, name, float(row[name]))
             for part in ("tables", "figures"):
                 client.log_artifacts(parent, str(folder.path / part), part)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from harness.plan import Plan, Variant
 from harness.store.folders import RunFolder, StudyFolder
+from harness.trackers import REPORTED
 
 
 class TensorBoard:
@@ -38,8 +39,8 @@ class TensorBoard:
         """Write each variant's mean and std over seeds, and the study's figures."""
         for row in variants:
             seeds = TensorboardLogger(log_dir=_place(folder) / row["variant"])
-            for name in ("test_accuracy_mean", "test_accuracy_std", "finished"):
-                if row[name] is not None:
+            for name in REPORTED:
+                if row.get(name) is not None:
                     seeds.writer.add_scalar(f"seeds/{name}", row[name])
             seeds.close()
         study = TensorboardLogger(log_dir=_place(folder))

@@ -96,8 +96,8 @@ class Evaluation:
         synchronize(self.device)
         seconds = time.perf_counter() - started
         engine.state.metrics |= {
-            "test_loss": loss,
-            "test_accuracy": accuracy,
+            "eval_loss": loss,
+            "eval_accuracy": accuracy,
             "raw_loss": raw_loss,
             "raw_accuracy": raw_accuracy,
             "eval_seconds": seconds,
@@ -145,4 +145,5 @@ def write_history(log: Log, path: Path, writer: Writer) -> None:
 
 def say_epoch(log: Log, name: str, epochs: int, say: Say) -> None:
     """Print an epoch's numbers in a line."""
-    say(epoch_line(name, epochs, log.epochs[-1]))
+    split = "test" if log.variant.recipe.data.holdout is None else "hold-out"
+    say(epoch_line(name, epochs, log.epochs[-1], split))

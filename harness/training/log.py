@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,14 @@ from torch.optim import Optimizer
 from harness.device import synchronize
 from harness.optimizers import rate_of
 from harness.plan import Variant
-from harness.store.run_files import HISTORY, LEARNING_RATES, csv_text
+from harness.store.run_files import (
+    HISTORY,
+    LEARNING_RATES,
+    OLD_HISTORY,
+    csv_text,
+    with_new_names,
+    with_old_names,
+)
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,8 @@ class Epoch:
     lr: float
     train_loss: float
     train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    eval_loss: float
+    eval_accuracy: float
     train_seconds: float
     eval_seconds: float
     images_per_second: float
@@ -91,8 +98,8 @@ class Log:
             lr=self.rates[(engine.state.epoch - 1) * self.variant.steps_per_epoch],
             train_loss=float(measured["loss"]),
             train_accuracy=float(measured["accuracy"]),
-            test_loss=measured["test_loss"],
-            test_accuracy=measured["test_accuracy"],
+            eval_loss=measured["eval_loss"],
+            eval_accuracy=measured["eval_accuracy"],
             train_seconds=measured["train_seconds"],
             eval_seconds=measured["eval_seconds"],
             images_per_second=self.variant.images_an_epoch / measured["train_seconds"],
@@ -102,9 +109,9 @@ class Log:
         self.epochs.append(row)
         if (runs := self.count_runs()) is not None:
             self.runs_at_once.append(runs)
-        engine.state.metrics |= asdict(row)
+        engine.state.metrics |= with_old_names(asdict(row), OLD_HISTORY)
         if row.raw_accuracy is None:  # then what was evaluated is the weights as trained
-            engine.state.metrics |= {"raw_loss": row.test_loss, "raw_accuracy": row.test_accuracy}
+            engine.state.metrics |= {"raw_loss": row.eval_loss, "raw_accuracy": row.eval_accuracy}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the log as plain data, for a checkpoint."""
@@ -117,13 +124,21 @@ class Log:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the log with a checkpoint's."""
-        self.epochs, self.rates = [Epoch(**row) for row in state["rows"]], list(state["rates"])
+        names = [part.name for part in fields(Epoch)]
+        rows = (with_new_names(row, OLD_HISTORY) for row in state["rows"])  # version 0.2 has the old ones
+        self.epochs, self.rates = (
+            [Epoch(**{name: row[name] for name in names if name in row}) for row in rows],
+            list(state["rates"]),
+        )
         self.runs_at_once = list(state.get("runs_at_once", ()))
         self.earlier_origins = [origin for origin in state["origins"] if origin != self.origin]
 
     def history(self) -> str:
         """Return ``history.csv``."""
-        return csv_text(HISTORY, ([getattr(row, column) for column in HISTORY] for row in self.epochs))
+        rows = (
+            with_old_names({name: getattr(row, name) for name in HISTORY}, OLD_HISTORY) for row in self.epochs
+        )
+        return csv_text((*HISTORY, *OLD_HISTORY.values()), (list(row.values()) for row in rows))
 
     def learning_rates(self) -> str:
         """Return ``learning_rates.csv``."""

@@ -56,13 +56,17 @@ def _close(*arguments: Any) -> None:
         bar.pbar = None
 
 
-def epoch_line(name: str, epochs: int, row: Epoch) -> str:
-    """Write an epoch's numbers in a line, with the remaining time at this speed."""
+def epoch_line(name: str, epochs: int, row: Epoch, split: str = "test") -> str:
+    """Write an epoch's numbers in a line, with the remaining time at this speed.
+
+    Args:
+        split: what it was evaluated on: ``test`` or ``hold-out``.
+    """
     left = (epochs - row.epoch) * (row.train_seconds + row.eval_seconds)
     return (
         f"{name}  epoch {row.epoch:>{len(str(epochs))}}/{epochs}  lr {row.lr:.4g}  "
         f"train {row.train_loss:.4f} {row.train_accuracy:.2%}  "
-        f"test {row.test_loss:.4f} {row.test_accuracy:.2%}  "
+        f"{split} {row.eval_loss:.4f} {row.eval_accuracy:.2%}  "
         + (f"raw {row.raw_accuracy:.2%}  " if row.raw_accuracy is not None else "")
         + f"{row.images_per_second:.0f} images/s"
         + (f"  {duration(left)} left" if left else "")

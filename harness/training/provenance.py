@@ -17,12 +17,14 @@ import torch
 from harness.data.arrays import Data
 from harness.data.leakage import find_leakage
 from harness.device import processor, usable_cores
+from harness.imports import source_digests
 from harness.plan import Variant
 from harness.version import __version__
 
 CHECKOUT = Path(__file__).parents[2]  # where it is one
 PACKAGES = (
-    "torch", "torchvision", "pytorch-ignite", "albumentations", "captum", "numpy", "opencv-python-headless",
+    "torch", "torchvision", "pytorch-ignite", "torchmetrics", "albumentations", "captum", "numpy",
+    "opencv-python-headless",
 )  # fmt: skip
 
 
@@ -43,6 +45,7 @@ def provenance(variant: Variant, data: Data, threads: int) -> dict[str, Any]:
         "evaluated_in": "float32",  # the last epoch; earlier versions did it in the precision
         "threads": threads,
         **({"devices": variant.devices} if variant.devices > 1 else {}),
+        **({"metrics": source_digests(variant.own_metrics)} if variant.own_metrics else {}),
         "batches": (
             parse(variant.train_transforms).library.NAME
             if tensor_pipeline(variant.train_transforms) is None

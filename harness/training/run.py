@@ -19,14 +19,16 @@ from torch import nn
 from harness.data.arrays import Data
 from harness.device import prepare
 from harness.errors import RunError
+from harness.metrics import METRICS, measure, metric_of
 from harness.models.weights import weights_bytes
 from harness.plan import Variant
 from harness.schedule import Rates
 from harness.seeding import RunSeeds, generators_restored, global_seed
-from harness.statistics.classification import accuracy_from_logits, count_ties, cross_entropy_from_logits
+from harness.statistics.classification import count_ties, cross_entropy_from_logits
 from harness.store.atomic import atomic_write
 from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
+from harness.store.run_files import OLD_METRICS, with_old_names
 from harness.store.sealed import digest
 from harness.trackers import GuardedTracker
 from harness.training.assembly import (
@@ -275,15 +277,19 @@ def _ended(record: RunRecord, log: Log, metrics: dict[str, Any]) -> RunRecord:
 
 def _metrics(log: Log, result: TrainingResult) -> dict[str, Any]:
     """Return the metrics of the last epoch; and the best epoch, for information."""
-    accuracies, last = [row.test_accuracy for row in log.epochs], log.epochs[-1]
+    accuracies, last = [row.eval_accuracy for row in log.epochs], log.epochs[-1]
     raw = {"raw_accuracy": last.raw_accuracy, "raw_loss": last.raw_loss}
-    return {
+    metrics = [*METRICS.values(), *(metric_of(name) for name in log.variant.own_metrics)]
+    values, failed = measure(result.logits, result.labels, metrics)
+    log.doubts += failed
+    numbers = {
         "epochs": len(log.epochs),
-        "test_accuracy": accuracy_from_logits(result.logits, result.labels),
-        "test_loss": cross_entropy_from_logits(result.logits, result.labels),
-        "test_ties": count_ties(result.logits),
+        **values,
+        "loss": cross_entropy_from_logits(result.logits, result.labels),
+        "ties": count_ties(result.logits),
         **{name: value for name, value in raw.items() if value is not None},
         "train_accuracy": last.train_accuracy,
-        "best_test_accuracy": max(accuracies),
+        "best_accuracy": max(accuracies),
         "best_epoch": accuracies.index(max(accuracies)) + 1,
     }
+    return with_old_names(numbers, OLD_METRICS)

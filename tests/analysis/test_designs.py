@@ -11,6 +11,7 @@ from scipy import stats
 
 from harness.analysis.designs import corrected_mean
 from harness.analysis.runs import by_seed, same_images
+from harness.metrics import METRICS
 from harness.report.topics import variance
 from harness.statistics.corrected import corrected_t, crossed_t
 from tests.lab import Lab, MakeLab, sections, text
@@ -34,7 +35,7 @@ def held_out(lab: MakeLab, counts: list[int], draws: int | None = None, **change
 
 def test_the_interval_of_several_hold_outs_is_nadeau_and_bengios(lab: MakeLab) -> None:
     counts = [300, 310, 290, 320]
-    found = held_out(lab, counts).findings().summaries[0].test_accuracy
+    found = held_out(lab, counts).findings().summaries[0].accuracy
     expected = corrected_t([count / 360 for count in counts], 360 / 1077)
     assert found is not None and expected.interval is not None
     assert found.sem == expected.sem and found.sem > (found.std or 0) / 2
@@ -47,7 +48,7 @@ def test_runs_that_share_a_hold_out_are_averaged_first(lab: MakeLab) -> None:
     runs = place.results().of("base")
     assert [run.seeds.holdout for run in runs] == [0, 1, 2, 0, 1, 2]
     expected = corrected_t([310 / 360, 320 / 360, 285 / 360], 360 / 1077)
-    found = corrected_mean(runs, by_seed(runs))
+    found = corrected_mean(runs, by_seed(runs, METRICS["accuracy"]))
     assert found is not None and found.degrees == 2
     assert (found.mean, found.sem) == (pytest.approx(expected.mean), pytest.approx(expected.sem))
 
@@ -57,10 +58,10 @@ def test_independent_seeds_are_left_alone(lab: MakeLab) -> None:
     for seed in (0, 1, 2):
         place.finish("base", seed)
     runs = place.results().of("base")
-    assert corrected_mean(runs, by_seed(runs)) is None
+    assert corrected_mean(runs, by_seed(runs, METRICS["accuracy"])) is None
     found = place.findings().summaries[0]
-    assert found.corrected is None and found.test_accuracy is not None
-    assert found.test_accuracy.sem == pytest.approx(np.std(found.accuracies, ddof=1) / math.sqrt(3))
+    assert found.corrected is None and found.accuracy is not None
+    assert found.accuracy.sem == pytest.approx(np.std(found.scores, ddof=1) / math.sqrt(3))
 
 
 def test_different_hold_outs_are_never_put_together_even_with_equal_labels(lab: MakeLab) -> None:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.numbers import (
-    accuracy_text,
     distinguishable,
     p_equals,
     p_text,
@@ -15,6 +14,7 @@ from harness.analysis.numbers import (
     plus_minus,
     std_text,
 )
+from harness.analysis.units import accuracy_text
 from harness.statistics.distribution import describe
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.analysis.ranking import sentence
+from harness.metrics import METRICS
 from tests.lab import MakeLab
 
 VARIANTS = {"lost": {"optimizer.momentum": 0.99}, "slow": {"optimizer.momentum": 0.1}}
@@ -20,7 +21,7 @@ def test_a_variant_without_a_finished_run_stands_last_and_cannot_be_the_best(lab
         (1, "slow", True),
         (3, "lost", False),
     ]
-    assert sentence(ranking) == (
+    assert sentence(ranking, METRICS["accuracy"]) == (
         "2 of 3 variants may be the best; base, slow share the highest mean, and n = 3 does not tell them "
         "apart; no finished run: lost (3 of 3 failed)"
     )
@@ -34,7 +35,7 @@ def test_whether_a_variant_that_the_machine_failed_is_the_best_is_unknown(lab: M
         made.fail("slow", seed)
     ranking = made.findings().ranking
     assert [one.possible for one in ranking] == [True, None, False]
-    assert sentence(ranking) == (
+    assert sentence(ranking, METRICS["accuracy"]) == (
         "of 3 variants base alone has a finished run; no finished run: lost (3 of 3 failed), "
         "slow (3 of 3 failed)"
     )
@@ -51,7 +52,7 @@ def test_a_variant_that_is_judged_worse_is_not_said_to_be_possibly_the_best(lab:
     (worse,) = (one for one in ranking if one.variant == "lost")
     # "slow" is not compared with it; the same test says so, with p times two rivals
     assert (worse.worse_than, worse.possible) == (("base", "slow"), False)
-    assert sentence(ranking) == (
+    assert sentence(ranking, METRICS["accuracy"]) == (
         "2 of 3 variants may be the best: base, slow (no other is shown to be better)"
     )
 

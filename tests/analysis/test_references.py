@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.references import claims, excluded
-from harness.study_file.config import Reference
+from harness.study_file.targets import Reference
 from tests.lab import MakeLab
 
 PUBLISHED = {"paper": {"test_accuracy": 0.925}, "outlier": {"test_accuracy": 0.5, "runs": 3}}

@@ -25,7 +25,7 @@ def test_a_finished_run_has_its_history_predictions_and_rates(lab: MakeLab) -> N
     assert run.status == "finished"
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4]
     assert run.predictions is not None and len(run.predictions.labels) == 360
-    assert np.mean(run.predictions.predicted == run.predictions.labels) == run.number("test_accuracy")
+    assert np.mean(run.predictions.predicted == run.predictions.labels) == run.number("accuracy")
     assert [row["iteration"] for row in run.rates] == list(range(1, 37))
 
 
@@ -86,10 +86,10 @@ def test_an_edited_record_is_not_believed(lab: MakeLab) -> None:
     place = lab()
     path = place.finish() / "run.json"
     record = json.loads(path.read_text())
-    record["metrics"]["test_accuracy"] = 1.0
+    record["metrics"]["accuracy"] = 1.0
     path.write_text(json.dumps(record))
     run = only(place.results())
-    assert (run.status, run.number("test_accuracy")) == ("failed", None)
+    assert (run.status, run.number("accuracy")) == ("failed", None)
     assert run.error.startswith("damaged: ")
 
 

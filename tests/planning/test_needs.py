@@ -69,7 +69,7 @@ def test_finished_runs_tell_a_std_with_its_upper_bound_the_correlation_and_the_t
         name: [json.loads((runs / name / f"seed-{seed}/run.json").read_text()) for seed in range(5)]
         for name in ("base", "a")
     }
-    accuracy = {name: [one["metrics"]["test_accuracy"] for one in found] for name, found in records.items()}
+    accuracy = {name: [one["metrics"]["accuracy"] for one in found] for name, found in records.items()}
     pooled = math.sqrt(statistics.fmean(statistics.variance(values) for values in accuracy.values()))
     spread = study["spread"]
     assert (spread["runs"], spread["freedom"]) == (10, 8)

@@ -88,6 +88,30 @@ def test_several_variants_are_named_with_their_numbers(lab: Lab) -> None:
     assert line.accuracies[1] == "other: 1 of 1 failed"
 
 
+def test_a_target_of_another_metric_stands_with_its_name_and_is_sorted_among_no_accuracies(
+    lab: Lab, out: Path
+) -> None:
+    assert "accuracy ± std over seeds" in Page(index(out)).text
+    place = lab(name="by_loss", target={"nll": 2.5})
+    place.finish("base", 0)
+    write_report(place.study, place.folder, [0], list(place.study.recipes), None)
+    shutil.copytree(place.folder.path, out / "by_loss", dirs_exist_ok=True)
+    line = next(line for line in read_lines(out) if line.name == "by_loss")
+    assert (line.target, line.accuracy) == ("2.5 or less", None)
+    assert line.accuracies[0].startswith("NLL ") and "%" not in line.accuracies[0]
+    assert "result ± std over seeds" in Page(index(out)).text
+
+
+def test_a_report_of_version_2_is_read(out: Path) -> None:
+    file = out / "digits" / "report.json"
+    before, entry = read_lines(out), {**(read_sealed(file) or {})}
+    later = {"metric", "target_text", "accuracy_mean", "accuracy_std", "metric_mean", "metric_std"}
+    variants = [{name: one[name] for name in one if name not in later} for one in entry["variants"]]
+    kept = {name: value for name, value in entry.items() if name not in later | {"sha256"}}
+    write_sealed(file, {**kept, "variants": variants})
+    assert read_lines(out) == before
+
+
 def test_what_is_no_study_is_passed_over(out: Path) -> None:
     (out / "notes").mkdir()
     (out / "notes" / "study.toml").write_text("name = 'x'")

@@ -20,7 +20,13 @@ from safetensors.numpy import load_file
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -49,7 +55,7 @@ TEXT = {
     "variant", "status", "error", "evaluated_on", "baseline", "test", "verdict", "reference", "plausible",
     "statistic", "class", "layer", "output_shape", "source", "possible", "changes", "worse_than",
     "failed_verdict", "margin_verdict",
-    "lr_max_per",
+    "lr_max_per", "metric", "better",
 }  # fmt: skip
 
 
@@ -101,9 +107,20 @@ class Runs:
             float(np.mean(logsumexp(logits, axis=1) - logits[np.arange(self.images), self.labels]))
             for logits in self.logits
         ]
+        every = [*range(10)]
+        self.metrics: dict[str, list[float]] = {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": [balanced_accuracy_score(self.labels, row) for row in self.predicted],
+            "top5_accuracy": [
+                top_k_accuracy_score(self.labels, one, k=5, labels=every) for one in self.logits
+            ],
+            "macro_f1": [f1_score(self.labels, row, average="macro") for row in self.predicted],
+            "auroc": [roc_auc_score(self.labels, one, multi_class="ovr") for one in self.shares],
+            "nll": self.loss,
+        }
         self.history = [rows(path / "history.csv") for path in self.paths]
         self.reached = [
-            next((int(row["epoch"]) for row in history if float(row["test_accuracy"]) >= TARGET), None)
+            next((int(row["epoch"]) for row in history if float(row["eval_accuracy"]) >= TARGET), None)
             for history in self.history
         ]
         self.records = [json.loads((path / "run.json").read_text()) for path in self.paths]
@@ -144,14 +161,14 @@ def clusters_of(images: int, variant: str) -> NDArray[np.int64] | None:
 @pytest.fixture(scope="module")
 def place(shared_lab: Lab) -> Any:
     made = shared_lab(
-        target={"test_accuracy": TARGET},
+        target={"accuracy": TARGET},
         seeds=[0],
         margin=MARGIN,
         variants={name: {"loss.label_smoothing": 0.1} for name in [*SEEDS, "lost"] if name != "base"},
         references={
-            "paper": {"test_accuracy": 0.9, "source": "a paper"},
-            "mean": {"test_accuracy": 0.56, "runs": 4, "source": "another"},
-            "both": {"test_accuracy": 0.57, "statistic": "median", "at_least": 0.55, "count": 6, "runs": 9},
+            "paper": {"accuracy": 0.9, "source": "a paper"},
+            "mean": {"accuracy": 0.56, "runs": 4, "source": "another"},
+            "both": {"accuracy": 0.57, "statistic": "median", "at_least": 0.55, "count": 6, "runs": 9},
         },
     )
     labels = made.data.evaluation.labels
@@ -271,17 +288,22 @@ def test_runs(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
     assert [int(row["seed"]) for row in found] == SEEDS[variant]
     for at, row in enumerate(found):
         history, record = mine.history[at], mine.records[at]
-        last = float(history[-1]["test_accuracy"])
+        last = float(history[-1]["eval_accuracy"])
         epoch = mine.reached[at]
-        tested = [float(row["test_accuracy"]) for row in history]
+        tested = [float(row["eval_accuracy"]) for row in history]
         tables.check(
             "runs",
             row,
             seed=SEEDS[variant][at],
             epochs=len(history),
+            accuracy=mine.accuracy[at],
             test_accuracy=mine.accuracy[at],
+            loss=mine.loss[at],
             test_loss=mine.loss[at],
+            ties=sum(np.sort(logits)[-1] == np.sort(logits)[-2] for logits in mine.logits[at]),
+            **{name: values[at] for name, values in mine.metrics.items() if name != "accuracy"},
             train_accuracy=history[-1]["train_accuracy"],
+            best_accuracy=max(tested),
             best_test_accuracy=max(tested),
             best_epoch=int(np.argmax(tested)) + 1,
             epochs_to_target=epoch,
@@ -292,7 +314,6 @@ def test_runs(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
             seconds=mine.seconds()[at],
             raw_accuracy=history[-1]["raw_accuracy"] or None,
             raw_loss=history[-1]["raw_loss"] or None,
-            ties=sum(np.sort(logits)[-1] == np.sort(logits)[-2] for logits in mine.logits[at]),
         )
         assert last == mine.accuracy[at]
         assert (row["flagged"] == "yes") == (SEEDS[variant][at] == flagged(variant, mine.accuracy))
@@ -351,7 +372,10 @@ def test_summary(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
         ever_reached=sum(epoch is not None for epoch in mine.reached),
         flagged=flagged(variant, mine.accuracy),
         images=images,
+        **spread(mine.accuracy, **{f"accuracy_{name}": what for name, what in names.items()}),
         **spread(mine.accuracy, **{f"test_accuracy_{name}": what for name, what in names.items()}),
+        **spread(mine.accuracy, **{f"metric_{name}": what for name, what in list(names.items())[:7]}),
+        **spread(mine.loss, loss_mean="mean", loss_std="std"),
         **spread(mine.loss, test_loss_mean="mean", test_loss_std="std"),
         **spread(trained, train_accuracy_mean="mean", train_accuracy_std="std"),
         **spread(mine.seconds(), seconds_mean="mean", seconds_std="std"),
@@ -363,6 +387,22 @@ def test_summary(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
             (np.sort(mine.accuracy),), np.mean, n_resamples=resamples, rng=np.random.default_rng(seed)
         ).confidence_interval
     tables.check("summary", row, bootstrap_low=bootstrap[0], bootstrap_high=bootstrap[1])
+
+
+@pytest.mark.parametrize("variant", SEEDS)
+def test_metrics(tables: Tables, runs: dict[str, Runs], variant: str) -> None:
+    names = {"mean": "mean", "std": "std", "sem": "sem", "ci_low": "low", "ci_high": "high", "min": "min",
+             "max": "max", "median": "median"}  # fmt: skip
+    found = {row["metric"]: row for row in tables.of("metrics", variant)}
+    assert list(found) == list(runs[variant].metrics)
+    for name, values in runs[variant].metrics.items():
+        expected = spread(values, **names)
+        if name == "nll" and expected["ci_high"] is not None:  # no fraction: not cut
+            low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+            expected |= {"ci_low": low, "ci_high": high}
+        tables.check("metrics", found[name], **expected, n=len(values),
+                     target=TARGET if name == "accuracy" else None)  # fmt: skip
+        assert found[name]["better"] == ("lower" if name == "nll" else "higher")
 
 
 def test_a_variant_that_only_failed_has_reached_nothing(tables: Tables) -> None:

@@ -21,7 +21,7 @@ from harness.statistics.distribution import (
     std_of,
     t_interval,
 )
-from harness.statistics.prediction import accuracy_standing
+from harness.statistics.prediction import value_standing
 
 VALUES = [0.931, 0.934, 0.929, 0.936, 0.933]
 floats = st.floats(-1e6, 1e6, allow_nan=False)
@@ -49,7 +49,7 @@ def test_the_interval_of_accuracies_stays_inside_and_keeps_what_it_holds(values:
         assert found.ci_low is None and found.ci_high is None
     else:
         assert (found.ci_low, found.ci_high) == (max(whole[0], 0), min(whole[1], 1))
-        standing = accuracy_standing(0.5, values)
+        standing = value_standing(0.5, values)
         assert standing.low is not None and standing.high is not None
         assert 0 <= standing.low <= found.mean <= standing.high <= 1
 

@@ -8,10 +8,10 @@ from scipy import stats
 
 from harness.statistics.distribution import t_interval
 from harness.statistics.prediction import (
-    accuracy_standing,
     prediction_interval,
     share_prediction,
     share_standing,
+    value_standing,
 )
 
 VALUES = [0.931, 0.934, 0.929, 0.936, 0.933]
@@ -43,7 +43,7 @@ def test_the_interval_of_a_median_holds_it_in_95_of_100_cases(runs: int, n: int)
 
 
 def test_a_number_inside_is_plausible_and_one_outside_is_not() -> None:
-    inside, outside = (accuracy_standing(one, VALUES) for one in (0.9318, 0.9))
+    inside, outside = (value_standing(one, VALUES) for one in (0.9318, 0.9))
     assert inside.plausible is True and outside.plausible is False
     assert inside.difference == pytest.approx(0.9318 - np.mean(VALUES), rel=1e-12)
     assert (inside.percentile, outside.percentile) == (0.4, 0.0)
@@ -51,18 +51,18 @@ def test_a_number_inside_is_plausible_and_one_outside_is_not() -> None:
 
 def test_p_is_that_of_the_interval() -> None:
     error = np.std(VALUES, ddof=1) * np.sqrt(1 / 4 + 1 / 5)
-    found = accuracy_standing(0.94, VALUES, runs=4)
+    found = value_standing(0.94, VALUES, runs=4)
     assert found.p == pytest.approx(2 * stats.t.sf((0.94 - np.mean(VALUES)) / error, 4))
     for statistic, runs in (("mean", 1), ("mean", 7), ("median", 9)):
         low, high = prediction_interval(VALUES, runs, statistic) or (0, 0)  # type: ignore[arg-type]
         for end in (low, high):
-            at_end = accuracy_standing(end, VALUES, runs, statistic)  # type: ignore[arg-type]
+            at_end = value_standing(end, VALUES, runs, statistic)  # type: ignore[arg-type]
             assert at_end.p == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(("runs", "statistic"), [(2, "mean"), (50, "mean"), (2, "median"), (50, "median")])
 def test_a_number_of_several_runs_has_no_percentile_among_single_ones(runs: int, statistic: str) -> None:
-    assert accuracy_standing(0.9318, VALUES, runs, statistic).percentile is None  # type: ignore[arg-type]
+    assert value_standing(0.9318, VALUES, runs, statistic).percentile is None  # type: ignore[arg-type]
 
 
 def test_the_median_of_two_runs_is_their_mean() -> None:
@@ -70,18 +70,18 @@ def test_the_median_of_two_runs_is_their_mean() -> None:
 
 
 def test_a_median_is_compared_with_our_median() -> None:
-    found = accuracy_standing(0.9318, VALUES, 50, "median")
+    found = value_standing(0.9318, VALUES, 50, "median")
     assert found.measured == 0.933 and found.difference == pytest.approx(-0.0012)
 
 
 def test_equal_runs_count_half_in_the_percentile() -> None:
-    found = accuracy_standing(0.933, VALUES).percentile
+    found = value_standing(0.933, VALUES).percentile
     assert found == stats.percentileofscore(VALUES, 0.933, "mean") / 100
 
 
 @pytest.mark.parametrize(("values", "percentile"), [([0.934], None), ([0.934, 0.934], 0.0)])
 def test_one_seed_and_equal_seeds_do_not_judge(values: list[float], percentile: float | None) -> None:
-    found = accuracy_standing(0.9318, values)
+    found = value_standing(0.9318, values)
     assert found.difference == pytest.approx(-0.0022)
     assert (found.percentile, found.low, found.high, found.plausible) == (percentile, None, None, None)
 

@@ -15,12 +15,12 @@ from harness.study_file.load import resolve
 BASE: dict[str, Any] = {
     "name": "tiny",
     "seeds": [0],
-    "target": {"test_accuracy": 0.9},
+    "target": {"accuracy": 0.9},
     "optimizer": {"name": "SGD"},
     "schedule": {"epochs": 4, "peak_epoch": 1},
     **{table: {} for table in ("data", "range_test", "loss", "attribution", "augment", "model")},
     "references": {
-        "published": {"test_accuracy": 0.9},
+        "published": {"accuracy": 0.9},
         "shares": {"at_least": 0.94, "count": 35, "runs": 50},
     },
 }
@@ -53,7 +53,7 @@ def read(study: Study, path: str) -> Any:
 
 
 FLOATS = [
-    "target.test_accuracy", "references.published.test_accuracy", "schedule.peak_epoch", "schedule.lr_max",
+    "target.accuracy", "references.published.accuracy", "schedule.peak_epoch", "schedule.lr_max",
     "schedule.lr_min", "schedule.final", "range_test.end_lr", "range_test.lr_min_divisor", "loss.l1",
 ]  # fmt: skip
 INTEGERS = [
@@ -94,8 +94,8 @@ def test_free_form_values_are_finite_however_deep_they_lie(number: float) -> Non
 @pytest.mark.parametrize(
     ("path", "below", "lowest", "highest", "above"),
     [
-        ("target.test_accuracy", -0.01, 0, 1, 93),
-        ("references.published.test_accuracy", -0.01, 0, 1, 93.18),
+        ("target.accuracy", -0.01, 0, 1, 93),
+        ("references.published.accuracy", -0.01, 0, 1, 93.18),
         ("references.shares.at_least", -0.01, 0, 1, 94),
         ("references.shares.count", -1, 0, 50, 51),
         ("data.batch_size", 1, 2, 65_536, 65_537),
@@ -183,8 +183,8 @@ def test_a_name_is_text(name: Any) -> None:
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ({}, "references.paper: expected test_accuracy, or at_least and count"),
-        ({"runs": 3, "source": "x"}, "expected test_accuracy, or at_least and count"),
+        ({}, "references.paper: expected a metric, such as accuracy, or at_least and count"),
+        ({"runs": 3, "source": "x"}, "expected a metric, such as accuracy, or at_least and count"),
         ({"at_least": 0.9, "runs": 3}, "at_least goes with count"),
         ({"test_accuracy": 0.9, "count": 2, "runs": 3}, "count goes with at_least"),
         ({"at_least": 0.9, "count": 4, "runs": 3}, "count is 4 of only 3 runs"),
@@ -200,8 +200,8 @@ def test_a_name_is_text(name: Any) -> None:
             {"test_accuracy": 0.9, "statistic": "median", "at_least": 0.91, "count": 12, "runs": 20},
             "a median below 0.91 cannot be with 12 of 20 runs at it",
         ),
-        (0.912, "references.paper: expected a table such as { test_accuracy = 0.912 }, got 0.912"),
-        ({"at_least": 0.9, "count": 1, "statistic": "median"}, "give test_accuracy too"),
+        (0.912, "references.paper: expected a table such as { accuracy = 0.912 }, got 0.912"),
+        ({"at_least": 0.9, "count": 1, "statistic": "median"}, "give one, such as accuracy, too"),
         ({"test_accuracy": 0.9, "statistic": "mode"}, "references.paper.statistic"),
         ({"test_accuracy": 0.9, "statistics": "median"}, "did you mean 'statistic'"),
         ({"at_least": 0.9, "count": 1.5, "runs": 3}, "references.paper.count"),
@@ -260,7 +260,7 @@ def test_a_date_is_refused_wherever_options_are_free() -> None:
 
 def test_an_instance_does_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        with_value("name", "x").target.test_accuracy = 0.1  # type: ignore[misc]
+        with_value("name", "x").target.accuracy = 0.1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

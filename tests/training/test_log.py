@@ -8,6 +8,7 @@ import pytest
 from ignite.engine import Engine
 
 from harness.plan import resolve_variant
+from harness.store.run_files import OLD_HISTORY
 from harness.study_file.config import Study
 from harness.training.log import Log
 from tests.training.tiny_runs import data_of
@@ -31,18 +32,28 @@ def log(tiny: Callable[..., Study]) -> Log:
         each.start_clock()
         each.stop_clock(trainer)
         trainer.state.metrics |= {"train_seconds": 4.0 * epoch, "eval_seconds": 1.0}
-        trainer.state.metrics |= {"test_loss": 1.5, "test_accuracy": 0.5}
+        trainer.state.metrics |= {"eval_loss": 1.5, "eval_accuracy": 0.5}
         each.end_epoch(trainer)
     return logs[1]
 
 
 def test_its_tables_have_the_epochs_and_steps_of_all_processes(log: Log) -> None:
     assert log.history().splitlines()[1:] == [
-        "base,3,1,0.1,2.0,0.25,1.5,0.5,4.0,1.0,40.0",
-        "base,3,2,0.2,1.0,0.25,1.5,0.5,8.0,1.0,20.0",
+        "base,3,1,0.1,2.0,0.25,1.5,0.5,4.0,1.0,40.0,1.5,0.5",  # the last two under their old names again
+        "base,3,2,0.2,1.0,0.25,1.5,0.5,8.0,1.0,20.0,1.5,0.5",
     ]
     steps = log.learning_rates().splitlines()
     assert len(steps) == 11 and (steps[5], steps[6]) == ("base,5,1,0.1", "base,6,2,0.2")
+
+
+def test_it_reads_a_checkpoint_of_version_2(log: Log) -> None:
+    state = log.state_dict()
+    for row in state["rows"]:
+        for new, old in OLD_HISTORY.items():
+            row[old] = row.pop(new)
+    history, again = log.history(), Log(log.variant, log.seed)
+    again.load_state_dict(state)
+    assert again.history() == history
 
 
 def test_its_timings_are_those_of_all_processes(log: Log) -> None:

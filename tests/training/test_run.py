@@ -14,13 +14,15 @@ import pytest
 import torch
 from ignite.handlers.param_scheduler import PiecewiseLinear
 
+from harness.imports import ALLOWED, FOLDERS, allow, source_digest
+from harness.metrics import METRICS, measure
 from harness.models.weights import load_weights
 from harness.plan import Variant
 from harness.predictor import load
 from harness.schedule import Rates
 from harness.statistics.classification import count_ties
 from harness.store.folders import ARTEFACTS, StudyFolder
-from harness.store.run_files import HISTORY
+from harness.store.run_files import HISTORY, OLD_HISTORY, OLD_METRICS
 from harness.study_file.config import Study
 from harness.training.assembly import evaluation_batches
 from harness.training.sharing import count_runs_on
@@ -43,7 +45,7 @@ def test_a_finished_run_has_every_artefact_and_no_checkpoint(tiny: Tiny, tmp_pat
     assert record.provenance["threads"] == 1
     assert record.provenance["finished"] >= record.provenance["started"]
     with (folder.path / "history.csv").open() as file:
-        assert tuple(file.readline().strip().split(",")) == HISTORY
+        assert tuple(file.readline().strip().split(",")) == (*HISTORY, *OLD_HISTORY.values())
 
 
 def test_a_run_records_how_many_shared_its_device(
@@ -66,8 +68,36 @@ def test_the_last_epochs_numbers_are_those_of_the_predictions(tiny: Tiny, tmp_pa
     wide = logits.astype(np.float64)
     loss = float(np.mean(np.log(np.exp(wide).sum(1)) - wide[np.arange(60), labels]))
     last = rows(folder.path / "history.csv")[-1]
-    assert record.metrics["test_accuracy"] == accuracy == float(last["test_accuracy"])
-    assert record.metrics["test_loss"] == float(last["test_loss"]) == pytest.approx(loss, abs=1e-12)
+    assert record.metrics["accuracy"] == accuracy == float(last["eval_accuracy"])
+    assert record.metrics["loss"] == float(last["eval_loss"]) == pytest.approx(loss, abs=1e-12)
+    assert {name: record.metrics[old] for name, old in OLD_METRICS.items()} == {
+        name: record.metrics[name] for name in OLD_METRICS
+    }
+    assert {name: last[old] for name, old in OLD_HISTORY.items()} == {
+        name: last[name] for name in OLD_HISTORY
+    }
+    assert {name: record.metrics[name] for name in METRICS} == measure(logits, labels, METRICS.values())[0]
+
+
+def test_a_studys_own_metrics_are_recorded_with_their_source_and_decide_nothing(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ALLOWED, "")
+    monkeypatch.setenv(FOLDERS, "")
+    (tmp_path / "of_this_run.py").write_text(
+        "calls = []\n\n\ndef wrong(logits, labels):\n    return (logits.argmax(1) != labels).sum()\n\n\n"
+        "def breaks(logits, labels):\n    calls.append(len(labels))\n    return 1 / (60 - len(labels))\n"
+    )
+    allow(["of_this_run"], [tmp_path])
+    wrong, breaks = "of_this_run:wrong", "of_this_run:breaks"
+    plain, _, _ = run(tiny(("schedule.epochs", 2)), tmp_path / "plain")
+    record, _, _ = run(tiny(("schedule.epochs", 2), ("metrics", [wrong, breaks])), tmp_path / "own")
+    assert record.status == "finished" and record.digest == plain.digest
+    assert record.metrics[wrong] == round(60 * (1 - record.metrics["accuracy"]))
+    assert {name: record.metrics[name] for name in METRICS} == {name: plain.metrics[name] for name in METRICS}
+    assert record.provenance["metrics"] == dict.fromkeys(sorted((wrong, breaks)), source_digest(wrong))
+    assert breaks not in record.metrics  # it works on other numbers of images, with which it was tried
+    assert record.doubts == [f"metric {breaks}: ZeroDivisionError: division by zero"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -297,7 +327,7 @@ def test_a_compiled_run_is_the_same_training_and_seeds_share_what_was_compiled(
     first = counters["stats"]["unique_graphs"]
     again = run(tiny(("compile", True), *gentle), tmp_path / "again", seed=1)[0]
     assert compiled.status == again.status == "finished"
-    assert compiled.metrics["test_loss"] == pytest.approx(plain.metrics["test_loss"], rel=1e-3)
+    assert compiled.metrics["loss"] == pytest.approx(plain.metrics["loss"], rel=1e-3)
     assert counters["stats"]["unique_graphs"] == first > 0
     assert compiled.digest != plain.digest and "compile" not in plain.identity["recipe"]
 

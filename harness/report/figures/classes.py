@@ -46,7 +46,7 @@ def per_class(findings: Findings, variant: str) -> Picture | None:
             axes.plot(values, below, "o", ms=3.5, color=style.COLOURS[5], alpha=0.7, mec="none")
         whiskers = _whiskers(values, int(matrices[0][index, index]), int(images[index]))
         axes.errorbar(means[index], place, xerr=whiskers, fmt="D", ms=4, capsize=3, color=style.COLOURS[0])
-    overall = np.mean([run.number("test_accuracy") for run in runs])
+    overall = np.mean([run.number("accuracy") for run in runs])
     axes.axvline(float(overall), color=style.TARGET_COLOUR, ls="--", lw=1)
     axes.set_yticks(
         range(len(chosen)), [f"{style.short(names[index])} ({images[index]})" for index in chosen]

@@ -8,6 +8,7 @@ from harness.analysis.comparisons import VariantComparison
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_equals
 from harness.analysis.results import Results
+from harness.analysis.units import Units
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 from harness.statistics.comparison import Comparison
@@ -19,7 +20,7 @@ VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "canno
 @style.house_style()
 def draw(findings: Findings) -> Picture | None:
     """Draw each comparison's difference with its interval, or its failed runs; None without a comparison."""
-    results = findings.results
+    results, metric = findings.results, findings.results.metric
     compared = [(pair, pair.result) for pair in findings.comparisons if pair.result is not None]
     drawn = compared[:MOST_COMPARISONS]
     if not drawn:
@@ -29,10 +30,11 @@ def draw(findings: Findings) -> Picture | None:
     for place, (pair, comparison) in enumerate(drawn):
         colour = VERDICT_COLOURS[comparison.verdict]
         if comparison.test == "paired t":
-            single = _paired_differences(results, pair)
+            single = list(map(metric.oriented, _paired_differences(results, pair)))
             axes.plot(single, [place + 0.2] * len(single), "o", ms=4, color=style.COLOURS[5], mec="none")
-        low, high = pair.interval
-        if low is not None and high is not None and low > -1 and high < 1:  # others would not be seen
+        low, high = metric.measured(*pair.interval)
+        seen = low is not None and high is not None and low > -metric.widest and high < metric.widest
+        if low is not None and high is not None and seen:
             axes.plot([low, high], [place, place], color=colour, lw=2.2)
         if comparison.test == "Fisher":
             axes.text(
@@ -40,7 +42,7 @@ def draw(findings: Findings) -> Picture | None:
                 backgroundcolor="white", transform=axes.get_yaxis_transform(),
             )  # fmt: skip
         elif pair.difference is not None:
-            axes.plot([pair.difference], [place], "D", ms=6, color=colour)
+            axes.plot([metric.oriented(pair.difference)], [place], "D", ms=6, color=colour)
     axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
     names = [
         f"{style.short(pair.variant, 18)}\n− {style.short(pair.baseline, 18)}"
@@ -51,13 +53,16 @@ def draw(findings: Findings) -> Picture | None:
     style.as_rows(axes, names, [_text(*row) for row in drawn])
     axes.margins(x=0.08)
     other = "the second" if pairwise else style.short(baseline, 24)
-    axes.set_xlabel(f"accuracy minus that of {other}, percentage points")
-    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+    unit = ", percentage points" if metric.share else ""
+    axes.set_xlabel(f"{metric.title} minus that of {other}{unit}")
+    scale = Units(metric).scale
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(scale * value)))
+    better, worse = ("Right", "left") if metric.higher_is_better else ("Left", "right")
     caption = (
-        f"Right of the dashed line a variant is better than {'the second' if pairwise else baseline}, left "
-        "of it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference of the "
-        "means; bars: its 95 % interval (t over seeds; over images where each has one run). Small dots: "
-        "single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
+        f"{better} of the dashed line a variant is better than {'the second' if pairwise else baseline}, "
+        f"{worse} of it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference "
+        "of the means; bars: its 95 % interval (t over seeds; over images where each has one run). Small "
+        "dots: single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
     )
     if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
         caption += " Where n was not fixed in advance, the bar is the interval for all looks together."
@@ -75,8 +80,7 @@ def draw(findings: Findings) -> Picture | None:
 
 def _paired_differences(results: Results, pair: VariantComparison) -> list[float]:
     ours, theirs = (
-        {run.seed: run.number("test_accuracy") or 0.0 for run in results.of(variant, "finished")}
-        for variant in (pair.variant, pair.baseline)
+        results.by_seed(results.of(variant, "finished")) for variant in (pair.variant, pair.baseline)
     )
     return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
@@ -105,6 +109,6 @@ def _failed(pair: VariantComparison) -> str:
     )
 
 
-def _signed(value: float, _: int) -> str:
-    percent = round(100 * value, 6)
-    return f"{percent:+g}".replace("-", "−") if percent else "0"
+def _signed(value: float) -> str:
+    value = round(value, 6)
+    return f"{value:+g}".replace("-", "−") if value else "0"

@@ -35,13 +35,16 @@ def draw(findings: Findings) -> Picture | None:
     names = [f"{style.short(row.variant, 18)}: {style.short(row.source, 30)}" for row in drawn]
     style.as_rows(axes, names, [_text(row) for row in drawn])
     axes.set_xlim(left=0)
-    style.as_percent(axes.xaxis)
-    axes.set_xlabel("std of the accuracy, percentage points")
+    metric = findings.results.metric
+    if metric.share:
+        style.as_percent(axes.xaxis)
+    axes.set_xlabel(f"std of the {metric.title}{', percentage points' * metric.share}")
     caption = (
         "Bars: the std that each source gives, 0 where its variance is estimated below 0; lines: 95 % "
-        "interval. Circles: what independent errors on these images would give by themselves. The share is "
-        "of the variance."
+        "interval. The share is of the variance."
     )
+    if any(row.images_std is not None for row in drawn):
+        caption += " Circles: what independent errors on these images would give by themselves."
     if len(rows) > len(drawn):
         caption += f" The first {len(drawn)} of {len(rows)}."
     return style.to_picture(figure, "variance_components", None, caption)

@@ -9,17 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import percent_text
 from harness.analysis.results import Results
+from harness.analysis.units import Units
 from harness.report.figures import style
 from harness.report.figures.style import Picture
 from harness.statistics.distribution import mean_of, std_of
 
 PANELS = (
     ("train_loss", "Train loss", "nats per image"),
-    ("test_loss", "{} loss", "nats per image"),
+    ("eval_loss", "{} loss", "nats per image"),
     ("train_accuracy", "Train accuracy", "percent"),
-    ("test_accuracy", "{} accuracy", "percent"),
+    ("eval_accuracy", "{} accuracy", "percent"),
 )
 
 
@@ -31,14 +31,14 @@ def draw(findings: Findings) -> Picture | None:
     if not drawn:
         return None
     results = findings.results
-    target = results.study.target.test_accuracy
+    metric, target = results.metric, results.study.target.level
     split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
     raw_drawn = False
     figure, axes = style.canvas(5.6, 2, 2, sharex=True, sharey="row")
     for panel, (column, title, unit) in zip(axes, PANELS, strict=True):
         for summary, colour in zip(drawn, style.COLOURS, strict=False):
             _draw_curve(panel, results, summary.variant, column, colour)
-            raw = column.replace("test_", "raw_")
+            raw = column.replace("eval_", "raw_")
             if raw != column and _by_epoch(results, summary.variant, raw):
                 _draw_raw(panel, results, summary.variant, raw, colour)
                 raw_drawn = True
@@ -48,7 +48,7 @@ def draw(findings: Findings) -> Picture | None:
         if unit == "percent":
             style.as_percent(panel.yaxis)
             panel.set_xlabel("epoch")
-        if column == "test_accuracy":
+        if column == metric.history:
             panel.axhline(target, color=style.TARGET_COLOUR, lw=1, ls="--", zorder=1)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _log_where_needed(axes[:2])
@@ -63,9 +63,10 @@ def draw(findings: Findings) -> Picture | None:
         what = f"Lines are means, bands ± 1 std over seeds (divisor n - 1), n = {n} finished runs a variant."
     caption = (
         f"How the training went. {what} Train accuracy is taken over augmented batches while the weights "
-        "change, so it can lie below that of the untouched test images. Dashed: the target of "
-        f"{percent_text(target)}, judged on the last epoch alone."
+        "change, so it can lie below that of the untouched test images."
     )
+    if metric.history is not None:
+        caption += f" Dashed: the target of {Units(metric).goal(target)}, judged on the last epoch alone."
     if raw_drawn:
         caption += " Thin: the weights as trained, whose average is evaluated."
     first = (results.of(summary.variant, "finished")[0] for summary in drawn)

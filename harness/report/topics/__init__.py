@@ -21,6 +21,7 @@ from harness.report.topics import (
     leakage,
     learning_rates,
     left_out,
+    metrics,
     network,
     noise,
     provenance,
@@ -48,7 +49,7 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, target, comparisons, ranking, references, variance, components, noise, runs,
+    summary, accuracy, metrics, target, comparisons, ranking, references, variance, components, noise, runs,
     learning_rates,
     classes, calibration, ensemble, attribution, augmentation, network, leakage, left_out, provenance, repeat,
 )  # fmt: skip

@@ -1,24 +1,29 @@
-"""The accuracies of the seeds: each run, their distribution, and the epochs."""
+"""The target's metric of the seeds: each run, their distribution, and the epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import decimals_of, interval_text, std_text
+from harness.analysis.numbers import decimals_of
 from harness.analysis.summary import VariantSummary
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, page_table, percent
+from harness.report.topics.table import RUN, SHOWN_VARIANT, Column, Shown, Table, page_table, renamed
 from harness.statistics.distribution import BOOTSTRAP_FROM, Distribution
+from harness.store.run_files import OLD_HISTORY
 
 
 def _history(findings: Findings) -> Iterator[dict[str, Any]]:
     for run in findings.results.runs:
         for row in run.history:
-            yield {"variant": run.variant, "seed": run.seed, **row}
+            on = run.data.get("evaluated_on")
+            yield {"variant": run.variant, "seed": run.seed, **row, "evaluated_on": on}
 
 
 HISTORY: Table[dict[str, Any]] = Table(
@@ -31,20 +36,22 @@ HISTORY: Table[dict[str, Any]] = Table(
         Column("lr", "of the epoch's first step"),
         Column("train_loss", "mean over the epoch's batches, as trained on"),
         Column("train_accuracy", "likewise"),
-        Column("test_loss", "after the epoch; after the last one in float32"),
-        Column("test_accuracy", "likewise"),
+        Column("eval_loss", "after the epoch, on what `evaluated_on` says; after the last one in float32"),
+        Column("eval_accuracy", "likewise"),
         Column("train_seconds", "of the epoch's training"),
         Column("eval_seconds", "of its evaluation"),
         Column("images_per_second", "trained on"),
-        Column("raw_loss", "as `test_loss`, of the weights as trained; empty without an average of them"),
+        Column("raw_loss", "as `eval_loss`, of the weights as trained; empty without an average of them"),
         Column("raw_accuracy", "likewise"),
+        Column("evaluated_on", "`test` or `holdout`"),
+        *(renamed(old, new) for new, old in OLD_HISTORY.items()),
     ),
 )
 TABLES = (HISTORY,)
 
 
 def _of(name: str, meaning: str, statistic: str) -> Column[VariantSummary]:
-    return Column(f"test_accuracy_{name}", meaning, f"test_accuracy.{statistic}")
+    return Column(f"accuracy_{name}", meaning, f"accuracy.{statistic}")
 
 
 # columns of summary.csv, which has them in two places
@@ -62,7 +69,7 @@ DISTRIBUTION: tuple[Column[VariantSummary], ...] = (
     _of("iqm", "mean of the middle half", "iqm"),
     Column(
         "bootstrap_low",
-        f"of the BCa bootstrap interval of the mean, from {BOOTSTRAP_FROM} runs on",
+        f"of the BCa bootstrap interval of the mean of `metric`, from {BOOTSTRAP_FROM} runs on",
         "evidence.bootstrap",
         itemgetter(0),
     ),
@@ -70,43 +77,47 @@ DISTRIBUTION: tuple[Column[VariantSummary], ...] = (
 )
 
 
-def _mean(accuracy: Distribution) -> str:
-    return f"{100 * accuracy.mean:.{decimals_of(100 * (accuracy.std or 0.0), 3)}f}"
-
-
-def t_interval(accuracy: Distribution) -> str:
-    """Write the t interval of the mean, in percent."""
-    return interval_text(accuracy.ci_low, accuracy.ci_high)
-
-
-def _points(std: float) -> str:
-    return std_text(100 * std, 3)
-
-
-SHOWN: tuple[Shown[VariantSummary], ...] = (
-    SHOWN_VARIANT,
-    Shown("n", "test_accuracy.n"),
-    Shown("mean, %", "test_accuracy", _mean),
-    Shown("std, points", "test_accuracy.std", _points),
-    Shown("standard error, points", "test_accuracy.sem", _points),
-    Shown("95 % t interval, %", "test_accuracy", t_interval),
-    Shown(
-        "95 % BCa interval, %",
-        "evidence.bootstrap",
-        lambda ends: interval_text(*ends),
-        only_if="evidence.bootstrap",
-    ),
-    Shown("lowest, %", "test_accuracy.minimum", percent(2)),
-    Shown("median, %", "test_accuracy.median", percent(2)),
-    Shown("interquartile mean, %", "test_accuracy.iqm", percent(3)),
-    Shown("highest, %", "test_accuracy.maximum", percent(2)),
+OLD_SUMMARY: tuple[Column[VariantSummary], ...] = tuple(
+    renamed(f"test_{column.name}", column.name, str(column.value))
+    for column in (*SUMMARY, *DISTRIBUTION)
+    if column.name.startswith("accuracy_")
 )
+
+
+def _shown(units: Units) -> tuple[Shown[VariantSummary], ...]:
+    def mean(score: Distribution) -> str:
+        decimals = decimals_of(units.scale * (score.std or 0.0), units.decimals(3))
+        return f"{units.scale * score.mean:.{decimals}f}"
+
+    return (
+        SHOWN_VARIANT,
+        Shown("n", "score.n"),
+        Shown(units.heading("mean"), "score", mean),
+        Shown(units.heading("std", difference=True), "score.std", units.std),
+        Shown(units.heading("standard error", difference=True), "score.sem", units.std),
+        Shown(
+            units.heading("95 % t interval"),
+            "score",
+            lambda score: units.interval(score.ci_low, score.ci_high),
+        ),
+        Shown(
+            units.heading("95 % BCa interval"),
+            "evidence.bootstrap",
+            lambda ends: units.interval(*ends),
+            only_if="evidence.bootstrap",
+        ),
+        Shown(units.heading("lowest"), "score.minimum", units.value),
+        Shown(units.heading("median"), "score.median", units.value),
+        Shown(units.heading("interquartile mean"), "score.iqm", partial(units.value, decimals=3)),
+        Shown(units.heading("highest"), "score.maximum", units.value),
+    )
 
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show every run against the target, the distribution over seeds, and the learning curves."""
+    title = findings.results.metric.title
     return Section(
-        "Accuracy and learning curves",
+        f"{title[0].upper()}{title[1:]} and learning curves",
         [
             *figures("accuracy"),
             *_distribution(findings),
@@ -116,10 +127,8 @@ def section(findings: Findings, figures: Figures) -> Section:
 
 
 def _distribution(findings: Findings) -> list[Block]:
-    """Show the accuracies over seeds as a table; nothing where every variant has one seed."""
-    several = [
-        summary for summary in findings.summaries if summary.test_accuracy and summary.test_accuracy.n > 1
-    ]
+    """Show the target's metric over seeds as a table; nothing where every variant has one seed."""
+    several = [summary for summary in findings.summaries if summary.score and summary.score.n > 1]
     if not several:
         return []
     text = (
@@ -128,9 +137,12 @@ def _distribution(findings: Findings) -> list[Block]:
         f"and is shown from {BOOTSTRAP_FROM} on. The interquartile mean leaves out the lowest and the "
         "highest quarter (n // 4 runs each)."
     )
-    lead = "The same in numbers: the last epoch's accuracies over the seeds."
+    metric = findings.results.metric
+    what = "accuracies" if metric.name == ACCURACY else metric.title
+    lead = f"The same in numbers: the last epoch's {what} over the seeds."
+    table = "summary" if metric.name == ACCURACY else "metrics"
     return [
         Block("text", lead),
-        page_table("summary", SHOWN, several),
+        page_table(table, _shown(Units(metric)), several),
         explained(text),
     ]

@@ -67,7 +67,7 @@ SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("n", "evidence.ece.n"),
     Shown("ECE, points", "evidence.ece", _points),
-    Shown("NLL, nats", "test_loss", _score),
+    Shown("NLL, nats", "loss", _score),
     Shown("Brier score", "evidence.brier", _score),
 )
 

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.findings import Findings
+from harness.metrics import ACCURACY
 from harness.report.blocks import Block, explained
 
 
 def explanations(findings: Findings, pairwise: bool) -> list[Block]:
     """Explain the kinds of tests, verdicts and answers that the table has."""
     compared, comparisons = findings.compared, findings.comparisons
+    metric = findings.results.metric
+    what = "accuracies" if metric.name == ACCURACY else metric.title
+    lower = "" if metric.higher_is_better else "; below 0 is better, because lower values are"
     other = "the second" if pairwise else comparisons[0].baseline
     text = (
-        f"Differences are accuracy minus that of {other}, last "
-        "epoch, over finished runs. The test is named in advance: the paired t test over the seeds that "
-        "both have, Welch's where they share fewer than two. "
-        + ("Holm's correction is over all comparisons of accuracies. " if len(compared) > 1 else "")
+        f"Differences are {metric.title} minus that of {other}, last "
+        f"epoch, over finished runs{lower}. The test is named in advance: the paired t test over the "
+        "seeds that both have, Welch's where they share fewer than two. "
+        + (f"Holm's correction is over all comparisons of {what}. " if len(compared) > 1 else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The difference "
         "that n shows is the true difference that so many seeds show in 4 of 5 studies. It takes the upper "
         "80 % bound of the measured spread, and not the measured difference, which from few seeds is mostly "
@@ -32,7 +36,7 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
             " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
             "error. Their numbers are compared by Fisher's exact test, with Holm's correction over these "
             "tests and a verdict of their own. Where one of two variants has no finished run, that is the "
-            "comparison; elsewhere it stands beside the accuracies, which only the runs that finished have."
+            "comparison; elsewhere it stands beside the means, which are of the runs that finished alone."
         )
     if any(comparison.margin for comparison in comparisons):
         text += (
@@ -61,7 +65,7 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
         for comparison in findings.summaries
         if comparison.failed and comparison.variant in named
     ]:
-        blocks.append(Block("text", f"Failed runs are in no difference of accuracies: {', '.join(failed)}."))
+        blocks.append(Block("text", f"Failed runs are in no difference of means: {', '.join(failed)}."))
     return blocks
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.evidence import Evidence
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import evidence_text, p_text, points_text
+from harness.analysis.numbers import evidence_text, p_text
 from harness.analysis.sentences import flagged_text, further_sentences, sentence
+from harness.analysis.units import Units
 from harness.report.blocks import Block, Section
 from harness.report.topics.comparison_notes import explanations
 from harness.report.topics.figures import Figures
@@ -18,8 +22,36 @@ from harness.statistics.superiority import Superiority
 MOST_SENTENCES = 10  # sentences about comparisons; the table has all comparisons
 
 
-def _difference(result: Comparison) -> float | None:
-    return None if result.test == "Fisher" else result.primary.difference
+def _difference(comparison: VariantComparison) -> float | None:
+    result = comparison.result
+    if result is None or result.test == "Fisher":
+        return None
+    return comparison.metric.oriented(result.primary.difference)
+
+
+def _as_measured(path: str) -> Callable[[VariantComparison], float | None]:
+    """Return a function that reads a difference, and turns it back where lower is better."""
+    follow = attrgetter(path)
+
+    def read(comparison: VariantComparison) -> float | None:
+        try:
+            value: float | None = follow(comparison)
+        except AttributeError:  # a part of the path is None
+            return None
+        return None if value is None else comparison.metric.oriented(value)
+
+    return read
+
+
+def _end(path: str, at: int) -> Callable[[VariantComparison], float | None]:
+    """Return a function that reads an end of an interval of differences as they were measured."""
+    low, high = (f"{path}.{name}" for name in ("low", "high"))
+
+    def read(comparison: VariantComparison) -> float | None:
+        ends = _as_measured(low)(comparison), _as_measured(high)(comparison)
+        return ends[at if comparison.metric.higher_is_better else 1 - at]
+
+    return read
 
 
 COMPARISONS: Table[VariantComparison] = Table(
@@ -33,19 +65,22 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column("n", "runs of the first in it", "result.n"),
         Column(
             "difference",
-            "mean of the first minus mean of the second; empty for `Fisher`",
-            "result",
+            "mean of the first minus mean of the second, of `metric`; empty for `Fisher`",
             _difference,
         ),
-        Column("ci_low", "lower end of the 95 % interval", "result.primary.low"),
-        Column("ci_high", "upper end", "result.primary.high"),
+        Column("ci_low", "lower end of the 95 % interval", _end("result.primary", 0)),
+        Column("ci_high", "upper end", _end("result.primary", 1)),
         Column("p", "two-sided", "result.primary.p"),
         Column(
             "p_holm",
             "after Holm's correction over the table's tests of accuracies, or over those of failures",
             "result.p_holm",
         ),
-        Column("effect_size", "Cohen's d (d_z where paired, g for networks)", "result.primary.effect_size"),
+        Column(
+            "effect_size",
+            "Cohen's d (d_z where paired, g for networks)",
+            _as_measured("result.primary.effect_size"),
+        ),
         Column(
             "verdict",
             "`better` or `worse` where `p_holm` and, where there is one, `p_common` are at most 0.05 and the "
@@ -103,8 +138,8 @@ COMPARISONS: Table[VariantComparison] = Table(
         ),
         Column(
             "probability_better",
-            "P(first > second) + P(equal) / 2 of two runs: paired the share of seeds, else Brunner and "
-            "Munzel's estimate",
+            "P(first better than second) + P(equal) / 2 of two runs: paired the share of seeds, else Brunner "
+            "and Munzel's estimate",
             "superiority.probability",
         ),
         Column(
@@ -122,7 +157,9 @@ COMPARISONS: Table[VariantComparison] = Table(
             "result.p_common",
         ),
         Column(
-            "difference_without", "where one of these lies apart: without it", "without.primary.difference"
+            "difference_without",
+            "where one of these lies apart: without it",
+            _as_measured("without.primary.difference"),
         ),
         Column("p_without", "of that, two-sided, not corrected", "without.primary.p"),
         Column(
@@ -132,7 +169,11 @@ COMPARISONS: Table[VariantComparison] = Table(
             "`p_common` decide",
             "evidence.kind",
         ),
-        Column("look_t", "paired t at the look that decided it, else the latest", "evidence.looks.t"),
+        Column(
+            "look_t",
+            "paired t at the look that decided it, else the latest; above 0 where the first is better",
+            "evidence.looks.t",
+        ),
         Column("look_t_needed", "|t| that a verdict needs there", "evidence.looks.decision.needed"),
         Column("e_value", "against equal means, over the shared seeds", "evidence.e_value"),
         Column(
@@ -145,14 +186,19 @@ COMPARISONS: Table[VariantComparison] = Table(
             "all_looks_low",
             "lower end of the 95 % interval that holds at all looks together: at planned looks by their "
             "bounds, else of the confidence sequence that belongs to `e_value`",
-            "evidence.low",
+            _end("evidence", 0),
         ),
-        Column("all_looks_high", "upper end", "evidence.high"),
+        Column("all_looks_high", "upper end", _end("evidence", 1)),
         Column(
             "failed_e_value",
             "of the failures, where `answer` is not `fixed n`: decides `failed_verdict` in place of "
             "`failed_p_holm`, from 20 times the number of these tests on",
             "failures.e_value",
+        ),
+        Column(
+            "metric",
+            "what is compared: the target's",
+            lambda comparison: None if comparison.result is None else comparison.metric.name,
         ),
     ),
 )
@@ -170,12 +216,12 @@ def _verdict(comparison: VariantComparison) -> str:
 
 
 def _points(comparison: VariantComparison) -> str | None:
-    return None if comparison.difference is None else points_text(comparison.difference)
+    return None if comparison.difference is None else comparison.units.signed(comparison.difference)
 
 
 def _interval(comparison: VariantComparison) -> str | None:
     low, high = comparison.interval
-    return None if low is None or high is None else f"{points_text(low)} to {points_text(high)}"
+    return None if low is None or high is None else comparison.units.signed_interval(low, high)
 
 
 def _n(result: Comparison) -> str:
@@ -211,11 +257,17 @@ def _e_value(evidence: Evidence) -> str | None:
     return f"{evidence_text(evidence.e_value)} ({evidence_text(evidence.e_needed)})"
 
 
+def _shown(units: Units) -> tuple[Shown[VariantComparison], ...]:
+    """Return the columns that are in the metric's unit, before the others."""
+    return (
+        Shown("verdict", _verdict, numeric=False),
+        Shown(units.heading("difference", difference=True), _points),
+        Shown("kind of answer", "evidence.kind", numeric=False),
+        Shown(units.heading("95 % interval", difference=True), _interval),
+    )
+
+
 SHOWN: tuple[Shown[VariantComparison], ...] = (
-    Shown("verdict", _verdict, numeric=False),
-    Shown("difference, points", _points),
-    Shown("kind of answer", "evidence.kind", numeric=False),
-    Shown("95 % interval, points", _interval),
     Shown("test", "test", numeric=False),
     Shown("n", "result", _n),
     Shown("p (Holm)", "result.p_holm", p_text),
@@ -247,7 +299,7 @@ def section(findings: Findings, figures: Figures) -> Section:
         blocks.append(Block("list", items=lines))
     blocks += figures("comparisons")
     if findings.comparisons:
-        name = PAIR if pairwise else SHOWN_VARIANT
-        blocks.append(page_table("comparisons", (name, *SHOWN), findings.comparisons))
+        name, units = PAIR if pairwise else SHOWN_VARIANT, Units(findings.results.metric)
+        blocks.append(page_table("comparisons", (name, *_shown(units), *SHOWN), findings.comparisons))
         blocks += explanations(findings, pairwise)
     return Section("Variants compared" if pairwise else "Against the baseline", blocks)

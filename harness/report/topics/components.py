@@ -13,7 +13,8 @@ from harness.analysis.components import (
     pairing_sentences,
 )
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import p_text, std_text
+from harness.analysis.numbers import p_text
+from harness.analysis.units import Units
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import (
@@ -40,11 +41,11 @@ COMPONENTS: Table[SourceVariance] = Table(
         Column("levels", "of a crossed design's source"),
         Column("runs", "finished ones"),
         Column("df", "degrees of freedom", "component.degrees"),
-        Column("mean_square", "of the analysis of variance, in squared fractions", "component.mean_square"),
+        Column("mean_square", "of the analysis of variance, squared (of fractions)", "component.mean_square"),
         Column(
             "variance",
-            "of the accuracy by this source, in squared fractions; unbiased, so also negative; empty where "
-            "its levels change nothing",
+            "of the target's metric by this source, squared (of fractions); unbiased, so also negative; "
+            "empty where its levels change nothing",
             "component.variance",
         ),
         Column("variance_low", "lower end of its 95 % interval, cut at 0", "component.low"),
@@ -69,7 +70,11 @@ PAIRING: Table[Pairing] = Table(
         Column("source", "that two runs share"),
         Column("levels", "of the source"),
         Column("runs", "of each variant"),
-        Column("correlation", "of the two accuracies over runs that share this alone", "shared.correlation"),
+        Column(
+            "correlation",
+            "of the target's metric in two runs, one of each variant, that share this alone",
+            "shared.correlation",
+        ),
         Column("correlation_low", "lower end of its 95 % interval", "shared.low"),
         Column("correlation_high", "its upper end", "shared.high"),
         Column(
@@ -82,22 +87,18 @@ PAIRING: Table[Pairing] = Table(
 TABLES = (COMPONENTS, PAIRING)
 
 
-def _points(fraction: float) -> str:
-    return std_text(100 * fraction, 3)
-
-
-def _interval(row: SourceVariance) -> str | None:
+def _interval(row: SourceVariance, units: Units) -> str | None:
     component = row.component
     if component is None or component.low is None or component.high is None:
         return None
-    low, high = (std_text(100 * math.sqrt(end), 2) for end in (component.low, component.high))
+    low, high = (units.std(math.sqrt(end), 2) for end in (component.low, component.high))
     return f"{low} to {high}"
 
 
-def _std(row: SourceVariance) -> str:
+def _std(row: SourceVariance, units: Units) -> str:
     if row.component is None:
         return "no effect"
-    return "0 (estimate below 0)" if row.component.variance < 0 else _points(row.component.std)
+    return "0 (estimate below 0)" if row.component.variance < 0 else units.std(row.component.std)
 
 
 def _share_interval(row: SourceVariance) -> str | None:
@@ -111,19 +112,22 @@ def _correlation_interval(row: Pairing) -> str | None:
     return None if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
-SHOWN: tuple[Shown[SourceVariance], ...] = (
-    SHOWN_VARIANT,
-    Shown("source", "source", numeric=False),
-    Shown("levels", "levels", only_if="levels"),
-    Shown("runs", "runs"),
-    Shown("std, points", _std),
-    Shown("its 95 % interval, points", _interval),
-    Shown("share of the variance, %", "share", percent(0)),
-    Shown("its 95 % interval, %", _share_interval, only_if="share_low"),
-    Shown("p (no variance)", "component.p", p_text, only_if="component.p"),
-    Shown("after Holm", "p_holm", p_text, only_if="p_holm"),
-    Shown("of independent errors, points", "images_std", _points, only_if="images_std"),
-)
+def _shown(units: Units) -> tuple[Shown[SourceVariance], ...]:
+    return (
+        SHOWN_VARIANT,
+        Shown("source", "source", numeric=False),
+        Shown("levels", "levels", only_if="levels"),
+        Shown("runs", "runs"),
+        Shown(units.heading("std", difference=True), lambda row: _std(row, units)),
+        Shown(units.heading("its 95 % interval", difference=True), lambda row: _interval(row, units)),
+        Shown("share of the variance, %", "share", percent(0)),
+        Shown("its 95 % interval, %", _share_interval, only_if="share_low"),
+        Shown("p (no variance)", "component.p", p_text, only_if="component.p"),
+        Shown("after Holm", "p_holm", p_text, only_if="p_holm"),
+        Shown("of independent errors, points", "images_std", units.std, only_if="images_std"),
+    )
+
+
 SHOWN_PAIRING: tuple[Shown[Pairing], ...] = (
     SHOWN_VARIANT,
     Shown("against", "baseline", numeric=False),
@@ -161,12 +165,13 @@ PAIRING_TEXT = (
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the components, and what pairing gives; nothing where every variant varies by the default."""
-    found, blocks = findings.sources, []
+    found, units = findings.sources, Units(findings.results.metric)
+    blocks: list[Block] = []
     for design, text in ((CROSSED, CROSSED_TEXT), (SINGLE, SINGLE_TEXT)):
         if rows := [row for row in found.components if row.design == design]:
             if design == CROSSED:
-                blocks += [Block("text", line) for line in component_sentences(found)]
-            blocks += [page_table("variance_components", SHOWN, rows), explained(text)]
+                blocks += [Block("text", line) for line in component_sentences(found, units)]
+            blocks += [page_table("variance_components", _shown(units), rows), explained(text)]
     blocks += [Block("warning", line) for line in found.obstacles]
     blocks += figures("variance_components")
     if found.pairings:

@@ -9,6 +9,7 @@ from harness.analysis.findings import Findings
 from harness.analysis.summary import VariantEvidence, VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
+from harness.report.topics.metrics import about_accuracy
 from harness.report.topics.table import (
     SHOWN_VARIANT,
     VARIANT,
@@ -64,7 +65,7 @@ def _missed(evidence: VariantEvidence) -> str:
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("n", "finished"),
-    Shown("mean accuracy, %", "test_accuracy.mean", percent(2)),
+    Shown("mean accuracy, %", "accuracy.mean", percent(2)),
     Shown("ensemble accuracy, %", "evidence.ensemble_accuracy", percent(2)),
     Shown("error consistency (kappa)", "evidence.error_consistency", form(".3f")),
     Shown("images that every seed misses", "evidence", _missed),
@@ -93,7 +94,8 @@ def section(findings: Findings, figures: Figures) -> Section:
         "Whether several networks are better than one, and whether they err on the same images. Images that "
         "every seed misses, most of all with the same answer, are where to look for wrong labels."
     )
-    blocks = [Block("text", lead), page_table("summary", SHOWN, measured), explained(text)]
+    table = page_table("summary", SHOWN, measured)
+    blocks = [*about_accuracy(findings), Block("text", lead), table, explained(text)]
     if images := [row for row in _always_missed(findings) if row["variant"] == measured[0].variant]:
         classes = findings.results.of(measured[0].variant, "finished")[0].classes
         named = [

@@ -8,6 +8,7 @@ from harness.analysis.numbers import interval_text, std_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
+from harness.report.topics.metrics import about_accuracy
 from harness.report.topics.table import Column, Shown, Table, form, page_table
 
 NOISE: Table[VariantNoise] = Table(
@@ -108,5 +109,10 @@ def section(findings: Findings, figures: Figures) -> Section:
         lead += TOO_FEW.format(few=FEW, what="clusters" if grouped else "images")
     return Section(
         "Other seeds and other images",
-        [Block("text", lead), page_table("noise", SHOWN, rows), explained(HOW_TO_READ)],
+        [
+            *about_accuracy(findings),
+            Block("text", lead),
+            page_table("noise", SHOWN, rows),
+            explained(HOW_TO_READ),
+        ],
     )

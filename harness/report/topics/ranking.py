@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import decimals_of, p_text, std_text
+from harness.analysis.numbers import decimals_of, p_text
 from harness.analysis.ranking import MOST_NAMED, Ranked, sentence
+from harness.analysis.units import Units
 from harness.messages import one_line
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import MOST_ROWS, SHOWN_VARIANT, Column, Shown, Table, page_table, percent
+from harness.report.topics.table import MOST_ROWS, SHOWN_VARIANT, Column, Shown, Table, page_table
 from harness.store.sealed import canonical
 from harness.study_file.grids import short_keys
 
+
+def _measured_mean(ranked: Ranked) -> float | None:
+    return None if ranked.place is None else ranked.metric.oriented(ranked.place.mean)
+
+
 RANKING: Table[Ranked] = Table(
     "ranking",
-    "a variant, the highest mean first, those without a finished run last; of three variants or more",
+    "a variant, the best mean first, those without a finished run last; of three variants or more",
     lambda findings: findings.ranking,
     (
-        Column("rank", "1 for the highest; equal means share one"),
+        Column("rank", "1 for the best; equal means share one"),
         Column("variant", "its name"),
         Column("n", "finished runs", lambda ranked: ranked.place.n if ranked.place else 0),
-        Column("mean", "accuracy of the last epoch", "place.mean"),
+        Column("mean", "of `metric`, last epoch", _measured_mean),
         Column("std", "over seeds", "place.std"),
-        Column("behind", "the highest mean minus this one", "place.behind"),
+        Column("behind", "how far this mean is from the best one", "place.behind"),
         Column(
             "p",
             "the smallest corrected p of the tests in which another variant was better: `p_holm` (the larger "
@@ -43,6 +51,7 @@ RANKING: Table[Ranked] = Table(
             "variants that are shown to be better (p of that test at most 0.05), with spaces between",
             lambda ranked: " ".join(ranked.worse_than),
         ),
+        Column("metric", "the target's, which ranks them", "metric.name"),
     ),
 )
 TABLES = (RANKING,)
@@ -58,7 +67,9 @@ def _changes(ranked: Ranked) -> str | None:
 def _mean(ranked: Ranked) -> str:
     if ranked.place is None:
         return ranked.failed_text if ranked.failed else "–"
-    return f"{100 * ranked.place.mean:.{decimals_of(100 * (ranked.place.std or 0.0), 2)}f}"
+    units = Units(ranked.metric)
+    decimals = decimals_of(units.scale * (ranked.place.std or 0.0), units.decimals(2))
+    return f"{units.scale * ranked.metric.oriented(ranked.place.mean):.{decimals}f}"
 
 
 def _possible(ranked: Ranked) -> str:
@@ -73,18 +84,20 @@ def _possible(ranked: Ranked) -> str:
     return "yes, but runs fail" if ranked.by_recipe else "yes"
 
 
-SHOWN: tuple[Shown[Ranked], ...] = (
-    Shown("rank", "rank"),
-    SHOWN_VARIANT,
-    Shown("what it changes", _changes, numeric=False),
-    Shown("mean accuracy, %", _mean),
-    Shown("std, %", "place.std", lambda std: std_text(100 * std, 2)),
-    Shown("n", lambda ranked: ranked.place.n if ranked.place else 0),
-    Shown("failed", lambda ranked: ranked.failed_text if ranked.failed else None),
-    Shown("behind the highest, points", "place.behind", percent(2)),
-    Shown("p (another is better)", "place.p", p_text),
-    Shown("may be the best", _possible, numeric=False),
-)
+def _shown(units: Units) -> tuple[Shown[Ranked], ...]:
+    best = "highest" if units.metric.higher_is_better else "lowest"
+    return (
+        Shown("rank", "rank"),
+        SHOWN_VARIANT,
+        Shown("what it changes", _changes, numeric=False),
+        Shown(units.heading(f"mean {units.metric.title}"), _mean),
+        Shown(units.heading("std"), "place.std", partial(units.std, decimals=2)),
+        Shown("n", lambda ranked: ranked.place.n if ranked.place else 0),
+        Shown("failed", lambda ranked: ranked.failed_text if ranked.failed else None),
+        Shown(units.heading(f"behind the {best}", difference=True), "place.behind", units.value),
+        Shown("p (another is better)", "place.p", p_text),
+        Shown("may be the best", _possible, numeric=False),
+    )
 
 
 HOW_TO_READ = (
@@ -103,15 +116,15 @@ def section(findings: Findings, figures: Figures) -> Section:
     ranking, blocks = findings.ranking, []
     if ranking:
         blocks = [
-            Block("text", f"{sentence(ranking)}."),
-            page_table("ranking", SHOWN, ranking[:MOST_ROWS]),
+            Block("text", f"{sentence(ranking, findings.results.metric)}."),
+            page_table("ranking", _shown(Units(findings.results.metric)), ranking[:MOST_ROWS]),
             explained(HOW_TO_READ),
         ]
         recipe = findings.results.study.recipes.get(ranking[0].variant)
         if recipe is not None and recipe.data.holdout is None:
             text = (
-                "These are test images: the winner's own accuracy is the highest of several draws, and so on "
-                "average too high. To choose a recipe, set data.holdout, and run the chosen one on the test "
+                "These are test images: the winner's own result is the best of several draws, and so on "
+                "average too good. To choose a recipe, set data.holdout, and run the chosen one on the test "
                 "split once."
             )
             blocks.append(Block("text", text))

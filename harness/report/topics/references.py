@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import interval_text, p_text, points_text
+from harness.analysis.numbers import p_text
 from harness.analysis.references import ReferenceComparison, claims, excluded
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, page_table, percent
-from harness.study_file.config import Reference
+from harness.study_file.targets import Reference
 
 REFERENCES: Table[ReferenceComparison] = Table(
     "references",
@@ -16,7 +16,7 @@ REFERENCES: Table[ReferenceComparison] = Table(
     lambda findings: findings.references,
     (
         Column("reference", "its name in the study", "name"),
-        Column("published", "the number, a fraction", "standing.published"),
+        Column("published", "the number; a fraction but for metrics that are none", "standing.published"),
         Column("runs", "that were published", "claim.reference.runs"),
         Column("variant", "compared with it"),
         Column(
@@ -28,7 +28,7 @@ REFERENCES: Table[ReferenceComparison] = Table(
         ),
         Column(
             "prediction_low",
-            "of the 95 % prediction interval for as many further runs, cut at 0 and 1",
+            "of the 95 % prediction interval for as many further runs; of fractions cut at 0 and 1",
             "standing.low",
         ),
         Column("prediction_high", "its upper end", "standing.high"),
@@ -41,12 +41,13 @@ REFERENCES: Table[ReferenceComparison] = Table(
         Column("source", "who published it", "claim.reference.source"),
         Column(
             "statistic",
-            "what was published: `mean` or `median` accuracy, or the `share` of runs at `at_least` or more",
+            "what was published: `mean` or `median` of `metric`, or the `share` of runs at `at_least` or "
+            "more",
             "claim.statistic",
         ),
         Column(
             "at_least",
-            "the accuracy of a `share`",
+            "the value of a `share`",
             lambda compared: (
                 compared.claim.reference.at_least if compared.claim.statistic == "share" else None
             ),
@@ -59,6 +60,7 @@ REFERENCES: Table[ReferenceComparison] = Table(
             "standing.p",
         ),
         Column("p_holm", "after Holm's correction over all rows with a p"),
+        Column("metric", "what was published", "claim.metric.name"),
     ),
 )
 TABLES = (REFERENCES,)
@@ -76,27 +78,35 @@ def _number(compared: ReferenceComparison) -> str:
     return compared.claim.text if compared.claim.statistic == "share" else compared.claim.statistic
 
 
-SHOWN: tuple[Shown[ReferenceComparison], ...] = (
-    Shown("published", "name", numeric=False),
-    Shown("number", _number, numeric=False),
-    SHOWN_VARIANT,
-    Shown("our n", "standing.n"),
-    Shown("published, %", "standing.published", percent(2)),
-    Shown("ours, %", "standing.measured", percent(2)),
-    Shown("published - ours, points", "standing.difference", points_text),
-    Shown(
-        "of our runs below it, %",
-        "standing.percentile",
-        percent(0),
-        only_if=lambda compared: compared.standing.percentile is not None,
-    ),
-    Shown(
-        "95 % prediction interval, %",
-        lambda compared: interval_text(compared.standing.low, compared.standing.high),
-    ),
-    Shown("p, Holm", "p_holm", p_text),
-    Shown("by our runs", excluded, numeric=False),
-)
+def _difference(compared: ReferenceComparison) -> str:
+    units = compared.claim.units
+    return units.signed(units.metric.oriented(compared.standing.difference))
+
+
+def _shown(shares: bool) -> tuple[Shown[ReferenceComparison], ...]:
+    """Return the columns; the headings have a unit where all numbers have the same."""
+    percents, points = (", %", ", points") if shares else ("", "")
+    return (
+        Shown("published", "name", numeric=False),
+        Shown("number", _number, numeric=False),
+        SHOWN_VARIANT,
+        Shown("our n", "standing.n"),
+        Shown(f"published{percents}", lambda row: row.claim.units.value(row.standing.published)),
+        Shown(f"ours{percents}", lambda row: row.claim.units.value(row.standing.measured)),
+        Shown(f"published - ours{points}", _difference),
+        Shown(
+            "of our runs below it, %",
+            "standing.percentile",
+            percent(0),
+            only_if=lambda compared: compared.standing.percentile is not None,
+        ),
+        Shown(
+            f"95 % prediction interval{percents}",
+            lambda row: row.claim.units.interval(row.standing.low, row.standing.high),
+        ),
+        Shown("p, Holm", "p_holm", p_text),
+        Shown("by our runs", excluded, numeric=False),
+    )
 
 
 HOW_TO_READ = (
@@ -115,5 +125,6 @@ def section(findings: Findings, figures: Figures) -> Section:
     if published := list(findings.results.study.references.items()):
         blocks.append(page_table("references", SHOWN_SOURCES, published))
     if findings.references:
-        blocks += [page_table("references", SHOWN, findings.references), Block("text", HOW_TO_READ)]
+        shares = all(compared.claim.units.metric.share for compared in findings.references)
+        blocks += [page_table("references", _shown(shares), findings.references), Block("text", HOW_TO_READ)]
     return Section("Against published numbers", blocks)

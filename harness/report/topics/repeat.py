@@ -78,7 +78,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     )
     if any(recipe.data.source != EMBEDDED for recipe in study.recipes.values()):
         lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
-    if any(package(recipe) for recipe in study.recipes.values()):
+    if study.own_metrics or any(package(recipe) for recipe in study.recipes.values()):
         lead += " --allow names a package: install it, or copy it beside study.toml."
     if files := dict.fromkeys(file for recipe in study.recipes.values() if (file := recipe.model.pretrained)):
         lead += f" Training starts from the weights in {', '.join(files)}, which is needed too."
@@ -104,9 +104,11 @@ def package(recipe: Recipe) -> str:
 
 
 def _needs(study: Study, variants: Sequence[str]) -> str:
-    """Return the options for the data and for the users' networks."""
+    """Return the options for the data and for the users' networks and metrics."""
     recipes = [study.recipes[variant] for variant in variants]
-    allowed = dict.fromkeys(name for recipe in recipes if (name := package(recipe)))
+    networks = (name for recipe in recipes if (name := package(recipe)))
+    metrics = (path.partition(":")[0].partition(".")[0] for path in study.own_metrics)
+    allowed = dict.fromkeys([*networks, *metrics])
     data = " --data DATA" if any(recipe.data.source != EMBEDDED for recipe in recipes) else ""
     return data + "".join(f" --allow {name}" for name in allowed)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import minutes_text
 from harness.analysis.runs import Arrival, Run
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY, METRICS, Metric
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
-from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, page_table, percent
+from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, page_table, percent, renamed
+from harness.store.run_files import OLD_METRICS
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,27 @@ class RunRow:
 
 
 def _rows(findings: Findings) -> Iterator[RunRow]:
-    target = findings.results.study.target.test_accuracy
+    metric, target = findings.results.metric, findings.results.study.target.level
     flagged = {summary.variant: summary.flagged for summary in findings.summaries}
     for run in findings.results.runs:
-        yield RunRow(run, run.arrival(target), flagged.get(run.variant) == run.seed)
+        yield RunRow(run, run.arrival(metric, target), flagged.get(run.variant) == run.seed)
 
 
 def _recorded(name: str, meaning: str, table: Literal["metrics", "timings"] = "metrics") -> Column[RunRow]:
     return Column(name, meaning, lambda row: row.run.number(name, table))
+
+
+def _number(name: str, row: RunRow) -> float | None:
+    return row.run.number(name)
+
+
+_MEANINGS = {
+    "balanced_accuracy": "mean of the classes' accuracies; this and the next four as `accuracy`",
+    "top5_accuracy": "share of images whose class is among the five largest logits; empty for five classes",
+    "macro_f1": "mean of the classes' F1",
+    "auroc": "mean of the areas under the ROC curves of one class against the rest",
+    "nll": "negative log-likelihood, nats an image: lower is better",
+}
 
 
 RUNS: Table[RunRow] = Table(
@@ -47,15 +64,19 @@ RUNS: Table[RunRow] = Table(
             "run.status",
         ),
         _recorded("epochs", "that were trained"),
-        _recorded("test_accuracy", "of the last epoch, in float32: the one that counts"),
-        _recorded("test_loss", "cross-entropy of the last epoch, in float32"),
+        _recorded("accuracy", "of the last epoch, in float32: the one that counts"),
+        _recorded("loss", "cross-entropy of the last epoch, in float32"),
         _recorded("train_accuracy", "of the last epoch, over the batches as trained on"),
         _recorded(
-            "best_test_accuracy",
+            "best_accuracy",
             "over all epochs, those before the last in the run's precision; mentioned, never used",
         ),
         _recorded("best_epoch", "when that was"),
-        Column("epochs_to_target", "first epoch that reached the study's target", "arrival.epochs"),
+        Column(
+            "epochs_to_target",
+            "first epoch that reached the study's target; empty where no epoch has its metric",
+            "arrival.epochs",
+        ),
         Column("seconds_to_target", "training time until then", "arrival.seconds"),
         _recorded("parameters", "trainable ones"),
         _recorded("lr_min", "the rate found or given: the schedule's lower corner"),
@@ -68,7 +89,7 @@ RUNS: Table[RunRow] = Table(
         Column("error", "why it failed", "run.error"),
         Column(
             "flagged",
-            "`yes` where its accuracy lies apart from the variant's other seeds (Grubbs's test at 5 %)",
+            "`yes` where the target's metric lies apart from the variant's other seeds (Grubbs's test, 5 %)",
             lambda row: "yes" if row.flagged else None,
         ),
         _recorded("raw_accuracy", "of the last epoch's weights as trained, where their average is evaluated"),
@@ -77,6 +98,13 @@ RUNS: Table[RunRow] = Table(
             "ties",
             "evaluation images whose largest logit is that of several classes; they count for the first one",
             "run.predictions.ties",
+        ),
+        Column("evaluated_on", "`test` or `holdout`", lambda row: row.run.data.get("evaluated_on")),
+        *(_recorded(name, _MEANINGS[name]) for name in METRICS if name in _MEANINGS),
+        *(
+            renamed(old, new, partial(_number, new))
+            for new, old in OLD_METRICS.items()
+            if new != "ties"  # which runs.csv did not have
         ),
     ),
 )
@@ -89,15 +117,26 @@ def _finished(heading: str, key: str, write: Callable[[float], str]) -> Shown[Ru
 
 
 def _best(run: Run) -> str | None:
-    best = run.number("best_test_accuracy") if run.status == "finished" else None
+    best = run.number("best_accuracy") if run.status == "finished" else None
     return None if best is None else f"{100 * best:.2f} ({run.number('best_epoch')})"
 
 
+def _shown(metric: Metric) -> tuple[Shown[RunRow], ...]:
+    """Return the first columns, with the target's metric if it is none of the others."""
+    units = Units(metric)
+    further = () if metric.name in (ACCURACY, "nll") else (
+        _finished(units.heading(metric.title), metric.name, units.value),
+    )  # fmt: skip
+    return (
+        Shown("run", "run.name", numeric=False),
+        Shown("status", "run.status", numeric=False),
+        *further,
+        _finished("accuracy, %", "accuracy", percent(2)),
+    )
+
+
 SHOWN: tuple[Shown[RunRow], ...] = (
-    Shown("run", "run.name", numeric=False),
-    Shown("status", "run.status", numeric=False),
-    _finished("accuracy, %", "test_accuracy", percent(2)),
-    _finished("loss", "test_loss", form(".4f")),
+    _finished("loss", "loss", form(".4f")),
     Shown(
         "accuracy as trained, %",
         lambda row: row.run.number("raw_accuracy"),
@@ -122,4 +161,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     if more := len(rows) - len(first):
         text += f" {more} more finished runs stand in tables/runs.csv."
     shown = [row for row in rows if row in first]
-    return Section("Every run", [page_table("runs", SHOWN, shown), Block("text", text)])
+    return Section(
+        "Every run",
+        [page_table("runs", (*_shown(findings.results.metric), *SHOWN), shown), Block("text", text)],
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from harness.analysis.findings import Findings
-from harness.analysis.numbers import accuracy_text, interval_text, minutes_text, percent_text
+from harness.analysis.numbers import minutes_text
 from harness.analysis.provenance import times_note
 from harness.analysis.summary import VariantSummary, found_rate_sentence
+from harness.analysis.units import Units
+from harness.metrics import ACCURACY
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics import accuracy, calibration, ensemble, noise, target, variance
 from harness.report.topics.figures import Figures
@@ -18,6 +20,7 @@ from harness.report.topics.table import (
     form,
     page_table,
     percent,
+    renamed,
 )
 
 SUMMARY: Table[VariantSummary] = Table(
@@ -30,10 +33,10 @@ SUMMARY: Table[VariantSummary] = Table(
         Column("runs", "finished and failed runs"),
         Column("failed", "failed ones, which count as misses"),
         *accuracy.SUMMARY,
-        Column("target", "the study's"),
-        Column("reached", "finished runs at the target or above"),
-        Column("test_loss_mean", "over finished runs", "test_loss.mean"),
-        Column("test_loss_std", "over seeds", "test_loss.std"),
+        Column("target", "the study's, of `metric`"),
+        Column("reached", "finished runs at the target or better"),
+        Column("loss_mean", "over finished runs", "loss.mean"),
+        Column("loss_std", "over seeds", "loss.std"),
         Column("train_accuracy_mean", "over finished runs", "train_accuracy.mean"),
         Column("train_accuracy_std", "over seeds", "train_accuracy.std"),
         Column("parameters", "trainable ones"),
@@ -45,7 +48,7 @@ SUMMARY: Table[VariantSummary] = Table(
         *ensemble.SUMMARY,
         *calibration.SUMMARY,
         *variance.BETWEEN_RUNS,
-        Column("flagged", "the seed whose accuracy lies apart from the others (Grubbs's test at 5 %)"),
+        Column("flagged", "the seed whose `metric` lies apart from the others (Grubbs's test at 5 %)"),
         *noise.SUMMARY,
         Column(
             "mean_df",
@@ -65,32 +68,48 @@ SUMMARY: Table[VariantSummary] = Table(
             "found.low",
         ),
         Column("lr_max_high", "the highest", "found.high"),
+        *target.METRIC,
+        *accuracy.OLD_SUMMARY,
+        renamed("test_loss_mean", "loss_mean", "loss.mean"),
+        renamed("test_loss_std", "loss_std", "loss.std"),
     ),
 )
 TABLES = (SUMMARY,)
 
 
-def _accuracy(summary: VariantSummary) -> str | None:
-    if summary.test_accuracy is not None:
-        return accuracy_text(summary.test_accuracy, summary.target).removesuffix(" %")
+def _score(summary: VariantSummary) -> str | None:
+    units = summary.units
+    if summary.score is not None:
+        return units.mean_std(summary.score, summary.target).removesuffix(units.of_value)
     return f"{summary.failed} of {summary.runs} failed" if summary.failed else None
 
 
 def _range(summary: VariantSummary) -> str | None:
-    accuracy = summary.test_accuracy
-    return interval_text(accuracy.minimum, accuracy.maximum) if accuracy and accuracy.n > 1 else None
+    score = summary.score
+    return summary.units.interval(score.minimum, score.maximum) if score and score.n > 1 else None
+
+
+def _interval(summary: VariantSummary) -> str | None:
+    score = summary.score
+    return None if score is None else summary.units.interval(score.ci_low, score.ci_high)
+
+
+def _shown(units: Units) -> tuple[Shown[VariantSummary], ...]:
+    """Return the columns of the target's metric, before the others."""
+    return (
+        SHOWN_VARIANT,
+        Shown(units.heading(f"{units.metric.title} ± std"), _score),
+        Shown("reached the target", lambda summary: f"{summary.reached} of {summary.runs}"),
+        Shown(units.heading("95 % interval of the mean"), _interval),
+        Shown(units.heading("lowest to highest"), _range),
+    )
 
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (
-    SHOWN_VARIANT,
-    Shown("accuracy ± std, %", _accuracy),
-    Shown("reached the target", lambda summary: f"{summary.reached} of {summary.runs}"),
-    Shown("95 % interval of the mean, %", "test_accuracy", accuracy.t_interval),
-    Shown("lowest to highest, %", _range),
     Shown("finished", "finished"),
     Shown("failed", "failed"),
     Shown("not finished", "missing"),
-    Shown("loss", "test_loss.mean", form(".3f")),
+    Shown("loss", "loss.mean", form(".3f")),
     Shown("train accuracy, %", "train_accuracy.mean", percent(1)),
     Shown("minutes a run", "seconds.mean", minutes_text),
 )
@@ -98,17 +117,19 @@ SHOWN: tuple[Shown[VariantSummary], ...] = (
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the variants' numbers and every warning."""
-    target = percent_text(findings.results.study.target.test_accuracy)
+    metric, units = findings.results.metric, Units(findings.results.metric)
+    goal = units.goal(findings.results.study.target.level)
+    what = "Accuracy" if metric.name == ACCURACY else f"{metric.title[0].upper()}{metric.title[1:]}, accuracy"
     lead = (
-        f"Accuracy and loss are those of the last epoch on {_split(findings)}; no epoch was picked by them. "
-        f"± is the standard deviation over seeds. The target is {target}."
+        f"{what} and loss are those of the last epoch on {_split(findings)}; no epoch was picked by them. "
+        f"± is the standard deviation over seeds. The target is {goal}."
     )
     text = (
         "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs "
         "beside it); one run has none. The interval is the 95 % t interval of the mean over seeds on this "
         "one set of images: it says how surely the recipe's mean is known, not where a single run falls. "
-        "From few seeds it is wide; it is cut at 0 and 100 %. Where all seeds agree there is none. A failed "
-        "run counts as one that did not reach the target."
+        "From few seeds it is wide; that of a percentage is cut at 0 and 100. Where all seeds agree there is "
+        "none. A failed run counts as one that did not reach the target."
     )
     corrected = [summary.variant for summary in findings.summaries if summary.corrected is not None]
     if corrected:
@@ -120,7 +141,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     return Section(
         "Summary",
         [
-            page_table("summary", SHOWN, findings.summaries),
+            page_table("summary", (*_shown(units), *SHOWN), findings.summaries),
             *(Block("warning", warning) for warning in findings.warnings),
             Block("text", " ".join(filter(None, (lead, found_rate_sentence(findings.summaries), note)))),
             explained(text),

@@ -79,6 +79,12 @@ class Shown(Generic[Row]):
     only_if: Value[Row] | None = None
 
 
+def renamed(old: str, new: str, value: Value[Any] = "") -> Column[Any]:
+    """Return a column under the name that it had until version 0.2."""
+    meaning = f"the old name of `{new}`: deprecated, left out from version 0.4 on"
+    return Column(old, meaning, value or new)
+
+
 VARIANT: Column[Any] = Column("variant", "its name; `base` is the study file itself")
 RUN: tuple[Column[Any], ...] = (VARIANT, Column("seed", "of the run"))
 SHOWN_VARIANT: Shown[Any] = Shown("variant", "variant", numeric=False)

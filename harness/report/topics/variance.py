@@ -9,6 +9,7 @@ from harness.analysis.numbers import p_text, std_text
 from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
+from harness.report.topics.metrics import about_accuracy
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, form, page_table
 from harness.statistics.variance import SeedVariance
 
@@ -115,7 +116,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     """Show the variances, and name the variants with one run."""
     measured = [summary for summary in findings.summaries if summary.evidence]
     several = [summary for summary in measured if summary.evidence and summary.evidence.variance]
-    blocks = []
+    blocks = about_accuracy(findings) if measured else []
     if several:
         table = page_table("summary", SHOWN_VARIANCE, several)
         blocks += [Block("text", LEAD), table, explained(HOW_TO_READ)]

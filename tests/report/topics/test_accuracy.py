@@ -11,7 +11,7 @@ from tests.lab import MakeLab, rows, sections
 
 def test_the_distribution_over_seeds_stands_with_its_n(findings: Findings) -> None:
     _, table, _ = sections(findings, accuracy)
-    values = findings.summaries[0].accuracies
+    values = findings.summaries[0].scores
     (row,) = rows([table])
     assert row[:3] == ["base", "3", f"{100 * np.mean(values):.3f}"]
     assert row[3:5] == [f"{100 * np.std(values, ddof=1) / root:.3f}" for root in (1, np.sqrt(3))]

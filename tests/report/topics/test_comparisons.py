@@ -15,7 +15,7 @@ ONE: dict[str, dict[str, Any]] = {"no_cutout": {"augment.train": []}}
 def test_failed_runs_are_said_to_be_in_no_comparison(findings: Findings) -> None:
     blocks = sections(findings, comparisons)
     assert rows(blocks)[0][:2] == ["no_cutout", "cannot tell with n = 1"]
-    assert "Failed runs are in no difference of accuracies: no_cutout." in text(blocks)
+    assert "Failed runs are in no difference of means: no_cutout." in text(blocks)
     assert "never two recipes" in text(blocks)
 
 
@@ -26,7 +26,7 @@ def test_the_baselines_failed_runs_are_named_too(lab: MakeLab) -> None:
     made.fail("base", 1)
     made.fail("no_cutout", 2)
     words = text(sections(made.findings(), comparisons))
-    assert "Failed runs are in no difference of accuracies: base, no_cutout." in words
+    assert "Failed runs are in no difference of means: base, no_cutout." in words
 
 
 def test_pairs_are_named_where_all_are_compared(lab: MakeLab) -> None:

@@ -93,7 +93,7 @@ def test_a_missing_combination_is_named_and_nothing_is_computed(lab: MakeLab) ->
     assert comparison.result is None and "share levels or images, and too few have fin" in comparison.obstacle
     said = text(sections(findings, components))
     assert "base: 1 of 12 combinations of levels has no finished run: its components are not computed" in said
-    summary = findings.summaries[0].test_accuracy
+    summary = findings.summaries[0].accuracy
     assert summary is not None and (summary.sem, summary.ci_low) == (None, None)
 
 
@@ -109,8 +109,8 @@ def test_a_source_that_changes_nothing_is_said_and_counts_no_runs_twice(lab: Mak
     assert rest is not None and rest.degrees == 6  # those of 4 x 3 runs, not of 24
     assert "The dropout changes nothing in this recipe." in text(sections(findings, components))
     twelve = crossed(lab, name="twelve").findings()
-    assert findings.summaries[0].test_accuracy is not None and twelve.summaries[0].test_accuracy is not None
-    assert findings.summaries[0].test_accuracy.sem == pytest.approx(twelve.summaries[0].test_accuracy.sem)
+    assert findings.summaries[0].accuracy is not None and twelve.summaries[0].accuracy is not None
+    assert findings.summaries[0].accuracy.sem == pytest.approx(twelve.summaries[0].accuracy.sem)
 
 
 def test_runs_that_are_all_equal_have_no_source(lab: MakeLab) -> None:

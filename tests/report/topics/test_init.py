@@ -15,12 +15,13 @@ from tests.lab import MakeLab, sections
 
 # The columns that were promised first; what came later stands after them.
 PROMISED = {
-    "runs": "variant,seed,status,epochs,test_accuracy,test_loss,train_accuracy,best_test_accuracy,best_epoch,"
+    "runs": "variant,seed,status,epochs,accuracy,loss,train_accuracy,best_accuracy,best_epoch,"
     "epochs_to_target,seconds_to_target,parameters,lr_min,lr_max,seconds,error,",
-    "history": "variant,seed,epoch,lr,train_loss,train_accuracy,test_loss,test_accuracy,"
-    "train_seconds,eval_seconds,images_per_second,raw_loss,raw_accuracy",
-    "summary": "variant,evaluated_on,runs,failed,test_accuracy_mean,test_accuracy_std,test_accuracy_sem,"
-    "test_accuracy_ci_low,test_accuracy_ci_high,test_accuracy_min,test_accuracy_max,target,reached,",
+    "history": "variant,seed,epoch,lr,train_loss,train_accuracy,eval_loss,eval_accuracy,"
+    "train_seconds,eval_seconds,images_per_second,raw_loss,raw_accuracy,",
+    "summary": "variant,evaluated_on,runs,failed,accuracy_mean,accuracy_std,accuracy_sem,"
+    "accuracy_ci_low,accuracy_ci_high,accuracy_min,accuracy_max,target,reached,",
+    "metrics": "variant,evaluated_on,metric,better,target,n,mean,std,sem,ci_low,ci_high,min,median,max",
     "comparisons": "variant,baseline,test,n,difference,ci_low,ci_high,p,p_holm,effect_size,verdict,",
     "ranking": "rank,variant,n,mean,std,behind,p,possible,changes,",
     "references": "reference,published,runs,variant,n,difference,percentile,prediction_low,prediction_high,"
@@ -53,6 +54,30 @@ def test_columns_are_the_promised_ones(findings: Findings, name: str) -> None:
     header, _, _ = csv_tables(findings)[name].partition("\n")
     assert header.startswith(PROMISED[name])
     assert PROMISED[name].endswith(",") or header == PROMISED[name]
+
+
+# The names until version 0.2, which stay until version 0.4.
+OLD = {
+    "runs": {"test_accuracy": "accuracy", "test_loss": "loss", "best_test_accuracy": "best_accuracy"},
+    "history": {"test_loss": "eval_loss", "test_accuracy": "eval_accuracy"},
+    "summary": {
+        **{
+            f"test_{name}": name
+            for name in (f"accuracy_{of}" for of in ("mean", "std", "sem", "ci_low", "ci_high", "min", "max",
+                                                     "median", "iqm"))
+        },
+        "test_loss_mean": "loss_mean",
+        "test_loss_std": "loss_std",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_the_old_names_have_the_same_values(findings: Findings, name: str) -> None:
+    rows = list(csv.DictReader(csv_tables(findings)[name].splitlines()))
+    assert rows
+    for row in rows:
+        assert {old: row[old] for old in OLD[name]} == {old: row[new] for old, new in OLD[name].items()}
 
 
 def test_every_column_says_what_stands_in_it_and_no_name_comes_twice() -> None:
@@ -92,7 +117,7 @@ def test_numbers_are_unrounded_and_unknown_ones_empty(lab: MakeLab) -> None:
     tables = csv_tables(place.findings())
     finished, failed = csv.DictReader(tables["runs"].splitlines())
     record = place.folder.run("base", 0).record()
-    assert record is not None and finished["test_accuracy"] == repr(record.metrics["test_accuracy"])
-    assert (failed["test_accuracy"], failed["epochs"]) == ("", "1")
+    assert record is not None and finished["accuracy"] == repr(record.metrics["accuracy"])
+    assert (failed["accuracy"], failed["epochs"]) == ("", "1")
     assert failed["error"] == "diverged: loss not finite (iteration 12)"
     assert not any("\r" in text for text in tables.values())
