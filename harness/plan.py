@@ -239,24 +239,21 @@ def resolve_variant(
     from harness.models.network import NetworkConfig
 
     check_recipe(study, name)
-    recipe, classes = study.recipes[name], data.train.classes
+    recipe, classes, where = study.recipes[name], data.train.classes, where_in(study, name)
     check_metrics([study.target.of, *study.own_metrics], len(classes), study.name)
     height, width = data.train.images.shape[1:3]
     outline = make_outline(study, name, len(data.train), (height, width), len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
-    train, test = _pipelines(recipe, data, where_in(study, name))
+    train, test = _pipelines(recipe, data, where)
     device = resolve_device(device)
     compute = choose_compute(
-        recipe,
-        network,
-        outline,
-        device,
+        recipe, network, outline, device,
         runs=len(study.seeds),
         devices=devices,
         on_disk=compute_on_disk(folder.runs_of(name), device) if folder else None,
         compared_with=_compute_of_others(study, recipe, folder, earlier, device),
-    )
-    pretrained = check_pretrained(recipe, network, where_in(study, name))
+    )  # fmt: skip
+    pretrained = check_pretrained(recipe, network, where)
     identity = identity_of_variant(recipe, data, train, test, compute, device, devices, pretrained)
     variant = Variant(
         study=study.name,
@@ -272,12 +269,12 @@ def resolve_variant(
         digest=digest(identity),
         outline=outline,
         devices=devices,
-        class_weights=_class_weights(recipe, data, where_in(study, name)),
+        class_weights=_class_weights(recipe, data, where),
         pretrained=pretrained,
         own_metrics=tuple(study.own_metrics),
     )
-    _check_last_batch(variant, where_in(study, name))
-    _try_sampler(variant, data, where_in(study, name))
+    _check_last_batch(variant, where)
+    _try_sampler(variant, data, where)
     return variant
 
 
