@@ -124,7 +124,7 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
         )
     _check_steps(recipe, steps, where)
     _check_schedule(recipe.schedule, steps, where)
-    check_loss(recipe.loss, classes, where)
+    check_loss(recipe.loss, classes, where, soft_labels=bool(recipe.augment.batch))
     return Outline(image_shape, steps, parameters, flops, layers, groups)
 
 

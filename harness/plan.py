@@ -241,8 +241,7 @@ def resolve_variant(
     check_recipe(study, name)
     recipe, classes, where = study.recipes[name], data.train.classes, where_in(study, name)
     check_metrics([study.target.of, *study.own_metrics], len(classes), study.name)
-    height, width = data.train.images.shape[1:3]
-    outline = make_outline(study, name, len(data.train), (height, width), len(classes))
+    outline = make_outline(study, name, len(data.train), data.train.size, len(classes))
     network = NetworkConfig(recipe.model.name, recipe.model.options, classes, outline.image_shape)
     train, test = _pipelines(recipe, data, where)
     device = resolve_device(device)

@@ -11,7 +11,7 @@ from harness.outline import check_recipe, make_outline
 from harness.schedule import lr_milestones, momentum_milestones, rates_at, resolve_rates
 from harness.study_file.builtin import builtin_studies
 from harness.study_file.load import load_study
-from harness.study_file.schedules import OneCycle
+from harness.study_file.schedules import OneCycle, Triangle
 
 PARAMETERS = {
     "onecycle": 6_573_120,
@@ -91,3 +91,52 @@ def test_a_published_recipes_schedule_is_torchs(name: str) -> None:
     cycled = momentum_milestones(schedule, 98)
     if cycled is not None:
         np.testing.assert_allclose(rates_at(cycled, steps), momenta, rtol=0, atol=1e-12)
+
+
+HEADLINES = {"onecycle": "search_onecycle", "annealed": "search_annealed", "record": "search_record"}
+CROP_AND_CUTOUT = {"PadIfNeeded", "RandomCrop", "CoarseDropout"}
+FLIPS = {"HorizontalFlip", "AlternatingFlip"}
+
+
+@pytest.mark.parametrize(("name", "search"), HEADLINES.items())
+def test_a_headline_is_searched_on_images_and_seeds_that_do_not_measure_it(name: str, search: str) -> None:
+    headline, searched = load_study(name), load_study(search)
+    assert not set(headline.seeds) & set(searched.seeds)
+    for recipe in headline.recipes.values():
+        assert recipe.data.holdout is None
+    for recipe in searched.recipes.values():
+        assert recipe.data.source == "cifar10" and recipe.data.holdout == 5000
+        assert not recipe.varies("holdout")  # all recipes are judged on the same images
+
+
+@pytest.mark.parametrize("name", [*HEADLINES, *HEADLINES.values()])
+def test_a_headlines_recipes_stay_within_their_budget(name: str) -> None:
+    study = load_study(name)
+    within_rules, same_network = "onecycle" in name, "record" not in name
+    for variant, recipe in study.recipes.items():
+        assert recipe.schedule.epochs == 24 and recipe.data.batch_size == 512
+        assert not recipe.augment.test  # no test-time augmentation
+        facts = make_outline(study, variant, 50_000, (32, 32), 10)
+        assert facts.parameters <= 7_000_000
+        if same_network:
+            assert facts.parameters == 6_573_120 and recipe.model.options.get("activation", "relu") == "relu"
+        if within_rules:
+            schedule, names = recipe.schedule, {table["transform"] for table in recipe.augment.train}
+            assert isinstance(schedule, Triangle) and schedule.peak_epoch == 5
+            assert schedule.lr_max == schedule.lr_min == "find" and schedule.final == "lr_min"
+            assert names >= CROP_AND_CUTOUT and len(names & FLIPS) == 1 and names <= CROP_AND_CUTOUT | FLIPS
+            assert not recipe.augment.batch
+
+
+def test_the_record_begins_with_the_published_bag_of_tricks() -> None:
+    study = load_study("record")
+    steps = np.arange(24 * 98)
+    rates = rates_at(lr_milestones(study.schedule, resolve_rates(study.schedule, None), 98), steps)
+    expected = np.interp(steps / 98, [0, 24 / 5, 24 - 2], [0, 0.4, 0.04])
+    # the peak lies between two steps, and is passed
+    np.testing.assert_allclose(rates, expected, rtol=0, atol=0.4 / (4.8 * 98))
+    np.testing.assert_allclose(rates[-2 * 98 :], 0.04, rtol=0, atol=1e-12)
+    (biases,) = study.optimizer.groups
+    assert biases.lr_factor == 64 and biases.options == {"weight_decay": 5e-4 / 64}
+    assert study.averaging.kind == "ema" and study.averaging.every == 5
+    assert study.averaging.momentum == pytest.approx(1 - 0.99**5, abs=5e-5)

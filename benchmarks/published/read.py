@@ -35,6 +35,7 @@ KNOWN = ROOT / "studies" / "results.json"
 ORDER = (
     "onecycle", "annealed", "onecycle_adam",
     "chapter11", "s11_l2", "assignment8", "s11_l1", "assignment10_adam",
+    "record", "search_onecycle", "search_annealed", "search_record",
     "ablations", "search", "lr_grid", "variance_cifar10",
 )  # fmt: skip
 

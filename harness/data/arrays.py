@@ -81,6 +81,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return height and width of an image."""
+        _, height, width, _ = self.images.shape
+        return height, width
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
