@@ -21,7 +21,7 @@ from harness.study_file.load import load_study
 from harness.study_file.search_space import Search
 from harness.study_file.seeds import parse_seeds
 from tests.conftest import TINY_TOML, Command
-from tests.lab import MakeLab
+from tests.lab import Lab
 
 SEARCH = """
 [search]
@@ -51,8 +51,8 @@ def test_a_search_for_another_metric_is_another_search(searched: Path) -> None:
     assert _identity(load_study(searched, settings={"target.nll": 0.3})) == {**before, "objective": "nll"}
 
 
-def test_a_trial_is_told_the_targets_metric_turned_so_that_higher_is_better(lab: MakeLab) -> None:
-    place = lab(target={"nll": 0.3})
+def test_a_trial_is_told_the_targets_metric_turned_so_that_higher_is_better(tmp_path: Path) -> None:
+    place = Lab(tmp_path, {"target": {"nll": 0.3}})
     for seed in (0, 1, 2):
         place.finish("base", seed, logits=place.logits(300 + seed))
     losses = [run.number("loss") for run in place.results().of("base")]
