@@ -194,7 +194,7 @@ def test_a_slice_of_the_seeds_runs_these_alone(nursery: Nursery, looks_file: Pat
 
 
 LAUNCHERS = [
-    ("--launcher", "process", "--workers", "2"),
+    pytest.param(("--launcher", "process", "--workers", "2"), marks=pytest.mark.slow),
     pytest.param(("--devices", "2"), marks=pytest.mark.slow),
     pytest.param(("--launcher", "auto"), marks=pytest.mark.slow),
     pytest.param(("--launcher", "ray"), marks=pytest.mark.slow),
@@ -226,6 +226,7 @@ def test_two_studies_stop_each_at_its_own_look(looks_file: Path, tmp_path: Path,
     assert "not needed" not in done.stdout.partition("two")[2]
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_tried_again_at_the_next_look(
     looks_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +303,7 @@ def test_a_seed_that_no_look_has_is_refused(looks_file: Path) -> None:
         harness.load_study(looks_file, seeds=[0, 7])
 
 
+@pytest.mark.slow
 def test_looks_that_come_after_the_runs_are_noticed(
     tiny_file: Path, tmp_path: Path, nursery: Nursery
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_source_of_ones_own_gives_clusters_or_the_key_is_refused(monkeypatch: 
         with_clusters(limit(own(SourceRequest(Path(), "test")), 360), ["a", "b", "c"])
 
 
+@pytest.mark.slow
 def test_a_run_saves_the_clusters_and_its_report_counts_them(
     command: Command, tiny_file: Path, films: Path, tmp_path: Path
 ) -> None:

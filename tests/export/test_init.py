@@ -131,6 +131,7 @@ def test_a_network_that_cannot_be_exported_is_one_line(tmp_path: Path, command: 
     assert done.stdout.startswith("tiny: ")
 
 
+@pytest.mark.slow
 def test_a_run_without_weights_is_named_and_the_others_are_exported(
     tmp_path: Path, tiny_file: Path, command: Command
 ) -> None:

@@ -188,6 +188,7 @@ averaging = { kind = "swa", start_epoch = 2 }
 """
 
 
+@pytest.mark.slow
 def test_all_processes_evaluate_the_averaged_network_that_is_saved(
     tiny_file: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_all_processes_evaluate_the_averaged_network_that_is_saved(
         np.testing.assert_allclose(load(run).logits(images), logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_accumulated_steps_of_two_processes_are_those_of_one(
     tiny_file: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_failed_range_test_fails_its_runs_alone(tiny_file: Path, command: Comm
     assert list(runs["base"]) == ["finished"] and list(runs["lost"]) == ["failed"]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_row_for_each_worker(tiny_file: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "harness.study", str(tiny_file), *TWO, "--out", str(tmp_path / "out")]
@@ -105,6 +106,7 @@ def test_a_terminal_shows_a_row_for_each_worker(tiny_file: Path, tmp_path: Path)
 
 
 @in_proc
+@pytest.mark.slow
 def test_more_workers_than_runs_are_not_started(start: Start) -> None:
     process = start(*TWO, "--seeds", "0-1", *SLOW, "--workers", "5")
     until_under_way(process)

@@ -66,6 +66,7 @@ def test_attributions_are_the_same_bytes_without_the_cache(
     assert tables() == kept
 
 
+@pytest.mark.slow
 def test_attributions_that_cannot_be_measured_are_a_note(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     page = place.folder.path / "report.md"
     report(place)
