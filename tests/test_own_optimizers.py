@@ -191,8 +191,7 @@ def blocks(kind: str) -> list[str]:
 
 
 MODULES = {"my_muon": "class FlatMuon", "my_recipe": "def halves"}
-# other blocks are single lines of a study
-STUDIES = {study["name"]: study for study in map(tomllib.loads, blocks("toml")) if "name" in study}
+STUDIES = {study["name"]: study for study in map(tomllib.loads, blocks("toml"))}
 
 
 @pytest.fixture
