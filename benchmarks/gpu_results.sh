@@ -24,7 +24,6 @@ tasks_text="
 search_onecycle
 search_annealed
 search_record
-record
 s11_l1 --seeds 0-4
 assignment10_adam --seeds 0-4
 chapter11 --seeds 0-4

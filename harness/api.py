@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.numbers import std_text
 from harness.errors import RunError, StudyError
 from harness.messages import suggest
-from harness.metrics import METRICS
+from harness.metrics import METRICS, title_of
 from harness.request import make_request
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
@@ -120,9 +120,8 @@ class Results:
 
     def _repr_html_(self) -> str:
         metric = str(self.summary["metric"].iloc[0])
-        known = METRICS.get(metric)
-        name = known.title if known else metric.rpartition(":")[2]
-        columns = {f"{name}, %" if known and known.share else name: "metric_mean", **_SHOWN}
+        unit = ", %" * (metric in METRICS and METRICS[metric].share)
+        columns = {f"{title_of(metric)}{unit}": "metric_mean", **_SHOWN}
         shown = self.summary[["variant", "runs", "failed"]].assign(
             **{
                 title: [_written(value, metric) for value in self.summary[column]]

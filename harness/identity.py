@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 Pipeline = list[dict[str, Any]]
 # Keys of a recipe that earlier versions did not have, and their defaults; they count where they differ.
-LATER: dict[str, Any] = {
+LATER_KEYS: dict[str, Any] = {
     "data.holdout_draws": None,
     "data.drop_last": False,
     "data.sampler": None,
+    "augment.library": "albumentations",
+    "augment.batch": [],
     "averaging": {"kind": "none"},
     "optimizer.clip_norm": None,
     "optimizer.accumulate": 1,
@@ -51,7 +53,7 @@ def identity_of_variant(
     from harness.models.imported import model_source
 
     left_out = {"attribution", "precision", "compile", "range_test", "augment", "vary"}
-    deciding = _without_later_defaults(recipe.model_dump(mode="json", exclude=left_out))
+    deciding = without_later_defaults(recipe.model_dump(mode="json", exclude=left_out))
     if (vary := recipe.varied) != list(DEFAULT):  # left out otherwise: earlier versions' digests stay valid
         deciding["vary"] = [*map(list, vary.items())] if isinstance(vary, dict) else vary
     if compute.compiled:  # likewise
@@ -80,7 +82,7 @@ def identity_of_variant(
     }
     if recipe.model.name not in MODELS:
         identity["model_source"] = model_source(recipe.model.name)
-    if sources := source_digests(_named_in(deciding)):  # likewise
+    if sources := source_digests(import_paths(deciding)):  # likewise
         identity["sources"] = sources
     if pretrained is not None:  # likewise
         identity["pretrained"] = pretrained.sha256
@@ -89,24 +91,29 @@ def identity_of_variant(
     return identity
 
 
-def _without_later_defaults(deciding: dict[str, Any]) -> dict[str, Any]:
-    """Leave out later versions' keys that have their defaults: digests of earlier versions stay valid."""
-    for dotted, default in LATER.items():
+def without_later_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Remove later versions' keys that have their defaults: what earlier versions recorded stays valid.
+
+    Args:
+        recipe: as plain data; it is changed.
+    """
+    for dotted, default in LATER_KEYS.items():
         *tables, key = dotted.split(".")
-        table = reduce(lambda table, name: table.get(name, {}), tables, deciding)
+        table = reduce(lambda table, name: table.get(name, {}), tables, recipe)
         if key in table and table[key] == default:
             del table[key]
-    return deciding
+    return recipe
 
 
-def _named_in(value: Any) -> Iterator[str]:
+def import_paths(value: Any) -> Iterator[str]:
     """Yield the import paths that a recipe's tables name, except that of its network."""
     if isinstance(value, dict):
         for key, part in value.items():
             if key in ("name", "kind", "transform", "sampler") and isinstance(part, str):
-                yield part
+                if ":" in part:
+                    yield part
             elif key != "model":
-                yield from _named_in(part)
+                yield from import_paths(part)
     elif isinstance(value, list):
         for part in value:
-            yield from _named_in(part)
+            yield from import_paths(part)

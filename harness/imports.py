@@ -54,7 +54,7 @@ def import_allowed(path: str, place: str, *, trusted: bool = False) -> Any:
         StudyError: its package is not allowed, it does not exist, or importing it raises an error.
     """
     module, _, attribute = path.partition(":")
-    package = module.partition(".")[0]
+    package = package_of(path)
     if not trusted and package not in allowed():
         raise StudyError(f"{place}: a study may not import {package!r} unless you say --allow {package}")
     try:
@@ -65,6 +65,11 @@ def import_allowed(path: str, place: str, *, trusted: bool = False) -> Any:
         raise StudyError(f"{place}: {one_line(error, 200)}{hint}") from None
     except Exception as error:  # importing a user's code may raise anything
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
+
+
+def package_of(path: str) -> str:
+    """Return the package of an import path, which ``--allow`` names."""
+    return path.partition(":")[0].partition(".")[0]
 
 
 def source_digest(path: str) -> str:

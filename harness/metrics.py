@@ -44,6 +44,11 @@ class Metric:
     share: bool = True
     history: str | None = None
 
+    @property
+    def heading(self) -> str:
+        """The title as a heading begins with it."""
+        return self.title[0].upper() + self.title[1:]
+
     def oriented(self, value: float) -> float:
         """Turn a value, or a difference, so that higher is better; and back."""
         return value if self.higher_is_better else -value
@@ -160,6 +165,11 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def title_of(name: str) -> str:
+    """Return a metric's title, without importing a user's own."""
+    return METRICS[name].title if name in METRICS else name.rpartition(":")[2]
+
+
 def metric_of(name: str) -> Metric:
     """Return a metric by its name, or by the import path of a user's own.
 
@@ -178,7 +188,7 @@ def metric_of(name: str) -> Metric:
         raise StudyError(f"metric {name}: expected a function of logits and labels, not {kind}")
     higher = getattr(function, "higher_is_better", None)
     return Metric(
-        name, name.rpartition(":")[2], _own(name, function), higher_is_better=higher is not False, share=False
+        name, title_of(name), _own(name, function), higher_is_better=higher is not False, share=False
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.data.arrays import Data, count_steps, mean_std
 from harness.errors import StudyError
-from harness.identity import identity_of_variant
+from harness.identity import Pipeline, identity_of_variant
 from harness.messages import suggest
 from harness.metrics import check_metrics
 from harness.outline import Outline, check_pretrained, check_recipe, make_outline, where_in
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from harness.compute import Compute
     from harness.models.network import NetworkConfig
     from harness.models.pretrained import Pretrained
-
-
-Pipeline = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

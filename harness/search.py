@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.measures import number_of
 from harness.errors import RunError, StudyError
+from harness.identity import without_later_defaults
 from harness.messages import check_installed, one_line
 from harness.metrics import ACCURACY, metric_of
 from harness.outline import check_recipe
@@ -197,7 +198,7 @@ def _recorded(study: Study, folder: StudyFolder, *, force: bool = False) -> dict
     record = read_sealed(path)
     if record is None:
         return {}
-    difference = first_difference(_identity(study), record["identity"])
+    difference = first_difference(_identity(study), without_later_defaults(record["identity"]))
     if difference and force:
         path.replace(path.with_name(f"{RECORD}.aside"))
         return {}
@@ -213,7 +214,7 @@ def _record(study: Study, folder: StudyFolder, trials: Mapping[str, Trial]) -> N
 
 def _identity(study: Study) -> dict[str, Any]:
     """Return everything that decides a search's proposals, and its trials' runs."""
-    settings = study.model_dump(mode="json", exclude_none=True)
+    settings = without_later_defaults(study.model_dump(mode="json", exclude_none=True))
     settings["search"].pop("trials")
     if settings["compile"] == "auto":
         settings["compile"] = False  # as in searches of earlier versions

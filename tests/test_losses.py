@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from harness.errors import StudyError
-from harness.identity import LATER, _named_in
+from harness.identity import LATER_KEYS, import_paths
 from harness.imports import ALLOWED
 from harness.losses import check_loss, class_weights, create_loss
 from harness.models import build_model
@@ -274,10 +274,10 @@ def test_a_study_is_checked_before_any_work() -> None:
 
 def test_a_digest_has_what_differs_from_the_default_and_the_source() -> None:
     dumped = study().recipes["base"].loss.model_dump()
-    assert {f"loss.{key}" for key in dumped} - LATER.keys() == {"loss.label_smoothing", "loss.l1"}
-    assert all(LATER[f"loss.{key}"] == dumped[key] for key in ("name", "options", "class_weights"))
+    assert {f"loss.{key}" for key in dumped} - LATER_KEYS.keys() == {"loss.label_smoothing", "loss.l1"}
+    assert all(LATER_KEYS[f"loss.{key}"] == dumped[key] for key in ("name", "options", "class_weights"))
     named = study(name="tests.test_losses:focal").recipes["base"].model_dump()
-    assert "tests.test_losses:focal" in list(_named_in(named))
+    assert "tests.test_losses:focal" in list(import_paths(named))
 
 
 def test_a_variant_with_another_loss_has_only_its_own_options() -> None:

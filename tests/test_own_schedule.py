@@ -131,10 +131,10 @@ def test_a_schedule_that_differs_from_call_to_call_is_refused_before_any_work(na
 
 
 def test_its_source_is_in_the_digest() -> None:
-    from harness.identity import _named_in
+    from harness.identity import import_paths
 
     study = resolve({**TINY, "schedule": own("halves").model_dump()})
-    assert "tests.test_own_schedule:halves" in list(_named_in(study.model_dump()))
+    assert "tests.test_own_schedule:halves" in list(import_paths(study.model_dump()))
 
 
 def test_rates_are_finite_and_no_larger_than_any() -> None:

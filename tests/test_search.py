@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.errors import StudyError
 from harness.plan import Plan
-from harness.search import _identity, _run, opening
+from harness.search import _identity, _recorded, _run, opening
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed, write_sealed
 from harness.study_file.config import Study
@@ -40,8 +41,22 @@ def test_a_search_of_an_earlier_version_has_the_same_identity(searched: Path) ->
     later = {"vary", "looks", "margin"}  # without a value they decide nothing, and records do not have them
     identity = _identity(load_study(searched))
     assert not later & set(identity) and not {"cluster", "holdout_draws"} & set(identity["data"])
+    assert "averaging" not in identity and set(identity["augment"]) == {"train", "test"}
+    assert set(identity["loss"]) == {"label_smoothing", "l1"}
+    assert not {"groups", "accumulate", "clip_norm"} & set(identity["optimizer"])
     named = _identity(load_study(searched, settings={"vary": ["order"]}))
     assert named["vary"] == ["order"]
+
+
+def test_a_search_on_disk_may_have_the_defaults_of_later_keys(searched: Path, tmp_path: Path) -> None:
+    study, folder = load_study(searched), StudyFolder(tmp_path, "searched")
+    identity = _identity(study)
+    written = {**identity, "data": {**identity["data"], "drop_last": False}, "averaging": {"kind": "none"}}
+    write_sealed(folder.path / "search.json", {"identity": written, "trials": {}})
+    assert _recorded(study, folder) == {}
+    averaged = {"averaging": {"kind": "swa", "start_epoch": 1}}
+    with pytest.raises(StudyError, match="holds another search"):
+        _recorded(load_study(searched, settings=averaged), folder)
 
 
 def test_a_search_for_another_metric_is_another_search(searched: Path) -> None:

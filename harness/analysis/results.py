@@ -22,7 +22,7 @@ from harness.statistics.ensemble import ensemble_predictions
 from harness.store.atomic import sha256_file
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord
-from harness.store.run_files import HISTORY, LATER, OLD_HISTORY, RANGE_TEST
+from harness.store.run_files import HISTORY, LATER_HISTORY, OLD_HISTORY, RANGE_TEST
 from harness.store.sealed import read_sealed
 from harness.study_file.config import Study
 from harness.study_file.values import NAME_PATTERN
@@ -160,7 +160,7 @@ def _read_run(folder: RunFolder, votes: _Votes, metrics: Sequence[Metric]) -> Ru
             history = _failed_history(folder, record)
             return Run(folder, "failed", _cause(record), record, history, range_test=range_test)
         _check_record(record)
-        history = read_columns(folder.path / "history.csv", HISTORY, LATER, OLD_HISTORY)
+        history = read_columns(folder.path / "history.csv", HISTORY, LATER_HISTORY, OLD_HISTORY)
         logits, labels, clusters = read_arrays(folder.path / "predictions.npz", len(record.classes))
         predictions, probabilities = _predictions(logits, labels, clusters)
         computed, failed = measure(logits, labels, lacking(record, metrics))
@@ -204,7 +204,7 @@ def _failed_history(folder: RunFolder, record: RunRecord) -> tuple[Row, ...]:
     try:
         if recorded is not None and sha256_file(path) != recorded:
             return ()
-        return read_columns(path, HISTORY, LATER, OLD_HISTORY)
+        return read_columns(path, HISTORY, LATER_HISTORY, OLD_HISTORY)
     except (RunError, OSError, ValueError):
         return ()
 

@@ -15,7 +15,7 @@ from harness.analysis.results import Results
 from harness.analysis.runs import Run
 from harness.analysis.starts import answers
 from harness.attribution.sanity import MOST
-from harness.metrics import ACCURACY, METRICS
+from harness.metrics import ACCURACY, title_of
 from harness.store.folders import WEIGHTS
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _another_metric(results: Results) -> list[str]:
     others = [name for name in before if name != results.metric.name]
     if not others:
         return []
-    titles = " and ".join(dict.fromkeys(METRICS[name].title if name in METRICS else name for name in others))
+    titles = " and ".join(dict.fromkeys(map(title_of, others)))
     count = f"{len(others)} of {several(len(before), 'run')}"
     return [
         f"The target is of {results.metric.title}; {count} were planned while it was of {titles}. A metric "

@@ -51,7 +51,7 @@ def get_sampler(name: str, where: str = "study") -> Sampler:
         raise StudyError(f"{place}: no sampler {name!r}{hint}; or 'package.module:function' of your own")
     sampler = import_allowed(name, place)
     if not callable(sampler):
-        raise StudyError(f"{place}: {name} is not a function")
+        raise StudyError(f"{place}: {one_line(name, 200)}: expected a function, got {type(sampler).__name__}")
     return cast(Sampler, sampler)
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from harness.analysis.units import Units
 from harness.data.augment import parse
 from harness.errors import RunError
-from harness.metrics import ACCURACY, METRICS
+from harness.metrics import ACCURACY, METRICS, title_of
 from harness.report.blocks import Block, Report, Section
 from harness.report.render.markdown import markdown
 from harness.store.folders import RunFolder
@@ -36,10 +36,7 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
     Raises:
         RunError: the run is not finished, or there is no report of its study.
     """
-    record = run.verify()
-    library = {"albumentations": "Albumentations", "torchvision": "torchvision.transforms.v2"}[
-        parse(predictor.transforms).library.NAME
-    ]
+    record, library = run.verify(), parse(predictor.transforms).library
     report = read_sealed(run.study.path / "report.json")
     if report is None:
         raise RunError(f"{run.study.path}: there is no report; the same command with --report-only makes one")
@@ -59,7 +56,7 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
                 Block(
                     "text",
                     f"Input: float32 (batch, 3, height, width), RGB images of {width} x {height} pixels "
-                    f"that went through these transforms of {library}, in their order. Output: logits "
+                    f"that went through these transforms of {library.TITLE}, in their order. Output: logits "
                     f"(batch, {len(predictor.classes)}), whose softmax is the network's confidence; "
                     "config.json has the classes by their place.",
                 ),
@@ -119,7 +116,7 @@ def _target_metric(metrics: dict[str, Any], report: dict[str, Any]) -> list[list
         return []
     units = Units(METRICS[name]) if name in METRICS else None
     value = f"{metrics[name]:.4f}" if units is None else f"{units.value(metrics[name])}{units.of_value}"
-    return [[f"{units.metric.title if units else name} of this network", value]]
+    return [[f"{title_of(name)} of this network", value]]
 
 
 def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any]) -> list[str]:

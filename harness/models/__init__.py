@@ -32,13 +32,13 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
     Raises:
         StudyError: unknown model or option, or an impossible value, in one line.
     """
-    if name.startswith("timm:"):
-        from harness.models.from_timm import timm_network
-
-        return timm_network(name, options, where)
     if name not in MODELS:
-        from harness.models.imported import imported, installed
+        from harness.models.imported import TIMM, imported, installed
 
+        if name.startswith(TIMM):
+            from harness.models.from_timm import timm_network
+
+            return timm_network(name, options, where)
         if ":" in name or name in installed():
             return imported(name, options, where)
         names = [*MODELS, *installed()]

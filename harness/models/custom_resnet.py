@@ -53,7 +53,6 @@ class CustomResNetOptions(Strict):
     ghost_batch: Annotated[int, Field(ge=2, le=65_536)] | None = None
     """Images that are normalised together in training, by their own mean and variance: ghost batch norm,
     Hoffer et al. 2017, arXiv:1705.08741. Without it the whole batch."""
-
     bn_scale: Annotated[float, Field(gt=0, le=1e3)] | None = None
     """Batch norm's factors, all fixed at this number, while its biases are learned (cifar10-fast's bag of
     tricks: 1). Without it they are learned too."""

@@ -9,11 +9,10 @@ from typing import Any
 
 from harness.errors import StudyError
 from harness.messages import check_installed, one_line, suggest
-from harness.models.imported import Imported
+from harness.models.imported import TIMM, Imported
 from harness.vision import with_torchvision
 
-PREFIX = "timm:"
-# What timm would read weights by; or what the data decides.
+# Arguments of timm that the harness sets: where weights are read from, and what the data decides.
 _OURS = {
     **dict.fromkeys(
         ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"),
@@ -33,9 +32,9 @@ def timm_network(name: str, options: dict[str, Any], where: str) -> Imported:
     place = f"{where}: model.name: {one_line(name, 200)}"
     check_installed("timm", place)
     timm = with_torchvision(lambda: import_module("timm"))
-    architecture = name.removeprefix(PREFIX)
+    architecture = name.removeprefix(TIMM)
     if architecture not in (known := timm.list_models()):
-        near = suggest(PREFIX + architecture.partition(".")[0], [PREFIX + network for network in known])
+        near = suggest(TIMM + architecture.partition(".")[0], [TIMM + network for network in known])
         raise StudyError(f"{place}: timm {version('timm')} has no such network{near}")
     for key in options:
         if key in _OURS:

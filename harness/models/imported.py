@@ -15,6 +15,8 @@ from harness.messages import one_line
 if TYPE_CHECKING:
     from torch import nn
 
+TIMM = "timm:"  # before the name of a network of timm
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -86,6 +88,6 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
 
 def model_source(name: str) -> str:
     """Return the SHA-256 of the module file of an imported or installed network; of timm's its version."""
-    if name.startswith("timm:"):
+    if name.startswith(TIMM):
         return f"timm {version('timm')}"
     return source_digest(installed().get(name, name))

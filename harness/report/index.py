@@ -120,7 +120,13 @@ def _read(name: str, has_page: bool, entry: dict[str, Any]) -> Line:
     variants = entry["variants"]
     # a report of an earlier version is of accuracy; other metrics are not sorted among accuracies
     metric = str(entry.get("metric", ACCURACY))
-    first = next((variant["test_accuracy_mean"] for variant in variants if variant["text"]), None)
+    # reports of version 0.2 have the old name alone
+    named = (
+        variant.get("accuracy_mean", variant.get("test_accuracy_mean"))
+        for variant in variants
+        if variant["text"]
+    )
+    first = next(named, None)
     last = str(entry["last_finished"] or "")
     finished, failed, missing = (
         sum(int(variant[key]) for variant in variants) for key in ("finished", "failed", "missing")

@@ -14,7 +14,7 @@ HISTORY = (
     "variant", "seed", "epoch", "lr", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy",
     "train_seconds", "eval_seconds", "images_per_second", "raw_loss", "raw_accuracy",
 )  # fmt: skip
-LATER = {"raw_loss", "raw_accuracy"}  # columns of HISTORY that files of earlier versions do not have
+LATER_HISTORY = {"raw_loss", "raw_accuracy"}  # columns that files of earlier versions do not have
 # The names until version 0.2, of the test split or the hold-out alike; written beside the new ones until 0.4.
 OLD_HISTORY = {"eval_loss": "test_loss", "eval_accuracy": "test_accuracy"}
 OLD_METRICS = {

@@ -45,7 +45,7 @@ def create_trainer(
 ) -> Engine:
     """Create a trainer whose step is forward, backward and, at the end of a group, optimizer step.
 
-    Where a network gives auxiliary logits, their loss is weighted with ``AUXILIARY_WEIGHT``.
+    Where a network gives auxiliary logits, their cross-entropy is added, times ``AUXILIARY_WEIGHT``.
 
     Args:
         scaler: keeps float16 gradients from vanishing; see :func:`create_scaler`.

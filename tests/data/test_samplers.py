@@ -178,7 +178,7 @@ def test_a_sampler_cannot_change_the_labels(own: str) -> None:
         ("too_high", "returned places from 1 to 64, expected 0 to 63"),
         ("negative", "returned places from -1 to 62"),
         ("fails", "ValueError: no luck"),
-        ("number", "is not a function"),
+        ("number", "expected a function, got int"),
         ("missing", "has no attribute 'missing'"),
     ],
 )

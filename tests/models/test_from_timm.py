@@ -19,7 +19,7 @@ from harness.models import build_model, model_options
 from harness.models.pretrained import Pretrained
 from harness.models.weights import load_weights
 from harness.plan import resolve_variant
-from harness.report.topics.repeat import package
+from harness.report.topics.repeat import packages
 from harness.seeding import global_seed
 from harness.study_file.config import Study
 from harness.training.rehearsal import rehearse
@@ -108,7 +108,7 @@ def test_it_is_rehearsed_and_its_version_is_in_the_digest(tiny: Tiny) -> None:
     variant = resolve_variant(study, "base", data, device="cpu")
     assert rehearse(variant, data) == ("", "")
     assert variant.identity["model_source"] == f"timm {version('timm')}"
-    assert package(study) == "", "no --allow is needed"
+    assert packages(study) == [], "no --allow is needed"
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes_and_loads(tiny: Tiny, tmp_path: Path) -> None:

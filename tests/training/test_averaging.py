@@ -106,7 +106,7 @@ def test_ema_is_ignites_handler_in_ignites_own_loop(tiny: Tiny, tmp_path: Path, 
     assert [(row["raw_loss"] == "", row["raw_accuracy"] == "") for row in history] == [
         (epoch < start, epoch < start) for epoch in (1, 2, 3)
     ]
-    measured = [(float(row["test_accuracy"]), float(row["raw_accuracy"])) for row in history[start - 1 :]]
+    measured = [(float(row["eval_accuracy"]), float(row["raw_accuracy"])) for row in history[start - 1 :]]
     assert measured == [pytest.approx(each) for each in accuracies]
     assert record.metrics["raw_accuracy"] == float(history[-1]["raw_accuracy"])
     assert record.metrics["raw_loss"] == float(history[-1]["raw_loss"])
@@ -138,7 +138,7 @@ def test_swa_is_torchs_averaged_model_and_update_bn_in_torchs_own_loop(
     loader.set_epoch(3)
     update_bn(list(loader)[: 2 if images else None], averaged)
     assert_equal(saved(folder), averaged.module)
-    assert record.metrics["test_accuracy"] == pytest.approx(twin.accuracy(averaged.module))
+    assert record.metrics["accuracy"] == pytest.approx(twin.accuracy(averaged.module))
     assert record.metrics["raw_accuracy"] == pytest.approx(twin.accuracy(twin.model))
 
 

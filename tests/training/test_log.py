@@ -39,8 +39,8 @@ def log(tiny: Callable[..., Study]) -> Log:
 
 def test_its_tables_have_the_epochs_and_steps_of_all_processes(log: Log) -> None:
     assert log.history().splitlines()[1:] == [
-        "base,3,1,0.1,2.0,0.25,1.5,0.5,4.0,1.0,40.0,1.5,0.5",  # the last two under their old names again
-        "base,3,2,0.2,1.0,0.25,1.5,0.5,8.0,1.0,20.0,1.5,0.5",
+        "base,3,1,0.1,2.0,0.25,1.5,0.5,4.0,1.0,40.0,,,1.5,0.5",  # no raw_...; eval_... again, as test_...
+        "base,3,2,0.2,1.0,0.25,1.5,0.5,8.0,1.0,20.0,,,1.5,0.5",
     ]
     steps = log.learning_rates().splitlines()
     assert len(steps) == 11 and (steps[5], steps[6]) == ("base,5,1,0.1", "base,6,2,0.2")

@@ -116,4 +116,4 @@ def test_an_evaluation_has_the_plain_cross_entropy_whatever_was_trained(tmp_path
     record, folder, _ = run(resolve({**TINY, **KINDS["own"]}), tmp_path)
     saved = np.load(folder.path / "predictions.npz")
     loss = F.cross_entropy(torch.from_numpy(saved["logits"]).double(), torch.from_numpy(saved["labels"]))
-    assert record.metrics["test_loss"] == pytest.approx(float(loss))
+    assert record.metrics["loss"] == pytest.approx(float(loss))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 from pydantic import Field
 
-from harness.data.augment.albumentations_arguments import check_types, constants, tuples
-from harness.data.augment.library import Node, Table, draws, imported
+from harness.data.augment.albumentations_arguments import check_types, constants
+from harness.data.augment.library import Node, Table, draws, imported, tuples
 from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.schema import Strict, validate
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.data.augment.library import Run
 
-NAME = "albumentations"
+NAME, TITLE = "albumentations", "Albumentations"
 PACKAGES: tuple[str, ...] = ("albumentations", "opencv-python-headless")
 
 COMPOSITIONS = ("OneOf", "RandomOrder", "Sequential", "SomeOf")
@@ -166,6 +166,7 @@ def build(table: Table, place: str) -> Any:
             )
     arguments = {key: constants(key, value, f"{place}.{key}") for key, value in arguments.items()}
     check_types(cls, arguments, place)
+    # it reads [8, 8] as fractions, and (8, 8) as integers
     return _construct(cls, {key: tuples(value) for key, value in arguments.items()}, place)
 
 

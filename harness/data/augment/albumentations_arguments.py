@@ -1,4 +1,4 @@
-"""The arguments of Albumentations' transforms: cv2's constants by name, types, and lists for tuples."""
+"""The arguments of Albumentations' transforms: cv2's constants by name, and their types."""
 
 from __future__ import annotations
 
@@ -65,8 +65,3 @@ def check_types(cls: Any, arguments: dict[str, Any], place: str) -> None:
         if location:
             message += f", got {arguments[str(location[0])]!r}"
         raise StudyError(one_line(message)) from None
-
-
-def tuples(value: Any) -> Any:
-    """Return lists as tuples: Albumentations then reads ``[8, 8]`` as integers, not as fractions."""
-    return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -49,10 +49,12 @@ class Library(Protocol):
 
     Attributes:
         NAME: as a study names it.
+        TITLE: as people know it.
         PACKAGES: those whose versions decide the pixels.
     """
 
     NAME: str
+    TITLE: str
     PACKAGES: tuple[str, ...]
 
     def names(self) -> Collection[str]:
@@ -131,3 +133,8 @@ def nested(table: Table) -> Iterator[Table]:
         if isinstance(child, dict):
             yield child
             yield from nested(child)
+
+
+def tuples(value: Any) -> Any:
+    """Return lists as tuples, also inside lists: a list of TOML may stand for a tuple."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -17,7 +17,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from harness.data.augment.library import Node, Table, draws, imported
+from harness.data.augment.library import Node, Table, draws, imported, tuples
 from harness.device import use_threads
 from harness.errors import StudyError
 from harness.messages import one_line, suggest
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.data.augment.library import Run
 
-NAME = "torchvision"
+NAME, TITLE = "torchvision", "torchvision.transforms.v2"
 PACKAGES: tuple[str, ...] = ("torchvision",)
 COMPOSITIONS = ("Compose", "RandomApply", "RandomChoice", "RandomOrder")
 _REFUSALS = {
@@ -157,7 +157,7 @@ def _value(name: str, key: str, value: Any, place: str) -> Any:
     if key == "interpolation":
         return _one_of(value, [mode.value for mode in library.InterpolationMode], place)
     hint = _HINTS.get((name, key), get_type_hints(_classes()[name].__init__).get(key, Any))  # type: ignore[misc]
-    forms = [value, _tuples(value)]  # a list of TOML may stand for a tuple
+    forms = [value, tuples(value)]
     for form in forms:
         try:
             _adapter(name, key, hint).validate_python(form)
@@ -284,7 +284,3 @@ def _through(steps: list[Any], image: Tensor) -> Tensor:
     for step in steps:
         image = _apply(step, image)
     return image
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -115,9 +115,8 @@ def _shown(units: Units) -> tuple[Shown[VariantSummary], ...]:
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show every run against the target, the distribution over seeds, and the learning curves."""
-    title = findings.results.metric.title
     return Section(
-        f"{title[0].upper()}{title[1:]} and learning curves",
+        f"{findings.results.metric.heading} and learning curves",
         [
             *figures("accuracy"),
             *_distribution(findings),

@@ -80,7 +80,7 @@ def about_accuracy(findings: Findings) -> list[Block]:
 
 def _shown(metric: Metric) -> Shown[VariantSummary]:
     units = Units(metric)
-    title = metric.title[0].upper() + metric.title[1:] if metric.share else metric.title
+    title = metric.heading if metric.share else metric.title
 
     def write(values: Distribution) -> str:
         return units.mean_std(values, decimals=2).removesuffix(units.of_value)

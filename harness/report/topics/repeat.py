@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from harness.analysis.findings import Findings
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
+from harness.identity import import_paths
+from harness.imports import package_of
+from harness.models.imported import TIMM
+from harness.own_schedule import TORCHS
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.study_file.config import Recipe, Study
@@ -78,7 +82,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     )
     if any(recipe.data.source != EMBEDDED for recipe in study.recipes.values()):
         lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
-    if study.own_metrics or any(package(recipe) for recipe in study.recipes.values()):
+    if study.own_metrics or any(packages(recipe) for recipe in study.recipes.values()):
         lead += " --allow names a package: install it, or copy it beside study.toml."
     if files := dict.fromkeys(file for recipe in study.recipes.values() if (file := recipe.model.pretrained)):
         lead += f" Training starts from the weights in {', '.join(files)}, which is needed too."
@@ -97,18 +101,17 @@ def section(findings: Findings, figures: Figures) -> Section:
     )
 
 
-def package(recipe: Recipe) -> str:
-    """Return the package that a network is imported from by its path, ``package.module:name``; else empty."""
-    module, colon, _ = recipe.model.name.partition(":")
-    return module.partition(".")[0] if colon and module != "timm" else ""
+def packages(recipe: Recipe) -> list[str]:
+    """List the packages of the code that a recipe names by import path, which ``--allow`` has to name."""
+    paths = [recipe.model.name, *import_paths(recipe.model_dump())]
+    return [package_of(path) for path in paths if ":" in path and not path.startswith((TIMM, f"{TORCHS}:"))]
 
 
 def _needs(study: Study, variants: Sequence[str]) -> str:
-    """Return the options for the data and for the users' networks and metrics."""
+    """Return the options for the data and for the users' own code."""
     recipes = [study.recipes[variant] for variant in variants]
-    networks = (name for recipe in recipes if (name := package(recipe)))
-    metrics = (path.partition(":")[0].partition(".")[0] for path in study.own_metrics)
-    allowed = dict.fromkeys([*networks, *metrics])
+    in_recipes = (name for recipe in recipes for name in packages(recipe))
+    allowed = dict.fromkeys([*in_recipes, *map(package_of, study.own_metrics)])
     data = " --data DATA" if any(recipe.data.source != EMBEDDED for recipe in recipes) else ""
     return data + "".join(f" --allow {name}" for name in allowed)
 

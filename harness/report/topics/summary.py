@@ -119,7 +119,7 @@ def section(findings: Findings, figures: Figures) -> Section:
     """Show the variants' numbers and every warning."""
     metric, units = findings.results.metric, Units(findings.results.metric)
     goal = units.goal(findings.results.study.target.level)
-    what = "Accuracy" if metric.name == ACCURACY else f"{metric.title[0].upper()}{metric.title[1:]}, accuracy"
+    what = "Accuracy" if metric.name == ACCURACY else f"{metric.heading}, accuracy"
     lead = (
         f"{what} and loss are those of the last epoch on {_split(findings)}; no epoch was picked by them. "
         f"± is the standard deviation over seeds. The target is {goal}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from harness.analysis.results import read_results
 from harness.report.topics.repeat import PROGRAM, commands, report_command
 from harness.study_file.seeds import parse_seeds
@@ -68,3 +70,19 @@ def test_a_memory_format_that_was_timed_is_not_lost_by_naming_the_precision(lab:
     place = lab(seeds=[0])
     place.finish(identity={"device": "cpu", "precision": "float32", "memory_format": "contiguous_format"})
     assert repeated(place) == [f"OMP_NUM_THREADS=1 {START} --device cpu"]
+
+
+def test_each_package_of_the_users_own_code_is_allowed(lab: MakeLab) -> None:
+    place = lab(
+        seeds=[0],
+        data={"source": "digits", "batch_size": 160, "sampler": "my_samplers:hard"},
+        optimizer={"name": "my_muon.flat:FlatMuon"},
+        loss={"name": "my_losses:focal"},
+        augment={"train": [{"transform": "OneOf", "transforms": [{"transform": "my_transforms:Speckle"}]}]},
+        schedule={"kind": "torch.optim.lr_scheduler:ExponentialLR", "epochs": 2, "lr_max": 0.1},
+        model={"name": "timm:resnet26"},
+    )
+    place.finish(identity={"device": "cpu"})
+    (line,) = repeated(place)
+    allowed = {word for before, word in pairwise(line.split()) if before == "--allow"}
+    assert allowed == {"my_samplers", "my_muon", "my_losses", "my_transforms"}
