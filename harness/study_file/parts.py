@@ -199,7 +199,8 @@ class OptimizerConfig(Named):
     accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Batches that share a step of the optimizer, whose gradient is that of the mean loss over all their
     images. An epoch's last step takes the batches that are left. Schedule, range test and `averaging.every`
-    count batches; a step uses the rate of its last batch. Batch norm sees the single batches."""
+    count batches; a step uses the rate of its last batch. Batch norm sees the single batches, and with
+    `loss.class_weights` each batch counts by its images."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
