@@ -33,6 +33,8 @@ def own_rates(schedule: OwnSchedule, lr_max: float, steps_per_epoch: int) -> lis
     scheduler = isinstance(found, type) and issubclass(found, LRScheduler)
     if not callable(found) or (trusted and not scheduler):
         raise StudyError(f"{place}: expected a function, or a class of {TORCHS} that needs no metric")
+    if schedule.step != "batch" and not scheduler:
+        raise StudyError(f"{place}: a function is called for every step; remove schedule.step")
     steps = schedule.epochs * steps_per_epoch
     rates: list[float] = []
     try:

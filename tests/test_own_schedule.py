@@ -109,6 +109,7 @@ def test_a_scheduler_class_of_ones_own_is_taken() -> None:
         (own("negative"), "at step 1 of 6 it gives -0.9; expected a rate >= 0"),
         (own("text"), "at step 0 of 6: ValueError: could not convert"),
         (own("fails"), "at step 5 of 6: ZeroDivisionError"),
+        (own("halves", step="epoch"), "a function is called for every step; remove schedule.step"),
         (own("halves", options={"evry": 2}), "at step 0 of 6: TypeError: .*evry"),
         (torchs("ReduceLROnPlateau"), "at step 1 of 6: TypeError: .*metrics"),
         (torchs("OneCycleLR", options={"max_lr": 0.1, "total_steps": 6}), "step 0 of 6: Value.*momentum"),

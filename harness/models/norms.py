@@ -23,7 +23,9 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return outputs of the same shape (N, C, H, W)."""
-        groups = round(len(images) / self.ghost_batch) if self.training else 1
+        # torch's update_bn sets no momentum, for statistics of whole batches as in evaluation
+        grouped = self.training and self.momentum is not None
+        groups = round(len(images) / self.ghost_batch) if grouped else 1
         if groups < 2:
             return super().forward(images)
         if images.is_cuda:  # a CPU takes 3 to 14 times as long that way as group after group

@@ -15,7 +15,9 @@ METRIC_KEYS = ("accuracy", "balanced_accuracy", "top5_accuracy", "macro_f1", "au
 
 def _path(value: str) -> str:
     if value in METRIC_KEYS:
-        raise ValueError(f"{value} has a key of its own: write `{value} = ...` instead of metric and value")
+        raise ValueError(
+            f"{value} is no metric of your own: every run has it, and a target writes `{value} = ...`"
+        )
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
         raise ValueError(f"expected package.module:name, such as my_package:my_metric, got {value[:80]!r}")
     return value

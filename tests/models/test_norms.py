@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from harness.models.norms import GhostBatchNorm2d
 
@@ -50,3 +51,13 @@ def test_a_batch_weighs_in_ghost_statistics_what_it_weighs_in_ordinary_ones() ->
         ghost(x), whole(x)
     torch.testing.assert_close(ghost.running_mean, whole.running_mean, rtol=0.01, atol=0)
     torch.testing.assert_close(ghost.running_var, whole.running_var, rtol=0.02, atol=0)
+
+
+def test_torchs_update_bn_computes_statistics_of_whole_batches() -> None:
+    ghost, whole = GhostBatchNorm2d(3, 4, momentum=0.3), nn.BatchNorm2d(3)
+    batches = [images(size=(2, 2), n=n) * 3 + 1 for n in (16, 11)]
+    for layer in (ghost, whole):
+        update_bn(batches, nn.Sequential(layer))
+    statistics, expected = ghost.state_dict(), whole.state_dict()
+    assert all(torch.equal(statistics[name], expected[name]) for name in expected)
+    assert ghost.momentum == 0.3 and int(statistics["num_batches_tracked"]) == 2

@@ -70,7 +70,10 @@ def test_a_study_that_was_written_is_read_again() -> None:
         ({"metric": "mine:metric"}, "target: metric goes with value"),
         ({"value": 3.0}, "target: metric goes with value"),
         ({"metric": "mine", "value": 3.0}, "target.metric: expected package.module:name"),
-        ({"metric": "auroc", "value": 0.9}, "target.metric: auroc has a key of its own"),
+        (
+            {"metric": "auroc", "value": 0.9},
+            "target.metric: auroc is no metric of your own: every run has it",
+        ),
         ({"metric": "mine:m", "value": 3.0, "nll": 0.1}, "nll and mine:m are given: name one metric"),
     ],
 )

@@ -63,7 +63,7 @@ def draw(findings: Findings) -> Picture | None:
         what = f"Lines are means, bands ± 1 std over seeds (divisor n - 1), n = {n} finished runs a variant."
     caption = (
         f"How the training went. {what} Train accuracy is taken over augmented batches while the weights "
-        "change, so it can lie below that of the untouched test images."
+        "change, so it can lie below that of the untouched images evaluated on."
     )
     if metric.history is not None:
         caption += f" Dashed: the target of {Units(metric).goal(target)}, judged on the last epoch alone."
