@@ -183,6 +183,7 @@ def test_what_is_no_loss_is_refused_in_one_line(config: Loss, expected: str) -> 
         ({"options": {"weight": [1.0, 2.0]}}, ": options.weight: write loss.class_weights instead"),
         ({"options": {"label_smoothing": 0.1}}, ": options.label_smoothing: write loss.label_smo"),
         ({"options": {"reduction": "sum"}}, ": options.reduction: it is the mean; remove it"),
+        ({"options": {"ignore_index": 3}}, ": options.ignore_index: every image counts; loss.class_weights"),
         ({"label_smothing": 0.1}, r"\.label_smothing: unknown key, did you mean 'label_smoothing'"),
         ({"name": ""}, r"\.name: "),
     ],

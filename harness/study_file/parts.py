@@ -247,6 +247,8 @@ class Loss(Strict):
                 raise ValueError(f"class_weights: each must be above 0 and at most 1e6, got {weight:g}")
         if "reduction" in self.options:
             raise ValueError("options.reduction: it is the mean; remove it")
+        if "ignore_index" in self.options:
+            raise ValueError("options.ignore_index: every image counts; loss.class_weights weighs classes")
         return self
 
 
