@@ -69,9 +69,11 @@ def draw(findings: Findings, variant: str) -> Picture | None:
 def _planned_and_run(planned: list[tuple[float, float]], run: Run) -> str:
     """Describe the schedule as planned, and its rates of every step."""
     peak = max(planned, key=lambda corner: corner[1])
+    rise = (
+        f"{planned[0][1]:.4g} to {peak[1]:.4g} at epoch {peak[0]:.4g}" if peak[0] else f"from {peak[1]:.4g}"
+    )
     text = (
-        f"Middle: the schedule that the study asks for, {planned[0][1]:.4g} to {peak[1]:.4g} at epoch "
-        f"{peak[0]:.4g}, then {planned[-1][1]:.4g}. "
+        f"Middle: the schedule that the study asks for, {rise}, then {planned[-1][1]:.4g}. "
         f"Right: the rate that the optimizer had at every step (seed {run.seed}), which should be the same."
     )
     highest = run.highest_rate
