@@ -139,7 +139,11 @@ def leakage_notes(record: Mapping[str, Any], evaluated_on: str, images: int) -> 
         return [f"nearly equal images were not looked for: more than {MOST_HASHED:,} images"]
     if not count:
         return []
-    many = "; of so many, most look alike because they have few details" if count > images / 10 else ""
+    many = (
+        "; images of few details look alike without being copies: look at some pairs"
+        if count > images / 10
+        else ""
+    )
     return [
         f"{count:,} of {images:,} {_named(evaluated_on)} images ({100 * count / images:.2f} %) nearly equal "
         f"a train image{_with_other_class(record.get('near_other_class'))}{many}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.schema import Strict
 from harness.study_file.values import Count
@@ -42,6 +42,13 @@ class Ema(Strict):
     start_epoch: Epoch = 1
     """The first epoch with updates. Until the first update the average is a copy of the weights at each
     epoch's end; with 1 it begins with the initial weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_decay(cls, table: Any) -> Any:
+        if isinstance(table, dict) and "decay" in table:
+            raise ValueError("a decay d is written momentum = 1 - d here: the share of the newest weights")
+        return table
 
     def in_words(self) -> str:
         """Return what is evaluated and saved, for people."""

@@ -61,6 +61,7 @@ def draw(findings: Findings) -> Picture | None:
         what = "One finished run: no band."
     else:
         what = f"Lines are means, bands ± 1 std over seeds (divisor n - 1), n = {n} finished runs a variant."
+        what += " A band that would reach zero ends at the lowest run."
     caption = (
         f"How the training went. {what} Train accuracy is taken over augmented batches while the weights "
         "change, so it can lie below that of the untouched images evaluated on."
@@ -84,12 +85,14 @@ def _draw_curve(axes: Axes, results: Results, variant: str, column: str, colour:
     stds = np.array([std_of(by_epoch[epoch]) or 0.0 for epoch in epochs])
     marker = "o" if len(epochs) <= 12 else ""
     axes.plot(epochs, means, color=colour, marker=marker, ms=3, label=style.short(variant, 24))
-    axes.fill_between(epochs, means - stds, means + stds, color=colour, alpha=0.2, lw=0)
+    lowest = np.array([min(by_epoch[epoch]) for epoch in epochs])
+    bottom = np.where(means - stds > 0, means - stds, lowest)  # on a logarithmic axis zero is nowhere
+    axes.fill_between(epochs, bottom, means + stds, color=colour, alpha=0.2, lw=0)
 
 
 def _draw_raw(axes: Axes, results: Results, variant: str, column: str, colour: str) -> None:
     means = {epoch: mean_of(values) for epoch, values in sorted(_by_epoch(results, variant, column).items())}
-    axes.plot(list(means), list(means.values()), color=colour, lw=0.7, ls="-", zorder=1)
+    axes.plot(list(means), list(means.values()), color=colour, lw=0.8, ls="-", zorder=3)
 
 
 def _by_epoch(results: Results, variant: str, column: str) -> dict[float, list[float]]:

@@ -55,7 +55,7 @@ def augmented(findings: Findings, variant: str, data: Data) -> Picture:
         names = " or ".join(str(table["transform"]) for table in batch)
         caption += (
             f" Each column is mixed as a batch is ({names}): an image with the one above it, the first with "
-            "the last."
+            "the last. Where that one has the larger share, a row shows it more than its own class."
         )
     if len(chosen) < len(train.classes):
         caption += f" The first {len(chosen)} of {len(train.classes)} classes with train images."

@@ -291,8 +291,8 @@ def section(findings: Findings, figures: Figures) -> Section:
     if 0 < len(compared) <= MOST_SENTENCES:
         lines = [
             " ".join(
-                f"{text[0].upper()}{text[1:]}." if at else f"{text}."
-                for at, text in enumerate([sentence(one, len(compared) > 1), *further_sentences(one)])
+                f"{text}." if text.startswith((one.variant, "n = ")) else f"{text[0].upper()}{text[1:]}."
+                for text in [sentence(one, len(compared) > 1), *further_sentences(one)]
             )
             for one in compared
         ]

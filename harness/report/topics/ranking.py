@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 from harness.analysis.findings import Findings
@@ -59,7 +60,7 @@ TABLES = (RANKING,)
 
 def _changes(ranked: Ranked) -> str | None:
     """Write ``lr_max 0.2, momentum 0.9``."""
-    values = (value if isinstance(value, str) else canonical(value) for value in ranked.changes.values())
+    values = (value if isinstance(value, str) else json.dumps(value) for value in ranked.changes.values())
     pairs = zip(short_keys(ranked.changes), values, strict=True)
     return one_line(", ".join(f"{key} {value}" for key, value in pairs), 120) or None
 
