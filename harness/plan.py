@@ -133,7 +133,7 @@ class Variant:
     def new_network(self, data: Data) -> nn.Module:
         """Build the network on its device, as training starts from it.
 
-        Its weights are drawn from the global generators; some may follow from the first train images, which
+        Its weights are drawn from the global generators; some may follow from train images, which
         its modules are given by :mod:`harness.models.initialise`. Or they are read from ``model.pretrained``.
 
         Args:

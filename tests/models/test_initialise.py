@@ -1,4 +1,4 @@
-"""Initialisation by the first train images: in runs, range tests and rehearsals, and of no other image."""
+"""Initialisation by train images: in runs, range tests and rehearsals, and of no other image."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def filters(variant: Variant, data: Data, seed: int = 0) -> Tensor:
         return variant.new_network(data).state_dict()[FILTERS]
 
 
-def test_the_images_are_the_first_train_images_normalised_and_not_augmented(
+def test_the_images_are_the_first_of_each_class_normalised_and_not_augmented(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = data_of(study)
@@ -77,7 +77,11 @@ def test_the_images_are_the_first_train_images_normalised_and_not_augmented(
     monkeypatch.setattr(PatchWhitening, "initialise_from", lambda self, images: given.append(images))
     variant.new_network(data)
     mean, std = (np.array(values) for values in mean_std(data.train))
-    expected = torch.from_numpy((data.train.images[:50] / 255 - mean) / std).permute(0, 3, 1, 2).float()
+    labels, places = data.train.labels, []
+    for label in range(10):
+        places += np.flatnonzero(labels == label)[:5].tolist()
+    first = data.train.images[sorted(places)]
+    expected = torch.from_numpy((first / 255 - mean) / std).permute(0, 3, 1, 2).float()
     (images,) = given
     torch.testing.assert_close(images, expected, rtol=1e-4, atol=1e-5)
 
