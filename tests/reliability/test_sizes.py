@@ -33,7 +33,9 @@ def quickly() -> Iterator[None]:
 
 
 def load(recipe: Recipe) -> Data:
-    options = recipe.data.model_dump(exclude={"source", "batch_size", "drop_last", "holdout_draws"})
+    options = recipe.data.model_dump(
+        exclude={"source", "batch_size", "drop_last", "holdout_draws", "sampler"}
+    )
     return load_data(recipe.data.source, Path(), **options)
 
 

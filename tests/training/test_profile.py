@@ -31,7 +31,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_where_the_time_went_adds_up(tiny: Callable[..., Study], tmp_path: Path) -> None:
     folder, said = profiled(tiny(), tmp_path / "out")
     parts = {row["part"]: row for row in table(folder.path / "profile/time.csv")}
-    assert set(parts) == {*PARTS.values(), "other"}
+    assert set(parts) == {*PARTS.values(), "other"} - {"average of the weights"}  # the study has none
     assert parts["training steps"]["calls"] == parts["batches"]["calls"] == "15"  # 160 images, 32 a batch
     assert parts["evaluation"]["calls"] == "3"
     assert sum(float(row["share"]) for row in parts.values()) == pytest.approx(1)
