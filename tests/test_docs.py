@@ -109,6 +109,7 @@ def test_the_page_on_python_runs(tmp_path: Path, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("whole", WHOLE)
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path, whole: bool) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(DOCS / "notebooks" / "assignment.ipynb", as_version=4)

@@ -21,6 +21,7 @@ def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@pytest.mark.slow
 def test_the_command_names_classes_and_draws_what_spoke_for_them(finished_run: Path, tmp_path: Path) -> None:
     images = load_data("digits", Path(), train_limit=160, test_limit=60).evaluation.images
     paths = [tmp_path / "one.png", tmp_path / "two.png"]

@@ -197,6 +197,7 @@ def test_another_search_in_the_same_folder_is_refused_or_put_aside(
     assert forced.returncode == 0 and forced.stderr.count("moved to") == 2, forced.stderr
 
 
+@pytest.mark.slow
 def test_values_that_cannot_go_together_fail_their_trial_alone(
     searched: Path, tmp_path: Path, command: Command
 ) -> None:

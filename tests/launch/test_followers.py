@@ -238,7 +238,7 @@ def test_accumulated_steps_of_two_processes_are_those_of_one(
     ("arguments", "said"),
     [
         (("--devices", "0"), "--devices 0: expected at least 1"),
-        ((*TWO, "--launcher", "process"), "one run at a time"),
+        pytest.param((*TWO, "--launcher", "process"), "one run at a time", marks=pytest.mark.slow),
         ((*TWO, "--set", "data.train_limit=161"), "the last batch has 1 images"),
     ],
 )

@@ -113,8 +113,8 @@ def test_a_cluster_that_is_not_there_is_one_line(tiny_file: Path, command: Comma
     [
         (("--ray-address", "ray://127.0.0.1:10001"), "start the command on a machine of the cluster"),
         (("--set", "resources.cpus=1000"), "more than this machine has"),
-        (("--devices", "2", "--device", "cpu"), "one run at a time"),
-        (("--tracker", "mlflow"), "set MLFLOW_TRACKING_URI"),
+        pytest.param(("--devices", "2", "--device", "cpu"), "one run at a time", marks=pytest.mark.slow),
+        pytest.param(("--tracker", "mlflow"), "set MLFLOW_TRACKING_URI", marks=pytest.mark.slow),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -105,6 +105,7 @@ def test_a_folder_without_permission_is_refused_before_any_work(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_runs_folder_without_permission_does_not_stop_the_others(
     nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
@@ -179,6 +180,7 @@ def test_running_out_of_memory_is_recorded_with_what_to_change(
     assert record(tmp_path / "out/fragile")["error"]["kind"] == "out_of_memory"
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_backwards_changes_nothing(
     killed_at: KilledAt, go_on: GoOn, tmp_path: Path
 ) -> None:
