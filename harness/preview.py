@@ -232,6 +232,7 @@ def _study_lines(preview: Preview) -> list[str]:
         after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
         lines.append(f"  looks after {after} of {len(study.seeds)} seeds")
     shown: list[tuple[Any, ...]] = []
+    said: set[str] = set()  # most variants have the same images
     for state in variant_states(preview):
         lines.append(f"  {state.name}")
         if state.variant is None:
@@ -247,7 +248,8 @@ def _study_lines(preview: Preview) -> list[str]:
         lines += _augment_lines(state.recipe)
         lines += _cost_lines(state)
         lines += [f"    warning: {warning}" for warning in state.warnings]
-        lines += [f"    note: {note}" for note in state.notes]
+        lines += [f"    note: {note}" for note in state.notes if note not in said]
+        said.update(state.notes)
         if state.refusal:
             lines.append(f"    a real start refuses: {state.refusal}; choose another --out, or --force")
         if state.outline and state.outline.layers not in shown:
