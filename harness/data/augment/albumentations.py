@@ -18,9 +18,9 @@ import numpy as np
 from pydantic import Field
 
 from harness.data.augment.albumentations_arguments import check_types, constants
-from harness.data.augment.library import Node, Table, draws, imported, tuples
+from harness.data.augment.library import Node, Table, check_names, draws, imported, name_of, tuples
 from harness.errors import StudyError
-from harness.messages import one_line, suggest
+from harness.messages import one_line
 from harness.schema import Strict, validate
 from harness.seeding import cpu_seed
 
@@ -142,28 +142,15 @@ def _classes() -> dict[str, type]:
 
 def build(table: Table, place: str) -> Any:
     """Make the Albumentations object of one table, after checking its arguments."""
-    name = table.get("transform")
-    if not isinstance(name, str):
-        raise StudyError(f'{place}: expected transform = "NAME", an Albumentations transform')
-    if name in REFUSED:
-        raise StudyError(f"{place}.transform: {name} {REFUSED[name]}")
+    name = name_of(table, place, "an Albumentations transform", _classes(), REFUSED)
     arguments = {key: value for key, value in table.items() if key != "transform"}
     if ":" in name:
         return _wrapped(imported(name, arguments, place))
-    if name not in _classes():
-        shown = one_line(repr(name), 80)
-        raise StudyError(
-            f"{place}.transform: {shown} is not an Albumentations transform{suggest(name, _classes())}"
-        )
     if name in COMPOSITIONS:
         return _compose(name, arguments, place)
     cls = _classes()[name]
     known = [parameter for parameter in inspect.signature(cls).parameters if parameter != "self"]
-    for key in arguments:
-        if key not in known:
-            raise StudyError(
-                one_line(f"{place}.{key}: not an argument of {name}{suggest(key, known)}", limit=600)
-            )
+    check_names(name, arguments, known, place)
     arguments = {key: constants(key, value, f"{place}.{key}") for key, value in arguments.items()}
     check_types(cls, arguments, place)
     # it reads [8, 8] as fractions, and (8, 8) as integers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import StudyError
 from harness.imports import import_allowed
-from harness.messages import one_line
+from harness.messages import one_line, suggest
 from harness.seeding import cpu_seed, generator_states
 
 if TYPE_CHECKING:
@@ -97,6 +97,38 @@ class Library(Protocol):
         Raises:
             StudyError: as ``build``.
         """
+
+
+def name_of(table: Table, place: str, title: str, known: Collection[str], refused: Mapping[str, str]) -> str:
+    """Return a table's name: one that the library knows, or an import path.
+
+    Args:
+        title: of the library's transforms, such as ``"a torchvision transform"``.
+        known: the names that a study may use.
+        refused: name -> why a study may not use it.
+
+    Raises:
+        StudyError: any other name, or none.
+    """
+    name = table.get("transform")
+    if not isinstance(name, str):
+        raise StudyError(f'{place}: expected transform = "NAME", {title}')
+    if name in refused:
+        raise StudyError(f"{place}.transform: {name} {refused[name]}")
+    if ":" not in name and name not in known:
+        raise StudyError(
+            f"{place}.transform: {one_line(repr(name), 80)} is not {title}{suggest(name, known)}"
+        )
+    return name
+
+
+def check_names(name: str, arguments: Table, known: Collection[str], place: str) -> None:
+    """Raise a StudyError where a transform has no such argument."""
+    for key in arguments:
+        if key not in known:
+            raise StudyError(
+                one_line(f"{place}.{key}: not an argument of {name}{suggest(key, known)}", limit=600)
+            )
 
 
 def imported(path: str, arguments: Table, place: str) -> Callable[[Any], Any]:

@@ -17,7 +17,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from harness.data.augment.library import Node, Table, draws, imported, tuples
+from harness.data.augment.library import Node, Table, check_names, draws, imported, name_of, tuples
 from harness.device import use_threads
 from harness.errors import StudyError
 from harness.messages import one_line, suggest
@@ -102,28 +102,15 @@ def normalisation(table: Table) -> tuple[Any, Any] | None:
 
 def build(table: Table, place: str) -> Any:
     """Make the v2 object of one table, after checking its arguments."""
-    name = table.get("transform")
-    if not isinstance(name, str):
-        raise StudyError(f'{place}: expected transform = "NAME", a torchvision transform')
-    if name in REFUSED:
-        raise StudyError(f"{place}.transform: {name} {REFUSED[name]}")
+    name = name_of(table, place, "a torchvision transform", _classes(), REFUSED)
     arguments = {key: value for key, value in table.items() if key != "transform"}
     if ":" in name:
         return imported(name, arguments, place)
-    if name not in _classes():
-        shown = one_line(repr(name), 80)
-        raise StudyError(
-            f"{place}.transform: {shown} is not a torchvision transform{suggest(name, _classes())}"
-        )
     if name in COMPOSITIONS:
         return _compose(name, arguments, place)
     cls = _classes()[name]
     parameters = inspect.signature(cls).parameters
-    for key in arguments:
-        if key not in parameters:
-            raise StudyError(
-                one_line(f"{place}.{key}: not an argument of {name}{suggest(key, parameters)}", limit=600)
-            )
+    check_names(name, arguments, parameters, place)
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in arguments:
             raise StudyError(f"{place}.{key}: missing")
