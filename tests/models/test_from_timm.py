@@ -24,7 +24,7 @@ from harness.seeding import global_seed
 from harness.study_file.config import Study
 from harness.training.rehearsal import rehearse
 from harness.vision import import_torchvision
-from tests.training.tiny_runs import Killed, assert_same_run, data_of, killed_at, run
+from tests.training.tiny_runs import assert_resumes, data_of, run
 
 import_torchvision()
 timm = pytest.importorskip("timm")
@@ -115,10 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_loads(tiny: Tiny, tmp_path: 
     study = tiny(("model", {"name": SMALL, "drop_rate": 0.2}), ("attribution.layers", ["layer1"]))
     record, whole, _ = run(study, tmp_path / "whole")
     assert record.status == "finished", record.error
-    with pytest.raises(Killed):
-        run(study, tmp_path / "again", say=killed_at("epoch 2/3"))
-    _, again, _ = run(study, tmp_path / "again")
-    assert_same_run(again, whole)
+    assert_resumes(study, tmp_path / "again", "epoch 2/3", whole)
     model, network = load_weights(whole.weights_file)
     assert network.model == {"name": SMALL, "drop_rate": 0.2} and not model.training
 

@@ -25,7 +25,7 @@ from harness.seeding import global_seed
 from harness.study_file.config import Study
 from harness.training.range_test.sweep import sweep_variant
 from harness.training.rehearsal import rehearse
-from tests.training.tiny_runs import Killed, assert_same_run, data_of, killed_at, run
+from tests.training.tiny_runs import assert_resumes, data_of, run
 
 Tiny = Callable[..., Study]
 WHITENED: dict[str, Any] = {
@@ -124,12 +124,7 @@ def test_a_run_trains_all_but_the_filters_and_its_weights_are_enough(study: Stud
 
 def test_a_killed_run_goes_on_to_the_same_bytes(study: Study, tmp_path: Path) -> None:
     _, whole, _ = run(study, tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(study, tmp_path / "again", say=killed_at("epoch 2/3"))
-    said: list[str] = []
-    _, again, _ = run(study, tmp_path / "again", say=said.append)
-    assert any("goes on after epoch" in line for line in said)
-    assert_same_run(again, whole)
+    assert_resumes(study, tmp_path / "again", "epoch 2/3", whole)
 
 
 def test_a_range_test_starts_from_the_same_filters(

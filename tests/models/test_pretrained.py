@@ -20,7 +20,7 @@ from harness.models.weights import load_weights
 from harness.plan import Variant, resolve_variant
 from harness.seeding import global_seed
 from harness.study_file.config import Study
-from tests.training.tiny_runs import Killed, assert_same_run, data_of, killed_at, run
+from tests.training.tiny_runs import assert_resumes, data_of, run
 
 Tiny = Callable[..., Study]
 HEAD = "head.1.weight"
@@ -71,10 +71,7 @@ def test_a_run_starts_from_a_finished_runs_weights(tiny: Tiny, finished_run: Pat
 def test_a_killed_run_goes_on_to_the_same_bytes(tiny: Tiny, tmp_path: Path) -> None:
     study = tiny(("model.pretrained", str(file_of(tmp_path / "w.safetensors", network(7)))))
     _, whole, _ = run(study, tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(study, tmp_path / "again", say=killed_at("epoch 2/3"))
-    _, again, _ = run(study, tmp_path / "again")
-    assert_same_run(again, whole)
+    assert_resumes(study, tmp_path / "again", "epoch 2/3", whole)
 
 
 def test_a_head_for_other_classes_is_drawn_anew_by_each_seed(tiny: Tiny, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from harness.training.assembly import assemble, evaluation_batches, statistics_b
 from harness.training.averaging import create_averaging
 from harness.training.range_test.stored import _digest
 from harness.training.rehearsal import rehearse
-from tests.training.tiny_runs import Killed, assert_same_run, data_of, killed_at, rows, run
+from tests.training.tiny_runs import assert_resumes, data_of, rows, run
 
 Tiny = Callable[..., Study]
 EMA: dict[str, Any] = {"kind": "ema", "momentum": 0.2, "every": 3}
@@ -178,12 +178,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     )
     _, whole, _ = run(study, tmp_path / "whole")
     for words in ("epoch 2/3", "epoch 3/3"):
-        with pytest.raises(Killed):
-            run(study, tmp_path / words[6], say=killed_at(words))
-        said: list[str] = []
-        _, again, _ = run(study, tmp_path / words[6], say=said.append)
-        assert any("goes on after epoch" in line for line in said)
-        assert_same_run(again, whole)
+        again = assert_resumes(study, tmp_path / words[6], words, whole)
         before = 1 if averaging.get("every") == 7 else averaging.get("start_epoch", 1) - 1
         rows = list(csv.DictReader((again.path / "history.csv").read_text("utf-8").splitlines()))
         assert sum(row["raw_accuracy"] == "" for row in rows) == before  # a copy until the first update
@@ -205,10 +200,7 @@ def test_a_users_network_with_state_of_its_own_is_averaged_and_resumed(
     assert result.cannot_resume == ""
     record, whole, variant = run(study, tmp_path / "whole")
     assert record.status == "finished", record.error
-    with pytest.raises(Killed):
-        run(study, tmp_path / "again", say=killed_at("epoch 3/3"))
-    _, again, _ = run(study, tmp_path / "again")
-    assert_same_run(again, whole)
+    assert_resumes(study, tmp_path / "again", "epoch 3/3", whole)
     if net != "HookCounter":  # each evaluation changes it
         loaded, _ = load_weights(whole.path / "model.safetensors")
         (images, _), *_ = evaluation_batches(variant, data, seed=0)

@@ -18,7 +18,7 @@ from harness.study_file.load import resolve
 from harness.training.progress import silent
 from harness.training.range_test import ensure_range_test
 from tests.conftest import TINY
-from tests.training.tiny_runs import Killed, assert_same_run, data_of, killed_at, rows, run
+from tests.training.tiny_runs import assert_resumes, data_of, rows, run
 
 GROUPS = [
     {"match": "prep.0.weight", "frozen": True},
@@ -61,12 +61,7 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
 ) -> None:
     study = resolve({**TINY, **changes})
     _, whole, _ = run(study, tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(study, tmp_path / "killed", say=killed_at("epoch 3/3"))
-    said: list[str] = []
-    record, folder, _ = run(study, tmp_path / "killed", say=said.append)
-    assert record.status == "finished" and any("goes on after epoch" in line for line in said)
-    assert_same_run(folder, whole)
+    assert_resumes(study, tmp_path / "killed", "epoch 3/3", whole)
 
 
 def test_a_frozen_parameter_stays_as_it_was_initialised_and_rates_are_before_any_factor(

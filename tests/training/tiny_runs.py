@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.plan import Variant, resolve_variant
@@ -60,3 +62,15 @@ def assert_same_run(one: RunFolder, other: RunFolder) -> None:
     assert rows(one.path / "history.csv") == rows(other.path / "history.csv")
     for name in SAME:
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
+
+
+def assert_resumes(study: Study, place: Path, moment: str, whole: RunFolder, **options: Any) -> RunFolder:
+    """Kill a run at a line with these words, after a checkpoint; resumed, it ends as the whole one."""
+    with pytest.raises(Killed):
+        run(study, place, say=killed_at(moment), **options)
+    said: list[str] = []
+    record, again, _ = run(study, place, say=said.append, **options)
+    assert record.status == "finished", record.error
+    assert any("goes on after epoch" in line for line in said)
+    assert_same_run(again, whole)
+    return again
