@@ -8,10 +8,13 @@ import io
 import os
 import secrets
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import RunError
+
+WINDOWS_TRIES = 100  # 5 s: a report is read faster, a virus scanner lets go sooner
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
@@ -26,13 +29,23 @@ def atomic_write(path: Path, content: bytes | str) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:  # also after a signal
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file over another one; Windows refuses it while a reader has the other one open, so wait."""
+    for _ in range(WINDOWS_TRIES if os.name == "nt" else 0):
+        with suppress(PermissionError):
+            os.replace(temporary, path)
+            return
+        time.sleep(0.05)
+    os.replace(temporary, path)
 
 
 def _sync_folder(folder: Path) -> None:
