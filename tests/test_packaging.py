@@ -6,10 +6,14 @@ import configparser
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 from pathlib import Path
 
 import pytest
+import yaml
+
+from harness.version import __version__
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,3 +62,35 @@ def test_every_direct_dependency_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert names - pinned == set()
+
+
+@pytest.mark.slow
+def test_the_source_archive_has_every_file_that_the_tests_need(tmp_path: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    build = "from setuptools.build_meta import build_sdist; import sys; print(build_sdist(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, capture_output=True, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        packed = {name.partition("/")[2] for name in tar.getnames()}
+    hidden = {name for name in tracked.stdout.split() if name.startswith(".")}
+    assert set(tracked.stdout.split()) - packed - hidden == set()
+
+
+def test_the_citation_is_of_this_version_and_names_whom_the_licence_names() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    holder = re.search(r"Copyright \(c\) \d+, (.+)", (ROOT / "LICENSE").read_text("utf-8"))
+    assert citation["version"] == __version__
+    assert [author["name"] for author in citation["authors"]] == [holder and holder[1]]
+    assert read_setup()["metadata"]["author"] == (holder and holder[1])
+
+
+def test_the_oldest_packages_are_the_lower_ends_of_the_ranges() -> None:
+    lines = (ROOT / "constraints-oldest.txt").read_text("utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    ranges = read_setup()["options"]["install_requires"].strip().split("\n")
+    lowest = {re.split(r"[ <>=]", line)[0]: re.search(r"[>=]= ([\d.]+)", line) for line in ranges}
+    assert {
+        name: pinned.get(name)
+        for name, low in lowest.items()
+        if low and not pinned.get(name, "").startswith(low[1])
+    } == {}
