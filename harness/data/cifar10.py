@@ -144,7 +144,7 @@ def _archive_members(archive: Path, names: list[str], published: Published) -> I
 
 def _check_md5(file: Path, actual: str, expected: str) -> None:
     if actual != expected:
-        raise DataError(f"{file}: MD5 is {actual}, expected {expected}: delete it and fetch it anew")
+        raise DataError(f"{file}: MD5 is {actual}, expected {expected}: delete it and download it again")
 
 
 class _ArraysOnly(pickle.Unpickler):

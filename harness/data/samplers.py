@@ -80,7 +80,7 @@ def draw_images(sampler: Sampler, labels: Tensor, draws: torch.Generator) -> Ten
     images = images.to("cpu", torch.int64)
     if count and not 0 <= int(images.min()) <= int(images.max()) < count:
         raise StudyError(
-            f"data.sampler: returned places from {int(images.min())} to {int(images.max())}, expected 0 to "
+            f"data.sampler: returned indices from {int(images.min())} to {int(images.max())}, expected 0 to "
             f"{count - 1}"
         )
     return images
