@@ -187,7 +187,7 @@ class _Cluster:
                 token = self.token.name if self.resources.in_place else ""
                 parcel = Parcel(task, __version__, token, files)
                 stream = self.remote.remote(parcel, self.nodes_job, self._images(task))
-                silence = TaskResult(Answer(error="its node said nothing at the end"))
+                silence = TaskResult(Answer(error="its node sent no result"))
                 self.sent[stream] = _Sent(slot, task, locks.pop_all(), silence)
         except HeldError as error:
             return Answer(held=str(error))

@@ -98,7 +98,7 @@ def _valley(sweep: Sweep) -> int:
 def _valley_minimum(sweep: Sweep) -> int:
     """Return the step halfway, over log(lr), from the valley of the loss to its minimum.
 
-    The valley is looked for before the minimum, as a loss may fall again, and for longer, after it ran away.
+    The valley is searched before the minimum: a loss may fall again, and for longer, after it diverged.
     """
     loss, rates = sweep.smoothed_loss, np.log(sweep.lr)
     lowest = int(np.argmin(loss))
@@ -166,20 +166,20 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
         return "no rate lowers the loss before it rises; raise range_test.iterations"
     if at < edge and settings.criterion == "accuracy" and lowest >= edge:
         falls = f"but the loss falls until lr = {rates[lowest]:.4g}; choose another range_test.criterion"
-        return f"{chosen} lies at the start of the sweep, {falls}"
+        return f"{chosen} is at the start of the sweep, {falls}"
     if at < edge:
-        return f"{chosen} lies at the start of the sweep; {lower}"
+        return f"{chosen} is at the start of the sweep; {lower}"
     if at >= steps - edge and sweep.diverged:
-        return f"{chosen} is where the loss ran away; raise range_test.iterations"
+        return f"{chosen} is where the loss diverged; raise range_test.iterations"
     if at >= steps - edge:
-        return f"{chosen} lies at the end of the sweep; raise range_test.end_lr"
+        return f"{chosen} is at the end of the sweep; raise range_test.end_lr"
     if lowest >= steps - edge and sweep.diverged:  # smoothing makes a rise of a diverging loss
         falls = f"the loss falls until lr = {rates[-1]:.4g} and is not finite at the next step"
         return f"{falls}; look at data and precision, or raise range_test.iterations"
     if lowest >= steps - edge:
         return "the loss still falls where the sweep ends; raise range_test.end_lr"
     if steps < FEWEST:
-        ran = f"the loss ran away after {steps} of {settings.iterations} steps"
+        ran = f"the loss diverged after {steps} of {settings.iterations} steps"
         return f"{ran}, too few to choose from; lower range_test.end_lr"
     return ""
 
