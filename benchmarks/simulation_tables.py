@@ -117,7 +117,7 @@ def _print_comparisons(studies: int) -> None:
         for n in many.SIZES
     }
     _print_rates(
-        "False verdicts: any of several variants with the baseline's mean is called different, % (should be at most 5)",
+        "False verdicts: any of several variants with the baseline's mean is called different, % (at most 5)",
         _filled(false),
         too_often,
     )

@@ -1,4 +1,4 @@
-"""The numbers of a plan: std and time from what is on disk, seeds by the tests' power."""
+"""The numbers of a plan: std and time from the runs on disk, seeds by the tests' power."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _plan(preview: Preview, question: Question) -> StudyPlan:
     return replace(plan, needs=tuple(_needs(plan)), shown_at_last_look=at_last)
 
 
-# ---- what is on disk --------------------------------------------------------------------------------------
+# ---- runs on disk ------------------------------------------------------------------------------------------
 
 
 def _finished(preview: Preview, state: VariantState) -> list[RunRecord]:
@@ -167,7 +167,7 @@ def _spread(study: Study, values: Mapping[str, Mapping[int, float]], given: floa
     pooled = pooled_std(groups)
     if pooled is None:
         raise StudyError(
-            f"--plan: {study.name}: no two finished runs of a variant tell the std over seeds; "
+            f"--plan: {study.name}: the std over seeds needs two finished runs of a variant; "
             "give it, such as --std 0.0017, or run some seeds first"
         )
     std, freedom = pooled
@@ -197,7 +197,7 @@ def _count(study: Study, names: Sequence[str]) -> tuple[int, int]:
 def _seconds(
     preview: Preview, states: Sequence[VariantState], records: Mapping[str, Sequence[RunRecord]]
 ) -> tuple[float | None, str]:
-    """Return the mean seconds of a variant's run here, and where they are from or why there are none."""
+    """Return the mean seconds of a variant's run here, and where they are from or why it has none."""
     from harness.training.provenance import hardware
 
     device = resolve_device(preview.device)

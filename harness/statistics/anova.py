@@ -20,7 +20,7 @@ from harness.statistics.distribution import CONFIDENCE_LEVEL
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-EQUAL = 1e-12  # values that differ by less are equal but for rounding
+EQUAL = 1e-12  # values that differ by less are equal except for rounding
 Sources = tuple[int, ...]  # places of some sources, rising
 
 
@@ -66,7 +66,7 @@ class MeanSquares:
         }
 
     def of_rest(self) -> dict[Sources, float]:
-        """Return the weights of what comes of no source alone."""
+        """Return the weights of the rest: what no source causes alone."""
         own = [self.of_source(at) for at in range(len(self.levels))]
         whole = self.of_everything()
         left = {key: whole[key] - sum(weights.get(key, 0.0) for weights in own) for key in whole}
@@ -77,7 +77,7 @@ class MeanSquares:
         return sum((weight * self.squares[key] for key, weight in weights.items()), np.zeros(()))
 
     def interval(self, weights: Mapping[Sources, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the 95 % interval of what a weighted sum of mean squares estimates."""
+        """Return the 95 % interval of the quantity that a weighted sum of mean squares estimates."""
         return combination_interval(
             list(weights.values()),
             [self.squares[key] for key in weights],

@@ -23,10 +23,10 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of means with its test; where there is no test, all but the difference is None.
+    """A difference of means with its test; without a test only the difference is set.
 
     Attributes:
-        difference: mean of the first - mean of the second: of a number of which higher is better, such as
+        difference: mean of the first - mean of the second, of a number where higher is better, such as
             the accuracy; of ``Fisher``, of finishing.
         low, high: its 95 % interval; of fractions cut at -1 and 1.
         p: two-sided, of the null hypothesis "no difference".
@@ -114,7 +114,7 @@ def compare(
     """Make the primary test and its companions, before any correction: see :func:`judge`.
 
     Args:
-        variant, baseline: seed -> a number of which higher is better, such as the accuracy.
+        variant, baseline: seed -> a number where higher is better, such as the accuracy.
         widest: the largest difference that there can be: 1 of fractions.
 
     Returns:
@@ -142,7 +142,7 @@ def _cut(estimate: Estimate, widest: float) -> Estimate:
 
 
 def compare_by_failures(failures: FailureCounts) -> Comparison:
-    """Compare two recipes, of which one has no finished run, by how many runs failed.
+    """Compare two recipes by their failed runs, if one has no finished run.
 
     Args:
         failures: as :func:`judge_failures` returns them; their verdict is that of the comparison.
@@ -167,7 +167,7 @@ def judge(comparisons: Sequence[Comparison], *, flagged: bool = False) -> list[C
     common spread.
 
     Args:
-        flagged: whether a seed of one of the recipes lies apart from its others: see :mod:`.bad_seeds`.
+        flagged: whether a seed of one of the recipes is an outlier: see :mod:`.bad_seeds`.
     """
     if flagged:
         comparisons = with_common_spread(comparisons)
@@ -211,7 +211,7 @@ def _smallest_difference(comparison: Comparison, alpha: float) -> float | None:
         return None
     paired, n = comparison.test == "paired t", min(comparison.n, comparison.n_baseline)
     std = spread if paired else spread / math.sqrt(2)  # Welch: the root mean square of the two stds
-    # whole degrees of freedom, rounded down but for the last bits
+    # whole degrees of freedom, rounded down except for the last bits
     upper = std_upper(std, max(2, math.floor(free + 1e-9) + 1))
     return smallest_difference(upper, n, paired=paired, alpha=alpha)
 

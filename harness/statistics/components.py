@@ -1,6 +1,6 @@
 """Variance components of a crossed design: how much of the variance over runs each source gives.
 
-The model is that of :mod:`harness.statistics.anova`. The rest is whatever comes of no source alone: the
+The model is that of :mod:`harness.statistics.anova`. The rest is what no source causes alone: the
 effects of all combinations together, and what no source holds.
 """
 
@@ -30,7 +30,7 @@ class Component:
         degrees, mean_square: of the source itself; None for the rest of three and more sources, which is the
             sum of several.
         variance: unbiased estimate, so it may be negative.
-        low, high: 95 % interval of it, cut at 0; None where nothing can be said.
+        low, high: 95 % interval of it, cut at 0; None if it cannot be computed.
         f, p: of "the source gives no variance"; None for the rest, and where nothing varies.
     """
 
@@ -121,7 +121,7 @@ class SharedLevel:
     """What two recipes have in common that share a source's level, or the whole seed.
 
     Attributes:
-        correlation: of their results, over pairs of runs that share this alone; it may leave -1 to 1.
+        correlation: of their results, over pairs of runs that share only this; it may be outside -1 to 1.
         low, high: its 95 % interval, cut at -1 and 1; None for the whole seed, and where the rest has fewer
             than ``FEWEST`` degrees of freedom: there it would hold too often.
         gain: the share of the variance of a difference that sharing it takes away; below 0 it adds.

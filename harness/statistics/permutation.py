@@ -14,7 +14,7 @@ from harness.statistics.distribution import RESAMPLES, SEED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_EXACT = 20_000  # up to so many arrangements are all evaluated; of more, RESAMPLES are drawn
+MOST_EXACT = 20_000  # up to this number all arrangements are evaluated; of more, RESAMPLES are drawn
 
 
 @dataclass(frozen=True)

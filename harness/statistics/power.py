@@ -1,4 +1,4 @@
-"""How many seeds a comparison takes, and what a number of seeds can tell.
+"""Power: the seeds that a comparison needs, and the difference that a number of seeds detects.
 
 All of it assumes normal seeds. A difference is two-sided at ``alpha``; divide ``alpha`` by the number of
 comparisons where several are made: Holm's first step, so the number of seeds is enough for each of them.
@@ -238,7 +238,7 @@ def _least(power_of: Callable[[float], float], power: float) -> float:
     low, high = 0.0, 1.0
     while power_of(high) < power:
         low, high = high, 2 * high
-    while low < (middle := (low + high) / 2) < high:  # until no number lies between
+    while low < (middle := (low + high) / 2) < high:  # until no number is between
         low, high = (low, middle) if power_of(middle) >= power else (middle, high)
     return high
 

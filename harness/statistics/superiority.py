@@ -10,7 +10,7 @@ from harness.statistics.distribution import t_quantile
 from harness.statistics.target import clopper_pearson
 
 MEANINGFUL = 0.75  # Bouthillier et al., "Accounting for variance in machine learning benchmarks" (2021)
-_EQUAL = 1e-12  # accuracies that differ by less are equal but for rounding
+_EQUAL = 1e-12  # accuracies that differ by less are equal except for rounding
 
 
 @dataclass(frozen=True)
