@@ -57,7 +57,7 @@ class CustomResNetOptions(Strict):
     """Batch norm's factors, all fixed at this number, while its biases are learned (cifar10-fast's bag of
     tricks: 1). Without it they are learned too."""
     activation: Literal["relu", "celu", "gelu"] = "relu"
-    """The function after each batch norm; each as torch has it."""
+    """The function after each batch norm; as defined in torch."""
     celu_alpha: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     """CELU's alpha; the smaller, the more like ReLU (cifar10-fast: 0.075, and 0.3 with `bn_scale = 1.0`)."""
     whitening: bool = False
