@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ FILES = sorted(
 )
 
 
+@cache
 def text_of(file: Path) -> str:
     """Return a file's text with line breaks, comment signs and joined literals as single spaces."""
     return re.sub(r'"?\s*\n[\s#]*(f?")?', " ", file.read_text("utf-8")).lower()
