@@ -1,6 +1,6 @@
-"""How often verdicts are false, and true differences are found, where seeds are added after looking.
+"""False and correct verdicts if seeds are added after looking.
 
-``benchmarks.simulation_tables`` prints what is found. Each function computes thousands of studies at once;
+``benchmarks.simulation_tables`` prints the results. Each function computes thousands of studies at once;
 tests/statistics/test_sequential.py checks that a study gets here what harness.statistics gives it.
 """
 

@@ -1,7 +1,7 @@
 """One part of the GPU benchmark, a process of its own: ``python -m benchmarks.gpu.part MODULE ROWS OPTIONS``.
 
 Each row is a line of JSON in the file ROWS as soon as it is known, so that a part that is stopped or that
-crashes leaves what it has found.
+crashes keeps its results.
 """
 
 from __future__ import annotations

@@ -58,11 +58,11 @@ def seed_variance(correct: ArrayLike) -> SeedVariance | None:
     Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
     2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
     for the between-run variance, N / (N - 1) · (variance over seeds - sum p(1 - p) / N^2). Both variances
-    have the divisor n - 1 here, otherwise few seeds would show an excess that does not exist. ``p_luck`` is the
-    chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
-    parts, so it is close to normal for any images. The interval is the chi-square interval of a
-    variance (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) less that of
-    test-set noise, cut at 0 and ``MOST_STD``. It assumes normal runs and a known test-set noise.
+    have the divisor n - 1 here; otherwise few seeds would show an excess that does not exist. ``p_luck`` is
+    the chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
+    parts, so it is close to normal for any images. The interval is the chi-square interval of a variance
+    (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) minus the variance of test-set
+    noise, cut at 0 and ``MOST_STD``. It assumes normal runs and a known test-set noise.
 
     Args:
         correct: (n, N) of 0 and 1: whether seed i is right on image j.
