@@ -34,7 +34,7 @@ class Leakage:
 
     Attributes:
         data: the splits that were compared.
-        evaluation, train: int64 ``(P,)``, the places of each pair's images in the two splits.
+        evaluation, train: int64 ``(P,)``, the indices of each pair's images in the two splits.
         bits: int64 ``(P,)``, how many of 64 bits of their perceptual hashes differ.
         correlation: float64 ``(P,)``, of their pixels.
         identical: bool ``(P,)``, whether all pixels are equal.
@@ -98,8 +98,8 @@ def find_leakage(data: Data, *, progress: bool = False) -> Leakage:
 
     Identical images have equal pixels. Nearly equal ones have perceptual hashes (``imagehash.phash``, 64
     bits) that differ in at most ``MOST_BITS`` bits, and pixels that correlate by at least
-    ``LEAST_CORRELATION``, which removes most false alarms. An image that is mirrored, turned or cut out
-    otherwise is not found.
+    ``LEAST_CORRELATION``, which removes most false positives. An image that is mirrored, rotated or cropped
+    differently is not found.
 
     Args:
         progress: whether to draw a bar while hashing, where stderr is a terminal.

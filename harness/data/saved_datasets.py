@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's ``datasets`` library, as its ``save_to_disk`` leaves them in a folder."""
+"""Data sets of Hugging Face's ``datasets`` library, saved in a folder by its ``save_to_disk``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job: a plan with what its execution needs; and which of its runs and range tests need work."""
+"""A job: a plan and the settings of its execution; and its runs and range tests that need work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.training.progress import Say
 
 @dataclass(frozen=True)
 class Job:
-    """A plan, and what its execution needs.
+    """A plan, and the settings of its execution.
 
     Attributes:
         threads: of each run.
@@ -29,7 +29,7 @@ class Job:
         profile: whether each run records where its time went.
         tracker: a further tool that shows the runs, such as MLflow.
         rates: variant -> its rates, or why it has none; only of variants whose range test is done.
-        planned: what this start plans, for the record of each run that it is the first to claim.
+        planned: the plan of this start, for the record of each run that it claims first.
     """
 
     plan: Plan

@@ -28,7 +28,7 @@ from harness.schema import Strict
 
 
 class CustomResNetOptions(Strict):
-    """What the published forms of the assignment's network differ in, and what regularises it."""
+    """The differences between the published forms of the assignment's network, and its regularisation."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""

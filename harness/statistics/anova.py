@@ -115,7 +115,7 @@ def mean_squares(values: ArrayLike, *, sources: int) -> MeanSquares:
         left[key] = effect
         runs = math.prod(levels[at] for at in range(sources) if at not in key)
         total = runs * (effect**2).sum(axis=tuple(range(first, array.ndim)))
-        # what is only rounding would give an F ratio
+        # without this, rounding errors would give an F ratio
         squares[key] = np.where(total > EQUAL**2, total, 0.0) / math.prod(levels[at] - 1 for at in key)
     return MeanSquares(tuple(levels), squares)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from harness.statistics.distribution import judgeable_std, mean_of
 
-PRIOR_STD = 1.0  # of the effect size (mean / std of the differences) that the e-value bets on
+PRIOR_STD = 1.0  # prior std of the effect size (mean / std of the differences) under the alternative
 PRIOR_RUNS = 0.18  # prior counts of failed and of finished runs; the authors' choice
 LARGEST_LOG = 700.0  # e-values are cut at e^700, which a float holds
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from harness.statistics.distribution import judgeable_std, mean_of
 
-LEVEL = 0.05  # of normal groups so many have a seed flagged
+LEVEL = 0.05  # share of normal groups in which a seed is flagged
 FEWEST = 5  # values; with fewer no outlier can be distinguished from chance
 
 

@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True)
 class _Lost:
-    """One recipe was better than another in a test with this corrected p; and whether that shows it."""
+    """One recipe was better than another in a test with this corrected p; and whether that is significant."""
 
     winner: str
     loser: str
@@ -54,7 +54,7 @@ def rank_recipes(
     A pair that was compared has that comparison's verdict, so that no ranking contradicts it. The other pairs
     are tested by the same primary test, with p times the number of the recipe's rivals: Bonferroni's form of
     multiple comparisons with the best (Hsu, "Multiple comparisons", 1996, chapter 4). Only the rivals of the
-    true best can exclude it, each with at most ``ALPHA`` / 2 / rivals, being wrong in one direction; the
+    true best can exclude it, each with at most ``ALPHA`` / 2 / rivals, an error in one direction; the
     comparisons with a baseline add at most ``ALPHA`` / 2. So the best is excluded in at most ``ALPHA`` of all
     studies.
 
@@ -136,7 +136,7 @@ def _with_the_best(
 
 
 def rivals_of_each(values: Mapping[str, Mapping[int, float]]) -> int:
-    """Return by how many others each recipe could be shown to be worse: those of at least two runs."""
+    """Return the number of others that could beat each recipe: those of at least two runs."""
     return max(sum(len(accuracies) > 1 for accuracies in values.values()) - 1, 1)
 
 
@@ -146,7 +146,7 @@ def _decides(comparison: Comparison) -> bool:
 
 
 def _lost(pair: tuple[str, str], comparison: Comparison, p: float) -> _Lost:
-    """Return which of two recipes lost, by the verdict if the comparison has one."""
+    """Return the worse of two recipes, by the verdict if the comparison has one."""
     shown = comparison.verdict != "cannot tell"
     first_won = comparison.verdict == "better" if shown else comparison.primary.difference > 0
     winner, loser = pair if first_won else pair[::-1]

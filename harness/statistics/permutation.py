@@ -40,7 +40,7 @@ def sign_flips(differences: Sequence[float]) -> Permutation:
 def relabelled(first: Sequence[float], second: Sequence[float]) -> Permutation:
     """Test two groups: under the null hypothesis a run of the other recipe would have been equally probable.
 
-    Pitman (1937): all ways of dealing n + m values to groups of n and m, so 3 against 3 cannot go below
+    Pitman (1937): all ways of dividing n + m values into groups of n and m, so 3 against 3 cannot go below
     2 / 20. The two-sided p is twice the smaller one-sided p.
 
     Args:

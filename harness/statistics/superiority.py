@@ -36,7 +36,7 @@ def superiority(variant: Mapping[int, float], baseline: Mapping[int, float]) -> 
         variant, baseline: seed -> accuracy, in fractions.
 
     Returns:
-        None where there are neither two shared seeds nor two seeds of each.
+        None without two shared seeds or two seeds of each.
     """
     shared = variant.keys() & baseline.keys()
     if len(shared) > 1:

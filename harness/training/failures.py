@@ -1,4 +1,4 @@
-"""Failures of runs: the cause, in words that say what to change, and its record."""
+"""Failures of runs: the cause, the advice and the record."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _results: dict[str, RehearsalResult] = {}  # variants that a rehearsal would tre
 
 
 def rehearse(variant: Variant, data: Data) -> RehearsalResult:
-    """Do on a few images all that a variant's runs and report will do with its network.
+    """Do on a few images everything that a variant's runs and report do with its network.
 
     Raises:
         StudyError: something would fail; the message names it.

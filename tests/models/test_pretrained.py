@@ -1,4 +1,4 @@
-"""Training that starts from a file of weights: what is taken, what is drawn anew, what is refused."""
+"""Training that starts from a file of weights: weights that are used, newly initialised or refused."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from harness.study_file.schedules import RangeTest
 from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
 
 FEWEST = 20  # rates to choose from
-APART = 2.0  # times the lowest choice of a sweep, from which on the highest is a warning
+APART = 2.0  # the highest choice above this multiple of the lowest is a warning
 STEADY = "valley_minimum"  # the criterion whose choices differ least: docs/range-test.md
 MANY = 50  # rates to ask for where there were too few, at least
 
@@ -187,8 +187,8 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
 def _noise(sweep: Sweep) -> float:
     """Return the change of the smoothed loss from its start that is due to chance, or too small to matter.
 
-    Four standard deviations of what Gaussian smoothing leaves of the batches' noise until the loss is
-    lowest; that noise is taken by the median absolute deviation.
+    Four standard deviations of the batches' noise that remains after Gaussian smoothing, until the loss is
+    lowest; the noise is estimated by the median absolute deviation.
     """
     smoothed = sweep.smoothed_loss
     residuals = (sweep.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]

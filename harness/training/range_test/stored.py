@@ -1,4 +1,4 @@
-"""A range test on disk: done once, stored with its sweeps, and used by every run that it serves."""
+"""A range test on disk: done once, stored with its sweeps, and used by all of its runs."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _agreeing(
     that does not say how many sweeps, and keep that rate.
 
     Raises:
-        RunError: they were trained with neither.
+        RunError: they were trained with neither choice.
     """
     try:
         check_agreement(variant, folder, choice.rates)

@@ -138,7 +138,7 @@ def sweep(
                 diverge_th=DIVERGENCE,
             ) as finder,
         ):
-            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": we decide that
+            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": the harness decides that
             finder.run(batches, max_epochs=math.ceil(settings.iterations / steps), epoch_length=steps)
     return recorder.result(settings.iterations)
 
