@@ -47,8 +47,8 @@ def _lines(plan: StudyPlan) -> list[str]:
     lines.append(f"  {_of_time(plan)}")
     if not plan.independent:
         lines += [
-            "  its runs share levels or images (vary, data.holdout_draws), and carry less information",
-            "  than independent ones: more runs are needed than these numbers",
+            "  its runs share levels or images (vary, data.holdout_draws), so they carry less",
+            "  information than independent ones: more runs are needed than these numbers",
         ]
     if plan.looks:
         shown = "nothing" if plan.shown_at_last_look is None else write(plan.shown_at_last_look)

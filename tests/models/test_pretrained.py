@@ -173,7 +173,7 @@ OTHER_SHAPE = torch.zeros(4, 3, 3, 3)
         ({"prep__0__weight": None}, r"the network's prep.0.weight is \(2, 3, 3, 3\), and it lacks it"),
         ({"head__1__weight": torch.zeros(7, 8)}, r"head.1.weight is \(10, 16\), and it has \(7, 8\)"),
         ({"a": OTHER_SHAPE, "b": OTHER_SHAPE}, "the network has no a, b; is it from another network?"),
-        (dict.fromkeys("abcde", OTHER_SHAPE), "the network has no a, b, c and 2 more; is it of another"),
+        (dict.fromkeys("abcde", OTHER_SHAPE), "the network has no a, b, c and 2 more; is it from another"),
     ],
 )  # fmt: skip
 def test_weights_of_another_network_are_refused_in_one_line(
