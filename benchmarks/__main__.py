@@ -1,7 +1,7 @@
-"""Every figure of docs/performance.md, side by side in one run: ``tox -e bench`` writes ``results.md``.
+"""Measure every number of docs/performance.md in one run: ``tox -e bench`` writes ``results.md``.
 
-It takes three quarters of an hour on two cores. Let nothing else run meanwhile: the figures of interest are
-ratios, and a second busy program does not slow all contenders alike.
+It takes 45 minutes on two cores. Run it on an idle machine: the interesting numbers are
+ratios, and a second busy program does not slow all contenders equally.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; "
         + ", ".join(f"{name} {number}" for name, number in software.items() if number)
     )
-    head = f"# Benchmarks\n\nMade by `tox -e bench`; what they mean: docs/performance.md.\n\n{about}"
+    head = f"# Benchmarks\n\nMade by `tox -e bench`; explained in docs/performance.md.\n\n{about}"
     RESULTS.write_text("\n\n".join([head, *parts]) + "\n", encoding="utf-8")
     print(RESULTS.read_text(encoding="utf-8"))
 

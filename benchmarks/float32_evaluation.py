@@ -1,4 +1,4 @@
-"""What the final evaluation in float32 costs of a 24-epoch CIFAR-10 run in bfloat16: a share of its time.
+"""Measure the cost of the final float32 evaluation, as a share of a 24-epoch CIFAR-10 run in bfloat16.
 
 ``python -m benchmarks.float32_evaluation`` takes a minute on a CPU. One thread, processor time: other
 programs change it little.

@@ -74,7 +74,7 @@ def draw(results: Results) -> bytes:
 
 
 def main() -> None:
-    """Read the study that is named, draw, write."""
+    """Read the named study, draw and write the figure."""
     open_streams()
     if len(sys.argv) != 2:
         sys.exit("error: name one study folder: python -m benchmarks.range_test_on_trial OUT/lr_grid")

@@ -1,6 +1,6 @@
-"""How far can a found LRMAX be trusted? Its spread and its cost in accuracy, by rule and number of sweeps.
+"""Spread of a found LRMAX and its cost in accuracy, by rule and number of sweeps.
 
-``python -m benchmarks.range_test_spread STUDY --out DIR`` records sweeps that differ in their seed alone, and
+``python -m benchmarks.range_test_spread STUDY --out DIR`` records sweeps that differ only in their seed, and
 runs over a grid of rates, and prints the tables of docs/range-test.md. What is in DIR is not recorded again:
 settings are added one by one, by ``--precision float32`` or ``OMP_NUM_THREADS=2``. ``--sweeps 0 --seeds 0``
 prints alone.
@@ -94,7 +94,7 @@ def mean_curve(sweeps: Sequence[Sweep]) -> Sweep:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """Read what was recorded; nothing where there is no file."""
+    """Read the records; none without a file."""
     content: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.is_file() else []
     return content
 
@@ -158,7 +158,7 @@ def grid_means(file: Path) -> tuple[Array, Array, Array]:
 
 
 def spread_table(settings: dict[str, list[Sweep]], grid: Path) -> str:
-    """Compare the rules: how near their LRMAX are to each other, and what they lose against the best rate."""
+    """Compare the rules: how near their LRMAX are to each other, and their loss against the best rate."""
     rates, means, _ = grid_means(grid)
     rng, lines = np.random.default_rng(0), []
     for name, rule in RULES.items():
@@ -200,7 +200,7 @@ def grid_table(grid: Path) -> str:
 
 
 def main() -> None:
-    """Record what is missing, and print the tables."""
+    """Record the missing runs, and print the tables."""
     open_streams()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")

@@ -1,4 +1,4 @@
-"""How often the sanity check of Grad-CAM fails a layer by chance, and what it takes to fail.
+"""How often the Grad-CAM sanity check fails a layer by chance, and when it fails.
 
 ``python -m benchmarks.sanity_check RUN...`` with folders of finished runs of digits or CIFAR-10: hundreds of
 networks with new weights instead of the check's few, so that its verdicts can be counted.
@@ -61,7 +61,7 @@ def fixed_share(share: float, cells: int = 64, maps: int = 20_000) -> float:
 
 
 def main() -> None:
-    """Print a line for each run that is named."""
+    """Print a line for each named run."""
     open_streams()
     for name in sys.argv[1:]:
         means = means_of(Path(name))

@@ -1,6 +1,6 @@
-"""Thousands of runs that are next to nothing: what each costs beside its training, by launcher.
+"""Cost of thousands of very short runs beside their training, by launcher.
 
-``python -m benchmarks.scaling process 250 500 1000`` prints a Markdown table. What follows the numbers goes
+``python -m benchmarks.scaling process 250 500 1000`` prints a Markdown table. Arguments after the numbers go
 to the command, such as ``--set resources.in_place=false``.
 """
 
@@ -92,7 +92,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure the launcher and numbers of runs of the command line."""
     open_streams()
     launcher, *rest = sys.argv[1:]
     numbers = list(takewhile(str.isdecimal, rest))

@@ -1,6 +1,6 @@
-"""How often verdicts are false, and true differences are found, where seeds are added after looking.
+"""False and correct verdicts if seeds are added after looking.
 
-``benchmarks.simulation_tables`` prints what is found. Each function computes thousands of studies at once;
+``benchmarks.simulation_tables`` prints the results. Each function computes thousands of studies at once;
 tests/statistics/test_sequential.py checks that a study gets here what harness.statistics gives it.
 """
 
@@ -145,7 +145,7 @@ def _holm(found: Flags) -> Flags:
 WAYS = {
     "t test at a fixed n": at_a_fixed_n,
     "t test after every seed": peeking,
-    't test, on at "about N seeds"': as_advised,
+    't test, adding "about N seeds"': as_advised,
     "looks 3, 5, 10, 20": lambda t: planned(t, PLANS[0]),
     "looks 3, 5, 10": lambda t: planned(t, PLANS[1]),
     "e-value after every seed": by_e_values,

@@ -1,4 +1,4 @@
-"""How often comparisons of several variants err, as ``harness.statistics`` decides them, and what they find.
+"""Error rates and power of comparisons of several variants, as ``harness.statistics`` decides them.
 
 As in ``benchmarks.simulations`` each function computes thousands of studies at once, and
 tests/statistics/test_simulated_comparisons.py checks that they decide as the harness does.
@@ -23,11 +23,11 @@ SIZES = (3, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Kind:
-    """How the seeds of a study fall; means are equal.
+    """The distribution of a study's seeds; means are equal.
 
     Attributes:
         rho: correlation of a seed's accuracies.
-        stds: of the variants in turn, the baseline first; the last one's for all that follow.
+        stds: of the variants in turn, the baseline first; the last one applies to all further variants.
         bad: which variants have one seed in ten that ends a point lower: ``baseline``, ``variants``.
     """
 
@@ -66,7 +66,7 @@ def draw(kind: Kind, rng: np.random.Generator, studies: int, k: int, n: int) -> 
 
 
 def flagged(values: Array) -> Flags:
-    """(studies, k): whether a seed lies apart by Grubbs's test at 5 %."""
+    """(studies, k): whether a seed is an outlier by Grubbs's test at 5 %."""
     n = values.shape[-1]
     if n < 5:
         return np.zeros(values.shape[:-1], dtype=bool)
@@ -110,7 +110,7 @@ def verdicts(values: Array) -> tuple[Array, Array]:
 
 
 def possible(values: Array) -> Flags:
-    """(studies, k): whether no other variant is shown to be better."""
+    """(studies, k): whether no other variant is significantly better."""
     studies, k, n = values.shape
     means, stds, pairs = _pairs(values)
     against = k - 1
@@ -135,7 +135,7 @@ def _critical(k: int) -> tuple[Array, Array]:
 
 
 def games_howell(values: Array) -> Flags:
-    """(studies, k): whether Games and Howell's test does not tell a variant from the highest mean."""
+    """(studies, k): whether Games and Howell's test finds no difference from the highest mean."""
     studies, k, n = values.shape
     means, parts = values.mean(axis=-1), values.var(axis=-1, ddof=1) / n
     best = means.argmax(axis=1)
@@ -190,7 +190,7 @@ def family_rates(kind: str, k: int, n: int, studies: int, seed: int = 22) -> dic
 def power_rates(
     d: float, k: int, n: int, studies: int, kind: Kind = KINDS["normal"], seed: int = 23
 ) -> dict[str, float]:
-    """How often the one of k variants that differs is told, by d stds of the difference of two seeds."""
+    """How often the one of k variants that differs is found, by d stds of the difference of two seeds."""
     values = draw(kind, np.random.default_rng(seed), studies, k + 1, n)
     values[:, 1] += d * STD * math.sqrt(2)
     return {name: float((p[:, 0] <= 0.05).mean()) for name, p in _rules(values).items()}

@@ -48,7 +48,7 @@ def main() -> None:
         return rate > 0.05 + 4 * math.sqrt(0.05 * 0.95 / drawn)
 
     _print_rates(
-        "Intervals over seeds: share that holds the truth, % (should be 95 ± 1.5)",
+        "Intervals over seeds: coverage, % (should be 95 ± 1.5)",
         {label(*cell): simulations.interval_rates(*cell, studies) for cell in cells},
         _too_low,
     )
@@ -58,7 +58,7 @@ def main() -> None:
         too_often,
     )
     _print_rates(
-        "The same where two recipes have equal means and different spreads, %",
+        "The same tests for two recipes with equal means and different spreads, %",
         {f"n = {n}": simulations.unequal_rates(n, studies) for n in simulations.SIZES},
         too_often,
     )
@@ -71,7 +71,7 @@ def main() -> None:
             row[f"BCa, {name}"] = simulations.covers(simulations.bca_intervals(values), mean)
             row[f"t, {name}"] = simulations.covers(simulations.t_intervals(values), mean)
     _print_rates(
-        "BCa bootstrap interval of the mean beside the t interval: share that holds the truth, %",
+        "BCa bootstrap interval of the mean beside the t interval: coverage, %",
         bootstrap,
         _too_low,
     )
@@ -104,7 +104,7 @@ def _print_comparisons(studies: int) -> None:
         for k, n in itertools.product((3, 10), (3, 5, 10))
         for kind in ("normal", "normal, ρ = 0.5")
     ]
-    title = "How many variants may be the best, each a std worse than the one before it"
+    title = "How many variants are not significantly below the top, each a std worse than the one before"
     _print(title, ("", "remain", "remain by Games-Howell"), left)
     kinds = {f"{kind}, 4 variants": (kind, 4) for kind in many.KINDS} | {
         f"{kind}, {k} variant{'s' * (k > 1)}": (kind, k)
@@ -117,7 +117,7 @@ def _print_comparisons(studies: int) -> None:
         for n in many.SIZES
     }
     _print_rates(
-        "False verdicts: any of several variants with the baseline's mean is told, % (should be at most 5)",
+        "False verdicts: any of several variants with the baseline's mean is called different, % (at most 5)",
         _filled(false),
         too_often,
     )
@@ -128,14 +128,14 @@ def _print_comparisons(studies: int) -> None:
     for n in (5, 10, 20):
         noisy = many.power_rates(2.0, 4, n, studies, many.NOISY)
         power[f"d = 2, n = {n}, two others with ten times the std"] = noisy
-    _print_rates("Power: the one of 4 variants that differs is told, %", _filled(power), lambda *_: False)
+    _print_rates("Power: the one of 4 variants that differs is found, %", _filled(power), lambda *_: False)
     _print_rates(
         "A margin of one std: share of pairs, % (should be at most 5, 2.5 and 2.5; the rest is power)",
         {f"n = {n}": many.margin_rates(n, studies) for n in many.SIZES},
         lambda column, rate: column.endswith("margin") and rate > (0.055 if column[0] == "e" else 0.03),
     )
     _print_rates(
-        "Intervals of P(A > B): share that holds the truth, % (should be at least 95)",
+        "Intervals of P(A > B): coverage, % (should be at least 95)",
         {
             f"d = {d:g}, n = {n}": many.superiority_rates(d, n, studies)
             for d, n in itertools.product((0.0, 1.0, 2.0), many.SIZES)
@@ -153,7 +153,7 @@ def _filled(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 def _of_noise(studies: int) -> None:
     """Print the table on other seeds and other images."""
     _print_rates(
-        "Other seeds, other images: share of intervals that hold the truth, %",
+        "Other seeds, other images: coverage, %",
         {
             f"{case}, n = {n}": simulations_noise.noise_rates(case, n, studies)
             for case in simulations_noise.CASES

@@ -1,6 +1,6 @@
-"""How often the report's intervals cover and its tests reject a true null, at the n that studies have.
+"""Coverage of the report's intervals and false rejections of its tests, at the n of usual studies.
 
-``benchmarks.simulation_tables`` prints what they find. Each function computes thousands of studies at once;
+``benchmarks.simulation_tables`` prints the results. Each function computes thousands of studies at once;
 tests/statistics/test_simulations.py checks that these give, study by study, what
 harness.statistics gives.
 """
@@ -20,7 +20,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 MEAN, STD = 0.934, 0.002  # of the plain cases: 93.4 %, seeds 0.2 points apart
 BAD, LOSS = 0.1, 0.01  # of the skewed one: one seed in ten ends a point lower
-OURS, OUR_STD, OUR_BAD, OUR_LOSS = 0.94, 0.0015, 0.05, 0.005  # as the headline study's seeds may fall
+OURS, OUR_STD, OUR_BAD, OUR_LOSS = 0.94, 0.0015, 0.05, 0.005  # similar to the headline study's seeds
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -49,14 +49,14 @@ DISTRIBUTIONS: dict[str, tuple[Draw, float]] = {
     "skewed": (skewed, MEAN - BAD * LOSS),
 }
 SIZES = (3, 5, 10)
-FEW = 20_000  # studies whose permutations are gone through
+FEW = 20_000  # studies whose permutations are computed
 
 
 # ---- many studies at once: values (studies, n) -----------------------------------------------------------
 
 
 def judgeable(values: Array) -> NDArray[np.bool_]:
-    """Studies whose values are not all equal; the harness says nothing of the others."""
+    """Studies whose values are not all equal; the harness computes nothing for the others."""
     return np.asarray(values.std(axis=1, ddof=1) > 1e-12)
 
 
@@ -86,7 +86,7 @@ def bca_intervals(values: Array, resamples: int = 999, chunk: int = 100) -> tupl
 
 
 def paired_t(first: Array, second: Array) -> Array:
-    """Two-sided p, NaN where nothing can be said."""
+    """Two-sided p, NaN where it cannot be computed."""
     differences = first - second
     n, usable = differences.shape[1], judgeable(differences)
     error = np.where(usable, differences.std(axis=1, ddof=1), np.nan) / math.sqrt(n)
@@ -94,7 +94,7 @@ def paired_t(first: Array, second: Array) -> Array:
 
 
 def welch_t(first: Array, second: Array) -> Array:
-    """Two-sided p, NaN where nothing can be said."""
+    """Two-sided p, NaN where it cannot be computed."""
     n, m = first.shape[1], second.shape[1]
     one, two = first.var(axis=1, ddof=1) / n, second.var(axis=1, ddof=1) / m
     total = np.where(judgeable(first) | judgeable(second), one + two, np.nan)
@@ -183,7 +183,7 @@ def correctness(
 
 
 def between_runs(correct: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Jordan's estimate of the between-run variance, and p of its being luck; one a study."""
+    """Jordan's estimate of the between-run variance, and p (sampling noise only); one a study."""
     _, n, images = correct.shape
     variance = correct.mean(axis=2).var(axis=1, ddof=1)
     luck = correct.var(axis=1, ddof=1).sum(axis=1) / images**2
@@ -234,7 +234,7 @@ def test_rates(name: str, n: int, studies: int, seed: int = 1) -> dict[str, floa
 
 
 def unequal_rates(n: int, studies: int, seed: int = 2) -> dict[str, float]:
-    """The same where two recipes have equal means and nothing else in common."""
+    """The same tests for two recipes that have only their means in common."""
     rng = np.random.default_rng(seed)
     narrow, wide = rng.normal(MEAN, STD / 2, (studies, n)), rng.normal(MEAN, 2 * STD, (studies, n))
     unreliable = skewed(rng, (studies, n)) + BAD * LOSS
@@ -269,7 +269,7 @@ def image_rates(studies: int, images: int = 10_000, seed: int = 3) -> dict[str, 
 def between_rates(
     n: int, between: float, studies: int, images: int = 2_000, seed: int = 4
 ) -> tuple[float, float, float]:
-    """Mean of the estimates of the between-run variance, that mean's standard error, rejections of luck."""
+    """Mean of the estimates of the between-run variance, that mean's standard error, and rejections."""
     rng = np.random.default_rng(seed)
     parts = [between_runs(correctness(rng, 50, n, images, between)) for _ in range(math.ceil(studies / 50))]
     found, p_luck = (np.concatenate(column) for column in zip(*parts, strict=True))

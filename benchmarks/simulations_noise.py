@@ -1,4 +1,4 @@
-"""How often the intervals over seeds, over images and over both hold the truth (harness/statistics/noise.py).
+"""Coverage of the intervals over seeds, over images and over both (harness/statistics/noise.py).
 
 Each function computes many studies at once; tests/statistics/test_noise.py checks that they give, study by
 study, what the harness gives.
@@ -71,12 +71,12 @@ def both(seeds: Array, images: Array, rest: Array, n: int, groups: int) -> tuple
     """Squared standard error over both, and its degrees of freedom."""
     variance = np.maximum(seeds, rest) + np.maximum(images, rest) - rest
     terms = seeds**2 / (n - 1) + images**2 / (groups - 1) + rest**2 / ((n - 1) * (groups - 1))
-    with np.errstate(invalid="ignore"):  # nothing varies: NaN, which holds nothing
+    with np.errstate(invalid="ignore"):  # nothing varies: NaN, an interval that holds nothing
         return variance, variance**2 / terms
 
 
 def noise_rates(case: str, n: int, studies: int, images: int = IMAGES, seed: int = 6) -> dict[str, float]:
-    """Share of 95 % intervals that hold the truth which each is about; and that of seeds for new images."""
+    """Coverage of each 95 % interval; and of the interval over seeds used for new images."""
     between, size, difference = CASES[case]
     rng, held = np.random.default_rng(seed), []
     for _ in range(math.ceil(studies / CHUNK)):

@@ -168,7 +168,7 @@ def main() -> None:
     }
     names = {key: f"{_name(key[1])}{', bad runs' if key[0] else ''}" for key in rates}
     _print(
-        "Interval of a component: share that holds the truth, % (should be 95 ± 1.5; at 0 97.5)",
+        "Interval of a component: coverage, % (should be 95 ± 1.5; at 0 97.5)",
         ("", *sizes),
         [[names[key], *(covering(coverage) for coverage, _ in row)] for key, row in rates.items()],
     )
@@ -193,7 +193,7 @@ def main() -> None:
     )
     pairs = ((0.0, 0.0), (0.1, 0.5), (0.5, 0.0), (0.5, 0.9), (2.0, 0.9))
     _print(
-        "Interval of the rest: share that holds the truth, %",
+        "Interval of the rest: coverage, %",
         ("", *sizes),
         [
             [_name(levels), *(covering(rest_rate(levels, size, studies)) for size in COMPONENTS)]
@@ -201,7 +201,7 @@ def main() -> None:
         ],
     )
     _print(
-        "Correlation of two recipes by a source: share of intervals that hold the truth, %",
+        "Correlation of two recipes by a source: coverage of the interval, %",
         ("", *(f"component {component:g}, effects correlate {shared:g}" for component, shared in pairs)),
         [
             [_name(levels), *(covering(correlation_rate(levels, *pair, studies)) for pair in pairs)]
@@ -210,7 +210,7 @@ def main() -> None:
         ],
     )
     _print(
-        "Interval of the mean of a crossed design: share that holds the truth, %: plain t / corrected",
+        "Interval of the mean of a crossed design: coverage, %: plain t / corrected",
         ("", *sizes),
         [
             [
@@ -222,7 +222,7 @@ def main() -> None:
     )
     draws = (3, 5, 10, 20)
     _print(
-        "Interval of the mean over hold-outs of a fifth of the images: share that holds the truth, %",
+        "Interval of the mean over hold-outs of a fifth of the images: coverage, %",
         ("", *(f"{k} hold-outs" for k in draws)),
         [
             [name, *(covering(holdout_rates(k, studies // 10)[at]) for k in draws)]

@@ -1,7 +1,7 @@
 """Epochs of the custom ResNet, side by side: the harness, a bare loop, and other ways to write the same.
 
 Every contender trains the same network on the same number of images and then evaluates. All but the
-published way compute in the harness's precision and memory format, on batches that lie ready in memory. The
+published setup compute in the harness's precision and memory format, on batches that are ready in memory. The
 harness has to make its own: augmentation, metrics, log and checkpoint are in its time.
 """
 
@@ -88,7 +88,7 @@ def network(bench: Bench) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 
 def bare(bench: Bench) -> Callable[[], None]:
-    """A loop as short as it can be written."""
+    """The shortest possible loop."""
     model, optimizer = network(bench)
 
     def epoch() -> None:
@@ -268,7 +268,7 @@ def published_seconds(device: str, steps: int) -> list[float]:
 def compare(bench: Bench, say: Callable[[str], None]) -> dict[str, list[float]]:
     """Images/s by contender, ``ROUNDS`` times each in turn; the published way, so much slower, at the end.
 
-    A bare loop stands at the beginning and the end of every round.
+    A bare loop runs at the beginning and the end of every round.
     """
     device = bench.device
     loops = {

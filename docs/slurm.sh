@@ -1,10 +1,10 @@
 #!/bin/bash
-# A seed a task of a Slurm job array, all of them into one study folder; the last one to end leaves the whole report.
+# One seed per task of a Slurm job array, all in one study folder; the last task to end writes the complete report.
 #
 #   sbatch --array=0-9 --export=ALL,STUDY=onecycle,OUT=results,DATA=data docs/slurm.sh
 #
-# OUT lies on a file system that all nodes share, and on which locks work. The range test is done by the task that
-# comes first; the others wait for it. A task that was killed (time limit, preemption) goes on where it was.
+# OUT must be on a file system that all nodes share and that supports locks. The first task makes the range test; the
+# others wait for it. A task that was killed (time limit, preemption) resumes from its checkpoint.
 #SBATCH --job-name=harness
 #SBATCH --cpus-per-task=8
 #SBATCH --gres=gpu:1

@@ -1,6 +1,6 @@
 """How a study's networks are computed here: precision, memory format, compiled or not; chosen by timing.
 
-What a processor says it can do is no measure: an Intel Xeon with AVX-512 BF16 and no AMX trains slower in
+Processor flags do not tell the speed: an Intel Xeon with AVX-512 BF16 and no AMX trains slower in
 bfloat16 than in float32. So the study's own network takes a few steps in each way, and the result is kept for
 this machine, network and version of torch. Runs on disk decide first: they keep their precision and format.
 """

@@ -37,9 +37,9 @@ def resolve_device(name: str) -> str:
     if name == "cpu" or (name == "mps" and mps) or (cuda and int(cuda[1] or 0) < count):
         return name
     if cuda:
-        raise StudyError(f"--device {name}: {count} CUDA devices are here; use --device cpu or auto")
+        raise StudyError(f"--device {name}: {count} CUDA devices are available; use --device cpu or auto")
     if name == "mps":
-        raise StudyError("--device mps: no MPS device is here; use --device cpu or auto")
+        raise StudyError("--device mps: no MPS device is available; use --device cpu or auto")
     raise StudyError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
 
 
@@ -173,7 +173,7 @@ def threads_set() -> int | None:
         return None
     if len(number[1]) > 4 or int(number[1]) > MOST_THREADS:
         raise StudyError(
-            f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the most; unset it"
+            f"OMP_NUM_THREADS={one_line(setting, 40)}: {MOST_THREADS} threads are the maximum; unset it"
         )
     return int(number[1])
 

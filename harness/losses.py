@@ -20,7 +20,7 @@ from harness.study_file.parts import CROSS_ENTROPY, Loss
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 # torch's own that take logits and labels, but not for what logits are.
-_UNFIT = {"NLLLoss": "it expects log-probabilities, not logits", "NLLLoss2d": "it is of maps"}
+_UNFIT = {"NLLLoss": "it expects log-probabilities, not logits", "NLLLoss2d": "it needs maps"}
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,18 @@ def create_criterion(config: Loss, weights: Tensor | None = None, where: str = "
             table = {"weight": "class_weights", "label_smoothing": "label_smoothing"}
             key = table.get(unknown[0], f"options.{one_line(unknown[0], 80)}")
             if unknown[0] == "weight" and "weight" not in config.options:
-                raise StudyError(f"{where}: loss.{key}: {config.name} takes no weight of classes; remove it")
+                raise StudyError(f"{where}: loss.{key}: {config.name} takes no class weights; remove it")
             raise StudyError(
                 f"{where}: loss.{key}: {config.name} has no such argument{suggest(unknown[0], parameters)}"
             )
         criterion: Any = found(**options) if isinstance(found, type) else partial(found, **options)
     except StudyError:
         raise
-    except Exception as error:  # whatever its own checks raise
+    except Exception as error:  # its own checks may raise anything
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
     if isinstance(criterion, nn.Module) and next(criterion.parameters(), None) is not None:
         raise StudyError(
-            f"{place}: it has parameters, which nothing would train; make them part of the network"
+            f"{place}: it has parameters, which would not be trained; make them part of the network"
         )
     return criterion  # type: ignore[no-any-return]
 
@@ -165,7 +165,7 @@ def _value(criterion: Criterion, logits: Tensor, labels: Tensor, place: str, why
             value = criterion(logits, labels)
             if isinstance(value, Tensor) and value.ndim == 0 and value.requires_grad:
                 value.backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever a user's code raises
+    except Exception as error:  # a user's code may raise anything
         text = f"{type(error).__name__}: {one_line(error, 200)}"
         shapes = f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)}"
         raise StudyError(f"{place}: {why or f'given {shapes}: '}{text}") from None

@@ -34,7 +34,7 @@ class Metric:
         title: in sentences and headings.
         compute: a function from logits (N, C) and labels (N,); None where the metric is not defined.
         share: whether it is a fraction in [0, 1], which people read in percent.
-        history: the column of history.csv that has it after each epoch; None where none has.
+        history: the column of history.csv that has it after each epoch; None without one.
     """
 
     name: str

@@ -50,7 +50,7 @@ def create_optimizer(config: OptimizerConfig, model: nn.Module, where: str = "st
     try:
         # with lr=0 a missing schedule is noticed at once
         optimizer = kind(trained, lr=0.0, **options)
-    except Exception as error:  # whatever the optimizer's own checks raise
+    except Exception as error:  # the optimizer's own checks may raise anything
         # https://github.com/pytorch/pytorch/issues/166209
         way_out = "; for convolutions see docs/your-own.md: Muon" if config.name == "Muon" else ""
         raise StudyError(f"{where}: optimizer: {label} says: {one_line(error)}{way_out}") from None
@@ -181,7 +181,7 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
         resumed = _end_of_steps(alone, where, 0.02, resumed=True) if own else ends[1]
     except StudyError:
         raise
-    except Exception as error:  # whatever it meets
+    except Exception as error:  # a user's optimizer may raise anything
         kind = f"{type(error).__name__}: " if own else ""
         raise StudyError(f"{where}: optimizer: {label} says: {kind}{one_line(error)}") from None
     chosen = f"{where}: optimizer: {label} with {config.options}"
@@ -196,7 +196,7 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
         )
     if not all(map(torch.equal, ends[1], resumed)):
         raise StudyError(
-            f"{where}: optimizer.name: {label} steps in another way after a checkpoint, so a killed run "
+            f"{where}: optimizer.name: {label} takes other steps after a checkpoint, so a killed run "
             "could not resume; store what it keeps in self.state and its groups, as numbers and tensors"
         )
 
@@ -205,7 +205,7 @@ def _end_of_steps(config: OptimizerConfig, where: str, rate: float, *, resumed: 
     """Return parameters after a step at 0.01 and two at the rate; two, as ASGD follows it one step late.
 
     Args:
-        resumed: before the last step, go on with a new optimizer from the state of the first one.
+        resumed: before the last step, continue with a new optimizer from the state of the first one.
     """
     shapes = [(2, 2), (3,), (3, 2, 3, 3)] if ":" in config.name else [(2, 2)]
     model = nn.ParameterList([nn.Parameter(torch.ones(shape)) for shape in shapes])

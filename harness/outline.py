@@ -141,7 +141,7 @@ def _check_steps(recipe: Recipe, steps: int, where: str) -> None:
     if all_steps // every * every <= (averaging.start_epoch - 1) * steps:
         raise StudyError(
             f"{where}: averaging.every: no batch from epoch {averaging.start_epoch} on is a multiple of "
-            f"{every} ({all_steps} batches in all, {steps} an epoch): no average would begin; lower it"
+            f"{every} ({all_steps} batches in all, {steps} an epoch): no average would start; lower it"
         )
 
 
@@ -184,11 +184,12 @@ def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[
         )
     if min(train) < 8:
         raise StudyError(
-            f"{where}: augment: images of {trained} pixels; 8 is the least: set data.image_size, or Resize"
+            f"{where}: augment: images of {trained} pixels; at least 8 is needed: "
+            "set data.image_size, or Resize"
         )
     if max(train) > LARGEST_IMAGE:
         raise StudyError(
-            f"{where}: augment: images of {trained} pixels; {LARGEST_IMAGE} is the most: "
+            f"{where}: augment: images of {trained} pixels; at most {LARGEST_IMAGE} is allowed: "
             "set data.image_size, or crop or Resize them"
         )
     return train
@@ -211,7 +212,7 @@ def _check_schedule(schedule: Schedule, steps_per_epoch: int, where: str) -> Non
 
 
 def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], Measured]) -> Measured:
-    """Measure a network; turn whatever it raises into a StudyError of one line."""
+    """Measure a network; turn any exception into a one-line StudyError."""
     try:
         return network.measure(measure)
     except StudyError as error:

@@ -35,7 +35,7 @@ class Part:
         return self.group is not None and self.group.frozen
 
     def describe(self) -> str:
-        """Say what they are, and what is done with them."""
+        """Describe the parameters and their treatment."""
         count = f"{sum(weights.numel() for weights in self.parameters):,} parameters"
         if self.group is None:
             return f"all others: {count}"
@@ -86,7 +86,7 @@ def freeze(model: nn.Module, groups: Sequence[ParameterGroup], where: str = "stu
 
 
 def describe_groups(model: nn.Module, groups: Sequence[ParameterGroup]) -> list[str]:
-    """Say in a line for each group what it matches and what is done with it."""
+    """Describe for each group, in one line, its matches and its treatment."""
     return [part.describe() for part in split_parameters(model, groups)] if groups else []
 
 
@@ -98,7 +98,7 @@ def _fits(group: ParameterGroup, name: str, types: Sequence[str]) -> bool:
 
 
 def _hint(group: ParameterGroup, model: nn.Module, names: Sequence[str]) -> str:
-    """Name what is nearest to a group's patterns: classes of modules, or else parameters."""
+    """Name the nearest matches of a group's patterns: classes of modules, or else parameters."""
     owners = [
         module for module in model.modules() if next(module.parameters(recurse=False), None) is not None
     ]
@@ -109,4 +109,4 @@ def _hint(group: ParameterGroup, model: nn.Module, names: Sequence[str]) -> str:
         )
     pattern = next(iter(group.names), "").replace("*", "")
     near = get_close_matches(pattern, names[:1000], n=NAMED, cutoff=0.0)
-    return f"; near names are {', '.join(near)}" if near else ""
+    return f"; similar names are {', '.join(near)}" if near else ""

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
 @click.option(
-    "--top", default=3, show_default=True, metavar="N", type=click.IntRange(1), help="Classes named."
+    "--top", default=3, show_default=True, metavar="N", type=click.IntRange(1), help="Classes to print."
 )
 @click.option(
-    "--gradcam", metavar="DIR", type=click.Path(path_type=Path), help="Draw what spoke for the first."
+    "--gradcam", metavar="DIR", type=click.Path(path_type=Path), help="Draw Grad-CAM of the top class."
 )
-@click.option("--layer", metavar="NAME", help="Of the Grad-CAM. [default: the study's last]")
-@click.option("--allow", multiple=True, metavar="PACKAGE", help="Where the network is one of your own.")
-@click.option("--json", "json_", is_flag=True, help="For machines: class -> probability, an image a line.")
+@click.option("--layer", metavar="NAME", help="Layer of Grad-CAM. [default: the study's last]")
+@click.option("--allow", multiple=True, metavar="PACKAGE", help="Allow importing your own network.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON: class -> probability, one image per line.")
 def command(
     run: Path,
     images: tuple[Path, ...],
@@ -42,9 +42,9 @@ def command(
 ) -> None:
     """Classify images with the network of RUN, such as results/quickstart/runs/base/seed-0.
 
-    Confidence is the softmax of the network's outputs, of images of any kind: it has never seen
-    classes that it was not trained on, and is as sure of them. How far it can be trusted on its own
-    data is in the report's table on calibration.
+    Confidence is the softmax of the network's outputs. An image of a class that the network was not
+    trained on can get a high confidence too. The report's table on calibration says how far to trust
+    the confidence on the study's own data.
     """
     from harness.imports import allow as allow_packages
 
@@ -64,7 +64,7 @@ def command(
         targets = probabilities.argmax(axis=1).tolist()
         drawn = predictor.explain(pictures, targets, layer)
         for path, target in zip(_draw(gradcam, images, drawn), targets, strict=True):
-            complain(f"{path}: what spoke for {predictor.classes[target]}")
+            complain(f"{path}: Grad-CAM for class {predictor.classes[target]}")
 
 
 def _draw(folder: Path, images: Sequence[Path], drawn: NDArray[np.uint8]) -> list[Path]:

@@ -195,7 +195,7 @@ def _unfinished(launched: Iterable[RunFolder], causes: dict[str, str]) -> list[s
         cause = causes.get(folder.name)
         with suppress(RunError):  # a damaged run is named in the report
             if cause is None and folder.status() not in ("finished", "failed"):
-                cause = "its folder was removed; the same command does it again"
+                cause = "its folder was removed; run the same command again"
         if cause is not None:
             lines.append(f"{folder.name}: not finished: {cause}")
     return lines

@@ -64,7 +64,7 @@ def resolve_rates(schedule: Schedule, range_test: Rates | None) -> Rates:
 
 
 def corners(schedule: Schedule, rates: Rates, steps_per_epoch: float) -> list[tuple[float, float]]:
-    """Return the corners that the study asks for, which may lie between two steps.
+    """Return the corners that the study asks for, which may be between two steps.
 
     Returns:
         ``[(epochs since the start, rate), ...]``; the rate of every step where it has no corners.

@@ -180,7 +180,7 @@ def attend(pid: int, request: dict[str, Any]) -> int:
 
 
 def begin(request: dict[str, Any], replies: Any) -> tuple[int, int]:
-    """Fork a child; its number, and where it tells of its end."""
+    """Fork a child; return its number and the pipe that reports its end."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

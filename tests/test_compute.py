@@ -1,4 +1,4 @@
-"""How networks are computed here: what was begun goes on so, else what is fastest by the clock."""
+"""How networks are computed here: as in the runs on disk, else in the fastest way by timing."""
 
 from __future__ import annotations
 

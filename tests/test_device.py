@@ -48,14 +48,14 @@ def test_a_name_that_is_no_device_is_refused_with_those_that_are(name: str) -> N
 def test_a_cuda_device_that_is_not_there_is_refused_with_their_number() -> None:
     count = torch.cuda.device_count() if CUDA else 0
     for name in (f"cuda:{count}", "cuda:999", *(() if CUDA else ("cuda", "cuda:0"))):
-        refusal = f"^--device {name}: {count} CUDA devices are here; use --device cpu"
+        refusal = f"^--device {name}: {count} CUDA devices are available; use --device cpu"
         with pytest.raises(StudyError, match=refusal):
             resolve_device(name)
 
 
 @pytest.mark.skipif(MPS, reason="an MPS device is here")
 def test_an_mps_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(StudyError, match="^--device mps: no MPS device is here"):
+    with pytest.raises(StudyError, match="^--device mps: no MPS device is available"):
         resolve_device("mps")
 
 
@@ -121,7 +121,7 @@ def test_threads_are_the_cores_divided_by_the_runs_at_once(
 @pytest.mark.parametrize("setting", ["1025", "100000", "9" * 5_000])
 def test_more_threads_than_any_machine_has_are_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
-    match = "^OMP_NUM_THREADS=.*: 1024 threads are the most; unset it$"
+    match = "^OMP_NUM_THREADS=.*: 1024 threads are the maximum; unset it$"
     with pytest.raises(StudyError, match=match) as refused:
         threads_for(1)
     assert len(str(refused.value)) < 120

@@ -173,7 +173,7 @@ def test_it_gets_its_options_and_groups() -> None:
         (own("NeedsClosure"), "optimizer: .*:NeedsClosure says: .*NoneType"),
         (own("Uphill"), "optimizer: .*:Uphill with .* steps uphill"),
         (own("Deaf"), "optimizer.name: .*:Deaf does not follow the learning rate"),
-        (own("Forgets"), "optimizer.name: .*:Forgets steps in another way after a checkpoint"),
+        (own("Forgets"), "optimizer.name: .*:Forgets takes other steps after a checkpoint"),
         (own("HasObject"), "optimizer: .*:HasObject says: .*"),
         (own("OnlyMatrices"), "optimizer: .*:OnlyMatrices says: AssertionError: matrices"),
     ],

@@ -76,10 +76,16 @@ def test_the_first_group_that_matches_has_a_parameter() -> None:
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
-        ([{"match": "hed.*"}], r"groups\[0\]: matches no parameter of the network; near names are head"),
-        ([{"match": "*.bias"}, {"match": "*.biass"}], r"groups\[1\]: matches no .*near names are .*\.bias"),
+        ([{"match": "hed.*"}], r"groups\[0\]: matches no parameter of the network; similar names are head"),
+        (
+            [{"match": "*.bias"}, {"match": "*.biass"}],
+            r"groups\[1\]: matches no .*similar names are .*\.bias",
+        ),
         ([{"type": "BatchNorm3d"}], "no parameter of the network; modules with parameters are Conv2d, Ghost"),
-        ([{"type": "Conv2d", "match": "head.*"}], r"groups\[0\]: matches no parameter of the network; near"),
+        (
+            [{"type": "Conv2d", "match": "head.*"}],
+            r"groups\[0\]: matches no parameter of the network; similar",
+        ),
         (
             [{"match": "*"}, {"match": "head.*"}],
             r"groups\[1\]: earlier groups match all its parameters \(head",

@@ -130,8 +130,12 @@ def test_the_digest_leaves_out_what_does_not(
 @pytest.mark.parametrize(
     ("train", "size", "words"),
     [
-        ([], (1500, 2000), "images of 2000x1500 pixels; 1024 is the most: set data.image_size, or crop"),
-        ([], (6, 6), "images of 6x6 pixels; 8 is the least: set data.image_size, or Resize"),
+        (
+            [],
+            (1500, 2000),
+            "images of 2000x1500 pixels; at most 1024 is allowed: set data.image_size, or crop",
+        ),
+        ([], (6, 6), "images of 6x6 pixels; at least 8 is needed: set data.image_size, or Resize"),
         (None, (1500, 2000), "train images leave as 32x32 pixels, test images as 2000x1500; make them equal"),
     ],
 )

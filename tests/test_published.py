@@ -498,7 +498,7 @@ def test_a_study_that_is_too_large_loses_what_is_worth_least_and_its_report_no_l
     assert links and all((target / link).is_file() for link in links)
     assert publishing.NOT_ALL in report and "before and after augmentation" not in report
     monkeypatch.setattr(publishing, "LARGEST", 1000)
-    with pytest.raises(RunError, match="1,000 are the most"):
+    with pytest.raises(RunError, match="more than 1,000"):
         publish(copy, results)
     assert size_of(target) > 1000 and [path.name for path in results.iterdir()] == ["trial"]  # as it was
 

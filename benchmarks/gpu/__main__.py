@@ -1,7 +1,7 @@
 """Measure on a GPU, in one command of two and a half minutes: ``python -m benchmarks.gpu``.
 
-Each part is a process of its own with a share of the time: one that fails, hangs or crashes costs a row of
-the table and no other part. What is known is printed and written after every part. ``--device cpu --quick``
+Each part is a separate process with a share of the time: one that fails, hangs or crashes costs a row of
+the table and no other part. Results are printed and written after every part. ``--device cpu --quick``
 tries all parts without a GPU; its times mean nothing.
 """
 
@@ -29,7 +29,7 @@ LEAST = 0.12  # share of a part that has none of its own because it runs beside 
 
 
 def about(device: str, data: str | None, quick: bool) -> dict[str, str]:
-    """Say what is measured, on what, when."""
+    """Describe the measurement: what, on which machine, when."""
     import harness
     from harness.training.provenance import git_state, hardware, versions
 
@@ -68,7 +68,7 @@ def _gpu(device: str) -> dict[str, str]:
 
 
 def find_data(named: str | None) -> str | None:
-    """Find the folder that holds cifar10/; None where there is none and none was named."""
+    """Find the folder that holds cifar10/; None if it is missing and none was named."""
     from harness.data import default_root
 
     root = Path(named) if named else default_root()
@@ -114,7 +114,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the parts one after another; print and write what they found."""
+    """Run the parts one after another; print and write their results."""
     open_streams()
     began = time.time()
     chosen = read_options(arguments)

@@ -1,4 +1,4 @@
-"""The harness's own command as the parts use it: a study file, a process, what it leaves behind."""
+"""The harness's own command as the parts use it: a study file, a process, its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMES = ("train_seconds", "eval_seconds", "images_per_second")
 
 @dataclass
 class Outcome:
-    """What a command did.
+    """The course of a command.
 
     Args:
         lines: what it said on stderr, each with the seconds since its start.
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def study_file(options: Options, base: str, epochs: int) -> Path:
-    """Write a built-in study with fixed rates, this many epochs and the images that are here.
+    """Write a built-in study with fixed rates, this many epochs and the available images.
 
     Returns:
         The file; the study's name is ``base``.

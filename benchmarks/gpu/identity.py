@@ -1,4 +1,4 @@
-"""Whether runs repeat to the last bit: two in parallel, and one that is killed in its middle and resumed."""
+"""Whether runs repeat to the last bit: two in parallel, and one killed during training and resumed."""
 
 from __future__ import annotations
 

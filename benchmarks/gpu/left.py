@@ -1,4 +1,4 @@
-"""What is left to gain in a training step: the dearest kernels, the host's time, the GPU's idle share."""
+"""Possible gains in a training step: the most expensive kernels, the host's time, the GPU's idle share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows(options: Options) -> Iterator[Row]:
             step = make_step(setup, options, _endless(made))
             seconds_of(step, options.device, 3)
             yield from _profile(name, step, steps, options)
-        except Exception as error:  # whatever the profiler or a compiler says
+        except Exception as error:  # the profiler or a compiler may raise anything
             yield failed(name, error)
 
 
@@ -108,6 +108,6 @@ def _costs(recorded: Any, options: Options) -> tuple[Counter[str], Counter[str]]
 
 
 def _short(kernel: str) -> str:
-    """Shorten a C++ name to what stands before its arguments."""
+    """Shorten a C++ name to the part before its arguments."""
     name = kernel.removeprefix("void ").split("(")[0].split("<")[0]
     return name.rpartition("::")[2][:60] or kernel[:60]

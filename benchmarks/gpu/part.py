@@ -1,7 +1,7 @@
 """One part of the GPU benchmark, a process of its own: ``python -m benchmarks.gpu.part MODULE ROWS OPTIONS``.
 
 Each row is a line of JSON in the file ROWS as soon as it is known, so that a part that is stopped or that
-crashes leaves what it has found.
+crashes keeps its results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.gpu.shared import Options, Row, failed
 
 
 def follow_parent() -> None:
-    """End this process and all it has started when the one that started it is gone."""
+    """End this process and its child processes when its parent is gone."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)
@@ -31,7 +31,7 @@ def follow_parent() -> None:
 def main() -> None:
     """Write the rows of a module's ``rows(options)``."""
     module, file, text = sys.argv[1:]
-    if os.getpgrp() == os.getpid():  # a group of its own: nobody else is ended with it
+    if os.getpgrp() == os.getpid():  # its own process group: no other process is ended with it
         threading.Thread(target=follow_parent, daemon=True).start()
     options = Options(**json.loads(text))
     # empty at first: what compiling costs is measured

@@ -25,7 +25,7 @@ class Part:
 
     Args:
         module: its ``rows(options)`` gives the rows.
-        share: of the time; what earlier parts leave over comes on top.
+        share: of the time; the time that earlier parts left is added.
         beside: it times nothing, so it runs at the same time as the part before.
     """
 
@@ -50,7 +50,7 @@ PARTS = (
 
 
 class Job:
-    """A part's process and what has come of it so far."""
+    """A part's process and its results so far."""
 
     def __init__(self, part: Part, options: Options, report: Report) -> None:
         self.report, self.began = report, time.time()
@@ -66,11 +66,11 @@ class Job:
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                start_new_session=True,  # so that all that it starts can be ended with it
+                start_new_session=True,  # so that its child processes end with it
             )
 
     def runs(self) -> bool:
-        """Take over its new rows; tell whether there may be more."""
+        """Take over its new rows; tell whether more may come."""
         running = self.process.poll() is None
         self._take_over()
         if not running and self.section.seconds is None:
@@ -78,7 +78,7 @@ class Job:
         return running
 
     def end(self) -> None:
-        """End it and all that it has started; a row says so where it was not done."""
+        """End it and its child processes; add a row if it was not done."""
         late = self.process.poll() is None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -106,7 +106,7 @@ class Job:
 
 
 def in_turn(parts: Sequence[Part]) -> list[list[Part]]:
-    """Put the parts that run at the same time together."""
+    """Group the parts that run at the same time."""
     groups: list[list[Part]] = []
     for part in parts:
         if part.beside and groups:
@@ -120,7 +120,7 @@ def run_together(parts: Sequence[Part], options: Options, report: Report) -> lis
     """Run parts at the same time until they end or their time is over.
 
     Returns:
-        Their sections, which stand in the report too.
+        Their sections, which are in the report too.
     """
     jobs: list[Job] = []
     try:

@@ -1,7 +1,7 @@
 """Publish finished studies in docs/results, and write the page over all of them.
 
 ``python -m benchmarks.published OUT/STUDY ...`` publishes these studies, at most 215 KB each, and writes
-``README.md`` and ``overview.png`` in ``docs/results`` from all that is published, and
+``README.md`` and ``overview.png`` in ``docs/results`` from all published studies, and
 ``studies/results.json``, which ``--list`` shows. Without a folder it only writes these three.
 """
 
@@ -22,7 +22,7 @@ from harness.store.atomic import atomic_write
 
 
 def main() -> None:
-    """Publish what is named, then write the page; what cannot be published is said, and the rest goes on."""
+    """Publish the named studies, then write the page; report those that cannot be published, and continue."""
     open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.published",

@@ -1,4 +1,4 @@
-"""``docs/results/overview.png``: every study's seeds beside what was published, a small panel each."""
+"""``docs/results/overview.png``: every study's seeds beside the published numbers, a small panel each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.report.figures.style import (
 from harness.statistics.distribution import describe
 
 MOST_ROWS = 6  # variants of a panel
-LEAST_SPAN, MOST_SPAN = 0.02, 0.06  # of an axis; equal ones, so that equal lengths mean equal differences
+LEAST_SPAN, MOST_SPAN = 0.02, 0.06  # of an axis; equal for all, so that equal lengths mean equal differences
 SEED, MEAN, PUBLISHED, OTHER = "a seed", "mean, 95 % interval", "published", "on another device"
 
 
@@ -61,7 +61,7 @@ def draw(published: Sequence[Published]) -> Figure:
 
 
 def _values(one: Published, rows: Sequence[Variant]) -> list[float]:
-    """All that is drawn in a panel but the target."""
+    """All values of a panel except the target."""
     published = [reference.accuracy for reference in one.study.references.values()]
     measured = [value for variant in rows for value in (*variant.accuracies, *_others(variant))]
     intervals = [

@@ -1,4 +1,4 @@
-"""``docs/results/README.md``, and what ``--list`` shows, from the published records and predictions alone."""
+"""``docs/results/README.md`` and the numbers of ``--list``, from published records and predictions only."""
 
 from __future__ import annotations
 
@@ -30,21 +30,23 @@ FIGURES = {
 TABLES = ("summary.csv", "runs.csv", "history.csv", "references.csv", "comparisons.csv", "ranking.csv")
 HOW_TO_READ = (
     "n is the number of runs, each with another seed; ± is their standard deviation. Accuracies are those of "
-    "the last epoch on the test split; no epoch was picked by them. *Consistent*: the published number lies "
-    "where 95 % of such numbers would fall if further runs of our recipe gave them. With few runs that range "
-    "is wide, so it proves little."
+    "the last epoch on the test split, not of the best epoch. *Consistent*: the published number is inside "
+    "the 95 % prediction interval of further runs of our recipe. With few runs that interval is wide, so it "
+    "proves little."
 )
 HELD_OUT = (
-    "These variants were compared on images held out of the train split: the test split decides nothing."
+    "These variants were compared on images held out from the train split; the test split was not used."
 )
-NO_MINUTES = "How many runs shared the device was not recorded for all of them: their minutes are left out."
+NO_MINUTES = (
+    "Minutes are left out, because the number of runs on the device was not recorded for all of them."
+)
 LOSSY = (
     f"CIFAR-10's test split is 10,000 images; {len(CIFAR10_LOSSY)} of them are not lossless in the copy "
-    f"measured here: they were saved as JPEG once (rows {', '.join(map(str, CIFAR10_LOSSY))})."
+    f"measured here, because they were once saved as JPEG (rows {', '.join(map(str, CIFAR10_LOSSY))})."
 )
 OTHER_DEVICES = (
-    "They are in no number above. Their device, their versions and, where a range test chose it, "
-    "the peak of their schedule differ."
+    "No number above contains them. Their device and versions differ, and the peak of their schedule, if a "
+    "range test chose it."
 )
 END = (
     "This page is made by `python -m benchmarks.published` from the records (`runs/`) and predictions "
@@ -86,11 +88,11 @@ def _parts(published: Sequence[Published]) -> Iterator[str]:
         yield table_of(other)
     if mixed:
         yield "## Provenance"
-        yield "What differs between the runs above beside their recipes:"
+        yield "Differences between the runs above, other than their recipes:"
         yield table_of(mixed)
     if commands := [line for file in _built_in() for line in _missing_runs(file, published)]:
         yield "## Runs still to do"
-        yield "What the study files ask for and is not published yet:"
+        yield "Runs of the study files that are not published yet:"
         yield "\n".join(commands)
     yield END
 
@@ -145,7 +147,7 @@ def _section(one: Published) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Give the titles and paths of what is worth a link."""
+    """Give the titles and paths of files to link."""
     if (folder / "report.md").is_file():
         yield "Report", "report.md"
     for name, title in FIGURES.items():
@@ -161,7 +163,7 @@ def _changed_code(record: RunRecord) -> bool:
     return any((part.get("git") or {}).get("dirty") for part in parts)
 
 
-# ---- what is missing ---------------------------------------------------------------------------------------
+# ---- missing runs ------------------------------------------------------------------------------------------
 
 
 def _built_in() -> list[Path]:

@@ -32,7 +32,7 @@ LONGEST_REPORT = 60_000
 KEPT = ("study.toml", "report.json", "range_test/*.json")
 # Each step's rates, what predictions/ holds in less, and every point of the curves in a figure.
 TABLES_LEFT_OUT = ("learning_rates", "misclassified", "attribution_curves")
-# What only weights can give.
+# Files that need the weights.
 OF_WEIGHTS = ("figures/*gradcam.webp", "figures/*attributions.webp", "tables/attributions.csv")
 # Dropped one after another where a study is too large.
 LEAST_WORTH = (
@@ -47,17 +47,17 @@ NOT_ALL = "Some figures and tables of this report are left out here, to keep the
 
 
 def publish(source: Path, results: Path, *, replace: bool = False) -> tuple[Path, list[str]]:
-    """Publish a study's report and its runs' records in place of what was published of it before.
+    """Publish a study's report and its runs' records; replace those published before.
 
     Earlier published runs of the same recipe on other devices are kept, in ``other_runs/``.
 
     Args:
         source: the study's folder, ``OUT/STUDY``.
         results: ``docs/results``, or a copy.
-        replace: also where a variant has fewer runs then than are published.
+        replace: also if a variant then has fewer runs than are published.
 
     Returns:
-        Where it lies now, and what was left out to stay small.
+        Its folder, and the files left out to stay small.
 
     Raises:
         RunError: the study is not finished, damaged, reported before its last run, another recipe than the
@@ -88,7 +88,7 @@ def publish(source: Path, results: Path, *, replace: bool = False) -> tuple[Path
         _keep_gradcam(new, target)
         left_out = _shrink(new)
         if (size := size_of(new)) > LARGEST:
-            raise RunError(f"{source}: {size:,} bytes where {LARGEST:,} are the most; publish fewer variants")
+            raise RunError(f"{source}: {size:,} bytes, more than {LARGEST:,}; publish fewer variants")
         read(new)  # whole, before it takes the place of the other
         if target.exists():
             target.rename(Path(folder) / "old")
@@ -193,7 +193,7 @@ def _sealed(run: Run) -> Sealed:
 
 
 def _keep_gradcam(new: Path, old: Path) -> None:
-    """Keep what was published of these runs' weights, where the new report had no weights to look into."""
+    """Keep the published Grad-CAM of these runs, if the new report had no weights."""
     if list(new.glob("figures/*gradcam.webp")):
         return
     here, before = (
@@ -234,7 +234,7 @@ def _predictions(runs: Sequence[Run]) -> bytes:
 
 
 def _shrink(folder: Path) -> list[str]:
-    """Drop what is worth least until the rest is small enough, and repair the report; what was dropped."""
+    """Drop the least useful files until the rest is small enough; repair the report; return those dropped."""
     report = folder / "report.md"
     whole = report.read_text("utf-8") if report.is_file() else ""
     dropped: list[str] = []

@@ -1,9 +1,9 @@
-"""Read ``docs/results/``: the records of the published runs and what each run predicted.
+"""Read ``docs/results/``: the records and the predictions of the published runs.
 
 A study's folder holds:
 
 * ``study.toml``: the study as it was run;
-* ``runs/<variant>.json``: the runs' records, what they share written once;
+* ``runs/<variant>.json``: the runs' records, their common part written once;
 * ``predictions/<variant>.npz``: ``labels`` (N,), ``predicted`` (N, runs), ``seeds`` (runs,);
 * ``other_runs/<variant>.json``: records of runs that were published earlier, on other devices;
 * ``tables/``, ``figures/``, ``report.md``, ``report.json``: as the study's report has them, figures smaller.
@@ -94,7 +94,7 @@ class Published:
 
 
 def page_order(name: str) -> tuple[int, str]:
-    """Return a sort key: where a study stands on the page."""
+    """Return a sort key: the place of a study on the page."""
     return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
 

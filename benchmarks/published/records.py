@@ -1,4 +1,4 @@
-"""Files of published run records: what a variant's runs have in common is written once."""
+"""Files of published run records: the common part of a variant's runs is written once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def records_text(records: Sequence[Sealed]) -> str:
 
 
 def _split(records: Sequence[Sealed]) -> tuple[Sealed, list[Sealed]]:
-    """Return what all records have in common, and the rest of each."""
+    """Return the common part of all records, and the rest of each."""
     shared: Sealed = {}
     own: list[Sealed] = [{} for _ in records]
     for key in dict.fromkeys(key for record in records for key in record):

@@ -1,4 +1,4 @@
-"""Rows and sentences of the results page: a variant's runs, and what was published of its recipe."""
+"""Rows and sentences of the results page: a variant's runs, and the published numbers of its recipe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Row = dict[str, str]
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """Return Markdown of the columns that hold something; empty without rows."""
+    """Return Markdown of the columns that are not empty; empty without rows."""
     if not rows:
         return ""
     columns = [name for name in rows[0] if any(row[name] != NOTHING for row in rows)]
@@ -37,7 +37,7 @@ def table_of(rows: Sequence[Row]) -> str:
 
 
 def headline_row(one: Published, variant: Variant) -> Row:
-    """Return a variant's accuracy beside what was published."""
+    """Return a variant's accuracy beside the published number."""
     accuracy, published = described(variant.accuracies), claims_of(one, variant)
     interval = NOTHING
     if accuracy.ci_low is not None and accuracy.ci_high is not None:
@@ -54,7 +54,7 @@ def headline_row(one: Published, variant: Variant) -> Row:
 
 
 def detail_row(one: Published, variant: Variant) -> Row:
-    """Return what else is known of a variant's runs."""
+    """Return further facts about a variant's runs."""
     records, target = variant.finished, one.study.target.level
     reached = sum(value >= target for value in variant.accuracies)
     return _head(one, variant) | {
@@ -81,7 +81,7 @@ def other_row(one: Published, variant: Variant, record: RunRecord) -> Row:
 
 
 def provenance_rows(shown: Sequence[tuple[Published, Variant]]) -> list[Row]:
-    """Return the studies whose runs were made alike, and how; no rows where all were."""
+    """Return the groups of studies with equal provenance; no rows if all are equal."""
     groups: dict[tuple[str, ...], dict[str, None]] = {}
     left_out = ("data", "device")  # a study's own; said by the accelerator
     keys = [key for key in (*DECISIVE, AT_ONCE) if key not in left_out]
@@ -112,7 +112,7 @@ def _lossless(variant: Variant, target: float) -> str:
 
 
 def _minutes(records: Sequence[RunRecord]) -> str:
-    """Return the minutes where it is known how many runs shared the device: else they say nothing."""
+    """Return the minutes if the number of runs on the device is known; else they mean nothing."""
     seconds = describe([record.timings["seconds"] for record in records])
     if seconds is None or (at_once := at_once_text(records)) is None:
         return NOTHING
@@ -132,7 +132,7 @@ def _unbroken(text: str) -> str:
 
 
 def claims_of(one: Published, variant: Variant) -> list[Claim]:
-    """Return what was published of a variant's recipe."""
+    """Return the published numbers of a variant's recipe."""
     references = [reference for reference in one.study.references.values() if reference.is_of(variant.name)]
     return [claim for reference in references for claim in claims(reference)]
 
@@ -148,7 +148,7 @@ def judged(claim: Claim, variant: Variant) -> tuple[Standing, str]:
 
 
 def summary_sentence(tested: Sequence[tuple[Published, Variant]]) -> str:
-    """Say how many published numbers the runs agree with."""
+    """Say how many published numbers are consistent with the runs."""
     verdicts = [judged(claim, variant)[1] for one, variant in tested for claim in claims_of(one, variant)]
     if not verdicts:
         return ""
@@ -160,7 +160,7 @@ def summary_sentence(tested: Sequence[tuple[Published, Variant]]) -> str:
 
 
 def claim_sentence(claim: Claim, variant: Variant, several: bool) -> str:
-    """Say what was published, what the runs gave, and whether they could give it."""
+    """Say the published number, the runs' number, and whether they are consistent."""
     standing, verdict = judged(claim, variant)
     n, runs, low, high = standing.n, claim.reference.runs, standing.low, standing.high
     if claim.statistic == "share":

@@ -107,7 +107,7 @@ def enlarge(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.fl
 def stages(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
     """List the top-level children with parameters that give a map (N, C, h, w), in the order of execution.
 
-    Where there is none, the list holds the network's last convolution.
+    Without such a child, the list holds the network's last convolution.
 
     Args:
         image_shape: (3, H, W).

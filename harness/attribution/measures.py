@@ -24,7 +24,7 @@ class NetworkMeasures:
 
     Attributes:
         stages: blocks in the order in which their weights were randomised, the head first.
-        sanity, sanity_other: (draws, stages, L, N) and (draws, L), as :func:`randomise` has them.
+        sanity, sanity_other: (draws, stages, L, N) and (draws, L), as :func:`randomise` returns them.
         curves: (4, L, N, steps + 1): deletion, insertion, and the same in the order of random maps.
         predicted: (L, errors), rank correlation of the maps of the predicted and of the true class.
         empty: (L, N), whether a map is zero everywhere.

@@ -31,7 +31,7 @@ class Sanity:
             last one nothing learnt is left.
         same: (draws, stages, layers, N), each image's map with its own; NaN where one of the two is constant.
         other: (draws, layers), after the last stage, the mean over all pairs of different images: what maps
-            have in common because of their position, whatever the image.
+            have in common because of their position, for any image.
     """
 
     stages: list[str]
@@ -50,8 +50,8 @@ def randomise(
     """Test Grad-CAM by cascading randomisation.
 
     Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018), section 3.1: from the head down to the
-    first layer the weights are replaced by newly initialised ones; maps that explain what the network learnt
-    cannot stay what they were.
+    first layer the weights are replaced by newly initialised ones; maps that explain the trained network
+    must change.
 
     Args:
         model: the trained network; only a copy of it is changed.

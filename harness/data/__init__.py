@@ -134,7 +134,7 @@ def load_data(
 def _with_options(request: SourceRequest, source: str, options: Mapping[str, Any]) -> SourceRequest:
     base, _, name = source.partition(":")
     if options and base in SOURCES and base not in ("torchvision", "datasets"):
-        raise DataError(f"data.options has no meaning for data.source = {source!r}: remove it")
+        raise DataError(f"data.options does not apply to data.source = {source!r}: remove it")
     return replace(request, name=name, options=dict(options))
 
 
@@ -156,9 +156,9 @@ def _read(source: str, load: Source, request: SourceRequest) -> Split:
     constant = constant_channels(split)
     said = f"{', '.join(constant)} in all images"
     if len(constant) == 3:
-        raise DataError(f"{where}: {said}: there is nothing to tell apart; look at the files")
+        raise DataError(f"{where}: {said}: the images cannot be distinguished; check the files")
     if constant:
-        _log.warning("%s: %s; look whether they are read as they should be", where, said)
+        _log.warning("%s: %s; check that they are read correctly", where, said)
         split = replace(split, notes=(*split.notes, f"{request.which}: {said}"))
     return split
 
@@ -191,7 +191,7 @@ def _find(source: str) -> Source:
 
 def _check_classes(split: Split, where: str) -> None:
     if len(split.classes) < 2:
-        raise DataError(f"{where}: only the class {split.classes[0]!r}; add a second one to tell it from")
+        raise DataError(f"{where}: only the class {split.classes[0]!r}; add a second class")
     if empty := set(range(len(split.classes))) - set(np.unique(split.labels).tolist()):
         name = split.classes[min(empty)]
         raise DataError(f"{where}: no image of class {name!r}; add one, or remove the class")
@@ -201,11 +201,11 @@ def _check_clusters(split: Split, request: SourceRequest, where: str) -> None:
     if request.cluster is None:
         return
     if split.clusters is None:
-        raise DataError(f"{where}: data.cluster has no meaning for this source, which tells no clusters")
+        raise DataError(f"{where}: data.cluster does not apply to this source, which has no clusters")
     if (count := len(np.unique(split.clusters))) < 2:
-        raise DataError(f"{where}: data.cluster puts all images into one cluster; two are the fewest")
+        raise DataError(f"{where}: data.cluster puts all images into one cluster; at least two are needed")
     if count == len(split):
-        _log.warning("%s: data.cluster puts each image into a cluster of its own; look at it", where)
+        _log.warning("%s: data.cluster puts each image into its own cluster; check it", where)
 
 
 def _check_agreement(train: Split, test: Split, source: str) -> None:

@@ -36,7 +36,7 @@ class SourceRequest:
         progress: whether long work may show its progress on stderr.
         bits: ``data.bits``, how many bits a channel images stored in 16 use; None where the study has none.
         cluster: ``data.cluster``, by which the source names each image's cluster; None where nobody asks.
-        name: what stands after the colon of a ``data.source`` such as ``torchvision:CIFAR100``; else empty.
+        name: the text after the colon of a ``data.source`` such as ``torchvision:CIFAR100``; else empty.
         options: ``data.options``, the source's own.
     """
 
@@ -137,7 +137,7 @@ def split_of(
     names = tuple(map(composed, classes))
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{where}: the class name {twice!r} stands twice")
+        raise DataError(f"{where}: the class name {twice!r} appears twice")
     if unreadable := [name for name in names if any("\ud800" <= char <= "\udfff" for char in name)]:
         raise DataError(f"{where}: the class name {ascii(unreadable[0])} is not valid UTF-8")
     check_labels(labels, len(names), where)
@@ -260,7 +260,7 @@ def refuse_options(
     """Raise a DataError where the study sets ``data`` keys that this source does not use."""
     for key in keys:
         if getattr(request, key) is not None:
-            raise DataError(f"data.{key} has no meaning for data.source = {source!r}: remove it")
+            raise DataError(f"data.{key} does not apply to data.source = {source!r}: remove it")
 
 
 def count_steps(images: int, batch_size: int, drop_last: bool) -> int:

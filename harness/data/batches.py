@@ -50,7 +50,7 @@ class Batches:
         batch_size: images a batch.
         seed: of the order.
         augmentation: the seed of the augmentation; that of the order where it is None.
-        purpose: keeps the draws of different uses of one seed apart.
+        purpose: separates the draws of different uses of one seed.
         shuffle: whether each epoch has an order of its own; else file order.
         sampler: draws an epoch's images instead of shuffling them: a name for :func:`get_sampler`.
         drop_last: leave the last batch out where it is smaller.

@@ -56,7 +56,7 @@ def cached(
         build: reads the files.
 
     Raises:
-        DataError: a file does not exist or is not a regular file; and whatever ``build`` raises.
+        DataError: a file does not exist or is not a regular file; and any error of ``build``.
     """
     with ThreadPoolExecutor() as pool:  # hashing holds no lock
         contents = list(pool.map(lambda file: _content(source, file), files))
@@ -111,7 +111,7 @@ def cached_arrays(
 
     Args:
         name: the beginning of the entry's file name.
-        key: all that decides the arrays, for JSON: checksums of their inputs, settings, versions.
+        key: everything that decides the arrays, for JSON: checksums of their inputs, settings, versions.
         build: makes the arrays, by name.
     """
     text = json.dumps(key, sort_keys=True)
@@ -145,7 +145,7 @@ def _short_hash(key: Sequence[object]) -> str:
 
 
 def _read(entry: Path, read: Callable[[Any], _Kept]) -> _Kept | None:
-    """Return what ``read`` makes of an entry's open file; None where there is none, or a damaged one."""
+    """Return what ``read`` makes of an entry's open file; None if it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -154,7 +154,7 @@ def _read(entry: Path, read: Callable[[Any], _Kept]) -> _Kept | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError) as error:
-        _log.warning("cache entry %s is damaged and built again: %s", entry, " ".join(str(error).split()))
+        _log.warning("cache entry %s is damaged, rebuilding it: %s", entry, " ".join(str(error).split()))
         return None
 
 
@@ -175,7 +175,7 @@ def _write(entry: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str
     except (OSError, SafetensorError) as error:
         cause = " ".join(str(error).split())
         _log.warning(
-            "arrays cannot be kept in %s (%s); HARNESS_CACHE names another folder", entry.parent, cause
+            "arrays cannot be cached in %s (%s); set HARNESS_CACHE to another folder", entry.parent, cause
         )
     finally:
         if temporary is not None:

@@ -1,4 +1,4 @@
-"""CIFAR-10 from Parquet shards, torchvision's folder or the archive; downloaded where none is there."""
+"""CIFAR-10 from Parquet shards, torchvision's folder or the archive; downloaded if none exists."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ CIFAR10 = Published(
 def load(request: SourceRequest, published: Published = CIFAR10) -> Split:
     """Read 50,000 train or 10,000 test images of 32x32 pixels, in the data set's own order.
 
-    Looked for in ``<root>/cifar10`` and ``<root>``: first Parquet shards (Hugging Face's layout), then the
-    folder ``cifar-10-batches-py``, then ``cifar-10-python.tar.gz``. Only where there is none of them is the
-    archive downloaded to ``<root>/cifar10``, from ``$HARNESS_CIFAR10_URL`` where that is set. The original
+    Searched in ``<root>/cifar10`` and ``<root>``: first Parquet shards (Hugging Face's layout), then the
+    folder ``cifar-10-batches-py``, then ``cifar-10-python.tar.gz``. Without any of them the
+    archive is downloaded to ``<root>/cifar10``, from ``$HARNESS_CIFAR10_URL`` where that is set. The original
     files are pickles: opened only when their MD5 is the known one, and then only as NumPy arrays.
 
     Raises:
@@ -144,7 +144,7 @@ def _archive_members(archive: Path, names: list[str], published: Published) -> I
 
 def _check_md5(file: Path, actual: str, expected: str) -> None:
     if actual != expected:
-        raise DataError(f"{file}: MD5 is {actual}, expected {expected}: delete it and fetch it anew")
+        raise DataError(f"{file}: MD5 is {actual}, expected {expected}: delete it and download it again")
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -40,7 +40,7 @@ def find_columns(schema: pa.Schema, where: str, asked: Mapping[str, str] | None 
         asked: the names of the columns that the study asks for, under ``image`` and ``label``.
 
     Raises:
-        DataError: there is no such column, or two whose names differ in case alone.
+        DataError: there is no such column, or two whose names differ only in case.
     """
     asked, features = asked or {}, _features(schema)
     if unknown := [name for name in asked.values() if name not in schema.names]:
@@ -97,9 +97,7 @@ def label_values(lists: Iterable[list[Any]], where: str) -> tuple[str, ...]:
     if any(not isinstance(value, str) and value < 0 for value in values):
         raise DataError(f"{where}: negative labels in the train split; are they missing?")
     if len({type(value) for value in values}) > 1:
-        raise DataError(
-            f"{where}: labels are numbers in some train shards and text in others; write all alike"
-        )
+        raise DataError(f"{where}: labels are numbers in some train shards and text in others; use one kind")
     return tuple(map(str, sorted(values)))
 
 
@@ -130,7 +128,7 @@ def label_indices(
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
-    """Return the features in the ``datasets`` library's metadata; empty where there are none."""
+    """Return the features in the ``datasets`` library's metadata; empty without any."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -139,13 +137,11 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, object]]:
 
 
 def _usual(columns: Sequence[str], names: Sequence[str], where: str) -> str | None:
-    """Find the column with the first of the usual names, whatever the case."""
+    """Find the column with the first of the usual names, in upper or lower case."""
     for name in names:
         same = [column for column in columns if column.lower() == name]
         if len(same) > 1:
-            raise DataError(
-                f"{where}: columns {' and '.join(map(repr, same))} differ in case alone: drop one"
-            )
+            raise DataError(f"{where}: columns {' and '.join(map(repr, same))} differ only in case: drop one")
         if same:
             return same[0]
     return None

@@ -56,8 +56,8 @@ def decode_all(
         uint8, ``(count, H, W, 3)``.
 
     Raises:
-        DataError: an image cannot be read, sizes differ and ``image_size`` is None, or all 16-bit images lie
-            below the half of their range and ``bits`` is None: 12 bits stored in 16 would become 16 levels.
+        DataError: an image cannot be read, sizes differ and ``image_size`` is None, or all 16-bit images are
+            in the lower half of their range and ``bits`` is None: 12 bits stored in 16 become 16 levels.
     """
     from harness.bar import Bar
 
@@ -72,7 +72,7 @@ def decode_all(
         remaining = islice(items, count + 1)
         while batch := list(islice(remaining, _BATCH)):
             if done + len(batch) > count:
-                raise DataError(f"{where}: more images than the {count} it tells of")
+                raise DataError(f"{where}: more images than the {count} stated")
             names, sources = zip(*batch, strict=True)
             small = isinstance(sources[0], bytes) and len(sources[0]) < _WORTH_THREADS
             decoded = (map if small else pool.map)(_decode, names, sources, repeat(image_size), repeat(bits))
@@ -98,8 +98,8 @@ def decode_all(
 def _ask_for_bits(peak: int, where: str) -> NoReturn:
     likely = next(bits for bits in (8, 10, 12, 14, 15) if peak < 1 << bits)
     raise DataError(
-        f"{where}: no value in the 16-bit images is above {peak}: set data.bits = {likely}, how many "
-        "bits are used (16 if they are all, and the images so dark)"
+        f"{where}: no value in the 16-bit images is above {peak}: set data.bits = {likely}, the "
+        "number of bits used (16 if all are used and the images are dark)"
     )
 
 
@@ -109,7 +109,7 @@ def decode(
     """Return one image as RGB pixels, upright as its EXIF orientation says.
 
     Grayscale and palettes become RGB, 16 bits become 8, an alpha channel is dropped (as torchvision's loader
-    does), the first frame stands for an animation. With ``image_size`` the shorter side is resized to
+    does), an animation gives its first frame. With ``image_size`` the shorter side is resized to
     it, bilinear with antialiasing, and the centre square cropped, both in one step.
 
     Args:
@@ -203,7 +203,7 @@ def _of_8_bits(opened: Image.Image, source: Path | bytes, name: str, bits: int) 
         turned = opened.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF is turned already
     low, high = int(values.min()), int(values.max())
     if low < 0:
-        raise DataError(f"{name}: negative values, down to {low}: save it with values from 0 up")
+        raise DataError(f"{name}: negative values, down to {low}: save it with values of at least 0")
     if high >> bits:
         raise DataError(
             f"{name}: the value {high} needs {high.bit_length()} bits: set data.bits above {bits}"

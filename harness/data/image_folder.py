@@ -46,7 +46,7 @@ def load(request: SourceRequest) -> Split:
     :func:`harness.data.decode.decode` says how colours are treated. ``data.cluster`` is a regular expression.
 
     Raises:
-        DataError: a folder is missing, a class is empty or in one split only, a link leads nowhere or round
+        DataError: a folder is missing, a class is empty or in one split only, a link is broken or
             in a circle, an image cannot be read, sizes differ and ``data.image_size`` is not set;
             ``data.cluster`` finds nothing in a file's path.
     """
@@ -56,11 +56,9 @@ def load(request: SourceRequest) -> Split:
         names = ", ".join(map(repr, other[:5]))
         raise DataError(f"{folder}: classes not in both train and test: {names}; rename or add folders")
     listing = _list_files(split_folder, classes)
-    for files, why in ((listing.others, "are no images"), (listing.stray, "lie in no class's folder")):
+    for files, why in ((listing.others, "are no images"), (listing.stray, "are in no class folder")):
         if files:
-            _log.warning(
-                "%s: %d files %s and are passed over, such as %s", folder, len(files), why, min(files)
-            )
+            _log.warning("%s: %d files %s and are skipped, such as %s", folder, len(files), why, min(files))
 
     def build() -> Split:
         images = decode_all(
@@ -75,10 +73,10 @@ def load(request: SourceRequest) -> Split:
 
     place = [split_folder.resolve(), request.image_size, request.bits]
     split = cached("image_folder", request.which, place, listing.images, build)
-    passed_over = {"no images": listing.others, "in no class": listing.stray, "hidden": listing.hidden}
+    skipped = {"no images": listing.others, "in no class folder": listing.stray, "hidden": listing.hidden}
     notes = (
-        f"{request.which}: {len(files)} passed over, {why}, such as {min(files).relative_to(split_folder)}"
-        for why, files in passed_over.items()
+        f"{request.which}: {len(files)} skipped, {why}, such as {min(files).relative_to(split_folder)}"
+        for why, files in skipped.items()
         if files
     )
     split = replace(split, notes=tuple(notes))
@@ -105,7 +103,7 @@ def _class_folders(split_folder: Path) -> dict[str, Path]:
         error = DataError if os.path.lexists(split_folder) else AbsentDataError
         raise error(
             f"{split_folder} is not a folder; expected train/<class>/ and test/<class>/ in the data folder "
-            "(--data DIR) or data.path (without test images, data.holdout takes some of train's)"
+            "(--data DIR) or data.path (without test images, data.holdout takes some train images)"
         )
     classes: dict[str, Path] = {}
     for entry in split_folder.iterdir():
@@ -119,7 +117,7 @@ def _class_folders(split_folder: Path) -> dict[str, Path]:
             )
     if not classes:
         raise DataError(
-            f"{split_folder}: no class folder in it; move each class's images into a folder of its own"
+            f"{split_folder}: no class folder in it; move each class's images into its own folder"
         )
     return dict(sorted(classes.items()))
 
@@ -147,7 +145,7 @@ def _walk(folder: Path, above: frozenset[str], files: list[Path], hidden: list[P
     """Add the files below a folder, following links; ``above``: its real parent folders, to find circles."""
     place = os.path.realpath(folder)
     if place in above:
-        raise DataError(f"{folder}: this link leads round in a circle; remove it")
+        raise DataError(f"{folder}: this link is circular; remove it")
     with os.scandir(folder) as entries:  # Path.rglob would silently ignore a folder that may not be entered
         inside = list(entries)
     for entry in inside:
@@ -165,7 +163,7 @@ def _walk(folder: Path, above: frozenset[str], files: list[Path], hidden: list[P
 
 def _check_link(path: Path) -> None:
     if path.is_symlink() and not path.exists():
-        raise DataError(f"{path}: this link leads nowhere ({os.readlink(path)}); mend or remove it")
+        raise DataError(f"{path}: this link is broken ({os.readlink(path)}); repair or remove it")
 
 
 def _is_image(path: Path) -> bool:

@@ -17,7 +17,7 @@ from harness.data.cache import cached_arrays
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Raise it when other pairs are found than before: cached ones are then looked for again.
+# Raise it when other pairs are found than before: cached ones are then searched again.
 VERSION = 1
 MOST_BITS = 8  # of the 64 of two perceptual hashes that may differ
 LEAST_CORRELATION = 0.9  # of the pixels of two images that count as nearly the same
@@ -34,11 +34,11 @@ class Leakage:
 
     Attributes:
         data: the splits that were compared.
-        evaluation, train: int64 ``(P,)``, the places of each pair's images in the two splits.
+        evaluation, train: int64 ``(P,)``, the indices of each pair's images in the two splits.
         bits: int64 ``(P,)``, how many of 64 bits of their perceptual hashes differ.
         correlation: float64 ``(P,)``, of their pixels.
         identical: bool ``(P,)``, whether all pixels are equal.
-        hashed: whether nearly equal images were looked for; not among more than ``MOST_HASHED``.
+        hashed: whether nearly equal images were searched; not among more than ``MOST_HASHED``.
     """
 
     data: Data
@@ -98,8 +98,8 @@ def find_leakage(data: Data, *, progress: bool = False) -> Leakage:
 
     Identical images have equal pixels. Nearly equal ones have perceptual hashes (``imagehash.phash``, 64
     bits) that differ in at most ``MOST_BITS`` bits, and pixels that correlate by at least
-    ``LEAST_CORRELATION``, which removes most false alarms. An image that is mirrored, turned or cut out
-    otherwise is not found.
+    ``LEAST_CORRELATION``, which removes most false positives. An image that is mirrored, rotated or cropped
+    differently is not found.
 
     Args:
         progress: whether to draw a bar while hashing, where stderr is a terminal.
@@ -118,7 +118,7 @@ def find_leakage(data: Data, *, progress: bool = False) -> Leakage:
 
 
 def leakage_warnings(record: Mapping[str, Any], evaluated_on: str, images: int) -> list[str]:
-    """Return a sentence about identical images, from :meth:`Leakage.to_record`; none where there are none.
+    """Return a sentence about identical images, from :meth:`Leakage.to_record`; empty without any.
 
     Args:
         evaluated_on: ``test`` or ``holdout``.
@@ -128,19 +128,19 @@ def leakage_warnings(record: Mapping[str, Any], evaluated_on: str, images: int) 
         return []
     return [
         f"{count:,} of {images:,} {_named(evaluated_on)} images are also among the train images, pixel for "
-        f"pixel{_with_other_class(record.get('identical_other_class'))}: a network can know their labels by "
-        "heart; remove them from one of the two"
+        f"pixel{_with_other_class(record.get('identical_other_class'))}: a network can memorise "
+        "their labels; remove them from one of the splits"
     ]
 
 
 def leakage_notes(record: Mapping[str, Any], evaluated_on: str, images: int) -> list[str]:
-    """Return a sentence about nearly equal images, from the same; none where there are none."""
+    """Return a sentence about nearly equal images, from the same; empty without any."""
     if (count := record.get("near")) is None:
-        return [f"nearly equal images were not looked for: more than {MOST_HASHED:,} images"]
+        return [f"nearly equal images were not searched: more than {MOST_HASHED:,} images"]
     if not count:
         return []
     many = (
-        "; images of few details look alike without being copies: look at some pairs"
+        "; images with few details look alike without being copies: check some pairs"
         if count > images / 10
         else ""
     )

@@ -61,7 +61,7 @@ class Mixing:
 def shares(tables: Sequence[BatchTransform]) -> list[float]:
     """Return the share of batches that each table's transform mixes, and of those left as they are.
 
-    Tables without ``p`` share equally what the others leave.
+    Tables without ``p`` share the rest equally.
     """
     given = [table.p for table in tables]
     left = max(0.0, 1 - sum(p for p in given if p is not None))

@@ -32,7 +32,7 @@ _BATCH_ROWS = 512  # rows held encoded at a time
 def load(request: SourceRequest) -> Split:
     """Read ``train*.parquet`` and ``test*.parquet`` below ``<root>/<data.path>`` (see :func:`find_shards`).
 
-    Where there is no test shard, ``validation``, ``valid`` or ``val`` takes its place, and a warning says so.
+    Without a test shard, ``validation``, ``valid`` or ``val`` is used, and a warning says so.
     Images of one size stay as they are, otherwise ``data.image_size`` makes them so. Labels are integers
     named in the metadata (``ClassLabel``), plain integers or strings; the last two are classes in the order
     of the train split's sorted values. Each shard is read by its own columns and names: the same names in
@@ -46,7 +46,7 @@ def load(request: SourceRequest) -> Split:
     train_files = find_shards(folder, "train")
     if not train_files:
         raise AbsentDataError(
-            f"{folder}: no train*.parquet in it or in its data/ folder; --data DIR and data.path say where"
+            f"{folder}: no train*.parquet in it or in its data/ folder; set --data DIR or data.path"
         )
     files = train_files if request.which == "train" else _evaluation_shards(folder)
 
@@ -81,7 +81,7 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     for file in files:
         if (of := re.search(r"-\d{5}-of-(\d{5})", file.name)) and int(of[1]) != len(files):
             raise DataError(
-                f"{file.parent}: {len(files)} {split} shards, their names tell of {int(of[1])}: add the rest"
+                f"{file.parent}: {len(files)} {split} shards, but their names say {int(of[1])}: add the rest"
             )
     return files
 
@@ -106,7 +106,7 @@ def columns_of(file: Path) -> Columns:
     """Find a shard's image and label column: :func:`harness.data.columns.find_columns`.
 
     Raises:
-        DataError: the shard is damaged, has no such column, or two whose names differ in case alone.
+        DataError: the shard is damaged, has no such column, or two whose names differ only in case.
     """
     import pyarrow.parquet as pq
 
@@ -201,4 +201,4 @@ def _damage_named(file: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, LookupError, UnicodeDecodeError) as error:
         cause = " ".join(str(error).split())
-        raise DataError(f"{file}: damaged or no Parquet shard ({cause}): fetch it anew") from error
+        raise DataError(f"{file}: damaged or no Parquet shard ({cause}): download it again") from error

@@ -1,4 +1,4 @@
-"""``data.sampler``: which train images an epoch trains on, where that is not each of them once."""
+"""``data.sampler``: which train images an epoch trains on, if not each of them once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def balanced(labels: Tensor, draws: torch.Generator) -> Tensor:
         draws: of the epoch.
 
     Returns:
-        int64 ``(N,)``, places of images.
+        int64 ``(N,)``, indices of images.
     """
     weights = (1.0 / torch.bincount(labels).double())[labels]
     # it wants a sequence of floats, and takes a tensor
@@ -56,7 +56,7 @@ def get_sampler(name: str, where: str = "study") -> Sampler:
 
 
 def draw_images(sampler: Sampler, labels: Tensor, draws: torch.Generator) -> Tensor:
-    """Return the places of an epoch's images, in the order in which they are trained on.
+    """Return the indices of an epoch's images, in the order in which they are trained on.
 
     Args:
         labels: int64 ``(N,)``; the sampler is given a copy.
@@ -80,7 +80,7 @@ def draw_images(sampler: Sampler, labels: Tensor, draws: torch.Generator) -> Ten
     images = images.to("cpu", torch.int64)
     if count and not 0 <= int(images.min()) <= int(images.max()) < count:
         raise StudyError(
-            f"data.sampler: returned places from {int(images.min())} to {int(images.max())}, expected 0 to "
+            f"data.sampler: returned indices from {int(images.min())} to {int(images.max())}, expected 0 to "
             f"{count - 1}"
         )
     return images

@@ -1,4 +1,4 @@
-"""Augmented images to look at, their normalisation undone."""
+"""Augmented images for figures, without normalisation."""
 
 from __future__ import annotations
 

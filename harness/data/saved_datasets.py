@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's ``datasets`` library, as its ``save_to_disk`` leaves them in a folder."""
+"""Data sets of Hugging Face's ``datasets`` library, saved in a folder by its ``save_to_disk``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BATCH_ROWS = 512  # rows held encoded at a time
 def load(request: SourceRequest) -> Split:
     """Read the split of a ``DatasetDict`` saved in ``<root>/<data.path>``: its ``train`` or its ``test``.
 
-    Where there is no ``test``, ``validation``, ``valid`` or ``val`` takes its place, and a warning says so. A
+    Without ``test``, ``validation``, ``valid`` or ``val`` is used, and a warning says so. A
     folder with a single ``Dataset`` is a train split. Columns, labels, images and ``data.cluster`` are as
     those of Parquet shards (:func:`harness.data.parquet.load`); ``data.options`` may name the columns
     ``image`` and ``label``.
@@ -84,8 +84,7 @@ def _split_folder(folder: Path, split: str) -> Path:
         return folder
     if split == "train":
         raise AbsentDataError(
-            f"{folder}: no data set that datasets saved by save_to_disk, with a split 'train'; --data DIR "
-            "and data.path say where it is"
+            f"{folder}: no data set saved by save_to_disk, with a split 'train'; set --data DIR or data.path"
         )
     raise DataError(
         f"{folder}: no split 'test' (or 'validation'); data.holdout evaluates on train images instead"

@@ -32,7 +32,8 @@ def output_shape(
     """
     if max(height, width) > LARGEST_BETWEEN:
         raise StudyError(
-            f"{where}: images are {width}x{height} pixels; {LARGEST_BETWEEN} is the most: set data.image_size"
+            f"{where}: images are {width}x{height} pixels; at most {LARGEST_BETWEEN} is allowed: "
+            "set data.image_size"
         )
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     parsed = parse(transforms)
@@ -133,19 +134,19 @@ def _applied(
             if max(result.shape[:2]) > LARGEST_BETWEEN:  # checked before the next transform enlarges it
                 raise StudyError(
                     f"{where}: an image is {result.shape[1]}x{result.shape[0]} pixels after {node.name}; "
-                    f"{LARGEST_BETWEEN} is the most on the way"
+                    f"at most {LARGEST_BETWEEN} is allowed in between"
                 )
             leaving.setdefault(_kind(result), result)
     return leaving
 
 
 def _guarded(make: Callable[[], np.ndarray], image: np.ndarray, where: str) -> np.ndarray:
-    """Return what a call makes of an image; turn whatever it raises into a StudyError."""
+    """Return the result of a call on an image; turn any exception into a StudyError."""
     try:
         return make()
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
-    except Exception as error:  # whatever a transform raises, the study is wrong
+    except Exception as error:  # a transform may raise anything: the study is invalid
         height, width = image.shape[:2]
         failure = one_line(f"{where}: fails on an image of {width}x{height} pixels: {error}")
         raise StudyError(failure) from None

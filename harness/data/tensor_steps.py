@@ -75,7 +75,7 @@ class Pad(Fixed):
         return PixelSources(rows, columns, places.fill if self.fill is None else self.fill)
 
     def _extend(self, sources: Tensor, before: int, after: int) -> Tensor:
-        extended = torch.nn.functional.pad(sources, (1, 0), value=-1)  # what lies outside comes first
+        extended = torch.nn.functional.pad(sources, (1, 0), value=-1)  # the part outside comes first
         places = _border(before, sources.shape[1], after, self.transform.border_mode)
         return extended.index_select(1, _constant(places, torch.int64, sources.device))
 

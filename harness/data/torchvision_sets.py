@@ -52,7 +52,7 @@ def load(request: SourceRequest) -> Split:
     """
     name, where = request.name, f"data.source = 'torchvision:{request.name}'"
     if name not in DATA_SETS:
-        raise DataError(f"{where}: not a data set of torchvision that fits{suggest(name, DATA_SETS)}")
+        raise DataError(f"{where}: not a usable data set of torchvision{suggest(name, DATA_SETS)}")
     refuse_options(request, f"torchvision:{name}", ("bits", "cluster"))
     asked = DATA_SETS[name][request.which == "test"]
     if asked is None:

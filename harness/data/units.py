@@ -65,11 +65,11 @@ def _problem(split: Split, pipelines: dict[str, list[dict[str, Any]]]) -> str | 
         batch, _ = next(iter(Batches(few, pipeline, len(few), seed=0, purpose="units", shuffle=False)))
         array = batch.float().numpy()
         if not np.isfinite(array).all():
-            return f"augment.{name}: the network would be fed values that are not finite"
+            return f"augment.{name}: the network would get values that are not finite"
         values = by_pipeline[name] = Values(float(array.mean()), float(array.std()))
         if odd := _odd(values, pixels):
             return (
-                f"augment.{name}: the network would be fed values of mean {values.mean:.3g} and std "
+                f"augment.{name}: the network would get values of mean {values.mean:.3g} and std "
                 f"{values.std:.3g}; {odd}"
             )
     train, test = by_pipeline["train"], by_pipeline["test"]

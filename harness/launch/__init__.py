@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LauncherInfo:
-    """What is known of a launcher before it is imported.
+    """The facts about a launcher before it is imported.
 
     Attributes:
         function: ``"module:function"`` of a :class:`Launcher`.
         runs: how it executes them, for ``--help``.
-        package: what has to be installed for it; the extra that does so has the same name.
+        package: the package to install; the extra that installs it has the same name.
         several: whether it executes several runs at once.
         remote: whether on other machines, where timing this one says nothing.
     """

@@ -93,7 +93,9 @@ def announce(run: SharedRun) -> None:
     """
     if idist.get_world_size() > 1:
         if _broken:
-            raise RunError(f"the group of devices was lost with {_broken[0]}; the same command goes on")
+            raise RunError(
+                f"the group of devices was lost with {_broken[0]}; run the same command again to resume"
+            )
         broadcast(run)
 
 
@@ -120,7 +122,9 @@ def check(device: str, devices: int) -> None:
     if device.startswith("cuda"):
         here = torch.cuda.device_count()
         if ":" in device or devices > here:
-            raise StudyError(f"--devices {devices}: {here} GPUs are here; use --device cuda without a number")
+            raise StudyError(
+                f"--devices {devices}: {here} GPUs are available; use --device cuda without a number"
+            )
     elif device != "cpu":
         raise StudyError(f"--devices {devices}: for CPUs and CUDA; {device} is one device")
 

@@ -1,4 +1,4 @@
-"""A job: a plan with what its execution needs; and which of its runs and range tests need work."""
+"""A job: a plan and the settings of its execution; and its runs and range tests that need work."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from harness.training.progress import Say
 
 @dataclass(frozen=True)
 class Job:
-    """A plan, and what its execution needs.
+    """A plan, and the settings of its execution.
 
     Attributes:
         threads: of each run.
         say: where progress goes.
         profile: whether each run records where its time went.
         tracker: a further tool that shows the runs, such as MLflow.
-        rates: variant -> its rates, or why there are none; only of variants whose range test is done.
-        planned: what this start plans, for the record of each run that it is the first to claim.
+        rates: variant -> its rates, or why it has none; only of variants whose range test is done.
+        planned: the plan of this start, for the record of each run that it claims first.
     """
 
     plan: Plan
@@ -122,7 +122,7 @@ def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:
             folder.drop_checkpoint()
     except RunError as error:
         cause = str(error).partition(" (")[0]  # the part in brackets is advice, which is followed here
-        say(f"{cause}: moved to {folder.set_aside()}, and begun anew")
+        say(f"{cause}: moved to {folder.set_aside()}, and started again")
         return True
     if difference is not None:
         raise RunError(f"{difference}; choose another --out")
@@ -156,7 +156,7 @@ def _difference_of_others(variant: Variant, study: StudyFolder) -> str | None:
 
 
 def find_rates(job: Job, variant: Variant, *, seed: int | None = None, wait: bool = True) -> Rates | RunError:
-    """Return the rates of a variant's runs, after its range test if it has one; or why there are none.
+    """Return the rates of a variant's runs, after its range test if it has one; or why it has none.
 
     Args:
         seed: of a run that finds its own rates, whose lock is held.

@@ -105,7 +105,7 @@ class _Worker:
 
 
 def _say(connection: Connection, line: str) -> None:
-    """Send a line to the driver; that it is gone is no failure of the run, which ends with this process."""
+    """Send a line to the driver; a missing driver is no failure of the run, which ends with this process."""
     with suppress(OSError):
         connection.send(line)
 

@@ -1,7 +1,7 @@
 """The Ray launcher: every range test and run is a task on a cluster; the driver alone writes its results.
 
 A node needs this package and no shared file system: it is sent the images once and a run's last
-checkpoint, and sends back lines, checkpoints and at last the run folder's bytes. Where it sees the driver's
+checkpoint, and sends back lines, checkpoints and finally the run folder's bytes. Where it sees the driver's
 folder (a shared file system), the run is written in place. A task whose worker or node is lost is sent
 again, with the last checkpoint.
 """
@@ -187,7 +187,7 @@ class _Cluster:
                 token = self.token.name if self.resources.in_place else ""
                 parcel = Parcel(task, __version__, token, files)
                 stream = self.remote.remote(parcel, self.nodes_job, self._images(task))
-                silence = TaskResult(Answer(error="its node said nothing at the end"))
+                silence = TaskResult(Answer(error="its node sent no result"))
                 self.sent[stream] = _Sent(slot, task, locks.pop_all(), silence)
         except HeldError as error:
             return Answer(held=str(error))

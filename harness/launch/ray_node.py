@@ -54,7 +54,7 @@ class TaskResult:
 
 
 def run_on_node(parcel: Parcel, job: Job, data: Data) -> Iterator[str | dict[str, bytes] | TaskResult]:
-    """Execute a task; yield lines, the files of checkpoints, and at last the result, to the driver."""
+    """Execute a task; yield lines, the files of checkpoints, and finally the result, to the driver."""
     if parcel.version != __version__:
         where, ours = socket.gethostname(), __version__
         yield TaskResult(Answer(error=f"{where} has harness {ours}, the driver {parcel.version}"))

@@ -49,7 +49,7 @@ class Answer:
     """The end of a task; empty where the run's folder has recorded it.
 
     Attributes:
-        rates: of a range test, or why there are none.
+        rates: of a range test, or why it has none.
         held: which process holds the task, in words; the task is put off.
         error: why the task failed, where the run's folder could not record it.
     """

@@ -54,7 +54,7 @@ class Team:
 
 
 def choose_team(plan: Plan, workers: int | None = None) -> Team:
-    """Choose runs at once and threads for what is left to do of a plan.
+    """Choose runs at once and threads for the remaining work of a plan.
 
     Args:
         workers: runs at once, where the user has set it; they share the cores.
@@ -79,7 +79,7 @@ def _left(plan: Plan) -> list[Variant]:
     """Return the variant of each run that will be executed."""
     left = []
     for variant, folder in plan.runs():
-        with suppress(RunError):  # damaged: it is done again
+        with suppress(RunError):  # damaged: it is repeated
             record = folder.record()
             if record is not None and (record.status == "finished" or record.diverged):
                 continue
@@ -189,7 +189,7 @@ class StepTimer:
 
 
 def _on_gpu(left: list[Variant]) -> tuple[int, str]:
-    """Choose runs at once on all GPUs, or on the one that is named, within their memory."""
+    """Choose runs at once on all GPUs, or on the named one, within their memory."""
     device = left[0].device
     gpus = 1 if ":" in device else torch.cuda.device_count()
     memory = min(torch.cuda.mem_get_info(at)[0] for at in ([device] if gpus == 1 else range(gpus)))

@@ -28,7 +28,7 @@ from harness.schema import Strict
 
 
 class CustomResNetOptions(Strict):
-    """What the published forms of the assignment's network differ in, and what regularises it."""
+    """The differences between the published forms of the assignment's network, and its regularisation."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
@@ -57,7 +57,7 @@ class CustomResNetOptions(Strict):
     """Batch norm's factors, all fixed at this number, while its biases are learned (cifar10-fast's bag of
     tricks: 1). Without it they are learned too."""
     activation: Literal["relu", "celu", "gelu"] = "relu"
-    """The function after each batch norm; each as torch has it."""
+    """The function after each batch norm; as defined in torch."""
     celu_alpha: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     """CELU's alpha; the smaller, the more like ReLU (cifar10-fast: 0.075, and 0.3 with `bn_scale = 1.0`)."""
     whitening: bool = False

@@ -112,7 +112,7 @@ def _is_plain(value: Any, around: frozenset[int] = frozenset()) -> bool:
 def _copy(value: Any, device: torch.device | None = None) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to(device or value.device, copy=True)
-    if type(value) is str:  # one object for equal texts, as pickle writes a second object anew
+    if type(value) is str:  # one object for equal texts, because pickle writes a second object again
         return sys.intern(value)
     if type(value) is dict:
         return {_copy(key, device): _copy(part, device) for key, part in value.items()}

@@ -47,7 +47,7 @@ class Pretrained:
     @property
     def says(self) -> str:
         """Say in words what training starts from."""
-        but = f"; {', '.join(self.anew)} drawn anew" if self.anew else ""
+        but = f"; {', '.join(self.anew)} newly initialised" if self.anew else ""
         return f"starts from {self.path} (SHA-256 {self.sha256[:16]}){but}"
 
     def checked(self, model: nn.Module, classes: int) -> Pretrained:
@@ -63,7 +63,7 @@ class Pretrained:
         own = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
         tensors = self._tensors(self._content())
         if more := sorted(tensors.keys() - own.keys()):
-            raise self._refusal(f"the network has no {_some(more)}; is it of another network?")
+            raise self._refusal(f"the network has no {_some(more)}; is it from another network?")
         anew = []
         for key, value in own.items():
             given = tensors.get(key)
@@ -103,7 +103,7 @@ class Pretrained:
                 state = safetensors.torch.load(content)
             else:
                 state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file makes the libraries raise
+        except Exception as error:  # a damaged file may make the libraries raise anything
             said = one_line(str(error).partition(". ")[0], 120)
             raise self._refusal(f"has no tensors that can be read without running code: {said}") from None
         for key in WRAPPERS:

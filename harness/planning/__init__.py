@@ -31,7 +31,9 @@ def check_question(difference: float | None, std: float | None) -> Question:
         StudyError: there is no difference, or a value is no fraction that accuracies allow.
     """
     if difference is None:
-        raise StudyError("--plan: give --difference, the smallest one worth showing; 0.003 is 0.3 points")
+        raise StudyError(
+            "--plan: give --difference, the smallest difference that matters; 0.003 is 0.3 points"
+        )
     for name, value in (("--difference", difference), ("--std", std)):
         if value is not None and not 0 < value < 0.5:  # also of NaN
             raise StudyError(

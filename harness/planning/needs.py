@@ -1,4 +1,4 @@
-"""The numbers of a plan: std and time from what is on disk, seeds by the tests' power."""
+"""The numbers of a plan: std and time from the runs on disk, seeds by the tests' power."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from harness.study_file.config import Study
 
 @dataclass(frozen=True)
 class Spread:
-    """The std over seeds that a plan counts with.
+    """The std over seeds that a plan uses.
 
     Attributes:
         std: the one that is used: as given, or the upper bound of the estimate.
@@ -54,11 +54,11 @@ class Need:
 
     Attributes:
         test: ``paired t``, ``Welch t`` or ``equivalence``.
-        correlation: of two recipes' values over seeds, as assumed; None of Welch's test.
+        correlation: of two recipes' values over seeds, as assumed; None for Welch's test.
         seeds: of each variant; None above ``MOST_SEEDS``.
         runs: of all variants together.
         hours: on this machine; None where they are not known.
-        shown: the smallest difference, or margin, that the study's own seeds show with a power of 80 %.
+        shown: the smallest difference, or margin, that the study's own seeds detect with a power of 80 %.
     """
 
     test: str
@@ -74,14 +74,14 @@ class StudyPlan:
     """The plan of a study.
 
     Attributes:
-        comparisons: that the study makes; at least 1, so that one variant is counted with an absent one.
+        comparisons: that the study makes; at least 1: a single variant counts as one comparison.
         planned: seeds of the study, each of ``variants`` variants.
         margin: of equivalence; None where the study has none.
-        correlation: measured; None where finished runs do not tell.
+        correlation: measured; None where it is not known from finished runs.
         seconds: mean of a run; None where it is not known, and ``time_from`` says why.
         looks: the study's planned looks; empty without.
         shown_at_last_look: as ``shown`` of the paired test without correlation, at the last look.
-        independent: whether the runs are independent, as all numbers take them to be.
+        independent: whether the runs are independent, as all numbers assume.
         metric: the target's, of which ``difference``, ``margin`` and std are.
     """
 
@@ -142,11 +142,11 @@ def _plan(preview: Preview, question: Question) -> StudyPlan:
     return replace(plan, needs=tuple(_needs(plan)), shown_at_last_look=at_last)
 
 
-# ---- what is on disk --------------------------------------------------------------------------------------
+# ---- runs on disk ------------------------------------------------------------------------------------------
 
 
 def _finished(preview: Preview, state: VariantState) -> list[RunRecord]:
-    """Return the records of a variant's finished runs; of none where they are another configuration's."""
+    """Return the records of a variant's finished runs; none of another configuration."""
     if state.refusal:
         return []
     runs = (preview.folder.run(state.name, seed) for seed, status in state.seeds if status == "finished")
@@ -167,7 +167,7 @@ def _spread(study: Study, values: Mapping[str, Mapping[int, float]], given: floa
     pooled = pooled_std(groups)
     if pooled is None:
         raise StudyError(
-            f"--plan: {study.name}: no two finished runs of a variant tell the std over seeds; "
+            f"--plan: {study.name}: the std over seeds needs two finished runs of a variant; "
             "give it, such as --std 0.0017, or run some seeds first"
         )
     std, freedom = pooled
@@ -197,7 +197,7 @@ def _count(study: Study, names: Sequence[str]) -> tuple[int, int]:
 def _seconds(
     preview: Preview, states: Sequence[VariantState], records: Mapping[str, Sequence[RunRecord]]
 ) -> tuple[float | None, str]:
-    """Return the mean seconds of a variant's run here, and where they are from or why there are none."""
+    """Return the mean seconds of a variant's run here, and where they are from or why it has none."""
     from harness.training.provenance import hardware
 
     device = resolve_device(preview.device)
@@ -240,7 +240,7 @@ def _seconds_of(record: RunRecord, device: str, here: tuple[object, object]) -> 
 
 
 def _with_sweeps(state: VariantState) -> float:
-    """Return how many times as long a run takes with the range test that it makes for itself."""
+    """Return how many times as long a run takes with its own range test."""
     if state.outline is None:
         return 1.0
     return 1 + state.recipe.own_sweep_steps / (state.recipe.schedule.epochs * state.outline.steps_per_epoch)

@@ -30,13 +30,13 @@ def _lines(plan: StudyPlan) -> list[str]:
     power, write = f"{100 * POWER:.0f} %", _writer(plan)
     of = "" if plan.metric == ACCURACY else f" of {metric_of(plan.metric).title}"
     lines = [
-        f"{plan.name}: to show a difference{of} of {write(plan.difference)} with {power} power",
+        f"{plan.name}: to detect a difference{of} of {write(plan.difference)} with {power} power",
         *_of_spread(plan),
         f"  {_of_comparisons(plan)}",
     ]
     if write is _points and max(plan.difference, plan.spread.std) >= LARGE:
         lines.append("  (values are fractions: 0.003 is 0.3 points)")
-    shown = "1 seed shows" if plan.planned == 1 else f"{plan.planned:,} seeds show"
+    shown = "1 seed detects" if plan.planned == 1 else f"{plan.planned:,} seeds detect"
     rows = [("", "seeds", "runs", "time", shown), *(_row(need, write) for need in plan.needs)]
     widths = [max(len(row[at]) for row in rows) for at in range(5)]
     lines += [
@@ -47,13 +47,13 @@ def _lines(plan: StudyPlan) -> list[str]:
     lines.append(f"  {_of_time(plan)}")
     if not plan.independent:
         lines += [
-            "  its runs share levels or images (vary, data.holdout_draws), and tell less than",
-            "  independent ones: it takes more of them than these numbers say",
+            "  its runs share levels or images (vary, data.holdout_draws), so they carry less",
+            "  information than independent ones: more runs are needed than these numbers",
         ]
     if plan.looks:
         shown = "nothing" if plan.shown_at_last_look is None else write(plan.shown_at_last_look)
         lines += [
-            f"  the last look, at {plan.looks[-1]} seeds, shows {shown} (paired, correlation 0),",
+            f"  the last look, at {plan.looks[-1]} seeds, detects {shown} (paired, correlation 0),",
             "  or slightly more: looking earlier costs a little of the 5 %",
         ]
     return lines
@@ -118,7 +118,7 @@ def _writer(plan: StudyPlan) -> Callable[[float], str]:
 
 
 def _points(fraction: float) -> str:
-    """Write ``0.3 points``: three digits, so that what was given is read again."""
+    """Write ``0.3 points``: three digits, so that the given number is readable."""
     points = 100 * fraction
     digits = max(0, 2 - math.floor(math.log10(points))) if points else 0
     return f"{float(f'{points:.{digits}f}'):,g} points"

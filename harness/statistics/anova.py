@@ -20,7 +20,7 @@ from harness.statistics.distribution import CONFIDENCE_LEVEL
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-EQUAL = 1e-12  # values that differ by less are equal but for rounding
+EQUAL = 1e-12  # values that differ by less are equal except for rounding
 Sources = tuple[int, ...]  # places of some sources, rising
 
 
@@ -66,7 +66,7 @@ class MeanSquares:
         }
 
     def of_rest(self) -> dict[Sources, float]:
-        """Return the weights of what comes of no source alone."""
+        """Return the weights of the rest: what no source causes alone."""
         own = [self.of_source(at) for at in range(len(self.levels))]
         whole = self.of_everything()
         left = {key: whole[key] - sum(weights.get(key, 0.0) for weights in own) for key in whole}
@@ -77,7 +77,7 @@ class MeanSquares:
         return sum((weight * self.squares[key] for key, weight in weights.items()), np.zeros(()))
 
     def interval(self, weights: Mapping[Sources, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the 95 % interval of what a weighted sum of mean squares estimates."""
+        """Return the 95 % interval of the quantity that a weighted sum of mean squares estimates."""
         return combination_interval(
             list(weights.values()),
             [self.squares[key] for key in weights],
@@ -115,7 +115,7 @@ def mean_squares(values: ArrayLike, *, sources: int) -> MeanSquares:
         left[key] = effect
         runs = math.prod(levels[at] for at in range(sources) if at not in key)
         total = runs * (effect**2).sum(axis=tuple(range(first, array.ndim)))
-        # what is only rounding would give an F ratio
+        # without this, rounding errors would give an F ratio
         squares[key] = np.where(total > EQUAL**2, total, 0.0) / math.prod(levels[at] - 1 for at in key)
     return MeanSquares(tuple(levels), squares)
 

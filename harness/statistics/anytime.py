@@ -1,7 +1,7 @@
 """Evidence that stays valid when seeds are added after looking: e-values and confidence sequences.
 
 They are of one sample: the differences of two recipes over the seeds that they share. Two groups without
-shared seeds have none here, because their variances would have to be equal or known.
+shared seeds have no e-value here, because it needs equal or known variances.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from harness.statistics.distribution import judgeable_std, mean_of
 
-PRIOR_STD = 1.0  # of the effect size (mean / std of the differences) that the e-value bets on
-PRIOR_RUNS = 0.18  # failed and finished runs that each share is begun with; the authors' choice
+PRIOR_STD = 1.0  # prior std of the effect size (mean / std of the differences) under the alternative
+PRIOR_RUNS = 0.18  # prior counts of failed and of finished runs; the authors' choice
 LARGEST_LOG = 700.0  # e-values are cut at e^700, which a float holds
 
 
 def e_value(differences: Sequence[float], null: float = 0.0) -> float | None:
-    """Return how much the differences speak against a true mean of ``null``, however often one has looked.
+    """Return the evidence against a true mean of ``null``, valid for any number of looks.
 
     With t the one-sample t statistic, ν = n - 1 and c = 1 + nτ²,
     e = c^(-1/2) · [(1 + t²/ν) / (1 + t²/(νc))]^(n/2).
@@ -25,10 +25,10 @@ def e_value(differences: Sequence[float], null: float = 0.0) -> float | None:
     (arXiv 2310.03722): how much more probable the differences are, up to their scale, under an effect size
     drawn from a normal distribution with std τ = ``PRIOR_STD`` than under an effect of 0. For normal
     differences it is a martingale that begins at 1, so it ever reaches 1 / α with a probability of at most α
-    (Ville): e >= 20 is a verdict at 5 %, e >= 20 k one of k comparisons, whatever made one stop or go on.
+    (Ville): e >= 20 is a verdict at 5 %, e >= 20 k one of k comparisons, with any stopping rule.
 
     Args:
-        differences: one a shared seed, in the order of which nothing depends.
+        differences: one a shared seed, in any order.
         null: the mean under the null hypothesis.
 
     Returns:
@@ -61,7 +61,7 @@ def confidence_sequence(differences: Sequence[float], level: float) -> tuple[flo
         ValueError: the level is not in (0, 1).
     """
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not at {level}")
+        raise ValueError(f"level must be between 0 and 1, not {level}")
     std, n = judgeable_std(differences) if len(differences) else None, len(differences)
     if std is None:
         return None
@@ -75,7 +75,7 @@ def confidence_sequence(differences: Sequence[float], level: float) -> tuple[flo
 
 
 def failures_e_value(failed: Sequence[tuple[bool, bool]]) -> float:
-    """Return how much the failures of two recipes speak against equal shares, however often one has looked.
+    """Return the evidence against equal failure rates of two recipes, valid for any number of looks.
 
     Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional
     stopping" (arXiv 2106.02693), blocks of one run each: the probability of what happened by the shares that

@@ -1,4 +1,4 @@
-"""Seeds that lie apart from their recipe's others: flagged, never left out."""
+"""Outlier seeds of a recipe: flagged, never left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from harness.statistics.distribution import judgeable_std, mean_of
 
-LEVEL = 0.05  # of normal groups so many have a seed flagged
-FEWEST = 5  # values; of fewer none can lie far enough from the others to be told apart from chance
+LEVEL = 0.05  # share of normal groups in which a seed is flagged
+FEWEST = 5  # values; with fewer no outlier can be distinguished from chance
 
 
 def flagged_seed(values: Mapping[int, float]) -> int | None:
-    """Return the seed that lies apart from the others, by Grubbs's test at ``LEVEL``; None where none does.
+    """Return the outlier seed by Grubbs's test at ``LEVEL``; None without one.
 
     Grubbs, "Procedures for detecting outlying observations in samples" (Technometrics, 1969), two-sided:
     the largest |x - mean| / std. It finds one seed among at least ``FEWEST``; two bad ones may hide each

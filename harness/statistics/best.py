@@ -1,4 +1,4 @@
-"""Which of many recipes may be the best: all that no other one is shown to be better than."""
+"""Ranking of many recipes: which are not significantly below the top."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True)
 class _Lost:
-    """One recipe was better than another in a test with this corrected p; and whether that shows it."""
+    """One recipe was better than another in a test with this corrected p; and whether that is significant."""
 
     winner: str
     loser: str
@@ -49,19 +49,19 @@ def rank_recipes(
     flagged: bool = False,
     sequential: Mapping[tuple[str, str], int] | None = None,
 ) -> list[Place]:
-    """Rank the recipes by their means; name for each the recipes that are shown to be better.
+    """Rank the recipes by their means; name for each the recipes that are significantly better.
 
     A pair that was compared has that comparison's verdict, so that no ranking contradicts it. The other pairs
     are tested by the same primary test, with p times the number of the recipe's rivals: Bonferroni's form of
     multiple comparisons with the best (Hsu, "Multiple comparisons", 1996, chapter 4). Only the rivals of the
-    true best can exclude it, each with at most ``ALPHA`` / 2 / rivals, being wrong in one direction; the
+    true best can exclude it, each with at most ``ALPHA`` / 2 / rivals, an error in one direction; the
     comparisons with a baseline add at most ``ALPHA`` / 2. So the best is excluded in at most ``ALPHA`` of all
     studies.
 
     Args:
         values: recipe -> seed -> accuracy, at least one each.
         judged: the comparisons of pairs, the first against the second.
-        flagged: whether a seed lies apart: then these tests too need the common spread.
+        flagged: whether a seed is an outlier: then these tests too need the common spread.
         sequential: other pairs whose n was not fixed in advance, with what is shown of each: 1 that the first
             is better, -1 that it is worse, else 0.
     """
@@ -100,7 +100,7 @@ def rank_recipes(
 
 
 def _judged(judged: Mapping[tuple[str, str], Comparison], among: Collection[str]) -> list[_Lost]:
-    """Return what the comparisons say of pairs of these recipes."""
+    """Return the decisions of the comparisons about pairs of these recipes."""
     return [
         _lost(pair, comparison, max(comparison.p_holm, comparison.p_common or 0.0))
         for pair, comparison in judged.items()
@@ -115,7 +115,7 @@ def _with_the_best(
     flagged: bool,
     beside: Iterable[Comparison],
 ) -> list[_Lost]:
-    """Test the pairs of which nothing is known yet; their common spread is also that of those beside them."""
+    """Test the pairs without a comparison; their common spread includes that of the comparisons."""
     rivals, known = rivals_of_each(values), set(known)
     pairs = (pair for pair in combinations(values, 2) if pair not in known and pair[::-1] not in known)
     tests = {
@@ -136,7 +136,7 @@ def _with_the_best(
 
 
 def rivals_of_each(values: Mapping[str, Mapping[int, float]]) -> int:
-    """Return by how many others each recipe could be shown to be worse: those of at least two runs."""
+    """Return the number of others that could beat each recipe: those of at least two runs."""
     return max(sum(len(accuracies) > 1 for accuracies in values.values()) - 1, 1)
 
 
@@ -146,7 +146,7 @@ def _decides(comparison: Comparison) -> bool:
 
 
 def _lost(pair: tuple[str, str], comparison: Comparison, p: float) -> _Lost:
-    """Return which of two recipes lost, by the verdict if the comparison has one."""
+    """Return the worse of two recipes, by the verdict if the comparison has one."""
     shown = comparison.verdict != "cannot tell"
     first_won = comparison.verdict == "better" if shown else comparison.primary.difference > 0
     winner, loser = pair if first_won else pair[::-1]

@@ -23,10 +23,10 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of means with its test; where there is no test, all but the difference is None.
+    """A difference of means with its test; without a test only the difference is set.
 
     Attributes:
-        difference: mean of the first - mean of the second: of a number of which higher is better, such as
+        difference: mean of the first - mean of the second, of a number where higher is better, such as
             the accuracy; of ``Fisher``, of finishing.
         low, high: its 95 % interval; of fractions cut at -1 and 1.
         p: two-sided, of the null hypothesis "no difference".
@@ -56,15 +56,15 @@ class Comparison:
         welch_p: Welch's test over all runs of both, beside a paired primary test.
         permutation: the permutation test that makes the same use of the seeds as the primary one.
         p_holm: p after Holm's correction over the comparisons that were made together.
-        independent: whether the runs of each recipe are; else ``primary`` allows for how they hang together,
+        independent: whether the runs of each recipe are; else ``primary`` allows for their dependence,
             and nothing follows from its error for other numbers of runs.
         careful: the primary test with the spread that these comparisons have in common, where that is larger:
             see :func:`with_common_spread`; None where no seed is flagged.
         p_common: of ``careful``, after Holm's correction.
-        seeds_needed: seeds of each recipe that would show the measured difference; None where it is
+        seeds_needed: seeds of each recipe needed to detect the measured difference; None where it is
             significant already, or where the number is unknown.
-        smallest_difference: the true difference that so many seeds show with a power of 80 %, by the upper
-            bound of the measured spread (80 %); a fraction, None where it is unknown.
+        smallest_difference: the true difference that this number of seeds detects with a power of 80 %, by
+            the upper bound of the measured spread (80 %); a fraction, None where it is unknown.
     """
 
     test: Literal["paired t", "Welch t", "McNemar", "Fisher"]
@@ -114,11 +114,11 @@ def compare(
     """Make the primary test and its companions, before any correction: see :func:`judge`.
 
     Args:
-        variant, baseline: seed -> a number of which higher is better, such as the accuracy.
+        variant, baseline: seed -> a number where higher is better, such as the accuracy.
         widest: the largest difference that there can be: 1 of fractions.
 
     Returns:
-        None where there are neither two shared seeds nor two seeds of each.
+        None without two shared seeds or two seeds of each.
     """
     comparison, ours, theirs = (
         primary_test(variant, baseline, widest),
@@ -142,7 +142,7 @@ def _cut(estimate: Estimate, widest: float) -> Estimate:
 
 
 def compare_by_failures(failures: FailureCounts) -> Comparison:
-    """Compare two recipes, of which one has no finished run, by how many runs failed.
+    """Compare two recipes by their failed runs, if one has no finished run.
 
     Args:
         failures: as :func:`judge_failures` returns them; their verdict is that of the comparison.
@@ -167,7 +167,7 @@ def judge(comparisons: Sequence[Comparison], *, flagged: bool = False) -> list[C
     common spread.
 
     Args:
-        flagged: whether a seed of one of the recipes lies apart from its others: see :mod:`.bad_seeds`.
+        flagged: whether a seed of one of the recipes is an outlier: see :mod:`.bad_seeds`.
     """
     if flagged:
         comparisons = with_common_spread(comparisons)
@@ -205,13 +205,13 @@ def _with_verdict(comparison: Comparison, tests: int) -> Comparison:
 
 
 def _smallest_difference(comparison: Comparison, alpha: float) -> float | None:
-    """Return what so many seeds show with a power of 80 %, by the upper bound of the measured spread."""
+    """Return the difference detected with a power of 80 %, by the upper bound of the measured spread."""
     spread, free = comparison.spread, comparison.primary.free
     if spread is None or free is None:
         return None
     paired, n = comparison.test == "paired t", min(comparison.n, comparison.n_baseline)
     std = spread if paired else spread / math.sqrt(2)  # Welch: the root mean square of the two stds
-    # whole degrees of freedom, rounded down but for the last bits
+    # whole degrees of freedom, rounded down except for the last bits
     upper = std_upper(std, max(2, math.floor(free + 1e-9) + 1))
     return smallest_difference(upper, n, paired=paired, alpha=alpha)
 
@@ -219,10 +219,10 @@ def _smallest_difference(comparison: Comparison, alpha: float) -> float | None:
 def with_common_spread(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Add to each t test the same test with the spread that all of them have in common, if that is larger.
 
-    A recipe with rare bad seeds, of which none was drawn, has a mean that is too high and a spread that is
-    too small, and no test on its own values can know. The other comparisons may: their spreads, where bad
-    seeds were drawn. The common one is the median of all; degrees of freedom stay those of the pair, so the
-    test never rejects what the primary one does not.
+    If a recipe has rare bad seeds and none was drawn, its mean is too high and its spread too small. No test
+    on its own values can know this; the spreads of other comparisons can show it, if bad seeds were drawn
+    there. The common spread is the median of all. The pair keeps its degrees of freedom, so the test never
+    rejects what the primary one does not.
     """
     spreads = [spread for comparison in comparisons if (spread := comparison.spread) is not None]
     if not spreads:

@@ -1,7 +1,7 @@
-"""Variance components of a crossed design: how much of the variance over runs each source gives.
+"""Variance components of a crossed design: the share of the variance over runs that each source causes.
 
-The model is that of :mod:`harness.statistics.anova`. The rest is whatever comes of no source alone: the
-effects of all combinations together, and what no source holds.
+The model is that of :mod:`harness.statistics.anova`. The rest is what no source causes alone: the
+effects of all combinations together, and the draws that belong to no source.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FEWEST = 9
 
 @dataclass(frozen=True)
 class Component:
-    """The variance that a source gives, in squared fractions where the values are fractions.
+    """The variance that a source causes, in squared fractions where the values are fractions.
 
     Attributes:
         degrees, mean_square: of the source itself; None for the rest of three and more sources, which is the
             sum of several.
         variance: unbiased estimate, so it may be negative.
-        low, high: 95 % interval of it, cut at 0; None where nothing can be said.
-        f, p: of "the source gives no variance"; None for the rest, and where nothing varies.
+        low, high: 95 % interval of it, cut at 0; None if it cannot be computed.
+        f, p: of "the source causes no variance"; None for the rest, and where nothing varies.
     """
 
     degrees: int | None
@@ -52,9 +52,9 @@ def crossed_components(values: ArrayLike) -> list[Component]:
     """Return the component of each source, and last that of the rest.
 
     Unbiased estimates by equating mean squares with their expectations (Searle et al. 1992, chapter 4), with
-    the intervals of :func:`combination_interval`, which take all effects for normal. Of two sources the test
+    the intervals of :func:`combination_interval`, which assume normal effects. Of two sources the test
     is the F test; of more, Satterthwaite's approximate one ("An approximate distribution of estimates of
-    variance components", Biometrics Bulletin 2, 1946), because no single mean square is the one to divide by.
+    variance components", Biometrics Bulletin 2, 1946), because no single mean square is the right divisor.
 
     Args:
         values: (L1, ..., Lk), k of at least 2, each L of at least 2.
@@ -87,7 +87,7 @@ def crossed_components(values: ArrayLike) -> list[Component]:
 
 
 def quasi_f(squares: MeanSquares, at: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return F and p of "a source gives no variance"; NaN where there is nothing to divide by.
+    """Return F and p of "a source causes no variance"; NaN without a divisor.
 
     The mean squares of positive weight over those of negative weight: of equal expectation without the
     source. With two sources one over one, and exact.
@@ -118,13 +118,13 @@ def single_component(variance: float, degrees: int) -> Component:
 
 @dataclass(frozen=True)
 class SharedLevel:
-    """What two recipes have in common that share a source's level, or the whole seed.
+    """The covariance of two recipes that share a source's level, or the whole seed.
 
     Attributes:
-        correlation: of their results, over pairs of runs that share this alone; it may leave -1 to 1.
+        correlation: of their results, over pairs of runs that share only this; it may be outside -1 to 1.
         low, high: its 95 % interval, cut at -1 and 1; None for the whole seed, and where the rest has fewer
-            than ``FEWEST`` degrees of freedom: there it would hold too often.
-        gain: the share of the variance of a difference that sharing it takes away; below 0 it adds.
+            than ``FEWEST`` degrees of freedom: the interval would be too wide.
+        gain: the share of the variance of a difference that sharing it removes; negative if it adds.
     """
 
     correlation: float
@@ -134,7 +134,7 @@ class SharedLevel:
 
 
 def shared_levels(first: ArrayLike, second: ArrayLike) -> list[SharedLevel]:
-    """Return what sharing each source's level gives two recipes, and last what sharing the whole seed does.
+    """Return the effect on two recipes of sharing each source's level, and last of sharing the whole seed.
 
     The variance of a difference of two runs is the sum of the two variances, less twice the covariance of
     what they share. A covariance component is estimated as a variance component is, of mean products (Searle

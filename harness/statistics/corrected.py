@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CorrectedMean:
-    """A mean with the standard error that fits how its values hang together.
+    """A mean with the standard error that allows for the dependence of its values.
 
     Attributes:
         sem: standard error of the mean; None where it cannot be computed.

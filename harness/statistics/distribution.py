@@ -39,7 +39,7 @@ class Distribution:
 
 
 def describe(values: Sequence[float], *, shares: bool = False) -> Distribution | None:
-    """Describe the values, one a seed; None where there are none.
+    """Describe the values, one a seed; None without values.
 
     Args:
         shares: whether they are fractions, such as accuracies: the interval is cut at 0 and 1, beyond which
@@ -141,7 +141,7 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the BCa bootstrap interval of the mean; the same values give the same interval.
 
     Efron, "Better bootstrap confidence intervals" (JASA, 1987), by :func:`scipy.stats.bootstrap`. It assumes
-    that the values represent their distribution, which few values do not: the report shows it from
+    that the values represent their distribution; few values do not. The report shows it from
     ``BOOTSTRAP_FROM`` values on.
 
     Returns:

@@ -29,7 +29,7 @@ ANGLES = np.linspace(0.0, math.pi / 2, 8193)
 
 @dataclass(frozen=True)
 class LookDecision:
-    """What the looks so far say of one comparison.
+    """The state of one comparison after the looks so far.
 
     Attributes:
         look: index of the look at which it was decided, 0 the first; None where it is not decided.
@@ -126,7 +126,7 @@ def look_bounds(looks: Sequence[int], level: float, pairs: Sequence[int] | None 
     if not planned or planned[0] < 2 or any(a >= b for a, b in zip(planned, planned[1:], strict=False)):
         raise ValueError(f"looks must be increasing numbers of seeds from 2 on, not {list(looks)}")
     if not LEVELS[0] <= level <= LEVELS[1]:
-        raise ValueError(f"level must lie between {LEVELS[0]} and {LEVELS[1]}, not at {level}")
+        raise ValueError(f"level must be between {LEVELS[0]} and {LEVELS[1]}, not {level}")
     if len(reached) > len(planned) or any(a > b for a, b in zip(reached, reached[1:], strict=False)):
         raise ValueError(
             f"pairs must not decrease, and have at most {len(planned)} looks, not {list(reached)}"

@@ -70,7 +70,7 @@ def judge_margins(results: Sequence[AgainstMargin | None]) -> list[AgainstMargin
     """Correct tests that were made together, each kind by itself by Holm's procedure, and give verdicts.
 
     Better, worse and not worse are claims in one direction: their p is at most half of ``ALPHA``, as on
-    either side of the primary test, so "better by at least the margin" is never said of what is not better.
+    either side of the primary test, so "better by at least the margin" implies "better".
     Equivalence takes ``ALPHA`` for each of its two tests, as Schuirmann does.
     """
     known = [result for result in results if result is not None]
@@ -102,10 +102,10 @@ def _with_verdict(result: AgainstMargin) -> AgainstMargin:
 
 
 def margin_verdict(beyond_minus: int, beyond_plus: int) -> MarginVerdict:
-    """Return the strongest verdict of two decisions: on which side of minus and of plus the margin it lies.
+    """Return the strongest verdict of two decisions: the sides of minus and of plus the margin.
 
     Args:
-        beyond_minus, beyond_plus: 1 where the difference is shown to lie above minus, or plus, the margin;
+        beyond_minus, beyond_plus: 1 where the difference is significantly above minus, or plus, the margin;
             -1 where below; else 0.
     """
     if beyond_plus == 1:

@@ -29,11 +29,11 @@ class Noise:
         n_other: of the second recipe where the difference is not paired, else None.
         groups: clusters of images; as many as images where each is by itself.
         mean: the accuracy, or the difference.
-        se_seeds: over other seeds, on these images. None for one seed, as all below but the next.
+        se_seeds: over other seeds, on these images. For one seed None, as all below except ``se_images``.
         se_images: over other images, with these networks.
         se_both: over other seeds and other images.
         free: degrees of freedom of ``se_both`` (Satterthwaite, Biometrics Bulletin, 1946).
-        low, high: 95 % interval of the mean over endless seeds and images; None where nothing varies.
+        low, high: 95 % interval of the mean over infinitely many seeds and images; None where nothing varies.
         var_seeds, var_images, var_residual: unbiased estimates of the variances of the effects of a seed, of
             an image and of the rest, in squared fractions; the first two may be negative. None where the
             difference is not paired: it has the effects of two recipes' seeds.

@@ -14,7 +14,7 @@ from harness.statistics.distribution import RESAMPLES, SEED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_EXACT = 20_000  # up to so many arrangements are all evaluated; of more, RESAMPLES are drawn
+MOST_EXACT = 20_000  # up to this number all arrangements are evaluated; of more, RESAMPLES are drawn
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def sign_flips(differences: Sequence[float]) -> Permutation:
 def relabelled(first: Sequence[float], second: Sequence[float]) -> Permutation:
     """Test two groups: under the null hypothesis a run of the other recipe would have been equally probable.
 
-    Pitman (1937): all ways of dealing n + m values to groups of n and m, so 3 against 3 cannot go below
+    Pitman (1937): all ways of dividing n + m values into groups of n and m, so 3 against 3 cannot go below
     2 / 20. The two-sided p is twice the smaller one-sided p.
 
     Args:

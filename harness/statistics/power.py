@@ -1,4 +1,4 @@
-"""How many seeds a comparison takes, and what a number of seeds can tell.
+"""Power: the seeds that a comparison needs, and the difference that a number of seeds detects.
 
 All of it assumes normal seeds. A difference is two-sided at ``alpha``; divide ``alpha`` by the number of
 comparisons where several are made: Holm's first step, so the number of seeds is enough for each of them.
@@ -36,7 +36,7 @@ class Correlation:
 def seeds_for(
     difference: float, std: float, *, paired: bool, alpha: float, power: float = POWER
 ) -> int | None:
-    """Return how many seeds of each recipe show a true difference of this size with this power.
+    """Return the number of seeds of each recipe that detects a true difference of this size with this power.
 
     Args:
         difference: of the two means, a fraction such as 0.003; its sign does not matter.
@@ -58,7 +58,7 @@ def seeds_for(
 
 
 def seeds_needed(effect_size: float, *, paired: bool, alpha: float, power: float = POWER) -> int | None:
-    """Return how many seeds of each recipe show an effect of this size with this power.
+    """Return the number of seeds of each recipe that detects an effect of this size with this power.
 
     Cohen (1988), chapter 2, by the noncentral t distribution. Where the effect size was measured and not
     chosen, the number is a guess: with few seeds a measured effect is on average too large, and the number
@@ -94,7 +94,7 @@ def t_power(effect_size: float, n: int, *, paired: bool, alpha: float) -> float:
 def smallest_difference(
     std: float, n: int, *, paired: bool, alpha: float, power: float = POWER
 ) -> float | None:
-    """Return the smallest true difference that n seeds of each recipe show with this power.
+    """Return the smallest true difference that n seeds of each recipe detect with this power.
 
     Args:
         std, paired, alpha: as for :func:`seeds_for`.
@@ -125,7 +125,7 @@ def smallest_margin(std: float, n: int, *, correlation: float = 0.0, alpha: floa
 def seeds_for_margin(
     margin: float, std: float, *, correlation: float = 0.0, alpha: float, power: float = POWER
 ) -> int | None:
-    """Return how many shared seeds show two recipes without a difference to be equal within the margin.
+    """Return the number of shared seeds that shows two equal recipes to be equal within the margin.
 
     Args:
         margin: largest difference that counts as equal, a fraction.
@@ -157,7 +157,7 @@ def margin_power(margin: float, std: float, n: int, *, alpha: float) -> float:
         return float(margin > 0)
     free, reach = n - 1, margin * math.sqrt(n) / std
     critical = float(stdtrit(free, 1 - alpha))
-    # u = s / std; outside of ten of its own stds it has no weight that counts
+    # u = s / std; beyond ten of its own stds its weight is negligible
     around = 10 / math.sqrt(2 * free)
     low, high = max(0.0, 1 - around), min(1 + around, reach / critical)
     if high <= low:
@@ -198,7 +198,7 @@ def std_upper(std: float, n: int, level: float = POWER) -> float:
 def pooled_std(groups: Iterable[Sequence[float]]) -> tuple[float, int] | None:
     """Return the std within groups of values, one a recipe, and its degrees of freedom.
 
-    √(Σ (nᵢ - 1) sᵢ² / Σ (nᵢ - 1)): the recipes are taken to vary alike over seeds.
+    √(Σ (nᵢ - 1) sᵢ² / Σ (nᵢ - 1)): assumes that the recipes have equal variances over seeds.
 
     Returns:
         None where no group has two values, or none varies.
@@ -238,7 +238,7 @@ def _least(power_of: Callable[[float], float], power: float) -> float:
     low, high = 0.0, 1.0
     while power_of(high) < power:
         low, high = high, 2 * high
-    while low < (middle := (low + high) / 2) < high:  # until no number lies between
+    while low < (middle := (low + high) / 2) < high:  # until no number is between
         low, high = (low, middle) if power_of(middle) >= power else (middle, high)
     return high
 

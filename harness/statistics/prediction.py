@@ -30,7 +30,7 @@ class Standing:
         measured: the same statistic of our runs.
         percentile: share of our runs below a published single run, equal ones counted half; None for a number
             of several runs.
-        low, high: 95 % prediction interval for what was published.
+        low, high: 95 % prediction interval for the published number.
         p: two-sided, of the test whose interval that is: of "the published runs are runs of our recipe".
     """
 
@@ -103,7 +103,7 @@ def prediction_interval(
 
 
 def prediction_error(values: Sequence[float], runs: int = 1, statistic: Statistic = "mean") -> float | None:
-    """Return the standard error of what further runs give less our mean, for normal values.
+    """Return the standard error of a statistic of further runs minus our mean, for normal values.
 
     std · sqrt(v + 1 / n), where v · std² is the variance of that statistic: 1 / runs for the mean (Hahn and
     Meeker, "Statistical Intervals", 2nd edition, 2017, 4.7), also for the median of two, which is their mean;
@@ -133,10 +133,10 @@ def _two_sided(difference: float, error: float, free: int) -> float:
 
 
 def share_prediction(reached: int, n: int, runs: int) -> tuple[int, int]:
-    """Return how many of ``runs`` further runs reach what ``reached`` of ``n`` did, with 95 % confidence.
+    """Return the 95 % interval of how many of ``runs`` further runs reach what ``reached`` of ``n`` did.
 
     Thatcher (JRSS B, 1964): the counts that Fisher's exact test, with half of the error on each side, does
-    not tell from ours. Hahn and Meeker (2017), 6.6.
+    not distinguish from ours. Hahn and Meeker (2017), 6.6.
     """
     from scipy.stats import hypergeom
 

@@ -10,7 +10,7 @@ from harness.statistics.distribution import t_quantile
 from harness.statistics.target import clopper_pearson
 
 MEANINGFUL = 0.75  # Bouthillier et al., "Accounting for variance in machine learning benchmarks" (2021)
-_EQUAL = 1e-12  # accuracies that differ by less are equal but for rounding
+_EQUAL = 1e-12  # accuracies that differ by less are equal except for rounding
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def superiority(variant: Mapping[int, float], baseline: Mapping[int, float]) -> 
         variant, baseline: seed -> accuracy, in fractions.
 
     Returns:
-        None where there are neither two shared seeds nor two seeds of each.
+        None without two shared seeds or two seeds of each.
     """
     shared = variant.keys() & baseline.keys()
     if len(shared) > 1:

@@ -34,7 +34,7 @@ def share(count: int, n: int) -> Share:
 def clopper_pearson(counts: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the exact 95 % interval of a probability, after ``counts`` successes in ``n`` trials.
 
-    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least 95 % whatever the probability
+    Clopper and Pearson (Biometrika, 1934), in its beta form. It covers at least 95 % for any probability
     is, and often more: for 3 of 3 it is everything from 29 % up.
 
     Args:

@@ -27,17 +27,17 @@ class SeedVariance:
 
     Attributes:
         std: measured over the seeds on this test set, divisor n - 1.
-        independent_std: what it would be if errors were independent between images given the recipe:
+        independent_std: std of test-set noise alone, if errors were independent between images:
             sqrt(sum p(1 - p)) / N, p(1 - p) estimated without bias from the seeds.
-        independent_std_plug_in: the same with p = share of seeds right put in as it is: too small by the
-            factor sqrt((n - 1) / n), and what a textbook's formula gives.
+        independent_std_plug_in: the same with p = share of seeds that are right, the textbook's formula: too
+            small by the factor sqrt((n - 1) / n).
         between_runs: unbiased estimate of the variance of a run's accuracy on infinitely many new images, in
-            squared fractions; negative where the seeds differ less than independent errors would.
-        p_luck: probability that independent errors alone give a variance at least as large as the measured
-            one: small where runs genuinely differ; None where every seed is right on the same images.
+            squared fractions; negative where the seeds differ less than by test-set noise.
+        p_luck: p (sampling noise only), the probability of a variance at least as large as the measured one:
+            small where runs really differ; None where every seed is right on the same images.
         sampling_std: std of one network's accuracy over new test sets of this size: sqrt(a(1 - a) / N).
         low, high: 95 % interval of the std between runs, the root of what ``between_runs`` estimates; None
-            where the seeds differ less than any such std would let them in 97.5 % of cases.
+            where the seeds differ too little for any such std.
     """
 
     n: int
@@ -58,12 +58,11 @@ def seed_variance(correct: ArrayLike) -> SeedVariance | None:
     Jordan, "On the Variance of Neural Network Training with respect to Test Sets and Distributions" (ICLR
     2024, arXiv 2304.01910; first called "Calibrated Chaos"): definition 1 for independent errors, theorem 2
     for the between-run variance, N / (N - 1) · (variance over seeds - sum p(1 - p) / N^2). Both variances
-    have the divisor n - 1 here, without which few seeds would seem to show an excess. ``p_luck`` is the
-    chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
-    parts, so it is close to normal whatever the images are. The interval is the chi-square interval of a
-    variance (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) less that of independent
-    errors, cut at 0 and ``MOST_STD``; it takes runs for normal and the variance of independent errors for
-    known.
+    have the divisor n - 1 here; otherwise few seeds would show an excess that does not exist. ``p_luck`` is
+    the chi-square test of a variance: under independent errors an accuracy is a sum of many small independent
+    parts, so it is close to normal for any images. The interval is the chi-square interval of a variance
+    (Snedecor and Cochran, "Statistical Methods", 8th edition, 1989, 5.11) minus the variance of test-set
+    noise, cut at 0 and ``MOST_STD``. It assumes normal runs and a known test-set noise.
 
     Args:
         correct: (n, N) of 0 and 1: whether seed i is right on image j.

@@ -1,4 +1,4 @@
-"""Study and run folders: which file lies where, its lock, and what state a run is in."""
+"""Study and run folders: places of files, locks, and the state of a run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RunFolder:
         return locked(path, self.name, wait=wait, say=say)
 
     def record(self) -> RunRecord | None:
-        """Read run.json; None where there is none.
+        """Read run.json; None if it is missing.
 
         Raises:
             RunError: it is damaged, or the record of another run that was copied here.
@@ -93,7 +93,7 @@ class RunFolder:
         write_sealed(self.record_file, record.to_json())
 
     def status(self) -> Status:
-        """Return the state of the run by its record; a run that has begun and not ended is partial."""
+        """Return the state of the run by its record; a run that has started and not ended is partial."""
         record = self.record()
         if record is None:
             return "partial" if self.checkpoint_file.exists() else "missing"
@@ -140,7 +140,7 @@ class RunFolder:
         _remove_temporaries(self.path)
 
     def set_aside(self) -> Path:
-        """Move the folder to ``superseded/``, so that the run can begin anew."""
+        """Move the folder to ``superseded/``, so that the run can start again."""
         return self.study.set_aside(f"{self.variant}-seed-{self.seed}", self.path)
 
 
@@ -213,7 +213,7 @@ class StudyFolder:
 
     @contextmanager
     def index_lock(self) -> Iterator[None]:
-        """Hold the lock of the page of all studies, which lies beside their folders."""
+        """Hold the lock of the page of all studies, which is beside their folders."""
         with locked(self.out / ".index.lock", f"{self.out}/index.html"):
             _remove_temporaries(self.out, r"index\.html")
             yield

@@ -148,7 +148,7 @@ class RangeTestRecord:
         used: whether the variant's rates come from it; else the study sets them itself.
         warnings: why the choice is doubtful.
         steps: number of swept rates, before the first loss that was not finite; of the shortest sweep.
-        diverged: whether a sweep ended early because the loss ran away.
+        diverged: whether a sweep ended early because the loss diverged.
         threads: of the sweeps; None where the number is unknown.
         digest: of what decides the sweeps.
         csv_sha256: of the sweeps' table.

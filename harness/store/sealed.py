@@ -63,7 +63,7 @@ def _sealed(record: Mapping[str, Any]) -> str:
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Read a file that :func:`write_sealed` wrote, without the checksum; None where there is none.
+    """Read a file that :func:`write_sealed` wrote, without the checksum; None if it is missing.
 
     Raises:
         RunError: the file is damaged.
@@ -82,6 +82,6 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
         intact = False
     if not intact:
         raise RunError(
-            f"{path}: damaged (its checksum does not match); --force moves it aside and starts anew"
+            f"{path}: damaged (its checksum does not match); --force moves it aside and starts again"
         )
     return {key: value for key, value in content.items() if key != "checksum"}

@@ -93,7 +93,7 @@ def assemble(
         rates: of the schedule; with None the caller sets the rate.
         compiled: compute with the network's compiled form.
         shared: train it with the other processes of the group.
-        averaged: average its weights, where the study says so; a range test does not.
+        averaged: average its weights, if the study says so; a range test does not.
 
     Raises:
         RunError: the network cannot be averaged.
@@ -175,7 +175,7 @@ def train_batches(
     Args:
         seed: of the order.
         augmentation: the seed of the augmentation; that of the order where it is None.
-        purpose: keeps the draws of the range test apart from those of a run with the same seed.
+        purpose: separates the draws of the range test from those of a run with the same seed.
         shared: only this process's part of each batch.
     """
     return Batches(

@@ -94,7 +94,7 @@ class Averaging:
         """Do nothing: the statistics of batch norm are averaged too."""
 
     def _follow_other_state(self) -> None:
-        """Copy from the trained network what is no parameter and no buffer, and so has no average."""
+        """Copy from the trained network what is neither parameter nor buffer, and so has no average."""
         state = self.model.state_dict()
         if rest := {key: value for key, value in state.items() if not isinstance(value, Tensor)}:
             self.network.load_state_dict(rest, strict=False)

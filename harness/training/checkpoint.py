@@ -128,7 +128,7 @@ class EpochCheckpoint(Checkpoint):
 
     Args:
         state: name -> object with a ``state_dict``.
-        unsaved: names state of the training that ``state`` does not hold; if there is any, nothing is saved.
+        unsaved: names state of the training that ``state`` lacks; with any name nothing is saved.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Failures of runs: the cause, in words that say what to change, and its record."""
+"""Failures of runs: the cause, the advice and the record."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ class NonFiniteLoss(RunError):
     def __init__(self, iteration: int, epoch: int, *, evaluated: bool = False) -> None:
         message = f"loss not finite at iteration {iteration} (epoch {epoch}); lower the learning rate"
         if evaluated:
-            message = (
-                f"test {message}, or look at what the network does in evaluation alone: "
-                "the train loss is finite"
-            )
+            message = f"test {message}, or check the network in evaluation mode: the train loss is finite"
         super().__init__(message)
         self.iteration = iteration
 
@@ -78,6 +75,6 @@ def failure(error: Exception, variant: Variant) -> Failure:
     if isinstance(error, RunError):
         return {"kind": "damaged", "message": text}
     if any(word in text for word in _TORCH_SAVE):
-        message = f"the temporary folder is full or cannot be written; TMPDIR names another ({text})"
+        message = f"the temporary folder is full or cannot be written; set TMPDIR to another ({text})"
         return {"kind": "disk_full", "message": message}
     return {"kind": type(error).__name__, "message": f"{type(error).__name__}: {text}"}

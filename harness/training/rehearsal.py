@@ -45,7 +45,7 @@ class RehearsalResult(NamedTuple):
 
     def warnings(self, network: str) -> list[str]:
         """Return both as warnings, with the network's name."""
-        anew = f"without checkpoints, a killed run begins anew: {network}: {self.cannot_resume}"
+        anew = f"without checkpoints, a killed run restarts: {network}: {self.cannot_resume}"
         return [anew] * bool(self.cannot_resume) + [f"{network}: {self.doubt}"] * bool(self.doubt)
 
 
@@ -53,7 +53,7 @@ _results: dict[str, RehearsalResult] = {}  # variants that a rehearsal would tre
 
 
 def rehearse(variant: Variant, data: Data) -> RehearsalResult:
-    """Do on a few images all that a variant's runs and report will do with its network.
+    """Do on a few images everything that a variant's runs and report do with its network.
 
     Raises:
         StudyError: something would fail; the message names it.
@@ -340,7 +340,7 @@ class _Trainee:
             evaluator.run(batches)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of a network."""
+        """Return the network's part of a checkpoint."""
         return {"step": self.step} | {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:

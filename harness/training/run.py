@@ -218,9 +218,9 @@ def _resume(run: TrainingRun) -> Assembly:
     try:
         state = {**assembly.state(), "log": run.log}
         if load_checkpoint(run.folder.checkpoint_file, state, run.owner):
-            run.say(f"{name}  goes on after epoch {len(run.log.epochs)} of {run.epochs}")
+            run.say(f"{name}  resuming after epoch {len(run.log.epochs)} of {run.epochs}")
     except RunError as error:
-        run.say(f"{str(error).partition(';')[0]}: the run begins anew")
+        run.say(f"{str(error).partition(';')[0]}: the run restarts")
         idist.barrier()  # wait until all processes have read it
         run.folder.drop_checkpoint()
         run.log.load_state_dict({"rows": [], "rates": [], "origins": []})

@@ -341,7 +341,7 @@ def test_a_damaged_entry_is_computed_again(place: Any, cache: Path, caplog: Any)
     path.write_bytes(content[:-9] + bytes(8) + b"\xff")
     with caplog.at_level(logging.WARNING):
         assert same(first, network(place))
-    assert "damaged and built again" in caplog.text
+    assert "damaged, rebuilding it" in caplog.text
     assert path.read_bytes() == content
 
 

@@ -40,7 +40,7 @@ def zeros(*shape: int, kind: Any = np.uint8) -> Any:
         (zeros(0, 4, 4, 3), zeros(0, kind=np.int64), ["a"], "no images"),
         (zeros(2, 4, 4, 3), [0, 1], ["a"], "image 1 has label 1, expected 0 to 0"),
         (zeros(2, 4, 4, 3), [0, -1], ["a"], "image 1 has label -1"),
-        (zeros(2, 4, 4, 3), [0, 0], ["a", "a"], "'a' stands twice"),
+        (zeros(2, 4, 4, 3), [0, 0], ["a", "a"], "'a' appears twice"),
         (zeros(2, 4, 4, 3), [0, 0], ["a", "\udcff"], r"name '\\udcff' is not valid"),
     ],
 )

@@ -226,4 +226,4 @@ def test_damaged_arrays_are_built_again_with_a_warning(
     path.write_bytes(content)
     for _ in range(2):
         np.testing.assert_array_equal(numbers({"times": 1}, asked)["turned"], NUMBERS["turned"])
-        assert len(asked) == 2 and "damaged and built again" in caplog.text
+        assert len(asked) == 2 and "damaged, rebuilding it" in caplog.text

@@ -199,7 +199,7 @@ def test_missing_parquet_shard_and_missing_batch_are_named(root: Path) -> None:
         load(root)
     put_parquet(root)
     (root / "train-00001-of-00002.parquet").unlink()
-    with pytest.raises(DataError, match="1 train shards, their names tell of 2"):
+    with pytest.raises(DataError, match="1 train shards, but their names say 2"):
         load(root)
 
 
@@ -224,7 +224,7 @@ def attack(tmp_path: Path) -> Iterator[bytes]:
 
 def test_batch_with_another_md5_is_not_unpickled(root: Path, attack: bytes) -> None:
     put_batches(root, CONTENTS | {"data_batch_3": attack})
-    with pytest.raises(DataError, match="data_batch_3: MD5 is .*, expected .*fetch it anew"):
+    with pytest.raises(DataError, match="data_batch_3: MD5 is .*, expected .*download it again"):
         load(root)
 
 

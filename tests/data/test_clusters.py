@@ -139,7 +139,7 @@ def test_what_is_no_rule_is_refused_before_any_image_is_read(cluster: str, said:
 
 def test_other_sources_refuse_the_key(cifar10: Path) -> None:
     for source, root in (("digits", Path()), ("cifar10", cifar10)):
-        with pytest.raises(DataError, match=f"data.cluster has no meaning for data.source = '{source}'"):
+        with pytest.raises(DataError, match=f"data.cluster does not apply to data.source = '{source}'"):
             load_data(source, root, cluster="patient")
 
 
@@ -193,7 +193,7 @@ def test_a_source_of_ones_own_gives_clusters_or_the_key_is_refused(monkeypatch: 
     monkeypatch.setattr(sources, "entry_points", lambda group: [point])
     clusters = load_data("mine", Path(), cluster="label").evaluation.clusters
     assert clusters is not None and len(set(clusters.tolist())) == 10
-    with pytest.raises(DataError, match="data.cluster has no meaning for this source"):
+    with pytest.raises(DataError, match="data.cluster does not apply to this source"):
         load_data("mine", Path(), cluster="other")
     with pytest.raises(DataError, match="3 names of clusters for 360 images"):
         with_clusters(limit(own(SourceRequest(Path(), "test")), 360), ["a", "b", "c"])

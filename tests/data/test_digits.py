@@ -45,5 +45,5 @@ def test_digits_never_change() -> None:
 
 @pytest.mark.parametrize("option", [{"path": "x"}, {"image_size": 16}, {"bits": 12}])
 def test_options_without_meaning_for_digits_are_refused(option: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=f"data.{next(iter(option))} has no meaning"):
+    with pytest.raises(DataError, match=f"data.{next(iter(option))} does not apply"):
         digits.load(SourceRequest(Path(), "train", **option))

@@ -76,14 +76,14 @@ def test_linked_folders_and_files_are_followed(root: Path, tmp_path: Path) -> No
 def test_a_link_round_in_a_circle_is_refused(root: Path, target: str) -> None:
     (root / "train" / "cat" / "deeper" / "round").symlink_to(target, target_is_directory=True)
     (root / "train" / "dog" / "other").symlink_to(root / "train" / "cat", target_is_directory=True)
-    with pytest.raises(DataError, match="this link leads round in a circle"):
+    with pytest.raises(DataError, match="this link is circular"):
         load(root)
 
 
 @pytest.mark.parametrize("place", ["train/emu", "train/cat/gone", "train/cat/gone.png", "train/cat/deeper/x"])
 def test_a_link_that_leads_nowhere_is_named(root: Path, place: str) -> None:
     (root / place).symlink_to("/no/such/place")
-    with pytest.raises(DataError, match=f"{place}: this link leads nowhere"):
+    with pytest.raises(DataError, match=f"{place}: this link is broken"):
         load(root)
 
 
@@ -103,9 +103,9 @@ def test_what_is_passed_over_is_counted_and_warned_of(root: Path, caplog: pytest
     put(root / "train" / "stray.png")
     before = sorted(root.rglob("*"))
     assert load(root).notes == (
-        "train: 2 passed over, no images, such as cat/deeper/Thumbs.db",
-        "train: 1 passed over, in no class, such as stray.png",
-        "train: 3 passed over, hidden, such as .cache",
+        "train: 2 skipped, no images, such as cat/deeper/Thumbs.db",
+        "train: 1 skipped, in no class folder, such as stray.png",
+        "train: 3 skipped, hidden, such as .cache",
     )
     assert len(load(root)) == 3 and load(root).classes == ("cat", "dog")
     assert "2 files are no images" in caplog.text and "Thumbs.db" in caplog.text

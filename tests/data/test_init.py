@@ -139,7 +139,7 @@ def test_a_channel_that_never_varies_is_said_and_noted(
             Image.new("RGB", (4, 4), (number, 90 * number, 7)).save(tmp_path / split / name / "0.png")
     notes = [f"{split}: blue is always 7 in all images" for split in ("train", "test")]
     assert load_data("image_folder", tmp_path).notes == notes
-    assert "image_folder, train split: blue is always 7 in all images; look whether" in caplog.text
+    assert "image_folder, train split: blue is always 7 in all images; check that" in caplog.text
     for name in "ab":
         Image.new("RGB", (4, 4), (0, 9, 7)).save(tmp_path / "test" / name / "0.png")
     with pytest.raises(

@@ -198,7 +198,7 @@ def test_too_many_images_are_compared_for_identity_alone_and_that_is_said(
     evaluation[0], evaluation[1] = train[3], brighter(train[4])
     record = shared(train, evaluation).to_record()
     assert record["identical"] == 1 and "near" not in record
-    assert "were not looked for" in leakage_notes(record, "test", 10)[0]
+    assert "were not searched" in leakage_notes(record, "test", 10)[0]
 
 
 def test_a_damaged_cache_is_no_error(own_cache: Path) -> None:

@@ -88,7 +88,7 @@ def test_shards_are_found_where_the_hub_puts_them(root: Path, name: str) -> None
 def test_missing_shard_is_noticed(root: Path) -> None:
     write(root / "train-00000-of-00003.parquet", [0], names=["a"])
     write(root / "train-00002-of-00003.parquet", [0], names=["a"])
-    with pytest.raises(DataError, match="2 train shards, their names tell of 3"):
+    with pytest.raises(DataError, match="2 train shards, but their names say 3"):
         load(root)
 
 
@@ -145,7 +145,7 @@ def test_columns_that_differ_in_case_alone_are_refused(root: Path, twins: tuple[
     write(root / "train.parquet", [0, 1])
     table = pq.read_table(root / "train.parquet")
     pq.write_table(table.append_column(twins[1], table[twins[0]]), root / "train.parquet")
-    with pytest.raises(DataError, match=f"'{twins[0]}' and '{twins[1]}' differ in case alone"):
+    with pytest.raises(DataError, match=f"'{twins[0]}' and '{twins[1]}' differ only in case"):
         load(root)
 
 

@@ -263,9 +263,9 @@ def test_a_failed_download_says_where_to_put_the_files(root: Path, server: Path)
     ("source", "changes", "words"),
     [
         ("torchvision:CIFAR1000", {}, "did you mean 'CIFAR100'"),
-        ("torchvision:CocoDetection", {}, "not a data set of torchvision that fits"),
-        ("torchvision:__name__", {}, "not a data set of torchvision that fits"),
-        ("torchvision", {}, "not a data set of torchvision that fits"),
+        ("torchvision:CocoDetection", {}, "not a usable data set of torchvision"),
+        ("torchvision:__name__", {}, "not a usable data set of torchvision"),
+        ("torchvision", {}, "not a usable data set of torchvision"),
         ("torchvision:", {}, "is not a data source|not a data set of torchvision"),
         ("CIFAR100", {}, "did you mean 'torchvision:CIFAR100'"),
         ("digits:MNIST", {}, "did you mean 'digits'"),
@@ -274,9 +274,9 @@ def test_a_failed_download_says_where_to_put_the_files(root: Path, server: Path)
         ("torchvision:SVHN", {"options": {"split": "extra"}}, "has no option 'split'"),
         ("torchvision:SVHN", {"options": {"download": True}}, "has no option 'download'"),
         ("torchvision:STL10", {"options": {"folds": 99}}, r"99\.; see data\.options"),
-        ("torchvision:MNIST", {"bits": 12}, r"data\.bits has no meaning"),
-        ("torchvision:MNIST", {"cluster": "x", "holdout": 2}, r"data\.cluster has no meaning"),
-        ("digits", {"options": {"split": "letters"}}, r"data\.options has no meaning"),
+        ("torchvision:MNIST", {"bits": 12}, r"data\.bits does not apply"),
+        ("torchvision:MNIST", {"cluster": "x", "holdout": 2}, r"data\.cluster does not apply"),
+        ("digits", {"options": {"split": "letters"}}, r"data\.options does not apply"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(

@@ -88,7 +88,7 @@ def test_a_damaged_range_test_of_a_partial_run_is_kept_and_done_again(
     whole = table.read_bytes()
     table.write_bytes(whole[:-9])
     said, _ = begin()
-    assert any("base-seed-0-range-test-1.csv, and done again" in line for line in said), said
+    assert any("base-seed-0-range-test-1.csv, and repeated" in line for line in said), said
     assert (tmp_path / "tiny/superseded/base-seed-0-range-test-1.csv").read_bytes() == whole[:-9]
     assert table.read_bytes() == whole
 
@@ -102,7 +102,7 @@ def test_a_damaged_range_test_of_a_finished_run_is_noticed_like_any_of_its_files
     with pytest.raises(RunError, match="range_test.csv: damaged"):
         run.verify()
     said, _ = begin()
-    assert any("range_test.csv: damaged" in line and "begun anew" in line for line in said), said
+    assert any("range_test.csv: damaged" in line and "started again" in line for line in said), said
     assert {name: contents(run)[name] for name in before if name != "run.json" and "history" not in name} == {
         name: content for name, content in before.items() if name != "run.json" and "history" not in name
     }

@@ -1,4 +1,4 @@
-"""Training that starts from a file of weights: what is taken, what is drawn anew, what is refused."""
+"""Training that starts from a file of weights: weights that are used, newly initialised or refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_head_for_other_classes_is_drawn_anew_by_each_seed(tiny: Tiny, tmp_pat
     study = tiny(("model.pretrained", str(file_of(tmp_path / "seven.safetensors", source))))
     variant = variant_of(study)
     assert variant.pretrained is not None
-    assert variant.pretrained.says.endswith(f"; {HEAD} drawn anew")
+    assert variant.pretrained.says.endswith(f"; {HEAD} newly initialised")
     first, second = starting(study), starting(study, seed=1)
     for key, value in source.state_dict().items():
         assert key == HEAD or torch.equal(first[key], value)
@@ -172,8 +172,8 @@ OTHER_SHAPE = torch.zeros(4, 3, 3, 3)
         ({"prep__0__weight": OTHER_SHAPE}, r"prep.0.weight is \(2, 3, 3, 3\), and it has \(4, 3, 3, 3\)"),
         ({"prep__0__weight": None}, r"the network's prep.0.weight is \(2, 3, 3, 3\), and it lacks it"),
         ({"head__1__weight": torch.zeros(7, 8)}, r"head.1.weight is \(10, 16\), and it has \(7, 8\)"),
-        ({"a": OTHER_SHAPE, "b": OTHER_SHAPE}, "the network has no a, b; is it of another network?"),
-        (dict.fromkeys("abcde", OTHER_SHAPE), "the network has no a, b, c and 2 more; is it of another"),
+        ({"a": OTHER_SHAPE, "b": OTHER_SHAPE}, "the network has no a, b; is it from another network?"),
+        (dict.fromkeys("abcde", OTHER_SHAPE), "the network has no a, b, c and 2 more; is it from another"),
     ],
 )  # fmt: skip
 def test_weights_of_another_network_are_refused_in_one_line(

@@ -100,7 +100,7 @@ def test_runs_of_another_configuration_tell_nothing(command: Command, tiny_file:
     done = command(tiny_file, "--plan", "--difference", "0.01")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
-        "error: --plan: tiny: no two finished runs of a variant tell the std over seeds; "
+        "error: --plan: tiny: the std over seeds needs two finished runs of a variant; "
         "give it, such as --std 0.0017, or run some seeds first\n"
     )
 
@@ -146,7 +146,7 @@ def test_a_wrong_question_is_refused_in_a_line(
 def test_the_text_repeats_points_and_fits_a_terminal(command: Command, study: str, tmp_path: Path) -> None:
     done = command(study, *ASKED, "--data", tmp_path, "--device", "cpu")
     assert done.returncode == 0, done.stderr
-    assert f"{study}: to show a difference of 0.3 points with 80 % power\n" in done.stdout
+    assert f"{study}: to detect a difference of 0.3 points with 80 % power\n" in done.stdout
     assert "std over seeds: 0.17 points, as given" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "values are fractions" not in done.stdout
@@ -184,7 +184,7 @@ def test_one_seed_shows_nothing_and_endless_seeds_are_no_number() -> None:
     needs = _needs(plan)
     assert {(need.seeds, need.runs, need.shown) for need in needs} == {(None, None, None)}
     said = as_text([StudyPlan(**{**vars(plan), "needs": tuple(needs)})])
-    assert "> 10,000" in said and "nothing" in said and "1 seed shows" in said
+    assert "> 10,000" in said and "nothing" in said and "1 seed detects" in said
 
 
 def test_runs_that_are_not_independent_are_said_to_tell_less(
@@ -211,5 +211,5 @@ def test_the_range_test_that_each_run_makes_is_part_of_its_time(tiny: Callable[.
 
 def test_planned_looks_say_what_the_last_one_shows() -> None:
     said = as_text([planned(looks=(3, 5, 10, 20), planned=20, shown_at_last_look=0.00123)])
-    assert "the last look, at 20 seeds, shows 0.123 points (paired, correlation 0),\n" in said
+    assert "the last look, at 20 seeds, detects 0.123 points (paired, correlation 0),\n" in said
     assert max(map(len, said.splitlines())) <= 80

@@ -15,13 +15,13 @@ def plan(metric: str) -> StudyPlan:
 
 def test_a_fraction_is_in_points() -> None:
     said = as_text([plan("accuracy")])
-    assert said.startswith("x: to show a difference of 2 points with 80 % power\n")
+    assert said.startswith("x: to detect a difference of 2 points with 80 % power\n")
     assert "std over seeds: 1.5 points, the upper 80 % bound of 1 points" in said and "1.23 points" in said
-    assert as_text([plan("macro_f1")]).startswith("x: to show a difference of macro F1 of 2 points with")
+    assert as_text([plan("macro_f1")]).startswith("x: to detect a difference of macro F1 of 2 points with")
 
 
 def test_the_loss_is_plain() -> None:
     said = as_text([plan("nll")])
-    assert said.startswith("x: to show a difference of NLL of 0.02 with 80 % power\n")
+    assert said.startswith("x: to detect a difference of NLL of 0.02 with 80 % power\n")
     assert "std over seeds: 0.015, the upper 80 % bound of 0.01" in said and "0.0123" in said
     assert "points" not in said

@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
     path.write_bytes({"flipped": content, "cut": content[:-100], "empty": b""}[damage])
     if damage == "flipped":
         flip_the_middle(path)
-    words = "checkpoint.pt: damaged, its checksum does not match: the run begins anew"
+    words = "checkpoint.pt: damaged, its checksum does not match: the run restarts"
     assert words in go_on().stderr
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong around a study is recorded or said in a line, and the same command goes on afterwards."""
+"""Faults of the machine are recorded or reported in one line, and the same command resumes the study."""
 
 from __future__ import annotations
 

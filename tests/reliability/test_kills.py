@@ -93,7 +93,7 @@ def test_the_bytes_do_not_depend_on_the_process(fragile: Path, go_on: GoOn, tmp_
             if "seed-0  epoch 2/3" in line:
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert "fragile/base/seed-0  goes on after epoch" in go_on().stderr
+    assert "fragile/base/seed-0  resuming after epoch" in go_on().stderr
 
 
 @pytest.mark.parametrize(

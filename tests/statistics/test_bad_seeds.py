@@ -1,4 +1,4 @@
-"""A seed that lies apart: Grubbs's own table, and what cannot be flagged."""
+"""Outlier seeds: Grubbs's own table, and values that cannot be flagged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may be the best: never against a comparison, and by the same test where there is none."""
+"""Ranking: it agrees with every comparison, and tests the other pairs in the same way."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     said = []
     record, again = train(variant, tmp_path / "again", data, said.append)
     assert record.status == "finished"
-    assert any("goes on after epoch" in line for line in said) == (net not in UNKEPT)
+    assert any("resuming after epoch" in line for line in said) == (net not in UNKEPT)
     assert_same_run(again, whole)
 
     images = data.evaluation.images
@@ -138,7 +138,7 @@ def test_a_wrong_network_is_refused_in_one_line(
     assert "\n" not in str(caught.value) and f"tiny: model.name: {path_of(net)}" in str(caught.value)
 
 
-@pytest.mark.parametrize(("net", "said"), [("Deque", "a killed run begins anew"), ("NoStatistics", "logits")])
+@pytest.mark.parametrize(("net", "said"), [("Deque", "a killed run restarts"), ("NoStatistics", "logits")])
 def test_a_dry_run_warns_as_a_start_does(
     net: str, said: str, study: Callable[..., Study], data: Data, tmp_path: Path
 ) -> None:

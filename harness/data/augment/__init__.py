@@ -1,7 +1,7 @@
 """The study's augmentation pipelines, by the library that the study names: checked, and made ready to run.
 
 A pipeline is a list of tables such as ``{"transform": "RandomCrop", "height": 32, "width": 32}``. A resolved
-one (:func:`resolve`) says itself which library runs it: tables of any but the default one name it.
+one (:func:`resolve`) names its library in each table, unless that is the default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALTERNATING = "AlternatingFlip"
 
 @dataclass(frozen=True)
 class Parsed:
-    """A pipeline, resolved or not, taken apart.
+    """The parts of a pipeline, resolved or not.
 
     Attributes:
         alternating: whether it begins with the alternating flip.
@@ -47,7 +47,7 @@ class Parsed:
 
 
 def parse(transforms: list[Table]) -> Parsed:
-    """Take a pipeline apart."""
+    """Split a pipeline into its parts."""
     name = transforms[0].get("library", DEFAULT) if transforms else DEFAULT
     tables = [
         {key: value for key, value in table.items() if key != "library" or name == DEFAULT}
@@ -63,10 +63,10 @@ def check_transforms(
     """Check names, arguments and their values.
 
     Args:
-        transforms: a pipeline as the study has it.
+        transforms: a pipeline of a study file.
         where: the pipeline's key, such as ``"augment.train"``, for the error.
         library: which library's transforms they are.
-        deterministic: refuse whatever draws random numbers (``augment.test``).
+        deterministic: refuse transforms that draw random numbers (``augment.test``).
 
     Raises:
         StudyError: the first mistake, in one line.

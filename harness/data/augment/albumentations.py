@@ -198,7 +198,7 @@ def _construct(cls: Any, arguments: dict[str, Any], place: str) -> Any:
             # advice ("a special case of Affine"); what would be a mistake is an error by now
             warnings.simplefilter("ignore")
             transform = cls(**arguments)
-    except Exception as error:  # whatever the library raises, the request is what is wrong
+    except Exception as error:  # the library may raise anything: the request is invalid
         raise StudyError(one_line(f"{place}: {error}")) from None
     if set(getattr(transform, "targets_as_params", ())) - {"image"}:
         raise StudyError(f"{place}: {cls.__name__} {_NEEDS_MORE}")
@@ -245,7 +245,7 @@ def nodes(tables: list[Table]) -> list[Node]:
 def _node(transform: Any, *, chosen: bool = False) -> Node:
     """Return a transform's node; a child of a OneOf that is ``chosen`` ignores its p."""
     name = type(transform).__name__
-    selects = name in ("SomeOf", "RandomOrder")  # these apply their own p even so
+    selects = name in ("SomeOf", "RandomOrder")  # these still apply their own p
     p = 1.0 if chosen and not selects else float(transform.p)
     if name not in COMPOSITIONS:
         return Node(name, p, partial(_apply_surely, transform))
@@ -263,7 +263,7 @@ def _apply_surely(transform: Any, image: NDArray[Any], seed: int) -> NDArray[Any
     normalises = type(transform).__name__ == "Normalize"
     # Albumentations divides floats by a channel's std, even if that is 0
     if normalises and not np.isfinite(transform(image=np.zeros_like(image))["image"]).all():
-        raise StudyError("Normalize makes NaN of an image of one colour; normalise bytes, not floats")
+        raise StudyError("Normalize returns NaN for an image of one colour; normalise bytes, not floats")
     transform.set_random_state(np.random.default_rng(seed), _Ends(seed))
     with cpu_seed(seed):
         result: NDArray[Any] = transform(image=image, force_apply=True)["image"]

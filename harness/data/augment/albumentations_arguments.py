@@ -46,7 +46,7 @@ def check_types(cls: Any, arguments: dict[str, Any], place: str) -> None:
     }
     values = {key: value for key, value in (defaults | arguments).items() if key in schema.model_fields}
     try:
-        # JSON, because there a list may stand for a tuple even strictly
+        # JSON, because strict JSON accepts a list for a tuple
         schema.model_validate_json(json.dumps({**values, "strict": True}, default=str), strict=True)
     except ValidationError as error:
         mistakes = [item for item in error.errors() if not item["loc"] or item["loc"][0] in arguments]

@@ -168,5 +168,5 @@ def nested(table: Table) -> Iterator[Table]:
 
 
 def tuples(value: Any) -> Any:
-    """Return lists as tuples, also inside lists: a list of TOML may stand for a tuple."""
+    """Return lists as tuples, also inside lists: TOML has no tuples."""
     return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -176,7 +176,7 @@ def _one_of(value: Any, known: Collection[str], place: str) -> str:
 def _construct(name: str, arguments: Table, place: str) -> Any:
     try:
         return _classes()[name](**arguments)
-    except Exception as error:  # whatever the library raises, the request is what is wrong
+    except Exception as error:  # the library may raise anything: the request is invalid
         raise StudyError(one_line(f"{place}: {error}")) from None
 
 

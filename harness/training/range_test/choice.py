@@ -13,7 +13,7 @@ from harness.study_file.schedules import RangeTest
 from harness.training.range_test.sweep import COARSE, Floats, Sweep, lower_rates, smoothing_sigma
 
 FEWEST = 20  # rates to choose from
-APART = 2.0  # times the lowest choice of a sweep, from which on the highest is a warning
+APART = 2.0  # the highest choice above this multiple of the lowest is a warning
 STEADY = "valley_minimum"  # the criterion whose choices differ least: docs/range-test.md
 MANY = 50  # rates to ask for where there were too few, at least
 
@@ -98,7 +98,7 @@ def _valley(sweep: Sweep) -> int:
 def _valley_minimum(sweep: Sweep) -> int:
     """Return the step halfway, over log(lr), from the valley of the loss to its minimum.
 
-    The valley is looked for before the minimum, as a loss may fall again, and for longer, after it ran away.
+    The valley is searched before the minimum: a loss may fall again, and for longer, after it diverged.
     """
     loss, rates = sweep.smoothed_loss, np.log(sweep.lr)
     lowest = int(np.argmin(loss))
@@ -166,20 +166,20 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
         return "no rate lowers the loss before it rises; raise range_test.iterations"
     if at < edge and settings.criterion == "accuracy" and lowest >= edge:
         falls = f"but the loss falls until lr = {rates[lowest]:.4g}; choose another range_test.criterion"
-        return f"{chosen} lies at the start of the sweep, {falls}"
+        return f"{chosen} is at the start of the sweep, {falls}"
     if at < edge:
-        return f"{chosen} lies at the start of the sweep; {lower}"
+        return f"{chosen} is at the start of the sweep; {lower}"
     if at >= steps - edge and sweep.diverged:
-        return f"{chosen} is where the loss ran away; raise range_test.iterations"
+        return f"{chosen} is where the loss diverged; raise range_test.iterations"
     if at >= steps - edge:
-        return f"{chosen} lies at the end of the sweep; raise range_test.end_lr"
+        return f"{chosen} is at the end of the sweep; raise range_test.end_lr"
     if lowest >= steps - edge and sweep.diverged:  # smoothing makes a rise of a diverging loss
         falls = f"the loss falls until lr = {rates[-1]:.4g} and is not finite at the next step"
         return f"{falls}; look at data and precision, or raise range_test.iterations"
     if lowest >= steps - edge:
         return "the loss still falls where the sweep ends; raise range_test.end_lr"
     if steps < FEWEST:
-        ran = f"the loss ran away after {steps} of {settings.iterations} steps"
+        ran = f"the loss diverged after {steps} of {settings.iterations} steps"
         return f"{ran}, too few to choose from; lower range_test.end_lr"
     return ""
 
@@ -187,8 +187,8 @@ def _doubt(sweep: Sweep, at: int, settings: RangeTest, *, few: bool) -> str:
 def _noise(sweep: Sweep) -> float:
     """Return the change of the smoothed loss from its start that is due to chance, or too small to matter.
 
-    Four standard deviations of what Gaussian smoothing leaves of the batches' noise until the loss is
-    lowest; that noise is taken by the median absolute deviation.
+    Four standard deviations of the batches' noise that remains after Gaussian smoothing, until the loss is
+    lowest; the noise is estimated by the median absolute deviation.
     """
     smoothed = sweep.smoothed_loss
     residuals = (sweep.loss - smoothed)[: max(int(np.argmin(smoothed)) + 1, FEWEST)]

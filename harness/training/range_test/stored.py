@@ -1,4 +1,4 @@
-"""A range test on disk: done once, stored with its sweeps, and used by every run that it serves."""
+"""A range test on disk: done once, stored with its sweeps, and used by all of its runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ensure_range_test(
     """Return the rates of a range test; run it first if it is missing or outdated.
 
     Damaged files, and those of another configuration, are moved aside and kept. All sweeps are written
-    together at the end: a range test that was killed begins anew.
+    together at the end: a range test that was killed starts again.
 
     Args:
         seed: of the run that finds its own rates, whose lock the caller holds; None for the variant's range
@@ -58,8 +58,8 @@ def ensure_range_test(
             record = _carry_out(variant, folder, load_data, settings, seed=seed, threads=threads, say=say)
         elif record.repeats < settings.sweeps:
             say(
-                f"{_name(variant, seed)}  range test: keeps the lr_max on disk, from {record.repeats} sweep; "
-                "another --out finds it anew"
+                f"{_name(variant, seed)}  keeping the lr_max on disk, from {record.repeats} sweep; "
+                "use another --out to find it again"
             )
         return Rates(record.lr_min, record.lr_max)
 
@@ -147,10 +147,10 @@ def _agreeing(
     """Return the sweeps and their choice that the runs on disk were trained with.
 
     Runs of version 0.2 were trained with the choice of the first sweep alone. They have the digest of a study
-    that does not say how many sweeps, and so go on with that.
+    that does not say how many sweeps, and keep that rate.
 
     Raises:
-        RunError: they were trained with neither.
+        RunError: they were trained with neither choice.
     """
     try:
         check_agreement(variant, folder, choice.rates)
@@ -159,9 +159,7 @@ def _agreeing(
         if "repeats" in settings.deciding(finds=True) or first.rates == choice.rates:
             raise
         check_agreement(variant, folder, first.rates, told=choice.rates)
-        say(
-            f"{_name(variant, None)}  range test: keeps the first sweep's lr_max, which its runs on disk have"
-        )
+        say(f"{_name(variant, None)}  keeping the first sweep's lr_max, which its runs on disk have")
         return sweeps[:1], first
     return sweeps, choice
 
@@ -170,13 +168,16 @@ def _say_choice(name: str, record: RangeTestRecord, say: Say) -> None:
     spread = ""
     if record.repeats > 1:
         spread = f" (its {record.repeats} sweeps: {record.lr_max_low:.4g} to {record.lr_max_high:.4g})"
-    say(f"{name}  by {record.criterion}: lr_max {record.lr_max:.4g}{spread}, lr_min {record.lr_min:.4g}")
+    say(
+        f"{name}  LR range test chose lr_max = {record.lr_max:.4g}{spread}, lr_min = {record.lr_min:.4g} "
+        f"(criterion: {record.criterion})"
+    )
     for doubt in record.warnings:
         say(f"{name}  warning: {doubt}")
 
 
 def stored_rates(variant: Variant, folder: StudyFolder, seed: int | None = None) -> Rates | None:
-    """Return the rates on disk; None where there are none, of another configuration, or damaged."""
+    """Return the rates on disk; None if they are missing, of another configuration, or damaged."""
     record = _stored(variant, folder, seed)
     return None if record is None else Rates(record.lr_min, record.lr_max)
 
@@ -205,7 +206,7 @@ def set_stale_aside(variant: Variant, folder: StudyFolder, say: Say, seed: int |
         )
         say(
             f"{_name(variant, seed)}  range test: damaged or of another configuration: "
-            f"moved to {kept}, and done again"
+            f"moved to {kept}, and repeated"
         )
 
 
@@ -223,7 +224,7 @@ def check_agreement(
     for run in folder.runs_of(variant.name):
         try:
             record = run.record()
-        except RunError:  # a damaged run is done again
+        except RunError:  # a damaged run is repeated
             continue
         used = record and record.metrics.get("lr_max")
         if used and record and record.digest == variant.digest and used != rates.lr_max:

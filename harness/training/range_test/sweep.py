@@ -49,7 +49,7 @@ class Sweep:
         lr: the rate that the step used.
         loss: of the batch, before the step's update.
         accuracy: of the batch, fraction.
-        diverged: whether the sweep ended early because the loss ran away.
+        diverged: whether the sweep ended early because the loss diverged.
     """
 
     lr: Floats
@@ -131,14 +131,14 @@ def sweep(
                 trainer,
                 to_save={"model": model, "optimizer": optimizer},
                 output_transform=lambda output: output["loss"],
-                num_iter=settings.iterations - 1,  # the finder runs one step more than it is told
+                num_iter=settings.iterations - 1,  # the finder runs one step more than requested
                 start_lr=float(settings.start_lr),
                 end_lr=float(settings.end_lr),
                 step_mode="exp" if settings.mode == "exponential" else "linear",
                 diverge_th=DIVERGENCE,
             ) as finder,
         ):
-            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": we decide that
+            warnings.simplefilter("ignore", UserWarning)  # "did not diverge": the harness decides that
             finder.run(batches, max_epochs=math.ceil(settings.iterations / steps), epoch_length=steps)
     return recorder.result(settings.iterations)
 

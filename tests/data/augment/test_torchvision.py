@@ -234,7 +234,7 @@ RESIZED = {"transform": "Resize", "size": [8, 8]}
         ([{"transform": "RandomCrop", "size": 64}], "fails on an image of 12x12 pixels"),
         ([ERASE | {"p": 1e-6, "value": [1.0, 2.0]}], "fails on an image of 12x12 pixels"),
         ([{"transform": "Grayscale"}], "expected uint8, float32 or float64 images of 3 channels"),
-        ([{"transform": "Pad", "padding": 1024}] * 2, "2048 is the most on the way"),
+        ([{"transform": "Pad", "padding": 1024}] * 2, "at most 2048 is allowed in between"),
         (
             [
                 {"transform": "RandomApply", "transforms": [{"transform": "ToDtype", "dtype": "float32"}]},

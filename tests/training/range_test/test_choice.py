@@ -91,8 +91,8 @@ def test_lr_min_is_lr_max_by_its_divisor(divisor: float) -> None:
 
 @pytest.mark.parametrize("criterion", ["accuracy", "minimum"])
 def test_a_choice_at_the_end_of_the_sweep_is_doubtful(criterion: Any) -> None:
-    for diverged, says in ((False, "lies at the end of the sweep; raise range_test.end_lr"),
-                           (True, "is where the loss ran away; raise range_test.iterations")):  # fmt: skip
+    for diverged, says in ((False, "is at the end of the sweep; raise range_test.end_lr"),
+                           (True, "is where the loss diverged; raise range_test.iterations")):  # fmt: skip
         rates, doubts = choose(curve(bowl(0), -bowl(0), diverged), RangeTest(criterion=criterion))
         assert doubts == [f"lr_max = {rates.lr_max:.4g} {says}"]
         rises = doubts_of(curve(bowl(-4), -bowl(-4), diverged), criterion=criterion)
@@ -114,7 +114,7 @@ def test_a_choice_whose_loss_is_above_the_first_is_doubtful() -> None:
 
 def test_an_accuracy_that_falls_while_the_loss_falls_too_is_no_criterion() -> None:
     (doubt,) = doubts_of(curve(bowl(-1), -LOG))
-    start = "lr_max = 0.0001 lies at the start of the sweep, but the loss falls until lr = 0.09"
+    start = "lr_max = 0.0001 is at the start of the sweep, but the loss falls until lr = 0.09"
     assert doubt.startswith(start) and doubt.endswith("; choose another range_test.criterion")
 
 
@@ -271,7 +271,7 @@ def test_sweeps_that_differ_by_more_than_a_factor_of_two_are_a_warning() -> None
 def test_a_doubt_of_some_sweeps_is_said_once_with_their_number() -> None:
     end = peaked(-0.01)  # its accuracy is best, and its loss still falls, where the sweep ends
     (one,) = choose_together([end], RangeTest()).doubts
-    assert one.endswith("lies at the end of the sweep; raise range_test.end_lr")
+    assert one.endswith("is at the end of the sweep; raise range_test.end_lr")
     assert choose_together([end] * 3, RangeTest()).doubts == (one,)
     some = choose_together([end, peaked(-0.9), end], RangeTest()).doubts
     assert some[0] == f"2 of 3 sweeps: {one}"

@@ -86,7 +86,7 @@ def test_it_says_which_sweep_it_is_at_and_how_far_they_differ(tiny: Tiny, data: 
     ensure_range_test(variant, folder, lambda: data, threads=1, say=said.append)
     steps = [line.partition("range test: ")[2] for line in said if "range test: " in line]
     assert steps == [f"sweep {at} of 3: 20 steps, 0.001 to 1" for at in (1, 2, 3)]
-    assert any("by accuracy: lr_max" in line and "(its 3 sweeps: " in line for line in said)
+    assert any("LR range test chose lr_max = " in line and "(its 3 sweeps: " in line for line in said)
 
 
 def test_nothing_is_written_before_the_last_sweep(
@@ -194,9 +194,7 @@ def test_one_sweep_on_disk_serves_a_study_that_does_not_say_how_many(
     variant, said = resolve_variant(tiny(*FIND), "base", data, device="cpu"), []
     assert ensure_range_test(variant, folder, never, threads=1, say=said.append) == rates
     assert folder.range_test_json("base").read_bytes() == before
-    assert said == [
-        "tiny/base  range test: keeps the lr_max on disk, from 1 sweep; another --out finds it anew"
-    ]
+    assert said == ["tiny/base  keeping the lr_max on disk, from 1 sweep; use another --out to find it again"]
 
 
 def test_its_runs_go_on_with_the_first_sweeps_rate_if_it_is_lost(
