@@ -1,4 +1,4 @@
-"""``--list``: the built-in studies, each with its target, published and measured results."""
+"""``--list``: the built-in studies with their targets, published and measured results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.study_file.load import load_study
 
 
 def list_studies(as_json: bool) -> None:
-    """Print every built-in study with its target, the best published result and what was measured here."""
+    """Print each built-in study with its target, the best published and the measured result."""
     studies = [load_study(str(path)) for path in builtin_studies().values()]
     measured = known_results()
     if as_json:

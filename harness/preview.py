@@ -24,7 +24,7 @@ from harness.runner import LoadedData
 from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve_rates
 from harness.search import check_search
 from harness.store.folders import RunFolder, StudyFolder
-from harness.study_file.config import Recipe, Study
+from harness.study_file.config import Extended, Recipe, Study
 from harness.study_file.parts import CROSS_ENTROPY
 from harness.study_file.seeds import seeds_text
 from harness.training.range_test import stored_rates
@@ -226,6 +226,8 @@ def _study_object(preview: Preview) -> dict[str, Any]:
 def _study_lines(preview: Preview) -> list[str]:
     study = preview.study
     lines = [f"{study.name}: target {target_text(study.target)}"]
+    if isinstance(study.extends, Extended):
+        lines.append(f"  {study.extends.in_words()}")
     if study.metrics:
         lines.append(f"  metrics of its own: {', '.join(study.metrics)}")
     if study.looks:

@@ -1,4 +1,4 @@
-"""A request, from the shell or from Python, and the checks of it that need no heavy library."""
+"""A request from the shell or from Python; its checks need no heavy library."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.console import torchrun_rank_and_world_size
+from harness.console import complain, torchrun_rank_and_world_size
 from harness.errors import DataError, StudyError
 from harness.export import parse_exports
+from harness.hints import argument_hint
 from harness.launch import LAUNCHERS, check_launcher, parse_workers
-from harness.messages import one_line, suggest
+from harness.messages import one_line
 from harness.study_file.config import Study
-from harness.study_file.load import load_study
+from harness.study_file.load import load_study, study_folders
 from harness.study_file.seeds import parse_seeds
 
 FORMATS = ("svg", "pdf")  # of figures, besides PNG
@@ -22,19 +23,21 @@ FORMATS = ("svg", "pdf")  # of figures, besides PNG
 
 @dataclass(frozen=True)
 class Request:
-    """All that a caller can ask for; each field is the command's option of that name.
+    """Everything that a caller can request; each field is the command's option of that name.
 
     Attributes:
-        studies: loaded ones, names of built-in ones, or paths.
-        settings: values that replace the studies': ``KEY=VALUE`` texts, or keys and values.
-        seeds, variants: None for those of the study.
-        workers: runs at once; None leaves the choice to the launcher.
+        studies: loaded studies, names of built-in ones, or paths.
+        settings: values that override the studies': ``KEY=VALUE`` texts, or keys and values.
+        seeds, variants: None uses the study's.
+        n_seeds: the number of seeds, instead of ``seeds``.
+        workers: number of parallel runs; None lets the launcher choose.
         figures, export: formats of figures besides PNG, and formats of networks.
     """
 
     studies: tuple[Study | str | Path, ...]
     settings: Mapping[str, Any] | Sequence[str] = ()
     seeds: tuple[int, ...] | None = None
+    n_seeds: int | None = None
     variants: tuple[str, ...] | None = None
     out: Path = Path("results")
     data: Path | None = None
@@ -57,13 +60,13 @@ class Request:
 
     @property
     def world_size(self) -> int:
-        """Return how many devices share each run: as many as torchrun has started, else ``devices``."""
+        """Return the number of devices per run: torchrun's world size, else ``devices``."""
         place = torchrun_rank_and_world_size()
         return self.devices if place is None else place[1]
 
     @property
     def follows(self) -> bool:
-        """Tell whether torchrun has started this process as a follower, which only trains with rank 0."""
+        """Return whether torchrun started this process with a rank above 0, which only trains."""
         place = torchrun_rank_and_world_size()
         return place is not None and place[0] > 0
 
@@ -75,22 +78,37 @@ class Request:
         """
         from harness.imports import allow
 
-        allow(self.allow, [Path(name).parent for name in self.studies if not isinstance(name, Study)])
+        files = [name for name in self.studies if not isinstance(name, Study)]
+        allow(self.allow, [folder for name in files for folder in study_folders(name)])
         if not self.follows:
             self.check()
         loaded: list[Study] = []
         for name in self.studies:
-            study = load_study(name, settings=self.settings, seeds=self.seeds, precision=self.precision)
+            study = load_study(
+                name,
+                settings=self.settings,
+                seeds=self.seeds,
+                n_seeds=self.n_seeds,
+                precision=self.precision,
+            )
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
             if self.until_decided and study.looks is None:
                 example = f"`looks = {_example(study)}`"
-                raise StudyError(f"--until-decided: {study.name} plans no looks; give it some: {example}")
+                raise StudyError(
+                    f"--until-decided: {study.name} has no planned looks; add them to the file: {example}"
+                )
             loaded.append(study)
+        if not self.quiet and not self.follows:
+            for study in loaded:
+                for note in study.notes:
+                    complain(f"{study.name}: {note}")
         return loaded
 
     def seeds_of(self, study: Study) -> list[int]:
         """Return the seeds to run of a study that :meth:`load` gave."""
+        if self.n_seeds is not None:
+            return study.seeds[: self.n_seeds]
         asked = set(study.seeds if self.seeds is None else self.seeds)
         return [seed for seed in study.seeds if seed in asked]
 
@@ -106,17 +124,18 @@ class Request:
         if known is not None and not known.several and (self.workers or 1) > 1:
             raise StudyError(
                 f"--workers {self.workers}: the {self.launcher} launcher runs one at a time; "
-                "--launcher process"
+                "use --launcher process"
             )
-        if self.until_decided and (self.report_only or self.seeds is not None):
-            other, why = (
-                ("--report-only", "starts no run") if self.report_only else ("--seeds", "chooses runs")
-            )
-            raise StudyError(
-                f"--until-decided: goes from look to look, and {other} {why}; leave one of them out"
-            )
+        if self.seeds is not None and self.n_seeds is not None:
+            raise StudyError("--seeds and --n-seeds: both choose the seeds; leave one of them out")
+        chosen = {"--report-only": self.report_only, "--seeds": self.seeds, "--n-seeds": self.n_seeds}
+        for other, value in chosen.items():
+            if self.until_decided and value:
+                raise StudyError(
+                    f"--until-decided and {other}: the looks decide which runs start; leave one of them out"
+                )
         if self.ray_address is not None and self.launcher != "ray":
-            raise StudyError("--ray-address: goes with --launcher ray")
+            raise StudyError("--ray-address: add --launcher ray")
         self._check_devices()
         if self.tracker is not None:
             check_tracker(self.tracker)
@@ -126,7 +145,7 @@ class Request:
                     "--tracker mlflow with --launcher ray: nodes need a server; set MLFLOW_TRACKING_URI"
                 )
         if self.data is not None and not os.path.isdir(self.data):
-            raise DataError(f"--data {self.data}: no such folder")
+            raise DataError(f"--data {self.data}: no such folder; create it, or name another")
         check_launcher(self.launcher)
 
     def _check_devices(self) -> None:
@@ -187,7 +206,7 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
     values: dict[str, Any] = {}
     for name, value in options.items():
         if name not in names:
-            raise StudyError(f"harness.run: no option {name!r}{suggest(name, names)}")
+            raise StudyError(f"harness.run: there is no option {name!r}{argument_hint(name, value, names)}")
         several = isinstance(value, Sequence) and not isinstance(value, str)
         if value is None or (name in ("figures", "export") and several and not value):
             continue

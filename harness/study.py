@@ -1,4 +1,4 @@
-"""The command: options in, exit status out. ``python -m harness.study --help``"""
+"""The command ``python -m harness.study``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from harness.catalogue import list_studies
 from harness.console import run_command, tell
 from harness.errors import StudyError
 from harness.export import FORMATS as EXPORTS
+from harness.hints import option_hint
 from harness.launch import LAUNCHERS
+from harness.messages import one_line
 from harness.planning import Question, check_question
 from harness.request import Request, make_request
 from harness.study_file.builtin import builtin_studies
@@ -28,7 +30,7 @@ from harness.version import __version__
 def _complete_study(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer built-in studies, then files."""
+    """Complete the names of built-in studies, then files."""
     names = [CompletionItem(name) for name in builtin_studies() if name.startswith(incomplete)]
     return [*names, CompletionItem(incomplete, type="file")]
 
@@ -36,7 +38,7 @@ def _complete_study(
 def _complete_variants(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer variants of the studies named before, after the last comma."""
+    """Complete the variants of the studies named before, after the last comma."""
     earlier, comma, last = incomplete.rpartition(",")
     names: list[str] = []
     for study in context.params.get("studies") or context.args:
@@ -46,7 +48,7 @@ def _complete_variants(
 
 
 def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
-    """Return a function that offers these names, where a click.Choice would also change the error."""
+    """Return a function that completes these names; click.Choice would also change the error."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -59,8 +61,30 @@ def _or(names: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}"
 
 
+class _Command(click.Command):
+    """A command that says what to write instead of an option that it does not have."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            takes_value = {name[2:]: not each.is_flag for each in self._options for name in each.opts}
+            hint = option_hint(error.option_name, given, takes_value)
+            raise StudyError(f"there is no option {one_line(error.option_name, 80)}{hint}") from None
+        except click.BadOptionUsage as error:
+            option = next(each for each in self._options if error.option_name in each.opts)
+            value = "" if option.is_flag else f" {option.metavar}"
+            raise StudyError(f"{one_line(error.message)} Write {error.option_name}{value}") from None
+
+    @property
+    def _options(self) -> list[click.Option]:
+        return [each for each in self.params if isinstance(each, click.Option)]
+
+
 @click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+    cls=_Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
 )
 @click.argument("studies", nargs=-1, metavar="[STUDY]...", shell_complete=_complete_study)
 @click.option(
@@ -68,98 +92,127 @@ def _or(names: Iterable[str]) -> str:
     type=click.Path(path_type=Path),
     default=Path("results"),
     metavar="DIR",
-    help="Where results go: DIR/<study>/.",
+    help="Write results to DIR/<study>/.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where data lies. [default: $HARNESS_DATA, else the user's cache directory]",
+    help="Data directory. [default: $HARNESS_DATA, else the user's cache directory]",
 )
-@click.option("--seeds", metavar="LIST", help="The seeds themselves: 0,1,2 or 0-4. [default: the study's]")
+@click.option("--seeds", metavar="LIST", help="Use these seeds: 0,1,2 or 0-4. [default: the study's]")
 @click.option(
-    "--variants", metavar="A,B", shell_complete=_complete_variants, help="Only these variants. [default: all]"
+    "--n-seeds",
+    type=int,
+    metavar="N",
+    help="Use N seeds: the study's first N; more than it has continue after its highest.",
+)
+@click.option(
+    "--variants",
+    metavar="A,B",
+    shell_complete=_complete_variants,
+    help="Use only these variants. [default: all]",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Replace a value of the study, such as schedule.epochs=2; VALUE is TOML. Repeatable.",
+    help="Replace a value of the study, such as schedule.epochs=2. VALUE is TOML. The last part of KEY is "
+    "enough if it is unique: epochs=2. Repeatable.",
 )
 @click.option(
     "--launcher",
     default="auto",
     metavar="NAME",
     shell_complete=_complete_from("auto", *LAUNCHERS),
-    help=f"Who executes the runs: {'; '.join(f'{name}, {known.runs}' for name, known in LAUNCHERS.items())}; "
+    help=f"Execute the runs by {'; '.join(f'{name}, {known.runs}' for name, known in LAUNCHERS.items())}; "
     "auto, the faster of serial and process, by timing.",
 )
 @click.option(
     "--workers",
     metavar="N",
-    help="Runs at once, or auto. [default: auto; with ray, as many as the cluster has room for]",
+    help="Number of parallel runs, or auto. [default: auto; with ray, as many as fit the cluster]",
 )
 @click.option(
     "--ray-address",
     metavar="ADDRESS",
-    help="The Ray cluster. [default: $RAY_ADDRESS, else one of this machine, for this command]",
+    help="Address of the Ray cluster. [default: $RAY_ADDRESS, else start one on this machine]",
 )
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option("--device", default="auto", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
     "--devices",
     type=int,
     default=1,
     metavar="N",
-    help="Devices that share each run, with a part of every batch each.",
+    help="GPUs per run (data parallel).",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="Instead of the study's.",
+    metavar="NAME",
+    shell_complete=_complete_from("auto", "float32", "bfloat16", "float16"),
+    help="Override the study's precision: auto, float32, bfloat16 or float16.",
 )
 @click.option(
     "--allow",
     multiple=True,
     metavar="PACKAGE",
-    help="Let studies name networks in this package: docs/your-own.md. Repeatable.",
+    help="Allow studies to import code from this package: docs/your-own.md. Repeatable.",
 )
-@click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
+@click.option(
+    "--figures", metavar="LIST", help="Also save figures as svg, pdf or svg,pdf. [default: only PNG]"
+)
 @click.option(
     "--export",
     metavar="LIST",
-    help=f"Finished networks also as {_or(EXPORTS)}, with a model card: docs/export.md.",
+    help=f"Export finished networks as {_or(EXPORTS)}, with a model card: docs/export.md.",
 )
 @click.option(
     "--tracker",
     metavar="NAME",
     shell_complete=_complete_from(*TRACKERS),
-    help=f"Also show the runs in {_or(TRACKERS)}.",
+    help=f"Also log the runs to {_or(TRACKERS)}.",
 )
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
-@click.option("--dry-run", is_flag=True, help="Show plan, cost and what is already there; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, its cost and the finished runs; run nothing.")
 @click.option(
     "--plan",
     is_flag=True,
-    help="Show how many seeds --difference takes, and what the study's seeds can show; do nothing.",
+    help="Show how many seeds --difference needs, and what the study's seeds can show; run nothing.",
 )
-@click.option("--difference", type=float, metavar="X", help="With --plan: 0.003 is 0.3 points.")
 @click.option(
-    "--std", type=float, metavar="X", help="With --plan: the std over seeds. [default: from finished runs]"
+    "--difference",
+    type=float,
+    metavar="X",
+    help="With --plan: the difference to detect; 0.003 is 0.3 points.",
 )
-@click.option("--json", "json_", is_flag=True, help="--list, --dry-run and --plan for machines.")
+@click.option(
+    "--std",
+    type=float,
+    metavar="X",
+    help="With --plan: the std over seeds. [default: that of the finished runs]",
+)
+@click.option("--json", "json_", is_flag=True, help="Print --list, --dry-run or --plan as JSON.")
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="Go from one of the study's looks to the next, and stop where they decide: docs/looks.md.",
+    help="Run from one planned look to the next; stop when a look decides: docs/looks.md.",
 )
-@click.option("--report-only", is_flag=True, help="Rebuild tables, figures and report from the runs on disk.")
-@click.option("--force", is_flag=True, help="Move runs of another configuration aside instead of refusing.")
-@click.option("--require-target", is_flag=True, help="Exit with 3 where a study misses its target.")
 @click.option(
-    "--profile", is_flag=True, help="Leave in each new run's profile/ where its time went, and its speed."
+    "--report-only",
+    is_flag=True,
+    help="Rebuild tables, figures and report from the runs on disk; run nothing.",
 )
-@click.option("--quiet", is_flag=True, help="Only the verdict.")
+@click.option(
+    "--force", is_flag=True, help="Move runs of another configuration to superseded/ and run again."
+)
+@click.option("--require-target", is_flag=True, help="Exit with status 3 if a study misses its target.")
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Profile each new run: write its time per operation and its speed to profile/.",
+)
+@click.option("--quiet", is_flag=True, help="Print only the verdict.")
 @click.version_option(__version__, prog_name="harness")
 def command(
     studies: tuple[str, ...],
@@ -173,26 +226,26 @@ def command(
 ) -> None:
     """Train every variant of a STUDY with every seed, and report mean and std against its target.
 
-    A STUDY is a built-in study's name or the path of a study file; with none, the embedded quickstart.
-    The same command goes on where an earlier one ended.
+    A STUDY is the name of a built-in study or the path of a study file. The default is quickstart, on
+    embedded data. Run the same command again to resume.
 
     \b
     Examples:
       python -m harness.study                                    the quickstart, on embedded data
       python -m harness.study onecycle --data DIR --seeds 0-4    five seeds on CIFAR-10
-      python -m harness.study my.toml --set schedule.epochs=3    a trial of your own study
-      python -m harness.study onecycle --dry-run                 what it would do, and what it costs
-      python -m harness.study my.toml --plan --difference 0.003  how many seeds 0.3 points take
+      python -m harness.study my.toml --set schedule.epochs=3    a short trial of your own study
+      python -m harness.study onecycle --dry-run                 the plan and its cost
+      python -m harness.study my.toml --plan --difference 0.003  the seeds that 0.3 points need
 
     \b
-    Exit status: 0 every run finished; 1 a run failed; 2 the request is wrong; 3 target missed
-    (with --require-target); 130 interrupted, the same command goes on.
+    Exit status: 0 every run finished; 1 a run failed; 2 invalid option or study file; 3 target
+    missed (with --require-target); 130 interrupted: run the same command again to resume.
     """
     if not plan and (difference, std) != (None, None):
-        raise StudyError("--difference and --std: go with --plan")
+        raise StudyError("--difference and --std: add --plan")
     question = check_question(difference, std) if plan else None
     if json_ and not (list_ or dry_run or plan):
-        raise StudyError("--json: goes with --list, --dry-run or --plan")
+        raise StudyError("--json: add --list, --dry-run or --plan")
     request = make_request(studies or ("quickstart",), options)
     if request.follows and (list_ or dry_run or plan):
         return
@@ -224,7 +277,7 @@ def _tell_plan(request: Request, studies: Sequence[Study], question: Question, j
 
 def main() -> None:
     """Run the command as a process of its own."""
-    resumes = "interrupted: the same command goes on where this one ended"
+    resumes = "interrupted: run the same command again to resume"
     run_command(command, "harness.study", interrupted=resumes)
 
 

@@ -75,10 +75,14 @@ def test_a_loaded_study_is_run_as_it_is_and_tells_how_that_ended(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"worker": 2}, "no option 'worker', did you mean 'workers'"),
+        ({"worker": 2}, "no option 'worker'; write workers=2"),
+        ({"epochs": 2}, "no option 'epochs'; write settings={'schedule.epochs': 2}"),
+        ({"seed": 2}, "no option 'seed'; write seeds=2"),
+        ({"gpu": 1}, "no option 'gpu'; write device='cuda:1'"),
+        ({"n_seeds": 2, "seeds": [1]}, "--seeds and --n-seeds: both choose the seeds"),
         ({"launcher": "serail"}, "did you mean 'serial'"),
         ({"settings": {"schedule.epoch": 2}}, "schedule.epoch"),
-        ({"dry_run": True}, "no option 'dry_run'"),
+        ({"dry_run": True}, "no option 'dry_run'; help.harness.run. lists them"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(options: dict[str, object], said: str, tiny_file: Path) -> None:

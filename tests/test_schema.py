@@ -82,14 +82,22 @@ def test_a_valid_table_becomes_an_instance_that_does_not_change() -> None:
         ({"shape": {"kind": "box", "edges": 1, "edge": 2}}, "shape.edge: unknown key, did you mean 'edges'?"),
         (
             {"shape": {"kind": "ball", "radius": 1, "edges": 2}},
-            "shape.edges: unknown key (known: kind, radius)",
+            'shape.edges: unknown key; it belongs to kind = "box"',
         ),
         (
             {"shape": {"kind": "box", "edge": 3}},
             "shape.edge: unknown key, did you mean 'edges'?",
         ),  # also missing
-        ({"shape": {"kind": "box"}}, "shape.edges: missing"),
-        ({"empty": {"width": 3}}, "empty.width: unknown key; this table has none"),
+        ({"shape": {"kind": "box"}}, "shape.edges: missing; add it"),
+        ({"empty": {"width": 3}}, "empty.width: unknown key; write inner.width"),
+        ({"empty": {"zzz": 3}}, "empty.zzz: unknown key; this table has none: remove it"),
+        ({"inner": {"edge": 3}}, "inner.edge: unknown key (known: height, width)"),
+        ({"heigth": 3}, "heigth: unknown key; write inner.height"),
+        ({"inn": {"height": 3}}, "inn: unknown key, did you mean 'inner'?"),
+        (
+            {"size": {"height": 3, "lr": 1}},
+            "size: unknown key; write inner.height for height, schedule.lr_max for lr",
+        ),
         ({"inner": {"height": 1.0}}, "inner.height: expected a whole number such as 1, got 1.0"),
         ({"inner": {"height": True}}, "inner.height: expected a whole number such as 3, got True"),
         ({"inner": {"width": "1"}}, "inner.width: expected a number such as 1.0, got '1'"),
@@ -106,7 +114,11 @@ def test_a_valid_table_becomes_an_instance_that_does_not_change() -> None:
         ({"either": "yes"}, "either: expected true or false or 'auto', got 'yes'"),
         ({"shape": "box"}, "shape: expected a table, got 'box'"),  # it takes more than one key
         ({"shape": {"kind": "cone"}}, "shape.kind: expected 'box', 'ball', got 'cone'"),
-        ({"shape": {}}, "shape.kind: missing"),
+        (
+            {"shape": {"kind": "boxx"}},
+            "shape.kind: expected 'box', 'ball', got 'boxx', did you mean 'box'?",
+        ),
+        ({"shape": {}}, "shape.kind: missing; add it"),
     ],
 )
 def test_a_mistake_is_named_with_its_path_and_what_was_expected(raw: dict[str, Any], expected: str) -> None:
@@ -146,7 +158,7 @@ class Loose(BaseModel):
 def test_a_required_key_of_a_table_that_may_hold_more_is_found_under_another_spelling() -> None:
     with pytest.raises(StudyError, match="^file: name: missing; it is written 'nmae'$"):
         validate(Loose, {"nmae": "SGD", "momentum": 0.9}, "file")
-    with pytest.raises(StudyError, match="^file: name: missing$"):
+    with pytest.raises(StudyError, match="^file: name: missing; add it$"):
         validate(Loose, {"momentum": 0.9}, "file")
 
 

@@ -249,8 +249,9 @@ def test_a_run_that_failed_is_tried_again_at_the_next_look(
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"report_only": True}, "--until-decided: goes from look to look, and --report-only starts no run"),
-    ({"seeds": [0, 1]}, "--until-decided: goes from look to look, and --seeds chooses runs"),
+    ({"report_only": True}, "--until-decided and --report-only: the looks decide which runs start"),
+    ({"seeds": [0, 1]}, "--until-decided and --seeds: the looks decide which runs start"),
+    ({"n_seeds": 2}, "--until-decided and --n-seeds: the looks decide which runs start"),
     ({"settings": {"looks": [4, 3]}}, "looks: [4, 3] do not rise"),
     ({"settings": {"looks": [1, 4]}}, "looks[0]: expected at least 2"),
     ({"settings": {"looks": []}}, "looks: expected a list of at least 1"),
@@ -273,7 +274,7 @@ def test_a_wrong_wish_is_one_line(
 
 def test_a_study_without_looks_is_told_what_to_write(tiny_file: Path) -> None:
     request = make_request([tiny_file], {"until_decided": True})
-    with pytest.raises(StudyError, match=r"tiny plans no looks; give it some: `looks = \[2\]`"):
+    with pytest.raises(StudyError, match=r"tiny has no planned looks; add them to the file: `looks = \[2\]`"):
         request.load()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -18,7 +17,7 @@ import platformdirs
 
 from harness.data.arrays import Data, SourceRequest, Split, constant_channels, hold_out, limit
 from harness.errors import AbsentDataError, DataError
-from harness.messages import one_line
+from harness.messages import nearest, one_line
 
 _log = logging.getLogger(__name__)
 Source = Callable[[SourceRequest], Split]
@@ -178,10 +177,11 @@ def _find(source: str) -> Source:
     if source not in names and part and (base == "torchvision" or base in names.keys() - SOURCES):
         source = base
     if source not in names:
-        whole = f"torchvision:{source}"
-        near = [whole] if whole in KNOWN_SHAPES else difflib.get_close_matches(source, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
-        raise DataError(f"data.source = {source!r} is not a data source; {hint}")
+        from harness.data.torchvision_sets import DATA_SETS
+
+        near = nearest(source, [*names, *(f"torchvision:{name}" for name in DATA_SETS)])
+        hint = f", did you mean {near!r}?" if near else f" (known: {', '.join(sorted(names))})"
+        raise DataError(f"data.source = {source!r} is not a data source{hint}")
     module, _, function = names[source].partition(":")
     try:
         return cast(Source, getattr(importlib.import_module(module), function))

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
-from harness.messages import suggest
+from harness.messages import nearest, suggest
 from harness.schema import validate
 
 if TYPE_CHECKING:
@@ -33,16 +33,18 @@ def model_options(name: str, options: dict[str, Any], where: str = "study") -> A
         StudyError: unknown model or option, or an impossible value, in one line.
     """
     if name not in MODELS:
+        from harness.models.from_timm import timm_names, timm_network
         from harness.models.imported import TIMM, imported, installed
 
         if name.startswith(TIMM):
-            from harness.models.from_timm import timm_network
-
             return timm_network(name, options, where)
         if ":" in name or name in installed():
             return imported(name, options, where)
         names = [*MODELS, *installed()]
-        raise StudyError(f"{where}: model.name: no model named {name!r}{suggest(name, names)}")
+        near = nearest(name, [*names, *timm_names()], 0.95)
+        hint = f", did you mean {near!r}?" if near else suggest(name, names)
+        timm = "" if near else f"; a network of timm is written {TIMM + name!r}"
+        raise StudyError(f"{where}: model.name: no model named {name!r}{hint}{timm}")
     module, attribute = MODELS[name].split(":")
     return validate(getattr(import_module(module), attribute), options, where, prefix="model")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from harness.errors import StudyError
@@ -40,3 +41,10 @@ def timm_network(name: str, options: dict[str, Any], where: str) -> Imported:
         if key in _OURS:
             raise StudyError(f"{where}: model.{key}: {_OURS[key]}; remove it")
     return Imported(name, partial(timm.create_model, architecture), options, keyword=True)
+
+
+def timm_names() -> list[str]:
+    """List the networks of timm as a study names them; none where timm is not installed."""
+    if find_spec("timm") is None:
+        return []
+    return [TIMM + name for name in with_torchvision(lambda: import_module("timm")).list_models()]

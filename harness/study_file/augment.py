@@ -1,4 +1,4 @@
-"""``[augment]``: pipelines of transforms, what is done to whole batches, and the largest numbers in them."""
+"""``[augment]``: transforms of images and of batches, and limits of their numbers."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class BatchTransform(Strict):
     """A transform of ``torchvision.transforms.v2`` for whole batches."""
 
     transform: Literal["MixUp", "CutMix"]
-    """`MixUp` blends each image with another one of its batch; `CutMix` puts a rectangle of the other one
-    into it."""
+    """`MixUp` blends each image with another image of its batch; `CutMix` pastes a rectangle of the other
+    image into it."""
     alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Of the Beta distribution from which each batch draws the other image's share."""
+    """Parameter of the Beta distribution from which each batch draws the other image's share."""
     p: Fraction | None = None
-    """The share of batches that it mixes; transforms without it share equally what the others leave."""
+    """The share of batches that are mixed. Transforms without `p` share the remaining batches equally."""
 
 
 def _shares_fit(tables: list[BatchTransform]) -> list[BatchTransform]:
@@ -71,18 +71,18 @@ Batch = Annotated[list[BatchTransform], AfterValidator(_shares_fit), Field(max_l
 
 
 class Augment(Strict):
-    """What is done to images, by a library's own names and arguments; see :mod:`harness.data.augment`."""
+    """Augmentation, with the library's own names and arguments; see :mod:`harness.data.augment`."""
 
     library: Literal["albumentations", "torchvision"] = "albumentations"
-    """Whose transforms `train` and `test` name: Albumentations', or those of `torchvision.transforms.v2`."""
+    """The library of the transforms in `train` and `test`: Albumentations or `torchvision.transforms.v2`."""
     train: Pipeline = []
-    """`{ transform = "RandomCrop", height = 32, width = 32 }`, one after another; Normalize is added. Also
-    `package.module:Name` of a package that is allowed. `AlternatingFlip`, at the beginning, flips each image
-    from left to right by a coin in the first epoch, and alternates from epoch to epoch after that."""
+    """Transforms in order, such as `{ transform = "RandomCrop", height = 32, width = 32 }`; Normalize is
+    added. Also `package.module:Name` of an allowed package. `AlternatingFlip`, as the first transform, flips
+    each image at random in the first epoch, then alternates from epoch to epoch."""
     test: Pipeline = []
-    """The same for the images evaluated on."""
+    """The same for the evaluated images."""
     batch: Batch = []
-    """`{ transform = "MixUp", alpha = 0.2, p = 0.5 }`, or `CutMix`, of `torchvision.transforms.v2`: what
-    mixes the images of a train batch and their labels, after `train`; each batch takes one of several.
-    `alpha` (1) is that of the Beta distribution of the shares; `p` is the share of batches that it mixes, and
-    transforms without it share what the others leave."""
+    """Mixing of images and labels in a train batch, after `train`, by `torchvision.transforms.v2`:
+    `{ transform = "MixUp", alpha = 0.2, p = 0.5 }`, or `CutMix`. Each batch uses one of them. `alpha`
+    (default 1) is the parameter of the Beta distribution of the shares. `p` is the share of batches that are
+    mixed; transforms without `p` share the remaining batches."""

@@ -1,4 +1,4 @@
-"""``[averaging]``: whether the weights are averaged over the training, and how."""
+"""``[averaging]``: averaging of the weights during training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NoAveraging(Strict):
     """The weights of the last step are evaluated and saved."""
 
     kind: Literal["none"] = "none"
-    """No averaging; for a variant of a study that averages."""
+    """No averaging; needed only in a variant of a study that averages."""
 
     def in_words(self) -> str:
         """Return what is evaluated and saved, for people."""
@@ -32,16 +32,16 @@ class Ema(Strict):
     """
 
     kind: Literal["ema"]
-    """Of the average."""
+    """Kind of the average."""
     momentum: Annotated[float, Field(gt=0, lt=1)]
-    """The share of the newest weights in an update: Ignite's convention. Elsewhere a decay d is the share of
-    the old average: then it is 1 - d. cifar10-fast's `update_ema(momentum=0.99, update_freq=5)` decays by
+    """The share of the newest weights in an update, as in Ignite. Other programs have a decay d, the share of
+    the old average: `momentum` is 1 - d. cifar10-fast's `update_ema(momentum=0.99, update_freq=5)` decays by
     0.99 a step, 0.99 ** 5 an update: `momentum = 0.049`, `every = 5`."""
     every: Count = 1
-    """Batches from one update to the next, counted over the whole training."""
+    """Number of batches between updates, counted over the whole training."""
     start_epoch: Epoch = 1
-    """The first epoch with updates. Until the first update the average is a copy of the weights at each
-    epoch's end; with 1 it begins with the initial weights."""
+    """The first epoch with updates. Before it, the average is a copy of the weights at the end of each epoch.
+    With 1 it starts from the initial weights."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,16 +66,16 @@ class Swa(Strict):
     """
 
     kind: Literal["swa"]
-    """Of the average."""
+    """Kind of the average."""
     start_epoch: Epoch
-    """The first epoch whose weights are in the mean; before it the average is a copy of the weights at each
-    epoch's end."""
+    """The first epoch whose weights are averaged. Before it, the average is a copy of the weights at the end
+    of each epoch."""
     every: Count | None = None
-    """Batches from one update to the next, counted over the whole training; without it an update at each
-    epoch's end."""
+    """Number of batches between updates, counted over the whole training. By default one update at the end of
+    each epoch."""
     bn_images: Count | None = None
-    """How many train images batch norm's mean and variance are computed from, another draw each epoch,
-    rounded up to whole batches; without it from all, as torch does."""
+    """Number of train images for batch norm's mean and variance, drawn anew in each epoch and rounded up to
+    whole batches. By default all train images, as in torch."""
 
     def in_words(self) -> str:
         """Return what is evaluated and saved, for people."""

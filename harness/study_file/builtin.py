@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from harness.errors import StudyError
-from harness.messages import one_line, suggest
+from harness.messages import nearest, one_line, suggest
 
 
 def studies_folder() -> Path:
@@ -43,6 +44,23 @@ def find_study(name_or_path: str) -> Path:
     except OSError as error:  # no file can have this name, or a folder may not be entered
         raise StudyError(f"study file not found: {shown}: {error.strerror}") from None
     if path.suffix == ".toml" or path.name != name_or_path:
-        raise StudyError(f"study file not found: {shown}")
+        raise StudyError(f"study file not found: {shown}{_hint(path, builtin)}")
+    if (beside := Path(f"{path}.toml")).is_file():
+        raise StudyError(f"no study named {shown!r}; for the file write {one_line(beside)}")
     hint = suggest(name_or_path, builtin)
     raise StudyError(f"no study named {shown!r}{hint}; --list shows the built-in ones")
+
+
+def _hint(path: Path, builtin: dict[str, Path]) -> str:
+    """Return what a path without a file may stand for."""
+    with suppress(OSError):
+        if path.is_dir():
+            inside = sorted(path.glob("*.toml"))
+            example = inside[0] if inside else path / "study.toml"
+            return f"; it is a folder: write the file, such as {one_line(example)}"
+        near = nearest(path.stem, [file.stem for file in path.parent.glob("*.toml")])
+        if near is not None:
+            return f", did you mean {one_line(path.with_name(f'{near}.toml'))!r}?"
+    if (name := nearest(path.stem, builtin)) is not None:
+        return f"; for the built-in study write {name}"
+    return "; write the path of an existing file, or --list for the built-in studies"

@@ -34,36 +34,36 @@ MAX_COMPARED = 10_000  # comparisons at looks
 
 
 class Recipe(Strict):
-    """What a variant is: everything that a run needs beside its seed."""
+    """A variant: everything that a run needs except its seed."""
 
     vary: Vary = list(DEFAULT)
-    """The sources of randomness that take a run's seed: `initialisation`, `order`, `augmentation`, `dropout`,
-    `range_test`, `holdout`. The others are held at seed 0. Or a table of levels, such as
+    """The sources of randomness that use a run's seed: `initialisation`, `order`, `augmentation`, `dropout`,
+    `range_test`, `holdout`. The others use seed 0. Or a table of levels, such as
     `{ initialisation = 4, order = 4 }`: a crossed design, whose combinations are the seeds 0 to 15. See
     `variance.md`."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is the fastest here: on a CPU bfloat16 or float32, by timing both; on a GPU bfloat16, or float16
-    where it has no bfloat16."""
+    """`auto` chooses the fastest precision: on a CPU bfloat16 or float32, by timing both; on a GPU bfloat16,
+    or float16 if the GPU has no bfloat16."""
     compile: bool | Literal["auto"] = "auto"
-    """Train and evaluate through `torch.compile`; `auto`: on a GPU where the planned runs earn back what
-    compiling costs, nowhere else."""
+    """Train and evaluate with `torch.compile`. `auto` compiles only on a GPU, and only if the planned runs
+    save more time than compiling takes."""
     data: DataConfig = DataConfig()
     """The images."""
     augment: Augment = Augment()
-    """What is done to them."""
+    """Augmentation of the images."""
     model: ModelConfig = ModelConfig()
     """The network."""
     optimizer: OptimizerConfig
-    """Any class of `torch.optim`, by its own name and arguments."""
+    """A class of `torch.optim`, by its own name and arguments."""
     loss: Loss = Loss()
-    """Cross-entropy, and what is added to it."""
+    """Cross-entropy by default, and additional terms."""
     schedule: AnySchedule
-    """The learning rate of every step."""
+    """The learning rate schedule."""
     averaging: Annotated[Averages, Field(discriminator="kind")] = NoAveraging()
-    """An average of the weights over the training, which is then what is evaluated and saved."""
+    """Averaging of the weights during training; the average is evaluated and saved."""
     range_test: RangeTest | None = None
-    """The search for LRMAX and LRMIN; run where the schedule leaves a rate open, or where this table is."""
+    """The learning-rate range test. It runs if the schedule has a rate `"find"`, or if this table exists."""
     attribution: Attribution = Attribution()
     """Grad-CAM."""
 
@@ -157,14 +157,27 @@ class Recipe(Strict):
 
 
 class Resources(Strict):
-    """What a run takes of a cluster's node; it decides where runs are executed, never their results."""
+    """The resources of a run on a cluster's node; they do not change its results."""
 
     cpus: Annotated[float, Field(gt=0, le=1024)] = 1.0
-    """Cores, and by that the threads of a run where `OMP_NUM_THREADS` is not set."""
+    """CPU cores of a run; also its number of threads, unless `OMP_NUM_THREADS` is set."""
     gpus: Annotated[float, Field(ge=0, le=1024)] | None = None
-    """Without it one where the device is a GPU; 0.25 lets four runs share one."""
+    """GPUs of a run; 1 by default if the device is a GPU. With 0.25, four runs share one GPU."""
     in_place: bool = True
-    """Write into the driver's folder where a node sees it, instead of sending results to it."""
+    """Write results directly to the driver's folder if the node can see it; else send them."""
+
+
+class Extended(Strict):
+    """What a resolved study has in place of its base's name: it is complete without the base."""
+
+    study: str = Field(min_length=1, max_length=4096)
+    """The base: a built-in study's name or a path."""
+    changes: list[str] = []
+    """The changes against it, of recipe, target and variants."""
+
+    def in_words(self) -> str:
+        """Return base and changes as one sentence."""
+        return f"extends {self.study}; changes: {', '.join(self.changes) or 'none'}"
 
 
 Looks = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=MAX_LOOKS)]
@@ -177,40 +190,49 @@ class Study(Recipe):
     """
 
     name: Name
-    """Also that of its folder."""
+    """Name of the study, and of its folder."""
     question: str = Field("", max_length=2000)
-    """What it is to answer, for the report's head."""
+    """The question that the study answers; the report shows it."""
+    extends: str | Extended | None = None
+    """The base study that this file changes: a built-in study's name, or a path relative to this file. All
+    keys are inherited but `name`, `question` and `references`; `looks` only together with `seeds`. The keys
+    of this file are changes, and merge as those of a variant do. `target`, `vary`, `grid`, `random` and
+    `search` are replaced whole. `[variants.NAME]` adds a variant, or changes the base's. `false` removes a
+    variant, a table, a list, a value of `[data]`, or an optional key of the study itself. `data.path` and
+    `model.pretrained` mean the same as in the base. A resolved study has a table here, which only says what
+    was changed."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(unique)]
-    """A run each, of every variant."""
+    """Random seeds: one run of each variant per seed."""
     looks: Looks | None = None
-    """After how many of the `seeds` the variants are compared, such as `[3, 5, 10]`, the last of them all;
-    planned before the first run, see docs/looks.md."""
+    """Planned comparisons: after how many of the `seeds` the variants are compared, such as `[3, 5, 10]`. The
+    last number is that of all seeds. Plan them before the first run: docs/looks.md."""
     target: Target
-    """What a run has to reach."""
+    """The target that each run should reach."""
     metrics: Annotated[list[MetricPath], Field(max_length=20), AfterValidator(unique)] = []
-    """Metrics of your own beside those that every run has, each `package.module:name` of an allowed package
-    (docs/your-own.md); they decide no training."""
+    """Additional metrics of your own, each `package.module:name` of an allowed package (docs/your-own.md).
+    They do not influence training."""
     baseline: str = "base"
-    """The variant that the others are compared with; `base` is the file itself."""
+    """The variant that the others are compared with; `base` is the study without changes."""
     comparisons: Literal["baseline", "all"] = "baseline"
-    """Each variant with the baseline, or all pairs."""
+    """Compare each variant with the baseline, or all pairs."""
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     """The largest difference of the target's metric that does not matter, such as 0.002 (0.2 points of
-    accuracy): the report says which variants are equivalent within it, not worse, or better by at least
-    it."""
+    accuracy). The report says which variants are equivalent within this margin, not worse by more, or better
+    by at least as much."""
     resources: Resources | None = None
-    """For `--launcher ray`."""
+    """Resources of a run with `--launcher ray`."""
     variants: dict[Name, dict[str, Any]] = {}
-    """`[variants.NAME]`: dotted keys of the recipe and their values in this variant."""
+    """`[variants.NAME]`: the keys of the recipe that this variant changes, and their values."""
     grid: Grid = {}
-    """Dotted keys and lists of values; every combination is a variant."""
+    """Keys and lists of values; each combination is a variant."""
     random: Random | None = None
-    """Random search: variants with values drawn from ranges and lists."""
+    """Random search: each variant draws its values from ranges and lists."""
     search: Search | None = None
-    """Search: variants whose values follow from how earlier ones did; see docs/sweeps.md."""
+    """Search with Optuna: the results of earlier variants guide the next; see docs/sweeps.md."""
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
-    """Published numbers that the results are held against."""
+    """Published results to compare with."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _looks_fit(self) -> Self:
@@ -231,6 +253,11 @@ class Study(Recipe):
     def recipes(self) -> dict[str, Recipe]:
         """Variant name -> its recipe, in the study's order; ``base`` is the file itself and comes first."""
         return self._recipes
+
+    @property
+    def notes(self) -> list[str]:
+        """How the overrides were understood, a sentence each."""
+        return self._notes
 
     @property
     def own_metrics(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Load and validate a study file: TOML, ``--set``, variants, errors of one line."""
+"""Load and validate a study file: TOML, its base, ``--set``, variants, errors of one line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StudyError
-from harness.messages import one_line, suggest
-from harness.schema import validate
-from harness.study_file.builtin import find_study
-from harness.study_file.config import MAX_COMPARED, Recipe, Study
+from harness.messages import keys_ending_in, one_line, suggest, usual_keys
+from harness.schema import dotted_keys, validate
+from harness.study_file.builtin import builtin_studies, find_study
+from harness.study_file.config import MAX_COMPARED, Extended, Recipe, Study
+from harness.study_file.extends import bases_of, differences, merge
 from harness.study_file.grids import expand, tried_keys
+from harness.study_file.scaling import EPOCHS, scale_to_epochs
+from harness.study_file.seeds import first_seeds
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 from harness.study_file.vary import count_runs
 
@@ -29,27 +32,40 @@ def load_study(
     *,
     settings: Mapping[str, Any] | Iterable[str] = (),
     seeds: Iterable[int] | None = None,
+    n_seeds: int | None = None,
     precision: str | None = None,
 ) -> Study:
-    """Read, override and validate a study.
+    """Read a study, apply overrides and validate it.
 
     Args:
         name_or_path: a built-in study's name, a path, or a study that was made in Python.
-        settings: ``KEY=VALUE`` texts, or keys and values; they win over the file and its variants.
-        seeds: replace the study's. Where it plans looks, its seeds stay and these must be some of them.
-        precision: replaces the study's and its variants'.
+        settings: ``KEY=VALUE`` texts, or keys and values; they override the file and its variants. The last
+            part of a key is enough if it is unique.
+        seeds: override the study's. If the study plans looks, these must be some of its seeds.
+        n_seeds: the number of seeds, instead of ``seeds``: the study's first ones; more than it has continue
+            after its highest.
+        precision: overrides that of the study and its variants.
 
     Raises:
         StudyError: a mistake, in one line, with the file and the path of the key.
     """
+    base = None
     if isinstance(name_or_path, Study):
         raw, where = name_or_path.model_dump(exclude_none=True), name_or_path.name
     else:
-        raw, where = _read(find_study(str(name_or_path))), str(name_or_path)
+        (raw, base), where = _with_bases(find_study(str(name_or_path))), str(name_or_path)
     if isinstance(settings, Mapping):
-        overrides = [(key, _as_toml(value)) for key, value in settings.items()]
+        given = [(key, _as_toml(value)) for key, value in settings.items()]
     else:
-        overrides = [_parse_setting(setting) for setting in settings]
+        given = [_parse_setting(setting) for setting in settings]
+    overrides = [(_whole_key(key, raw), value) for key, value in given]
+    understood = [
+        f"--set {key} sets {whole}"
+        for (key, _), (whole, _) in zip(given, overrides, strict=True)
+        if key != whole
+    ]
+    if n_seeds is not None:
+        seeds = first_seeds(dict(overrides).get("seeds", raw.get("seeds")), n_seeds)
     planned = dict(overrides).get("looks", raw.get("looks")) is not None
     if seeds is not None and not planned:
         overrides.append(("seeds", list(seeds)))
@@ -57,11 +73,56 @@ def load_study(
         overrides.append(("precision", precision))
     study = resolve(raw, overrides, where=where)
     if planned and (others := sorted(set(seeds or ()) - set(study.seeds))):
+        option = "--seeds" if n_seeds is None else "--n-seeds"
         raise StudyError(
-            f"--seeds: seed {others[0]} is not one of the {len(study.seeds)} seeds that {where} plans; "
+            f"{option}: seed {others[0]} is not one of the {len(study.seeds)} seeds that {where} plans; "
             "name some of these, or change seeds and looks in the file before the first run"
         )
+    if base is not None:
+        changes = Extended(study=raw["extends"]["study"], changes=differences(base, study))
+        study = study.model_copy(update={"extends": changes})
+    study._notes[:0] = understood
     return study
+
+
+def study_folders(name_or_path: str | Path) -> list[Path]:
+    """Return the folders of a study file and of those that it extends, without those of built-in studies.
+
+    Raises:
+        StudyError: a file does not exist or cannot be read.
+    """
+    builtin = builtin_studies().values()
+    files = [file for file, _ in bases_of(find_study(str(name_or_path)), _read)]
+    return list(dict.fromkeys(file.parent for file in files if file not in builtin))
+
+
+def _with_bases(path: Path) -> tuple[dict[str, Any], Study | None]:
+    """Return a file's tables, complete with what it inherits; and its base, if it extends one."""
+    (_, tables), *bases = bases_of(path, _read)
+    if not bases:
+        return tables, None
+    raw: dict[str, Any] = {}
+    for file, changes in reversed(bases):
+        _check_toml(changes, str(file))
+        raw = merge(raw, changes, str(file)) if raw else changes
+        base = resolve(raw, where=str(file))  # a mistake in it is named with its own file
+    _check_toml(tables, str(path))
+    return {**merge(raw, tables, str(path)), "extends": {"study": tables["extends"]}}, base
+
+
+def _whole_key(key: str, raw: Mapping[str, Any]) -> str:
+    """Return the dotted key that a setting's key names: itself, or the one that ends in it.
+
+    Raises:
+        StudyError: several end in it.
+    """
+    if "." in key or usual_keys(key):
+        return key
+    known = list(dotted_keys(Study, raw))
+    found = [key] if key in known else [each for each in keys_ending_in(key, known) if "." in each]
+    if len(found) > 1:
+        raise StudyError(f"--set {one_line(key, 80)}: several keys end in it; write {' or '.join(found)}")
+    return found[0] if found else key
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -97,34 +158,53 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     """
     overrides = list(overrides)
     _check_toml(raw, where)
-    raw = deepcopy(raw)
+    written, raw = raw, deepcopy(raw)
     for key, value in overrides:
         _check_toml({key: value}, "--set")
         _keep_one_metric(raw, key)
         set_path(raw, key, value, "--set")
-    if not isinstance(given := raw.get("variants", {}), dict):
+    if not isinstance(variants := raw.get("variants", {}), dict):
         raise StudyError(
-            f"{where}: variants: expected tables [variants.NAME], got {one_line(repr(given), 80)}"
+            f"{where}: variants: expected tables [variants.NAME], got {one_line(repr(variants), 80)}"
         )
-    study = validate(Study, raw, where)
-    variants = _all_variants(study, overrides, where)
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
-    base = validate(Recipe, shared, where)
+    notes = scale_to_epochs(written, raw, {key for key, _ in overrides})
+    study = validate(Study, raw, where)
+    if isinstance(study.extends, str):
+        raise StudyError(f"{where}: extends: only a study file can extend another; write it there")
+    base = validate(Recipe, {key: raw[key] for key in shared}, where)
     recipes, changes = {"base": base}, {}
-    for name, tables in variants.items():
+    for name, tables in _all_variants(study, overrides, where).items():
         place = f"{where}: variants.{name}"
         resolved = override(shared, tables, place)
-        for key, value in overrides:
-            key = key.removeprefix(f"variants.{name}.")
+        ours = [(key.removeprefix(f"variants.{name}."), value) for key, value in overrides]
+        for key, value in ours:
             if key.split(".")[0] in RECIPE_KEYS:
                 set_path(resolved, key, value, "--set")
+        notes += _scale_variant(written, name, tables, resolved, {key for key, _ in ours})
         recipe = validate(Recipe, resolved, place)
         if name in study.variants or recipe != base:  # a cell without a change is `base`
             recipes[name], changes[name] = recipe, written_changes(base, recipe, place)
     _check_named(study, recipes, where)
     study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
-    study._recipes = recipes
+    study._recipes, study._notes = recipes, list(dict.fromkeys(notes))
     return study
+
+
+def _scale_variant(
+    written: Mapping[str, Any], name: str, tables: dict[str, Any], resolved: dict[str, Any], given: set[str]
+) -> list[str]:
+    """Scale a variant to an overridden number of epochs, but for what a grid or draw tries."""
+    if EPOCHS not in given:
+        return []
+    variants = written.get("variants", {})
+    own = variants.get(name) if isinstance(variants, dict) else None
+    shared = {key: value for key, value in written.items() if key in RECIPE_KEYS}
+    try:
+        before = override(shared, own if isinstance(own, dict) else tables, name)
+    except StudyError:  # the file has a mistake that an override replaces
+        return []
+    return scale_to_epochs(before, resolved, given if own is not None else given | tables.keys())
 
 
 def _keep_one_metric(raw: dict[str, Any], key: str) -> None:

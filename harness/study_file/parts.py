@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,39 +23,40 @@ CROSS_ENTROPY = "CrossEntropyLoss"
 
 
 class DataConfig(Strict):
-    """Where the images come from and how many of them are used."""
+    """The images: their source and number."""
 
     source: str = Field("digits", min_length=1, max_length=200)
-    """{SOURCES}, or what an installed package registers; `digits` is embedded. `torchvision` stands before
-    the name of one of its data sets, as in `torchvision:CIFAR100`. See your-own.md."""
+    """{SOURCES}, or what an installed package registers; `digits` is embedded. A data set
+    of torchvision is written `torchvision:CIFAR100`. See your-own.md."""
     path: str | None = Field(None, min_length=1, max_length=4096)
-    """Inside the data folder, for sources that need one."""
+    """Path in the data directory, for sources that need one."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Pixels: the shorter side is resized to it and the middle square cut out."""
+    """Size in pixels: the shorter side is resized to it, then the centre square is cropped."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
-    """Bits a channel that 16-bit images really use, such as 12; needed where all their values are low."""
+    """Bits per channel that 16-bit images really use, such as 12; required if all their values are low."""
     options: dict[str, Any] | None = None
-    """Of a `torchvision` data set its arguments, such as `{ split = "letters" }` for EMNIST; of `datasets`
-    the columns, such as `{ image = "img", label = "coarse_label" }`, where the usual ones are not meant."""
+    """Arguments of a `torchvision` data set, such as `{ split = "letters" }` for EMNIST; or the columns of a
+    `datasets` folder, such as `{ image = "img", label = "coarse_label" }`."""
     cluster: str | None = Field(None, min_length=1, max_length=1000)
-    """What images of one film or patient share: for `parquet` a column; for `image_folder` a regular
-    expression, whose first group is looked for in each file's path below the split. See your-own.md."""
+    """Groups of related images, such as those of one patient. For `parquet`: a column. For `image_folder`: a
+    regular expression; its first group in each file's path below the split is the cluster. See
+    your-own.md."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 512
-    """Images a step; an epoch's last batch may be smaller."""
+    """Images per batch; the last batch of an epoch may be smaller."""
     drop_last: bool = False
-    """Leave out an epoch's last batch where it is smaller; in each epoch that is other images."""
+    """Leave out the last batch of an epoch if it is smaller. These are different images in each epoch."""
     sampler: str | None = Field(None, min_length=1, max_length=200)
-    """Draws each epoch's train images: `balanced` with replacement, all classes equally often on average;
-    or `package.module:function` of a package that is allowed. Without it an epoch has each image once."""
+    """Sampler of each epoch's train images: `balanced` draws with replacement, all classes equally often on
+    average; or `package.module:function` of an allowed package. By default an epoch has each image once."""
     holdout: Count | None = None
-    """Train images set aside and evaluated on instead of the test split, which then stays closed."""
+    """Number of train images to hold out. They are evaluated instead of the test split, which is not read."""
     holdout_draws: Annotated[int, Field(ge=2, le=1_000)] | None = None
-    """Draw so many hold-outs: the run with seed i takes number i modulo `holdout_draws`; without it all runs
-    share one."""
+    """Number of different hold-outs: the run with seed i uses number i modulo `holdout_draws`. By default all
+    runs share one hold-out."""
     train_limit: Count | None = None
-    """So many train images only, as equally over the classes as can be, after the hold-out is taken."""
+    """Use only this number of train images, spread equally over the classes, after the hold-out."""
     test_limit: Count | None = None
-    """The same of the images evaluated on."""
+    """The same for the evaluated images."""
 
     @model_validator(mode="after")
     def _cluster_is_a_rule(self) -> Self:
@@ -94,19 +95,25 @@ class Named(WithOptions):
     """A table with a ``name`` from a registry or library and that entry's own options."""
 
     name: str = Field(min_length=1, max_length=200)
-    """Beside it stand this entry's own options."""
+    """The other keys of this table are its own options."""
 
 
 class ModelConfig(Named):
-    """The network; its options are those of its own class in :mod:`harness.models`."""
+    """The network and its options."""
+
+    # of custom_resnet; named here because its own class needs torch
+    USUAL_OPTIONS: ClassVar = (
+        "width", "dropout", "dropout_kind", "conv_bias", "fc_bias", "residual", "head", "logit_scale",
+        "bn_momentum", "ghost_batch", "bn_scale", "activation", "celu_alpha", "whitening", "whitening_eps",
+    )  # fmt: skip
 
     name: str = Field("custom_resnet", min_length=1, max_length=200)
-    """{MODELS}, `timm:` and the name of a network of timm, or `package.module:function` of a package that is
-    allowed."""
+    """{MODELS}, `timm:` and the name of a network of timm, or `package.module:function` of an allowed
+    package."""
     pretrained: str | None = Field(None, min_length=1, max_length=4096)
-    """A file of weights that training starts from, instead of drawing them: a finished run's
-    `model.safetensors`, or the network's `state_dict` in safetensors or torch's format. What has a row for
-    each class is drawn anew where the numbers of classes differ. Seen from the current folder."""
+    """A file of initial weights: `model.safetensors` of a finished run, or the network's `state_dict` in the
+    format of safetensors or torch. If the number of classes differs, the weights with a row per class are
+    initialised as usual. The path is relative to the current folder."""
 
     @field_validator("pretrained", mode="before")
     @classmethod
@@ -134,20 +141,20 @@ Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=1000)]
 
 
 class ParameterGroup(WithOptions):
-    """Parameters that are trained in another way than the others, found by their names and modules.
+    """Parameters with their own learning rate, optimizer options, or frozen, selected by name and module.
 
-    A parameter belongs to the first group that it matches. Further keys are options of the optimizer.
+    A parameter belongs to the first group that it matches. Other keys are options of the optimizer.
     """
 
     match: Pattern | Patterns | None = None
-    """Names of parameters, in which `*` stands for any text: `"*.bias"`, or a list of such."""
+    """Names of parameters, where `*` matches any text: `"*.bias"`, or a list of such patterns."""
     type: Pattern | Patterns | None = None
-    """Classes of the modules that have the parameters, or a list of such, with their subclasses:
-    `"BatchNorm2d"`, `"*Norm*"`. With `match` a parameter has to fit both."""
+    """Classes of the modules that own the parameters, with subclasses: `"BatchNorm2d"`, `"*Norm*"`, or a list
+    of such patterns. With `match`, a parameter has to match both."""
     lr_factor: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    """The schedule's rate is multiplied by it."""
+    """Factor on the learning rate of the schedule."""
     frozen: bool = False
-    """Do not train them; a batch norm's running statistics still follow the batches."""
+    """Do not train these parameters. Running statistics of batch norm are still updated."""
 
     @property
     def names(self) -> list[str]:
@@ -186,21 +193,22 @@ class ParameterGroup(WithOptions):
 
 
 class OptimizerConfig(Named):
-    """Any class of ``torch.optim`` with its own argument names; the rate comes from the schedule."""
+    """A class of ``torch.optim`` with its own arguments; the learning rate comes from the schedule."""
+
+    USUAL_OPTIONS: ClassVar = ("momentum", "dampening", "nesterov", "weight_decay", "betas", "eps")
 
     name: str = Field(min_length=1, max_length=200)
-    """A class of `torch.optim`, or `package.module:class` of a package that is allowed; beside it stand its
-    own options."""
+    """A class of `torch.optim`, or `package.module:class` of an allowed package. The other keys are its own
+    options."""
     groups: Annotated[list[ParameterGroup], Field(max_length=100)] = []
-    """Parameters with a rate or options of their own, or frozen; all others have those of this table."""
+    """Parameters with their own learning rate or options, or frozen."""
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Scale the gradient of a step down to this norm where its own, over all parameters, is larger: torch's
-    `clip_grad_norm_`."""
+    """Clip the gradient's norm over all parameters to this value: torch's `clip_grad_norm_`."""
     accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
-    """Batches that share a step of the optimizer, whose gradient is that of the mean loss over all their
-    images. An epoch's last step takes the batches that are left. Schedule, range test and `averaging.every`
-    count batches; a step uses the rate of its last batch. Batch norm sees the single batches, and with
-    `loss.class_weights` each batch counts by its images."""
+    """Gradient accumulation: number of batches per optimizer step. The gradient is that of the mean loss over
+    all their images. The last step of an epoch takes the remaining batches. Schedule, range test and
+    `averaging.every` count batches; a step uses the learning rate of its last batch. Batch norm sees single
+    batches. With `loss.class_weights`, each batch counts by its number of images."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -217,25 +225,25 @@ class OptimizerConfig(Named):
 
 
 class Loss(Strict):
-    """The loss of logits and labels: cross-entropy, one of torch's own by name, or yours by import path.
+    """The training loss: cross-entropy, another loss of torch, or your own by import path.
 
-    Train images alone have it; the loss of an evaluation is plain cross-entropy.
+    The loss of an evaluation is always plain cross-entropy.
     """
 
     name: str = Field(CROSS_ENTROPY, min_length=1, max_length=200)
-    """A loss of `torch.nn` that takes logits (N, C) and labels (N,), or `package.module:name` of a package
-    that is allowed: a function of logits and labels that gives the batch's mean, or a class of such."""
+    """A loss of `torch.nn` that takes logits (N, C) and labels (N,); or `package.module:name` of an allowed
+    package: a function of logits and labels that returns the mean of the batch, or a class of such."""
     options: Annotated[dict[str, Any], BeforeValidator(finite)] = {}
     """Arguments of the loss, by their own names."""
     class_weights: (
         Literal["balanced"] | Annotated[list[float], Field(min_length=2, max_length=100_000)] | None
     ) = None
-    """Weights of the classes, by label, as torch's `weight` has them; or `"balanced"`: each class has the
-    weight N / (C n), with n of a run's own N train images in C classes."""
+    """Weights of the classes in the order of the labels, as torch's `weight`; or `"balanced"`: the weight of
+    a class is N / (C n), with n of the run's N train images in this class, and C classes."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """As torch's `cross_entropy` has it."""
+    """Label smoothing, as in torch's `cross_entropy`."""
     l1: Rate = 0.0
-    """Times the sum of all absolute parameter values, added to the loss."""
+    """L1 penalty: factor on the sum of all absolute parameter values."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -253,9 +261,10 @@ class Loss(Strict):
 
 
 class Attribution(Strict):
-    """The layers that Grad-CAM looks at, and for how many images."""
+    """Grad-CAM: its layers and the number of images."""
 
     layers: Annotated[list[str], Field(max_length=50), AfterValidator(unique)] = []
-    """Names of the network's modules, as its `named_modules` has them."""
+    """Names of the network's modules, as in `named_modules`."""
     images: Annotated[int, Field(ge=1, le=100)] = 25
-    """Misclassified ones that are drawn, and of the evaluation split's first ones that are measured."""
+    """Number of misclassified images that are drawn; also the number of first evaluated images that are
+    measured."""

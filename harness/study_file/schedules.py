@@ -25,7 +25,7 @@ Points = Annotated[
 
 
 class Schedule(Strict):
-    """What every kind of schedule can be asked."""
+    """The base of all kinds of schedules."""
 
     @property
     def finds(self) -> bool:
@@ -37,17 +37,18 @@ class Triangle(Schedule):
     """One cycle with straight legs: lr_min to lr_max at ``peak_epoch``, to ``final`` on the last step."""
 
     kind: Literal["triangle"] = "triangle"
-    """Of the schedule; `triangle` where none is named."""
+    """Kind of the schedule; the default is `triangle`."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     peak_epoch: float
-    """Epochs until the rate is highest, between 0 and `epochs`."""
+    """The epoch with the highest learning rate, between 0 and `epochs`."""
     lr_max: FoundRate = "find"
-    """The highest rate, or `"find"`: by the range test."""
+    """The highest learning rate, or `"find"`: chosen by the range test."""
     lr_min: FoundRate = "find"
-    """The first rate, or `"find"`: the found `lr_max` divided by `range_test.lr_min_divisor`."""
+    """The first learning rate, or `"find"`: the found `lr_max` divided by `range_test.lr_min_divisor`."""
     final: FinalRate = "lr_min"
-    """The last step's rate; `"lr_min"` is "no annihilation", 0.0 ends at nothing."""
+    """The last learning rate. With `"lr_min"` the learning rate ends at `lr_min`, not at 0 ("no
+    annihilation")."""
 
     @model_validator(mode="after")
     def _peak_inside(self) -> Self:
@@ -63,34 +64,34 @@ class OneCycle(Schedule):
     """The form of torch's ``OneCycleLR`` with linear annealing, in steps of a batch or of an epoch."""
 
     kind: Literal["one_cycle_lr"]
-    """Of the schedule."""
+    """Kind of the schedule."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     lr_max: FoundRate
-    """The highest rate, or `"find"`."""
+    """The highest learning rate, or `"find"`."""
     pct_start: Annotated[float, Field(gt=0, lt=1)]
-    """The share of the steps until then."""
+    """The share of the steps before the highest learning rate."""
     div_factor: Divisor = 25.0
-    """`lr_max` divided by the first rate."""
+    """`lr_max` divided by the first learning rate."""
     final_div_factor: Divisor = 1e4
-    """The first rate divided by the last."""
+    """The first learning rate divided by the last."""
     step: Literal["batch", "epoch", "batch_and_epoch"] = "batch"
-    """When the published recipe called the scheduler."""
+    """When the scheduler steps, as in the published recipe."""
     total_steps: Count | None = None
-    """Length of the cycle in its own steps; the recipe's, where that was not epochs times batches."""
+    """Length of the cycle in steps of the scheduler; by default epochs times batches."""
     cycle_momentum: Annotated[list[Momentum], Field(min_length=2, max_length=2)] | None = None
-    """`[lowest, highest]` of momentum (or beta1), which moves against the rate."""
+    """`[lowest, highest]` momentum (or beta1); it falls while the learning rate rises."""
 
 
 class Constant(Schedule):
     """The same rate at every step."""
 
     kind: Literal["constant"]
-    """Of the schedule."""
+    """Kind of the schedule."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     lr: FoundRate
-    """The rate, or `"find"`."""
+    """The learning rate, or `"find"`."""
 
 
 class Piecewise(Schedule):
@@ -100,15 +101,16 @@ class Piecewise(Schedule):
     """
 
     kind: Literal["piecewise"]
-    """Of the schedule."""
+    """Kind of the schedule."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     points: Points
-    """`[[0, 0.0], [5, 0.4], [22, 0.04]]`: corners of epoch (fractions are allowed) and rate. Before the first
-    and after the last the rate stays; two corners at one epoch are a jump to the second."""
+    """Corners of epoch (fractions are allowed) and learning rate, such as `[[0, 0.0], [5, 0.4], [22, 0.04]]`.
+    The learning rate is constant before the first and after the last corner. Two corners at the same epoch
+    are a jump."""
     lr_max: FoundRate | None = None
-    """A rate, or `"find"`: the rates in `points` are then factors of it, such as
-    `[[0, 0], [5, 1], [22, 0.1]]`. Without it they are rates themselves."""
+    """A learning rate, or `"find"`. The values in `points` are then factors of it, such as
+    `[[0, 0], [5, 1], [22, 0.1]]`. Without `lr_max` they are learning rates."""
     momentum_points: (
         Annotated[
             list[Annotated[list[float], Field(min_length=2, max_length=2)]],
@@ -116,7 +118,7 @@ class Piecewise(Schedule):
         ]
         | None
     ) = None
-    """The same for the momentum (or beta1)."""
+    """The same for momentum (or beta1)."""
 
     @model_validator(mode="after")
     def _corners_rise(self) -> Self:
@@ -143,21 +145,21 @@ class Cosine(Schedule):
     """
 
     kind: Literal["cosine"]
-    """Of the schedule."""
+    """Kind of the schedule."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     lr_max: FoundRate = "find"
-    """The highest rate, or `"find"`: by the range test."""
+    """The highest learning rate, or `"find"`: chosen by the range test."""
     final: Rate = 0.0
-    """The rate that it falls to."""
+    """The final learning rate of the cosine."""
     warmup_epochs: Annotated[float, Field(ge=0, le=100_000)] = 0.0
-    """Epochs in which the rate rises in a straight line to `lr_max`, before the cosine."""
+    """Number of epochs of linear warm-up to `lr_max`, before the cosine."""
     warmup_start: Annotated[float, Field(ge=0, le=1)] = WARMUP_START
-    """The first step's rate with a warm-up, as a factor of `lr_max`."""
+    """The first learning rate of the warm-up, as a factor of `lr_max`."""
     cycle_epochs: Annotated[float, Field(gt=0, le=100_000)] | None = None
-    """Epochs of the first cycle; without it one cycle takes all."""
+    """Number of epochs of the first cycle; by default one cycle takes all epochs."""
     cycle_mult: Annotated[int, Field(ge=1, le=1_000)] = 1
-    """Length of each further cycle, as a multiple of the one before it."""
+    """Length of each further cycle, as a multiple of the previous one."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -177,15 +179,15 @@ class Step(Schedule):
     """A rate that falls at some epochs, as torch's ``MultiStepLR`` and ``StepLR`` have it."""
 
     kind: Literal["step"]
-    """Of the schedule."""
+    """Kind of the schedule."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     lr_max: FoundRate = "find"
-    """The first rate, or `"find"`: by the range test."""
+    """The first learning rate, or `"find"`: chosen by the range test."""
     milestones: Annotated[list[Annotated[float, Field(gt=0)]], Field(max_length=10_000)] | None = None
-    """Epochs (fractions are allowed) after which the rate is multiplied by `gamma`, such as `[12, 18]`."""
+    """Epochs (fractions are allowed) after which the learning rate is multiplied by `gamma`: `[12, 18]`."""
     every: Annotated[float, Field(gt=0)] | None = None
-    """Or: after every so many epochs."""
+    """Number of epochs between these multiplications, instead of `milestones`."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     """The factor."""
 
@@ -222,13 +224,13 @@ class OwnSchedule(Schedule):
     lr_max, **options)` for every step from 0; or a scheduler class, such as
     `torch.optim.lr_scheduler:ExponentialLR`."""
     epochs: Epochs
-    """Passes over the train images."""
+    """Number of epochs."""
     lr_max: FoundRate = "find"
-    """The rate that it is given, or `"find"`: by the range test."""
+    """The `lr_max` that it receives, or `"find"`: chosen by the range test."""
     step: Literal["batch", "epoch"] = "batch"
-    """When a scheduler class is stepped."""
+    """When a scheduler class steps."""
     options: Annotated[dict[str, Any], BeforeValidator(finite)] = {}
-    """Further arguments, by their own names."""
+    """Additional arguments, by their own names."""
 
 
 def kind(schedule: Any) -> str:
@@ -254,27 +256,27 @@ class RangeTest(Strict):
     """The learning-rate range test; see :mod:`harness.training.range_test`."""
 
     start_lr: PositiveRate = 1e-4
-    """The first step's rate."""
+    """The learning rate of the first step."""
     end_lr: PositiveRate = 1.0
-    """The last step's."""
+    """The learning rate of the last step."""
     iterations: Annotated[int, Field(ge=5, le=100_000)] = 196
-    """Steps, each with a higher rate."""
+    """Number of steps, each with a higher learning rate."""
     mode: Literal["exponential", "linear"] = "exponential"
-    """How the rate rises."""
+    """How the learning rate rises."""
     criterion: Literal["accuracy", "steepest", "valley", "minimum", "valley_minimum"] = "accuracy"
-    """What of the sweep is LRMAX: the peak of the smoothed accuracy, the steepest fall of the smoothed loss,
+    """How LRMAX is chosen: the peak of the smoothed accuracy, the steepest fall of the smoothed loss,
     the point two thirds along its longest fall (`valley`), its minimum, or the geometric mean of the last two
     (`valley_minimum`). docs/range-test.md compares them."""
     lr_min_divisor: Annotated[float, Field(ge=1, le=1e6)] = 10.0
     """LRMAX divided by LRMIN."""
     seed: Seed = 0
-    """Of its initialisation and batches; with `per = "seed"` each run's own seed takes its place."""
+    """Random seed of its initialisation and batches; with `per = "seed"` each run uses its own seed."""
     repeats: Annotated[int, Field(ge=1, le=20)] | None = None
-    """Sweeps, each with its own initialisation and batches; LRMAX is the median of their choices. Without it
-    3 where a rate is to be found, else 1."""
+    """Number of sweeps, each with its own initialisation and batches; LRMAX is the median of their choices.
+    By default 3 if the schedule has a rate `"find"`, else 1."""
     per: Literal["variant", "seed"] | None = None
-    """`variant`: all runs of a variant share one LRMAX; `seed`: each run finds its own, so the ± over seeds
-    includes the search, as if `vary` named `range_test`. Without it as `vary` says: `variant` by default."""
+    """`variant`: all runs of a variant share one LRMAX. `seed`: each run finds its own, so that the ± over
+    seeds includes the search, as if `vary` named `range_test`. The default follows `vary`: `variant`."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:

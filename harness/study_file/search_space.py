@@ -13,14 +13,14 @@ from harness.study_file.values import Number, Seed, finite, unique
 
 
 class Range(Strict):
-    """Numbers from ``low`` to ``high``; whole ones where both are."""
+    """Numbers from ``low`` to ``high``; integers if both are."""
 
     low: Number
-    """The lowest."""
+    """The lowest value."""
     high: Number
-    """The highest."""
+    """The highest value."""
     log: bool = False
-    """Evenly over orders of magnitude, as for rates."""
+    """Draw uniformly in log space, as for learning rates."""
 
     @property
     def whole(self) -> bool:
@@ -87,9 +87,9 @@ class Random(Strict):
     """
 
     draws: Trials
-    """How many variants."""
+    """Number of variants."""
     seed: Seed = 0
-    """Of the draws."""
+    """Random seed of the draws."""
     values: Spaces
     """`"schedule.lr_max" = { low = 0.01, high = 1.0, log = true }`, or a list of values, by dotted keys."""
 
@@ -101,10 +101,10 @@ class Search(Strict):
     """
 
     trials: Trials
-    """How many variants beside the file itself."""
+    """Number of variants, in addition to the base."""
     seed: Seed = 0
-    """Of the sampler."""
+    """Random seed of the sampler."""
     random_trials: Trials = 10
-    """The first so many are drawn at random, and none is cut short before that many are done."""
+    """Number of first trials that are drawn at random. No trial is stopped early before they are done."""
     values: Spaces
     """As in `[random.values]`."""

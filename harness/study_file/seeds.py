@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from harness.errors import StudyError
 from harness.messages import one_line
@@ -34,6 +35,23 @@ def parse_seeds(text: str) -> list[int]:
     if twice is not None:
         raise StudyError(f"--seeds {one_line(text, 80)}: seed {twice} is named twice")
     return seeds
+
+
+def first_seeds(seeds: Any, n: int) -> list[int] | None:
+    """Return the first ``n`` seeds; if there are fewer, the next ones continue after the highest.
+
+    Returns:
+        None if ``seeds`` is not a list of integers; validation reports it.
+
+    Raises:
+        StudyError: ``n`` is no number of seeds.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SEEDS:
+        raise StudyError(f"--n-seeds {n}: expected a number of seeds from 1 to {MAX_SEEDS}")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        return None
+    further = max(0, n - len(seeds))
+    return [*seeds[:n], *range(max(seeds) + 1, max(seeds) + 1 + further)]
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

@@ -1,4 +1,4 @@
-"""``[target]`` and ``[references.NAME]``: a metric and a number of it, to be reached or published."""
+"""``[target]`` and ``[references.NAME]``: a metric and its value, as a target or as published."""
 
 from __future__ import annotations
 
@@ -27,25 +27,24 @@ MetricPath = Annotated[str, AfterValidator(_path)]
 
 
 class OfMetric(Strict):
-    """A metric of the last epoch, and a number of it."""
+    """A metric of the last epoch, and its value."""
 
     accuracy: Fraction | None = None
-    """Share of images that are right, a fraction: 0.9 for 90 %."""
+    """Accuracy as a fraction: 0.9 for 90 %."""
     balanced_accuracy: Fraction | None = None
-    """Mean over the classes of the share that is right, a fraction."""
+    """Mean of the per-class accuracies, a fraction."""
     top5_accuracy: Fraction | None = None
-    """Share of images whose class is among the five largest logits, a fraction; of six classes or
-    more."""
+    """Share of images whose class is among the five largest logits, a fraction; needs six classes or more."""
     macro_f1: Fraction | None = None
-    """Mean of the classes' F1, a fraction."""
+    """Mean of the per-class F1 scores, a fraction."""
     auroc: Fraction | None = None
-    """Mean over the classes of the area under the ROC curve of one against the rest, a fraction."""
+    """Mean of the per-class areas under the ROC curve (one class against the rest), a fraction."""
     nll: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Negative log-likelihood, nats an image: lower is better."""
+    """Negative log-likelihood in nats per image; lower is better."""
     metric: MetricPath | None = None
-    """Or a metric of your own, `package.module:name` (docs/your-own.md), with `value`."""
+    """A metric of your own, `package.module:name` (docs/your-own.md), with `value`."""
     value: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
-    """The number of `metric`."""
+    """The value of `metric`."""
     test_accuracy: Fraction | None = Field(None, exclude=True, json_schema_extra={"deprecated": True})
     """Deprecated: the name of `accuracy` until version 0.2; version 0.4 will not read it."""
 
@@ -83,7 +82,7 @@ class OfMetric(Strict):
 
 
 class Target(OfMetric):
-    """What a run has to reach, on its last epoch: exactly one metric."""
+    """The target: exactly one metric, which a run should reach on its last epoch."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -102,20 +101,20 @@ class Target(OfMetric):
 
 
 class Reference(OfMetric):
-    """What was published elsewhere for the same recipe: a metric, a share of runs, or both."""
+    """A published result of the same recipe: a metric, a share of runs, or both."""
 
     statistic: Literal["mean", "median"] = "mean"
-    """What the metric's number is of the runs."""
+    """Whether the metric's value is the mean or the median of the runs."""
     at_least: Fraction | None = None
-    """A value that `count` of the runs reached: of the metric named here, without one of accuracy."""
+    """A value that `count` of the runs reached, of the metric named here; of accuracy if none is named."""
     count: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """How many of the runs reached `at_least`."""
+    """Number of runs that reached `at_least`."""
     runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """How many runs were published."""
+    """Number of published runs."""
     variant: Name | None = None
-    """The variant whose recipe it is; without it, all variants are compared with it."""
+    """The variant with the same recipe; by default all variants are compared with the reference."""
     source: str = Field("", max_length=2000)
-    """Who published it, and where."""
+    """Author and place of the publication."""
 
     def is_of(self, variant: str) -> bool:
         """Tell whether it was published of this variant's recipe."""

@@ -7,9 +7,9 @@ from copy import deepcopy
 from typing import Any
 
 from harness.errors import StudyError
-from harness.messages import one_line, suggest
-from harness.schema import validate
-from harness.study_file.config import MAX_VARIANTS, Recipe
+from harness.messages import one_line, suggest_key
+from harness.schema import dotted_keys, validate
+from harness.study_file.config import MAX_VARIANTS, Recipe, Study
 from harness.study_file.parts import CROSS_ENTROPY
 
 RECIPE_KEYS = frozenset(Recipe.model_fields)
@@ -87,10 +87,19 @@ def override(shared: dict[str, Any], changes: dict[str, Any], where: str) -> dic
     for key, value in changes.items():
         top = key.split(".")[0]
         if top not in RECIPE_KEYS:
-            hint = suggest(top, RECIPE_KEYS)
-            raise StudyError(f"{where}.{one_line(key, 80)}: a variant cannot change this{hint}")
+            raise StudyError(
+                f"{where}.{one_line(key, 80)}: a variant cannot change this{_hint(key, resolved)}"
+            )
         merge(key.split("."), value)
     return resolved
+
+
+def _hint(key: str, tables: Mapping[str, Any]) -> str:
+    """Return what a key that a variant cannot change may stand for."""
+    if key.split(".")[0] in Study.model_fields:
+        return "; it is the same for the whole study: write it at the top of the file"
+    near = suggest_key(key, dotted_keys(Recipe, tables))
+    return f"; write {near}" if near else f" (known: {', '.join(sorted(RECIPE_KEYS))})"
 
 
 def written_changes(base: Recipe, recipe: Recipe, where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``vary``: which sources of randomness take a run's seed; the others are held at seed 0."""
+"""``vary``: the sources of randomness that use a run's seed; the others use seed 0."""
 
 from __future__ import annotations
 

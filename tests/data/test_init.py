@@ -62,9 +62,9 @@ def test_every_choice_changes_the_checksum(tmp_path: Path) -> None:
 
 
 def test_unknown_source_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'cifar-10' is not a data source; did you mean 'cifar10'"):
+    with pytest.raises(DataError, match="'cifar-10' is not a data source, did you mean 'cifar10'"):
         load_data("cifar-10", tmp_path)
-    with pytest.raises(DataError, match=f"known: {', '.join(sorted(SOURCES))}$"):
+    with pytest.raises(DataError, match=f"known: {', '.join(sorted(SOURCES))}.$"):
         load_data("zzz", tmp_path)
 
 

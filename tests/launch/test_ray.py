@@ -132,4 +132,4 @@ def test_what_cannot_be_is_refused(
 
 def test_an_address_without_the_launcher_is_refused(tiny_file: Path, command: Command) -> None:
     done = command(tiny_file, "--ray-address", "auto")
-    assert done.returncode == 2 and "goes with --launcher ray" in done.stderr
+    assert done.returncode == 2 and "--ray-address: add --launcher ray" in done.stderr

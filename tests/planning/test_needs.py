@@ -123,8 +123,8 @@ def test_without_the_data_seeds_are_told_and_time_is_not(command: Command, tmp_p
         (["--plan", "--difference", "nan"], "--difference nan: expected a fraction"),
         (["--plan", "--difference", "0.003", "--std", "17"], "--std 17: expected a fraction"),
         (["--plan", "--difference", "0.003", "--std", "0"], "--std 0: expected a fraction"),
-        (["--difference", "0.003"], "--difference and --std: go with --plan"),
-        (["--dry-run", "--std", "0.003"], "--difference and --std: go with --plan"),
+        (["--difference", "0.003"], "--difference and --std: add --plan"),
+        (["--dry-run", "--std", "0.003"], "--difference and --std: add --plan"),
     ],
 )
 def test_a_wrong_question_is_refused_in_a_line(

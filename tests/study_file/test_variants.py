@@ -86,9 +86,11 @@ def test_a_variant_may_ask_for_a_range_test_of_its_own() -> None:
         ),
         (
             {"x": {"optimiser.name": "Adam"}},
-            "variants.x.optimiser.name: a variant cannot change this, did you",
+            "variants.x.optimiser.name: a variant cannot change this; write optimizer.name",
         ),
-        ({"x": {"seeds": [1]}}, "variants.x.seeds: a variant cannot change this"),
+        ({"x": {"epochs": 1}}, "variants.x.epochs: a variant cannot change this; write schedule.epochs"),
+        ({"x": {"lr": 1}}, "variants.x.lr: a variant cannot change this; write schedule.lr_max"),
+        ({"x": {"seeds": [1]}}, "variants.x.seeds: a variant cannot change this; it is the same for"),
         ({"x": {"target": {"test_accuracy": 0.1}}}, "variants.x.target: a variant cannot change this"),
         ({"x": {"augment.train.p": 1}}, "variants.x: augment.train.p: augment.train is not a table"),
         (

@@ -13,7 +13,7 @@ from harness.models.imported import TIMM
 from harness.own_schedule import TORCHS
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
-from harness.study_file.config import Recipe, Study
+from harness.study_file.config import Extended, Recipe, Study
 from harness.study_file.seeds import seeds_text
 
 PROGRAM = "python -m harness.study study.toml"
@@ -91,6 +91,8 @@ def section(findings: Findings, figures: Figures) -> Section:
             " The variants trial-... were made by a search, which the file that it began with repeats; these "
             "commands run what it tried."
         )
+    if isinstance(study.extends, Extended):
+        lead += f" The study file {study.extends.in_words()}."
     return Section(
         "How to repeat it",
         [

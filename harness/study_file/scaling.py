@@ -1,0 +1,80 @@
+"""``--set schedule.epochs=3``: what a study places by epochs moves with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+EPOCHS = "schedule.epochs"
+
+
+def _scaled(value: Any, ratio: float) -> Any:
+    return round(value * ratio, 6)
+
+
+def _corners(points: Any, ratio: float) -> Any:
+    return [[_scaled(epoch, ratio), value] for epoch, value in points]
+
+
+def _epoch(value: Any, ratio: float) -> Any:
+    """Return the epoch that contains the same share of the training; the first one is 1."""
+    return 1 + int((value - 1) * ratio + 1e-9)
+
+
+# Keys that are counted in epochs, or in steps of the whole training.
+PLACED: dict[str, Callable[[Any, float], Any]] = {
+    "schedule.peak_epoch": _scaled,
+    "schedule.points": _corners,
+    "schedule.momentum_points": _corners,
+    "schedule.warmup_epochs": _scaled,
+    "schedule.cycle_epochs": _scaled,
+    "schedule.milestones": lambda epochs, ratio: [_scaled(epoch, ratio) for epoch in epochs],
+    "schedule.every": _scaled,
+    "schedule.total_steps": lambda steps, ratio: max(1, round(steps * ratio)),
+    "averaging.start_epoch": _epoch,
+}
+
+
+def scale_to_epochs(before: Mapping[str, Any], after: dict[str, Any], given: Collection[str]) -> list[str]:
+    """Move what is placed by epochs with a number of epochs that an override has changed.
+
+    Args:
+        before: the tables of a recipe without overrides.
+        after: the same with them; it is changed.
+        given: dotted keys that must stay as they are; ``schedule.epochs`` itself is an override only if it is
+            among them.
+
+    Returns:
+        A sentence for each key that was moved.
+    """
+    if EPOCHS not in given:
+        return []
+    earlier, later = _at(before, EPOCHS), _at(after, EPOCHS)
+    if not all(isinstance(epochs, int) and epochs > 0 for epochs in (earlier, later)) or earlier == later:
+        return []
+    said = []
+    for key, scale in PLACED.items():
+        table, _, last = key.partition(".")
+        value = _at(before, key)
+        own = any(f"{key}.".startswith(f"{each}.") or each.startswith(f"{key}.") for each in given)
+        if own or value is None or _at(after, key) != value:
+            continue
+        try:
+            moved = scale(value, later / earlier)
+        except (TypeError, ValueError, OverflowError):  # no number: validation says so
+            continue
+        if moved != value:
+            after[table] = {**after[table], last: moved}
+            said.append(
+                f"{key} = {moved} for {later} epochs, in proportion ({value} for {earlier}); "
+                f"--set {key}=... changes it"
+            )
+    return said
+
+
+def _at(tables: Mapping[str, Any], key: str) -> Any:
+    """Return the value at a dotted key; None where there is none."""
+    value: Any = tables
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
