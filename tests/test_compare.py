@@ -32,6 +32,7 @@ def contents(out: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.slow  # a process of its own imports for seconds
 def test_a_comparison_is_told_and_written_and_changes_no_result(out: Path) -> None:
     before = contents(out)
     environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -53,7 +54,9 @@ def test_a_comparison_is_told_and_written_and_changes_no_result(out: Path) -> No
 def test_json_has_the_tests_of_comparisons_csv(out: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "own.html"
     arguments = ["first", "second", "--out", str(out), "--page", str(page), "--json"]
+    before = [contents(out / name) for name in ("first", "second")]
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert [contents(out / name) for name in ("first", "second")] == before
     found = json.loads(done.stdout)
     assert found["page"] == str(page) and page.is_file()
     assert found["parameters"] == [{"key": "schedule.epochs", "first": "4", "second": "8"}]
