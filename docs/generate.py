@@ -229,11 +229,12 @@ FILES = [
 
 def commands() -> str:
     """What ``--help`` says."""
+    from harness.compare import command as compare
     from harness.predict import command as predict
     from harness.study import command as study
 
     parts = ["# The command", MADE]
-    for name, found in (("harness.study", study), ("harness.predict", predict)):
+    for name, found in (("harness.study", study), ("harness.compare", compare), ("harness.predict", predict)):
         context = found.make_context(f"python -m {name}", [], resilient_parsing=True, terminal_width=100)
         parts += [f"## `python -m {name}`", f"```text\n{found.get_help(context)}\n```"]
     return "\n\n".join(parts) + "\n"

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from harness.version import __version__
 
 if TYPE_CHECKING:
-    from harness.api import Results, run
+    from harness.api import Comparison, Results, run
     from harness.predictor import Predictor, load
     from harness.study_file.config import Study
     from harness.study_file.load import load_study
 
-__all__ = ["__version__", "Predictor", "Results", "Study", "load", "load_study", "run"]
+__all__ = ["__version__", "Comparison", "Predictor", "Results", "Study", "load", "load_study", "run"]
 
 _HOMES = {
+    "Comparison": "harness.api",
     "Predictor": "harness.predictor",
     "Results": "harness.api",
     "Study": "harness.study_file.config",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
+    from harness.analysis.side_by_side import SideBySide
+
 _SHOWN = {  # of the summary, shown in a notebook
     "std": "metric_std",
     "95 % from": "metric_ci_low",
@@ -115,6 +117,22 @@ class Results:
             raise StudyError(f"{self.folder.path / kind}: no {name!r}{suggest(name, known)}")
         return self.folder.path / kind / f"{name}.{ending}"
 
+    def compare(self, *others: Results | str | Path, variant: str | None = None) -> Comparison:
+        """Compare these results with others; these are the baseline. Nothing is changed.
+
+        Args:
+            others: results, or folders such as ``"results/onecycle"``; a text may end with ``:<variant>``.
+            variant: of these results; None for the study's baseline, or the only one with runs.
+
+        Raises:
+            StudyError: one of them has no runs, or cannot be read.
+        """
+        from harness.analysis.side_by_side import compare_results
+
+        own = self.folder.path if variant is None else f"{self.folder.path}:{variant}"
+        named = [other.folder.path if isinstance(other, Results) else other for other in others]
+        return Comparison(compare_results([own, *named], self.folder.out))
+
     def __repr__(self) -> str:
         return f"{self.folder.name}: {self.verdict}"
 
@@ -130,6 +148,50 @@ class Results:
         )
         table = shown.assign(reached=self.summary["reached"]).to_html(index=False, border=0)
         return f"<p><b>{html.escape(self.folder.name)}</b>: {html.escape(self.verdict)}</p>{table}"
+
+
+class Comparison:
+    """Results that were compared, as :meth:`Results.compare` gives them; a notebook shows what it found.
+
+    Attributes:
+        parameters: a frame with a row for each key that differs, and a column for each result.
+        tests: a frame with a row for each comparison with the first result; columns as in
+            ``tables/comparisons.csv``.
+    """
+
+    def __init__(self, compared: SideBySide) -> None:
+        from harness.report.side_by_side import frames
+
+        self._compared = compared
+        self.parameters, self.tests = frames(compared)
+
+    @property
+    def sentence(self) -> str:
+        """Return what was found, in sentences to copy."""
+        return self._compared.sentence
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what a reader has to know: what cannot be compared, and which runs failed."""
+        return self._compared.notes
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the page of the comparison: one file without links. Write it too, where a path is given."""
+        from harness.report.render.html import html_page
+        from harness.report.side_by_side import compose
+        from harness.store.atomic import atomic_write
+
+        page = html_page(compose(self._compared))
+        if path is not None:
+            atomic_write(Path(path), page)
+        return page
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        text = "".join(f"<p>{html.escape(line)}</p>" for line in (self.sentence, *self.notes))
+        return text + self.parameters.to_html(index=False, border=0)
 
 
 def run(

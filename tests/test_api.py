@@ -36,6 +36,15 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     pd.testing.assert_frame_equal(again.runs, results.runs)
     with pytest.raises(StudyError, match="did you mean 'curves'"):
         results.figure("curve")
+    compared = results.compare(again, out / "tiny:base")
+    assert list(compared.tests.baseline) == ["tiny"] * 2 and compared.parameters.empty
+    assert "tiny, tiny (2) and tiny (3) are identical" in compared.sentence == repr(compared)
+    assert (
+        compared.sentence
+        in compared.to_html(tmp_path / "page.html")
+        == (tmp_path / "page.html").read_text("utf-8")
+    )
+    assert "are identical" in compared._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from benchmarks.published.figure import MEAN, OTHER, PUBLISHED, SEED, draw, over
 from benchmarks.published.page import known, page
 from benchmarks.published.publish import publish, size_of
 from benchmarks.published.read import KNOWN, RESULTS, ROOT, Published, Variant, read, read_all
-from benchmarks.published.records import read_records, records_text
+from benchmarks.published.records import records_text
 from benchmarks.published.rows import CIFAR10_LOSSY
 from benchmarks.published.web import web_figure
 from harness.analysis.numbers import plus_minus
@@ -35,6 +35,7 @@ from harness.analysis.units import accuracy_text
 from harness.errors import HarnessError, RunError
 from harness.statistics.distribution import describe
 from harness.store.folders import WEIGHTS, StudyFolder
+from harness.store.published import read_records
 from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.builtin import builtin_studies
 from harness.study_file.load import load_study

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.published.read import device_name, read
-from benchmarks.published.records import Sealed, read_records, records_text
+from benchmarks.published.records import records_text
 from benchmarks.published.web import web_figure
 from harness.analysis.results import Results, read_results
 from harness.analysis.runs import Run
 from harness.errors import RunError
 from harness.store.atomic import atomic_write
 from harness.store.folders import WEIGHTS, StudyFolder
+from harness.store.published import Sealed, read_records
 from harness.store.records import RunRecord
 from harness.store.sealed import canonical, first_difference, read_sealed
 from harness.study_file.builtin import builtin_studies

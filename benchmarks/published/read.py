@@ -19,10 +19,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.published.records import read_records
 from harness.errors import RunError
 from harness.messages import one_line
 from harness.statistics.distribution import Distribution, describe
+from harness.store.published import read_records
 from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed
 from harness.study_file.builtin import builtin_studies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.analysis.designs import corrected_difference
+from harness.analysis.designs import corrected_difference, share_seeds
 from harness.analysis.evidence import Evidence, evidence_for
 from harness.analysis.looks import Look, compared_pairs
 from harness.analysis.results import Results
@@ -162,16 +162,17 @@ def _with_companions(comparison: VariantComparison, results: Results, seeds: Fla
     runs, base = (results.of(name, "finished") for name in (comparison.variant, comparison.baseline))
     ours, theirs = results.by_seed(runs), results.by_seed(base)
     flagged, flagged_baseline = seeds.get(comparison.variant), seeds.get(comparison.baseline)
-    without = None
+    without, paired = None, share_seeds(runs, base)
     if flagged is not None or flagged_baseline is not None:
         without = primary_test(
             {seed: value for seed, value in ours.items() if seed != flagged},
             {seed: value for seed, value in theirs.items() if seed != flagged_baseline},
             results.metric.widest,
+            paired=paired,
         )
     comparison = replace(comparison, flagged=flagged, flagged_baseline=flagged_baseline, without=without)
     if all(run.independent for run in (*runs, *base)):
-        return replace(comparison, superiority=superiority(ours, theirs))
+        return replace(comparison, superiority=superiority(ours, theirs, paired=paired))
     return comparison
 
 
@@ -239,8 +240,11 @@ def _compare(
         return None, "they were not evaluated on the same images"
     if not (by_seed(runs, metric) and by_seed(base, metric)):
         return None, f"{metric.title} is not known of both"
-    if (result := compare(by_seed(runs, metric), by_seed(base, metric), metric.widest)) is not None:
-        mean = corrected_difference(runs, base, metric)
+    ours, theirs, paired = by_seed(runs, metric), by_seed(base, metric), share_seeds(runs, base)
+    if (result := compare(ours, theirs, metric.widest, paired=paired)) is not None:
+        mean = corrected_difference(runs, base, metric) if paired else None
+        if not paired and not all(run.independent for run in (*runs, *base)):
+            return None, "its runs share levels or images, and the data are not the same"
         if mean is None or result.primary.p is None:
             return result, ""
         if mean.interval is None:
@@ -253,7 +257,11 @@ def _compare(
     # One of the two has a single run: two networks can be compared, with the same seed if possible.
     shared = ((mine, theirs) for mine in runs for theirs in base if mine.seed == theirs.seed)
     run, other = next(shared, (runs[0], base[0]))
-    if run.seeds.holdout != other.seeds.holdout:
+    if run.seeds.holdout != other.seeds.holdout or not paired:
         return None, "they were not evaluated on the same images"
-    assert run.predictions is not None and other.predictions is not None
+    if run.predictions is None or other.predictions is None:
+        return (
+            None,
+            "one run has no spread, and McNemar's test needs the predictions of both, which are not there",
+        )
     return compare_images(run.predictions.correct, other.predictions.correct), ""

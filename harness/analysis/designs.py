@@ -106,6 +106,17 @@ def corrected_difference(runs: Sequence[Run], base: Sequence[Run], metric: Metri
     return next((mean for mean in found if mean is not None), None)
 
 
+def share_seeds(runs: Sequence[Run], base: Sequence[Run]) -> bool:
+    """Return whether runs of one seed are pairs: in one folder, and across folders on the same data."""
+    if len({run.folder.study for run in (*runs, *base)}) == 1:
+        return True
+    data = {run.seed: run.data.get("sha256") for run in runs}
+    others = {run.seed: run.data.get("sha256") for run in base}
+    if not (shared := data.keys() & others.keys()):
+        return {*data.values()} == {*others.values()}
+    return all(data[seed] == others[seed] for seed in shared)
+
+
 def _test_train_ratio(run: Run) -> float:
     """Return how many images it was evaluated on for each that it was trained on; infinite where unknown."""
     evaluated, trained = (run.data.get(key) for key in ("evaluation_images", "train_images"))

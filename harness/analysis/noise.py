@@ -39,7 +39,8 @@ def noise_of_variant(runs: Sequence[Run]) -> Noise | None:
     """Return the noise of the mean accuracy of finished runs, of which there is at least one.
 
     Returns:
-        None where they were not evaluated on the same images, in the same clusters, or are not independent.
+        None where they were not evaluated on the same images, in the same clusters, or are not independent;
+        and without their predictions, as published runs are.
     """
     return noise_of(_correct(runs), _clusters(runs)) if _comparable(runs) else None
 
@@ -78,6 +79,8 @@ def _of_difference(first: list[Run], second: list[Run]) -> tuple[bool, Noise | N
 
 def _comparable(runs: Sequence[Run]) -> bool:
     clusters = [known for run in runs if (known := _clusters([run])) is not None]
+    if any(run.predictions is None for run in runs):
+        return False
     if not all(run.independent for run in runs) or not same_images(runs):
         return False
     return all(np.array_equal(clusters[0], other) for other in clusters[1:])

@@ -21,6 +21,7 @@ from harness.statistics.classification import brier_score, count_ties, log_softm
 from harness.statistics.ensemble import ensemble_predictions
 from harness.store.atomic import sha256_file
 from harness.store.folders import RunFolder, StudyFolder
+from harness.store.published import read_records
 from harness.store.records import RunRecord
 from harness.store.run_files import HISTORY, LATER_HISTORY, OLD_HISTORY, RANGE_TEST
 from harness.store.sealed import read_sealed
@@ -108,15 +109,47 @@ def read_results(study: Study, folder: StudyFolder, seeds: Iterable[int], varian
     runs: list[Run] = []
     ensembles: dict[str, NDArray[np.int64]] = {}
     for variant, group in itertools.groupby(cells, key=lambda cell: cell[0]):
-        votes = _Votes()
-        runs += [_read_run(folder.run(*cell), votes, metrics) for cell in group]
-        if (predicted := votes.predicted()) is not None:
+        of_variant, predicted = read_variant(folder, variant, [seed for _, seed in group], metrics)
+        runs += of_variant
+        if predicted is not None:
             ensembles[variant] = predicted
     names = dict.fromkeys([*study.recipes, *(run.variant for run in runs)])
     range_tests = {
         name: range_test for name in names if (range_test := _read_range_test(folder, name)) is not None
     }
     return Results(study, tuple(runs), range_tests, ensembles)
+
+
+def read_variant(
+    folder: StudyFolder, variant: str, seeds: Iterable[int], metrics: Sequence[Metric]
+) -> tuple[list[Run], NDArray[np.int64] | None]:
+    """Read the runs of a variant with these seeds; and the classes (N,) that their ensemble predicts."""
+    votes = _Votes()
+    runs = [_read_run(folder.run(variant, seed), votes, metrics) for seed in seeds]
+    return runs, votes.predicted()
+
+
+def read_published(folder: StudyFolder, variant: str) -> list[Run]:
+    """Read the published records of a variant's runs, which have neither history nor predictions.
+
+    Raises:
+        RunError: the file of records is damaged.
+    """
+    file = folder.path / "runs" / f"{variant}.json"
+    try:
+        records = [RunRecord.from_json(record) for record in read_records(file)]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{file}: damaged: {type(error).__name__}: {one_line(error)}") from None
+    statuses: dict[str, RunStatus] = {"finished": "finished", "failed": "failed"}
+    return [
+        Run(
+            folder.run(variant, record.seed),
+            statuses.get(record.status, "missing"),
+            _cause(record) if record.status == "failed" else "",
+            record,
+        )
+        for record in records
+    ]
 
 
 class _Votes:

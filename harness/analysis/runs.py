@@ -84,6 +84,7 @@ class Run:
         range_test: its own, where each run finds its LRMAX.
         computed: metrics that its record lacks, computed from its predictions.
         unmeasured: a line for each of the study's own metrics that failed.
+        label: its variant's name among results of other folders; empty for the folder's own name.
     """
 
     folder: RunFolder
@@ -95,11 +96,12 @@ class Run:
     range_test: RangeTestResult | None = None
     computed: Mapping[str, float] = field(default_factory=dict)
     unmeasured: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def variant(self) -> str:
         """The variant's name."""
-        return self.folder.variant
+        return self.label or self.folder.variant
 
     @property
     def seed(self) -> int:
@@ -309,7 +311,10 @@ def same_images(runs: Sequence[Run]) -> bool:
     """Return whether split and labels are the same; the images may be scaled or normalised anew.
 
     Where the hold-out varies from run to run, it must do so in all runs, and runs of one seed must share one.
+    Where a run lacks its predictions, as published ones do, the data must be the same.
     """
+    if any(run.predictions is None for run in runs) and len({run.data.get("sha256") for run in runs}) != 1:
+        return False
     kinds = {(run.data.get("evaluated_on"), run.own_holdout) for run in runs}
     holdouts: dict[int, set[int]] = {}  # seed -> hold-outs
     labels: dict[int, list[NDArray[np.int64]]] = {}  # hold-out -> labels of each run

@@ -54,6 +54,7 @@ class Report:
     Attributes:
         verdict: the answer in one sentence.
         met: whether every run that was asked for reached the target.
+        alone: whether the page has no tables and figures beside it.
     """
 
     title: str
@@ -61,3 +62,4 @@ class Report:
     verdict: str
     met: bool
     sections: list[Section]
+    alone: bool = False

@@ -95,10 +95,10 @@ class Comparison:
 
 
 def primary_test(
-    variant: Mapping[int, float], baseline: Mapping[int, float], widest: float = 1.0
+    variant: Mapping[int, float], baseline: Mapping[int, float], widest: float = 1.0, *, paired: bool = True
 ) -> Comparison | None:
     """Make the primary test alone; arguments and result are those of :func:`compare`."""
-    shared = sorted(variant.keys() & baseline.keys())
+    shared = sorted(variant.keys() & baseline.keys()) if paired else []
     if len(shared) > 1:
         estimate = paired_t([variant[seed] - baseline[seed] for seed in shared])
         return Comparison("paired t", len(shared), len(shared), _cut(estimate, widest))
@@ -109,19 +109,20 @@ def primary_test(
 
 
 def compare(
-    variant: Mapping[int, float], baseline: Mapping[int, float], widest: float = 1.0
+    variant: Mapping[int, float], baseline: Mapping[int, float], widest: float = 1.0, *, paired: bool = True
 ) -> Comparison | None:
     """Make the primary test and its companions, before any correction: see :func:`judge`.
 
     Args:
         variant, baseline: seed -> a number where higher is better, such as the accuracy.
         widest: the largest difference that there can be: 1 of fractions.
+        paired: whether runs of one seed are pairs.
 
     Returns:
         None without two shared seeds or two seeds of each.
     """
     comparison, ours, theirs = (
-        primary_test(variant, baseline, widest),
+        primary_test(variant, baseline, widest, paired=paired),
         list(variant.values()),
         list(baseline.values()),
     )

@@ -29,17 +29,20 @@ class Superiority:
     n: int | None = None
 
 
-def superiority(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Superiority | None:
+def superiority(
+    variant: Mapping[int, float], baseline: Mapping[int, float], *, paired: bool = True
+) -> Superiority | None:
     """Estimate how often the variant beats the baseline, over the seeds that both have if there are two.
 
     Args:
         variant, baseline: seed -> accuracy, in fractions.
+        paired: whether runs of one seed are pairs.
 
     Returns:
         None without two shared seeds or two seeds of each.
     """
     shared = variant.keys() & baseline.keys()
-    if len(shared) > 1:
+    if paired and len(shared) > 1:
         return _of_pairs([variant[seed] - baseline[seed] for seed in shared])
     if min(len(variant), len(baseline)) < 2:
         return None

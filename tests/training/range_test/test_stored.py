@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks.published.records import read_records
 from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import RunError
@@ -19,6 +18,7 @@ from harness.plan import Variant, resolve_variant
 from harness.schedule import Rates
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
+from harness.store.published import read_records
 from harness.store.run_files import RANGE_TEST
 from harness.store.sealed import digest, read_sealed, write_sealed
 from harness.study_file.config import Study
