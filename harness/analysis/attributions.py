@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.analysis.examples import choose_examples
 from harness.analysis.images import RunImages
+from harness.analysis.order import by_rank
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
 from harness.attribution import measures
@@ -174,13 +175,14 @@ def attribution_settings(results: Results, run: Run) -> dict[str, Any]:
 
 
 def measure(results: Results, images: RunImages) -> tuple[list[Attributions], dict[str, str]]:
-    """Measure the maps of every variant that has a run with weights, of the first ``MOST_VARIANTS``.
+    """Measure the maps of the first ``MOST_VARIANTS`` by rank, in the study's order, where weights are on disk.
 
     Returns:
         The measures; and variant -> the reason why it could not be measured.
     """
     measured, errors = [], {}
-    for variant in list(dict.fromkeys([*results.variants, *results.range_tests]))[:MOST_VARIANTS]:
+    chosen = set(by_rank(results)[:MOST_VARIANTS])
+    for variant in [name for name in results.variants if name in chosen]:
         runs = results.with_weights(variant)
         if not runs:
             continue

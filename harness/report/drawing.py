@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.analysis.attributions import MOST_VARIANTS
 from harness.analysis.findings import Findings
 from harness.analysis.images import RunImages
+from harness.analysis.order import by_rank
 from harness.errors import HarnessError
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
@@ -22,7 +23,7 @@ def draw(
         formats: further formats beside PNG; without any the matplotlib figures are not kept.
     """
     notes: list[str] = []
-    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.range_tests]))
+    variants = by_rank(findings.results)
 
     def pictures() -> Iterator[Picture | None]:
         for figure in FIGURES:
@@ -36,8 +37,8 @@ def draw(
     drawn = drawn if formats else [replace(picture, figure=None) for picture in drawn]
     if len(variants) > MOST_VARIANTS:
         notes.append(
-            f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
-            f"{len(variants)} variants."
+            f"{MOST_VARIANTS} of {len(variants)} variants have figures of their own and measured attributions: "
+            "the leader, the baseline, and the next by rank."
         )
     return drawn, notes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import quote
 
 from harness.report.blocks import Block, Report
@@ -34,6 +35,9 @@ def _block(block: Block) -> list[str]:
     if block.kind == "list":
         return [f"- {_escape(item)}" for item in block.items]
     files = " · ".join(f"[{_escape(name)}]({quote(name)})" for name in block.files)
+    if block.kind == "variants":
+        titled = (replace(one, title=f"{block.title}: {one.title}") for one in block.figures)
+        return "\n\n".join("\n".join(_block(one)) for one in titled).split("\n")
     if block.kind == "figure":
         assert block.picture is not None
         title, caption = _escape(block.title), _escape(block.picture.caption)

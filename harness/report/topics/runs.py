@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,10 @@ from harness.analysis.findings import Findings
 from harness.analysis.numbers import minutes_text
 from harness.analysis.runs import Arrival, Run
 from harness.analysis.units import Units
-from harness.metrics import ACCURACY, METRICS, Metric
-from harness.report.blocks import Block, Section
+from harness.metrics import ACCURACY, METRICS
+from harness.report.blocks import Block, Cell, Section
 from harness.report.topics.figures import Figures
+from harness.report.topics.misclassified import errors
 from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, page_table, percent, renamed
 from harness.store.run_files import OLD_METRICS
 
@@ -121,17 +123,25 @@ def _best(run: Run) -> str | None:
     return None if best is None else f"{100 * best:.2f} ({run.number('best_epoch')})"
 
 
-def _shown(metric: Metric) -> tuple[Shown[RunRow], ...]:
+def _named(row: RunRow) -> Cell:
+    """Return the run's name, with a link to its record."""
+    run = row.run
+    return Cell(run.name, to="" if run.record is None else f"runs/{run.name}/{run.folder.record_file.name}")
+
+
+def _shown(findings: Findings) -> tuple[Shown[RunRow], ...]:
     """Return the first columns, with the target's metric if it is none of the others."""
+    metric = findings.results.metric
     units = Units(metric)
     further = () if metric.name in (ACCURACY, "nll") else (
         _finished(units.heading(metric.title), metric.name, units.value),
     )  # fmt: skip
     return (
-        Shown("run", "run.name", numeric=False),
+        Shown("run", _named, numeric=False),
         Shown("status", "run.status", numeric=False),
         *further,
         _finished("accuracy, %", "accuracy", percent(2)),
+        Shown("errors", lambda row: errors(findings, row.run)),
     )
 
 
@@ -156,12 +166,16 @@ def section(findings: Findings, figures: Figures) -> Section:
     rows = list(_rows(findings))
     first = sorted(rows, key=lambda row: row.run.status == "finished")[:MOST_ROWS]
     text = (
-        "The best epoch is mentioned, not used: it is known only from the images that it would be judged on."
+        "A run's name opens its record, the number of its errors the list of its misclassified images. The "
+        "best epoch is shown for information and decides nothing: choosing an epoch by the images that it is "
+        "judged on gives too high a number."
     )
     if more := len(rows) - len(first):
         text += f" {more} more finished runs stand in tables/runs.csv."
     shown = [row for row in rows if row in first]
+    statuses = Counter(row.run.status for row in rows)
     return Section(
         "Every run",
-        [page_table("runs", (*_shown(findings.results.metric), *SHOWN), shown), Block("text", text)],
+        [page_table("runs", (*_shown(findings), *SHOWN), shown), Block("text", text)],
+        about=", ".join(f"{number} {status}" for status, number in statuses.items()),
     )

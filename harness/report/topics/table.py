@@ -99,11 +99,16 @@ def page_table(csv: str, columns: Iterable[Shown[Row]], rows: Sequence[Row], tit
     return Block(
         "table",
         header=[column.heading for column in shown],
-        rows=[["–" if (cell := read(row)) is None else str(cell) for read in readers] for row in rows],
+        rows=[[_text(read(row)) for read in readers] for row in rows],
         numeric=frozenset(at for at, column in enumerate(shown) if column.numeric),
         title=title,
         files=[f"tables/{csv}.csv"],
     )
+
+
+def _text(cell: object) -> str:
+    """Return a cell's text; one with addresses keeps them."""
+    return "–" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
 def percent(decimals: int) -> Callable[[float], str]:
