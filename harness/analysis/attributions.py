@@ -175,7 +175,7 @@ def attribution_settings(results: Results, run: Run) -> dict[str, Any]:
 
 
 def measure(results: Results, images: RunImages) -> tuple[list[Attributions], dict[str, str]]:
-    """Measure the maps of the first ``MOST_VARIANTS`` by rank, in the study's order, where weights are on disk.
+    """Measure the maps of the first ``MOST_VARIANTS`` by rank that have weights, in the study's order.
 
     Returns:
         The measures; and variant -> the reason why it could not be measured.

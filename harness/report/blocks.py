@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from harness.report.figures.style import Picture
 
 
+EXPLANATION = "How to read this"
+
+
 class Cell(str):
     """The text of a table's cell, with addresses for the page.
 
@@ -34,7 +37,8 @@ class Block:
 
     Attributes:
         kind: ``heading`` (below the section's), ``text``, ``warning``, ``list`` (``items``), ``table``
-            (``header``, ``rows``), ``figure`` (``picture``, ``file``), ``variants`` (``figures``) or ``code``.
+            (``header``, ``rows``), ``figure`` (``picture``, ``file``), ``variants`` (``figures``)
+            or ``code``.
         title: of a figure; or of a folded text, table or code, which the page shows when it is opened.
         figures: the same figure of several variants, each with its variant as the title; the page shows one
             at a time.
@@ -59,7 +63,7 @@ class Block:
 
 def explained(text: str) -> Block:
     """Return an explanation of a table, which is folded on the page."""
-    return Block("text", text, title="How to read this")
+    return Block("text", text, title=EXPLANATION)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ def draw(
     drawn = drawn if formats else [replace(picture, figure=None) for picture in drawn]
     if len(variants) > MOST_VARIANTS:
         notes.append(
-            f"{MOST_VARIANTS} of {len(variants)} variants have figures of their own and measured attributions: "
-            "the leader, the baseline, and the next by rank."
+            f"{MOST_VARIANTS} of {len(variants)} variants have figures of their own and measured "
+            "attributions: the leader, the baseline, and the next by rank."
         )
     return drawn, notes
 

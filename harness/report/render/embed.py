@@ -52,7 +52,9 @@ def embed(report: Report) -> Images:
         f"The page holds the figures of {', '.join(held)}: the leader, the baseline and the next by rank, as "
         f"many as fit {MOST_BYTES / 1e6:g} MB."
     )
-    encoded = {file: f"data:image/webp;base64,{base64.b64encode(data).decode()}" for file, data in inside.items()}
+    encoded = {
+        file: f"data:image/webp;base64,{base64.b64encode(data).decode()}" for file, data in inside.items()
+    }
     return Images(encoded, rule if len(held) < len(by_variant) else "")
 
 

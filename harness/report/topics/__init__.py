@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from harness.analysis.findings import Findings
-from harness.report.blocks import Report, Section
+from harness.report.blocks import EXPLANATION, Report, Section
 from harness.report.figures.style import short
 from harness.report.topics import (
     accuracy,
@@ -54,9 +54,10 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, comparisons, left_out, ranking, references, target, variance, components, metrics, runs,
-    classes, misclassified, calibration, ensemble, learning_rates, gradcam, attribution, augmentation, network,
-    leakage, provenance, repeat,
+    summary, accuracy, comparisons, left_out,
+    ranking, references, target, variance, components, metrics, runs,
+    classes, misclassified, calibration, ensemble, learning_rates, gradcam, attribution, augmentation,
+    network, leakage, provenance, repeat,
 )  # fmt: skip
 OPEN: tuple[Topic, ...] = (summary, accuracy, comparisons, left_out)  # the page folds all others
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
@@ -84,5 +85,7 @@ def _placed(topic: Topic, section: Section) -> Section:
     """Fold a section, unless its topic stays open or it has a warning; say what is inside."""
     warns = any(block.kind == "warning" for block in section.blocks)
     inside = [block.text if block.kind == "heading" else block.title for block in section.blocks]
-    about = section.about or short(", ".join(dict.fromkeys(filter(None, inside))), MOST_ABOUT)
+    about = section.about or short(
+        ", ".join(dict.fromkeys(title for title in inside if title not in ("", EXPLANATION))), MOST_ABOUT
+    )
     return replace(section, folded=topic not in OPEN and not warns, about=about)

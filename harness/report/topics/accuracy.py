@@ -84,4 +84,3 @@ def section(findings: Findings, figures: Figures) -> Section:
     """Show every run against the target, and the learning curves."""
     title = f"{findings.results.metric.heading} and learning curves"
     return Section(title, figures("accuracy", "curves"))
-

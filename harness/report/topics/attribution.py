@@ -170,7 +170,9 @@ def section(findings: Findings, figures: Figures) -> Section:
             "depend on the learnt weights, and whether the prediction depends on the places that they mark."
         )
         more = len(rows) - MOST_ROWS
-        left_out = [Block("text", f"{more} more layers stand in tables/attributions.csv.")] if more > 0 else []
+        left_out = (
+            [Block("text", f"{more} more layers stand in tables/attributions.csv.")] if more > 0 else []
+        )
         blocks = [
             Block("text", lead),
             page_table("attributions", SHOWN, rows[:MOST_ROWS]),
@@ -192,12 +194,12 @@ def _correlations(rows: list[MeasuredLayer]) -> str:
     which = f"seed {seeds[0]}" if len(seeds) == 1 else "each variant's first finished seed"
     return (
         "Maps are compared by Spearman's rank correlation at the layer's own resolution, image by image, and "
-        "then averaged: 1 means the same places in the same order, 0 nothing in common. In brackets: the same "
-        "for maps of different images, which shows what the position alone explains (a map that always marks "
-        "the centre agrees with itself on every image). Maps that are constant have no ranks and are left "
-        "out. The images are the first of the evaluation split, and the class explained is the true one. "
-        f"Agreement is the mean over all pairs of the first {MOST_SEEDS} finished seeds at most; everything "
-        f"else is of {which}. Predicted against true class is of its most confident errors."
+        "then averaged: 1 means the same places in the same order, 0 nothing in common. In brackets: the "
+        "same for maps of different images, which shows what the position alone explains (a map that always "
+        "marks the centre agrees with itself on every image). Maps that are constant have no ranks and are "
+        "left out. The images are the first of the evaluation split, and the class explained is the true "
+        f"one. Agreement is the mean over all pairs of the first {MOST_SEEDS} finished seeds at most; "
+        f"everything else is of {which}. Predicted against true class is of its most confident errors."
     )
 
 

@@ -79,9 +79,9 @@ def section(findings: Findings, figures: Figures) -> Section:
     if known := [summary for summary in findings.summaries if summary.evidence is not None]:
         lead = "How well the predicted probabilities agree with the accuracy. All three scores are best at 0."
         text = (
-            "ECE is the expected calibration error in 15 bins of equal width, NLL the negative log-likelihood "
-            "(the loss), and the Brier score lies between 0 and 2. Each is one number a run, mean ± std over "
-            "the n seeds."
+            "ECE is the expected calibration error in 15 bins of equal width, NLL the negative "
+            "log-likelihood (the loss), and the Brier score lies between 0 and 2. Each is one number a run, "
+            "mean ± std over the n seeds."
         )
         blocks = [Block("text", lead), page_table("summary", SHOWN, known), explained(text)]
         best = min(known, key=_ece)

@@ -57,7 +57,11 @@ COMPONENTS: Table[SourceVariance] = Table(
         Column("f", "F ratio of a crossed design's source", "component.f"),
         Column("p", "of its giving no variance", "component.p"),
         Column("p_holm", "after Holm's correction over the sources of the variant"),
-        Column("noise_seeds", "std expected from sampling noise alone: errors independent from image to image", "images_std"),
+        Column(
+            "noise_seeds",
+            "std expected from sampling noise alone: errors independent from image to image",
+            "images_std",
+        ),
     ),
 )
 PAIRING: Table[Pairing] = Table(

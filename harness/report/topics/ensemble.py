@@ -93,8 +93,9 @@ def section(findings: Findings, figures: Figures) -> Section:
     if not measured:
         return Section(title, [])
     text = (
-        "The ensemble averages the probabilities of the seeds. Error consistency is the mean over all pairs of "
-        "seeds of Cohen's kappa of being right: 0 where two seeds err on unrelated images, 1 where on the same."
+        "The ensemble averages the probabilities of the seeds. Error consistency is the mean over all pairs "
+        "of seeds of Cohen's kappa of being right: 0 where two seeds err on unrelated images, 1 where on the "
+        "same. "
     )
     lead = (
         "Are several networks together better than one, and do they err on the same images? Images that "

@@ -39,6 +39,9 @@ class Figures:
         own = {file: picture for file, picture in self.pictures.items() if picture.name == figure.name}
         if not (self._several and any(picture.variant for picture in own.values())):
             return [self._block(figure, file, picture, figure.title) for file, picture in own.items()]
+        if len(own) == 1:
+            ((file, picture),) = own.items()
+            return [self._block(figure, file, picture, f"{figure.title}: {picture.variant}")]
         figures = [self._block(figure, file, picture, picture.variant or "") for file, picture in own.items()]
         return [Block("variants", title=figure.title, figures=figures)]
 

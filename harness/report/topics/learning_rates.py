@@ -126,8 +126,8 @@ def section(findings: Findings, figures: Figures) -> Section:
             explained(
                 "A sweep trains a new network with a rate that rises at every step. Each sweep has its own "
                 "initialisation and batches, and chooses a rate by the criterion. LRMAX is the median of the "
-                "choices, and their range is its error bar. One sweep has no error bar: two sweeps of a recipe "
-                "often differ by a factor of 2. docs/range-test.md has the measurements."
+                "choices, and their range is its error bar. One sweep has no error bar: two sweeps of a "
+                "recipe often differ by a factor of 2. docs/range-test.md has the measurements."
             ),
         ]
     if runs := [run for run in _runs(findings) if run.highest_rate is not None][:MOST_ROWS]:

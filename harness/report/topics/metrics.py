@@ -62,8 +62,8 @@ TABLES = (METRICS,)
 SEEDS = (
     "The target's metric over the n finished runs, one for each seed. The t interval is of the mean, and "
     "assumes that seeds follow a normal distribution. The bootstrap interval (BCa) is shown from "
-    f"{BOOTSTRAP_FROM} seeds on: with few seeds it is too narrow. The interquartile mean leaves out the lowest "
-    "and the highest quarter of the runs (n // 4 runs each)."
+    f"{BOOTSTRAP_FROM} seeds on: with few seeds it is too narrow. The interquartile mean leaves out the "
+    "lowest and the highest quarter of the runs (n // 4 runs each)."
 )
 METRICS_TEXT = (
     "All metrics are computed from the float32 logits of the last epoch. Balanced accuracy is the mean of "
@@ -146,4 +146,6 @@ def section(findings: Findings, figures: Figures) -> Section:
             explained(METRICS_TEXT),
         ]
     named = [metric.title for metric in others]
-    return Section("All metrics", blocks, about=", ".join([f"{target.title} over seeds"] * bool(several) + named))
+    return Section(
+        "All metrics", blocks, about=", ".join([f"{target.title} over seeds"] * bool(several) + named)
+    )

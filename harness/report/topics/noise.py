@@ -84,8 +84,8 @@ HOW_TO_READ = (
     "Seeds and images are both samples (two-way random effects; Miller, arXiv 2411.00640). Squared, the "
     "standard error over both is less than the sum of the other two: the randomness of one network on one "
     "image is in both of them, and counts once. In a difference of two variants, the difficulty of an image "
-    "for both cancels. Comparisons on this page use the standard error over seeds, because the variants share "
-    "their images. For a claim about other images, use the one over both."
+    "for both cancels. Comparisons on this page use the standard error over seeds, because the variants "
+    "share their images. For a claim about other images, use the one over both."
 )
 
 

@@ -157,7 +157,7 @@ SHOWN: tuple[Shown[RunRow], ...] = (
     Shown("best accuracy, % (epoch)", "run", _best),
     Shown("epochs to target", "arrival.epochs"),
     Shown("minutes", lambda row: row.run.number("seconds", "timings"), minutes_text),
-    Shown("cause of failure", lambda row: row.run.error or None, numeric=False),
+    Shown("cause of failure", lambda row: row.run.error or None, numeric=False, only_if="run.error"),
 )
 
 

@@ -91,16 +91,16 @@ def section(findings: Findings, figures: Figures) -> Section:
     lead = f"The success rate is the share of runs that reached the target of {goal} on the last epoch."
     if metric.history is None:
         lead += (
-            f" The time to target is unknown: only the last epoch has {metric.title}, the others have accuracy "
-            "and loss."
+            f" The time to target is unknown: only the last epoch has {metric.title}, the others have "
+            "accuracy and loss."
         )
     text = (
         "The interval is Clopper and Pearson's exact 95 % interval. It holds for any n, and is wide for few "
         "runs. In the medians, a run that missed the target counts as infinitely long, so there is no median "
         "where half of the runs or more missed it. p is of the one-sided t test over seeds that the mean is "
-        f"{'at most' if metric.higher_is_better else 'at least'} the target. It assumes a normal distribution: "
-        "where one seed in ten is bad, it is wrong in up to 15 of 100 studies. So the verdict counts the runs "
-        "that reached the target."
+        f"{'at most' if metric.higher_is_better else 'at least'} the target. It assumes a normal "
+        "distribution: where one seed in ten is bad, it is wrong in up to 15 of 100 studies. So the verdict "
+        "counts the runs that reached the target."
     )
     reached, runs = (sum(getattr(each, name) for each in ended) for name in ("reached", "runs"))
     return Section(

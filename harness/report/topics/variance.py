@@ -34,7 +34,9 @@ SUMMARY: tuple[Column[VariantSummary], ...] = (
         "what exceeds that, in squared fractions; unbiased, so also negative",
         "evidence.variance.between_runs",
     ),
-    Column("p_luck", "of a variance as large as measured, from sampling noise only", "evidence.variance.p_luck"),
+    Column(
+        "p_luck", "of a variance as large as measured, from sampling noise only", "evidence.variance.p_luck"
+    ),
     Column(
         "noise_new_images",
         "std of one network's accuracy over test sets of this size",
@@ -95,8 +97,8 @@ SHOWN_VARIANCE: tuple[Shown[VariantSummary], ...] = (
     Shown("conclusion", "evidence.variance", reading, numeric=False),
 )
 LEAD = (
-    "Seeds differ in accuracy. Part of the difference is noise of this test set. The rest is a real difference "
-    "between runs: some networks are better than others, and would be on new images too."
+    "Seeds differ in accuracy. Part of the difference is noise of this test set. The rest is a real "
+    "difference between runs: some networks are better than others, and would be on new images too."
 )
 HOW_TO_READ = (
     "Runs whose errors are independent from image to image differ by sampling noise alone, with a std of "
@@ -122,7 +124,7 @@ def section(findings: Findings, figures: Figures) -> Section:
             explained(HOW_TO_READ),
         ]
     if single := [summary.variant for summary in measured if summary.finished == 1]:
-        text = f"{', '.join(single)}: one run. At least two seeds are needed to estimate the variance over seeds."
+        text = f"{', '.join(single)}: one run. The variance over seeds needs at least two."
         blocks.append(Block("text", text))
     if mixed := [each.variant for each in measured if each.finished > 1 and each not in several]:
         text = (

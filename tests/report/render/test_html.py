@@ -77,8 +77,8 @@ def rendered(text: str) -> Page:
 def test_the_page_needs_nothing_from_elsewhere(place: Any) -> None:
     page = Page(html(place))
     assert "link" not in page.tags and page.tags.count("script") == page.tags.count("style") == 1
-    beside = ("#", "tables/", "figures/")
-    assert all(address.startswith(("data:image/png;base64,", *beside)) for address in page.addresses)
+    beside = ("#", "tables/", "figures/", "runs/")
+    assert all(address.startswith(("data:image/webp;base64,", *beside)) for address in page.addresses)
     assert sum(address.startswith("data:") for address in page.addresses) == 7
 
 
@@ -94,9 +94,12 @@ def test_the_policy_lets_a_browser_take_our_own_style_and_script_alone(place: An
 
 def test_what_the_page_offers_lies_beside_it(place: Any) -> None:
     offered = [
-        address for address in Page(html(place)).addresses if address.startswith(("tables/", "figures/"))
+        address
+        for address in Page(html(place)).addresses
+        if address.startswith(("tables/", "figures/", "runs/"))
     ]
     assert {"tables/summary.csv", "tables/runs.csv", "figures/curves.png"} <= set(offered)
+    assert {"runs/base/seed-0/run.json", "runs/base/seed-1/run.json"} <= set(offered)
     assert all((place.folder.path / address).is_file() for address in offered)
     linked = re.findall(r"\[[^\]]*\]\((tables/[^)]+)\)", markdown(place))
     assert set(linked) == {address for address in offered if address.startswith("tables/")}

@@ -86,7 +86,7 @@ for (const group of groups) {
   select.addEventListener("change", () => choose(select.value));
   label.className = "choice";
   label.append("Variant: ", select);
-  group.querySelector("h3").after(label);
+  group.insertBefore(label, group.querySelector("figure"));
   group.classList.add("choosing");
 }
 if (groups.length) choose(groups[0].querySelector("figure").dataset.variant);
