@@ -161,4 +161,4 @@ def run(
     from harness.workflow import carry_out
 
     outcome = carry_out(request, studies, tell=lambda line: None)
-    return Results(request.out / loaded.name, outcome.status)
+    return Results(request.results / loaded.name, outcome.status)

@@ -115,7 +115,7 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
             check_looks(plan)
     outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
     if len(plans) > 1:
-        voice.note(f"all studies: {request.out / 'index.html'}")
+        voice.note(f"all studies: {request.results / 'index.html'}")
     return outcome
 
 
@@ -197,7 +197,7 @@ def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[
 
 def _select(request: Request, study: Study) -> Selection:
     """Select a study's variants; a search that has begun has one for each of its trials."""
-    folder = StudyFolder(request.out, study.name)
+    folder = StudyFolder(request.results, study.name)
     folder.check_writable()
     asked = None if request.variants is None else list(request.variants)
     if study.search is not None:
@@ -213,7 +213,7 @@ def _select(request: Request, study: Study) -> Selection:
 
 def _check_reportable(folder: StudyFolder) -> None:
     if not folder.path.is_dir():
-        raise StudyError(f"--report-only: there is no {folder.path} to report on; --out says where")
+        raise StudyError(f"--report-only: there is no folder {folder.path} to report on; name its parent by --out")
     if (folder.path / "report.json").is_file() and not folder.runs():
         raise StudyError(f"--report-only: {folder.path} has a report and no runs; it stays as it is")
 

@@ -14,6 +14,7 @@ from harness.report.topics import (
     attribution,
     augmentation,
     calibration,
+    claim,
     classes,
     comparisons,
     components,
@@ -25,11 +26,9 @@ from harness.report.topics import (
     network,
     noise,
     provenance,
-    ranking,
     references,
     repeat,
     runs,
-    summary,
     target,
     variance,
 )
@@ -38,7 +37,7 @@ from harness.report.topics.table import Table
 
 
 class Topic(Protocol):
-    """The content of a module here, except ``table.py`` and ``figures.py``."""
+    """The content of a module here, except ``table.py``, ``figures.py``, ``summary.py`` and ``ranking.py``."""
 
     @property
     def TABLES(self) -> tuple[Table[Any], ...]:
@@ -49,7 +48,7 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, metrics, target, comparisons, ranking, references, variance, components, noise, runs,
+    claim, accuracy, metrics, target, comparisons, references, variance, components, noise, runs,
     learning_rates,
     classes, calibration, ensemble, attribution, augmentation, network, leakage, left_out, provenance, repeat,
 )  # fmt: skip
@@ -66,8 +65,8 @@ def compose(findings: Findings, figures: Figures) -> Report:
     study = findings.results.study
     sections = [topic.section(findings, figures) for topic in TOPICS]
     return Report(
-        title=study.name,
-        question=study.question,
+        title=study.title,
+        question=study.asked,
         verdict=findings.verdict,
         met=findings.met,
         sections=[section for section in sections if section.blocks],
