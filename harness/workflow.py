@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED
 from harness.device import resolve_device
 from harness.errors import RunError, StudyError
-from harness.export import export
+from harness.export import export, renew_cards
 from harness.launch import followers
 from harness.messages import one_line
 from harness.plan import Plan, choose_variants
@@ -182,16 +182,22 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
 
 
 def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[str]:
-    """Export every finished run that was asked for; return an error for each that could not be."""
-    errors = []
+    """Export every finished run that was asked for, and renew the cards of earlier exports; return errors."""
+    errors, exported = [], []
     runs = [selection.folder.run(variant, seed) for variant in selection.variants for seed in selection.seeds]
     for run in runs if formats else ():
         try:
             if run.status() == "finished":
                 voice.note(f"exported: {export(run, formats)}")
+                exported.append(run)
         except RunError as error:  # the others are exported even so
             voice.complain(f"error: {error}")
             errors.append(str(error))
+    try:
+        renew_cards(selection.folder, exported)
+    except RunError as error:
+        voice.complain(f"error: a model card in exports/ is of an earlier report: {error}")
+        errors.append(str(error))
     return errors
 
 

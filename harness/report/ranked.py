@@ -23,9 +23,11 @@ Rows = Sequence[Sequence[str]]
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
+    "[": "{[}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}", "±": r"$\pm$", "≤": r"$\leq$", "–": "--", "…": r"\ldots{}", "-": "{-}",
 }  # fmt: skip
+
+_LAST_LATIN = "\u017f"  # what the usual fonts of pdflatex have
 
 
 def ranked_table(findings: Findings) -> tuple[list[str], list[list[str]], frozenset[int]]:
@@ -107,7 +109,7 @@ def _caption(findings: Findings) -> str:
 
 
 def _latex(text: str) -> str:
-    escaped = "".join(_LATEX.get(character, character) for character in text)
+    escaped = "".join(_LATEX.get(each, each if each <= _LAST_LATIN else "?") for each in text)
     return re.sub(r"^\{-\}(?=\d)", "$-$", escaped)  # the minus of a number
 
 
