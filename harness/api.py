@@ -104,7 +104,9 @@ class Results:
             raise self._outdated() from None
 
     def _outdated(self) -> RunError:
-        return RunError(f"{self.folder.path}: the report is of an earlier version; rebuild it with --report-only")
+        return RunError(
+            f"{self.folder.path}: the report is of an earlier version; rebuild it with --report-only"
+        )
 
     @property
     def met(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED
 from harness.device import resolve_device
-from harness.errors import RunError, StudyError
+from harness.errors import HarnessError, RunError, StudyError
 from harness.export import export, renew_cards
 from harness.launch import followers
 from harness.messages import one_line
@@ -195,7 +195,7 @@ def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[
             errors.append(str(error))
     try:
         renew_cards(selection.folder, exported)
-    except RunError as error:
+    except HarnessError as error:
         voice.complain(f"error: a model card in exports/ is of an earlier report: {error}")
         errors.append(str(error))
     return errors
@@ -219,7 +219,9 @@ def _select(request: Request, study: Study) -> Selection:
 
 def _check_reportable(folder: StudyFolder) -> None:
     if not folder.path.is_dir():
-        raise StudyError(f"--report-only: there is no folder {folder.path} to report on; name its parent by --out")
+        raise StudyError(
+            f"--report-only: there is no folder {folder.path} to report on; name its parent by --out"
+        )
     if (folder.path / "report.json").is_file() and not folder.runs():
         raise StudyError(f"--report-only: {folder.path} has a report and no runs; it stays as it is")
 

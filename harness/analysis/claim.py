@@ -71,7 +71,10 @@ def ranked_rows(findings: Findings) -> list[RankedRow]:
     summaries = {summary.variant: summary for summary in findings.summaries}
     ranked = [_row(findings, one, summaries[one.variant]) for one in findings.ranking]
     placed = {one.variant for one in findings.ranking}
-    return [*ranked, *(_unranked(findings, each) for each in findings.summaries if each.variant not in placed)]
+    return [
+        *ranked,
+        *(_unranked(findings, each) for each in findings.summaries if each.variant not in placed),
+    ]
 
 
 def shown_columns(findings: Findings) -> list[str]:
@@ -273,7 +276,11 @@ def _images(results: Results, summary: VariantSummary) -> str:
     held, count = summary.evaluated_on == "holdout", ""
     if isinstance(evaluated, int):
         count = f"{evaluated:,} " if held else f" ({several(evaluated, 'image')})"
-    where = f"on {count}images held out of the train split of {title}" if held else f"on the test split of {title}{count}"
+    where = (
+        f"on {count}images held out of the train split of {title}"
+        if held
+        else f"on the test split of {title}{count}"
+    )
     after = f", after {several(int(epochs), 'epoch')}" if epochs is not None else ""
     recipe = results.study.recipes.get(summary.variant)
     if after and recipe is not None and recipe.data.train_limit is not None and isinstance(trained, int):
@@ -315,11 +322,17 @@ def _difference(comparison: VariantComparison, leader: str, other: str) -> str:
     sign = 1 if comparison.variant == leader else -1
     result, units = comparison.result, comparison.units
     assert result is not None
-    difference = sign * (result.primary.difference if comparison.difference is None else comparison.difference)
+    difference = sign * (
+        result.primary.difference if comparison.difference is None else comparison.difference
+    )
     if comparison.verdict == "cannot tell":
         tested = "not tested over seeds" if comparison.test == "McNemar" else "not significant"
         small = round(units.scale * difference, units.decimals(2)) == 0
-        size = f"below {units.amount(10 ** -units.decimals(2) / units.scale)}" if small else units.signed(difference)
+        size = (
+            f"below {units.amount(10 ** -units.decimals(2) / units.scale)}"
+            if small
+            else units.signed(difference)
+        )
         return f"Its difference to {other} is {tested}: {size}{'' if small else units.of_difference}"
     better = (comparison.verdict == "better") == (sign > 0)
     return f"It is significantly {'better' if better else 'worse'} than {other} by {units.amount(difference)}"
@@ -333,5 +346,9 @@ def _not_below(findings: Findings) -> str:
     below = sum(one.place is not None and bool(one.worse_than) for one in findings.ranking)
     placed = sum(one.place is not None for one in findings.ranking)
     if placed - below == 1:
-        return f"It is the only one of {everyone} variants that no other is significantly better than." if below else ""
+        return (
+            f"It is the only one of {everyone} variants that no other is significantly better than."
+            if below
+            else ""
+        )
     return f"{placed - below} of {everyone} variants are not significantly below the top."

@@ -46,7 +46,10 @@ def entry(findings: Findings) -> dict[str, Any]:
         "target": results.study.target.level,
         "target_text": Units(results.metric).goal(results.study.target.level),
         "last_finished": max(ends, default="") or None,
-        "variants": [_variant(summary) for summary in findings.summaries],
+        "variants": [
+            _variant(summary, [run.seed for run in results.of(summary.variant, "finished")])
+            for summary in findings.summaries
+        ],
         "ranked": [row._asdict() for row in ranked_rows(findings)],
         "decision_rule": decision_rule(findings),
         "ranking": records(RANKING, findings.ranking),
@@ -56,12 +59,13 @@ def entry(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _variant(summary: VariantSummary) -> dict[str, Any]:
+def _variant(summary: VariantSummary, seeds: list[int]) -> dict[str, Any]:
     accuracy, score, units = summary.accuracy, summary.score, summary.units
     what = "" if summary.metric.name == ACCURACY else f"{summary.metric.title} "
     return {
         "variant": summary.variant,
         "evaluated_on": summary.evaluated_on,
+        "seeds": seeds,
         "finished": summary.finished,
         "failed": summary.failed,
         "missing": summary.missing,

@@ -109,7 +109,11 @@ def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str
         for each in known.values()
         if each.get("value") != each.get("before")
     ]
-    return {"of": earlier.get("of") or written.get("name") or changed.get("name"), "changes": changes} if changes else None
+    return (
+        {"of": earlier.get("of") or written.get("name") or changed.get("name"), "changes": changes}
+        if changes
+        else None
+    )
 
 
 def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -240,9 +240,7 @@ def test_a_seed_that_lies_apart_is_flagged_and_widens_the_spread_of_every_verdic
     assert "a seed of the study is an outlier" in sentences(made)[0]
     without = bad.without
     assert (
-        without is not None
-        and without.n == 9
-        and "without the outlier seed 3 of bad:" in sentences(made)[1]
+        without is not None and without.n == 9 and "without the outlier seed 3 of bad:" in sentences(made)[1]
     )
     # the ranking has the same rule
     assert {one.variant for one in made.findings().ranking if one.possible} >= {"base", "wide"}

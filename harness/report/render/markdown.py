@@ -52,9 +52,7 @@ def _block(block: Block) -> list[str]:
     return lines
 
 
-def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozenset[int]
-) -> list[str]:
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozenset[int]) -> list[str]:
     """Return the lines of a table; columns of numbers are aligned on the right."""
     marks = ["---:" if column in numeric else "---" for column in range(len(header))]
     lines = [header, marks, *rows]

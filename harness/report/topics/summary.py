@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import minutes_text
+from harness.analysis.provenance import at_once_text
 from harness.analysis.summary import VariantSummary
 from harness.analysis.units import Units
 from harness.report.blocks import Block
@@ -98,5 +99,11 @@ def block(findings: Findings) -> Block:
         Shown[VariantSummary](units.heading("95 % interval of the mean"), _interval),
         Shown[VariantSummary](units.heading("lowest to highest"), _range),
         *SHOWN,
+        Shown[VariantSummary]("runs at once", lambda summary: _at_once(findings, summary)),
     )
     return page_table("summary", columns, findings.summaries, "More numbers of each variant")
+
+
+def _at_once(findings: Findings, summary: VariantSummary) -> str | None:
+    """Write how many runs shared the device, by which the minutes can be compared or not."""
+    return at_once_text(run.record for run in findings.results.of(summary.variant, "finished"))
