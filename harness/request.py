@@ -28,6 +28,7 @@ class Request:
         studies: loaded ones, names of built-in ones, or paths.
         settings: values that replace the studies': ``KEY=VALUE`` texts, or keys and values.
         seeds, variants: None for those of the study.
+        out: None for ``results``, in which a trial (a study changed by ``settings``) has a folder of its own.
         workers: runs at once; None leaves the choice to the launcher.
         figures, export: formats of figures besides PNG, and formats of networks.
     """
@@ -36,7 +37,7 @@ class Request:
     settings: Mapping[str, Any] | Sequence[str] = ()
     seeds: tuple[int, ...] | None = None
     variants: tuple[str, ...] | None = None
-    out: Path = Path("results")
+    out: Path | None = None
     data: Path | None = None
     launcher: str = "auto"
     workers: int | None = None
@@ -54,6 +55,11 @@ class Request:
     require_target: bool = False
     profile: bool = False
     quiet: bool = False
+
+    @property
+    def results(self) -> Path:
+        """Return the folder that holds the studies' folders."""
+        return Path("results") if self.out is None else self.out
 
     @property
     def world_size(self) -> int:
@@ -81,6 +87,8 @@ class Request:
         loaded: list[Study] = []
         for name in self.studies:
             study = load_study(name, settings=self.settings, seeds=self.seeds, precision=self.precision)
+            if self.out is None and study.trial is not None:
+                study = study.renamed(study.trial.own_name(study.name))
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
             if self.until_decided and study.looks is None:

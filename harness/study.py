@@ -66,9 +66,9 @@ def _or(names: Iterable[str]) -> str:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("results"),
     metavar="DIR",
-    help="Where results go: DIR/<study>/.",
+    help="Folder for results: DIR/<study>/. [default: results, where a trial made by --set has its own folder, "
+    "results/<study>-trial-.../]",
 )
 @click.option(
     "--data",

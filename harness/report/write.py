@@ -13,6 +13,7 @@ from harness.device import use_threads
 from harness.report.drawing import draw
 from harness.report.figures.style import LARGEST_FIGURE, Picture, is_ours, to_vector
 from harness.report.index import entry
+from harness.report.ranked import ranked_files
 from harness.report.render.html import html_page
 from harness.report.render.markdown import markdown
 from harness.report.topics import compose, csv_tables
@@ -51,6 +52,8 @@ def write_report(
         findings = analyse(results, asked, measured)
         for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
+        for file, text in ranked_files(findings).items():
+            atomic_write(folder.tables / file, text)
         drawn, notes = draw(findings, images, formats)
         # an error that already left out the galleries is not repeated
         notes += [

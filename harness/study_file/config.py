@@ -24,6 +24,7 @@ from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig,
 from harness.study_file.schedules import AnySchedule, RangeTest
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.targets import MetricPath, Reference, Target
+from harness.study_file.trial import Trial
 from harness.study_file.values import Name, Seed, unique
 from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
 
@@ -209,7 +210,9 @@ class Study(Recipe):
     search: Search | None = None
     """Search: variants whose values follow from how earlier ones did; see docs/sweeps.md."""
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
-    """Published numbers that the results are held against."""
+    """Published numbers that the results are compared with."""
+    trial: Trial | None = None
+    """What `--set` has changed of the study file; the harness writes it into a resolved study."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
@@ -231,6 +234,24 @@ class Study(Recipe):
     def recipes(self) -> dict[str, Recipe]:
         """Variant name -> its recipe, in the study's order; ``base`` is the file itself and comes first."""
         return self._recipes
+
+    @property
+    def title(self) -> str:
+        """Its name, and of a trial what was changed: ``onecycle (trial: schedule.epochs = 2)``."""
+        return self.name if self.trial is None else self.trial.title(self.name)
+
+    def renamed(self, name: str) -> Self:
+        """Return the study under another name."""
+        study = self.model_copy(update={"name": name})
+        study._recipes = self._recipes
+        return study
+
+    @property
+    def asked(self) -> str:
+        """The question; that of a trial says that it is the question of the study file."""
+        if self.trial is None or not self.question:
+            return self.question
+        return f"Question of the study file, which this trial has changed: {self.question}"
 
     @property
     def own_metrics(self) -> list[str]:

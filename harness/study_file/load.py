@@ -15,6 +15,7 @@ from harness.schema import validate
 from harness.study_file.builtin import find_study
 from harness.study_file.config import MAX_COMPARED, Recipe, Study
 from harness.study_file.grids import expand, tried_keys
+from harness.study_file.trial import trial_of
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 from harness.study_file.vary import count_runs
 
@@ -97,7 +98,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     """
     overrides = list(overrides)
     _check_toml(raw, where)
-    raw = deepcopy(raw)
+    written, raw = raw, deepcopy(raw)
     for key, value in overrides:
         _check_toml({key: value}, "--set")
         _keep_one_metric(raw, key)
@@ -106,6 +107,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         raise StudyError(
             f"{where}: variants: expected tables [variants.NAME], got {one_line(repr(given), 80)}"
         )
+    raw["trial"] = trial_of(written, raw)
     study = validate(Study, raw, where)
     variants = _all_variants(study, overrides, where)
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}

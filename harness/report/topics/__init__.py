@@ -16,6 +16,7 @@ from harness.report.topics import (
     attribution,
     augmentation,
     calibration,
+    claim,
     classes,
     comparisons,
     components,
@@ -28,11 +29,9 @@ from harness.report.topics import (
     misclassified,
     network,
     provenance,
-    ranking,
     references,
     repeat,
     runs,
-    summary,
     target,
     variance,
 )
@@ -54,12 +53,12 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, comparisons, left_out,
-    ranking, references, target, variance, components, metrics, runs,
+    claim, accuracy, comparisons, left_out,
+    references, target, variance, components, metrics, runs,
     classes, misclassified, calibration, ensemble, learning_rates, gradcam, attribution, augmentation,
     network, leakage, provenance, repeat,
 )  # fmt: skip
-OPEN: tuple[Topic, ...] = (summary, accuracy, comparisons, left_out)  # the page folds all others
+OPEN: tuple[Topic, ...] = (claim, accuracy, comparisons, left_out)  # the page folds all others
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
 
 
@@ -73,8 +72,8 @@ def compose(findings: Findings, figures: Figures) -> Report:
     study = findings.results.study
     sections = [(topic, topic.section(findings, figures)) for topic in TOPICS]
     return Report(
-        title=study.name,
-        question=study.question,
+        title=study.title,
+        question=study.asked,
         verdict=findings.verdict,
         met=findings.met,
         sections=[_placed(topic, section) for topic, section in sections if section.blocks],

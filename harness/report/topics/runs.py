@@ -10,6 +10,7 @@ from typing import Literal
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import minutes_text
+from harness.analysis.provenance import at_once_text
 from harness.analysis.runs import Arrival, Run
 from harness.analysis.units import Units
 from harness.metrics import ACCURACY, METRICS
@@ -107,6 +108,12 @@ RUNS: Table[RunRow] = Table(
             renamed(old, new, partial(_number, new))
             for new, old in OLD_METRICS.items()
             if new != "ties"  # which runs.csv did not have
+        ),
+        Column(
+            "seconds_runs_at_once",
+            "runs on the device while its seconds were measured, such as `1` or `1 to 3`; only the seconds of "
+            "`1` are those of a run alone; empty where that was not recorded",
+            lambda row: at_once_text([row.run.record]),
         ),
     ),
 )

@@ -5,6 +5,7 @@ A page shows rounded numbers and words, so it has its own list: each column with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +60,17 @@ class Table(Generic[Row]):
         readers = [column.read for column in self.columns]
         cells = ([read(row) for read in readers] for row in self.rows(findings))
         return csv_text([column.name for column in self.columns], cells)
+
+
+def records(table: Table[Row], rows: Iterable[Row]) -> list[dict[str, object]]:
+    """Return rows of a table as JSON takes them: column -> value, None where the CSV file has an empty cell."""
+    readers = {column.name: column.read for column in table.columns}
+    return [{name: _plain(read(row)) for name, read in readers.items()} for row in rows]
+
+
+def _plain(value: object) -> object:
+    """Return a number that JSON can have: infinity and NaN become the text of the CSV file."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,24 @@ if (dialog) {
   dialog.querySelector("button").addEventListener("click", () => dialog.close());
 }
 
+// Each block of code has a button that copies it; where the clipboard is closed, the text is selected.
+for (const code of document.querySelectorAll("main pre")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code);
+      button.textContent = "Selected: press Ctrl+C";
+    }
+  });
+  code.before(button);
+}
+
 // A figure of several variants shows one at a time. One choice holds for the whole page.
 const groups = [...document.querySelectorAll(".variants")];
 
