@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from harness.analysis.examples import choose_examples
 from harness.analysis.images import RunImages
-from harness.analysis.order import by_rank
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
+from harness.analysis.shown import page_order
 from harness.attribution import measures
 from harness.attribution.faithfulness import STEPS, area
 from harness.attribution.maps import coarse_maps, stages
@@ -181,7 +181,7 @@ def measure(results: Results, images: RunImages) -> tuple[list[Attributions], di
         The measures; and variant -> the reason why it could not be measured.
     """
     measured, errors = [], {}
-    chosen = set(by_rank(results)[:MOST_VARIANTS])
+    chosen = set(page_order(results)[:MOST_VARIANTS])
     for variant in [name for name in results.variants if name in chosen]:
         runs = results.with_weights(variant)
         if not runs:

@@ -23,6 +23,13 @@ def best_first(results: Results) -> list[str]:
     return sorted(names, key=rank)
 
 
+def page_order(results: Results) -> list[str]:
+    """Return the variants in the order of their figures: the leader, the baseline, then the best first."""
+    names = best_first(results)
+    baseline = [name for name in names if name == results.study.baseline]
+    return list(dict.fromkeys([*names[:1], *baseline, *names]))
+
+
 def shown_variants(results: Results, most: int) -> list[str]:
     """Return all variants in the study's order; of more than ``most``, the best means and the baseline."""
     names = list(dict.fromkeys([*results.variants, *results.range_tests]))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.analysis.attributions import MOST_VARIANTS
 from harness.analysis.findings import Findings
 from harness.analysis.images import RunImages
-from harness.analysis.order import by_rank
+from harness.analysis.shown import page_order
 from harness.errors import HarnessError
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
@@ -23,7 +23,7 @@ def draw(
         formats: further formats beside PNG; without any the matplotlib figures are not kept.
     """
     notes: list[str] = []
-    variants = by_rank(findings.results)
+    variants = page_order(findings.results)
 
     def pictures() -> Iterator[Picture | None]:
         for figure in FIGURES:

@@ -81,7 +81,6 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "css_size": _size,
         "slug": slug,
-        "marks": lambda picture: getattr(picture, "marks", ()),
         "target": lambda cell: cell.to if isinstance(cell, Cell) else "",
         "place": lambda cell: cell.anchor if isinstance(cell, Cell) else "",
     }

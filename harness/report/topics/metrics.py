@@ -60,8 +60,8 @@ METRICS: Table[MetricRow] = Table(
 TABLES = (METRICS,)
 
 SEEDS = (
-    "The target's metric over the n finished runs, one for each seed. The t interval is of the mean, and "
-    "assumes that seeds follow a normal distribution. The bootstrap interval (BCa) is shown from "
+    "The target's metric over the n finished runs, one for each seed. Its mean, std and t "
+    "interval are in the first section. The bootstrap interval (BCa) is shown from "
     f"{BOOTSTRAP_FROM} seeds on: with few seeds it is too narrow. The interquartile mean leaves out the "
     "lowest and the highest quarter of the runs (n // 4 runs each)."
 )
@@ -87,25 +87,18 @@ def about_accuracy(findings: Findings) -> list[Block]:
 
 
 def _of_target(units: Units) -> tuple[Shown[VariantSummary], ...]:
-    """Return the columns of the target's metric over seeds; mean and std stand in the first table."""
+    """Return the columns of the target's metric over seeds that the first section does not have."""
     return (
         SHOWN_VARIANT,
         Shown("n", "score.n"),
-        Shown(
-            units.heading("95 % t interval of the mean"),
-            "score",
-            lambda score: units.interval(score.ci_low, score.ci_high),
-        ),
         Shown(
             units.heading("95 % BCa interval"),
             "evidence.bootstrap",
             lambda ends: units.interval(*ends),
             only_if="evidence.bootstrap",
         ),
-        Shown(units.heading("lowest"), "score.minimum", units.value),
         Shown(units.heading("median"), "score.median", units.value),
         Shown(units.heading("interquartile mean"), "score.iqm", partial(units.value, decimals=3)),
-        Shown(units.heading("highest"), "score.maximum", units.value),
     )
 
 
