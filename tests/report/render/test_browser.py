@@ -178,7 +178,7 @@ def test_a_figure_opens_large_and_escape_closes_it(browser: Browser, report: Pat
         page.keyboard.press("Enter")
         dialog = page.locator("dialog")
         assert dialog.is_visible() and "Every run against the target" in dialog.inner_text()
-        assert "dashed line" in dialog.inner_text()
+        assert "Each dot is one run" in dialog.inner_text()
         large = dialog.locator("img").bounding_box()
         assert inline is not None and large is not None and large["width"] > 1.5 * inline["width"]
         assert dialog.locator("img").get_attribute("alt")
@@ -204,7 +204,7 @@ def test_the_claim_stays_open_and_diagnostics_are_folded(browser: Browser, repor
         titles = page.locator("h2:visible").all_inner_texts()
         folded = page.locator("section.folded h2").all_inner_texts()
         assert [title.removesuffix(" #") for title in titles if title not in folded] == [
-            "Summary",
+            "Result",
             "Accuracy and learning curves",
             "Against the baseline",
         ]
@@ -249,6 +249,25 @@ def test_a_run_opens_its_errors(browser: Browser, report: Path) -> None:
         assert listed.locator("td").nth(1).inner_text() == f"{count} of 360"
         box = listed.bounding_box()
         assert box is not None and 0 <= box["y"] < WIDE[1]
+
+
+def test_a_value_is_shown_under_the_pointer(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        image = page.locator("a.zoom img").first.bounding_box()
+        circles = page.locator("a.zoom svg").first.locator("circle")
+        assert image is not None and circles.count() >= 3
+        first = circles.first
+        first.scroll_into_view_if_needed()
+        box = first.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        assert page.locator(".tip").inner_text().endswith("%")
+        page.mouse.move(0, 0)
+        assert page.locator(".tip").count() == 0
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.up()  # a value does not keep a figure from opening large
+        assert page.locator("dialog").is_visible()
 
 
 def test_one_choice_of_a_variant_holds_for_all_figures(browser: Browser, report: Path) -> None:

@@ -120,7 +120,7 @@ def test_both_say_the_verdict_before_anything_else(place: Any) -> None:
     )
     for page in (Page(html(place)), rendered(markdown(place))):
         assert page.says(verdict)
-        assert page.text.index(verdict) < page.text.index("Accuracy and loss are those")
+        assert page.text.index(verdict) < page.text.index("± is the standard deviation over seeds")
 
 
 def test_both_show_the_same_tables_and_captions(place: Any) -> None:
@@ -148,7 +148,7 @@ def test_figures_of_the_markdown_lie_beside_it(place: Any) -> None:
 def test_every_spread_is_explained_and_the_study_can_be_repeated(place: Any) -> None:
     page = Page(html(place))
     assert page.says("Every ± in this report is the standard deviation over seeds (divisor n - 1")
-    assert page.says("95 % t interval of the mean over seeds")
+    assert page.says("The 95 % interval of the mean is the t interval over seeds")
     assert page.says(" ".join(place.study.to_toml().split()))
     assert page.says("python -m harness.study study.toml --out DIR --report-only")
 
@@ -160,7 +160,7 @@ def test_no_text_begins_a_list_a_heading_or_a_quotation(lab: Lab, start: str) ->
     place = lab(question=start)
     write_report(place.study, place.folder, [0], ["base"], None)
     lines = markdown(place).splitlines()
-    page = rendered("\n".join(lines[: lines.index("## Summary")]))
+    page = rendered("\n".join(lines[: lines.index("## Result")]))
     assert page.tags == ["h1", "p", "p", "strong"]
     assert page.says(start)
 
