@@ -98,6 +98,7 @@ def section(findings: Findings, figures: Figures) -> Section:
             Block("code", "\n".join(code)),
             Block("code", study.to_toml(), title="study.toml, the complete study file"),
         ],
+        about="the commands and the study file",
     )
 
 
