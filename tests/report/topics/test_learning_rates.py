@@ -41,7 +41,7 @@ def test_the_sweeps_of_a_shared_range_test_have_a_range_in_table_and_words(lab: 
     findings = made.findings()
     shown = sections(findings, learning_rates)
     assert rows(shown)[0][3:5] == ["3", "0.02512 to 0.0631"]
-    assert "base: 3 sweeps chose from 0.02512 to 0.0631, a factor of 2.51; all runs have their" in text(shown)
+    assert "base: 3 sweeps chose from 0.02512 to 0.0631, a factor of 2.51; all runs use their" in text(shown)
     assert (found(findings).per, found(findings).count) == ("variant", 3)
     assert ONE in text(sections(findings, claim))
 
@@ -51,9 +51,7 @@ def test_one_sweep_as_version_0_2_left_it_has_no_error_bar(lab: MakeLab) -> None
     made.finish()
     made.sweep()
     findings = made.findings()
-    assert "LRMAX was found by one sweep, so its error is not known" in text(
-        sections(findings, learning_rates)
-    )
+    assert "LRMAX was found by one sweep, so its error is unknown" in text(sections(findings, learning_rates))
     assert found(findings).low is None and ONE in text(sections(findings, claim))
 
 
