@@ -33,6 +33,7 @@ LARGEST_FIGURE = 32 << 20  # bytes that a report reads to find the mark; our fig
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MOST_COLOURS = len(COLOURS)  # variants that can be told apart by colour
 TARGET_COLOUR = "#555555"
+FILL = COLOURS[5]  # single runs and counts, beside what is drawn in the variant's colour
 INK, FAINT = "#222222", "#666666"
 
 _SETTINGS = {
