@@ -49,9 +49,17 @@ FIGURES = (
     Figure("accuracy", "Every run against the target", "runs", accuracy.draw, "study"),
     Figure("curves", "Loss and accuracy over the epochs", "history", curves.draw, "study"),
     Figure("comparisons", "Difference from the baseline", "comparisons", comparisons.draw, "study"),
-    Figure("variance_components", "Std from each source of randomness", "variance_components", components.draw, "study"),
+    Figure(
+        "variance_components",
+        "Std from each source of randomness",
+        "variance_components",
+        components.draw,
+        "study",
+    ),
     Figure("range_test", "Learning-rate range test", "range_test", range_test.draw),
-    Figure("learning_rate", "Learning-rate schedule, planned and as run", "learning_rates", learning_rate.draw),
+    Figure(
+        "learning_rate", "Learning-rate schedule, planned and as run", "learning_rates", learning_rate.draw
+    ),
     Figure("per_class", "Accuracy of each class", "per_class", classes.per_class),
     Figure("confusion", "Confusion matrix", "", classes.confusion),
     Figure("calibration", "Confidence against accuracy", "calibration", calibration.draw),

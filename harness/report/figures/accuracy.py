@@ -48,8 +48,7 @@ def draw(findings: Findings) -> Picture | None:
     axes.set_xlabel(f"{split} {metric.title} of the last epoch{', percent' * metric.share}")
     if metric.share:
         style.as_percent(axes.xaxis)
-    if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside lower left", ncols=2)
+    style.legend(figure, axes, 2)
     caption = _caption(findings, drawn, lines, outside)
     if cut:
         caption += " A bar that would pass 0 or 100 % ends there."

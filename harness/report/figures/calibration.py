@@ -49,11 +49,12 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     below.set_xlim(0, 1.012)  # leaves room for a marker at 100 %
     style.as_percent(below.xaxis)
     values += [
-        Value(below, (left + right) / 2, mean, f"confidence {100 * left:.0f} to {100 * right:.0f} %: {mean:,.0f} images a run")
-        for left, right, mean in zip(edges[:-1].tolist(), edges[1:].tolist(), means.tolist(), strict=True)
-        if mean
-    ]  # fmt: skip
-    return style.to_picture(figure, "calibration", variant, _caption(len(runs), runs[0].seed, recorded), values)
+        Value(below, middle, mean, f"confidence near {100 * middle:.0f} %: {mean:,.0f} images a run")
+        for middle, mean in zip(((edges[:-1] + edges[1:]) / 2).tolist(), means.tolist(), strict=True)
+    ]
+    return style.to_picture(
+        figure, "calibration", variant, _caption(len(runs), runs[0].seed, recorded), values
+    )
 
 
 def _draw_bins(axes: Axes, diagrams: list[Reliability], colour: str) -> list[Value]:
@@ -71,9 +72,9 @@ def _draw_bins(axes: Axes, diagrams: list[Reliability], colour: str) -> list[Val
     whiskers = np.maximum([accuracy - low, high - accuracy], 0)
     axes.errorbar(confidence, accuracy, whiskers, fmt="o", ms=5.5, capsize=3, lw=1.4, color=colour)
     return [
-        Value(axes, x, y, f"confidence {100 * x:.1f} %: accuracy {100 * y:.1f} %, {100 * a:.1f} to {100 * b:.1f} %")
+        Value(axes, x, y, f"confidence {x:.1%}: accuracy {y:.1%}, whiskers {a:.1%} to {b:.1%}")
         for x, y, a, b in zip(*(part.tolist() for part in (confidence, accuracy, low, high)), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _whiskers(
@@ -107,10 +108,10 @@ def _caption(n: int, seed: int, recorded: list[Reliability]) -> str:
             "Clopper-Pearson interval over the bin's images."
         )
     return (
-        f"On the dashed line, confidence equals accuracy; below it, the network is overconfident. {what} Bins: "
-        f"{BINS} of equal width; neighbours are merged, from low confidence up, until each holds "
-        f"{FEWEST_IMAGES} images or more{' a run on average' * (n > 1)}. ECE (expected calibration error): mean "
-        f"over the images of |accuracy - confidence| of their bin, before merging"
+        "On the dashed line, confidence equals accuracy; below it, the network is overconfident. "
+        f"{what} Bins: {BINS} of equal width; neighbours are merged, from low confidence up, until each holds "
+        f"{FEWEST_IMAGES} images or more{' a run on average' * (n > 1)}. ECE (expected calibration error): "
+        "mean over the images of |accuracy - confidence| of their bin, before merging"
         f"{'; ± std over seeds' * (n > 1)}. Mean confidence is {abs(100 * gap):.2f} points "
         f"{'above' if gap > 0 else 'below'} accuracy."
     )

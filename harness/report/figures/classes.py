@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_CLASSES = 50  # per figure; more are no longer readable
+NAMED_CLASSES = 26  # names beside the confusion matrix; of more classes every second is named
 NUMBERED_CLASSES = 12  # up to so many classes the cells show their numbers
 
 
@@ -105,7 +106,7 @@ def confusion(findings: Findings, variant: str) -> Picture | None:
     texts = np.vectorize(lambda value: "" if value == 0 else f"{value:.1f}" if value < 99.95 else "100")(
         percent
     )
-    figure, (axes,) = style.canvas(6.6)
+    figure, (axes,) = style.canvas(5.6)
     # With a square root, errors of one percent are visible beside a diagonal of ninety.
     sns.heatmap(
         percent,
@@ -123,11 +124,11 @@ def confusion(findings: Findings, variant: str) -> Picture | None:
     axes.set_xticks([])
     axes.set_yticks([])
     if len(names) <= MOST_CLASSES:
-        ticks = [style.short(name, 14) for name in names]
-        size = 9 if numbered else 8
-        middle = np.arange(len(names)) + 0.5
-        axes.set_xticks(middle, ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-        axes.set_yticks(middle, ticks, rotation=0, fontsize=size)
+        every = -(-len(names) // NAMED_CLASSES)
+        ticks = [style.short(name, 14) for name in names[::every]]
+        middle = np.arange(0, len(names), every) + 0.5
+        axes.set_xticks(middle, ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_yticks(middle, ticks, rotation=0, fontsize=8)
     axes.tick_params(length=0)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("actual class")

@@ -35,7 +35,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     figure, (left, right) = style.canvas(3.2, 1, 2, sharey=True)
     zigzag = np.linspace(0, schedule.epochs, 2 * ZIGZAGS + 1)
     left.plot(zigzag, [lr_min, lr_max] * ZIGZAGS + [lr_min], color=style.COLOURS[3])
-    left.set_title("Zig-zag cycle, for comparison (not used)")
+    left.set_title("Zig-zag cycle (not used)")
     others = findings.results.of(variant, "finished")[1:] if run.range_test is not None else []
     for other in others:
         at_step = (column(other.rates, "iteration") - 1) / steps_per_epoch
@@ -47,7 +47,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     passed, as_run = (column(rates, "iteration") - 1) / steps_per_epoch, column(rates, "lr")
     right.plot(passed, as_run, color=style.COLOURS[1], lw=1.2, label=f"as run, {len(rates):,} steps")
     right.set_title("Schedule")
-    right.legend(loc="upper right")
+    style.legend(figure, right, 2)
     for axes in (left, right):
         for rate in {lr_min, lr_max}:
             axes.axhline(rate, color=style.TARGET_COLOUR, lw=0.8, ls="--", zorder=1)
@@ -67,10 +67,11 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         caption += f"Right: the rate of every step, of {schedule.kind} (seed {run.seed})."
     if others:
         caption += " Each run has its own LRMAX: thin lines are the other runs."
+    some = slice(None, None, -(-len(rates) // MOST_MARKED))
     values = [
-        Value(right, float(x), float(y), f"epoch {x:.3g}: learning rate {y:.4g}")
-        for x, y in zip(passed[:: -(-len(rates) // MOST_MARKED)], as_run[:: -(-len(rates) // MOST_MARKED)], strict=True)
-    ]  # fmt: skip
+        Value(right, x, y, f"epoch {x:.3g}: learning rate {y:.4g}")
+        for x, y in zip(passed[some].tolist(), as_run[some].tolist(), strict=True)
+    ]
     return style.to_picture(figure, "learning_rate", variant, caption, values)
 
 
@@ -81,13 +82,13 @@ def _planned_and_run(planned: list[tuple[float, float]], run: Run) -> str:
         f"{planned[0][1]:.4g} to {peak[1]:.4g} at epoch {peak[0]:.4g}" if peak[0] else f"from {peak[1]:.4g}"
     )
     text = (
-        f"Right, thick: the schedule of the study, {rise}, then {planned[-1][1]:.4g}; thin: the rate that the "
-        f"optimizer had at every step (seed {run.seed}), which should be the same."
+        f"Right, thick: the schedule of the study, {rise}, then {planned[-1][1]:.4g}; thin: the rate that "
+        f"the optimizer had at every step (seed {run.seed}), which should be the same."
     )
     highest = run.highest_rate
     if highest is not None and not math.isclose(highest[0], peak[1], rel_tol=1e-3):
         text += (
-            f" Its highest rate is {highest[0]:.4g}, at step {highest[1]:,}: the planned peak falls between two "
-            "steps."
+            f" Its highest rate is {highest[0]:.4g}, at step {highest[1]:,}: the planned peak falls between "
+            "two steps."
         )
     return text

@@ -13,7 +13,7 @@ from harness.report.figures import style
 from harness.report.figures.style import Picture, Value
 from harness.schedule import Rates
 
-MAX_COLOUR = style.COLOURS[1]
+MIN_COLOUR, MAX_COLOUR = style.COLOURS[2], style.COLOURS[1]
 
 
 @style.house_style()
@@ -30,7 +30,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     first = next(iter(findings.results.of(variant, "finished")), None)
     exponential = record.get("mode") == "exponential"
     chosen, band = _chosen(tests)
-    figure, panels = style.canvas(3.7, 1, 2)
+    figure, panels = style.canvas(3.6, 1, 2)
     values: list[Value] = []
     for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
         _draw_sweeps(axes, sweeps, name)
@@ -44,18 +44,17 @@ def draw(findings: Findings, variant: str) -> Picture | None:
         given = None if first is None or record.get("used") else first.number("lr_max")
         if given is not None:
             axes.axvline(given, color=style.COLOURS[6], ls=":", label=f"used: {given:.3g}")
-    panels[0].set_title("Loss")
+    panels[0].set_title("Loss", pad=26)
     panels[0].set_ylabel("nats per image")
-    panels[1].set_title("Accuracy")
+    panels[1].set_title("Accuracy", pad=26)
     panels[1].set_ylabel("percent of the batch")
     style.as_percent(panels[1].yaxis)
     cut = _cut_explosion(panels[0], [column(sweep, "smoothed_loss") for sweep in sweeps])
     for axes in panels:
-        _name(axes, chosen.lr_min, f"LRMIN {chosen.lr_min:.3g}", style.COLOURS[2])
-        _name(axes, chosen.lr_max, f"LRMAX {chosen.lr_max:.3g}", MAX_COLOUR)
+        _name(axes, chosen.lr_min, f"LRMIN\n{chosen.lr_min:.3g}", MIN_COLOUR, "right")
+        _name(axes, chosen.lr_max, f"LRMAX\n{chosen.lr_max:.3g}", MAX_COLOUR, "left")
     rule = f"criterion: {record.get('criterion', '')}; LRMIN = LRMAX / {record.get('lr_min_divisor', 1):g}"
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, title=rule, title_fontsize=8)
+    style.legend(figure, panels[0], 2, rule)
     role = "used by the runs" if record.get("used") else "not used: the study gives its own rates"
     caption = (
         f"{_steps(sweeps)}, with {record.get('mode', '')} rates. LRMAX is chosen by the criterion "
@@ -67,12 +66,12 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     return style.to_picture(figure, "range_test", variant, caption, values)
 
 
-def _name(axes: Axes, rate: float, text: str, colour: str) -> None:
-    """Draw a chosen rate as a line, and write its name and value beside it."""
+def _name(axes: Axes, rate: float, text: str, colour: str, side: str) -> None:
+    """Draw a chosen rate as a line, and write its name and value above it, aligned at this side."""
     axes.axvline(rate, color=colour, ls="--", lw=1.3)
-    axes.annotate(
-        text, (rate, 0.02), (-2, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
-        rotation=90, ha="right", va="bottom", fontsize=8, color=colour, weight="bold",
+    axes.text(
+        rate, 1.01, text, transform=axes.get_xaxis_transform(), ha=side,
+        va="bottom", fontsize=8, color=colour, weight="bold",
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def section(findings: Findings, figures: Figures) -> Section:
         "# the same runs, in another folder: the same numbers on the same machine",
         *commands(results),
         f"# tables, figures and this report again, from the finished runs in DIR/{study.name}",
-        report_command(results),
+        report_command(results) + (f" --theme {figures.theme}" if figures.theme else ""),
     ]
     lead = (
         "study.toml lies beside this report: the study as resolved, every override included, with the seeds "
