@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Theme:
 
         It is the root of seaborn's factor: text and lines take as much room as the drawing loses.
         """
-        return CONTEXTS[self.context] ** 0.5
+        return math.sqrt(CONTEXTS[self.context])
 
     @property
     def text(self) -> str:

@@ -109,9 +109,9 @@ def _caption(n: int, seed: int, recorded: list[Reliability]) -> str:
         )
     return (
         "On the dashed line, confidence equals accuracy; below it, the network is overconfident. "
-        f"{what} Bins: {BINS} of equal width; neighbours are merged, from low confidence up, until each holds "
-        f"{FEWEST_IMAGES} images or more{' a run on average' * (n > 1)}. ECE (expected calibration error): "
-        "mean over the images of |accuracy - confidence| of their bin, before merging"
+        f"{what} Bins: {BINS} of equal width; neighbours are merged, from low confidence up, until each "
+        f"holds {FEWEST_IMAGES} images or more{' a run on average' * (n > 1)}. ECE, the expected calibration "
+        "error: mean over the images of |accuracy - confidence| of their bin, before merging"
         f"{'; ± std over seeds' * (n > 1)}. Mean confidence is {abs(100 * gap):.2f} points "
         f"{'above' if gap > 0 else 'below'} accuracy."
     )

@@ -55,7 +55,8 @@ def draw(findings: Findings) -> Picture | None:
     figure, axes = style.canvas(4.8, 2, 3 if zoomed else 2)
     values: list[Value] = []
     cut = raw_drawn = False
-    for (measure, unit), panels in zip(MEASURES, np.array_split(axes, 2), strict=True):
+    for row, (measure, unit) in enumerate(MEASURES):
+        panels = axes[row * len(axes) // 2 :][: len(axes) // 2]
         panels[1].sharey(panels[0])
         for panel, part in zip(panels, ("train", "eval", "eval"), strict=False):
             curves = list(_curves(findings, [row.variant for row in drawn], f"{part}_{measure}"))

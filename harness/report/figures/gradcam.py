@@ -82,8 +82,8 @@ def draw(findings: Findings, variant: str, data: Data) -> Picture | None:
         caption += " (upper row) and for the actual class (lower row)"
     caption += (
         ". Left of each image: the predicted class (coloured) and the actual class. The image below a map is "
-        "grey. A map shows positive evidence only, scaled to its own maximum; a grey image without colour has "
-        "none. Each column names the layer and the resolution of its maps, which are enlarged bilinearly."
+        "grey. A map shows positive evidence only, scaled to its own maximum; a grey image without colour "
+        "has none. Each column names the layer and the resolution of its maps, which are enlarged bilinearly."
     )
     if examples.wrong and layout.classes == 1:
         caption += " The actual class's maps are drawn for fewer images (attribution.images)."
@@ -121,7 +121,7 @@ def _layout(images: int, layers: int, wrong: bool) -> _Layout:
     return best(1)
 
 
-def _network(run: Run) -> tuple[nn.Module, tuple[int, int, int]]:
+def _network(run: Run) -> tuple[nn.Module, Sequence[int]]:
     model, network = load_weights(run.folder.weights_file)
     return model, network.image_shape
 
@@ -208,7 +208,7 @@ def _bar(sheet: Sheet, left: float, top: float, cell: float) -> None:
     heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
     colours = overlay(np.full((1, 256, 3), 128, dtype=np.uint8), heat)
     sheet.fill(left, top + 0.1 / cell, 2.0 / cell, 0.13 / cell, colours)
-    below = {"y": top + 0.27 / cell, "va": "top"}
+    below: dict[str, Any] = {"y": top + 0.27 / cell, "va": "top"}
     sheet.text(x=left, text="0", ha="left", **below)
     sheet.text(x=left + 2.0 / cell, text="maximum of the map", ha="right", **below)
     sheet.text(x=left + 2.1 / cell, y=top + 0.165 / cell, text="positive evidence for the class", va="center")
