@@ -13,6 +13,7 @@ from harness.errors import DataError, StudyError
 from harness.export import parse_exports
 from harness.launch import LAUNCHERS, check_launcher, parse_workers
 from harness.messages import one_line, suggest
+from harness.report.theme import DEFAULT, Theme, parse_theme
 from harness.study_file.config import Study
 from harness.study_file.load import load_study
 from harness.study_file.seeds import parse_seeds
@@ -31,6 +32,7 @@ class Request:
         out: None for ``results``, in which a trial (a study changed by ``settings``) has a folder of its own.
         workers: runs at once; None leaves the choice to the launcher.
         figures, export: formats of figures besides PNG, and formats of networks.
+        theme: of the figures.
     """
 
     studies: tuple[Study | str | Path, ...]
@@ -47,6 +49,7 @@ class Request:
     precision: str | None = None
     allow: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    theme: Theme = DEFAULT
     export: tuple[str, ...] = ()
     tracker: str | None = None
     until_decided: bool = False
@@ -180,6 +183,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "seeds": parse_seeds,
     "variants": lambda text: [name.strip() for name in text.split(",")],
     "figures": parse_formats,
+    "theme": parse_theme,
     "export": parse_exports,
     "workers": parse_workers,
 }

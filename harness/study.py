@@ -17,6 +17,7 @@ from harness.errors import StudyError
 from harness.export import FORMATS as EXPORTS
 from harness.launch import LAUNCHERS
 from harness.planning import Question, check_question
+from harness.report.theme import CONTEXTS, PALETTES
 from harness.request import Request, make_request
 from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
@@ -125,6 +126,13 @@ def _or(names: Iterable[str]) -> str:
     help="Let studies name networks in this package: docs/your-own.md. Repeatable.",
 )
 @click.option("--figures", metavar="LIST", help="Figures also as svg, pdf or svg,pdf. [default: PNG alone]")
+@click.option(
+    "--theme",
+    metavar="LIST",
+    shell_complete=_complete_from(*CONTEXTS, *PALETTES),
+    help=f"Theme of the figures: a seaborn context ({_or(CONTEXTS)}), a palette ({', '.join(PALETTES)}), or "
+    "both, such as talk,deep. [default: paper, with colours that are safe for colour blindness]",
+)
 @click.option(
     "--export",
     metavar="LIST",

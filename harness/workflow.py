@@ -165,6 +165,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
         selection.variants,
         runner.load_data,
         request.figures,
+        request.theme,
     )
     for warning in findings.warnings:
         voice.say(f"{study.name}: warning: {warning}")

@@ -49,14 +49,22 @@ FIGURES = (
     Figure("accuracy", "Every run against the target", "runs", accuracy.draw, "study"),
     Figure("curves", "Loss and accuracy over the epochs", "history", curves.draw, "study"),
     Figure("comparisons", "Difference from the baseline", "comparisons", comparisons.draw, "study"),
-    Figure("variance_components", "Variance by source", "variance_components", components.draw, "study"),
-    Figure("range_test", "LR range test", "range_test", range_test.draw),
-    Figure("learning_rate", "Learning rate of every step", "learning_rates", learning_rate.draw),
+    Figure(
+        "variance_components",
+        "Std from each source of randomness",
+        "variance_components",
+        components.draw,
+        "study",
+    ),
+    Figure("range_test", "Learning-rate range test", "range_test", range_test.draw),
+    Figure(
+        "learning_rate", "Learning-rate schedule, planned and as run", "learning_rates", learning_rate.draw
+    ),
     Figure("per_class", "Accuracy of each class", "per_class", classes.per_class),
     Figure("confusion", "Confusion matrix", "", classes.confusion),
-    Figure("calibration", "Reliability diagram", "calibration", calibration.draw),
+    Figure("calibration", "Confidence against accuracy", "calibration", calibration.draw),
     Figure("augmented", "Training images, before and after augmentation", "", galleries.augmented, "images"),
     Figure("misclassified", "Misclassified images", "misclassified", galleries.misclassified, "images"),
     Figure("gradcam", "Grad-CAM", "", gradcam.draw, "images"),
-    Figure("attributions", "Sanity checks of the maps", "attributions", attributions.draw),
+    Figure("attributions", "Grad-CAM sanity checks", "attributions", attributions.draw),
 )

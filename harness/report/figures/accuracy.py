@@ -48,11 +48,12 @@ def draw(findings: Findings) -> Picture | None:
     axes.set_xlabel(f"{split} {metric.title} of the last epoch{', percent' * metric.share}")
     if metric.share:
         style.as_percent(axes.xaxis)
-    if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside lower left", ncols=2)
+    style.legend(figure, axes, 2)
     caption = _caption(findings, drawn, lines, outside)
     if cut:
         caption += " A bar that would pass 0 or 100 % ends there."
+    if len(drawn) > style.MOST_COLOURS:
+        caption += " Coloured: the variants whose curves are drawn."
     if left_out:
         caption += f" Drawn: {shown_rule(findings.results, [row.variant for row in drawn], left_out)}."
     return style.to_picture(figure, "accuracy", None, caption, values)
@@ -150,15 +151,14 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> list[bool]:
         Whether each lies outside.
     """
     low, high = axes.get_xlim()
-    for at, label, look in lines:
+    for at, label, options in lines:
         if low <= at <= high:
-            axes.axvline(at, label=label, **look)
-    for side, beyond, arrow in (
-        ("left", lambda at: at < low, "◀ {}"),
-        ("right", lambda at: at > high, "{} ▶"),
-    ):
-        texts = [arrow.format(label) for at, label, _ in lines if beyond(at)]
-        axes.set_title("\n".join(texts), loc=side, fontsize=8, weight="normal", color=style.TARGET_COLOUR)
+            axes.axvline(at, label=label, **options)
+    left = [f"◀ {label}" for at, label, _ in lines if at < low]
+    right = [f"{label} ▶" for at, label, _ in lines if at > high]
+    look: dict[str, Any] = {"fontsize": 8, "weight": "normal", "color": style.TARGET_COLOUR}
+    axes.set_title("\n".join(left), loc="left", **look)
+    axes.set_title("\n".join(right), loc="right", **look)
     return [not low <= at <= high for at, _, _ in lines]
 
 
@@ -190,5 +190,6 @@ def _caption(
     else:
         caption += f" Dashed: the target, {goal}; runs {missed} of it missed it."
     if len(lines) > 1:
-        caption += " Dotted, or named at the border where they lie outside: published numbers."
+        where = ["Dotted"] * (not all(outside[1:])) + ["Named at the border"] * any(outside[1:])
+        caption += f" {' or '.join(where).capitalize()}: published numbers."
     return caption

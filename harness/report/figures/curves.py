@@ -52,10 +52,11 @@ def draw(findings: Findings) -> Picture | None:
     last = max(FEWEST_LAST, -(-epochs // LAST))
     zoomed = epochs >= 2 * last
     split = "Hold-out" if all(summary.evaluated_on == "holdout" for summary in drawn) else "Test"
-    figure, axes = style.canvas(5.6, 2, 3 if zoomed else 2)
+    figure, axes = style.canvas(4.8, 2, 3 if zoomed else 2)
     values: list[Value] = []
     cut = raw_drawn = False
-    for (measure, unit), panels in zip(MEASURES, np.array_split(axes, 2), strict=True):
+    for row, (measure, unit) in enumerate(MEASURES):
+        panels = axes[row * len(axes) // 2 :][: len(axes) // 2]
         panels[1].sharey(panels[0])
         for panel, part in zip(panels, ("train", "eval", "eval"), strict=False):
             curves = list(_curves(findings, [row.variant for row in drawn], f"{part}_{measure}"))
@@ -73,10 +74,7 @@ def draw(findings: Findings) -> Picture | None:
             panels[2].set_title(f"Last {last} epochs")
             cut |= _zoom(panels[2], curves, best_first(results), last)
     spread = "mean ± 1 std over n seeds" if any(row.finished > 1 for row in drawn) else None
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(3, len(drawn)), title=spread, title_fontsize=8
-    )
+    style.legend(figure, axes[0], 3, spread)
     caption = _caption(findings, max(row.finished for row in drawn), last if zoomed else 0, cut, raw_drawn)
     if len(drawn) < len(finished):
         rule = shown_rule(results, [row.variant for row in drawn], len(finished))

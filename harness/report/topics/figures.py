@@ -21,11 +21,13 @@ class Figures:
         pictures: file name -> picture; those of variants in the order of the page.
         notes: what could not be drawn or measured, and why.
         formats: the further formats of each figure, such as ``svg``.
+        theme: of the figures, as ``--theme`` has it; empty for the default.
     """
 
     pictures: Mapping[str, Picture]
     notes: Sequence[str] = ()
     formats: Sequence[str] = ()
+    theme: str = ""
 
     @cached_property
     def _several(self) -> bool:

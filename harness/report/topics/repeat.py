@@ -74,7 +74,7 @@ def section(findings: Findings, figures: Figures) -> Section:
         "# Repeat the runs in another folder: the same numbers on the same machine",
         *commands(results),
         f"# Rebuild tables, figures and this report from the finished runs in DIR/{study.name}",
-        report_command(results),
+        report_command(results) + (f" --theme {figures.theme}" if figures.theme else ""),
     ]
     lead = (
         "study.toml is beside this report: the complete study, overrides included, with the seeds of this "
