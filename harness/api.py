@@ -65,6 +65,52 @@ class Results:
         return str(self._report["verdict"])
 
     @property
+    def sentence(self) -> str:
+        """Return what was found as a sentence for a paper: numbers, n, images, and the test.
+
+        Raises:
+            RunError: the report is of an earlier version.
+        """
+        if "sentence" not in self._report:
+            raise self._outdated()
+        return str(self._report["sentence"])
+
+    def to_latex(self) -> str:
+        """Return the ranked table of all variants for LaTeX, with the package booktabs.
+
+        Raises:
+            RunError: the report is of an earlier version.
+        """
+        return self._ranked("tex")
+
+    def to_markdown(self) -> str:
+        """Return the ranked table of all variants in Markdown.
+
+        Raises:
+            RunError: the report is of an earlier version.
+        """
+        return self._ranked("md")
+
+    def to_typst(self) -> str:
+        """Return the ranked table of all variants for Typst.
+
+        Raises:
+            RunError: the report is of an earlier version.
+        """
+        return self._ranked("typ")
+
+    def _ranked(self, ending: str) -> str:
+        try:
+            return (self.folder.tables / f"ranked.{ending}").read_text("utf-8")
+        except FileNotFoundError:
+            raise self._outdated() from None
+
+    def _outdated(self) -> RunError:
+        return RunError(
+            f"{self.folder.path}: the report is of an earlier version; rebuild it with --report-only"
+        )
+
+    @property
     def met(self) -> bool:
         """Return whether every run that was asked for reached the target on its last epoch."""
         return bool(self._report["met"])
@@ -223,4 +269,4 @@ def run(
     from harness.workflow import carry_out
 
     outcome = carry_out(request, studies, tell=lambda line: None)
-    return Results(request.out / loaded.name, outcome.status)
+    return Results(request.results / loaded.name, outcome.status)

@@ -84,7 +84,7 @@ def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
     return [
         Preview(
             study,
-            StudyFolder(request.out, study.name),
+            StudyFolder(request.results, study.name),
             load_data,
             asked,
             request.device,

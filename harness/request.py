@@ -13,7 +13,8 @@ from harness.errors import DataError, StudyError
 from harness.export import parse_exports
 from harness.hints import argument_hint
 from harness.launch import LAUNCHERS, check_launcher, parse_workers
-from harness.messages import one_line
+from harness.messages import one_line, suggest
+from harness.report.theme import DEFAULT, Theme, parse_theme
 from harness.study_file.config import Study
 from harness.study_file.load import load_study, study_folders
 from harness.study_file.seeds import parse_seeds
@@ -30,8 +31,10 @@ class Request:
         settings: values that override the studies': ``KEY=VALUE`` texts, or keys and values.
         seeds, variants: None uses the study's.
         n_seeds: the number of seeds, instead of ``seeds``.
+        out: None for ``results``, in which a trial (a study changed by ``settings``) has its own folder.
         workers: number of parallel runs; None lets the launcher choose.
         figures, export: formats of figures besides PNG, and formats of networks.
+        theme: of the figures.
     """
 
     studies: tuple[Study | str | Path, ...]
@@ -39,7 +42,7 @@ class Request:
     seeds: tuple[int, ...] | None = None
     n_seeds: int | None = None
     variants: tuple[str, ...] | None = None
-    out: Path = Path("results")
+    out: Path | None = None
     data: Path | None = None
     launcher: str = "auto"
     workers: int | None = None
@@ -49,6 +52,7 @@ class Request:
     precision: str | None = None
     allow: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    theme: Theme = DEFAULT
     export: tuple[str, ...] = ()
     tracker: str | None = None
     until_decided: bool = False
@@ -57,6 +61,11 @@ class Request:
     require_target: bool = False
     profile: bool = False
     quiet: bool = False
+
+    @property
+    def results(self) -> Path:
+        """Return the folder that holds the studies' folders."""
+        return Path("results") if self.out is None else self.out
 
     @property
     def world_size(self) -> int:
@@ -91,6 +100,8 @@ class Request:
                 n_seeds=self.n_seeds,
                 precision=self.precision,
             )
+            if self.out is None and study.trial is not None:
+                study = study.renamed(study.trial.own_name(study.name))
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
             if self.until_decided and study.looks is None:
@@ -191,6 +202,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "seeds": parse_seeds,
     "variants": lambda text: [name.strip() for name in text.split(",")],
     "figures": parse_formats,
+    "theme": parse_theme,
     "export": parse_exports,
     "workers": parse_workers,
 }

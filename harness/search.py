@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RECORD = "search.json"
 _NOT_DECIDING = (
     "name", "question", "seeds", "target", "baseline", "comparisons", "margin", "metrics", "resources",
-    "references",
+    "references", "trial",
 )  # fmt: skip
 
 

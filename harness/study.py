@@ -19,6 +19,7 @@ from harness.hints import option_hint
 from harness.launch import LAUNCHERS
 from harness.messages import one_line
 from harness.planning import Question, check_question
+from harness.report.theme import CONTEXTS, PALETTES
 from harness.request import Request, make_request
 from harness.study_file.builtin import builtin_studies
 from harness.study_file.config import Study
@@ -90,9 +91,9 @@ class _Command(click.Command):
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("results"),
     metavar="DIR",
-    help="Write results to DIR/<study>/.",
+    help="Write results to DIR/<study>/. [default: results; a trial made by --set has its own folder there, "
+    "results/<study>-trial-.../]",
 )
 @click.option(
     "--data",
@@ -161,6 +162,13 @@ class _Command(click.Command):
 )
 @click.option(
     "--figures", metavar="LIST", help="Also save figures as svg, pdf or svg,pdf. [default: only PNG]"
+)
+@click.option(
+    "--theme",
+    metavar="LIST",
+    shell_complete=_complete_from(*CONTEXTS, *PALETTES),
+    help=f"Theme of the figures: a seaborn context ({_or(CONTEXTS)}), a palette ({', '.join(PALETTES)}), or "
+    "both, such as talk,deep. [default: paper, with colours that are safe for colour blindness]",
 )
 @click.option(
     "--export",

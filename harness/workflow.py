@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED
 from harness.device import resolve_device
-from harness.errors import RunError, StudyError
-from harness.export import export
+from harness.errors import HarnessError, RunError, StudyError
+from harness.export import export, renew_cards
 from harness.launch import followers
 from harness.messages import one_line
 from harness.plan import Plan, choose_variants
@@ -115,7 +115,7 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
             check_looks(plan)
     outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
     if len(plans) > 1:
-        voice.note(f"all studies: {request.out / 'index.html'}")
+        voice.note(f"all studies: {request.results / 'index.html'}")
     return outcome
 
 
@@ -165,6 +165,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
         selection.variants,
         runner.load_data,
         request.figures,
+        request.theme,
     )
     for warning in findings.warnings:
         voice.say(f"{study.name}: warning: {warning}")
@@ -182,22 +183,28 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
 
 
 def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[str]:
-    """Export every finished run that was asked for; return an error for each that could not be."""
-    errors = []
+    """Export every finished run that was asked for, and renew the cards of earlier exports; return errors."""
+    errors, exported = [], []
     runs = [selection.folder.run(variant, seed) for variant in selection.variants for seed in selection.seeds]
     for run in runs if formats else ():
         try:
             if run.status() == "finished":
                 voice.note(f"exported: {export(run, formats)}")
+                exported.append(run)
         except RunError as error:  # the others are exported even so
             voice.complain(f"error: {error}")
             errors.append(str(error))
+    try:
+        renew_cards(selection.folder, exported)
+    except HarnessError as error:
+        voice.complain(f"error: a model card in exports/ is of an earlier report: {error}")
+        errors.append(str(error))
     return errors
 
 
 def _select(request: Request, study: Study) -> Selection:
     """Select a study's variants; a search that has begun has one for each of its trials."""
-    folder = StudyFolder(request.out, study.name)
+    folder = StudyFolder(request.results, study.name)
     folder.check_writable()
     asked = None if request.variants is None else list(request.variants)
     if study.search is not None:
@@ -213,7 +220,9 @@ def _select(request: Request, study: Study) -> Selection:
 
 def _check_reportable(folder: StudyFolder) -> None:
     if not folder.path.is_dir():
-        raise StudyError(f"--report-only: there is no {folder.path} to report on; --out says where")
+        raise StudyError(
+            f"--report-only: there is no folder {folder.path} to report on; name its parent by --out"
+        )
     if (folder.path / "report.json").is_file() and not folder.runs():
         raise StudyError(f"--report-only: {folder.path} has a report and no runs; it stays as it is")
 

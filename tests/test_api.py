@@ -25,6 +25,9 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     assert capsys.readouterr().out == "" and results.status == 0
     assert list(results.runs.status) == ["finished"] * 2 and len(results.history) == 4
     assert results.summary.test_accuracy_mean[0] == pytest.approx(results.runs.test_accuracy.mean())
+    assert results.sentence.startswith("tiny (trial: schedule.epochs = 2")
+    texts = (results.to_latex(), results.to_markdown(), results.to_typst())
+    assert all("base" in text for text in texts) and "\\toprule" in texts[0]
     assert results.verdict in (out / "tiny" / "report.md").read_text("utf-8")
     assert results.met == bool((results.runs.test_accuracy >= 0.2).all())
     assert results.figure("curves").size[0] > 500

@@ -38,7 +38,17 @@ def test_the_wheel_runs_from_any_directory(tmp_path: Path) -> None:
     (installed / "borrowed.pth").write_text(f"{packages}\n")
     empty = tmp_path / "empty"
     empty.mkdir()
-    command = [python, "-m", "harness.study", "--seeds", "0", "--set", "schedule.epochs=3"]
+    command = [
+        python,
+        "-m",
+        "harness.study",
+        "--seeds",
+        "0",
+        "--set",
+        "schedule.epochs=3",
+        "--out",
+        "results",
+    ]
     done = subprocess.run(command, cwd=empty, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "quickstart: " in done.stdout and (empty / "results/quickstart/report.html").is_file()

@@ -114,8 +114,9 @@ def test_more_images_than_there_are_is_refused(command: Command, tiny_file: Path
 
 @pytest.mark.slow
 def test_runs_of_another_configuration_are_named(command: Command, tiny_file: Path) -> None:
-    assert command(tiny_file, "--seeds", "0", "--set", "schedule.epochs=2").returncode == 0
+    two = ("--set", "schedule.epochs=2", "--out", "results")
+    assert command(tiny_file, "--seeds", "0", *two).returncode == 0
     done = command(tiny_file, "--dry-run")
     assert done.returncode == 0
     assert "a real start refuses: " in done.stdout and "schedule.epochs: 3 planned, 2 on disk" in done.stdout
-    assert "refuses" not in command(tiny_file, "--dry-run", "--set", "schedule.epochs=2").stdout
+    assert "refuses" not in command(tiny_file, "--dry-run", *two).stdout

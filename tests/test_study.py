@@ -110,7 +110,7 @@ def test_a_diverged_run_gives_exit_status_1_and_is_counted(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
     variants = '{ hot = { "schedule.lr_max" = 1e6, "schedule.lr_min" = 1e5, "loss.l1" = 1e6 } }'
-    done = command(tiny_file, "--set", f"variants={variants}")
+    done = command(tiny_file, "--set", f"variants={variants}", "--out", "results")
     assert done.returncode == 1
     assert "not finite at iteration" in done.stderr
     runs = pd.read_csv(tmp_path / "results/tiny/tables/runs.csv")
@@ -272,6 +272,16 @@ def accuracies(study: Path) -> dict[tuple[str, int], float]:
     return dict(zip(zip(table.variant, table.seed, strict=True), table.test_accuracy, strict=True))
 
 
+def tables(study: Path) -> dict[str, str]:
+    """The content of every table, without the columns of times."""
+    content = {path.name: path.read_text("utf-8") for path in (study / "tables").iterdir()}
+    for name in [name for name in content if name.endswith(".csv")]:
+        frame = pd.read_csv(study / "tables" / name, dtype=str)
+        times = [column for column in frame if "seconds" in column or "per_second" in column]
+        content[name] = frame.drop(columns=times).to_csv(index=False)
+    return content
+
+
 def repeat(study: Path, empty: Path, data: Path, **environment: str) -> None:
     """Run the report's own commands in an empty folder that has its study file."""
     empty.mkdir()
@@ -292,13 +302,15 @@ def test_the_reports_commands_make_its_runs_again(tmp_path: Path, tiny_file: Pat
     assert command(*trial, "--seeds", "3").returncode == 0
     done = command(*trial, "--seeds", "1", "--variants", "base")
     assert done.returncode == 0, done.stderr
-    study = tmp_path / "results" / "tiny"
+    (study,) = (path.parent for path in (tmp_path / "results").glob("tiny-trial-*/study.toml"))
     assert "seeds = [\n    1,\n    3,\n]" in (study / "study.toml").read_text("utf-8")
     page = (study / "report.md").read_text("utf-8")
     assert all(line in page for line in json.loads((study / "report.json").read_text("utf-8"))["repeat"])
     repeat(study, tmp_path / "empty", tmp_path)
-    ours, again = accuracies(study), accuracies(tmp_path / "empty" / "again" / "tiny")
-    assert ours == again and sorted(ours) == [("base", 1), ("base", 3), ("slow", 3)]
+    again = tmp_path / "empty" / "again" / study.name
+    assert tables(study) == tables(again)
+    ours = accuracies(study)
+    assert sorted(ours) == [("base", 1), ("base", 3), ("slow", 3)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
@@ -332,3 +344,26 @@ def test_a_study_of_own_images_and_an_own_network_is_repeated_by_its_report(
     study = tmp_path / "results" / "tiny"
     repeat(study, tmp_path / "empty", tmp_path / "images", **found)
     assert accuracies(study) == accuracies(tmp_path / "empty" / "again" / "tiny")
+
+
+def test_a_trial_has_a_folder_of_its_own_and_says_what_it_changed(
+    command: Command, tiny_file: Path, tmp_path: Path
+) -> None:
+    once = ("--seeds", "0", "--set", "schedule.epochs=1", "--set", "schedule.peak_epoch=0.5", "--quiet")
+    done = command(tiny_file, *once)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path for path in (tmp_path / "results").iterdir() if path.is_dir())
+    assert re.fullmatch("tiny-trial-[0-9a-f]{6}", folder.name) and done.stdout.startswith(f"{folder.name}: ")
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    assert report["title"] == "tiny (trial: schedule.epochs = 1, schedule.peak_epoch = 0.5)"
+    assert "schedule.epochs = 1 (study file: 3)" in (folder / "report.md").read_text("utf-8")
+    assert report["question"].endswith("Does it run?") and report["question"] != "Does it run?"
+    before = (folder / "runs/base/seed-0/run.json").read_bytes()
+    assert command(tiny_file, *once).returncode == 0  # the same trial goes on in its folder
+    assert command(folder / "study.toml", "--report-only").returncode == 0
+    assert (folder / "runs/base/seed-0/run.json").read_bytes() == before
+    given = command(
+        tiny_file, *once, "--out", "results", "--dry-run", "--json"
+    )  # a named folder is as it was
+    assert json.loads(given.stdout)[0]["name"] == "tiny"
+    assert not (tmp_path / "results" / "tiny").exists()

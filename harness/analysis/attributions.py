@@ -16,6 +16,7 @@ from harness.analysis.examples import choose_examples
 from harness.analysis.images import RunImages
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
+from harness.analysis.shown import shown_variants
 from harness.attribution import measures
 from harness.attribution.faithfulness import STEPS, area
 from harness.attribution.maps import coarse_maps, stages
@@ -174,13 +175,13 @@ def attribution_settings(results: Results, run: Run) -> dict[str, Any]:
 
 
 def measure(results: Results, images: RunImages) -> tuple[list[Attributions], dict[str, str]]:
-    """Measure the maps of every variant that has a run with weights, of the first ``MOST_VARIANTS``.
+    """Measure the maps of every variant that is shown on its own and has a run with weights.
 
     Returns:
         The measures; and variant -> the reason why it could not be measured.
     """
     measured, errors = [], {}
-    for variant in list(dict.fromkeys([*results.variants, *results.range_tests]))[:MOST_VARIANTS]:
+    for variant in shown_variants(results, MOST_VARIANTS):
         runs = results.with_weights(variant)
         if not runs:
             continue

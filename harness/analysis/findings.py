@@ -130,4 +130,4 @@ def _across_variants(
         lines = [f"{len(compared)} comparisons are in tables/comparisons.csv"]
     else:
         lines = [pairs.sentence(comparison, len(compared) > 1) for comparison in compared]
-    return [*lines, ranks.sentence(ranking, metric)] if ranking else lines
+    return [*lines, ranks.sentence(ranking, metric)] if len(ranking) >= ranks.FEWEST else lines

@@ -1,4 +1,4 @@
-"""The environment of the runs, as a report tells it: code, versions, hardware and data."""
+"""Describe the environment of the runs: code, versions, hardware and data."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def at_once_text(records: Iterable[RunRecord | None]) -> str | None:
 
 
 def times_note(results: Results) -> str | None:
-    """Write why the runs' seconds cannot be compared; None where each run had its device to itself."""
+    """Write why the runs' seconds are not those of a run alone; None where each had its device to itself."""
     if not results.finished:
         return None
     at_once = at_once_text(run.record for run in results.finished)
     if at_once is None:
-        return "How many runs shared the device was not recorded: one run alone may take fewer minutes."
+        return "Times may not be comparable: the number of runs at once on the device was not recorded."
     if at_once == "1":
         return None
-    return f"Runs shared the device, {at_once} at once: one run alone takes fewer minutes."
+    return f"Times are not those of a run alone: {at_once} runs shared the device at once."
 
 
 def _properties(provenance: dict[str, Any]) -> dict[str, str]:
@@ -115,8 +115,8 @@ def _devices(provenance: dict[str, Any]) -> str | None:
     if (number := provenance.get("devices")) is None:
         return None
     synchronised = str(provenance.get("device")).startswith("cuda")
-    statistics = "over whole batches" if synchronised else "of each part alone"
-    return f"{number} share a run, a part of every batch each; batch norm takes its statistics {statistics}"
+    statistics = "over the whole batch" if synchronised else "per device"
+    return f"{number} per run (data parallel); batch norm statistics {statistics}"
 
 
 def _gigabytes(size: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Three variants or more by the target's metric, and which of them may be the best one."""
+"""Rank the variants by the target's metric, and name those that are not significantly below any other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.analysis.runs import same_images
 from harness.metrics import ACCURACY, METRICS, Metric
 from harness.statistics.best import Place, rank_recipes, rivals_of_each
 
-FEWEST = 3  # variants: two are only compared with each other
-MOST_NAMED = 8  # possible winners that a line names
+FEWEST = 3  # variants that make a line of the console and rows of ranking.csv: two are compared as a pair
+MOST_NAMED = 8  # variants that a line names
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Ranked:
     Attributes:
         place: by the target's metric, turned so that higher is better; None without a finished run.
         failed, runs: how many failed, of those that finished or failed.
-        by_recipe: whether a run failed by its recipe, and not by a fault of the machine.
-        worse_than: the variants that are shown to be better than it.
+        by_recipe: whether a run failed because of its recipe, and not because of the machine.
+        worse_than: the variants that are significantly better.
         changes: what it changes of the study, by dotted key.
         metric: the target's, which ranks them.
     """
@@ -43,7 +43,7 @@ class Ranked:
 
     @property
     def possible(self) -> bool | None:
-        """Whether it may be the best: no other is shown to be better; None where none can say."""
+        """Whether no other is significantly better; None where the machine made its runs fail."""
         if self.place is None:
             return False if self.by_recipe else None
         return not self.worse_than
@@ -57,11 +57,10 @@ class Ranked:
 def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) -> list[Ranked]:
     """Rank the variants, the best mean first and those without a finished run last.
 
-    A variant that was evaluated on other images than the first has no place among the others, and one of
-    which no run has ended none either.
+    A variant is left out if no run of it has ended, or if it was evaluated on other images than the first.
 
     Returns:
-        Empty for fewer than three, or where none has a finished run.
+        Empty if no variant has a finished run.
     """
     finished = {variant: runs for variant in results.variants if (runs := results.of(variant, "finished"))}
     first = next(iter(finished.values()), [])
@@ -91,7 +90,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
     }
     failed = {variant: runs for variant in results.variants if (runs := results.of(variant, "failed"))}
     last = [variant for variant in failed if variant not in finished]
-    if not places or len(places) + len(last) < FEWEST:
+    if not places:
         return []
     worse = _worse(comparisons)
     ranked = []
@@ -114,7 +113,7 @@ def rank_variants(results: Results, comparisons: Sequence[VariantComparison]) ->
 
 
 def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
-    """Map a variant to those that a comparison has shown it to be worse than."""
+    """Map a variant to those that a comparison has shown to be better."""
     worse: dict[str, list[str]] = {}
     for comparison in comparisons:
         if comparison.verdict == "worse":
@@ -125,31 +124,26 @@ def _worse(comparisons: Sequence[VariantComparison]) -> dict[str, list[str]]:
 
 
 def sentence(ranking: Sequence[Ranked], metric: Metric) -> str:
-    """Say in a line which variants may be the best, by which rule, and which have no finished run."""
+    """Name the variants that are not significantly below any other, and those without a finished run."""
     best = "highest" if metric.higher_is_better else "lowest"
     possible = [_with_failures(ranked) for ranked in ranking if ranked.possible]
     places = [ranked.place for ranked in ranking if ranked.place is not None]
     everyone = len(ranking)
     if len(places) == 1:
-        text = f"of {everyone} variants {places[0].name} alone has a finished run"
+        text = f"only {places[0].name} of {everyone} variants has a finished run"
     elif not possible:  # they were compared on different seeds
-        text = f"of each of {everyone} variants another is shown to be better, on other seeds each"
+        text = f"each of {everyone} variants is significantly below another one, each on other seeds"
     elif len(possible) == 1:
-        text = (
-            f"{possible[0]} alone of {everyone} variants may be the best: of the others a better one is shown"
-        )
+        text = f"{possible[0]} is the only one of {everyone} variants that is not significantly below another"
     elif len(possible) == len(places):
         fewest, most = min(place.n for place in places), max(place.n for place in places)
         seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
-        why = "one seed each has no spread" if most == 1 else f"{seeds} does not tell them apart"
+        why = "not tested with one seed each" if most == 1 else f"no significant difference ({seeds})"
         first = [place.name for place in places if place.rank == 1]
         names = f"{_listed(first)} {'has' if len(first) == 1 else 'share'}"
-        text = f"{len(possible)} of {everyone} variants may be the best; {names} the {best} mean, and {why}"
+        text = f"{names} the {best} mean of {everyone} variants; {why}"
     else:
-        text = (
-            f"{len(possible)} of {everyone} variants may be the best: {_listed(possible)} "
-            "(no other is shown to be better)"
-        )
+        text = f"{len(possible)} of {everyone} variants are not significantly below any other: {_listed(possible)}"
     gone = [_with_failures(ranked) for ranked in ranking if ranked.place is None]
     return f"{text}; no finished run: {_listed(gone)}" if gone else text
 

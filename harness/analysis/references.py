@@ -1,4 +1,4 @@
-"""What was published elsewhere, compared with the variants' measured distributions."""
+"""Compare published numbers with the measured distributions of the variants."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ReferenceComparison:
 
     @property
     def plausible(self) -> bool | None:
-        """Tell whether our runs do not exclude the number, after the correction; None if it is not judged."""
+        """Whether the number is consistent with our runs after the correction; None if it is not judged."""
         return None if self.p_holm is None else self.p_holm > ALPHA
 
 
@@ -120,16 +120,16 @@ def claims(reference: Reference) -> list[Claim]:
     return stated
 
 
-def excluded(compared: ReferenceComparison) -> str:
-    """Return ``excluded``, ``not excluded (interval 0.9 points wide)``, or why it is not judged."""
+def consistency(compared: ReferenceComparison) -> str:
+    """Return ``no``, ``yes (interval 0.9 points wide)``, or why it is not judged."""
     standing = compared.standing
     if compared.evaluated_on != "test":
         return "not judged: ours are on held-out images"
     if compared.plausible is None or standing.low is None or standing.high is None:
         return "not judged: one run" if standing.n == 1 else "not judged: our runs do not differ"
     if not compared.plausible:
-        return "excluded"
+        return "no"
     holm = "" if standing.plausible else " after Holm"
     units = compared.claim.units
     width = f"{units.std(standing.high - standing.low, 1)}{units.of_difference}"
-    return f"not excluded{holm} (interval {width} wide)"
+    return f"yes{holm} (interval {width} wide)"

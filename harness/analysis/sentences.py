@@ -1,7 +1,8 @@
-"""A comparison in words: a line with its verdict, its test, and what else the runs show."""
+"""Write a comparison in words: its verdict, its test, and what else the runs show."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from harness.analysis.comparisons import VariantComparison
@@ -26,103 +27,121 @@ def sentence(comparison: VariantComparison, several: bool) -> str:
     elif result.test == "Fisher":
         return _failures_sentence(comparison, result, holm)
     else:
-        text = "; ".join([_values_sentence(comparison, result, holm), *_limits(comparison, result, holm)])
+        values = _values_sentence(comparison, result, several)
+        text = "; ".join([values, *_limits(comparison, result, holm)])
     if failures is None:
         return text
-    told = "not shown to be more than chance" if failures.verdict == "not shown" else f"it {failures.verdict}"
+    told = "no significant difference" if failures.verdict == "not shown" else f"it {failures.verdict}"
     counts = failures_text(failures, comparison.baseline)
-    return f"{text}; beside that {counts}: {told} ({_failures_test(failures, holm)})"
+    return f"{text}; failed runs: {counts}, {told} ({_failures_test(failures, holm)})"
 
 
 def further_sentences(comparison: VariantComparison) -> list[str]:
-    """Write what else the runs say: what n can show, P(A > B), the test without seeds that lie apart."""
+    """Write what else the runs say: the power of n, P(A > B), the test without outlying seeds."""
     result, units, said = comparison.result, comparison.units, []
     if result is not None and result.verdict == "cannot tell" and result.smallest_difference is not None:
         smallest = result.smallest_difference
-        shown = f"shows a true difference of at least {units.amount(smallest)} in 4 of 5 studies"
-        possible = smallest < units.metric.widest
-        said.append(f"n = {result.n} {shown if possible else 'can show no difference at all'}")
+        if smallest < units.metric.widest:
+            said.append(
+                f"n = {result.n} finds a true difference of {units.amount(smallest)} or more with 80 % power"
+            )
+        else:
+            said.append(f"n = {result.n} finds no true difference, however large, with 80 % power")
     if comparison.superiority is not None:
         said.append(superiority_text(comparison.superiority, comparison.variant, comparison.baseline, units))
     if comparison.without is not None:
         test = comparison.without.primary
         p = f" ({p_equals(test.p)}, not corrected)" if test.p is not None else ""
         said.append(
-            f"without {flagged_text(comparison)}, which lies apart, "
-            f"{_difference_text(test.difference, units)}{p}"
+            f"without the outlier {flagged_text(comparison)}: {_difference_text(test.difference, units)}{p}"
         )
     return said
+
+
+def test_text(comparison: VariantComparison, several: bool, *, turned: bool = False) -> str:
+    """Write the interval and the test: ``95 % interval +0.1 to +0.4; paired t, n = 5 shared seeds, p = 0.01``.
+
+    Args:
+        several: whether more than one comparison was made, so that Holm's correction changed something.
+        turned: give the interval of the second minus the first.
+    """
+    result = comparison.result
+    assert result is not None
+    holm = " after Holm" if several else ""
+    if result.test == "McNemar":
+        return f"McNemar's test, one run each, {p_equals(result.p_holm)}{holm}"
+    paired = " shared seeds" if result.test == "paired t" else ""
+    if result.primary.p is None:
+        return f"{_seeds(result)}{paired}, no spread to test"
+    if comparison.evidence is not None and comparison.evidence.sign is not None:
+        seeds = _seeds(result) if comparison.look is None else f"n = {comparison.look.pairs}"
+        test = f"{seeds}{paired}; {comparison.evidence.text}"
+    else:
+        test = f"{result.test}, {_seeds(result)}{paired}, {p_equals(result.p_holm)}{holm}"
+    return f"{_interval_text(comparison, turned)}; {test}"
+
+
+def _seeds(result: Comparison) -> str:
+    """Write ``n = 5``; ``n = 5 and 4`` where the two have other numbers of seeds."""
+    same = result.n == result.n_baseline
+    return f"n = {result.n}" if same else f"n = {result.n} and {result.n_baseline}"
 
 
 def _failures_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
     variant, baseline, failures = comparison.variant, comparison.baseline, comparison.failures
     assert failures is not None
     told = result.verdict != "cannot tell"
-    verdict = f"is {result.verdict} than {baseline}" if told else f"against {baseline}"
-    chance = "" if told else ", not shown to be more than chance"
+    verdict = f"is significantly {result.verdict} than {baseline}" if told else f"against {baseline}"
+    significant = "" if told else ", no significant difference"
     return (
-        f"{variant} {verdict}: {failures_text(failures, baseline)}{chance} ({_failures_test(failures, holm)})"
+        f"{variant} {verdict}: {failures_text(failures, baseline)}{significant} "
+        f"({_failures_test(failures, holm)})"
     )
 
 
 def _failures_test(failures: FailureCounts, holm: str) -> str:
     if failures.e_value is not None and failures.e_needed is not None:
         needed = evidence_text(failures.e_needed)
-        return f"by an e-value, which holds at any n: e = {evidence_text(failures.e_value)}, {needed} needed"
+        return f"e-value, valid at any n: e = {evidence_text(failures.e_value)}, {needed} needed"
     return f"Fisher's exact test, {p_equals(failures.p_holm)}{holm}"
 
 
-def _values_sentence(comparison: VariantComparison, result: Comparison, holm: str) -> str:
-    units = comparison.units
-    pair, estimate = f"{comparison.variant} against {comparison.baseline}", result.primary
+def _values_sentence(comparison: VariantComparison, result: Comparison, several: bool) -> str:
+    units, estimate = comparison.units, result.primary
+    pair, details = f"{comparison.variant} against {comparison.baseline}", test_text(comparison, several)
     if result.test == "McNemar":
         return (
-            f"{pair}: cannot tell with n = 1; on these images its network is "
-            f"{_difference_text(estimate.difference, units)} (McNemar, {p_equals(result.p_holm)}{holm}), "
-            "which says nothing of other seeds"
+            f"{pair}: not tested over seeds (n = 1); its network is "
+            f"{_difference_text(estimate.difference, units)} on these images ({details}), and other seeds "
+            "may differ"
         )
-    same = result.n == result.n_baseline
-    seeds = f"n = {result.n}" if same else f"n = {result.n} and {result.n_baseline}"
-    if estimate.p is None or estimate.low is None or estimate.high is None:
+    if estimate.p is None:
         return (
-            f"{pair}: cannot tell with {seeds}; "
-            f"{_difference_text(estimate.difference, units)} with every seed: "
-            "there is no spread to judge it by"
+            f"{pair}: no test ({_seeds(result)}): {_difference_text(estimate.difference, units)} with every "
+            "seed, so there is no spread"
         )
-    paired = " shared seeds" if result.test == "paired t" else ""
-    difference, interval, excluded = comparison.difference or 0.0, *_interval_text(comparison)
-    test = f"{result.test}, {seeds}{paired}, {p_equals(result.p_holm)}{holm}"
-    if comparison.evidence is not None and comparison.evidence.sign is not None:
-        seeds = seeds if comparison.look is None else f"n = {comparison.look.pairs}"
-        test = f"{seeds}{paired}; {comparison.evidence.text}"
+    difference = comparison.difference or 0.0
     if result.verdict != "cannot tell":
         size = units.amount(difference)
-        verdict = f"{comparison.variant} is {result.verdict} than {comparison.baseline}"
-        return f"{verdict} by {size} ({interval}; {test})"
-    told = f"{_difference_text(difference, units)} ({test})"
-    return f"{pair}: cannot tell with {seeds}; {told}; the {interval} {excluded}"
+        verdict = f"{comparison.variant} is significantly {result.verdict} than {comparison.baseline}"
+        return f"{verdict} by {size} ({details})"
+    difference_text = _difference_text(difference, units)
+    return f"{pair}: no significant difference ({_seeds(result)}): {difference_text} ({details})"
 
 
-def _interval_text(comparison: VariantComparison) -> tuple[str, str]:
-    """Write the interval that belongs to the kind of answer, and what it excludes."""
+def _interval_text(comparison: VariantComparison, turned: bool) -> str:
+    """Write the interval that belongs to the kind of answer."""
     sequential = comparison.evidence is not None and comparison.evidence.sign is not None
     name = f"95 % interval{' for all looks together' if sequential else ''}"
     low, high = comparison.interval
-    if low is None or high is None:
-        return name, "does not exist yet"
-    return f"{name} {comparison.units.signed_interval(low, high)}", _excluded(low, high, comparison.units)
-
-
-def _excluded(low: float, high: float, units: Units) -> str:
-    """Say what the interval of a difference that no test has shown excludes."""
-    if not low <= 0 <= high:
-        return "is not corrected for the other comparisons"
-    ends = [
-        f"{units.amount(end)} {word}"
-        for end, word in ((low, "worse"), (high, "better"))
-        if abs(end) < units.metric.widest
-    ]
-    return f"excludes only that it is more than {' or '.join(ends)}" if ends else "excludes nothing"
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return f"no {name} yet"
+    low, high = (-high, -low) if turned else (low, high)
+    unit = comparison.units.of_difference
+    text = f"{name} {comparison.units.signed_interval(low, high)}{unit}"
+    excludes_zero = not low <= 0 <= high
+    uncorrected = excludes_zero and comparison.verdict == "cannot tell"
+    return f"{text}, not corrected for the other comparisons" if uncorrected else text
 
 
 def _limits(comparison: VariantComparison, result: Comparison, holm: str) -> Iterator[str]:
@@ -133,7 +152,7 @@ def _limits(comparison: VariantComparison, result: Comparison, holm: str) -> Ite
     fixed = comparison.evidence is None or comparison.evidence.sign is None
     if fixed and result.p_common is not None and (result.p_holm or 0.0) <= ALPHA < result.p_common:
         yield (
-            "a seed of the study lies apart, and with the spread that the comparisons have in common "
+            "a seed of the study is an outlier, and with the median spread of all comparisons "
             f"{p_equals(result.p_common)}{holm}"
         )
 
@@ -148,7 +167,7 @@ def margin_text(result: AgainstMargin, holm: str | None, units: Units) -> str:
         "not worse": (f"not worse by {size} or more", result.p_not_worse),
     }
     if result.verdict not in said:
-        return f"nothing is shown about the margin of {size}"
+        return f"no significant result about the margin of {size}"
     text, p = said[result.verdict]
     return text if holm is None else f"{text} ({p_equals(p)}{holm})"
 
@@ -158,7 +177,7 @@ def superiority_text(result: Superiority, variant: str, baseline: str, units: Un
     sign = ">" if units.metric.higher_is_better else "<"
     interval = f"interval {100 * result.low:.0f} to {100 * result.high:.0f} %"
     share = f"P({variant} {sign} {baseline}) {100 * result.probability:.0f} %"
-    mark = f"{percent_text(MEANINGFUL)} is called meaningful"
+    mark = f"{percent_text(MEANINGFUL)} or more counts as meaningful"
     if result.n is None:
         return f"{share} ({interval}; {mark})"
     ties = f", {result.ties} equal" if result.ties else ""
@@ -177,10 +196,10 @@ def flagged_text(comparison: VariantComparison) -> str:
 
 
 def _difference_text(difference: float, units: Units) -> str:
-    """Write ``0.52 points better``; a small difference is never called equality, which a mean cannot show."""
+    """Write ``0.52 points better``; a small difference is never called equal."""
     if round(units.scale * difference, units.decimals(2)) == 0:
         smallest = f"{10 ** -units.decimals(2):.{units.decimals(2)}f}{units.of_difference}"
-        return f"measured means less than {smallest} apart"
+        return f"the means differ by less than {smallest}"
     return f"{units.amount(difference)} {'better' if difference > 0 else 'worse'}"
 
 

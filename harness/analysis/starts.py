@@ -124,6 +124,20 @@ def answers(results: Results, pairs: Iterable[Pair], *, starting: bool = False) 
     return found
 
 
+def planned_later(runs: Iterable[Run]) -> tuple[int, ...]:
+    """Return the seeds of one variant that a start planned when runs of earlier starts had finished."""
+    runs = list(runs)
+    claims = sorted(_claims(runs).items(), key=lambda claim: claim[1][0])
+    known: frozenset[int] = frozenset()
+    later: set[int] = set()
+    for plan, (at, seeds) in claims:
+        ends = [str(run.provenance.get("finished") or "~") for run in runs if run.seed in known]
+        if any(end <= at for end in ends):
+            later |= seeds - known
+        known |= plan.known | seeds
+    return tuple(sorted(later))
+
+
 _Claims = dict[_Plan, tuple[str, frozenset[int]]]  # plan -> when its first start began; seeds it has claimed
 
 

@@ -1,4 +1,4 @@
-"""The verdict in words: of a variant in a line for the console, of a whole study in one sentence."""
+"""Write the verdict: a line for each variant on the console, one sentence for the whole study."""
 
 from __future__ import annotations
 
@@ -101,26 +101,31 @@ def _names(names: Sequence[str], of: int) -> str:
 
 
 def _differences(comparisons: Sequence[VariantComparison]) -> str:
-    """Write ``wide is better than base, cutout is not shown to differ from base``."""
+    """Write ``wide is significantly better than base, cutout does not differ significantly from base``."""
     compared = [comparison for comparison in comparisons if comparison.result is not None]
     if not compared:
         return ""
     baseline, count = compared[0].baseline, len(compared)
     failing = [comparison for comparison in compared if comparison.failures is not None]
+    if not failing and all(comparison.test == "McNemar" for comparison in compared):
+        return f"one run each, so no test of {'a difference' if count == 1 else 'differences'} over seeds"
     if count > 1 and not failing and all(comparison.verdict == "cannot tell" for comparison in compared):
-        return f"no other variant is shown to differ from {baseline}"
+        return f"no variant differs significantly from {baseline}"
     parts = []
     of_accuracies = [comparison for comparison in compared if comparison.test != "Fisher"]
     for verdict in ("better", "worse"):
         if names := [one.variant for one in of_accuracies if one.verdict == verdict]:
-            parts.append(f"{_names(names, count)} {_is(names)} {verdict} than {baseline}")
+            parts.append(f"{_names(names, count)} {_is(names)} significantly {verdict} than {baseline}")
     unclear = [comparison for comparison in of_accuracies if comparison.verdict == "cannot tell"]
+    if single := [one.variant for one in unclear if one.test == "McNemar" and one.failures is None]:
+        parts.append(f"{_names(single, count)} {_is(single)} not tested against {baseline} over seeds")
+        unclear = [comparison for comparison in unclear if comparison.variant not in single]
     if alike := [comparison.variant for comparison in unclear if comparison.failures is None]:
-        parts.append(f"{_names(alike, count)} {_is(alike)} not shown to differ from {baseline}")
+        parts.append(f"{_names(alike, count)} {_do(alike)} not differ significantly from {baseline}")
     if len(failing) > MOST_NAMED:
         shown = sum(comparison.fails_differently for comparison in failing)
         parts.append(
-            f"{len(failing)} comparisons have failed runs, and {shown} show that they are not chance"
+            f"{len(failing)} comparisons have failed runs, {shown} of them with a significant difference"
         )
     else:
         parts += [_failed(comparison) for comparison in failing]
@@ -128,13 +133,13 @@ def _differences(comparisons: Sequence[VariantComparison]) -> str:
 
 
 def _failed(comparison: VariantComparison) -> str:
-    """Write ``lost fails more often than base (4 of 4 runs against 0 of 4)``, with what else is shown."""
+    """Write ``lost fails more often than base (4 of 4 runs against 0 of 4)``."""
     counts, variant, baseline = comparison.failures, comparison.variant, comparison.baseline
     assert counts is not None
     if counts.verdict == "not shown":
         text = (
             f"{variant} failed in {counts.failed} of {counts.n} runs and {baseline} in "
-            f"{counts.failed_baseline} of {counts.n_baseline} (not shown to be more than chance)"
+            f"{counts.failed_baseline} of {counts.n_baseline} (no significant difference)"
         )
     else:
         numbers = (
@@ -142,9 +147,13 @@ def _failed(comparison: VariantComparison) -> str:
         )
         text = f"{variant} {counts.verdict} than {baseline} ({numbers})"
     if comparison.test != "Fisher" and comparison.verdict == "cannot tell":
-        text += ", and is not shown to be better or worse where it finished"
+        text += ", and its finished runs do not differ significantly"
     return text
 
 
 def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if len(names) == 1 else "do"

@@ -1,4 +1,4 @@
-"""The warnings of a report: runs of mixed origin, doubtful range tests, Grad-CAM that fails a check."""
+"""Warn of runs of mixed origin, doubtful range tests, and Grad-CAM that fails a check."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def sanity_warnings(attributions: Sequence[Attributions]) -> list[str]:
     for maps in attributions:
         failed = [
             f"the model-randomisation check at {layers} (rank correlation above {MOST:g} with the maps of a "
-            "network whose weights are drawn anew)"
+            "network with newly drawn weights)"
             for layers in _failing(maps, "randomisation")
         ]
         for check, better in (("deletion", "lower"), ("insertion", "higher")):
             failed += [
-                f"the {check} check at {layers} (its area is not {better} than of random maps)"
+                f"the {check} check at {layers} (its area is not {better} than that of random maps)"
                 for layers in _failing(maps, check)
             ]
         if failed:
             lines.append(
-                f"{maps.variant}: Grad-CAM fails {'; '.join(failed)}: there its maps are no explanation of "
-                f"what the network uses ({maps.draws} draws, {maps.images} images, seed {maps.seed})."
+                f"{maps.variant}: Grad-CAM fails {'; '.join(failed)}: do not use its maps there as an explanation "
+                f"of the network ({maps.draws} draws, {maps.images} images, seed {maps.seed})."
             )
     return lines
 
@@ -103,7 +103,7 @@ def _changed_under_way(origins: Sequence[tuple[Run, dict[str, str]]]) -> list[st
         for run, properties in origins
     ]
     return [
-        f"{run.variant}/seed-{run.seed} was gone on with elsewhere: {'; '.join(conditions)}."
+        f"{run.variant}/seed-{run.seed} was resumed under other conditions: {'; '.join(conditions)}."
         for run, conditions in changed
         if conditions
     ]
@@ -113,7 +113,7 @@ def _doubtful_variants(results: Results) -> list[str]:
     lines = []
     for variant in results.variants:
         if variant not in results.study.recipes:
-            lines.append(f"{variant} lies on disk and is no variant of this study any more.")
+            lines.append(f"{variant} has runs on disk, but is no longer a variant of this study.")
         records = [run.record for run in results.of(variant, "finished") if run.record]
         unmeasured = (text for run in results.of(variant, "finished") for text in run.unmeasured)
         doubts = dict.fromkeys([*(text for record in records for text in record.doubts), *unmeasured])
@@ -121,7 +121,7 @@ def _doubtful_variants(results: Results) -> list[str]:
         if len(digests := {record.digest for record in records}) > 1:
             lines.append(
                 f"{variant}: its runs come from {len(digests)} different configurations; "
-                "its ± mixes these with the seeds."
+                "its ± includes their differences."
             )
     return lines
 
@@ -151,8 +151,8 @@ def _unplanned_looks(results: Results) -> list[str]:
         return []
     more = f" and {len(late) - 1} more comparisons" if len(late) > 1 else ""
     return [
-        f"The looks of {late[0]}{more} were planned, changed or removed when runs could be compared already: "
-        "no verdict there is one at planned looks."
+        f"The looks of {late[0]}{more} were planned, changed or removed after runs could be compared: this is "
+        "no verdict at planned looks."
     ]
 
 
@@ -166,8 +166,8 @@ def _another_metric(results: Results) -> list[str]:
     titles = " and ".join(dict.fromkeys(map(title_of, others)))
     count = f"{len(others)} of {several(len(before), 'run')}"
     return [
-        f"The target is of {results.metric.title}; {count} were planned while it was of {titles}. A metric "
-        "that is chosen after looking shows differences too easily."
+        f"The target's metric is {results.metric.title}; {count} were planned when it was {titles}. A metric "
+        "that is chosen after results are known finds differences too easily."
     ]
 
 
@@ -177,15 +177,15 @@ def _ties(results: Results) -> list[str]:
     if not any(counts):
         return []
     return [
-        f"Ties: in {several(sum(map(bool, counts)), 'run')} of {len(counts)} the largest logit of up to "
-        f"{max(counts)} images is that of several classes; it counts for the first of them."
+        f"Ties: in {several(sum(map(bool, counts)), 'run')} of {len(counts)} up to {max(counts)} "
+        "images have several classes with the largest logit; the first of them counts."
     ]
 
 
 def _leakage(results: Results) -> list[str]:
     """Warn of images that are evaluated on and trained on; hold-outs that vary have numbers of their own."""
     said = [f"{text}." for found in leakages(results) for text in found.warnings]
-    more = [f"{len(said) - 1} more data sets or hold-outs share images so: tables/leakage.csv."]
+    more = [f"{len(said) - 1} more data sets or hold-outs share images: tables/leakage.csv."]
     return [*said[:1], *(more if len(said) > 1 else [])]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from harness.export.safetensors import SAFETENSORS
 from harness.export.torchscript import TORCHSCRIPT
 from harness.messages import check_installed, one_line, suggest
 from harness.store.atomic import atomic_write
-from harness.store.folders import RunFolder
+from harness.store.folders import RunFolder, StudyFolder
 
 if TYPE_CHECKING:
     from harness.predictor import Predictor
 
+CARD = "README.md"  # where people who share networks look for it
 FORMATS = {"safetensors": SAFETENSORS, "torchscript": TORCHSCRIPT, "onnx": ONNX}
 
 
@@ -53,20 +54,41 @@ def export(run: RunFolder, formats: Sequence[str]) -> Path:
     Raises:
         RunError: the run is not finished, a format cannot hold this network, or the disk is full.
     """
-    from harness.export.model_card import model_card
     from harness.predictor import load
 
-    predictor, folder = load(run.path), run.study.path / "exports" / run.variant / run.path.name
+    predictor, folder = load(run.path), run.exports
     files = {FORMATS[name].file: _written(name, predictor, run) for name in formats}
     files["config.json"] = json.dumps(_config(predictor, run), indent=2, ensure_ascii=False).encode() + b"\n"
-    card = model_card(run, predictor, [FORMATS[name].use for name in formats])
-    files["README.md"] = card.encode()  # where people who share networks look for it
     for file, content in files.items():
         atomic_write(folder / file, content)
     for kind in FORMATS.values():
         if kind.file not in files:  # they may be of an earlier run
             (folder / kind.file).unlink(missing_ok=True)
+    _write_card(run, predictor)
     return folder
+
+
+def renew_cards(study: StudyFolder, exported: Collection[RunFolder] = ()) -> None:
+    """Write the model cards of earlier exports anew, because the report that they quote has changed.
+
+    Args:
+        exported: runs whose cards are new already.
+
+    Raises:
+        RunError: a run is damaged, or the disk is full.
+    """
+    from harness.predictor import load
+
+    for run in study.runs():
+        if run not in exported and (run.exports / CARD).is_file():
+            _write_card(run, load(run.path))
+
+
+def _write_card(run: RunFolder, predictor: Predictor) -> None:
+    from harness.export.model_card import model_card
+
+    uses = [kind.use for kind in FORMATS.values() if (run.exports / kind.file).is_file()]
+    atomic_write(run.exports / CARD, model_card(run, predictor, uses).encode())
 
 
 def _written(name: str, predictor: Predictor, run: RunFolder) -> bytes:

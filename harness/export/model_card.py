@@ -21,6 +21,7 @@ from harness.store.folders import RunFolder
 from harness.store.records import RunRecord
 from harness.store.sealed import read_sealed
 from harness.study_file.averaging import Averages
+from harness.study_file.seeds import seeds_text
 from harness.version import __version__
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
     height, width = predictor.image_size
     sections = [
         Section(
-            "What it is",
+            "Properties",
             [Block("table", header=("property", "value"), rows=_properties(record, report, variant))],
         ),
         Section(
@@ -66,13 +67,13 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
         Section("Use", [Block("code", use) for use in uses]),
         Section("Limits", [Block("list", items=_limits(predictor, data, variant))]),
         Section(
-            "Where the numbers come from",
+            "How to repeat the numbers",
             [
                 Block("text", f"The study's verdict: {report['verdict']}"),
                 Block(
                     "text",
-                    "The study file below, saved as study.toml, and these commands make the runs that it is "
-                    f"about again.{where}",
+                    "Save the study file below as study.toml; these commands repeat all runs of its report."
+                    f"{where}",
                 ),
                 Block("code", repeat),
                 Block("code", run.study.study_file.read_text("utf-8"), title="The study file"),
@@ -91,12 +92,13 @@ def _properties(record: RunRecord, report: dict[str, Any], variant: dict[str, An
     held = provenance["data"]["evaluated_on"] == "holdout"
     split = "images held out of the train split" if held else "the test split"
     std = "" if variant.get("metric_std", variant.get("test_accuracy_std")) is None else " (± is the std)"
+    seeds = f" (seeds {seeds_text(variant['seeds'])})" if variant.get("seeds") else ""
     epochs = f"{metrics['epochs']:,} epoch{'' if metrics['epochs'] == 1 else 's'}"
     averaging: Averages = TypeAdapter(Averages).validate_python(recipe.get("averaging", {"kind": "none"}))
     return [
         ["accuracy of this network", f"{100 * metrics['accuracy']:.2f} % on {split}, last epoch"],
         *_target_metric(metrics, report),
-        ["its recipe over seeds", f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}"],
+        ["its recipe over seeds", f"{variant.get('text') or '–'}{std}, n = {variant.get('finished')}{seeds}"],
         ["target", str(report.get("target_text") or f"{100 * report['target']:g} %")],
         ["network", f"{recipe['model']['name']}, {metrics['parameters']:,} parameters"],
         *([["starts from", f"{start} (SHA-256 {record.identity['pretrained'][:16]})"]] if start else []),
@@ -123,15 +125,15 @@ def _limits(predictor: Predictor, data: dict[str, Any], variant: dict[str, Any])
     more = " …" if len(predictor.classes) > 20 else ""
     alone = (variant.get("finished") or 0) < 2
     return [
-        f"It knows these classes alone: {', '.join(predictor.classes[:20])}{more}. "
-        "Any other image is taken for one of them.",
-        "Its confidence is that of images like its test images; the study's report says how well it is "
-        "calibrated on these, and nothing is known of others.",
-        f"Its accuracy was measured on {data['evaluation_images']:,} images; others of the same kind would "
-        "give another number, and images of another kind a lower one.",
-        "The recipe was run once: how far seeds differ is not known."
+        f"It predicts only these classes: {', '.join(predictor.classes[:20])}{more}. "
+        "It gives one of them for every other image too.",
+        "Its confidence holds for images like its test images; the study's report shows the calibration on "
+        "these. Nothing is known of other images.",
+        f"Its accuracy was measured on {data['evaluation_images']:,} images; other images of the same "
+        "kind give another number, and images of another kind usually a lower one.",
+        "The recipe was run once: the spread over seeds is not known."
         if alone
-        else "It is one of several seeds, and their mean is the recipe's result, not that of the best one.",
+        else "It is one of several seeds. The recipe's result is their mean, not the best of them.",
     ]
 
 

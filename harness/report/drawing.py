@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.analysis.attributions import MOST_VARIANTS
 from harness.analysis.findings import Findings
 from harness.analysis.images import RunImages
+from harness.analysis.shown import page_order, shown_rule, shown_variants
 from harness.errors import HarnessError
 from harness.report.figures import FIGURES
 from harness.report.figures.style import Picture
@@ -22,23 +23,24 @@ def draw(
         formats: further formats beside PNG; without any the matplotlib figures are not kept.
     """
     notes: list[str] = []
-    variants = list(dict.fromkeys([*findings.results.variants, *findings.results.range_tests]))
+    results = findings.results
+    shown = set(shown_variants(results, MOST_VARIANTS))
+    variants = [variant for variant in page_order(results) if variant in shown]
+    among = len({*results.variants, *results.range_tests})
 
     def pictures() -> Iterator[Picture | None]:
         for figure in FIGURES:
             if figure.of == "study":
                 yield figure.draw(findings)
-        for variant in variants[:MOST_VARIANTS]:
+        for variant in variants:
             yield from _of_variant(findings, variant, images, notes)
 
     # a matplotlib figure takes a hundred times the memory of its PNG
     drawn = [picture for picture in pictures() if picture is not None]
     drawn = drawn if formats else [replace(picture, figure=None) for picture in drawn]
-    if len(variants) > MOST_VARIANTS:
-        notes.append(
-            f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
-            f"{len(variants)} variants."
-        )
+    if len(variants) < among:
+        rule = shown_rule(results, variants, among)
+        notes.append(f"Figures of single variants, and Grad-CAM checks: {rule}.")
     return drawn, notes
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.claim import claim_sentence, decision_rule, ranked_rows
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import percent_text
 from harness.analysis.summary import VariantSummary
@@ -15,7 +16,11 @@ from harness.analysis.units import Units
 from harness.errors import RunError
 from harness.metrics import ACCURACY
 from harness.report.render.html import render
+from harness.report.topics.comparisons import COMPARISONS
+from harness.report.topics.ranking import RANKING
+from harness.report.topics.references import REFERENCES
 from harness.report.topics.repeat import commands
+from harness.report.topics.table import records
 from harness.store.atomic import atomic_write
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
@@ -32,24 +37,35 @@ def entry(findings: Findings) -> dict[str, Any]:
     ends = [str(run.provenance.get("finished") or "") for run in results.finished]
     return {
         "study": results.study.name,
-        "question": results.study.question,
+        "title": results.study.title,
+        "question": results.study.asked,
         "verdict": findings.verdict,
+        "sentence": claim_sentence(findings),
         "met": findings.met,
         "metric": results.metric.name,
         "target": results.study.target.level,
         "target_text": Units(results.metric).goal(results.study.target.level),
         "last_finished": max(ends, default="") or None,
-        "variants": [_variant(summary) for summary in findings.summaries],
+        "variants": [
+            _variant(summary, [run.seed for run in results.of(summary.variant, "finished")])
+            for summary in findings.summaries
+        ],
+        "ranked": [row._asdict() for row in ranked_rows(findings)],
+        "decision_rule": decision_rule(findings),
+        "ranking": records(RANKING, findings.ranking),
+        "comparisons": records(COMPARISONS, findings.comparisons),
+        "references": records(REFERENCES, findings.references),
         "repeat": commands(results),
     }
 
 
-def _variant(summary: VariantSummary) -> dict[str, Any]:
+def _variant(summary: VariantSummary, seeds: list[int]) -> dict[str, Any]:
     accuracy, score, units = summary.accuracy, summary.score, summary.units
     what = "" if summary.metric.name == ACCURACY else f"{summary.metric.title} "
     return {
         "variant": summary.variant,
         "evaluated_on": summary.evaluated_on,
+        "seeds": seeds,
         "finished": summary.finished,
         "failed": summary.failed,
         "missing": summary.missing,

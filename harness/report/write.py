@@ -11,10 +11,12 @@ from harness.analysis.images import LoadData, RunImages
 from harness.analysis.results import read_results
 from harness.device import use_threads
 from harness.report.drawing import draw
-from harness.report.figures.style import LARGEST_FIGURE, Picture, is_ours, to_vector
+from harness.report.figures.style import LARGEST_FIGURE, Picture, is_ours, themed, to_vector
 from harness.report.index import entry
+from harness.report.ranked import ranked_files
 from harness.report.render.html import html_page
 from harness.report.render.markdown import markdown
+from harness.report.theme import DEFAULT, Theme
 from harness.report.topics import compose, csv_tables
 from harness.report.topics.figures import Figures
 from harness.store.atomic import atomic_write, open_regular
@@ -30,6 +32,7 @@ def write_report(
     variants: list[str],
     load_data: LoadData | None,
     formats: Sequence[str] = (),
+    theme: Theme = DEFAULT,
 ) -> Findings:
     """Rebuild tables, figures, ``report.html``, ``.md`` and ``.json`` from the runs on disk.
 
@@ -37,6 +40,7 @@ def write_report(
         seeds, variants: those asked for; each of their runs has a row, done or not.
         load_data: returns a recipe's images, for galleries and Grad-CAM; None or a DataError omits these.
         formats: further formats of each figure: ``svg``, ``pdf``.
+        theme: of the figures.
 
     Raises:
         RunError: the folder cannot be written.
@@ -51,6 +55,9 @@ def write_report(
         findings = analyse(results, asked, measured)
         for name, text in csv_tables(findings).items():
             atomic_write(folder.tables / f"{name}.csv", text)
+        for file, text in ranked_files(findings).items():
+            atomic_write(folder.tables / file, text)
+        resources.enter_context(themed(theme))
         drawn, notes = draw(findings, images, formats)
         # an error that already left out the galleries is not repeated
         notes += [
@@ -64,7 +71,7 @@ def write_report(
             for kind in formats:
                 atomic_write(folder.figures / _as(file, kind), to_vector(picture, kind))
         _remove_stale(folder, {_as(file, kind) for file in pictures for kind in ("png", *formats)})
-        report = compose(findings, Figures(pictures, notes, formats))
+        report = compose(findings, Figures(pictures, notes, formats, theme.text))
         atomic_write(folder.path / "report.md", markdown(report))
         atomic_write(folder.path / "report.html", html_page(report))
         write_sealed(folder.path / "report.json", entry(findings))

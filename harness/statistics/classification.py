@@ -5,6 +5,7 @@ Logits are (N, C), labels (N,) in [0, C).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,11 @@ class Reliability:
         gaps = np.abs(self.accuracy - self.confidence)
         return float((self.counts * gaps).sum() / self.counts.sum())
 
+    @property
+    def gap(self) -> float:
+        """Mean confidence minus accuracy, over all images."""
+        return float((self.counts * (self.confidence - self.accuracy)).sum() / self.counts.sum())
+
 
 def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Reliability:
     """Return the reliability diagram of a run; its ``ece`` is the expected calibration error.
@@ -98,6 +104,33 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> 
         np.bincount(place, weights=sure, minlength=bins) / divisor,
         np.bincount(place, weights=right, minlength=bins) / divisor,
     )
+
+
+def merged(diagrams: Sequence[Reliability], fewest: int) -> list[Reliability]:
+    """Merge neighbouring bins of some runs' diagrams, alike in all, from low confidence up.
+
+    Args:
+        diagrams: with the same edges.
+        fewest: images that a merged bin holds at least, on average over the runs; the last bin takes what
+            is left over.
+    """
+    pooled = np.mean([diagram.counts for diagram in diagrams], axis=0)
+    first = int(np.flatnonzero(pooled)[0])  # bins below it are empty
+    starts, held = [first], 0.0
+    for at, images in enumerate(pooled[first:], first):
+        if held >= fewest and pooled[at:].sum() >= fewest:
+            starts.append(at)
+            held = 0.0
+        held += images
+    edges = np.append(diagrams[0].edges[starts], diagrams[0].edges[-1])
+
+    def merge(diagram: Reliability) -> Reliability:
+        counts = np.add.reduceat(diagram.counts, starts)
+        sums = (np.add.reduceat(diagram.counts * of, starts) for of in (diagram.confidence, diagram.accuracy))
+        confidence, accuracy = (total / np.maximum(counts, 1) for total in sums)
+        return Reliability(edges, counts, confidence, accuracy)
+
+    return [merge(diagram) for diagram in diagrams]
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:

@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / WEIGHTS
 
     @property
+    def exports(self) -> Path:
+        """Return the folder of its exported network."""
+        return self.study.path / "exports" / self.variant / self.path.name
+
+    @property
     def checkpoint_file(self) -> Path:
         """Return where the checkpoint is while the run is under way."""
         return self.path / "checkpoint.pt"

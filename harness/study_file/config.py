@@ -24,6 +24,7 @@ from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig,
 from harness.study_file.schedules import AnySchedule, RangeTest
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.targets import MetricPath, Reference, Target
+from harness.study_file.trial import Trial
 from harness.study_file.values import Name, Seed, unique
 from harness.study_file.vary import DEFAULT, SOURCES, Source, Vary, run_seeds, varies
 
@@ -231,6 +232,8 @@ class Study(Recipe):
     """Search with Optuna: the results of earlier variants guide the next; see docs/sweeps.md."""
     references: Annotated[dict[Name, Reference], Field(max_length=100)] = {}
     """Published results to compare with."""
+    trial: Trial | None = None
+    """What `--set` has changed of the study file; the harness writes it into a resolved study."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
     _notes: list[str] = PrivateAttr(default_factory=list)
 
@@ -258,6 +261,25 @@ class Study(Recipe):
     def notes(self) -> list[str]:
         """How the overrides were understood, a sentence each."""
         return self._notes
+
+    @property
+    def title(self) -> str:
+        """Its name, and of a trial what was changed: ``onecycle (trial: schedule.epochs = 2)``."""
+        return self.name if self.trial is None else self.trial.title(self.name)
+
+    def renamed(self, name: str) -> Self:
+        """Return the study under another name."""
+        study = self.model_copy(update={"name": name})
+        study._recipes = self._recipes
+        study._notes = self._notes
+        return study
+
+    @property
+    def asked(self) -> str:
+        """The question; that of a trial says that it is the question of the study file."""
+        if self.trial is None or not self.question:
+            return self.question
+        return f"Question of the study file, which this trial has changed: {self.question}"
 
     @property
     def own_metrics(self) -> list[str]:

@@ -48,14 +48,13 @@ def place(lab: MakeLab) -> Lab:
 
 def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) -> None:
     assert sentences(place) == [
-        "no_cutout is worse than base by 8.33 points (95 % interval -9.02 to -7.64; paired t, "
-        "n = 3 shared seeds, p = 0.00074 after Holm); no_cutout beats base in 0 of 3 seeds "
-        "(P(no_cutout > base) 0 %, interval 0 to 71 %; 75 % is called meaningful)",
-        "slow against base: cannot tell with n = 3; measured means less than 0.01 points apart (paired t, "
-        "n = 3 shared seeds, p = 1.00 after Holm); the 95 % interval -1.20 to +1.20 excludes only that it is "
-        "more than 1.20 points worse or 1.20 points better; n = 3 shows a true difference of at least "
-        "4.71 points in 4 of 5 studies; slow beats base in 2 of 3 seeds (P(slow > base) 67 %, interval 9 to "
-        "99 %; 75 % is called meaningful)",
+        "no_cutout is significantly worse than base by 8.33 points (95 % interval -9.02 to -7.64 points; "
+        "paired t, n = 3 shared seeds, p = 0.00074 after Holm); no_cutout beats base in 0 of 3 seeds "
+        "(P(no_cutout > base) 0 %, interval 0 to 71 %; 75 % or more counts as meaningful)",
+        "slow against base: no significant difference (n = 3): the means differ by less than 0.01 points "
+        "(95 % interval -1.20 to +1.20 points; paired t, n = 3 shared seeds, p = 1.00 after Holm); n = 3 "
+        "finds a true difference of 4.71 points or more with 80 % power; slow beats base in 2 of 3 seeds "
+        "(P(slow > base) 67 %, interval 9 to 99 %; 75 % or more counts as meaningful)",
     ]
 
 
@@ -65,18 +64,17 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) 
         (
             (330, 270, 210),
             (60, 340, 260),
-            "interval -100.00 to +100.00 excludes nothing; n = 3 can show no difference at all",
+            "n = 3 finds no true difference, however large, with 80 % power",
         ),
         (
             (330, 333, 335),
             (327, 332, 336),
-            "; n = 3 shows a true difference of at least 3.",
+            "; n = 3 finds a true difference of 3.",
         ),
         (
             (330, 333, 335),
             (312, 315, 317),
-            "no_cutout against base: cannot tell with n = 3; 5.00 points worse with every seed: there is no "
-            "spread to judge it by",
+            "no_cutout against base: no test (n = 3): 5.00 points worse with every seed, so there is no spread",
         ),
     ],
     ids=["nothing excluded", "no correction", "no spread"],
@@ -123,7 +121,8 @@ def test_a_variant_that_only_fails_is_worse_by_fishers_exact_test(lab: MakeLab) 
     assert one.result is not None and (one.test, one.verdict) == ("Fisher", "worse")
     assert one.result.primary.p == pytest.approx(2 / math.comb(8, 4))
     assert sentences(made) == [
-        "lost is worse than base: 4 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, p = 0.029)"
+        "lost is significantly worse than base: 4 of 4 runs failed, and 0 of 4 of base (Fisher's exact test, "
+        "p = 0.029)"
     ]
     assert made.findings().verdict.endswith("; lost fails more often than base (4 of 4 runs against 0 of 4).")
 
@@ -131,12 +130,12 @@ def test_a_variant_that_only_fails_is_worse_by_fishers_exact_test(lab: MakeLab) 
 @pytest.mark.parametrize(
     ("failed", "of_base", "kind", "words"),
     [
-        (0, 4, "diverged", "lost is better than base: 0 of 4 runs failed, and 4 of 4 of base (Fisher's"),
+        (0, 4, "diverged", "lost is significantly better than base: 0 of 4 runs failed, and 4 of 4 of base"),
         (
             1,
             0,
             "diverged",
-            "; beside that 1 of 4 runs failed, and 0 of 4 of base: not shown to be more than chance (Fish",
+            "; failed runs: 1 of 4 runs failed, and 0 of 4 of base, no significant difference (Fisher",
         ),
         (4, 0, "ValueError", "4 of 4 runs failed"),
         *((4, 0, kind, "not compared, it has no finished run") for kind in sorted(NOT_THE_RECIPE)),
@@ -166,7 +165,7 @@ def test_tests_of_failures_are_corrected_together_and_not_with_those_of_accuraci
     assert lost_one.result.p_holm == lost_one.failures.p_holm == pytest.approx(2 / math.comb(6, 3))
     assert (lost_one.failures.verdict, gone.failures.verdict) == ("not shown", "not shown")
     said = made.findings().verdict
-    assert "lost failed in 3 of 3 runs and base in 0 of 3 (not shown to be more than chance)" in said
+    assert "lost failed in 3 of 3 runs and base in 0 of 3 (no significant difference)" in said
 
 
 def test_a_variant_that_fails_more_often_is_said_to_whatever_its_accuracies_are(lab: MakeLab) -> None:
@@ -180,10 +179,10 @@ def test_a_variant_that_fails_more_often_is_said_to_whatever_its_accuracies_are(
     (one,) = compared(made)
     assert one.failures is not None and (one.verdict, one.test) == ("cannot tell", "paired t")
     assert one.failures.p_holm == pytest.approx(fisher_exact([[6, 4], [0, 10]]).pvalue)
-    assert "beside that 6 of 10 runs failed, and 0 of 10 of base: it fails more often" in sentences(made)[0]
+    assert "failed runs: 6 of 10 runs failed, and 0 of 10 of base, it fails more often" in sentences(made)[0]
     assert made.findings().verdict.endswith(
-        "lost fails more often than base (6 of 10 runs against 0 of 10), and is not shown to be better or "
-        "worse where it finished."
+        "lost fails more often than base (6 of 10 runs against 0 of 10), and its finished runs do not "
+        "differ significantly."
     )
 
 
@@ -192,8 +191,8 @@ def test_single_runs_are_two_networks_and_no_verdict(lab: MakeLab) -> None:
     made.finish("no_cutout", 1, logits=made.logits(300))
     # against the run of the same seed, of which 40 images more are right and none is wrong
     assert sentences(made) == [
-        "no_cutout against base: cannot tell with n = 1; on these images its network is 11.11 points worse "
-        "(McNemar, p < 0.0001), which says nothing of other seeds"
+        "no_cutout against base: not tested over seeds (n = 1); its network is 11.11 points worse on these "
+        "images (McNemar's test, one run each, p < 0.0001), and other seeds may differ"
     ]
 
 
@@ -238,14 +237,12 @@ def test_a_seed_that_lies_apart_is_flagged_and_widens_the_spread_of_every_verdic
     smallest = 2 * stats.t.sf(abs(t), 9)
     p_values = [smallest, *(one.result.primary.p or 1.0 for one in (bad, poor) if one.result)]
     assert wide.result.p_common == pytest.approx(multipletests(p_values, method="holm")[1][0])
-    assert "a seed of the study lies apart" in sentences(made)[0]
+    assert "a seed of the study is an outlier" in sentences(made)[0]
     without = bad.without
     assert (
-        without is not None
-        and without.n == 9
-        and "without seed 3 of bad, which lies apart," in sentences(made)[1]
+        without is not None and without.n == 9 and "without the outlier seed 3 of bad:" in sentences(made)[1]
     )
-    # what is not shown to be worse may be the best, by the same rule
+    # the ranking has the same rule
     assert {one.variant for one in made.findings().ranking if one.possible} >= {"base", "wide"}
 
 

@@ -85,7 +85,9 @@ def test_a_sentence_gives_the_difference_of_the_look_that_decided(lab: MakeLab) 
     for variant, more in (("base", [0] * 6), ("wide", [6, 6, 7, 0, -5, -6])):
         finish(place, variant, more)
     wide = comparisons(place)["wide"]
-    assert sentence(wide, False).startswith("wide is better than base by 1.76 points")  # 19 of 3 x 360 images
+    assert sentence(wide, False).startswith(
+        "wide is significantly better than base by 1.76 points"
+    )  # 19 of 3 x 360 images
     assert "n = 3 shared seeds; look 1 of 2" in sentence(wide, False)
     assert wide.result is not None and wide.result.smallest_difference is None
 

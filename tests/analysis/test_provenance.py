@@ -24,12 +24,12 @@ def test_runs_of_one_origin_give_no_warning_and_one_value_a_property(lab: MakeLa
     ("at_once", "fact", "words"),
     [
         ([[1, 1], [1, 1]], "1", None),
-        ([[3, 3], [3, 3]], "3", "Runs shared the device, 3 at once"),
-        ([[1, 2], [1, 1]], "1 (1 run); 1 to 2 (1 run)", "Runs shared the device, 1 to 2 at once"),
+        ([[3, 3], [3, 3]], "3", "3 runs shared the device at once"),
+        ([[1, 2], [1, 1]], "1 (1 run); 1 to 2 (1 run)", "1 to 2 runs shared the device at once"),
         (
             [[2, 2], None],
             "2 (1 run); not recorded (1 run)",
-            "How many runs shared the device was not recorded",
+            "the number of runs at once on the device was not recorded",
         ),
         ([[2, 2], [3, 2]], "2 (1 run); not recorded (1 run)", "was not recorded"),
         ([[2, 2], ["a", True]], "2 (1 run); not recorded (1 run)", "was not recorded"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.references import claims, excluded
+from harness.analysis.references import claims, consistency
 from harness.study_file.targets import Reference
 from tests.lab import MakeLab
 
@@ -84,7 +84,7 @@ def test_what_is_excluded_is_decided_after_holm(lab: MakeLab) -> None:
     assert far.standing.p is not None and far.p_holm == pytest.approx(3 * far.standing.p)
     assert a.standing.low is not None and a.standing.high is not None
     width = f"{100 * (a.standing.high - a.standing.low):.1f}"
-    assert excluded(a) == f"not excluded after Holm (interval {width} points wide)"
-    assert (excluded(far), a.plausible, far.plausible) == ("excluded", True, False)
+    assert consistency(a) == f"yes after Holm (interval {width} points wide)"
+    assert (consistency(far), a.plausible, far.plausible) == ("no", True, False)
     alone = place.under(references={"a": references["a"]}).findings().references
-    assert [excluded(one) for one in alone] == ["excluded"]
+    assert [consistency(one) for one in alone] == ["no"]

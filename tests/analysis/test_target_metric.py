@@ -78,7 +78,7 @@ def test_the_words_say_the_metric_and_its_direction(lab: MakeLab) -> None:
     names = sorted(NOISE, key=lambda name: float(np.mean(losses(place, name))))
     assert [ranked.variant for ranked in findings.ranking] == names
     one = next(one for one in findings.comparisons if one.verdict == "better")
-    assert sentence(one, True).startswith(f"{one.variant} is better than base by 0.")
+    assert sentence(one, True).startswith(f"{one.variant} is significantly better than base by 0.")
     assert "points" not in sentence(one, True) and "%)" not in sentence(one, True).split("(")[0]
     low, high = one.interval
     assert low is not None and high is not None and low > 0

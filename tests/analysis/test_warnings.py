@@ -62,8 +62,8 @@ def test_ties_are_counted_and_said(lab: MakeLab) -> None:
     logits[2, 7] = logits[5, 1] = 1
     place.finish("base", 1, logits=logits)
     assert place.findings().warnings == [
-        "Ties: in 1 run of 2 the largest logit of up to 2 images is that of several classes; it counts for "
-        "the first of them."
+        "Ties: in 1 run of 2 up to 2 images have several classes with the largest logit; the first of them "
+        "counts."
     ]
 
 

@@ -223,7 +223,7 @@ def test_a_run_saves_the_clusters_and_its_report_counts_them(
     assert command(*arguments, "--report-only").returncode == 0
     assert {path.name: path.read_bytes() for path in (folder / "tables").iterdir()} == tables
     # other clusters, and none, are other configurations
-    other = [*arguments, "--set", r"data.cluster='_(\d)'"]
+    other = [*arguments, "--set", r"data.cluster='_(\d)'", "--out", "results"]
     assert "holds another configuration's run" in (done := command(*other)).stderr and done.returncode == 2
     tiny_file.write_text(tiny_file.read_text().replace(f", cluster = '{FILM}'", ""))
     plain = command(*arguments, "--out", "plain")

@@ -96,7 +96,7 @@ def test_finished_runs_tell_a_std_with_its_upper_bound_the_correlation_and_the_t
 
 @pytest.mark.slow
 def test_runs_of_another_configuration_tell_nothing(command: Command, tiny_file: Path) -> None:
-    assert command(tiny_file, "--set", "schedule.epochs=2", "--quiet").returncode == 0
+    assert command(tiny_file, "--set", "schedule.epochs=2", "--out", "results", "--quiet").returncode == 0
     done = command(tiny_file, "--plan", "--difference", "0.01")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (

@@ -352,7 +352,7 @@ def test_a_run_that_two_thread_counts_worked_on_says_so(
     origin = record(tmp_path / "out/fragile")["provenance"]
     assert origin["threads"] == 2 and [earlier["threads"] for earlier in origin["earlier"]] == [1]
     report = tmp_path / "out/fragile/report.md"
-    assert "base/seed-0 was gone on with elsewhere: threads 1, then 2" in report.read_text()
+    assert "base/seed-0 was resumed under other conditions: threads 1, then 2" in report.read_text()
     assert nursery.run(tmp_path, fragile, "--out", "out").status == 0
     assert "mix different thread counts: 1 (1 run); 1, then 2 (1 run)" in report.read_text()
 

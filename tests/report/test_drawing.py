@@ -117,6 +117,6 @@ def test_many_variants_do_not_all_get_their_own_figures(lab: Lab) -> None:
     found, notes = names(place, None)
     assert found == ["range_test"] * MOST_VARIANTS
     assert notes == [
-        f"Own figures are drawn and attributions measured for the first {MOST_VARIANTS} of "
-        f"{MOST_VARIANTS + 1} variants."
+        f"Figures of single variants, and Grad-CAM checks: the {MOST_VARIANTS - 1} with the best mean and "
+        f"the baseline, of {MOST_VARIANTS + 1} variants."
     ]

@@ -49,14 +49,22 @@ FIGURES = (
     Figure("accuracy", "Every run against the target", "runs", accuracy.draw, "study"),
     Figure("curves", "Loss and accuracy over the epochs", "history", curves.draw, "study"),
     Figure("comparisons", "Difference from the baseline", "comparisons", comparisons.draw, "study"),
-    Figure("variance_components", "What each source gives", "variance_components", components.draw, "study"),
+    Figure(
+        "variance_components",
+        "Std from each source of randomness",
+        "variance_components",
+        components.draw,
+        "study",
+    ),
     Figure("range_test", "Learning-rate range test", "range_test", range_test.draw),
-    Figure("learning_rate", "The learning rate, as planned and as run", "learning_rates", learning_rate.draw),
+    Figure(
+        "learning_rate", "Learning-rate schedule, planned and as run", "learning_rates", learning_rate.draw
+    ),
     Figure("per_class", "Accuracy of each class", "per_class", classes.per_class),
-    Figure("confusion", "What each class is taken for", "", classes.confusion),
+    Figure("confusion", "Confusion matrix", "", classes.confusion),
     Figure("calibration", "Confidence against accuracy", "calibration", calibration.draw),
     Figure("augmented", "Training images, before and after augmentation", "", galleries.augmented, "images"),
     Figure("misclassified", "Misclassified images", "misclassified", galleries.misclassified, "images"),
     Figure("gradcam", "Grad-CAM", "", gradcam.draw, "images"),
-    Figure("attributions", "How far Grad-CAM can be believed", "attributions", attributions.draw),
+    Figure("attributions", "Grad-CAM sanity checks", "attributions", attributions.draw),
 )

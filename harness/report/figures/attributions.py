@@ -39,7 +39,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     columns = min(COLUMNS, drawn)
     rows = -(-drawn // columns)
     heights = [2.9, 0.5 + 1.75 * rows]
-    figure = Figure(figsize=(style.WIDTH, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(style.width(), sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights, hspace=0.03).ravel()
     _randomisation(above.subplots(), measured, drawn)
     panels = below.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -74,10 +74,10 @@ def _randomisation(axes: Axes, measured: Attributions, drawn: int) -> None:
         axes.plot(
             range(len(stages)),
             values,
-            color=style.COLOURS[at % len(style.COLOURS)],
+            color=style.colours()[at % style.MOST_COLOURS],
             marker=MARKERS[at],
             ms=4.5,
-            ls="-" if at < len(style.COLOURS) else "--",
+            ls="-" if at < style.MOST_COLOURS else "--",
             label=style.short(measured.layers[at], 16),
         )
     axes.axhline(MOST, color=style.TARGET_COLOUR, ls="--", lw=1)

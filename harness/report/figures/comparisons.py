@@ -8,12 +8,15 @@ from harness.analysis.comparisons import VariantComparison
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_equals
 from harness.analysis.results import Results
+from harness.analysis.shown import shown_variants
 from harness.analysis.units import Units
+from harness.metrics import Metric
 from harness.report.figures import style
-from harness.report.figures.style import Picture
+from harness.report.figures.style import Picture, Value
 from harness.statistics.comparison import Comparison
 
 MOST_COMPARISONS = 30  # per figure
+FEW_ROWS = 8  # up to so many, a row has several lines of text
 VERDICT_COLOURS = {"better": style.COLOURS[2], "worse": style.COLOURS[1], "cannot tell": style.FAINT}
 
 
@@ -22,11 +25,15 @@ def draw(findings: Findings) -> Picture | None:
     """Draw each comparison's difference with its interval, or its failed runs; None without a comparison."""
     results, metric = findings.results, findings.results.metric
     compared = [(pair, pair.result) for pair in findings.comparisons if pair.result is not None]
-    drawn = compared[:MOST_COMPARISONS]
+    shown = shown_variants(results, MOST_COMPARISONS + 1)
+    drawn = [row for row in compared if row[0].variant in shown and row[0].baseline in shown][
+        :MOST_COMPARISONS
+    ]
     if not drawn:
         return None
+    values: list[Value] = []
     pairwise, baseline = results.study.comparisons == "all", drawn[0][0].baseline
-    figure, (axes,) = style.canvas(1.0 + 0.45 * max(len(drawn), 2))
+    figure, (axes,) = style.canvas(1.0 + (0.45 if len(drawn) <= FEW_ROWS else 0.27) * max(len(drawn), 2))
     for place, (pair, comparison) in enumerate(drawn):
         colour = VERDICT_COLOURS[comparison.verdict]
         if comparison.test == "paired t":
@@ -42,15 +49,18 @@ def draw(findings: Findings) -> Picture | None:
                 backgroundcolor="white", transform=axes.get_yaxis_transform(),
             )  # fmt: skip
         elif pair.difference is not None:
-            axes.plot([metric.oriented(pair.difference)], [place], "D", ms=6, color=colour)
+            difference = metric.oriented(pair.difference)
+            axes.plot([difference], [place], "D", ms=6, color=colour)
+            values.append(Value(axes, difference, place, _words(pair, metric, low, high)))
     axes.axvline(0, color=style.TARGET_COLOUR, ls="--", lw=1.2)
+    line = "\n" if len(drawn) <= FEW_ROWS else " "
     names = [
-        f"{style.short(pair.variant, 18)}\n− {style.short(pair.baseline, 18)}"
+        f"{style.short(pair.variant, 18)}{line}− {style.short(pair.baseline, 18)}"
         if pairwise
         else style.short(pair.variant, 24)
         for pair, _ in drawn
     ]
-    style.as_rows(axes, names, [_text(*row) for row in drawn])
+    style.as_rows(axes, names, [_text(*row).replace("\n", line if line == "\n" else ", ") for row in drawn])
     axes.margins(x=0.08)
     other = "the second" if pairwise else style.short(baseline, 24)
     unit = ", percentage points" if metric.share else ""
@@ -60,9 +70,9 @@ def draw(findings: Findings) -> Picture | None:
     better, worse = ("Right", "left") if metric.higher_is_better else ("Left", "right")
     caption = (
         f"{better} of the dashed line a variant is better than {'the second' if pairwise else baseline}, "
-        f"{worse} of it worse; where its bar crosses the line, these runs cannot tell. Diamonds: difference "
-        "of the means; bars: its 95 % interval (t over seeds; over images where each has one run). Small "
-        "dots: single seeds, where they are paired. Green: better, orange: worse, grey: cannot tell."
+        f"{worse} of it worse. Diamonds: difference of the means; bars: its 95 % interval (t over seeds; over "
+        "images where each has one run). Small dots: single seeds, where they are paired. Green: better, "
+        "orange: worse, grey: no significant difference."
     )
     if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
         caption += " Where n was not fixed in advance, the bar is the interval for all looks together."
@@ -74,8 +84,17 @@ def draw(findings: Findings) -> Picture | None:
             "stand in its place and are compared (Fisher)."
         )
     if len(compared) > len(drawn):
-        caption += f" The first {len(drawn)} of {len(compared)}."
-    return style.to_picture(figure, "comparisons", None, caption)
+        caption += f" Drawn: {len(drawn)} of {len(compared)} comparisons, those of the best means."
+    return style.to_picture(figure, "comparisons", None, caption, values)
+
+
+def _words(pair: VariantComparison, metric: Metric, low: float | None, high: float | None) -> str:
+    units = Units(metric)
+    assert pair.difference is not None
+    text = f"{pair.variant} - {pair.baseline}: {units.signed(pair.difference)}{units.of_difference}"
+    if low is None or high is None:
+        return text
+    return f"{text}, 95 % interval {_signed(units.scale * low)} to {_signed(units.scale * high)}"
 
 
 def _paired_differences(results: Results, pair: VariantComparison) -> list[float]:
@@ -110,5 +129,5 @@ def _failed(pair: VariantComparison) -> str:
 
 
 def _signed(value: float) -> str:
-    value = round(value, 6)
+    value = float(f"{value:.4g}")
     return f"{value:+g}".replace("-", "−") if value else "0"

@@ -19,12 +19,11 @@ def draw(findings: Findings) -> Picture | None:
     if not rows:
         return None
     drawn = rows[:MOST_ROWS]
-    variants = list(dict.fromkeys(row.variant for row in drawn))
     figure, (axes,) = style.canvas(1.0 + 0.35 * max(len(drawn), 2))
     for place, row in enumerate(drawn):
         component = row.component
         assert component is not None
-        colour = style.COLOURS[variants.index(row.variant) % len(style.COLOURS)]
+        colour = style.colour_of(findings.results, row.variant)
         axes.barh(place, component.std, height=0.6, color=colour, alpha=0.7)
         if component.low is not None and component.high is not None:
             ends = [math.sqrt(component.low), math.sqrt(component.high)]
@@ -40,11 +39,11 @@ def draw(findings: Findings) -> Picture | None:
         style.as_percent(axes.xaxis)
     axes.set_xlabel(f"std of the {metric.title}{', percentage points' * metric.share}")
     caption = (
-        "Bars: the std that each source gives, 0 where its variance is estimated below 0; lines: 95 % "
-        "interval. The share is of the variance."
+        "Bars: the std that each source of randomness gives, 0 where its variance is estimated below 0; "
+        "lines: 95 % interval. The percentage is its share of the variance."
     )
     if any(row.images_std is not None for row in drawn):
-        caption += " Circles: what independent errors on these images would give by themselves."
+        caption += " Circles: expected from sampling noise alone, with independent errors on these images."
     if len(rows) > len(drawn):
         caption += f" The first {len(drawn)} of {len(rows)}."
     return style.to_picture(figure, "variance_components", None, caption)

@@ -17,8 +17,8 @@ from harness.report.figures.style import Picture
 PREDICTED_COLOUR = style.COLOURS[1]
 MOST_ROWS = 20  # classes in the gallery of augmented images
 AUGMENTED = 7  # images beside each original
-GALLERY_COLUMNS = 5
-ROW = 1.34  # height in cells: an image and two lines below it
+LEAST_CELL = 1.25  # inches of a misclassified image: room for the lines below it
+LINES = 0.34  # inches: two of them
 
 
 @style.house_style()
@@ -49,7 +49,7 @@ def augmented(findings: Findings, variant: str, data: Data) -> Picture:
     steps = ", ".join(str(step.get("transform")) for step in pipeline)
     caption = (
         f"The first train image of each class (left) and {AUGMENTED} draws of the train pipeline: {steps}; "
-        "shown in the images' own colours, the normalisation undone. Every epoch draws anew."
+        "shown without the normalisation. Each epoch draws new ones."
     )
     if batch:
         names = " or ".join(str(table["transform"]) for table in batch)
@@ -66,22 +66,25 @@ def augmented(findings: Findings, variant: str, data: Data) -> Picture:
 def misclassified(findings: Findings, variant: str, data: Data) -> Picture:
     """Draw the most confident errors, each with its predicted and actual class and the confidence."""
     run, evaluation = findings.results.of(variant, "finished")[0], data.evaluation
-    examples = choose_examples(run, attribution_settings(findings.results, run)["images"])
+    wanted = attribution_settings(findings.results, run)["images"]
+    columns = max(1, int(style.width() / LEAST_CELL))
+    cell = style.width() / columns
+    row_height = 1 + LINES / cell  # in cells
+    examples = choose_examples(run, min(wanted, columns * int(style.HEIGHT / cell / row_height)))
     predictions = examples.predictions
-    rows = -(-len(examples.indices) // GALLERY_COLUMNS)
-    sheet = Sheet(rows * ROW, GALLERY_COLUMNS, gap=0.12, width=7.0)
+    rows = -(-len(examples.indices) // columns)
+    sheet = Sheet(rows * row_height, columns, gap=0.1)
     for place, index in enumerate(examples.indices):
-        row, column = divmod(place, GALLERY_COLUMNS)
-        top, centred = row * ROW, {"ha": "center", "va": "top"}
+        row, column = divmod(place, columns)
+        top, centred = row * row_height, {"ha": "center", "va": "top"}
         sheet.image(column, top, evaluation.images[index])
-        predicted = style.short(evaluation.classes[predictions.predicted[index]], 14)
-        text = f"{predicted}  {percent(predictions.confidence[index])}"
-        sheet.text(column + 0.5, top + 0.98, text, color=PREDICTED_COLOUR, weight="bold", **centred)
-        actual = f"actual: {style.short(evaluation.classes[predictions.labels[index]], 14)}"
-        sheet.text(column + 0.5, top + 1.13, actual, color=style.INK, **centred)
+        predicted = style.short(evaluation.classes[predictions.predicted[index]], 11)
+        text = f"{predicted} {percent(predictions.confidence[index])}"
+        sheet.text(column + 0.5, top + 0.97, text, color=PREDICTED_COLOUR, weight="bold", **centred)
+        actual = f"actual: {style.short(evaluation.classes[predictions.labels[index]], 12)}"
+        sheet.text(column + 0.5, top + 0.97 + LINES / cell / 2.3, actual, color=style.INK, **centred)
     caption = (
-        f"{examples.words()}. Coloured: the predicted class and its softmax probability; below: the actual "
-        "one."
+        f"{examples.words()}. Coloured: predicted class and its softmax probability; below: actual class."
     )
     return sheet.picture("misclassified", variant, caption)
 

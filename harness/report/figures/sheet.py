@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harness.report.figures.style import DPI, WIDTH, Picture, pixels_to_png
+from harness.report.figures.style import Picture, dpi, pixels_to_png, width
 
 Images = NDArray[np.uint8]  # (..., H, W, 3), RGB
 
@@ -26,13 +26,26 @@ class Sheet:
         left: float = 0.0,
         top: float = 0.0,
         gap: float = 0.1,
-        width: float = WIDTH,
+        cell: float | None = None,
     ) -> None:
-        self.cell = width * DPI / (left + columns)  # pixels
+        """Begin an empty sheet of the common width.
+
+        Args:
+            left, top: cells beside and above the grid, for names.
+            gap: part of a cell that an image leaves free.
+            cell: inches; None takes the largest that the width has room for.
+        """
+        self.cell = (cell or width() / (left + columns)) * dpi()  # pixels
         self.left, self.top, self.gap = left, top, gap
-        self.height, self.width = round((top + rows) * self.cell), round(width * DPI)
+        self.height, self.width = round((top + rows) * self.cell), round(width() * dpi())
         self.pixels = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
-        self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI)
+        self.figure = Figure(figsize=(self.width / dpi(), self.height / dpi()), dpi=dpi())
+
+    def fill(self, x: float, y: float, columns: float, rows: float, image: Images) -> None:
+        """Stretch an image over a rectangle of cells whose upper left corner is (x, y)."""
+        top, left = round((self.top + y) * self.cell), round((self.left + x) * self.cell)
+        size = round(columns * self.cell), round(rows * self.cell)
+        self.pixels[top : top + size[1], left : left + size[0]] = cv2.resize(image, size)
 
     def image(self, x: float, y: float, image: Images) -> None:
         """Draw an image in the cell whose upper left corner is (x, y)."""
@@ -47,7 +60,7 @@ class Sheet:
     def text(self, x: float, y: float, text: str, **options: Any) -> None:
         """Write text at (x, y), in cells."""
         place = (self.left + x) * self.cell / self.width, 1 - (self.top + y) * self.cell / self.height
-        self.figure.text(*place, text, **{"size": 8.5, **options})
+        self.figure.text(*place, text, **{"size": 8, **options})
 
     def picture(self, name: str, variant: str, caption: str) -> Picture:
         """Return the finished sheet as a picture, with a matplotlib figure for other formats."""

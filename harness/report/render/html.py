@@ -12,7 +12,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from harness.report.blocks import Report
+from harness.report.blocks import Cell, Report
+from harness.report.render.embed import embed
 from harness.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,7 +35,7 @@ class _Page:
 
 def html_page(report: Report) -> str:
     """Return report.html: one file, with its images, style and one small script inside."""
-    return render("report.html.j2", report=report)
+    return render("report.html.j2", report=report, images=embed(report))
 
 
 def render(template: str, **values: object) -> str:
@@ -62,17 +63,9 @@ def slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _width(png: bytes) -> int:
-    """Return a picture's width in CSS pixels: half of the PNG's, for screens of double density."""
-    return int.from_bytes(png[16:20], "big") // 2
-
-
-def _height(png: bytes) -> int:
-    return int.from_bytes(png[20:24], "big") // 2
+def _size(png: bytes) -> tuple[int, int]:
+    """Return a picture's size in CSS pixels: half of the PNG's, for screens of double density."""
+    return int.from_bytes(png[16:20], "big") // 2, int.from_bytes(png[20:24], "big") // 2
 
 
 @cache
@@ -86,9 +79,9 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "data_uri": _data_uri,
-        "css_width": _width,
-        "css_height": _height,
+        "css_size": _size,
         "slug": slug,
+        "target": lambda cell: cell.to if isinstance(cell, Cell) else "",
+        "place": lambda cell: cell.anchor if isinstance(cell, Cell) else "",
     }
     return environment

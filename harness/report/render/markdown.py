@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from harness.report.blocks import Block, Report
@@ -15,12 +17,12 @@ _LEADING = re.compile(r"^(\d*)([-+=]|(?<=\d)[.)](?=\s|$))")
 
 def markdown(report: Report) -> str:
     """Return report.md; it links to the figures in ``figures/`` and the tables in ``tables/``."""
-    lines = [f"# {_escape(report.title)}", ""]
+    lines = [f"# {escape(report.title)}", ""]
     if report.question:
-        lines += [_escape(report.question), ""]
-    lines += [f"**{_escape(report.verdict)}**", ""]
+        lines += [escape(report.question), ""]
+    lines += [f"**{escape(report.verdict)}**", ""]
     for section in report.sections:
-        lines += [f"## {_escape(section.title)}", ""]
+        lines += [f"## {escape(section.title)}", ""]
         for block in section.blocks:
             lines += [*_block(block), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -28,32 +30,37 @@ def markdown(report: Report) -> str:
 
 def _block(block: Block) -> list[str]:
     if block.kind == "heading":
-        return [f"### {_escape(block.text)}"]
+        return [f"### {escape(block.text)}"]
     if block.kind == "warning":
-        return [f"> **Note:** {_escape(block.text)}"]
+        return [f"> **Note:** {escape(block.text)}"]
     if block.kind == "list":
-        return [f"- {_escape(item)}" for item in block.items]
-    files = " · ".join(f"[{_escape(name)}]({quote(name)})" for name in block.files)
+        return [f"- {escape(item)}" for item in block.items]
+    files = " · ".join(f"[{escape(name)}]({quote(name)})" for name in block.files)
+    if block.kind == "variants":
+        titled = (replace(one, title=f"{block.title}: {one.title}") for one in block.figures)
+        return "\n\n".join("\n".join(_block(one)) for one in titled).split("\n")
     if block.kind == "figure":
         assert block.picture is not None
-        title, caption = _escape(block.title), _escape(block.picture.caption)
+        title, caption = escape(block.title), escape(block.picture.caption)
         lines = [f"**{title}**", "", f"![{title}](figures/{quote(block.file)})", "", caption]
         return [*lines, "", files] if files else lines
     if block.kind == "text":
-        lines = [_escape(block.text)]
+        lines = [escape(block.text)]
     else:
-        lines = _table(block) if block.kind == "table" else _fenced(block.text)
+        table = block.kind == "table"
+        lines = table_lines(block.header, block.rows, block.numeric) if table else _fenced(block.text)
     if files:
         lines += ["", files]
     if block.title:
-        return [f"<details><summary>{_escape(block.title)}</summary>", "", *lines, "", "</details>"]
+        return [f"<details><summary>{escape(block.title)}</summary>", "", *lines, "", "</details>"]
     return lines
 
 
-def _table(block: Block) -> list[str]:
-    marks = ["---:" if column in block.numeric else "---" for column in range(len(block.header))]
-    rows = [block.header, marks, *block.rows]
-    return [f"| {' | '.join(cell if row is marks else _escape(cell) for cell in row)} |" for row in rows]
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozenset[int]) -> list[str]:
+    """Return the lines of a table; columns of numbers are aligned on the right."""
+    marks = ["---:" if column in numeric else "---" for column in range(len(header))]
+    lines = [header, marks, *rows]
+    return [f"| {' | '.join(cell if row is marks else escape(cell) for cell in row)} |" for row in lines]
 
 
 def _fenced(text: str) -> list[str]:
@@ -63,7 +70,7 @@ def _fenced(text: str) -> list[str]:
     return [fence, text.rstrip("\n"), fence]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Escape text, so that Markdown shows it unchanged in one line."""
     text = " ".join(text.split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

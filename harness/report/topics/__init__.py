@@ -5,40 +5,44 @@ A new statistic belongs in the file of its topic; a new topic is a new file, add
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from harness.analysis.findings import Findings
-from harness.report.blocks import Report, Section
+from harness.report.blocks import EXPLANATION, Report, Section
+from harness.report.figures.style import short
 from harness.report.topics import (
     accuracy,
     attribution,
     augmentation,
     calibration,
+    claim,
     classes,
     comparisons,
     components,
     ensemble,
+    gradcam,
     leakage,
     learning_rates,
     left_out,
     metrics,
+    misclassified,
     network,
-    noise,
     provenance,
-    ranking,
     references,
     repeat,
     runs,
-    summary,
     target,
     variance,
 )
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import Table
 
+MOST_ABOUT = 90  # characters beside the heading of a folded section
+
 
 class Topic(Protocol):
-    """The content of a module here, except ``table.py`` and ``figures.py``."""
+    """The content of a module here, except those that help others, such as ``table.py`` and ``noise.py``."""
 
     @property
     def TABLES(self) -> tuple[Table[Any], ...]:
@@ -49,10 +53,12 @@ class Topic(Protocol):
 
 
 TOPICS: tuple[Topic, ...] = (
-    summary, accuracy, metrics, target, comparisons, ranking, references, variance, components, noise, runs,
-    learning_rates,
-    classes, calibration, ensemble, attribution, augmentation, network, leakage, left_out, provenance, repeat,
+    claim, accuracy, comparisons, left_out,
+    references, target, variance, components, metrics, runs,
+    classes, misclassified, calibration, ensemble, learning_rates, gradcam, attribution, augmentation,
+    network, leakage, provenance, repeat,
 )  # fmt: skip
+OPEN: tuple[Topic, ...] = (claim, accuracy, comparisons, left_out)  # the page folds all others
 TABLES = tuple(table for topic in TOPICS for table in topic.TABLES)
 
 
@@ -64,11 +70,21 @@ def csv_tables(findings: Findings) -> dict[str, str]:
 def compose(findings: Findings, figures: Figures) -> Report:
     """Return the report of a study, without any markup."""
     study = findings.results.study
-    sections = [topic.section(findings, figures) for topic in TOPICS]
+    sections = [(topic, topic.section(findings, figures)) for topic in TOPICS]
     return Report(
-        title=study.name,
-        question=study.question,
+        title=study.title,
+        question=study.asked,
         verdict=findings.verdict,
         met=findings.met,
-        sections=[section for section in sections if section.blocks],
+        sections=[_placed(topic, section) for topic, section in sections if section.blocks],
     )
+
+
+def _placed(topic: Topic, section: Section) -> Section:
+    """Fold a section, unless its topic stays open or it has a warning; say what is inside."""
+    warns = any(block.kind == "warning" for block in section.blocks)
+    inside = [block.text if block.kind == "heading" else block.title for block in section.blocks]
+    about = section.about or short(
+        ", ".join(dict.fromkeys(title for title in inside if title not in ("", EXPLANATION))), MOST_ABOUT
+    )
+    return replace(section, folded=topic not in OPEN and not warns, about=about)

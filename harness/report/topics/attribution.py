@@ -1,4 +1,4 @@
-"""Grad-CAM of the networks, and the checks of these maps."""
+"""Grad-CAM sanity checks: whether the maps can be trusted."""
 
 from __future__ import annotations
 
@@ -161,60 +161,57 @@ SHOWN: tuple[Shown[MeasuredLayer], ...] = (
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show the maps, and the numbers that judge them."""
+    """Show whether the maps depend on what was learnt, whether seeds agree, and what the prediction needs."""
+    rows = list(_layers(findings))
+    blocks: list[Block] = []
+    if rows:
+        lead = (
+            "Can the Grad-CAM maps be trusted? The table shows whether the seeds agree on them, whether they "
+            "depend on the learnt weights, and whether the prediction depends on the places that they mark."
+        )
+        more = len(rows) - MOST_ROWS
+        left_out = (
+            [Block("text", f"{more} more layers stand in tables/attributions.csv.")] if more > 0 else []
+        )
+        blocks = [
+            Block("text", lead),
+            page_table("attributions", SHOWN, rows[:MOST_ROWS]),
+            *left_out,
+            Block("text", _correlations(rows), title="How to read the correlations"),
+            Block("text", CHECKS, title="How to read the sanity checks, deletion and insertion"),
+        ]
+    passed = sum(row.layer.verdict == "passed" for row in rows)
+    of_variants = f" of {len(findings.attributions)} variants" if len(findings.attributions) > 1 else ""
     return Section(
-        "What the network looks at",
-        [
-            *figures("gradcam"),
-            *_numbers(list(_layers(findings))),
-            *figures("attributions"),
-        ],
+        "Grad-CAM sanity checks",
+        [*blocks, *figures("attributions")],
+        about=f"{passed} of {len(rows)} layers{of_variants} passed" if rows else "",
     )
-
-
-def _numbers(rows: list[MeasuredLayer]) -> list[Block]:
-    if not rows:
-        return []
-    lead = (
-        "How far these maps can be believed: whether the seeds agree on them, whether they depend on what "
-        "was learnt, and whether the prediction suffers where they point."
-    )
-    left_out = len(rows) - MOST_ROWS
-    more = f"{left_out} more layers stand in tables/attributions.csv."
-    return [
-        page_table("attributions", SHOWN, rows[:MOST_ROWS]),
-        Block("text", lead),
-        Block("text", _correlations(rows), title="How to read the correlations"),
-        Block("text", CHECKS, title="How to read the sanity checks, deletion and insertion"),
-        *([Block("text", more)] if left_out > 0 else []),
-    ]
 
 
 def _correlations(rows: list[MeasuredLayer]) -> str:
     seeds = sorted({row.maps.seed for row in rows})
     which = f"seed {seeds[0]}" if len(seeds) == 1 else "each variant's first finished seed"
     return (
-        "Maps are compared by Spearman's rank correlation at the layer's own resolution, the two of an image "
-        "and then the mean: 1 is the same places in the same order, 0 is nothing in common. In brackets: the "
-        "same for maps of different images, which is what place alone gives (a map that always lights the "
-        "middle agrees with itself whatever it shows). Maps that are the same everywhere have no ranks and "
-        "are left out. The images are the first of the evaluation split, chosen by nothing else, and the "
-        "class explained is the true one. Agreement is the mean over all pairs of the first "
-        f"{MOST_SEEDS} finished seeds at most; everything else is of {which}. Predicted against true class "
-        "is of its most confident errors."
+        "Maps are compared by Spearman's rank correlation at the layer's own resolution, image by image, and "
+        "then averaged: 1 means the same places in the same order, 0 nothing in common. In brackets: the "
+        "same for maps of different images, which shows what the position alone explains (a map that always "
+        "marks the centre agrees with itself on every image). Maps that are constant have no ranks and are "
+        "left out. The images are the first of the evaluation split, and the class explained is the true "
+        f"one. Agreement is the mean over all pairs of the first {MOST_SEEDS} finished seeds at most; "
+        f"everything else is of {which}. Predicted against true class is of its most confident errors."
     )
 
 
 CHECKS = (
-    "A layer passes its sanity checks where it passes all three. Randomisation (Adebayo et al., 2018): "
-    "all weights are drawn anew by the network's own initialisation. A layer fails where the correlation "
-    f"with the trained maps stays above {MOST:g}: more than half of what its maps show is then owed to "
-    "something else than learning. Deletion and insertion (Petsiuk et al., 2018): "
-    "the area under the true class's probability while the pixels ranked highest are replaced by the "
-    "mean colour, or shown alone, a tenth at a time. Lower deletion and higher insertion are better, but "
-    "only against random maps of the same resolution (in brackets): scattered pixels and patches do "
-    "not do the same harm, so the areas of layers of different resolution cannot be compared. A layer "
-    "fails where its mean area is not better than that of random maps, and passes where the 95 % t "
-    "interval of the gain over the images lies above 0; between these, and from fewer than "
-    f"{ENOUGH} images, nothing is judged."
+    "A layer passes where it passes all three checks. Randomisation (Adebayo et al., 2018): all weights are "
+    "drawn again by the network's own initialisation. A layer fails where the correlation with the trained "
+    f"maps stays above {MOST:g}: then more than half of what its maps show does not come from learning. "
+    "Deletion and insertion (Petsiuk et al., 2018): the pixels ranked highest are replaced by the mean "
+    "colour, or shown alone, a tenth at a time; the number is the area under the true class's probability. "
+    "Lower deletion and higher insertion are better, compared with random maps of the same resolution (in "
+    "brackets). Areas of layers of different resolution cannot be compared, because scattered pixels and "
+    "patches do different harm. A layer fails where its mean area is not better than that of random maps, "
+    "and passes where the 95 % t interval of the gain over the images lies above 0. In between, and for "
+    f"fewer than {ENOUGH} images, nothing is judged."
 )

@@ -1,4 +1,4 @@
-"""Train images before and after augmentation."""
+"""Training images before and after augmentation."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ TABLES = ()
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show training images before and after augmentation."""
-    return Section("What it is trained on", figures("augmented"))
+    return Section("Training images", figures("augmented"), about="before and after augmentation")

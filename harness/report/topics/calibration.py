@@ -1,4 +1,4 @@
-"""Calibration: how well the probabilities agree with the accuracies."""
+"""Calibration: how well the predicted probabilities agree with the accuracy."""
 
 from __future__ import annotations
 
@@ -75,11 +75,20 @@ SHOWN: tuple[Shown[VariantSummary], ...] = (
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the scores of the variants that have a finished run, and the reliability diagrams."""
     blocks: list[Block] = []
+    about = ""
     if known := [summary for summary in findings.summaries if summary.evidence is not None]:
-        lead = "How far the probabilities can be believed: all three numbers are best at 0."
+        lead = "How well the predicted probabilities agree with the accuracy. All three scores are best at 0."
         text = (
-            "Expected calibration error in 15 bins of equal width, negative log-likelihood (the loss above) "
-            "and Brier score (0 to 2): each is one number a run, mean ± std over the n seeds."
+            "ECE is the expected calibration error in 15 bins of equal width, NLL the negative "
+            "log-likelihood (the loss), and the Brier score lies between 0 and 2. Each is one number a run, "
+            "mean ± std over the n seeds."
         )
         blocks = [Block("text", lead), page_table("summary", SHOWN, known), explained(text)]
-    return Section("Calibration", [*blocks, *figures("calibration")])
+        best = min(known, key=_ece)
+        about = f"ECE {100 * _ece(best):.2f} points{f', lowest: {best.variant}' if len(known) > 1 else ''}"
+    return Section("Calibration", [*blocks, *figures("calibration")], about=about)
+
+
+def _ece(summary: VariantSummary) -> float:
+    assert summary.evidence is not None
+    return summary.evidence.ece.mean

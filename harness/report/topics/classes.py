@@ -1,4 +1,4 @@
-"""Each class's accuracy, and every error."""
+"""The accuracy of each class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -33,20 +33,6 @@ def _per_class(findings: Findings) -> Rows:
             }
 
 
-def _misclassified(findings: Findings) -> Rows:
-    for run in findings.results.finished:
-        assert run.predictions is not None
-        wrong = run.predictions.wrong
-        of_wrong = {
-            "index": wrong,
-            "label": run.predictions.labels[wrong],
-            "predicted": run.predictions.predicted[wrong],
-            "confidence": run.predictions.confidence[wrong],
-        }
-        for values in zip(*(column.tolist() for column in of_wrong.values()), strict=True):
-            yield {"variant": run.variant, "seed": run.seed, **dict(zip(of_wrong, values, strict=True))}
-
-
 PER_CLASS: Table[dict[str, Any]] = Table(
     "per_class",
     "a class of a run",
@@ -61,26 +47,13 @@ PER_CLASS: Table[dict[str, Any]] = Table(
         Column("ci_high", "upper end"),
     ),
 )
-MISCLASSIFIED: Table[dict[str, Any]] = Table(
-    "misclassified",
-    "an error of a run",
-    _misclassified,
-    (
-        *RUN,
-        Column("index", "the image's place in the evaluation split, from 0"),
-        Column("label", "true class, from 0"),
-        Column("predicted", "class it was taken for"),
-        Column("confidence", "softmax of that class"),
-    ),
-)
-TABLES = (PER_CLASS, MISCLASSIFIED)
+TABLES = (PER_CLASS,)
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show the figures of classes and errors."""
+    """Show the accuracy of each class, and the confusion matrix."""
     return Section(
-        "Classes and errors",
-        [
-            *figures("per_class", "confusion", "misclassified"),
-        ],
+        "Confusion matrix",
+        figures("confusion", "per_class"),
+        about="which class is predicted for which, and the accuracy of each class",
     )

@@ -1,4 +1,4 @@
-"""Where the variance over runs comes from: a row a source, and what sharing it gives a comparison."""
+"""Sources of variance: a row for each source, and what sharing it gives a comparison."""
 
 from __future__ import annotations
 
@@ -57,7 +57,11 @@ COMPONENTS: Table[SourceVariance] = Table(
         Column("f", "F ratio of a crossed design's source", "component.f"),
         Column("p", "of its giving no variance", "component.p"),
         Column("p_holm", "after Holm's correction over the sources of the variant"),
-        Column("noise_seeds", "std that independent errors on these images would give", "images_std"),
+        Column(
+            "noise_seeds",
+            "std expected from sampling noise alone: errors independent from image to image",
+            "images_std",
+        ),
     ),
 )
 PAIRING: Table[Pairing] = Table(
@@ -124,7 +128,7 @@ def _shown(units: Units) -> tuple[Shown[SourceVariance], ...]:
         Shown("its 95 % interval, %", _share_interval, only_if="share_low"),
         Shown("p (no variance)", "component.p", p_text, only_if="component.p"),
         Shown("after Holm", "p_holm", p_text, only_if="p_holm"),
-        Shown("of independent errors, points", "images_std", units.std, only_if="images_std"),
+        Shown("expected from sampling noise alone, points", "images_std", units.std, only_if="images_std"),
     )
 
 
@@ -137,29 +141,28 @@ SHOWN_PAIRING: tuple[Shown[Pairing], ...] = (
     Shown("variance of a difference saved, %", "shared.gain", percent(0)),
 )
 CROSSED_TEXT = (
-    "Crossed design: every combination of the sources' levels has one run. A source's component is the "
-    "variance that it gives by itself, whatever the others are. The rest is what comes of no source alone: "
-    "what two or more of them do together, and what nothing holds. Training is chaotic: often every "
-    "combination makes a network of its own, and most is the rest. The estimates are unbiased (analysis of "
-    "variance with random effects; Searle, Casella and McCulloch 1992), so a small one can come out below 0. "
-    "The intervals (Ting et al. 1990; of the rest of two sources chi-square) take effects for normal, and "
-    "are wide from few levels, however many runs share them. p is that of the F test; from three sources on "
-    "Satterthwaite's, which finds less. The share is of the sum of the components, those below 0 taken as 0. "
-    "Errors that are independent from image to image are a part of the rest: on endless images they would "
-    "vanish."
+    "Crossed design: every combination of the sources' levels has one run. The component of a source is the "
+    "variance that it causes by itself. The rest is what no single source explains: interactions of two or "
+    "more sources, and effects that cannot be repeated. Training is chaotic: often every combination gives "
+    "another network, and most of the variance is the rest. The estimates are unbiased (analysis of variance "
+    "with random effects; Searle, Casella and McCulloch 1992), so small ones can be below 0. The intervals "
+    "(Ting et al. 1990; chi-square for the rest of two sources) assume normal effects, and are wide for few "
+    "levels, however many runs share them. p is of the F test; with three sources or more of Satterthwaite's "
+    "test, which finds less. The share is of the sum of the components, with those below 0 taken as 0. "
+    "Sampling noise, errors that are independent from image to image, is part of the rest."
 )
 SINGLE_TEXT = (
-    "One at a time: the named sources took the runs' seeds and the others were held at seed 0. The std is "
-    "that over the runs with its chi-square interval; the share is of the variance of the variant that "
-    "varies them all, with its F interval. What two sources do together counts for both, so shares may add "
-    "up to more than 100 %. What is held could be held at another seed, with another result."
+    "One at a time: the named sources took the runs' seeds, and the others were held at seed 0. The std is "
+    "over these runs, with its chi-square interval. The share is of the variance of the variant that varies "
+    "all sources, with its F interval. Interactions of two sources count for both, so shares may add up to "
+    "more than 100 %. With another seed for the held sources the result may be another."
 )
 PAIRING_TEXT = (
-    "Two variants whose runs share a level, such as the same initialisation, differ by less than runs that "
-    "share nothing, if they profit by the same levels. The correlation is that of two runs, one of each "
-    "variant, that share this source alone; sharing it takes 2 x covariance off the variance of their "
-    "difference. The paired comparison shares the whole seed, so everything. Its interval is approximate, "
-    "and is given from 9 degrees of freedom of the rest."
+    "Runs of two variants that share a level, such as the same initialisation, may differ by less than runs "
+    "that share nothing. The correlation is of two runs, one of each variant, that share this source alone. "
+    "Sharing it reduces the variance of their difference by 2 x covariance. The paired comparison shares the "
+    "whole seed, and so every source. The interval is approximate, and is given from 9 degrees of freedom of "
+    "the rest."
 )
 
 
@@ -174,7 +177,8 @@ def section(findings: Findings, figures: Figures) -> Section:
             blocks += [page_table("variance_components", _shown(units), rows), explained(text)]
     blocks += [Block("warning", line) for line in found.obstacles]
     blocks += figures("variance_components")
+    about = ", ".join(dict.fromkeys(row.source for row in found.components))
     if found.pairings:
         blocks += [Block("text", line) for line in pairing_sentences(found)]
         blocks += [page_table("pairing", SHOWN_PAIRING, found.pairings), explained(PAIRING_TEXT)]
-    return Section("Where the variance comes from", blocks)
+    return Section("Sources of variance", blocks, about=about)

@@ -39,7 +39,7 @@ ALWAYS_MISSED: Table[dict[str, Any]] = Table(
         Column("runs", "that missed it"),
         Column("index", "its place in the evaluation split, from 0"),
         Column("label", "true class"),
-        Column("predicted", "class it was most often taken for"),
+        Column("predicted", "class that most runs predict"),
         Column("votes", "how often"),
     ),
 )
@@ -62,37 +62,44 @@ def _missed(evidence: VariantEvidence) -> str:
     return f"{missed:,} ({100 * missed / evidence.images:.2f} %)"
 
 
+def _gain(summary: VariantSummary) -> str | None:
+    if summary.evidence is None or summary.evidence.ensemble_accuracy is None or summary.accuracy is None:
+        return None
+    return f"{100 * (summary.evidence.ensemble_accuracy - summary.accuracy.mean):+.2f}"
+
+
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("n", "finished"),
-    Shown("mean accuracy, %", "accuracy.mean", percent(2)),
     Shown("ensemble accuracy, %", "evidence.ensemble_accuracy", percent(2)),
+    Shown("above the mean of the seeds, points", _gain),
     Shown("error consistency (kappa)", "evidence.error_consistency", form(".3f")),
     Shown("images that every seed misses", "evidence", _missed),
 )
 SHOWN_IMAGES: tuple[Shown[dict[str, Any]], ...] = (
-    Shown("image (its place in the split, from 0)", "index"),
+    Shown("image (place in the split, from 0)", "index"),
     Shown("label", "label", numeric=False),
-    Shown("most seeds say", "predicted", numeric=False),
+    Shown("most seeds predict", "predicted", numeric=False),
     Shown("seeds that do", lambda image: f"{image['votes']} of {image['runs']}"),
 )
 
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the ensembles, and of the first variant the images on whose wrong class most seeds agree."""
-    title = "What the seeds know together"
+    title = "Ensemble and seed agreement"
     measured = [
         summary for summary in findings.summaries if summary.evidence and summary.evidence.missed is not None
     ]
     if not measured:
         return Section(title, [])
     text = (
-        "The ensemble averages the seeds' probabilities. Error consistency is Cohen's kappa of being "
-        "right, the mean over all pairs of seeds: 0 where they err on unrelated images, 1 where on the same."
+        "The ensemble averages the probabilities of the seeds. Error consistency is the mean over all pairs "
+        "of seeds of Cohen's kappa of being right: 0 where two seeds err on unrelated images, 1 where on the "
+        "same. "
     )
     lead = (
-        "Whether several networks are better than one, and whether they err on the same images. Images that "
-        "every seed misses, most of all with the same answer, are where to look for wrong labels."
+        "Are several networks together better than one, and do they err on the same images? Images that "
+        "every seed misclassifies, above all as the same class, may have wrong labels."
     )
     table = page_table("summary", SHOWN, measured)
     blocks = [*about_accuracy(findings), Block("text", lead), table, explained(text)]
@@ -102,6 +109,13 @@ def section(findings: Findings, figures: Figures) -> Section:
             {**image, **{which: classes[image[which]] for which in ("label", "predicted")}}
             for image in images[:MOST_IMAGES]
         ]
-        heading = f"{measured[0].variant}: images that every seed misses, the most agreed on first"
+        heading = f"{measured[0].variant}: images that every seed misses, those with most agreement first"
         blocks.append(page_table("always_missed", SHOWN_IMAGES, named, heading))
-    return Section(title, blocks)
+    best = max(measured, key=_accuracy)
+    of_best = f" ({best.variant})" if len(measured) > 1 else ""
+    return Section(title, blocks, about=f"ensemble accuracy {100 * _accuracy(best):.2f} %{of_best}")
+
+
+def _accuracy(summary: VariantSummary) -> float:
+    assert summary.evidence is not None and summary.evidence.ensemble_accuracy is not None
+    return summary.evidence.ensemble_accuracy

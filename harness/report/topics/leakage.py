@@ -39,11 +39,11 @@ SHOWN: tuple[Shown[dict[str, Any]], ...] = (
     Shown("correlation", "correlation"),
 )
 HOW_TO_READ = (
-    "An image that was trained on and is evaluated on counts as known, not as recognised: it raises the "
-    "accuracy without a better network. Identical: all pixels are equal. Nearly equal: the perceptual hashes "
+    "An image that is in both splits raises the accuracy without a better network. "
+    "Identical: all pixels are equal. Nearly equal: the perceptual hashes "
     f"(pHash, 64 bits) differ in at most {MOST_BITS} bits and the pixels correlate by at least "
-    f"{LEAST_CORRELATION:g}. A copy that is mirrored, turned or cut out otherwise is not found, so numbers "
-    "are lower bounds; and images of few details, such as digits, look alike without being copies: look at "
+    f"{LEAST_CORRELATION:g}. A copy that is mirrored, turned or cut out otherwise is not found, so the "
+    "numbers are lower bounds. Images of few details, such as digits, look alike without being copies: check "
     "some pairs. Indices count from 0, in the order of each split as it was used."
 )
 
@@ -53,11 +53,11 @@ def section(findings: Findings, figures: Figures) -> Section:
     found = leakages(findings.results)
     rows = list(LEAKAGE.rows(findings))
     blocks = [Block("text", text) for text in dict.fromkeys(map(_words, found))][:MOST_ROWS]
+    pairs = sum(int(shared.record["pairs"]) for shared in found) if rows else 0
     if rows:
-        pairs = sum(int(shared.record["pairs"]) for shared in found)
         title = f"The first {MOST_ROWS} of {pairs:,} pairs" if pairs > MOST_ROWS else ""
         blocks += [page_table("leakage", SHOWN, rows[:MOST_ROWS], title), explained(HOW_TO_READ)]
-    return Section("Images in both splits", blocks)
+    return Section("Images in both splits", blocks, about=f"{pairs:,} pairs" if pairs else "none")
 
 
 def _words(found: SharedImages) -> str:

@@ -125,15 +125,15 @@ def section(findings: Findings, figures: Figures) -> Section:
             *([Block("list", items=words)] if (words := list(_in_words(findings))) else []),
             explained(
                 "A sweep trains a new network with a rate that rises at every step. Each sweep has its own "
-                "initialisation and batches and chooses a rate by the criterion; LRMAX is the median of the "
-                "choices, and their range is its error bar. One sweep has none: two sweeps of a recipe often "
-                "differ by a factor of 2. docs/range-test.md has the measurements."
+                "initialisation and batches, and chooses a rate by the criterion. LRMAX is the median of the "
+                "choices, and their range is its error bar. One sweep has no error bar: two sweeps of a "
+                "recipe often differ by a factor of 2. docs/range-test.md has the measurements."
             ),
         ]
     if runs := [run for run in _runs(findings) if run.highest_rate is not None][:MOST_ROWS]:
         text = (
-            "lr_min and lr_max are the corners of the schedule, found or given. A corner that falls between "
-            "two steps is no step's rate: then the highest rate lies below lr_max."
+            "lr_min and lr_max are the corners of the schedule, found by the range test or given. Where a "
+            "corner lies between two steps, the highest rate of a step is below lr_max."
         )
         blocks += [page_table("learning_rates", SHOWN_STEPS, runs), Block("text", text)]
     return Section(
@@ -142,7 +142,18 @@ def section(findings: Findings, figures: Figures) -> Section:
             *blocks,
             *figures("range_test", "learning_rate"),
         ],
+        about=_about(findings),
     )
+
+
+def _about(findings: Findings) -> str:
+    """Write ``LRMAX 0.0254 to 0.051, from 3 range tests``, or what the section shows."""
+    chosen = [rate for test in findings.results.all_range_tests if (rate := test.record.get("lr_max"))]
+    if not chosen:
+        return "the rate of every step"
+    low, high = _rate(min(chosen)), _rate(max(chosen))
+    found = low if low == high else f"{low} to {high}"
+    return f"LRMAX {found}, from {len(chosen)} range test{'s' if len(chosen) > 1 else ''}"
 
 
 def _in_words(findings: Findings) -> Iterator[str]:
@@ -153,10 +164,10 @@ def _in_words(findings: Findings) -> Iterator[str]:
             continue
         if found.count < 2 or found.low is None or found.high is None:
             if found.per == "variant":
-                yield f"{summary.variant}: LRMAX was found by one sweep, so its error is not known."
+                yield f"{summary.variant}: LRMAX was found by one sweep, so its error is unknown."
             continue
         ends = f"{found.low:.4g} to {found.high:.4g}, a factor of {found.high / found.low:.2f}"
         if found.per == "seed":
             yield f"{summary.variant}: each run found its own LRMAX: from {ends}, over {found.count} runs."
         else:
-            yield f"{summary.variant}: {found.count} sweeps chose from {ends}; all runs have their median."
+            yield f"{summary.variant}: {found.count} sweeps chose from {ends}; all runs use their median."

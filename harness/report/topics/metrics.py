@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from harness.analysis.findings import Findings
 from harness.analysis.summary import VariantSummary
@@ -12,7 +13,9 @@ from harness.metrics import ACCURACY, Metric
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, VARIANT, Column, Shown, Table, page_table
-from harness.statistics.distribution import Distribution
+from harness.statistics.distribution import BOOTSTRAP_FROM, Distribution
+
+IN_CALIBRATION = "nll"  # the page shows it there
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,19 @@ METRICS: Table[MetricRow] = Table(
 )  # fmt: skip
 TABLES = (METRICS,)
 
-HOW_TO_READ = (
-    "All are computed from the float32 logits of the last epoch. Balanced accuracy is the mean of the "
-    "classes' accuracies; top-5 accuracy the share of images whose class is among the five largest logits; "
-    "macro F1 the mean of the classes' F1; AUROC the mean of the areas under the ROC curves of one class "
-    "against the rest; NLL the mean negative log-likelihood in nats, of which lower is better. A class "
-    "without images counts in none of them, but for macro F1 where it is predicted. The target's metric "
-    "decides comparisons and verdict; a difference in another one was not tested."
+SEEDS = (
+    "The target's metric over the n finished runs, one for each seed. Its mean, std and t "
+    "interval are in the first section. The bootstrap interval (BCa) is shown from "
+    f"{BOOTSTRAP_FROM} seeds on: with few seeds it is too narrow. The interquartile mean leaves out the "
+    "lowest and the highest quarter of the runs (n // 4 runs each)."
+)
+METRICS_TEXT = (
+    "All metrics are computed from the float32 logits of the last epoch. Balanced accuracy is the mean of "
+    "the classes' accuracies. Top-5 accuracy is the share of images whose class is among the five largest "
+    "logits. Macro F1 is the mean of the classes' F1. AUROC is the mean area under the ROC curve of one "
+    "class against the rest. Classes without images are left out, but macro F1 counts them where they are "
+    "predicted. Only the target's metric decides comparisons and the verdict. Differences in the other "
+    "metrics were not tested."
 )
 
 
@@ -72,10 +81,25 @@ def about_accuracy(findings: Findings) -> list[Block]:
     if metric.name == ACCURACY:
         return []
     text = (
-        f"This section is about accuracy, of which alone it is defined; the target is of {metric.title}, and "
-        "nothing here decides about it."
+        f"This section is about accuracy. The target is of {metric.title}, and nothing here decides about it."
     )
     return [Block("text", text)]
+
+
+def _of_target(units: Units) -> tuple[Shown[VariantSummary], ...]:
+    """Return the columns of the target's metric over seeds that the first section does not have."""
+    return (
+        SHOWN_VARIANT,
+        Shown("n", "score.n"),
+        Shown(
+            units.heading("95 % BCa interval"),
+            "evidence.bootstrap",
+            lambda ends: units.interval(*ends),
+            only_if="evidence.bootstrap",
+        ),
+        Shown(units.heading("median"), "score.median", units.value),
+        Shown(units.heading("interquartile mean"), "score.iqm", partial(units.value, decimals=3)),
+    )
 
 
 def _shown(metric: Metric) -> Shown[VariantSummary]:
@@ -89,19 +113,32 @@ def _shown(metric: Metric) -> Shown[VariantSummary]:
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show mean ± std of every metric of the variants that have a finished run."""
+    """Show the target's metric over seeds, and mean ± std of the other metrics."""
     known = [summary for summary in findings.summaries if summary.finished]
-    metrics = [
+    several = [summary for summary in known if summary.score and summary.score.n > 1]
+    target = findings.results.metric
+    others = [
         metric
         for metric in findings.results.metrics
-        if any(summary.metrics[metric.name] is not None for summary in known)
+        if metric.name not in (target.name, IN_CALIBRATION)
+        and any(summary.metrics[metric.name] is not None for summary in known)
     ]
-    if not known:
-        return Section("Metrics", [])
-    shown = (SHOWN_VARIANT, Shown("n", "finished"), *map(_shown, metrics))
-    target = findings.results.metric.title
-    lead = f"Every metric of the last epoch, mean ± std over seeds. The target is of {target}."
+    blocks: list[Block] = []
+    if several:
+        csv = "summary" if target.name == ACCURACY else "metrics"
+        blocks += [
+            Block("heading", f"{target.heading} over seeds"),
+            page_table(csv, _of_target(Units(target)), several),
+            explained(SEEDS),
+        ]
+    if others:
+        shown = (SHOWN_VARIANT, *map(_shown, others))
+        blocks += [
+            Block("heading", "Other metrics, mean ± std over seeds"),
+            page_table("metrics", shown, known),
+            explained(METRICS_TEXT),
+        ]
+    named = [metric.title for metric in others]
     return Section(
-        "Metrics",
-        [Block("text", lead), page_table("metrics", shown, known), explained(HOW_TO_READ)],
+        "All metrics", blocks, about=", ".join([f"{target.title} over seeds"] * bool(several) + named)
     )

@@ -64,12 +64,13 @@ def section(findings: Findings, figures: Figures) -> Section:
     for variant, layers in findings.networks.items():
         if layers:
             networks.setdefault(tuple(layers), []).append(variant)
-    blocks = []
+    blocks, totals = [], []
     for network, variants in networks.items():
         names = ", ".join(variants[:MOST_NAMED]) + (" …" if len(variants) > MOST_NAMED else "")
         total = sum(layer.parameters for layer in network)
         frozen = sum(layer.frozen for layer in network)
         and_frozen = f", and {frozen:,} that are not trained" if frozen else ""
+        totals.append(f"{total:,}")
         blocks.append(Block("text", f"{names}: {total:,} trainable parameters{and_frozen}."))
         blocks.append(page_table("model", SHOWN, network, "Layers"))
-    return Section("The network", blocks)
+    return Section("Network", blocks, about=f"{' / '.join(totals)} trainable parameters")

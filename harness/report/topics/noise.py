@@ -1,4 +1,4 @@
-"""How surely an accuracy is known: over other seeds, over other images, and over both."""
+"""The standard error of an accuracy: over other seeds, over other images, and over both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from harness.analysis.findings import Findings
 from harness.analysis.noise import VariantNoise
 from harness.analysis.numbers import interval_text, std_text
 from harness.analysis.summary import VariantSummary
-from harness.report.blocks import Block, Section, explained
-from harness.report.topics.figures import Figures
-from harness.report.topics.metrics import about_accuracy
+from harness.report.blocks import Block, explained
 from harness.report.topics.table import Column, Shown, Table, form, page_table
 
 NOISE: Table[VariantNoise] = Table(
@@ -41,7 +39,6 @@ NOISE: Table[VariantNoise] = Table(
         Column("var_residual", "of what neither explains", "noise.var_residual"),
     ),
 )
-TABLES = (NOISE,)
 # columns of summary.csv
 SUMMARY: tuple[Column[VariantSummary], ...] = (
     Column(
@@ -56,20 +53,14 @@ def _points(fraction: float) -> str:
     return std_text(100 * fraction, 3)
 
 
-def _mean(row: VariantNoise) -> str:
-    return f"{100 * row.noise.mean:{'.2f' if row.baseline is None else '+.2f'}}"
-
-
 def _grouped(row: VariantNoise) -> bool:
     return row.noise.groups < row.noise.images
 
 
 SHOWN: tuple[Shown[VariantNoise], ...] = (
-    Shown("accuracy, or difference", "what", numeric=False),
-    Shown("seeds", "noise.n"),
+    Shown("mean accuracy of, or difference", "what", numeric=False),
     Shown("images", "noise.images", form(",")),
     Shown("clusters of images", "noise.groups", form(","), only_if=_grouped),
-    Shown("mean, % or points", _mean),
     Shown("standard error over seeds, points", "noise.se_seeds", _points),
     Shown("over images, points", "noise.se_images", _points),
     Shown("over both, points", "noise.se_both", _points),
@@ -79,40 +70,37 @@ SHOWN: tuple[Shown[VariantNoise], ...] = (
     ),
 )
 LEAD = (
-    "The standard error says how far a mean may be from the truth. Over seeds: the recipe is trained anew, "
-    "and these images judge it. If the test images were drawn anew too, the one over both holds."
+    "The standard error is the uncertainty of a mean. Over seeds: the recipe is trained again and judged on "
+    "the same images. Over images: the same networks are judged on other images. Over both: new networks are "
+    "judged on new images."
 )
-CLUSTERED = " Images of one cluster are not independent, so whole clusters are drawn anew."
+CLUSTERED = " Images of one cluster are not independent, so whole clusters are resampled."
 FEW = 100  # below, intervals over images hold the truth too rarely: docs/statistics.md
 TOO_FEW = (
-    " With fewer than {few} {what} the noise over images and over both comes out too small: of 95 % "
+    " With fewer than {few} {what} the standard errors over images and over both are too small: of 95 % "
     "intervals from 40 about 90 % hold the truth, from 20 about 87 %."
 )
 HOW_TO_READ = (
-    "The images are a sample, as the seeds are. Over images is for these networks on other images of the "
-    "same kind, as many as these; over both is for new networks on new images. Squared, the one over both is "
-    "less than the sum of the other two: the chance of one network on one image is in both, and counts once "
-    "(two-way random effects; Miller, arXiv 2411.00640). In a difference, what makes an image hard for both "
-    "variants drops out. Variants share their images here, so comparisons on this page take the noise over "
-    "seeds; the one over both is for claims about other images."
+    "Seeds and images are both samples (two-way random effects; Miller, arXiv 2411.00640). Squared, the "
+    "standard error over both is less than the sum of the other two: the randomness of one network on one "
+    "image is in both of them, and counts once. In a difference of two variants, the difficulty of an image "
+    "for both cancels. Comparisons on this page use the standard error over seeds, because the variants "
+    "share their images. For a claim about other images, use the one over both."
 )
 
 
-def section(findings: Findings, figures: Figures) -> Section:
-    """Show the standard errors of every mean and difference."""
+def standard_errors(findings: Findings) -> list[Block]:
+    """Return the standard errors of every mean and difference."""
     rows = findings.noise
     if not rows:
-        return Section("Other seeds and other images", [])
+        return []
     grouped = any(map(_grouped, rows))
     lead = LEAD + CLUSTERED * grouped
     if any(row.noise.groups < FEW for row in rows):
         lead += TOO_FEW.format(few=FEW, what="clusters" if grouped else "images")
-    return Section(
-        "Other seeds and other images",
-        [
-            *about_accuracy(findings),
-            Block("text", lead),
-            page_table("noise", SHOWN, rows),
-            explained(HOW_TO_READ),
-        ],
-    )
+    return [
+        Block("heading", "Standard errors over seeds and over images"),
+        Block("text", lead),
+        page_table("noise", SHOWN, rows),
+        explained(HOW_TO_READ),
+    ]

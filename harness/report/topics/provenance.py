@@ -23,6 +23,6 @@ def section(findings: Findings, figures: Figures) -> Section:
         if rows:
             blocks += [Block("heading", title), Block("table", header=("property", "value"), rows=rows)]
     if blocks:
-        text = "The record of each run, runs/<variant>/seed-<n>/run.json, has its own."
+        text = "The record of each run is runs/<variant>/seed-<n>/run.json."
         blocks.append(Block("text", text))
-    return Section("Where the numbers come from", blocks)
+    return Section("Environment and provenance", blocks)

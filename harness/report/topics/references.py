@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_text
-from harness.analysis.references import ReferenceComparison, claims, excluded
+from harness.analysis.references import ReferenceComparison, claims, consistency
 from harness.report.blocks import Block, Section
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, Table, page_table, percent
@@ -95,7 +95,7 @@ def _shown(shares: bool) -> tuple[Shown[ReferenceComparison], ...]:
         Shown(f"ours{percents}", lambda row: row.claim.units.value(row.standing.measured)),
         Shown(f"published - ours{points}", _difference),
         Shown(
-            "of our runs below it, %",
+            "our runs below it, %",
             "standing.percentile",
             percent(0),
             only_if=lambda compared: compared.standing.percentile is not None,
@@ -105,16 +105,16 @@ def _shown(shares: bool) -> tuple[Shown[ReferenceComparison], ...]:
             lambda row: row.claim.units.interval(row.standing.low, row.standing.high),
         ),
         Shown("p, Holm", "p_holm", p_text),
-        Shown("by our runs", excluded, numeric=False),
+        Shown("consistent with our runs", consistency, numeric=False),
     )
 
 
 HOW_TO_READ = (
-    "A published number is compared with what further runs of ours would give: the prediction interval "
-    "is where one further run, or the mean, the median or the share of as many runs as were published, "
-    "falls in 95 of 100 cases. For a mean or a median it assumes normal seeds and lies around our mean; "
-    "for a share it assumes nothing (Fisher's exact test), and a failed run has not reached it. A number is "
-    "excluded where p is at most 0.05 after Holm's correction for all rows of the table. Not excluded does "
+    "A published number is compared with the 95 % prediction interval of our runs: in 95 of 100 cases it "
+    "contains one further run, or the mean, the median or the share of as many further runs as were published. "
+    "For a mean or a median it assumes normally distributed results and is centred at our mean. For a share "
+    "it assumes nothing (Fisher's exact test), and a failed run counts as not reached. A number is not "
+    "consistent with our runs if p ≤ 0.05 after Holm's correction over all rows of the table. Consistent does "
     "not mean reproduced: few runs give wide intervals, which exclude little."
 )
 
@@ -127,4 +127,8 @@ def section(findings: Findings, figures: Figures) -> Section:
     if findings.references:
         shares = all(compared.claim.units.metric.share for compared in findings.references)
         blocks += [page_table("references", _shown(shares), findings.references), Block("text", HOW_TO_READ)]
-    return Section("Against published numbers", blocks)
+    judged = [compared.plausible for compared in findings.references if compared.plausible is not None]
+    about = (
+        f"{sum(judged)} of {len(judged)} consistent with our runs" if judged else ", ".join(dict(published))
+    )
+    return Section("Comparison with published numbers", blocks, about=about)

@@ -71,25 +71,25 @@ def section(findings: Findings, figures: Figures) -> Section:
     results, study = findings.results, findings.results.study
     names = [name for name in results.variants if name in study.recipes]
     code = [
-        "# the same runs, in another folder: the same numbers on the same machine",
+        "# Repeat the runs in another folder: the same numbers on the same machine",
         *commands(results),
-        f"# tables, figures and this report again, from the finished runs in DIR/{study.name}",
-        report_command(results),
+        f"# Rebuild tables, figures and this report from the finished runs in DIR/{study.name}",
+        report_command(results) + (f" --theme {figures.theme}" if figures.theme else ""),
     ]
     lead = (
-        "study.toml lies beside this report: the study as resolved, every override included, with the seeds "
-        "that the report is about."
+        "study.toml is beside this report: the complete study, overrides included, with the seeds of this "
+        "report."
     )
     if any(recipe.data.source != EMBEDDED for recipe in study.recipes.values()):
-        lead += " DATA stands for the folder that holds the data, which --data or HARNESS_DATA named."
+        lead += " DATA is the data directory, which --data or HARNESS_DATA named."
     if study.own_metrics or any(packages(recipe) for recipe in study.recipes.values()):
-        lead += " --allow names a package: install it, or copy it beside study.toml."
+        lead += " --allow names a package: install it, or copy it next to study.toml."
     if files := dict.fromkeys(file for recipe in study.recipes.values() if (file := recipe.model.pretrained)):
-        lead += f" Training starts from the weights in {', '.join(files)}, which is needed too."
+        lead += f" Training starts from the weights in {', '.join(files)}, which you need too."
     if any(name.startswith("trial-") for name in names):
         lead += (
-            " The variants trial-... were made by a search, which the file that it began with repeats; these "
-            "commands run what it tried."
+            " The variants trial-... were proposed by a search. These commands repeat them; the original study "
+            "file repeats the search."
         )
     if isinstance(study.extends, Extended):
         lead += f" The study file {study.extends.in_words()}."
@@ -98,8 +98,9 @@ def section(findings: Findings, figures: Figures) -> Section:
         [
             Block("text", lead),
             Block("code", "\n".join(code)),
-            Block("code", study.to_toml(), title="The study file as resolved"),
+            Block("code", study.to_toml(), title="study.toml, the complete study file"),
         ],
+        about="the commands and the study file",
     )
 
 

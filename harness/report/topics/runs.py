@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +10,13 @@ from typing import Literal
 
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import minutes_text
+from harness.analysis.provenance import at_once_text
 from harness.analysis.runs import Arrival, Run
 from harness.analysis.units import Units
-from harness.metrics import ACCURACY, METRICS, Metric
-from harness.report.blocks import Block, Section
+from harness.metrics import ACCURACY, METRICS
+from harness.report.blocks import Block, Cell, Section
 from harness.report.topics.figures import Figures
+from harness.report.topics.misclassified import errors
 from harness.report.topics.table import MOST_ROWS, Column, Shown, Table, form, page_table, percent, renamed
 from harness.store.run_files import OLD_METRICS
 
@@ -106,6 +109,12 @@ RUNS: Table[RunRow] = Table(
             for new, old in OLD_METRICS.items()
             if new != "ties"  # which runs.csv did not have
         ),
+        Column(
+            "seconds_runs_at_once",
+            "runs on the device while its seconds were measured, such as `1` or `1 to 3`; only the seconds of "
+            "`1` are those of a run alone; empty where that was not recorded",
+            lambda row: at_once_text([row.run.record]),
+        ),
     ),
 )
 TABLES = (RUNS,)
@@ -121,17 +130,25 @@ def _best(run: Run) -> str | None:
     return None if best is None else f"{100 * best:.2f} ({run.number('best_epoch')})"
 
 
-def _shown(metric: Metric) -> tuple[Shown[RunRow], ...]:
+def _named(row: RunRow) -> Cell:
+    """Return the run's name, with a link to its record."""
+    run = row.run
+    return Cell(run.name, to="" if run.record is None else f"runs/{run.name}/{run.folder.record_file.name}")
+
+
+def _shown(findings: Findings) -> tuple[Shown[RunRow], ...]:
     """Return the first columns, with the target's metric if it is none of the others."""
+    metric = findings.results.metric
     units = Units(metric)
     further = () if metric.name in (ACCURACY, "nll") else (
         _finished(units.heading(metric.title), metric.name, units.value),
     )  # fmt: skip
     return (
-        Shown("run", "run.name", numeric=False),
+        Shown("run", _named, numeric=False),
         Shown("status", "run.status", numeric=False),
         *further,
         _finished("accuracy, %", "accuracy", percent(2)),
+        Shown("errors", lambda row: errors(findings, row.run)),
     )
 
 
@@ -147,7 +164,7 @@ SHOWN: tuple[Shown[RunRow], ...] = (
     Shown("best accuracy, % (epoch)", "run", _best),
     Shown("epochs to target", "arrival.epochs"),
     Shown("minutes", lambda row: row.run.number("seconds", "timings"), minutes_text),
-    Shown("cause of failure", lambda row: row.run.error or None, numeric=False),
+    Shown("cause of failure", lambda row: row.run.error or None, numeric=False, only_if="run.error"),
 )
 
 
@@ -156,12 +173,16 @@ def section(findings: Findings, figures: Figures) -> Section:
     rows = list(_rows(findings))
     first = sorted(rows, key=lambda row: row.run.status == "finished")[:MOST_ROWS]
     text = (
-        "The best epoch is mentioned, not used: it is known only from the images that it would be judged on."
+        "A run's name opens its record, the number of its errors the list of its misclassified images. The "
+        "best epoch is shown for information and decides nothing: choosing an epoch by the images that it is "
+        "judged on gives too high a number."
     )
     if more := len(rows) - len(first):
         text += f" {more} more finished runs stand in tables/runs.csv."
     shown = [row for row in rows if row in first]
+    statuses = Counter(row.run.status for row in rows)
     return Section(
         "Every run",
-        [page_table("runs", (*_shown(findings.results.metric), *SHOWN), shown), Block("text", text)],
+        [page_table("runs", (*_shown(findings), *SHOWN), shown), Block("text", text)],
+        about=", ".join(f"{number} {status}" for status, number in statuses.items()),
     )

@@ -5,6 +5,7 @@ A page shows rounded numbers and words, so it has its own list: each column with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,17 @@ class Table(Generic[Row]):
         return csv_text([column.name for column in self.columns], cells)
 
 
+def records(table: Table[Row], rows: Iterable[Row]) -> list[dict[str, object]]:
+    """Return rows of a table as JSON takes them: column -> value, None where the CSV file has an empty cell."""
+    readers = {column.name: column.read for column in table.columns}
+    return [{name: _plain(read(row)) for name, read in readers.items()} for row in rows]
+
+
+def _plain(value: object) -> object:
+    """Return a number that JSON can have: infinity and NaN become the text of the CSV file."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True)
 class Shown(Generic[Row]):
     """A column of a table on the page.
@@ -99,11 +111,16 @@ def page_table(csv: str, columns: Iterable[Shown[Row]], rows: Sequence[Row], tit
     return Block(
         "table",
         header=[column.heading for column in shown],
-        rows=[["–" if (cell := read(row)) is None else str(cell) for read in readers] for row in rows],
+        rows=[[_text(read(row)) for read in readers] for row in rows],
         numeric=frozenset(at for at, column in enumerate(shown) if column.numeric),
         title=title,
         files=[f"tables/{csv}.csv"],
     )
+
+
+def _text(cell: object) -> str:
+    """Return a cell's text; one with addresses keeps them."""
+    return "–" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
 def percent(decimals: int) -> Callable[[float], str]:

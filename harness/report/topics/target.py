@@ -5,10 +5,10 @@ from __future__ import annotations
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import minutes_text, p_text
 from harness.analysis.summary import VariantSummary
+from harness.metrics import Metric
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, form, page_table
-from harness.statistics.target import Share
 
 TABLES = ()
 
@@ -52,47 +52,59 @@ METRIC: tuple[Column[VariantSummary], ...] = (
 )
 
 
-def _interval(share: Share) -> str:
-    return f"{100 * share.low:.0f} to {100 * share.high:.0f}"
+def _rate(summary: VariantSummary) -> str | None:
+    """Write ``67 (9 to 99)``."""
+    share = summary.reached_share
+    if share is None:
+        return None
+    rate = 100 * summary.reached / summary.runs
+    return f"{rate:.0f} ({100 * share.low:.0f} to {100 * share.high:.0f})"
+
+
+def _shown(metric: Metric) -> tuple[Shown[VariantSummary], ...]:
+    sign = "≤" if metric.higher_is_better else "≥"
+    return (*SHOWN, Shown(f"p (mean {sign} target)", "evidence.p_above", p_text))
 
 
 SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("reached on the last epoch", lambda summary: f"{summary.reached} of {summary.runs}"),
-    Shown("95 % interval of that share, %", "reached_share", _interval),
+    Shown("success rate, % (95 % interval)", _rate),
     Shown(
-        "reached at any epoch",
+        "reached in any epoch",
         lambda summary: f"{_ever_reached(summary)} of {summary.runs}",
         only_if="metric.history",
     ),
-    Shown("median epochs to it", "evidence.epochs.median", form(",.0f"), only_if="metric.history"),
+    Shown("median epochs to target", "evidence.epochs.median", form(",.0f"), only_if="metric.history"),
     Shown("median steps", "evidence.steps.median", form(",.0f"), only_if="metric.history"),
     Shown("median minutes", "evidence.seconds.median", minutes_text, only_if="metric.history"),
-    Shown("p (mean not better)", "evidence.p_above", p_text),
 )
 
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the share of runs that reached the target, and their times; nothing before a run has finished."""
-    title = "How surely the target is reached"
+    title = "Success rate and time to target"
     ended = [summary for summary in findings.summaries if summary.runs]
     if not findings.results.finished:
         return Section(title, [])
-    timed = ended[0].metric.history is not None
-    lead = (
-        f"How many runs reached the target of {ended[0].units.goal(ended[0].target)}, in which share of "
-        f"further runs that is to be expected{', and how soon they did' if timed else ''}."
-    )
-    if not timed:
+    first = ended[0]
+    metric, goal = first.metric, first.units.goal(first.target)
+    lead = f"The success rate is the share of runs that reached the target of {goal} on the last epoch."
+    if metric.history is None:
         lead += (
-            f" When they did is not known: the epochs before the last have accuracy and loss, "
-            f"not {ended[0].metric.title}."
+            f" The time to target is unknown: only the last epoch has {metric.title}, the others have "
+            "accuracy and loss."
         )
     text = (
-        "The interval of the share is Clopper and Pearson's, which holds for any n and says how little a few "
-        "runs can promise. A run that missed the target takes forever in the medians, "
-        "so where half of the runs or more missed it there is none. p is the one-sided t test over "
-        "seeds; it takes them for normal, and where one seed in ten is a bad one it is fooled in up to 15 of "
-        "100 studies. So the count of runs that reached the target is the verdict, and p stands beside it."
+        "The interval is Clopper and Pearson's exact 95 % interval. It holds for any n, and is wide for few "
+        "runs. In the medians, a run that missed the target counts as infinitely long, so there is no median "
+        "where half of the runs or more missed it. p is of the one-sided t test over seeds that the mean is "
+        f"{'at most' if metric.higher_is_better else 'at least'} the target. It assumes a normal "
+        "distribution: where one seed in ten is bad, it is wrong in up to 15 of 100 studies. So the verdict "
+        "counts the runs that reached the target."
     )
-    return Section(title, [Block("text", lead), page_table("summary", SHOWN, ended), explained(text)])
+    reached, runs = (sum(getattr(each, name) for each in ended) for name in ("reached", "runs"))
+    return Section(
+        title,
+        [Block("text", lead), page_table("summary", _shown(metric), ended), explained(text)],
+        about=f"{reached} of {runs} runs reached {goal}",
+    )

@@ -1,4 +1,4 @@
-"""Variance over seeds, split into chance and real differences."""
+"""Seed variance and test-set noise: how runs differ, and how well a mean is known."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from harness.analysis.summary import VariantSummary
 from harness.report.blocks import Block, Section, explained
 from harness.report.topics.figures import Figures
 from harness.report.topics.metrics import about_accuracy
-from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, form, page_table
+from harness.report.topics.noise import NOISE, standard_errors
+from harness.report.topics.table import SHOWN_VARIANT, Column, Shown, page_table
 from harness.statistics.variance import SeedVariance
 
-TABLES = ()
+TABLES = (NOISE,)
 
 # columns of summary.csv, which has them in two places
 SUMMARY: tuple[Column[VariantSummary], ...] = (
     Column("images", "evaluated on", "evidence.images"),
     Column(
         "noise_seeds",
-        "std of the accuracy that independent errors on these images would give",
+        "std of the accuracy expected from sampling noise alone: errors independent from image to image",
         "evidence.variance.independent_std",
     ),
     Column(
@@ -33,7 +34,9 @@ SUMMARY: tuple[Column[VariantSummary], ...] = (
         "what exceeds that, in squared fractions; unbiased, so also negative",
         "evidence.variance.between_runs",
     ),
-    Column("p_luck", "of the measured variance, if there were nothing else", "evidence.variance.p_luck"),
+    Column(
+        "p_luck", "of a variance as large as measured, from sampling noise only", "evidence.variance.p_luck"
+    ),
     Column(
         "noise_new_images",
         "std of one network's accuracy over test sets of this size",
@@ -71,65 +74,72 @@ def _interval(variance: SeedVariance) -> str | None:
 
 
 def reading(variance: SeedVariance) -> str:
-    """Say whether runs differ by more than luck, and by how much; a large p does not show equality."""
+    """Say whether runs differ by more than sampling noise, and by how much; a large p shows no equality."""
     if variance.p_luck is None:
         return "every seed is right on the same images"
     interval = _interval(variance)
     if variance.p_luck > 0.05:
         if interval is None:
-            return "seeds differ less than luck on these images alone lets them: runs are not shown to differ"
-        return f"runs are not shown to differ: their own std may be {interval} points"
+            return "no difference between runs shown: the seeds differ by less than sampling noise"
+        return f"no difference between runs shown: its std may be {interval} points"
     share = min(1.0, variance.independent_std**2 / variance.std**2)
-    size = f", with a std of {interval} points" if interval else ""
-    luck = f"luck on these images is about {100 * share:.0f} % of the variance"
-    return f"the runs differ genuinely{size}; {luck}"
+    size = f" with a std of {interval} points" if interval else ""
+    return f"runs differ{size}; sampling noise is about {100 * share:.0f} % of the variance"
 
 
 SHOWN_VARIANCE: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
-    Shown("seeds", "evidence.variance.n"),
-    Shown("images", "evidence.images", form(",")),
     Shown("std over seeds, points", "evidence.variance.std", _points),
-    Shown("of independent errors, points", "evidence.variance.independent_std", _points),
-    Shown("between runs, points", "evidence.variance", _between),
+    Shown("expected from sampling noise alone, points", "evidence.variance.independent_std", _points),
+    Shown("std between runs, points", "evidence.variance", _between),
     Shown("its 95 % interval, points", "evidence.variance", _interval),
-    Shown("p (luck alone)", "evidence.variance.p_luck", p_text),
-    Shown("what it says", "evidence.variance", reading, numeric=False),
+    Shown("p (sampling noise only)", "evidence.variance.p_luck", p_text),
+    Shown("conclusion", "evidence.variance", reading, numeric=False),
 )
 LEAD = (
-    "Seeds differ in accuracy. Part of that is chance on these images; what exceeds it, if anything, "
-    "is genuine: some runs are better networks than others."
+    "Seeds differ in accuracy. Part of the difference is noise of this test set. The rest is a real "
+    "difference between runs: some networks are better than others, and would be on new images too."
 )
 HOW_TO_READ = (
-    "On these fixed images the accuracies of the seeds differ by their std. Runs whose errors are "
-    "independent from image to image would differ too, by chance: sqrt(sum p(1 - p)) / N, with p "
-    "the probability that a run is right on an image, estimated from the seeds (divisor n - 1). "
-    "What exceeds that is genuine difference between runs, which new images would show as well "
-    "(Jordan, arXiv 2304.01910); its variance is estimated without bias, so it can come out "
-    "negative. Its interval takes runs for normal (chi-square), and is wide from few seeds. p is the "
-    "probability that luck alone gives a std this large; the test finds little with few seeds, so a "
-    "large p does not say that all is luck: the interval says how large the difference may be."
+    "Runs whose errors are independent from image to image differ by sampling noise alone, with a std of "
+    "sqrt(sum p(1 - p)) / N, where p is the probability that a run is right on an image, estimated from the "
+    "seeds (divisor n - 1). The std between runs is what the measured std has beyond that (Jordan, arXiv "
+    "2304.01910). Its variance is estimated without bias, so the estimate can be below 0. Its interval is "
+    "chi-square's, assumes a normal distribution, and is wide for few seeds. p is the probability that "
+    "sampling noise alone gives a std this large. With few seeds the test finds little: a large p does not "
+    "show that all is noise. The interval shows how large the difference between runs may be."
 )
 
 
 def section(findings: Findings, figures: Figures) -> Section:
-    """Show the variances, and name the variants with one run."""
+    """Show how seeds differ beyond test-set noise, and the standard errors over seeds and images."""
     measured = [summary for summary in findings.summaries if summary.evidence]
     several = [summary for summary in measured if summary.evidence and summary.evidence.variance]
-    blocks = about_accuracy(findings) if measured else []
+    blocks: list[Block] = []
     if several:
-        table = page_table("summary", SHOWN_VARIANCE, several)
-        blocks += [Block("text", LEAD), table, explained(HOW_TO_READ)]
+        blocks += [
+            Block("heading", "Do the seeds differ by more than noise?"),
+            Block("text", LEAD),
+            page_table("summary", SHOWN_VARIANCE, several),
+            explained(HOW_TO_READ),
+        ]
     if single := [summary.variant for summary in measured if summary.finished == 1]:
-        text = (
-            f"{', '.join(single)}: one run, of which nobody can say how far seeds lie apart or which part of "
-            "that is luck; it takes two."
-        )
+        text = f"{', '.join(single)}: one run. The variance over seeds needs at least two."
         blocks.append(Block("text", text))
     if mixed := [each.variant for each in measured if each.finished > 1 and each not in several]:
         text = (
-            f"{', '.join(mixed)}: the runs were evaluated on different images, so nothing is said of luck "
-            "on these."
+            f"{', '.join(mixed)}: the runs were evaluated on different images, so seed variance and test-set "
+            "noise cannot be separated."
         )
         blocks.append(Block("text", text))
-    return Section("Which part of the spread is luck", blocks)
+    blocks += standard_errors(findings)
+    about = ""
+    if len(several) == 1 and several[0].evidence and several[0].evidence.variance:
+        about = reading(several[0].evidence.variance)
+    elif several:
+        about = f"of {len(several)} variants"
+    return Section(
+        "Seed variance vs test-set noise",
+        [*about_accuracy(findings), *blocks] if blocks else [],
+        about=about,
+    )

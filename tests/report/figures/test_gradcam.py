@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from harness.analysis.examples import Examples, choose_examples
@@ -14,7 +16,8 @@ from harness.attribution.maps import layer_maps
 from harness.data.arrays import mean_std
 from harness.models.weights import load_weights
 from harness.report.figures import gradcam
-from tests.report.figures.conftest import caption, drawn
+from harness.report.figures.style import DPI, HEIGHT, WIDTH
+from tests.report.figures.conftest import caption, drawn, size
 
 Lab = Callable[..., Any]
 
@@ -26,7 +29,7 @@ def examples_of(lab: Any) -> Examples:
 def test_it_shows_the_predicted_and_the_actual_class(lab: Lab) -> None:
     place = lab(seeds=[0], attribution={"layers": ["layer1", "res2"], "images": 4})
     place.finish()
-    said = "upper row: evidence for the predicted class; lower row: for the actual one"
+    said = "(upper row) and for the actual class (lower row)"
     assert said in caption(place, "gradcam")
     same = drawn(place, "gradcam") == drawn(place, "gradcam")
     assert same
@@ -62,3 +65,22 @@ def test_an_overlay_changes_nothing_where_there_is_no_evidence() -> None:
     image = np.full((2, 2, 3), 40, dtype=np.uint8)
     found = gradcam.overlay(image, np.array([[0, 0], [0, 1]], dtype=np.float32))
     assert (found[0] == 40).all() and found[1, 1].mean() > 120
+
+
+def test_columns_name_the_layer_and_the_resolution_of_its_maps(lab: Lab) -> None:
+    place = lab(seeds=[0], attribution={"layers": ["layer1", "res2"], "images": 2})
+    place.finish()
+    picture = drawn(place, "gradcam")
+    assert picture is not None and picture.figure is not None
+    texts = [text.get_text() for text in picture.figure.texts]
+    assert {"image", "layer1, 16x16", "res2, 4x4", "positive evidence for the class"} <= set(texts)
+
+
+@pytest.mark.parametrize("images", [1, 25, 100])
+def test_it_fits_a_page_however_many_images_are_asked_for(lab: Lab, images: int) -> None:
+    place = lab(seeds=[0], attribution={"layers": ["prep", "layer1", "res2"], "images": images})
+    place.finish("base", 0, logits=place.logits(0))  # 360 errors
+    width, height = size(drawn(place, "gradcam"))
+    assert width == round(WIDTH * DPI) and height <= HEIGHT * DPI
+    (shown,) = re.findall(r"The (\d*) ?most confident of 360", caption(place, "gradcam")) or ["1"]
+    assert int(shown or 1) == {1: 1, 25: 25}.get(images, int(shown or 1)) and int(shown or 1) <= images

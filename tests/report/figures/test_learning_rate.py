@@ -29,7 +29,7 @@ def test_a_peak_between_two_steps_is_not_said_to_be_stepped(lab: Lab) -> None:
     (run,) = read_results(place.study, place.folder, [0], ["base"]).runs
     assert run.highest_rate == (max(stepped), 1 + stepped.index(max(stepped)))
     assert caption(place, "learning_rate").endswith(
-        "Its highest is 0.1, at step 10: the peak of the plan falls between two steps."
+        "Its highest rate is 0.1, at step 10: the planned peak falls between two steps."
     )
     write_report(place.study, place.folder, [0], ["base"], None)
     page = (place.folder.path / "report.md").read_text("utf-8")

@@ -28,7 +28,7 @@ def test_a_figure_is_the_same_bytes_whatever_the_users_settings_are() -> None:
 
 def test_a_figure_has_twice_the_pixels_of_its_place_and_no_date() -> None:
     image = Image.open(io.BytesIO(draw()))
-    assert image.size == (1600, 400)
+    assert image.size == (1625, 500)
     assert image.info["Software"] == "ignite-harness report"
     assert not any("time" in str(key).lower() or "date" in str(key).lower() for key in image.info)
 

@@ -77,8 +77,8 @@ def rendered(text: str) -> Page:
 def test_the_page_needs_nothing_from_elsewhere(place: Any) -> None:
     page = Page(html(place))
     assert "link" not in page.tags and page.tags.count("script") == page.tags.count("style") == 1
-    beside = ("#", "tables/", "figures/")
-    assert all(address.startswith(("data:image/png;base64,", *beside)) for address in page.addresses)
+    beside = ("#", "tables/", "figures/", "runs/")
+    assert all(address.startswith(("data:image/webp;base64,", *beside)) for address in page.addresses)
     assert sum(address.startswith("data:") for address in page.addresses) == 7
 
 
@@ -94,9 +94,12 @@ def test_the_policy_lets_a_browser_take_our_own_style_and_script_alone(place: An
 
 def test_what_the_page_offers_lies_beside_it(place: Any) -> None:
     offered = [
-        address for address in Page(html(place)).addresses if address.startswith(("tables/", "figures/"))
+        address
+        for address in Page(html(place)).addresses
+        if address.startswith(("tables/", "figures/", "runs/"))
     ]
     assert {"tables/summary.csv", "tables/runs.csv", "figures/curves.png"} <= set(offered)
+    assert {"runs/base/seed-0/run.json", "runs/base/seed-1/run.json"} <= set(offered)
     assert all((place.folder.path / address).is_file() for address in offered)
     linked = re.findall(r"\[[^\]]*\]\((tables/[^)]+)\)", markdown(place))
     assert set(linked) == {address for address in offered if address.startswith("tables/")}
@@ -117,7 +120,7 @@ def test_both_say_the_verdict_before_anything_else(place: Any) -> None:
     )
     for page in (Page(html(place)), rendered(markdown(place))):
         assert page.says(verdict)
-        assert page.text.index(verdict) < page.text.index("Accuracy and loss are those")
+        assert page.text.index(verdict) < page.text.index("± is the standard deviation over seeds")
 
 
 def test_both_show_the_same_tables_and_captions(place: Any) -> None:
@@ -132,7 +135,7 @@ def test_both_show_the_same_tables_and_captions(place: Any) -> None:
 
 def test_a_row_of_the_markdown_keeps_its_cells_and_numbers(place: Any) -> None:
     rows = [line for line in markdown(place).splitlines() if line.startswith("| base/seed-")]
-    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows[:2]] == [9, 9]  # a bar in a cell is none
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows[:2]] == [10, 10]  # a bar in a cell is none
     assert "| 72.22 |" in rows[0]
 
 
@@ -145,7 +148,7 @@ def test_figures_of_the_markdown_lie_beside_it(place: Any) -> None:
 def test_every_spread_is_explained_and_the_study_can_be_repeated(place: Any) -> None:
     page = Page(html(place))
     assert page.says("Every ± in this report is the standard deviation over seeds (divisor n - 1")
-    assert page.says("95 % t interval of the mean over seeds")
+    assert page.says("The 95 % interval of the mean is the t interval over seeds")
     assert page.says(" ".join(place.study.to_toml().split()))
     assert page.says("python -m harness.study study.toml --out DIR --report-only")
 
@@ -157,7 +160,7 @@ def test_no_text_begins_a_list_a_heading_or_a_quotation(lab: Lab, start: str) ->
     place = lab(question=start)
     write_report(place.study, place.folder, [0], ["base"], None)
     lines = markdown(place).splitlines()
-    page = rendered("\n".join(lines[: lines.index("## Summary")]))
+    page = rendered("\n".join(lines[: lines.index("## Result")]))
     assert page.tags == ["h1", "p", "p", "strong"]
     assert page.says(start)
 

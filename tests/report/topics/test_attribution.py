@@ -95,14 +95,14 @@ def test_what_is_not_known_is_an_empty_cell_and_a_dash(
         "randomised_rank_correlation",
     }  # fmt: skip
     assert row["sanity_check"] == "not judged" and "nan" not in tables["attribution_curves"]
-    table = sections(reported(bare), attribution)[0]
+    table = sections(reported(bare), attribution)[1]
     assert table.rows[0][4:8] == ["–", "–", "–", "not judged"]
 
 
 def test_the_table_names_seeds_images_and_controls(
     found: Attributions, reported: Callable[..., Findings]
 ) -> None:
-    table, *texts = sections(reported(found), attribution)
+    _, table, *texts = sections(reported(found), attribution)
     assert len(table.rows) == 2 and all(len(row) == len(table.header) for row in table.rows)
     assert table.rows[0][:4] == ["base", "layer1", "4", "2 (1)"]
     assert "(" in table.rows[1][4] and "(" in table.rows[1][8]
@@ -114,15 +114,15 @@ def test_a_small_negative_number_is_no_minus_zero(
     found: Attributions, reported: Callable[..., Findings]
 ) -> None:
     tiny = replace(found, network=replace(found.network, sanity=np.full_like(found.network.sanity, -0.001)))
-    assert sections(reported(tiny), attribution)[0].rows[0][6].startswith("0.00 (")
+    assert sections(reported(tiny), attribution)[1].rows[0][6].startswith("0.00 (")
 
 
 def test_a_page_shows_the_first_rows_and_says_where_the_others_are(
     found: Attributions, reported: Callable[..., Findings]
 ) -> None:
     blocks = sections(reported(*[found] * 31), attribution)
-    assert len(blocks[0].rows) == 60
-    assert blocks[-1].text == "2 more layers stand in tables/attributions.csv."
+    assert len(blocks[1].rows) == 60
+    assert blocks[2].text == "2 more layers stand in tables/attributions.csv."
 
 
 def test_nothing_measured_says_nothing(nothing: Findings) -> None:

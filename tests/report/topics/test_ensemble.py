@@ -1,4 +1,4 @@
-"""What several networks know together."""
+"""Ensemble and seed agreement."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from harness.report.topics import ensemble
 from tests.lab import rows, sections
 
 
-def test_what_the_seeds_know_together_needs_several(findings: Findings) -> None:
+def test_an_ensemble_needs_several_seeds(findings: Findings) -> None:
     _, table, _, images = sections(findings, ensemble)
     assert [row[0] for row in table.rows] == ["base"]
-    assert images.title == "base: images that every seed misses, the most agreed on first"
+    assert images.title == "base: images that every seed misses, those with most agreement first"
 
 
 def test_the_images_that_all_miss_are_named_with_their_classes(findings: Findings) -> None:

@@ -9,6 +9,6 @@ from tests.lab import rows, sections
 
 def test_the_share_of_runs_that_reached_the_target_has_its_interval(findings: Findings) -> None:
     base, other = rows(sections(findings, target))
-    assert base[1:3] == ["3 of 3", "29 to 100"]
-    assert other[1:3] == ["1 of 2", "1 to 99"]
-    assert other[7] == "–"  # one finished run tests no mean
+    assert base[1:3] == ["100 (29 to 100)", "3 of 3"]
+    assert other[1] == "50 (1 to 99)"
+    assert other[6] == "–"  # one finished run tests no mean

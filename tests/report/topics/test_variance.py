@@ -1,4 +1,4 @@
-"""Which part of the spread is luck: and what is said of it."""
+"""Seed variance and test-set noise, and what is concluded from them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from harness.statistics.variance import SeedVariance
 from tests.lab import MakeLab, rows, sections, text
 
 
-def test_of_one_run_no_part_of_the_spread_is_called_luck(findings: Findings) -> None:
-    assert "no_cutout: one run, of which nobody can say" in text(sections(findings, variance))
+def test_one_run_has_no_variance_over_seeds(findings: Findings) -> None:
+    assert "no_cutout: one run. The variance over seeds needs at least two." in text(
+        sections(findings, variance)
+    )
 
 
 @pytest.mark.parametrize(
     ("p_luck", "expected"),
     [
-        (0.4, "runs are not shown to differ: their own std may be 0.12 to 1.30 points"),
+        (0.4, "no difference between runs shown: its std may be 0.12 to 1.30 points"),
         (
             0.001,
-            "the runs differ genuinely, with a std of 0.12 to 1.30 points; "
-            "luck on these images is about 25 % of the variance",
+            "runs differ with a std of 0.12 to 1.30 points; sampling noise is about 25 % of the variance",
         ),
         (None, "every seed is right on the same images"),
     ],
 )
-def test_which_part_is_luck_is_said(p_luck: float | None, expected: str) -> None:
+def test_the_conclusion_names_real_differences_and_noise(p_luck: float | None, expected: str) -> None:
     found = SeedVariance(5, 10_000, 0.004, 0.002, 0.0018, 0.000012, p_luck, 0.0025, 0.0012, 0.013)
     assert variance.reading(found) == expected
 
@@ -39,4 +40,4 @@ def test_a_negative_estimate_is_named(lab: MakeLab) -> None:
         logits[20 * seed : 20 * seed + 20] = np.roll(logits[20 * seed : 20 * seed + 20], 1, axis=1)
         made.finish("base", seed, logits=logits)
     (first, *_) = rows(sections(made.findings(), variance))
-    assert first[5] == "0 (estimate below 0)"
+    assert first[3] == "0 (estimate below 0)"

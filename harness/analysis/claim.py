@@ -1,0 +1,354 @@
+"""The claim of a study: the ranked variants, the rule that decides, and a sentence to copy into a paper."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from harness.analysis.comparisons import VariantComparison
+from harness.analysis.findings import Findings
+from harness.analysis.numbers import p_text, several
+from harness.analysis.ranking import Ranked
+from harness.analysis.results import Results
+from harness.analysis.sentences import test_text
+from harness.analysis.summary import VariantSummary
+from harness.analysis.units import Units
+from harness.messages import one_line
+from harness.study_file.grids import short_keys
+
+NONE = "–"
+LONGEST_CHANGES = 120  # characters
+MOST_NAMED = 3  # variants in a cell or sentence; of more it gives the number
+DATA_TITLES = {"cifar10": "CIFAR-10", "digits": "scikit-learn's digits"}
+
+
+class RankedRow(NamedTuple):
+    """A row of the ranked table as text; a dash where there is nothing.
+
+    Attributes:
+        rank: ``1`` for the top; equal means share one.
+        changes: what the variant changes of the study file.
+        score: ``94.07 ± 0.18``, mean and std over seeds of the target's metric, without its unit.
+        n: finished runs, and how many failed or are not finished.
+        reached: ``5 of 5``: runs that reached the target.
+        behind: the difference to the top, as it was measured.
+        p: the smallest corrected p of the tests in which another variant was better.
+        decision: the verdict in words.
+    """
+
+    rank: str
+    variant: str
+    changes: str
+    score: str
+    n: str
+    reached: str
+    behind: str
+    p: str
+    decision: str
+
+
+NUMERIC = frozenset({"rank", "score", "n", "reached", "behind", "p"})
+
+
+def headings(findings: Findings) -> RankedRow:
+    """Return the headings of the ranked table, with units."""
+    units = Units(findings.results.metric)
+    return RankedRow(
+        "rank",
+        "variant",
+        "what it changes",
+        units.heading(f"{units.metric.title}, mean ± std"),
+        "n",
+        f"reached {units.goal(findings.results.study.target.level)}",
+        units.heading("difference to the top", difference=True),
+        "p",
+        "decision",
+    )
+
+
+def ranked_rows(findings: Findings) -> list[RankedRow]:
+    """Return a row for every variant that has a run, planned or on disk, the best mean first."""
+    summaries = {summary.variant: summary for summary in findings.summaries}
+    ranked = [_row(findings, one, summaries[one.variant]) for one in findings.ranking]
+    placed = {one.variant for one in findings.ranking}
+    return [
+        *ranked,
+        *(_unranked(findings, each) for each in findings.summaries if each.variant not in placed),
+    ]
+
+
+def shown_columns(findings: Findings) -> list[str]:
+    """Return the columns that say something: of a single variant there is nothing to compare."""
+    rows, single = ranked_rows(findings), len(findings.summaries) < 2
+    compared = {"rank", "changes", "behind", "p", "decision"}
+    return [
+        name
+        for at, name in enumerate(RankedRow._fields)
+        if not (single and name in compared) and (name != "p" or any(row[at] != NONE for row in rows))
+    ]
+
+
+def decision_rule(findings: Findings) -> str:
+    """Say in one sentence what decides that a variant is below another; empty of a single variant."""
+    if len(findings.summaries) < 2:
+        return ""
+    parts = [
+        "Decision rule: a variant is significantly below another one if p ≤ 0.05 in the paired t test over the "
+        "seeds of both (Welch's t test where they share fewer than two), corrected for the number of comparisons"
+    ]
+    if any(one.evidence is not None and one.evidence.sign is not None for one in findings.comparisons):
+        parts.append("where n was not fixed in advance, the planned looks or an e-value decide instead of p")
+    if any(one.test == "Fisher" for one in findings.comparisons):
+        parts.append("where no run of a variant finished, Fisher's exact test compares how many runs failed")
+    return f"{'; '.join(parts)}."
+
+
+def claim_sentence(findings: Findings) -> str:
+    """Write what was found in one to three sentences, to copy: numbers, n, images, and the test."""
+    leader = next((one for one in findings.ranking if one.place is not None), None)
+    study = findings.results.study
+    if leader is None:
+        return f"{study.name} has no result: {_nothing(findings)}."
+    summary = _summary(findings, leader.variant)
+    if len(findings.summaries) == 1:
+        name = study.name if leader.variant == "base" else f"{study.name}/{leader.variant}"
+        return f"{name} reached {_measured(findings, summary)}."
+    tied = [one.variant for one in findings.ranking if one.place is not None and one.rank == 1]
+    best = "highest" if findings.results.metric.higher_is_better else "lowest"
+    others = len(findings.summaries)
+    shared = f", with the same mean as {_named(tied[1:])}," if len(tied) > 1 else ""
+    text = (
+        f"Of {others} variants of {study.name}, {leader.variant}{shared} has the {best} mean: "
+        f"{_measured(findings, summary)}."
+    )
+    said = [text, _compared(findings, leader.variant), _not_below(findings)]
+    return " ".join(part for part in said if part)
+
+
+def changes_text(ranked_changes: dict[str, object] | None) -> str:
+    """Write what a variant changes: ``lr_max 0.2, momentum 0.9``."""
+    changes = ranked_changes or {}
+    values = (value if isinstance(value, str) else json.dumps(value) for value in changes.values())
+    pairs = zip(short_keys(changes), values, strict=True)
+    return one_line(", ".join(f"{key} {value}" for key, value in pairs), LONGEST_CHANGES) or NONE
+
+
+def score_text(findings: Findings, summary: VariantSummary) -> str:
+    """Write ``94.07 ± 0.18``; two decimals where variants are compared, as their differences have."""
+    if summary.score is None:
+        return NONE
+    decimals = 1 if len(findings.summaries) == 1 else 2
+    text = summary.units.mean_std(summary.score, summary.target, decimals)
+    return text.removesuffix(summary.units.of_value)
+
+
+def _row(findings: Findings, ranked: Ranked, summary: VariantSummary) -> RankedRow:
+    place, units = ranked.place, Units(ranked.metric)
+    behind = NONE if place is None or place.rank == 1 else units.signed(-place.behind)
+    return RankedRow(
+        str(ranked.rank) if place is not None else NONE,
+        ranked.variant,
+        _changes(findings, ranked.variant),
+        score_text(findings, summary),
+        _n(summary),
+        f"{summary.reached} of {summary.runs}",
+        behind,
+        NONE if place is None or place.p is None else p_text(place.p),
+        _decision(findings, ranked),
+    )
+
+
+def _unranked(findings: Findings, summary: VariantSummary) -> RankedRow:
+    """Return the row of a variant without a place: nothing of it has ended, or it saw other images."""
+    if summary.score is not None:
+        why = "not compared: evaluated on other images"
+    elif summary.finished:
+        why = f"not compared: no run has {summary.metric.title}"
+    else:
+        why = _no_run(summary)
+    reached = f"{summary.reached} of {summary.runs}" if summary.runs else NONE
+    return RankedRow(
+        NONE,
+        summary.variant,
+        _changes(findings, summary.variant),
+        score_text(findings, summary),
+        _n(summary),
+        reached,
+        NONE,
+        NONE,
+        why,
+    )
+
+
+def _changes(findings: Findings, variant: str) -> str:
+    return changes_text(findings.results.study.variants.get(variant))
+
+
+def _n(summary: VariantSummary) -> str:
+    """Write ``5``, or ``3 (1 failed, 1 not finished)``."""
+    gone = [
+        f"{count} {what}"
+        for count, what in ((summary.failed, "failed"), (summary.missing, "not finished"))
+        if count
+    ]
+    return f"{summary.finished} ({', '.join(gone)})" if gone else str(summary.finished)
+
+
+def _decision(findings: Findings, ranked: Ranked) -> str:
+    """Write the verdict of a variant in words, by the one rule."""
+    place = ranked.place
+    if place is None:
+        return _no_run(_summary(findings, ranked.variant))
+    top = [one.variant for one in findings.ranking if one.place is not None and one.rank == 1]
+    if ranked.worse_than:
+        below_top = set(top) & set(ranked.worse_than)
+        return f"significantly below {'the top' if below_top else _named(ranked.worse_than)}"
+    if place.rank == 1:
+        best = "highest" if ranked.metric.higher_is_better else "lowest"
+        return f"top: {best} mean"
+    if place.n == 1 or all(_summary(findings, name).finished == 1 for name in top):
+        return "not tested: one run has no spread"
+    return f"not significantly below the top (n = {place.n})"
+
+
+def _no_run(summary: VariantSummary) -> str:
+    if summary.failed:
+        return f"no finished run: {summary.failed} of {summary.runs} failed"
+    return "not finished yet"
+
+
+def _named(names: list[str] | tuple[str, ...]) -> str:
+    """Write up to three names, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    if more > 0:
+        return f"{', '.join(names[:MOST_NAMED])} and {more} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _summary(findings: Findings, variant: str) -> VariantSummary:
+    return next(summary for summary in findings.summaries if summary.variant == variant)
+
+
+def _nothing(findings: Findings) -> str:
+    failed, missing = (
+        sum(getattr(summary, what) for summary in findings.summaries) for what in ("failed", "missing")
+    )
+    parts = [f"{several(failed, 'run')} failed"] if failed else []
+    parts += [f"{several(missing, 'run')} not finished yet"] if missing else []
+    return ", ".join(parts) or f"no run has {findings.results.metric.title}"
+
+
+def _measured(findings: Findings, summary: VariantSummary) -> str:
+    """Write ``94.1 ± 0.2 % accuracy (mean ± std, 5 seeds; ...) on the test split of CIFAR-10 ...``."""
+    units = summary.units
+    parts = [_seeds(summary)]
+    if summary.failed:
+        parts.append(f"{summary.failed} of {summary.runs} runs failed")
+    if summary.missing:
+        parts.append(f"{several(summary.missing, 'planned run')} not finished")
+    parts.append(_target(summary))
+    value = f"{score_text(findings, summary)}{units.of_value} {summary.metric.title}"
+    return f"{value} ({'; '.join(parts)}) {_images(findings.results, summary)}"
+
+
+def _seeds(summary: VariantSummary) -> str:
+    if summary.finished == 1:
+        return "one run, so no ±"
+    return f"mean ± std, {summary.finished} seeds"
+
+
+def _target(summary: VariantSummary) -> str:
+    goal = summary.units.goal(summary.target)
+    if summary.runs == 1:
+        return f"target {goal} {'reached' if summary.reached else 'missed'}"
+    return f"target {goal} reached by {summary.reached} of {summary.runs}"
+
+
+def _images(results: Results, summary: VariantSummary) -> str:
+    """Write ``on the test split of CIFAR-10 (10,000 images), last of 24 epochs``."""
+    run = results.of(summary.variant, "finished")[0]
+    title = data_title(results, summary.variant)
+    evaluated, trained, epochs = (
+        run.data.get("evaluation_images"),
+        run.data.get("train_images"),
+        run.number("epochs"),
+    )
+    held, count = summary.evaluated_on == "holdout", ""
+    if isinstance(evaluated, int):
+        count = f"{evaluated:,} " if held else f" ({several(evaluated, 'image')})"
+    where = (
+        f"on {count}images held out of the train split of {title}"
+        if held
+        else f"on the test split of {title}{count}"
+    )
+    after = f", after {several(int(epochs), 'epoch')}" if epochs is not None else ""
+    recipe = results.study.recipes.get(summary.variant)
+    if after and recipe is not None and recipe.data.train_limit is not None and isinstance(trained, int):
+        after += f" on {trained:,} train images"
+    return f"{where}{after}"
+
+
+def data_title(results: Results, variant: str) -> str:
+    """Return the name of a variant's data set: ``CIFAR-10``, ``FashionMNIST``, a folder's name."""
+    recipe = results.study.recipes.get(variant)
+    run = next(iter(results.of(variant, "finished")), None)
+    recorded = run.data.get("source") if run is not None else None
+    source = str(recorded or (recipe.data.source if recipe is not None else "its data"))
+    if source in DATA_TITLES:
+        return DATA_TITLES[source]
+    if recipe is not None and recipe.data.path:
+        return one_line(recipe.data.path.rstrip("/\\"), 80)
+    return source.removeprefix("torchvision:")
+
+
+def _compared(findings: Findings, leader: str) -> str:
+    """Compare the top with the baseline, or where it is the baseline with the next variant."""
+    baseline = findings.results.study.baseline
+    placed = [one.variant for one in findings.ranking if one.place is not None]
+    other = baseline if leader != baseline else next((name for name in placed if name != leader), None)
+    pair = {leader, other}
+    found = next((one for one in findings.compared if {one.variant, one.baseline} == pair), None)
+    if found is None or found.test == "Fisher":
+        return ""
+    summary = _summary(findings, str(other))
+    n = "one run" if summary.finished == 1 else several(summary.finished, "seed")
+    of_other = f"{other} ({score_text(findings, summary)}{summary.units.of_value}, {n})"
+    tested = test_text(found, len(findings.compared) > 1, turned=found.variant != leader)
+    return f"{_difference(found, leader, of_other)} ({tested})."
+
+
+def _difference(comparison: VariantComparison, leader: str, other: str) -> str:
+    """Write ``wide is significantly better than base (...) by 0.24 points``."""
+    sign = 1 if comparison.variant == leader else -1
+    result, units = comparison.result, comparison.units
+    assert result is not None
+    difference = sign * (
+        result.primary.difference if comparison.difference is None else comparison.difference
+    )
+    if comparison.verdict == "cannot tell":
+        tested = "not tested over seeds" if comparison.test == "McNemar" else "not significant"
+        small = round(units.scale * difference, units.decimals(2)) == 0
+        size = (
+            f"below {units.amount(10 ** -units.decimals(2) / units.scale)}"
+            if small
+            else units.signed(difference)
+        )
+        return f"Its difference to {other} is {tested}: {size}{'' if small else units.of_difference}"
+    better = (comparison.verdict == "better") == (sign > 0)
+    return f"It is significantly {'better' if better else 'worse'} than {other} by {units.amount(difference)}"
+
+
+def _not_below(findings: Findings) -> str:
+    """Say how many variants are not significantly below the top, of three or more."""
+    everyone = len(findings.summaries)
+    if everyone < 3:
+        return ""
+    below = sum(one.place is not None and bool(one.worse_than) for one in findings.ranking)
+    placed = sum(one.place is not None for one in findings.ranking)
+    if placed - below == 1:
+        return (
+            f"It is the only one of {everyone} variants that no other is significantly better than."
+            if below
+            else ""
+        )
+    return f"{placed - below} of {everyone} variants are not significantly below the top."

@@ -1,0 +1,118 @@
+"""The ranked table for a paper: as LaTeX (booktabs), Markdown and Typst."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from harness.analysis.claim import NUMERIC, RankedRow, decision_rule, headings, ranked_rows, shown_columns
+from harness.analysis.findings import Findings
+from harness.report.render.markdown import escape, table_lines
+
+FORMATS = {
+    "ranked.tex": "LaTeX (booktabs)",
+    "ranked.md": "Markdown",
+    "ranked.typ": "Typst",
+}  # file in tables/ -> title
+
+Header = Sequence[str]
+Rows = Sequence[Sequence[str]]
+
+# Markup of LaTeX, and characters that its fonts lack.
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
+    "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    "[": "{[}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}", "±": r"$\pm$", "≤": r"$\leq$", "–": "--", "…": r"\ldots{}", "-": "{-}",
+}  # fmt: skip
+
+_LAST_LATIN = "\u017f"  # what the usual fonts of pdflatex have
+
+
+def ranked_table(findings: Findings) -> tuple[list[str], list[list[str]], frozenset[int]]:
+    """Return the headings, the rows, and which columns hold numbers; without columns that say nothing."""
+    columns = [RankedRow._fields.index(name) for name in shown_columns(findings)]
+    rows = [[row[at] for at in columns] for row in ranked_rows(findings)]
+    numeric = frozenset(place for place, at in enumerate(columns) if RankedRow._fields[at] in NUMERIC)
+    return [headings(findings)[at] for at in columns], rows, numeric
+
+
+def ranked_files(findings: Findings) -> dict[str, str]:
+    """Return the content of each file in ``FORMATS``."""
+    header, rows, numeric = ranked_table(findings)
+    caption = _caption(findings)
+    return {
+        "ranked.tex": latex(header, rows, numeric, caption, f"tab:{findings.results.study.name}"),
+        "ranked.md": "\n".join([*table_lines(header, rows, numeric), "", escape(caption)]) + "\n",
+        "ranked.typ": typst(header, rows, numeric, caption),
+    }
+
+
+def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, label: str) -> str:
+    """Return a table for LaTeX with the package booktabs; all text is escaped.
+
+    Args:
+        numeric: columns that are aligned on the right.
+        label: for ``\\ref``; characters that a label cannot have are left out.
+    """
+    align = "".join("r" if at in numeric else "l" for at in range(len(header)))
+    lines = [" & ".join(map(_latex, row)) + r" \\" for row in (header, *rows)]
+    return "\n".join(
+        [
+            r"% \usepackage[T1]{fontenc}, \usepackage{textcomp}, \usepackage{booktabs}",
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_latex(caption)}}}",
+            rf"  \label{{{re.sub(r'[^A-Za-z0-9:._-]', '', label)}}}",
+            rf"  \begin{{tabular}}{{{align}}}",
+            r"    \toprule",
+            f"    {lines[0]}",
+            r"    \midrule",
+            *(f"    {line}" for line in lines[1:]),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def typst(header: Header, rows: Rows, numeric: frozenset[int], caption: str) -> str:
+    """Return a figure with a table for Typst; all cells are strings, in which nothing is markup."""
+    align = ", ".join("right" if at in numeric else "left" for at in range(len(header)))
+    cells = [", ".join(map(_typst, row)) for row in (header, *rows)]
+    return "\n".join(
+        [
+            "#figure(",
+            "  table(",
+            f"    columns: {len(header)},",
+            f"    align: ({align},),",
+            "    stroke: none,",
+            "    table.hline(),",
+            f"    table.header({cells[0]}),",
+            "    table.hline(stroke: 0.5pt),",
+            *(f"    {line}," for line in cells[1:]),
+            "    table.hline(),",
+            "  ),",
+            f"  caption: {_typst(caption)},",
+            ")",
+            "",
+        ]
+    )
+
+
+def _caption(findings: Findings) -> str:
+    metric = findings.results.metric
+    text = f"{findings.results.study.title}: {metric.title} of the last epoch, mean ± standard deviation over n seeds."
+    return f"{text} {rule}" if (rule := decision_rule(findings)) else text
+
+
+def _latex(text: str) -> str:
+    escaped = "".join(_LATEX.get(each, each if each <= _LAST_LATIN else "?") for each in text)
+    return re.sub(r"^\{-\}(?=\d)", "$-$", escaped)  # the minus of a number
+
+
+def _typst(text: str) -> str:
+    """Return a string literal; Typst's escapes are those of JSON, but for ``\\uXXXX``."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,67 @@
+"""Trials: what --set changed of a study file, in a title, a note and a folder's name."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from harness.request import make_request
+from harness.study_file.config import Study
+from harness.study_file.load import load_study, resolve
+
+EPOCHS, LIMIT = "schedule.epochs=12", "data.train_limit=2000"
+
+
+def loaded(*settings: str, **options: object) -> Study:
+    (study,) = make_request(["onecycle"], {"settings": settings, **options}).load()
+    return study
+
+
+def test_a_title_and_a_note_name_the_changes() -> None:
+    study = load_study("onecycle", settings=[EPOCHS, LIMIT])
+    assert study.trial is not None
+    assert study.title == "onecycle (trial: data.train_limit = 2000, schedule.epochs = 12)"
+    assert "schedule.epochs = 12 (study file: 24)" in study.trial.note
+    assert "data.train_limit = 2000 (study file: not set)" in study.trial.note
+    assert study.asked.endswith(study.question) and study.asked != study.question
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("schedule.epochs=24",),
+        ("precision=float32",),
+        ("seeds=[7]",),
+        ("name=other",),
+        ("compile=false",),
+    ],
+)
+def test_what_changes_no_recipe_is_no_trial(settings: tuple[str, ...]) -> None:
+    study = loaded(*settings)
+    assert study.trial is None and study.title == study.name and study.asked == study.question
+
+
+def test_a_trial_has_its_own_folder_unless_out_or_a_name_is_given() -> None:
+    names = [loaded(EPOCHS).name, loaded(LIMIT).name, loaded(EPOCHS, LIMIT).name]
+    assert len(set(names)) == 3 and all(name.startswith("onecycle-trial-") for name in names)
+    assert loaded(LIMIT, EPOCHS).name == names[2]  # in any order
+    assert loaded(EPOCHS, out="results").name == "onecycle"
+    assert loaded(EPOCHS, "name=mine").name == "mine"
+    assert loaded("target.accuracy=0.95").name == "onecycle"  # the same runs, judged differently
+
+
+def test_a_resolved_trial_is_the_same_trial_and_can_be_changed_back() -> None:
+    trial = loaded(EPOCHS)
+    again = resolve(tomllib.loads(trial.to_toml()))
+    assert (again.name, again.title, again.trial) == (trial.name, trial.title, trial.trial)
+    (back,) = make_request([again], {"settings": ["schedule.epochs=24"]}).load()
+    assert back.trial is None
+    (further,) = make_request([again], {"settings": [LIMIT]}).load()
+    assert further.name == loaded(EPOCHS, LIMIT).name
+
+
+def test_many_long_changes_make_a_short_title() -> None:
+    study = load_study("onecycle", settings=[f"model.option_{at}='{'x' * 90}'" for at in range(9)])
+    assert study.title.count("option_") == 4 and "and 5 more" in study.title and len(study.title) < 400
