@@ -67,8 +67,8 @@ def _or(names: Iterable[str]) -> str:
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for results: DIR/<study>/. [default: results, where a trial made by --set has its own folder, "
-    "results/<study>-trial-.../]",
+    help="Folder for results: DIR/<study>/. [default: results, where a trial made by --set has a folder of "
+    "its own, results/<study>-trial-.../]",
 )
 @click.option(
     "--data",

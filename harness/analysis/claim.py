@@ -36,15 +36,15 @@ class RankedRow(NamedTuple):
         decision: the verdict in words.
     """
 
-    rank: str
-    variant: str
-    changes: str
-    score: str
-    n: str
-    reached: str
-    behind: str
-    p: str
-    decision: str
+    rank: str = NONE
+    variant: str = NONE
+    changes: str = NONE
+    score: str = NONE
+    n: str = NONE
+    reached: str = NONE
+    behind: str = NONE
+    p: str = NONE
+    decision: str = NONE
 
 
 NUMERIC = frozenset({"rank", "score", "n", "reached", "behind", "p"})
@@ -68,8 +68,7 @@ def headings(findings: Findings) -> RankedRow:
 
 def ranked_rows(findings: Findings) -> list[RankedRow]:
     """Return a row for every variant that has a run, planned or on disk, the best mean first."""
-    summaries = {summary.variant: summary for summary in findings.summaries}
-    ranked = [_row(findings, one, summaries[one.variant]) for one in findings.ranking]
+    ranked = [_row(findings, one) for one in findings.ranking]
     placed = {one.variant for one in findings.ranking}
     return [
         *ranked,
@@ -93,8 +92,9 @@ def decision_rule(findings: Findings) -> str:
     if len(findings.summaries) < 2:
         return ""
     parts = [
-        "Decision rule: a variant is significantly below another one if p ≤ 0.05 in the paired t test over the "
-        "seeds of both (Welch's t test where they share fewer than two), corrected for the number of comparisons"
+        "Decision rule: a variant is significantly below another one if p ≤ 0.05 in the paired t test over "
+        "the seeds of both (Welch's t test where they share fewer than two), corrected for the number of "
+        "comparisons"
     ]
     if any(one.evidence is not None and one.evidence.sign is not None for one in findings.comparisons):
         parts.append("where n was not fixed in advance, the planned looks or an e-value decide instead of p")
@@ -142,19 +142,15 @@ def score_text(findings: Findings, summary: VariantSummary) -> str:
     return text.removesuffix(summary.units.of_value)
 
 
-def _row(findings: Findings, ranked: Ranked, summary: VariantSummary) -> RankedRow:
-    place, units = ranked.place, Units(ranked.metric)
-    behind = NONE if place is None or place.rank == 1 else units.signed(-place.behind)
-    return RankedRow(
-        str(ranked.rank) if place is not None else NONE,
-        ranked.variant,
-        _changes(findings, ranked.variant),
-        score_text(findings, summary),
-        _n(summary),
-        f"{summary.reached} of {summary.runs}",
-        behind,
-        NONE if place is None or place.p is None else p_text(place.p),
-        _decision(findings, ranked),
+def _row(findings: Findings, ranked: Ranked) -> RankedRow:
+    place, units, row = ranked.place, Units(ranked.metric), _base(findings, ranked.variant)
+    if place is None:
+        return row._replace(decision=_decision(findings, ranked))
+    return row._replace(
+        rank=str(ranked.rank),
+        behind=NONE if place.rank == 1 else units.signed(-place.behind),
+        p=p_text(place.p),
+        decision=_decision(findings, ranked),
     )
 
 
@@ -166,22 +162,19 @@ def _unranked(findings: Findings, summary: VariantSummary) -> RankedRow:
         why = f"not compared: no run has {summary.metric.title}"
     else:
         why = _no_run(summary)
-    reached = f"{summary.reached} of {summary.runs}" if summary.runs else NONE
+    return _base(findings, summary.variant)._replace(decision=why)
+
+
+def _base(findings: Findings, variant: str) -> RankedRow:
+    """Return what a row says without a comparison."""
+    summary = _summary(findings, variant)
     return RankedRow(
-        NONE,
-        summary.variant,
-        _changes(findings, summary.variant),
-        score_text(findings, summary),
-        _n(summary),
-        reached,
-        NONE,
-        NONE,
-        why,
+        variant=variant,
+        changes=changes_text(findings.results.study.variants.get(variant)),
+        score=score_text(findings, summary),
+        n=_n(summary),
+        reached=f"{summary.reached} of {summary.runs}" if summary.runs else NONE,
     )
-
-
-def _changes(findings: Findings, variant: str) -> str:
-    return changes_text(findings.results.study.variants.get(variant))
 
 
 def _n(summary: VariantSummary) -> str:

@@ -74,7 +74,7 @@ class Trial(Strict):
         )
 
     def own_name(self, name: str) -> str:
-        """Return the name of the trial's own folder; ``name`` where the user chose it or it keeps all runs."""
+        """Return the name of the trial's own folder; ``name`` if the user chose it, or no run changes."""
         deciding = {each.key: each.value for each in self.changes if _top(each.key) not in _KEEPS_RUNS}
         if not deciding or self._chosen(name):
             return name

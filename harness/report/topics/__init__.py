@@ -37,7 +37,7 @@ from harness.report.topics.table import Table
 
 
 class Topic(Protocol):
-    """The content of a module here, except ``table.py``, ``figures.py``, ``summary.py`` and ``ranking.py``."""
+    """The content of a module here, except ``table``, ``figures``, ``summary`` and ``ranking``."""
 
     @property
     def TABLES(self) -> tuple[Table[Any], ...]:

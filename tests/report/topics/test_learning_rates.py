@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.analysis.findings import Findings
-from harness.report.topics import accuracy, learning_rates, summary
+from harness.report.topics import accuracy, claim, learning_rates
 from harness.study_file.vary import DEFAULT
 from tests.lab import MakeLab, rows, sections, text
 
@@ -43,7 +43,7 @@ def test_the_sweeps_of_a_shared_range_test_have_a_range_in_table_and_words(lab: 
     assert rows(shown)[0][3:5] == ["3", "0.02512 to 0.0631"]
     assert "base: 3 sweeps chose from 0.02512 to 0.0631, a factor of 2.51; all runs have their" in text(shown)
     assert (found(findings).per, found(findings).count) == ("variant", 3)
-    assert ONE in text(sections(findings, summary))
+    assert ONE in text(sections(findings, claim))
 
 
 def test_one_sweep_as_version_0_2_left_it_has_no_error_bar(lab: MakeLab) -> None:
@@ -54,7 +54,7 @@ def test_one_sweep_as_version_0_2_left_it_has_no_error_bar(lab: MakeLab) -> None
     assert "LRMAX was found by one sweep, so its error is not known" in text(
         sections(findings, learning_rates)
     )
-    assert found(findings).low is None and ONE in text(sections(findings, summary))
+    assert found(findings).low is None and ONE in text(sections(findings, claim))
 
 
 def test_runs_with_rates_of_their_own_are_all_shown(lab: MakeLab) -> None:
@@ -70,7 +70,7 @@ def test_runs_with_rates_of_their_own_are_all_shown(lab: MakeLab) -> None:
         "base: each run found its own LRMAX: from 0.02512 to 0.0631, a factor of 2.51, over 2 runs"
         in text(shown)
     )
-    assert OWN in text(sections(findings, summary)) and ONE not in text(sections(findings, summary))
+    assert OWN in text(sections(findings, claim)) and ONE not in text(sections(findings, claim))
     table = learning_rates.RANGE_TEST.csv(findings).splitlines()
     assert len(table) == 1 + 2 * 3 * 60 and table[-1].endswith(",3,2")  # the third sweep of seed 2
     assert {
@@ -85,7 +85,7 @@ def test_where_rates_are_given_nothing_is_said_of_a_search(lab: MakeLab) -> None
     made.sweep(used=False)
     findings = made.findings()
     assert found(findings) is None and "LRMAX was found" not in text(sections(findings, learning_rates))
-    assert "LRMAX" not in text(sections(findings, summary, accuracy))
+    assert "LRMAX" not in text(sections(findings, claim, accuracy))
 
 
 def test_variants_of_both_kinds_are_named(lab: MakeLab) -> None:
@@ -93,6 +93,6 @@ def test_variants_of_both_kinds_are_named(lab: MakeLab) -> None:
     made = lab(schedule=FIND, variants={"own": {"range_test.per": "seed"}, "named": named})
     for variant in ("base", "own", "named"):
         made.finish(variant)
-    said = text(sections(made.findings(), summary))
+    said = text(sections(made.findings(), claim))
     assert "For base one LRMAX was found for all seeds" in said
     assert "For own, named each seed has its own" in said
