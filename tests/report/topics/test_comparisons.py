@@ -66,7 +66,7 @@ def test_margin_seeds_that_lie_apart_and_failures_have_columns_where_there_are_a
     assert lost["failed, of both (p)"] == "6 of 6, 0 of 6 (0.0022): fails more often"
     words = text(blocks)
     assert "Without the outlier seed 2 of bad: 0.28 points worse" in words
-    assert "nothing is shown about the margin of 1 point" in words
+    assert "no significant result about the margin of 1 point" in words
     plain = {"margin", "p (common spread)", "outlier", "failed, of both (p)"}
     other = lab(name="other", variants={"slow": {"optimizer.momentum": 0.1}}, seeds=[0, 1])
     for variant in ("base", "slow"):

@@ -107,7 +107,7 @@ def test_an_empty_study_has_every_table_with_its_header(nothing: Findings) -> No
 
 def test_before_a_run_has_finished_the_page_has_runs_and_how_to_repeat_them(nothing: Findings) -> None:
     said = [topic.__name__.rpartition(".")[2] for topic in TOPICS if sections(nothing, topic)]  # type: ignore[attr-defined]
-    assert said == ["summary", "runs", "repeat"]
+    assert said == ["claim", "runs", "repeat"]
 
 
 def test_numbers_are_unrounded_and_unknown_ones_empty(lab: MakeLab) -> None:
