@@ -108,19 +108,20 @@ def claim_sentence(findings: Findings) -> str:
     leader = next((one for one in findings.ranking if one.place is not None), None)
     study = findings.results.study
     if leader is None:
-        return f"{study.name} has no result: {_nothing(findings)}."
+        return f"{study.title} has no result: {_nothing(findings)}."
     summary = _summary(findings, leader.variant)
-    if len(findings.summaries) == 1:
-        name = study.name if leader.variant == "base" else f"{study.name}/{leader.variant}"
-        return f"{name} reached {_measured(findings, summary)}."
-    tied = [one.variant for one in findings.ranking if one.place is not None and one.rank == 1]
+    measured = _measured(findings, summary)
+    placed, others = [one for one in findings.ranking if one.place is not None], len(findings.summaries)
+    if others == 1:
+        name = study.title if leader.variant == "base" else f"{study.title}/{leader.variant}"
+        return f"{name} reached {measured}."
+    if len(placed) == 1:
+        only = f"Of {others} variants of {study.title}, only {leader.variant} has"
+        return f"{only} finished runs that are compared: it reached {measured}."
+    tied = [one.variant for one in placed if one.rank == 1]
     best = "highest" if findings.results.metric.higher_is_better else "lowest"
-    others = len(findings.summaries)
     shared = f", with the same mean as {_named(tied[1:])}," if len(tied) > 1 else ""
-    text = (
-        f"Of {others} variants of {study.name}, {leader.variant}{shared} has the {best} mean: "
-        f"{_measured(findings, summary)}."
-    )
+    text = f"Of {others} variants of {study.title}, {leader.variant}{shared} has the {best} mean: {measured}."
     said = [text, _compared(findings, leader.variant), _not_below(findings)]
     return " ".join(part for part in said if part)
 
@@ -196,6 +197,8 @@ def _decision(findings: Findings, ranked: Ranked) -> str:
     if ranked.worse_than:
         below_top = set(top) & set(ranked.worse_than)
         return f"significantly below {'the top' if below_top else _named(ranked.worse_than)}"
+    if sum(one.place is not None for one in findings.ranking) == 1:
+        return "nothing to compare with"
     if place.rank == 1:
         best = "highest" if ranked.metric.higher_is_better else "lowest"
         return f"top: {best} mean"

@@ -115,3 +115,15 @@ def test_the_hold_out_is_named(lab: MakeLab) -> None:
     assert "on 360 images held out of the train split of scikit-learn's digits" in claim_sentence(
         place.findings()
     )
+
+
+def test_a_single_finished_variant_leads_nobody(lab: MakeLab) -> None:
+    findings = finish(lab(variants=VARIANTS), wide=[330, 331, 332]).findings()
+    assert claim_sentence(findings).startswith("Of 3 variants of digits, only wide has finished runs")
+    assert ranked_rows(findings)[0].decision == "nothing to compare with"
+
+
+def test_a_trial_is_not_called_by_the_studys_name(lab: MakeLab) -> None:
+    trial = {"of": "digits", "changes": [{"key": "schedule.epochs", "value": 4, "before": 24}]}
+    said = claim_sentence(finish(lab(trial=trial), base=[330]).findings())
+    assert said.startswith("digits (trial: schedule.epochs = 4) reached 91.7 % accuracy (one run, so no ±")
