@@ -180,17 +180,24 @@ def output_files() -> str:
 FILES = [
     (
         "`study.toml`",
-        "the study as resolved, overrides included, with all seeds that the report is about; the report's "
-        "commands make its runs again from it",
+        "the complete study, overrides included, with the seeds of the report; `trial` lists what `--set` "
+        "changed of the study file; the report's commands repeat its runs from it",
     ),
     ("`report.html`, `report.md`", "verdict, tables, figures, provenance"),
     (
         "`report.json`",
-        "verdict, target, each variant's numbers and the commands that make the runs again (`repeat`), for "
-        "programs; carries its checksum",
+        "for programs, with its checksum: `study`, `title`, `question`, `verdict`, `sentence` (to copy), "
+        "`met`, `metric`, `target`; `variants`: each variant's numbers and finished `seeds`; `ranked`: the "
+        "rows of the ranked table as text, and its `decision_rule`; `ranking`, `comparisons`, `references`: "
+        "the rows and columns of these tables below, `null` for an empty cell, `ranking` also of one or two "
+        "variants; `repeat`: the commands that repeat the runs",
     ),
     ("`search.json`", "of a search: what each trial tries, and after how many seeds it was cut short"),
     ("`tables/*.csv`", "below"),
+    (
+        "`tables/ranked.tex`, `.md`, `.typ`",
+        "the ranked table of the first section, to copy into a paper: LaTeX (booktabs), Markdown, Typst",
+    ),
     ("`figures/*.png`", "the page's figures; also `.svg`, `.pdf` with `--figures`"),
     (
         "`range_test/<variant>.json`, `.csv`",

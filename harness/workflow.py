@@ -134,6 +134,8 @@ def _run(plan: Plan, runner: Runner) -> StudyOutcome:
     if study.search is None:  # a search has no trials yet
         folder.write_study(_with_seeds_on_disk(study, folder).to_toml())
     say(_opening(plan))
+    if study.trial is not None:
+        say(f"{study.name}: {study.trial.note}")
     if tracker is not None:
         tracker.begin(plan, say)
     if study.search is None:

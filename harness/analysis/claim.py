@@ -36,15 +36,15 @@ class RankedRow(NamedTuple):
         decision: the verdict in words.
     """
 
-    rank: str
-    variant: str
-    changes: str
-    score: str
-    n: str
-    reached: str
-    behind: str
-    p: str
-    decision: str
+    rank: str = NONE
+    variant: str = NONE
+    changes: str = NONE
+    score: str = NONE
+    n: str = NONE
+    reached: str = NONE
+    behind: str = NONE
+    p: str = NONE
+    decision: str = NONE
 
 
 NUMERIC = frozenset({"rank", "score", "n", "reached", "behind", "p"})
@@ -68,8 +68,7 @@ def headings(findings: Findings) -> RankedRow:
 
 def ranked_rows(findings: Findings) -> list[RankedRow]:
     """Return a row for every variant that has a run, planned or on disk, the best mean first."""
-    summaries = {summary.variant: summary for summary in findings.summaries}
-    ranked = [_row(findings, one, summaries[one.variant]) for one in findings.ranking]
+    ranked = [_row(findings, one) for one in findings.ranking]
     placed = {one.variant for one in findings.ranking}
     return [
         *ranked,
@@ -93,8 +92,9 @@ def decision_rule(findings: Findings) -> str:
     if len(findings.summaries) < 2:
         return ""
     parts = [
-        "Decision rule: a variant is significantly below another one if p ≤ 0.05 in the paired t test over the "
-        "seeds of both (Welch's t test where they share fewer than two), corrected for the number of comparisons"
+        "Decision rule: a variant is significantly below another one if p ≤ 0.05 in the paired t test over "
+        "the seeds of both (Welch's t test where they share fewer than two), corrected for the number of "
+        "comparisons"
     ]
     if any(one.evidence is not None and one.evidence.sign is not None for one in findings.comparisons):
         parts.append("where n was not fixed in advance, the planned looks or an e-value decide instead of p")
@@ -108,19 +108,20 @@ def claim_sentence(findings: Findings) -> str:
     leader = next((one for one in findings.ranking if one.place is not None), None)
     study = findings.results.study
     if leader is None:
-        return f"{study.name} has no result: {_nothing(findings)}."
+        return f"{study.title} has no result: {_nothing(findings)}."
     summary = _summary(findings, leader.variant)
-    if len(findings.summaries) == 1:
-        name = study.name if leader.variant == "base" else f"{study.name}/{leader.variant}"
-        return f"{name} reached {_measured(findings, summary)}."
-    tied = [one.variant for one in findings.ranking if one.place is not None and one.rank == 1]
+    measured = _measured(findings, summary)
+    placed, others = [one for one in findings.ranking if one.place is not None], len(findings.summaries)
+    if others == 1:
+        name = study.title if leader.variant == "base" else f"{study.title}/{leader.variant}"
+        return f"{name} reached {measured}."
+    if len(placed) == 1:
+        only = f"Of {others} variants of {study.title}, only {leader.variant} has"
+        return f"{only} finished runs that are compared: it reached {measured}."
+    tied = [one.variant for one in placed if one.rank == 1]
     best = "highest" if findings.results.metric.higher_is_better else "lowest"
-    others = len(findings.summaries)
     shared = f", with the same mean as {_named(tied[1:])}," if len(tied) > 1 else ""
-    text = (
-        f"Of {others} variants of {study.name}, {leader.variant}{shared} has the {best} mean: "
-        f"{_measured(findings, summary)}."
-    )
+    text = f"Of {others} variants of {study.title}, {leader.variant}{shared} has the {best} mean: {measured}."
     said = [text, _compared(findings, leader.variant), _not_below(findings)]
     return " ".join(part for part in said if part)
 
@@ -142,19 +143,15 @@ def score_text(findings: Findings, summary: VariantSummary) -> str:
     return text.removesuffix(summary.units.of_value)
 
 
-def _row(findings: Findings, ranked: Ranked, summary: VariantSummary) -> RankedRow:
-    place, units = ranked.place, Units(ranked.metric)
-    behind = NONE if place is None or place.rank == 1 else units.signed(-place.behind)
-    return RankedRow(
-        str(ranked.rank) if place is not None else NONE,
-        ranked.variant,
-        _changes(findings, ranked.variant),
-        score_text(findings, summary),
-        _n(summary),
-        f"{summary.reached} of {summary.runs}",
-        behind,
-        NONE if place is None or place.p is None else p_text(place.p),
-        _decision(findings, ranked),
+def _row(findings: Findings, ranked: Ranked) -> RankedRow:
+    place, units, row = ranked.place, Units(ranked.metric), _base(findings, ranked.variant)
+    if place is None:
+        return row._replace(decision=_decision(findings, ranked))
+    return row._replace(
+        rank=str(ranked.rank),
+        behind=NONE if place.rank == 1 else units.signed(-place.behind),
+        p=p_text(place.p),
+        decision=_decision(findings, ranked),
     )
 
 
@@ -166,22 +163,19 @@ def _unranked(findings: Findings, summary: VariantSummary) -> RankedRow:
         why = f"not compared: no run has {summary.metric.title}"
     else:
         why = _no_run(summary)
-    reached = f"{summary.reached} of {summary.runs}" if summary.runs else NONE
+    return _base(findings, summary.variant)._replace(decision=why)
+
+
+def _base(findings: Findings, variant: str) -> RankedRow:
+    """Return what a row says without a comparison."""
+    summary = _summary(findings, variant)
     return RankedRow(
-        NONE,
-        summary.variant,
-        _changes(findings, summary.variant),
-        score_text(findings, summary),
-        _n(summary),
-        reached,
-        NONE,
-        NONE,
-        why,
+        variant=variant,
+        changes=changes_text(findings.results.study.variants.get(variant)),
+        score=score_text(findings, summary),
+        n=_n(summary),
+        reached=f"{summary.reached} of {summary.runs}" if summary.runs else NONE,
     )
-
-
-def _changes(findings: Findings, variant: str) -> str:
-    return changes_text(findings.results.study.variants.get(variant))
 
 
 def _n(summary: VariantSummary) -> str:
@@ -203,6 +197,8 @@ def _decision(findings: Findings, ranked: Ranked) -> str:
     if ranked.worse_than:
         below_top = set(top) & set(ranked.worse_than)
         return f"significantly below {'the top' if below_top else _named(ranked.worse_than)}"
+    if sum(one.place is not None for one in findings.ranking) == 1:
+        return "nothing to compare with"
     if place.rank == 1:
         best = "highest" if ranked.metric.higher_is_better else "lowest"
         return f"top: {best} mean"

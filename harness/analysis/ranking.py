@@ -143,7 +143,8 @@ def sentence(ranking: Sequence[Ranked], metric: Metric) -> str:
         names = f"{_listed(first)} {'has' if len(first) == 1 else 'share'}"
         text = f"{names} the {best} mean of {everyone} variants; {why}"
     else:
-        text = f"{len(possible)} of {everyone} variants are not significantly below any other: {_listed(possible)}"
+        count = f"{len(possible)} of {everyone} variants"
+        text = f"{count} are not significantly below any other: {_listed(possible)}"
     gone = [_with_failures(ranked) for ranked in ranking if ranked.place is None]
     return f"{text}; no finished run: {_listed(gone)}" if gone else text
 

@@ -59,7 +59,7 @@ def further_sentences(comparison: VariantComparison) -> list[str]:
 
 
 def test_text(comparison: VariantComparison, several: bool, *, turned: bool = False) -> str:
-    """Write the interval and the test: ``95 % interval +0.1 to +0.4; paired t, n = 5 shared seeds, p = 0.01``.
+    """Write interval and test: ``95 % interval +0.1 to +0.4; paired t, n = 5 shared seeds, p = 0.01``.
 
     Args:
         several: whether more than one comparison was made, so that Holm's correction changed something.

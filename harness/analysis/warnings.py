@@ -57,8 +57,8 @@ def sanity_warnings(attributions: Sequence[Attributions]) -> list[str]:
             ]
         if failed:
             lines.append(
-                f"{maps.variant}: Grad-CAM fails {'; '.join(failed)}: do not use its maps there as an explanation "
-                f"of the network ({maps.draws} draws, {maps.images} images, seed {maps.seed})."
+                f"{maps.variant}: Grad-CAM fails {'; '.join(failed)}: do not use its maps there as an "
+                f"explanation of the network ({maps.draws} draws, {maps.images} images, seed {maps.seed})."
             )
     return lines
 
@@ -151,8 +151,8 @@ def _unplanned_looks(results: Results) -> list[str]:
         return []
     more = f" and {len(late) - 1} more comparisons" if len(late) > 1 else ""
     return [
-        f"The looks of {late[0]}{more} were planned, changed or removed after runs could be compared: this is "
-        "no verdict at planned looks."
+        f"The looks of {late[0]}{more} were planned, changed or removed after runs could be compared: this "
+        "is no verdict at planned looks."
     ]
 
 

@@ -23,8 +23,9 @@ Rows = Sequence[Sequence[str]]
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    "[": "{[}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}", "±": r"$\pm$", "≤": r"$\leq$", "–": "--", "…": r"\ldots{}", "-": "{-}",
+    "[": "{[}",
 }  # fmt: skip
 
 _LAST_LATIN = "\u017f"  # what the usual fonts of pdflatex have
@@ -104,7 +105,8 @@ def typst(header: Header, rows: Rows, numeric: frozenset[int], caption: str) -> 
 
 def _caption(findings: Findings) -> str:
     metric = findings.results.metric
-    text = f"{findings.results.study.title}: {metric.title} of the last epoch, mean ± standard deviation over n seeds."
+    what = f"{metric.title} of the last epoch, mean ± standard deviation over n seeds"
+    text = f"{findings.results.study.title}: {what}."
     return f"{text} {rule}" if (rule := decision_rule(findings)) else text
 
 

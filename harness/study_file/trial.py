@@ -14,11 +14,14 @@ from harness.messages import one_line
 from harness.schema import Strict
 from harness.study_file.values import Name
 
-# Keys that are no change of the study's question: names, the choice of seeds, and how runs are computed.
-_UNTOLD = {"name", "question", "seeds", "precision", "compile", "resources", "trial", "extends"}
+# Keys that do not change the study's question: names, seeds, how runs are computed and explained.
+_UNTOLD = {
+    "name", "question", "seeds", "precision", "compile", "resources", "trial", "extends",
+    "attribution",
+}  # fmt: skip
 # Keys whose change keeps every finished run valid, so that the trial stays in the study's folder.
 _KEEPS_RUNS = {
-    "target", "metrics", "baseline", "comparisons", "margin", "looks", "references", "search", "attribution",
+    "target", "metrics", "baseline", "comparisons", "margin", "looks", "references", "search",
 }  # fmt: skip
 MOST_NAMED = 4  # changes in a title
 LONGEST = 40  # characters of a value in a text
@@ -74,7 +77,7 @@ class Trial(Strict):
         )
 
     def own_name(self, name: str) -> str:
-        """Return the name of the trial's own folder; ``name`` where the user chose it or it keeps all runs."""
+        """Return the name of the trial's own folder; ``name`` if the user chose it, or no run changes."""
         deciding = {each.key: each.value for each in self.changes if _top(each.key) not in _KEEPS_RUNS}
         if not deciding or self._chosen(name):
             return name

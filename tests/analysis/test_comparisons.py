@@ -74,7 +74,7 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) 
         (
             (330, 333, 335),
             (312, 315, 317),
-            "no_cutout against base: no test (n = 3): 5.00 points worse with every seed, so there is no spread",
+            "no_cutout against base: no test (n = 3): 5.00 points worse with every seed, so there is no",
         ),
     ],
     ids=["nothing excluded", "no correction", "no spread"],

@@ -22,8 +22,8 @@ def test_a_variant_without_a_finished_run_stands_last_and_cannot_be_the_best(lab
         (3, "lost", False),
     ]
     assert sentence(ranking, METRICS["accuracy"]) == (
-        "base, slow share the highest mean of 3 variants; no significant difference (n = 3); no finished run: "
-        "lost (3 of 3 failed)"
+        "base, slow share the highest mean of 3 variants; no significant difference (n = 3); "
+        "no finished run: lost (3 of 3 failed)"
     )
 
 

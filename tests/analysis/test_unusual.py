@@ -38,8 +38,8 @@ def test_limits_hold_outs_and_trials_are_named(lab: MakeLab) -> None:
     place = lab(data=LIMITED, variants={"held": {"data.holdout": 100}}, trial=trial)
     place.finish("base", 0)
     assert unusual(place.results()) == [
-        "This is a trial of digits, not the study itself. Changed against the study file: schedule.epochs = 4 "
-        "(study file: 24).",
+        "This is a trial of digits, not the study itself. Changed against the study file: "
+        "schedule.epochs = 4 (study file: 24).",
         "Trained on 1,000 images only (data.train_limit); results on all images differ.",
         "held: evaluated on 100 images held out of the train split; the test split was not used.",
     ]

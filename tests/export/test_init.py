@@ -85,7 +85,7 @@ def test_the_card_says_what_the_run_and_the_study_say(finished_run: Path, export
     assert results["metrics"] == [{"type": "accuracy", "value": accuracy}]
     assert f"{100 * accuracy:.2f} %" in body and harness.Results(finished_run.parents[2]).verdict[:20] in body
     repeat = json.loads((finished_run.parents[2] / "report.json").read_text())["repeat"]
-    for said in ("## Limits", "knows these classes alone: 0, 1, 2", "run once", 'name = "tiny"', *repeat):
+    for said in ("## Limits", "predicts only these classes: 0, 1, 2", "run once", 'name = "tiny"', *repeat):
         assert said in body
     assert "±" not in body and "DATA" not in body  # of one run, on embedded images
     config = json.loads((exported / "config.json").read_text())
@@ -100,6 +100,20 @@ def test_runs_that_are_there_are_exported_with_their_report(
     done = command(tiny_file, "--report-only", "--export", "torchscript")
     assert done.stdout.count("exported: ") == 1 and done.returncode == 0, done.stderr
     assert (copied / "exports" / "base" / "seed-0" / "model.pt").is_file()
+
+
+def test_a_card_follows_the_report_when_a_seed_is_added(
+    finished_run: Path, tiny_file: Path, tmp_path: Path, command: Command
+) -> None:
+    copied = tmp_path / "results" / "tiny"
+    shutil.copytree(finished_run.parents[2], copied, ignore=shutil.ignore_patterns("exports"))
+    assert command(tiny_file, "--seeds", "0", "--report-only", "--export", "safetensors").returncode == 0
+    card = copied / "exports" / "base" / "seed-0" / "README.md"
+    assert "n = 1 (seeds 0)" in card.read_text("utf-8")
+    assert command(tiny_file, "--seeds", "1", "--device", "cpu").returncode == 0
+    study = (copied / "study.toml").read_text("utf-8")
+    assert "seeds = [\n    0,\n    1,\n]" in study
+    assert "n = 2 (seeds 0-1)" in card.read_text("utf-8") and study.strip() in card.read_text("utf-8")
 
 
 def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

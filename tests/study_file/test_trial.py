@@ -36,6 +36,7 @@ def test_a_title_and_a_note_name_the_changes() -> None:
         ("seeds=[7]",),
         ("name=other",),
         ("compile=false",),
+        ("attribution.images=3",),
     ],
 )
 def test_what_changes_no_recipe_is_no_trial(settings: tuple[str, ...]) -> None:

@@ -42,7 +42,7 @@ MOST_ABOUT = 90  # characters beside the heading of a folded section
 
 
 class Topic(Protocol):
-    """The content of a module here, except those that help others, such as ``table.py`` and ``noise.py``."""
+    """The content of a module here, except ``table``, ``figures``, ``summary`` and ``ranking``."""
 
     @property
     def TABLES(self) -> tuple[Table[Any], ...]:

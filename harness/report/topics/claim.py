@@ -18,17 +18,17 @@ TABLES = (summary.SUMMARY, ranking.RANKING)
 
 PLUS_MINUS = (
     "Every ± in this report is the standard deviation over seeds (divisor n - 1, n = the finished runs); one "
-    "run has none. All numbers are of the last epoch; no epoch was selected by them. The 95 % interval of the "
-    "mean is the t interval over seeds on this one set of images: it is about the mean, not about a single "
-    "run. It is wide with few seeds, an interval of a percentage is cut at 0 and 100, and there is none if "
-    "all seeds agree. A failed run counts as one that did not reach the target."
+    "run has none. All numbers are of the last epoch; no epoch was selected by them. The 95 % interval of "
+    "the mean is the t interval over seeds on this one set of images: it is about the mean, not about a "
+    "single run. It is wide with few seeds; an interval of a percentage is cut at 0 and 100; there is none "
+    "if all seeds agree. A failed run counts as one that did not reach the target."
 )
 RANKING_EXPLAINED = (
     "p is the smallest corrected p of the tests in which another variant was better. A pair in the "
     "comparisons below has the verdict that it has there. Other pairs are tested by the same test, with p "
-    "multiplied by the number of the variant's rivals (multiple comparisons with the best). The best recipe is "
-    "wrongly called significantly below another in at most 1 of 20 studies. A variant with one run has no "
-    "spread, so it is not tested. A variant with failed runs is ranked by its finished runs."
+    "multiplied by the number of the variant's rivals (multiple comparisons with the best). The best recipe "
+    "is wrongly called significantly below another in at most 1 of 20 studies. A variant with one run has "
+    "no spread, so it is not tested. A variant with failed runs is ranked by its finished runs."
 )
 SELECTED = (
     "These are test images. The top is the best of several measured variants, so its own result is too good "

@@ -23,9 +23,9 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
         "seeds that both have, Welch's where they share fewer than two. "
         + (f"Holm's correction is over all comparisons of {what}. " if len(compared) > 1 else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The difference "
-        "that n shows is the true difference that so many seeds show in 4 of 5 studies. It takes the upper "
-        "80 % bound of the measured spread, and not the measured difference, which from few seeds is mostly "
-        "too large where it is large at all. P(better) is how often a run is better than one of "
+        "that n finds with 80 % power is computed from the upper 80 % bound of the measured spread, not from "
+        "the measured difference, which is often too large with few seeds. P(better) is how often a run is "
+        "better than one of "
         f"{other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % meaningful. "
         "comparisons.csv has more: p without correction, effect sizes, Welch's and permutation tests, "
         "and the interval that holds at all looks."
@@ -33,30 +33,31 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
     text += _kinds_explained(comparisons)
     if any(comparison.failures for comparison in comparisons):
         text += (
-            " Failed are the runs that their recipe made fail: they diverged, or the network raised an "
-            "error. Their numbers are compared by Fisher's exact test, with Holm's correction over these "
-            "tests and a verdict of their own. Where one of two variants has no finished run, that is the "
-            "comparison; elsewhere it stands beside the means, which are of the runs that finished alone."
+            " Failed runs are those that diverged, or whose network raised an error. Their numbers are "
+            "compared by Fisher's exact test, with Holm's correction over these tests and a verdict of their "
+            "own. If one of two variants has no finished run, this is the comparison; else it is given "
+            "beside the means, which are of the finished runs only."
         )
     if any(comparison.margin for comparison in comparisons):
         text += (
-            " The margin is the study's: the largest difference that does not matter. Equivalent are two "
-            "variants where both a gain and a loss of the margin or more are excluded at 5 % (TOST). Better, "
-            "worse and not worse take 2.5 %, as one side of the test of the difference does."
+            " The margin is the study's: the largest difference that does not matter. Two variants are "
+            "equivalent if both a gain and a loss of the margin or more are excluded at 5 % (TOST). Better, "
+            "worse and not worse are one-sided tests at 2.5 %."
         )
     if any(comparison.result and comparison.result.careful for comparison in comparisons):
         text += (
-            " A seed of the study lies apart from its variant's others (Grubbs's test at 5 %; chance alone "
-            "flags one variant in twenty). It is left in. But such seeds may also be rare in variants where "
-            "none was drawn, so a verdict then also needs p of at most 0.05 with the median spread of all "
-            "comparisons, where that is larger than the pair's own. The sentences give the result without it."
+            " A seed of the study is an outlier among its variant's seeds (Grubbs's test at 5 %, which flags "
+            "one variant in twenty by chance). It stays in all numbers. Other variants may have such seeds "
+            "too, only not among those that were run, so a verdict then also needs p of at most 0.05 with "
+            "the median spread of all comparisons, if that is larger than the pair's own. The sentences also "
+            "give the result without the outlier."
         )
     blocks = [explained(text)]
     if any(comparison.test == "McNemar" for comparison in comparisons):
         text = (
             "McNemar's test compares two single networks on the same images, with a bootstrap interval "
-            "over images. It can tell these two networks apart and never two recipes: another seed may "
-            "turn it round."
+            "over images. It compares these two networks, not two recipes: with another seed the "
+            "result may be the opposite."
         )
         blocks.append(Block("text", text))
     named = {name for comparison in comparisons for name in (comparison.variant, comparison.baseline)}
@@ -65,7 +66,7 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
         for comparison in findings.summaries
         if comparison.failed and comparison.variant in named
     ]:
-        blocks.append(Block("text", f"Failed runs are in no difference of means: {', '.join(failed)}."))
+        blocks.append(Block("text", f"Differences of means do not include failed runs: {', '.join(failed)}."))
     return blocks
 
 
@@ -74,24 +75,24 @@ def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
     kinds = {one.evidence.answer.kind for one in comparisons if one.evidence is not None}
     text = (
         " The kind of answer says when n was decided. Fixed n: all seeds were planned together, and the test "
-        "decides once. The e-value holds however often one looks: it decides where seeds were added after "
-        "looking, and takes 20 for one comparison, k times as much for k."
+        "decides once. The e-value is valid however often one looks: it decides where seeds were added after "
+        "looking, and must reach 20 for one comparison, 20 k for k comparisons."
     )
     if "looks" in kinds:
         text += (
-            " Look j as planned: the study planned its looks before the first run; |t| has to reach what is "
-            "needed at that look, so that all looks together are wrong in at most 5 % of studies."
+            " Look j as planned: the study planned its looks before the first run; |t| must reach the bound "
+            "of that look, so that all looks together are wrong in at most 5 % of studies."
         )
     if "added" in kinds:
         text += (
-            " Seeds were added after looking: somebody could see results before these seeds were planned. "
-            "Adding seeds until a test says better is wrong much more often than in 5 % of studies, so p "
-            "does not decide here."
+            " Seeds were added after looking: results were known before these seeds were planned. Adding "
+            "seeds until a test is significant is wrong much more often than in 5 % of studies, so p does "
+            "not decide here."
         )
     if "interim" in kinds:
         text += (
-            " So many of the planned seeds: runs are missing, so this is a look that nobody planned. Finish "
-            "the planned runs, and the test decides."
+            " Some of the planned seeds: runs are missing, so this look was not planned. Finish the planned "
+            "runs, and the test decides."
         )
     if kinds - {"fixed"}:
         text += (

@@ -208,11 +208,11 @@ TABLES = (COMPARISONS,)
 def _verdict(comparison: VariantComparison) -> str:
     if comparison.result is None:
         return f"not compared: {comparison.obstacle}"
-    return (
-        f"{comparison.verdict} with n = {comparison.result.n}"
-        if comparison.verdict == "cannot tell"
-        else comparison.verdict
-    )
+    if comparison.verdict != "cannot tell":
+        return f"significantly {comparison.verdict}"
+    if comparison.test == "McNemar":
+        return "not tested over seeds (n = 1)"
+    return f"no significant difference (n = {comparison.result.n})"
 
 
 def _points(comparison: VariantComparison) -> str | None:
@@ -274,7 +274,7 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("P(better), %", "superiority", _superiority),
     Shown("margin", "margin.verdict", numeric=False, only_if="margin"),
     Shown("p (common spread)", "result.p_common", p_text, only_if="result.p_common"),
-    Shown("lies apart", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
+    Shown("outlier", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
     Shown("t at the look (needed)", "evidence", _at_look, only_if=_looked),
     Shown("e (needed)", "evidence", _e_value),
     Shown("failed, of both (p)", "failures", _failed, only_if="failures"),

@@ -111,11 +111,11 @@ def _shown(shares: bool) -> tuple[Shown[ReferenceComparison], ...]:
 
 HOW_TO_READ = (
     "A published number is compared with the 95 % prediction interval of our runs: in 95 of 100 cases it "
-    "contains one further run, or the mean, the median or the share of as many further runs as were published. "
-    "For a mean or a median it assumes normally distributed results and is centred at our mean. For a share "
-    "it assumes nothing (Fisher's exact test), and a failed run counts as not reached. A number is not "
-    "consistent with our runs if p ≤ 0.05 after Holm's correction over all rows of the table. Consistent does "
-    "not mean reproduced: few runs give wide intervals, which exclude little."
+    "contains one further run, or the mean, the median or the share of as many further runs as were "
+    "published. For a mean or a median it assumes normally distributed results and is centred at our mean. "
+    "For a share it assumes nothing (Fisher's exact test), and a failed run counts as not reached. A number "
+    "is not consistent with our runs if p ≤ 0.05 after Holm's correction over all rows of the table. "
+    "Consistent does not mean reproduced: few runs give wide intervals, which exclude little."
 )
 
 

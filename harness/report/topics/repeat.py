@@ -88,8 +88,8 @@ def section(findings: Findings, figures: Figures) -> Section:
         lead += f" Training starts from the weights in {', '.join(files)}, which you need too."
     if any(name.startswith("trial-") for name in names):
         lead += (
-            " The variants trial-... were proposed by a search. These commands repeat them; the original study "
-            "file repeats the search."
+            " The variants trial-... were proposed by a search. These commands repeat them; the original "
+            "study file repeats the search."
         )
     if isinstance(study.extends, Extended):
         lead += f" The study file {study.extends.in_words()}."

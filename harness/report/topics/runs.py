@@ -111,8 +111,8 @@ RUNS: Table[RunRow] = Table(
         ),
         Column(
             "seconds_runs_at_once",
-            "runs on the device while its seconds were measured, such as `1` or `1 to 3`; only the seconds of "
-            "`1` are those of a run alone; empty where that was not recorded",
+            "runs on the device while its seconds were measured, such as `1` or `1 to 3`; only with `1` are "
+            "they those of a run alone; empty where that was not recorded",
             lambda row: at_once_text([row.run.record]),
         ),
     ),

@@ -63,7 +63,7 @@ class Table(Generic[Row]):
 
 
 def records(table: Table[Row], rows: Iterable[Row]) -> list[dict[str, object]]:
-    """Return rows of a table as JSON takes them: column -> value, None where the CSV file has an empty cell."""
+    """Return rows of a table for JSON: column -> value, None where the CSV file has an empty cell."""
     readers = {column.name: column.read for column in table.columns}
     return [{name: _plain(read(row)) for name, read in readers.items()} for row in rows]
 

@@ -14,7 +14,7 @@ ONE: dict[str, dict[str, Any]] = {"no_cutout": {"augment.train": []}}
 
 def test_failed_runs_are_said_to_be_in_no_comparison(findings: Findings) -> None:
     blocks = sections(findings, comparisons)
-    assert rows(blocks)[0][:2] == ["no_cutout", "cannot tell with n = 1"]
+    assert rows(blocks)[0][:2] == ["no_cutout", "not tested over seeds (n = 1)"]
     assert "Failed runs are in no difference of means: no_cutout." in text(blocks)
     assert "never two recipes" in text(blocks)
 
@@ -62,12 +62,12 @@ def test_margin_seeds_that_lie_apart_and_failures_have_columns_where_there_are_a
     blocks = sections(made.findings(), comparisons)
     (table,) = (block for block in blocks if block.kind == "table")
     bad, lost = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-    assert (bad["margin"], bad["lies apart"]) == ("not shown", "seed 2 of bad")
+    assert (bad["margin"], bad["outlier"]) == ("not shown", "seed 2 of bad")
     assert lost["failed, of both (p)"] == "6 of 6, 0 of 6 (0.0022): fails more often"
     words = text(blocks)
     assert "Without the outlier seed 2 of bad: 0.28 points worse" in words
-    assert "nothing is shown about the margin of 1 point" in words
-    plain = {"margin", "p (common spread)", "lies apart", "failed, of both (p)"}
+    assert "no significant result about the margin of 1 point" in words
+    plain = {"margin", "p (common spread)", "outlier", "failed, of both (p)"}
     other = lab(name="other", variants={"slow": {"optimizer.momentum": 0.1}}, seeds=[0, 1])
     for variant in ("base", "slow"):
         other.finish(variant, 0)
