@@ -26,9 +26,7 @@ def draw(findings: Findings) -> Picture | None:
     results, metric = findings.results, findings.results.metric
     compared = [(pair, pair.result) for pair in findings.comparisons if pair.result is not None]
     shown = shown_variants(results, MOST_COMPARISONS + 1)
-    drawn = [row for row in compared if row[0].variant in shown and row[0].baseline in shown][
-        :MOST_COMPARISONS
-    ]
+    drawn = [row for row in compared if {row[0].variant, row[0].baseline} <= {*shown}][:MOST_COMPARISONS]
     if not drawn:
         return None
     values: list[Value] = []
@@ -70,8 +68,8 @@ def draw(findings: Findings) -> Picture | None:
     better, worse = ("Right", "left") if metric.higher_is_better else ("Left", "right")
     caption = (
         f"{better} of the dashed line a variant is better than {'the second' if pairwise else baseline}, "
-        f"{worse} of it worse. Diamonds: difference of the means; bars: its 95 % interval (t over seeds; over "
-        "images where each has one run). Small dots: single seeds, where they are paired. Green: better, "
+        f"{worse} of it worse. Diamonds: difference of the means; bars: its 95 % interval (t over seeds; "
+        "over images where each has one run). Small dots: single seeds, where they are paired. Green: better, "
         "orange: worse, grey: no significant difference."
     )
     if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
