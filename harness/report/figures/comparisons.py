@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from matplotlib.ticker import FuncFormatter
 
 from harness.analysis.comparisons import VariantComparison
@@ -26,9 +29,7 @@ def draw(findings: Findings) -> Picture | None:
     results, metric = findings.results, findings.results.metric
     compared = [(pair, pair.result) for pair in findings.comparisons if pair.result is not None]
     shown = shown_variants(results, MOST_COMPARISONS + 1)
-    drawn = [row for row in compared if row[0].variant in shown and row[0].baseline in shown][
-        :MOST_COMPARISONS
-    ]
+    drawn = [row for row in compared if {row[0].variant, row[0].baseline} <= {*shown}][:MOST_COMPARISONS]
     if not drawn:
         return None
     values: list[Value] = []
@@ -67,32 +68,39 @@ def draw(findings: Findings) -> Picture | None:
     axes.set_xlabel(f"{metric.title} minus that of {other}{unit}")
     scale = Units(metric).scale
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(scale * value)))
+    caption = _caption(findings, drawn, len(compared))
+    return style.to_picture(figure, "comparisons", None, caption, values)
+
+
+def _caption(findings: Findings, drawn: Sequence[tuple[VariantComparison, Comparison]], compared: int) -> str:
+    metric, pairwise = findings.results.metric, findings.results.study.comparisons == "all"
+    other = "the second" if pairwise else drawn[0][0].baseline
     better, worse = ("Right", "left") if metric.higher_is_better else ("Left", "right")
     caption = (
-        f"{better} of the dashed line a variant is better than {'the second' if pairwise else baseline}, "
-        f"{worse} of it worse. Diamonds: difference of the means; bars: its 95 % interval (t over seeds; over "
-        "images where each has one run). Small dots: single seeds, where they are paired. Green: better, "
+        f"{better} of the dashed line a variant is better than {other}, "
+        f"{worse} of it worse. Diamonds: difference of the means; bars: its 95 % interval (t over seeds; "
+        "over images where each has one run). Small dots: single seeds, where they are paired. Green: better, "
         "orange: worse, grey: no significant difference."
     )
     if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
         caption += " Where n was not fixed in advance, the bar is the interval for all looks together."
-    if len(compared) > 1:
-        caption += f" p is corrected by Holm over {len(compared)} comparisons; the intervals are not."
+    if compared > 1:
+        caption += f" p is corrected by Holm over {compared} comparisons; the intervals are not."
     if any(comparison.test == "Fisher" for _, comparison in drawn):
         caption += (
             " Where one of the two has no finished run, no difference is drawn: the numbers of failed runs "
             "stand in its place and are compared (Fisher)."
         )
-    if len(compared) > len(drawn):
-        caption += f" Drawn: {len(drawn)} of {len(compared)} comparisons, those of the best means."
-    return style.to_picture(figure, "comparisons", None, caption, values)
+    if compared > len(drawn):
+        caption += f" Drawn: {len(drawn)} of {compared} comparisons, those of the best means."
+    return caption
 
 
 def _words(pair: VariantComparison, metric: Metric, low: float | None, high: float | None) -> str:
     units = Units(metric)
     assert pair.difference is not None
     text = f"{pair.variant} - {pair.baseline}: {units.signed(pair.difference)}{units.of_difference}"
-    if low is None or high is None:
+    if low is None or high is None or not math.isfinite(high - low):
         return text
     return f"{text}, 95 % interval {_signed(units.scale * low)} to {_signed(units.scale * high)}"
 

@@ -52,5 +52,7 @@ def test_more_comparisons_than_can_be_read_are_cut_and_say_so(lab: Lab) -> None:
     for name in ("base", *names):
         place.finish(name, 0)
     picture = drawn(place, "comparisons")
-    assert picture is not None and picture.caption.endswith("The first 30 of 32.")
+    assert picture is not None and picture.caption.endswith(
+        "Drawn: 30 of 32 comparisons, those of the best means."
+    )
     assert size(picture)[1] == round(200 * (1.0 + 0.45 * 30))

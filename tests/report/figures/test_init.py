@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.report.figures import FIGURES
+from harness.report.figures.style import DPI, WIDTH
 from harness.report.topics import TABLES
 from tests.report.figures.conftest import drawn, size
 
@@ -31,7 +32,7 @@ def two(shared_lab: Lab) -> Any:
 def test_a_figure_is_the_same_bytes_twice(two: Any, name: str) -> None:
     first = drawn(two, name)
     same = first == drawn(two, name)
-    assert first is not None and same and size(first)[0] == 1600
+    assert first is not None and same and size(first)[0] == round(WIDTH * DPI)
 
 
 @pytest.mark.parametrize("name", OF_RUNS)
