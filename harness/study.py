@@ -204,7 +204,8 @@ def command(
         _tell_plan(request, loaded, question, json_)
         return
     if dry_run:
-        from harness.preview import as_json, as_text, previews
+        from harness.planning.states import previews
+        from harness.preview import as_json, as_text
 
         tell((as_json if json_ else as_text)(previews(request, loaded)))
         return
@@ -216,15 +217,15 @@ def command(
 def _tell_plan(request: Request, studies: Sequence[Study], question: Question, json_: bool) -> None:
     """Print the plan of each study."""
     from harness.planning.needs import make_plans
+    from harness.planning.states import previews
     from harness.planning.words import as_json, as_text
-    from harness.preview import previews
 
     tell((as_json if json_ else as_text)(make_plans(previews(request, studies), question)))
 
 
 def main() -> None:
     """Run the command as a process of its own."""
-    resumes = "interrupted: the same command goes on where this one ended"
+    resumes = "interrupted: run the same command again to resume"
     run_command(command, "harness.study", interrupted=resumes)
 
 

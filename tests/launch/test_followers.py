@@ -178,7 +178,7 @@ def test_whoever_is_killed_the_same_command_goes_on(
     assert process.returncode == (-signal.SIGKILL if whom == "leader" else 1), said
     assert "Traceback" not in said and gone(team)
     done = command(tiny_file, *TWO, "--seeds", "0-1", *SLOW, "--out", "out")
-    assert done.returncode == 0 and done.stderr.count("goes on after epoch") == 1, done.stderr
+    assert done.returncode == 0 and done.stderr.count("resuming after epoch") == 1, done.stderr
 
 
 AVERAGED = """[variants.ema]

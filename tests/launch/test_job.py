@@ -124,7 +124,7 @@ def test_another_failure_is_tried_again_and_its_cause_kept(run: Run, monkeypatch
     said, _ = run(ONE)
     record = folders[0].verify()
     assert record.status == "finished" and record.earlier_errors[0]["kind"] == "disk_full"
-    assert any(re.search("goes on after epoch [123] of 3", line) for line in said)
+    assert any(re.search("resuming after epoch [123] of 3", line) for line in said)
 
 
 def test_a_variant_whose_range_test_fails_is_recorded_and_the_others_go_on(run: Run) -> None:

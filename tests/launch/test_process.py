@@ -54,7 +54,7 @@ def test_a_worker_that_dies_takes_only_its_run_with_it(
     assert "its worker died (SIGKILL: out of memory?)" in said
     assert "reached by 2 of 3" in out, out
     done = command(tiny_file, "--seeds", "0-2", *SLOW, *TWO, "--out", "out")
-    assert done.returncode == 0 and "goes on after epoch" in done.stderr, done.stderr
+    assert done.returncode == 0 and "resuming after epoch" in done.stderr, done.stderr
 
 
 @in_proc

@@ -70,7 +70,7 @@ def test_a_worker_is_killed_and_its_run_goes_on(cluster: Any, start: Start) -> N
     os.kill(tasks(os.getpid())[0], signal.SIGKILL)
     out, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
-    assert said.count("given out again") == 1 and said.count("goes on after epoch") == 1, said
+    assert said.count("given out again") == 1 and said.count("resuming after epoch") == 1, said
 
 
 @in_proc
@@ -88,7 +88,7 @@ def test_no_task_outlives_its_driver_and_the_next_one_goes_on(
     assert process.returncode == (130 if ending == signal.SIGINT else -ending), said
     assert gone(team)
     done = command(tiny_file, *cluster.options, "--seeds", "0-1", *SLOW, "--out", "out")
-    assert done.returncode == 0 and done.stderr.count("goes on after epoch") == 2, done.stderr
+    assert done.returncode == 0 and done.stderr.count("resuming after epoch") == 2, done.stderr
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def test_the_bytes_do_not_depend_on_the_process(fragile: Path, go_on: GoOn, tmp_
             if "seed-0  epoch 2/3" in line:
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert "fragile/base/seed-0  goes on after epoch" in go_on().stderr
+    assert "fragile/base/seed-0  resuming after epoch" in go_on().stderr
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(
     os.kill(child.pid, signal.SIGCONT)
     done = child.wait()
     assert done.status == 130
-    assert done.stderr.splitlines()[-1] == "interrupted: the same command goes on where this one ended"
+    assert done.stderr.splitlines()[-1] == "interrupted: run the same command again to resume"
     assert "Traceback" not in done.stderr
     study = tmp_path / "out/fragile"
     assert list(study.rglob("*.tmp")) == [] and list(study.rglob("*.holder")) == []

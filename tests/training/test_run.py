@@ -237,7 +237,7 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
     record, folder, _ = run(study, tmp_path / "killed", say=said.append)
     assert record.status == "finished"
     # The line is said before the checkpoint of its epoch is written.
-    assert any("goes on after epoch" in line for line in said) == (epoch > 1)
+    assert any("resuming after epoch" in line for line in said) == (epoch > 1)
     assert_same_run(folder, whole)
 
 

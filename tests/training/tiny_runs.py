@@ -71,6 +71,6 @@ def assert_resumes(study: Study, place: Path, moment: str, whole: RunFolder, **o
     said: list[str] = []
     record, again, _ = run(study, place, say=said.append, **options)
     assert record.status == "finished", record.error
-    assert any("goes on after epoch" in line for line in said)
+    assert any("resuming after epoch" in line for line in said)
     assert_same_run(again, whole)
     return again
