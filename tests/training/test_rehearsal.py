@@ -19,8 +19,9 @@ from harness.launch.job import check_plan
 from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.plan import Plan, Variant, resolve_variant
+from harness.planning.states import Preview
 from harness.predictor import load
-from harness.preview import Preview, as_text
+from harness.preview import as_text
 from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord
@@ -95,7 +96,7 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     said = []
     record, again = train(variant, tmp_path / "again", data, said.append)
     assert record.status == "finished"
-    assert any("goes on after epoch" in line for line in said) == (net not in UNKEPT)
+    assert any("resuming after epoch" in line for line in said) == (net not in UNKEPT)
     assert_same_run(again, whole)
 
     images = data.evaluation.images
