@@ -212,6 +212,7 @@ def test_the_list_is_a_table_with_what_is_known(command: Command) -> None:
     assert known["onecycle"]["measured"]["mean"] > 0.9 and known["chapter11"]["published"] == 0.9165
     narrow = command("--list", COLUMNS="80").stdout
     assert max(map(len, narrow.splitlines())) <= 80 and "\x1b" not in narrow
+    assert len(narrow.splitlines()) == len(known) + 2, "a line for each study"
 
 
 @pytest.mark.parametrize(
