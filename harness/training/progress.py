@@ -105,7 +105,8 @@ def after_epoch(epochs: int, steps: int, row: Epoch, split: str = "test") -> Pro
     accuracy = f"{'' if split == 'test' else f'{split} '}accuracy {_percent(row.eval_accuracy)}"
     if row.raw_accuracy is not None:
         accuracy += f" (not averaged {_percent(row.raw_accuracy)})"
-    line = f"{place}  train loss {row.train_loss:.3f}  {accuracy}  lr {row.lr:<7.2g} {duration(seconds)}"
+    loss = f"{row.train_loss:.3f}" if row.train_loss < 1000 else f"{row.train_loss:.1e}"
+    line = f"{place}  train loss {loss}  {accuracy}  lr {row.lr:<7.2g} {duration(seconds)}"
     return Progress(row.epoch / epochs, place, line, steps, seconds)
 
 

@@ -57,6 +57,7 @@ def test_an_epochs_line_labels_each_number() -> None:
     progress = after_epoch(24, 98, ROW)
     assert progress.line == "epoch  3 of 24  train loss 0.512  accuracy 93.2 %  lr 0.012   3 min"
     assert (progress.share, progress.steps, progress.seconds) == (3 / 24, 98, 209.0)
+    assert "train loss 1.5e+16  accuracy" in after_epoch(24, 98, replace(ROW, train_loss=1.5e16)).line
     assert "hold-out accuracy 93.2 %" in after_epoch(24, 98, ROW, "hold-out").line
     averaged = replace(ROW, raw_accuracy=0.9, raw_loss=0.5)
     assert "accuracy 93.2 % (not averaged 90.0 %)" in after_epoch(24, 98, averaged).line
