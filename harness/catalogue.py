@@ -12,6 +12,8 @@ from harness.study_file.builtin import builtin_studies, known_results
 from harness.study_file.config import Study
 from harness.study_file.load import load_study
 
+WITH_QUESTION = 110  # columns of a terminal that has room for the studies' questions
+
 
 def list_studies(as_json: bool) -> None:
     """Print each built-in study with its target, the best published and the measured result."""
@@ -38,7 +40,10 @@ def list_studies(as_json: bool) -> None:
     table = Table("study", box=None, header_style="bold", pad_edge=False)
     for column in ("target", "published", "measured"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("question")
+    width = shutil.get_terminal_size((160, 24)).columns
+    with_question = width >= WITH_QUESTION
+    if with_question:
+        table.add_column("question")
     for study in studies:
         published, ours = _published(study), measured.get(study.name)
         table.add_row(
@@ -46,10 +51,11 @@ def list_studies(as_json: bool) -> None:
             target_text(study.target),
             plain("–" if published is None else f"{published:.2%}"),
             plain("–" if ours is None else _result(**ours)),
-            Text(plain(study.question)),
+            *([Text(plain(study.question))] if with_question else []),
         )
-    width = shutil.get_terminal_size((160, 24)).columns
     Console(width=max(width, 60), highlight=False).print(table)
+    if not with_question:
+        tell(f"the studies' questions: on {WITH_QUESTION} columns, or with --json")
 
 
 def _published(study: Study) -> float | None:

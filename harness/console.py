@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn, TextIO
 
 import click
 
+from harness.bar import above_rows, on_terminal
 from harness.errors import HarnessError, RunError
 from harness.messages import one_line
 
@@ -142,7 +143,15 @@ def show_warnings() -> None:
 
 def tell(line: str) -> None:
     """Write a line to stdout at once; click's own echo would write UTF-8 where stdout is ASCII."""
-    print(line, flush=True)
+    with above_rows():
+        print(line, flush=True)
+
+
+def linked(path: Path) -> str:
+    """Return a path as stdout shows it: on a terminal as a link to the file (OSC 8)."""
+    if not on_terminal(sys.stdout):
+        return str(path)
+    return f"\x1b]8;;{path.resolve().as_uri()}\x1b\\{path}\x1b]8;;\x1b\\"
 
 
 def complain(line: str) -> None:

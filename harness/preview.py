@@ -3,96 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from harness.analysis.numbers import several
 from harness.analysis.units import target_text
-from harness.data import KNOWN_SHAPES, downloadable
-from harness.data.arrays import Data
-from harness.data.leakage import find_leakage, leakage_notes, leakage_warnings
+from harness.data import downloadable
 from harness.data.mixing import shares
-from harness.errors import AbsentDataError, RunError
-from harness.launch.job import difference_on_disk
-from harness.outline import Outline, check_recipe, make_outline
-from harness.plan import Variant, choose_variants, make_plan
-from harness.request import Request
-from harness.runner import LoadedData
-from harness.schedule import Milestones, Rates, lr_milestones, rates_at, resolve_rates
-from harness.search import check_search
-from harness.store.folders import RunFolder, StudyFolder
-from harness.study_file.config import Extended, Recipe, Study
+from harness.planning.forecast import Forecast, make_forecast
+from harness.planning.states import Preview, VariantState, variant_states
+from harness.schedule import rates_at
+from harness.study_file.config import Extended, Recipe
 from harness.study_file.parts import CROSS_ENTROPY
 from harness.study_file.seeds import seeds_text
-from harness.training.range_test import stored_rates
-from harness.training.rehearsal import rehearse
+from harness.training.progress import about
 
-
-@dataclass(frozen=True)
-class Preview:
-    """A study, its folder, and how it would be run.
-
-    Attributes:
-        variants: the names asked for; None for all.
-        seeds: those asked for; None for the study's.
-    """
-
-    study: Study
-    folder: StudyFolder
-    load_data: Callable[[Recipe], Data]
-    variants: list[str] | None
-    device: str
-    devices: int = 1
-    seeds: Sequence[int] | None = None
-
-
-@dataclass(frozen=True)
-class VariantState:
-    """The state of a variant: without its data there is no digest, for an unknown data set no cost.
-
-    Attributes:
-        milestones: the corners of the learning rate; None before the range test.
-        seeds: each seed with the status of its run.
-        refusal: how runs on disk differ from this configuration; None where they do not.
-        warnings: that a run would give.
-        notes: about its images.
-    """
-
-    name: str
-    recipe: Recipe
-    variant: Variant | None
-    outline: Outline | None
-    milestones: Milestones | None
-    seeds: list[tuple[int, str]]
-    refusal: str | None = None
-    warnings: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-
-def previews(request: Request, studies: Sequence[Study]) -> list[Preview]:
-    """Return a preview of each study of a request; nothing is downloaded.
-
-    Raises:
-        StudyError: a study's search is not possible.
-    """
-    for study in studies:
-        check_search(study, request.world_size)
-    load_data, asked = LoadedData(request.data), None if request.variants is None else list(request.variants)
-    return [
-        Preview(
-            study,
-            StudyFolder(request.results, study.name),
-            load_data,
-            asked,
-            request.device,
-            request.world_size,
-            request.seeds_of(study),
-        )
-        for study in studies
-    ]
+MOST_PARTS = 10  # rows of the parameter summary
 
 
 def as_json(previews: Sequence[Preview]) -> str:
@@ -114,85 +43,6 @@ def as_text(previews: Sequence[Preview]) -> str:
     return "\n".join(line for preview in previews for line in _study_lines(preview))
 
 
-def variant_states(preview: Preview) -> list[VariantState]:
-    """Return the state of each variant; variants whose data is on disk are planned as for a run."""
-    study, folder = preview.study, preview.folder
-    names = choose_variants(study, preview.variants)
-    here: dict[str, Data] = {}
-    for name in names:
-        check_recipe(study, name)
-        with suppress(AbsentDataError):
-            here[name] = preview.load_data(study.recipes[name])
-    planned: dict[str, Variant] = {}
-    if here:
-        device, devices = preview.device, preview.devices
-        plan = make_plan(
-            study, folder, preview.load_data, variants=list(here), device=device, devices=devices
-        )
-        planned = {variant.name: variant for variant in plan.variants}
-    return [
-        _state(preview, name, planned[name], here[name])
-        if name in here
-        else _state_without_data(preview, name)
-        for name in names
-    ]
-
-
-def _state(preview: Preview, name: str, variant: Variant, data: Data) -> VariantState:
-    recipe, folder = variant.recipe, preview.folder
-    leakage = find_leakage(data, progress=True).to_record()
-    among = leakage, data.evaluated_on, len(data.evaluation)
-    return VariantState(
-        name,
-        recipe,
-        variant,
-        variant.outline,
-        _milestones(recipe, variant.outline, stored_rates(variant, folder)),
-        _seeds(preview, name),
-        _refusal(folder, variant),
-        [*rehearse(variant, data).warnings(recipe.model.name), *leakage_warnings(*among)],
-        leakage_notes(*among),
-    )
-
-
-def _state_without_data(preview: Preview, name: str) -> VariantState:
-    study, outline = preview.study, None
-    recipe = study.recipes[name]
-    if (shape := KNOWN_SHAPES.get(recipe.data.source)) is not None:
-        images = shape.train_images - (recipe.data.holdout or 0)
-        images = min(images, recipe.data.train_limit or images)
-        side = recipe.data.image_size
-        size = (side, side) if side else shape.image_size
-        outline = make_outline(study, name, images, size, shape.classes)
-    return VariantState(
-        name, recipe, None, outline, _milestones(recipe, outline, None), _seeds(preview, name)
-    )
-
-
-def _milestones(recipe: Recipe, outline: Outline | None, stored: Rates | None) -> Milestones | None:
-    if outline is None or (recipe.schedule.finds and stored is None):
-        return None
-    return lr_milestones(recipe.schedule, resolve_rates(recipe.schedule, stored), outline.steps_per_epoch)
-
-
-def _seeds(preview: Preview, name: str) -> list[tuple[int, str]]:
-    def status(run: RunFolder) -> str:
-        try:
-            return run.status()
-        except RunError:  # a damaged record
-            return "failed"
-
-    return [(seed, status(preview.folder.run(name, seed))) for seed in preview.seeds or preview.study.seeds]
-
-
-def _refusal(folder: StudyFolder, variant: Variant) -> str | None:
-    for run in sorted(folder.runs_of(variant.name), key=lambda run: run.seed):
-        with suppress(RunError):  # a damaged run is done again
-            if difference := difference_on_disk(variant, run):
-                return difference
-    return None
-
-
 def _learning_rates(state: VariantState) -> list[float | None]:
     """Return the rate at each epoch's first step."""
     epochs = state.recipe.schedule.epochs
@@ -202,8 +52,8 @@ def _learning_rates(state: VariantState) -> list[float | None]:
 
 
 def _study_object(preview: Preview) -> dict[str, Any]:
-    variants = []
-    for state in variant_states(preview):
+    variants, states = [], variant_states(preview)
+    for state in states:
         outline = state.outline
         variants.append(
             {
@@ -220,11 +70,12 @@ def _study_object(preview: Preview) -> dict[str, Any]:
     study = preview.study
     looks = {"looks": study.looks} if study.looks else {}
     target = {"target": study.target.level, "metric": study.target.of}
-    return {"name": study.name, **target, **looks, "variants": variants}
+    forecast = asdict(make_forecast(preview, states))
+    return {"name": study.name, **target, **looks, "variants": variants, "forecast": forecast}
 
 
 def _study_lines(preview: Preview) -> list[str]:
-    study = preview.study
+    study, states = preview.study, variant_states(preview)
     lines = [f"{study.name}: target {target_text(study.target)}"]
     if isinstance(study.extends, Extended):
         lines.append(f"  {study.extends.in_words()}")
@@ -234,8 +85,12 @@ def _study_lines(preview: Preview) -> list[str]:
         after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
         lines.append(f"  looks after {after} of {len(study.seeds)} seeds")
     shown: list[tuple[Any, ...]] = []
+    for state in states:
+        if state.outline and state.outline.layers not in shown:
+            shown.append(state.outline.layers)
+            lines += _layer_lines(state)
     said: set[str] = set()  # most variants have the same images
-    for state in variant_states(preview):
+    for state in states:
         lines.append(f"  {state.name}")
         if state.variant is None:
             downloads = downloadable(state.recipe.data.source)
@@ -254,13 +109,39 @@ def _study_lines(preview: Preview) -> list[str]:
         said.update(state.notes)
         if state.refusal:
             lines.append(f"    a real start refuses: {state.refusal}; choose another --out, or --force")
-        if state.outline and state.outline.layers not in shown:
-            shown.append(state.outline.layers)
-            lines += _layer_lines(state.outline)
     if study.search is not None:
         seeds = len(study.seeds)
         lines.append(f"  and a search of {study.search.trials} trials, at most {seeds} runs each")
-    return lines
+    return [*lines, *_forecast_lines(preview, make_forecast(preview, states))]
+
+
+def _forecast_lines(preview: Preview, forecast: Forecast) -> list[str]:
+    """Say how long the missing runs take on this machine, and what they need."""
+    if not forecast.runs:
+        return ["  nothing is missing: every run has finished"]
+    runs = f"{several(forecast.runs, 'run')} to do"
+    if forecast.runs_at_once is None:
+        how = "as many at once as the cluster has room for"
+    elif forecast.runs_at_once > 1:
+        how = f"{forecast.runs_at_once} runs at once"
+    else:
+        how = "one run at a time"
+    if forecast.seconds is None:
+        lines = [f"  {runs}, {how}; time not known: {forecast.source}"]
+    else:
+        lines = [
+            f"  {runs}: about {about(forecast.seconds)} on this machine, {how}",
+            f"    ({forecast.source})",
+        ]
+    needs = [f"{_size(forecast.disk_bytes)} on disk in {preview.folder.path}"]
+    if forecast.memory_bytes is not None:
+        needs.append(f"peak memory about {_size(forecast.memory_bytes)}")
+    return [*lines, f"    {', '.join(needs)}"]
+
+
+def _size(count: int) -> str:
+    """Write ``310 MB`` or ``2.1 GB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 999.5e6 else f"{max(1, round(count / 1e6))} MB"
 
 
 def _augment_lines(recipe: Recipe) -> list[str]:
@@ -319,16 +200,26 @@ def _training_lines(state: VariantState) -> list[str]:
     return lines
 
 
-def _layer_lines(outline: Outline) -> list[str]:
-    """Return the parameter summary as a table."""
-    rows = [
-        (row.layer, "x".join(map(str, row.output_shape)), row.parameters, row.bytes) for row in outline.layers
+def _layer_lines(state: VariantState) -> list[str]:
+    """Return the parameter summary as a table with a row for each part of the network."""
+    assert state.outline is not None
+    outline, parts = state.outline, dict[str, tuple[str, int, float]]()
+    for row in outline.layers:
+        part = row.layer.partition(".")[0]
+        _, parameters, size = parts.get(part, ("", 0, 0.0))
+        shape = "x".join(map(str, row.output_shape))
+        parts[part] = shape, parameters + row.parameters, size + row.bytes
+    rows = [(part, *numbers) for part, numbers in parts.items()]
+    if len(rows) > MOST_PARTS:
+        hidden = rows[MOST_PARTS - 1 :]
+        others = sum(n for _, _, n, _ in hidden), sum(size for *_, size in hidden)
+        rows = [*rows[: MOST_PARTS - 1], (f"{len(hidden)} more", hidden[-1][1], *others)]
+    rows.append(("total", "", outline.parameters, sum(size for *_, size in rows)))
+    width = max(len(part) for part, *_ in rows)
+    lines = [
+        f"  network {state.recipe.model.name}",
+        f"    {'part':<{width}}  {'output':>11}  {'parameters':>10}  {'MB':>7}",
     ]
-    width = max(len(layer) for layer, *_ in rows)
-    lines = [f"    {'layer':<{width}}  {'output':>11}  {'parameters':>10}  {'MB':>7}"]
-    lines += [
-        f"    {layer:<{width}}  {shape:>11}  {n:>10,}  {size / 1e6:>7.3f}" for layer, shape, n, size in rows
+    return lines + [
+        f"    {part:<{width}}  {shape:>11}  {n:>10,}  {size / 1e6:>7.3f}" for part, shape, n, size in rows
     ]
-    total = sum(size for *_, size in rows)
-    lines.append(f"    {'total':<{width}}  {'':>11}  {outline.parameters:>10,}  {total / 1e6:>7.3f}")
-    return lines

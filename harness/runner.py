@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.starts import plan_of
-from harness.bar import no_bar_left
 from harness.console import complain
 from harness.data import default_root, load_data
 from harness.data.arrays import Data
@@ -19,9 +18,12 @@ from harness.device import resolve_device, threads_for
 from harness.errors import RunError
 from harness.launch import LAUNCHERS, followers, get_launcher
 from harness.launch.job import Job, check_folders, check_plan, find_rates
+from harness.launch.tally import sweep_name
 from harness.launch.team import choose_team
-from harness.plan import Plan, make_plan
+from harness.launch.view import View
+from harness.plan import Plan, Variant, make_plan
 from harness.request import Request
+from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.config import Recipe, Study
 from harness.trackers import GuardedTracker
@@ -95,12 +97,14 @@ class Runner:
 
     Attributes:
         tracker: a further tool that shows the runs, such as MLflow.
+        view: shows the runs of the whole command.
     """
 
     request: Request
     load_data: LoadedData
     voice: Voice
     tracker: GuardedTracker | None = None
+    view: View = field(default_factory=View)
 
     def plan(self, study: Study, folder: StudyFolder, variants: list[str] | None) -> Plan:
         """Resolve a study's variants (None for all) and rehearse their networks.
@@ -152,13 +156,14 @@ class Runner:
         launcher, workers, threads = self._team(plan)
         job = Job(
             plan, self.load_data, threads, self.voice.say, request.profile, self.tracker,
-            planned=plan_of(plan.study),
+            planned=plan_of(plan.study), view=self.view,
         )  # fmt: skip
+        self.view.tally.add(plan)
         if devices > 1:  # a range test uses one device
             shared = [variant for variant in plan.variants if not variant.recipe.each_run_finds]
-            rates = {variant.name: find_rates(job, variant, wait=True) for variant in shared}
+            rates = {variant.name: self._find_rates(job, variant) for variant in shared}
             job = replace(job, rates=rates)
-        with no_bar_left(), followers.lead(devices, resolve_device(request.device), self.load_data):
+        with followers.lead(devices, resolve_device(request.device), self.load_data):
             causes: dict[str, str] = {}
             launched: dict[str, RunFolder] = {}
             for stage in [plan] if stages is None else stages:
@@ -172,6 +177,13 @@ class Runner:
         for line in unfinished:
             self.voice.complain(line)
         return unfinished
+
+    def _find_rates(self, job: Job, variant: Variant) -> Rates | RunError:
+        name = sweep_name(variant)
+        self.view.begin(name)
+        rates = find_rates(replace(job, say=self.view.of(name)), variant, wait=True)
+        self.view.end(name)
+        return rates
 
     def _team(self, plan: Plan) -> tuple[str, int | None, int]:
         """Choose the launcher, the runs at once and their threads: as requested, else the fastest."""

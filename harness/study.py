@@ -265,7 +265,8 @@ def command(
         _tell_plan(request, loaded, question, json_)
         return
     if dry_run:
-        from harness.preview import as_json, as_text, previews
+        from harness.planning.states import previews
+        from harness.preview import as_json, as_text
 
         tell((as_json if json_ else as_text)(previews(request, loaded)))
         return
@@ -277,8 +278,8 @@ def command(
 def _tell_plan(request: Request, studies: Sequence[Study], question: Question, json_: bool) -> None:
     """Print the plan of each study."""
     from harness.planning.needs import make_plans
+    from harness.planning.states import previews
     from harness.planning.words import as_json, as_text
-    from harness.preview import previews
 
     tell((as_json if json_ else as_text)(make_plans(previews(request, studies), question)))
 

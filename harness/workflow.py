@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED
+from harness.closing import print_table
+from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED, linked
 from harness.device import resolve_device
 from harness.errors import HarnessError, RunError, StudyError
 from harness.export import export, renew_cards
 from harness.launch import followers
+from harness.launch.tally import Tally
+from harness.launch.view import View
 from harness.messages import one_line
 from harness.plan import Plan, choose_variants
 from harness.request import Request
@@ -113,9 +116,11 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
         runner.check_folders(plan)
         if request.until_decided:
             check_looks(plan)
-    outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
+    runner = replace(runner, view=View(voice.say, Tally.of(plans, at_most=request.until_decided)))
+    with runner.view.shown(hidden=request.quiet):
+        outcome = Outcome(tuple(_run(plan, runner) for plan in plans))
     if len(plans) > 1:
-        voice.note(f"all studies: {request.results / 'index.html'}")
+        voice.note(f"all studies: {linked(request.results / 'index.html')}")
     return outcome
 
 
@@ -144,7 +149,8 @@ def _run(plan: Plan, runner: Runner) -> StudyOutcome:
     else:
         unfinished = search(plan, runner)
         study, variants = with_trials(study, folder)
-    outcome = _conclude(Selection(study, folder, variants, list(plan.seeds)), runner, unfinished)
+    with runner.view.doing(f"writing the report of {study.name}"):
+        outcome = _conclude(Selection(study, folder, variants, list(plan.seeds)), runner, unfinished)
     if tracker is not None:
         tracker.report(folder, (read_sealed(folder.path / "report.json") or {})["variants"], say)
     return outcome
@@ -175,11 +181,13 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
         write_index(folder)
     except (RunError, OSError) as error:  # the study's own report is complete
         voice.complain(f"no page of all studies: {one_line(error)}")
+    if not request.quiet:
+        print_table(findings)
     for line in findings.verdicts:
         voice.tell(line)
     for failure in findings.failures:
         voice.complain(failure)
-    voice.note(f"report: {folder.path / 'report.html'}")
+    voice.note(f"report: {linked(folder.path / 'report.html')}")
     errors = (*unfinished, *_export(selection, request.export, voice))
     return StudyOutcome(folder.path, findings, errors, request.require_target)
 
@@ -256,5 +264,5 @@ def _opening(plan: Plan) -> str:
     return (
         f"{plan.study.name}: {variants} variant{'s' * (variants > 1)} x {seeds} seed{'s' * (seeds > 1)} on "
         f"{first.device} in {first.precision}{f' ({reason})' if reason else ''}; "
-        f"{statuses.count('finished')} of {len(plan.runs())} runs are already finished"
+        f"{statuses.count('finished')} of {len(plan.runs())} runs finished"
     )

@@ -17,7 +17,8 @@ from harness.data import load_data
 from harness.models.network import NetworkConfig
 from harness.outline import Outline, make_outline
 from harness.plan import Variant, make_plan, resolve_variant
-from harness.preview import Preview, as_json
+from harness.planning.states import Preview
+from harness.preview import as_json
 from harness.schedule import Rates
 from harness.store.folders import StudyFolder
 from harness.store.records import RunRecord

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import statistics
 from pathlib import Path
 
 import pytest
 
+from harness.planning.forecast import REPORT_BYTES
 from tests.conftest import Command
 
 
@@ -26,6 +29,13 @@ def test_json_is_one_object_a_study_with_everything_that_scripts_need(
     assert variant["learning_rates"][:2] == [0.005, 0.05]
     assert variant["seeds"] == [{"seed": 0, "status": "missing"}, {"seed": 1, "status": "missing"}]
     assert quickstart["variants"][0]["learning_rates"] == [None] * 8
+    forecast = tiny["forecast"]
+    assert set(forecast) == {
+        *("runs", "seconds", "source", "runs_at_once", "disk_bytes", "memory_bytes"),
+    }
+    assert (forecast["runs"], quickstart["forecast"]["runs"], forecast["runs_at_once"]) == (2, 3, 1)
+    assert 0 < forecast["seconds"] < quickstart["forecast"]["seconds"]
+    assert forecast["source"] == "a few steps that were timed"
     assert not (tmp_path / "results").exists()
 
 
@@ -38,6 +48,16 @@ def test_the_digest_and_states_are_those_of_the_real_runs(
     record = json.loads((tmp_path / "results/tiny/runs/base/seed-1/run.json").read_text())
     assert variant["digest"] == record["digest"] and variant["parameters"] == record["metrics"]["parameters"]
     assert [seed["status"] for seed in variant["seeds"]] == ["missing", "finished"]
+    forecast = json.loads(done.stdout)[0]["forecast"]
+    assert forecast["runs"] == 1 and forecast["source"] == "mean of 1 finished run"
+    seconds = record["timings"]["seconds"] / statistics.fmean(record["timings"].get("runs_at_once", [1]))
+    assert forecast["seconds"] == pytest.approx(seconds)
+    files = [path for path in (tmp_path / "results/tiny/runs/base/seed-1").iterdir() if path.is_file()]
+    run = sum(path.stat().st_size for path in files)
+    assert run / 2 < forecast["disk_bytes"] - REPORT_BYTES < 2 * run
+    assert command(tiny_file, "--seeds", "1", "--dry-run").stdout.endswith(
+        "  nothing is missing: every run has finished\n"
+    )
 
 
 def test_the_transforms_are_named_with_their_library_and_what_mixes_the_batches(
@@ -63,6 +83,11 @@ def test_without_the_data_the_digest_is_null_and_nothing_is_downloaded(
     (variant,) = json.loads(done.stdout)[0]["variants"]
     assert variant["digest"] is None and variant["epochs"] == 24
     assert variant["parameters"] == 6_573_120 and variant["steps_per_epoch"] == 98
+    forecast = json.loads(done.stdout)[0]["forecast"]
+    assert forecast["seconds"] > 0 and forecast["source"].endswith(
+        "on random images, as the data is not here"
+    )
+    assert forecast["disk_bytes"] > 5 * 4 * 6_573_120
     assert variant["flops_per_image"] == 2_272_032_768 and variant["learning_rates"] == [None] * 24
     assert list(empty.iterdir()) == []
 
@@ -98,7 +123,16 @@ def test_the_text_names_cost_and_state(command: Command, tiny_file: Path) -> Non
     done = command(tiny_file, "--dry-run")
     assert "FLOP a run" in done.stdout and "missing: seeds 0, 1" in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert ["prep.0", "2x32x32", "54", "0.000"] in lines and ["layer", "output", "parameters", "MB"] in lines
+    assert ["prep", "2x32x32", "58", "0.000"] in lines and ["part", "output", "parameters", "MB"] in lines
+    *_, runs, source, needs = done.stdout.splitlines()
+    assert re.fullmatch("  2 runs to do: about .+ (s|min) on this machine, one run at a time", runs)
+    assert source == "    (a few steps that were timed)"
+    assert re.fullmatch(r"    \d+ MB on disk in results/tiny, peak memory about \d+ MB", needs)
+
+
+def test_a_large_network_is_shown_by_its_parts_on_one_screen(command: Command) -> None:
+    lines = command("quickstart", "--dry-run").stdout.splitlines()
+    assert len(lines) <= 23 and lines[-3].startswith("  3 runs to do: about ")
 
 
 def test_a_study_that_could_not_run_is_refused(command: Command, tiny_file: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_search_goes_on_with_its_trials_whatever_stopped_it(
 
     seeds = command(searched, "--out", "half", "--variants", "base,trial-001", "--seeds", "0-2")
     assert seeds.returncode == 0, seeds.stderr
-    trained = {line.split()[0] for line in seeds.stderr.splitlines() if " epoch 1/" in line}
+    trained = {line.split()[0] for line in seeds.stderr.splitlines() if " epoch 1 of " in line}
     assert trained == {"searched/base/seed-2", "searched/trial-001/seed-2"}
 
 

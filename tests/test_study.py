@@ -75,7 +75,9 @@ def test_a_study_leaves_everything_that_the_design_names(
     runs = pd.read_csv(out / "tables" / "runs.csv")
     assert list(runs.status) == ["finished", "finished"]
     epochs = [line for line in done.stderr.splitlines() if " epoch " in line]
-    assert len(epochs) == 6 and "images/s" in epochs[0]
+    assert len(epochs) == 6 and "tiny/base/seed-0  epoch 1 of 3  train loss " in epochs[0]
+    ends = [line.partition("; ")[2] for line in done.stderr.splitlines() if "  finished: " in line]
+    assert ends[0].startswith("1 of 2 runs, about ") and ends[1] == "2 of 2 runs"
 
 
 def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_path: Path) -> None:
@@ -210,6 +212,7 @@ def test_the_list_is_a_table_with_what_is_known(command: Command) -> None:
     assert known["onecycle"]["measured"]["mean"] > 0.9 and known["chapter11"]["published"] == 0.9165
     narrow = command("--list", COLUMNS="80").stdout
     assert max(map(len, narrow.splitlines())) <= 80 and "\x1b" not in narrow
+    assert len(narrow.splitlines()) == len(known) + 2, "a line for each study"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,7 +38,9 @@ def layer_maps(
     Raises:
         RunError: a layer is not there, or Grad-CAM does not work on it.
     """
-    from captum.attr import LayerAttribution, LayerGradCam
+    with warnings.catch_warnings():  # captum's tqdm warns in a notebook without widgets
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from captum.attr import LayerAttribution, LayerGradCam
 
     modules = [_find_layer(model, name) for name in layers]
     maps = []

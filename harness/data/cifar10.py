@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.bar import Bar, Row, Screen, open_screen
 from harness.data.arrays import SourceRequest, Split, Which, refuse_options, split_of
 from harness.data.cache import cached
 from harness.data.parquet import class_names, find_shards, read_shards
@@ -166,13 +167,14 @@ def _download(folder: Path, published: Published, progress: bool) -> None:
     url = os.environ.get("HARNESS_CIFAR10_URL") or published.url
     target, unfinished, lock = folder / ARCHIVE, folder / ".download", folder / ".download.lock"
     pooch.get_logger().setLevel("WARNING")
-    bar: Any = False
+    bar = _Download()
     if progress:
         print(f"downloading CIFAR-10 (170 MB) from {url} to {target}", file=sys.stderr, flush=True)
-        bar = True if sys.stderr.isatty() else _Lines()
     # identity: requests would unpack an encoded answer, which has another MD5
     headers = {"Accept-Encoding": "identity"}
-    fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, headers=headers, timeout=30)
+    fetch = pooch.HTTPDownloader(
+        progressbar=progress and bar, chunk_size=1 << 20, headers=headers, timeout=30
+    )
     known = f"md5:{published.archive_md5}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +183,8 @@ def _download(folder: Path, published: Published, progress: bool) -> None:
                 return
             shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
             try:
-                pooch.retrieve(url, known, fname=ARCHIVE, path=unfinished, downloader=fetch)
+                with open_screen(bar.rows) if progress else contextlib.nullcontext() as bar.screen:
+                    pooch.retrieve(url, known, fname=ARCHIVE, path=unfinished, downloader=fetch)
                 os.replace(unfinished / ARCHIVE, target)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -199,17 +202,26 @@ def _download(folder: Path, published: Published, progress: bool) -> None:
             folder.rmdir()  # removes it only if it is empty: after a failed download
 
 
-class _Lines:
-    """pooch's progress where stderr is no terminal: a line at every tenth."""
+class _Download:
+    """pooch's progress: a bar on a terminal, else a line at every tenth."""
 
     total = 0  # set by pooch
+    screen: Screen | None = None
     _done = 0
+
+    @property
+    def _megabytes(self) -> str:
+        return f"{min(self._done, self.total) / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+
+    def rows(self, most: int) -> list[Row]:
+        return [Bar("downloading CIFAR-10", self._done / max(1, self.total), self._megabytes)]
 
     def update(self, size: int) -> None:
         before, self._done = self._done, self._done + size
-        if self.total and 10 * self._done // self.total > 10 * before // self.total:
-            megabytes = f"{min(self._done, self.total) / 1e6:.0f} of {self.total / 1e6:.0f} MB"
-            print(f"downloading CIFAR-10: {megabytes}", file=sys.stderr, flush=True)
+        if self.screen is not None:
+            self.screen.refresh()
+        elif self.total and 10 * self._done // self.total > 10 * before // self.total:
+            print(f"downloading CIFAR-10: {self._megabytes}", file=sys.stderr, flush=True)
 
     def reset(self) -> None:
         self._done = 0

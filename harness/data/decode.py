@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
@@ -59,15 +58,14 @@ def decode_all(
         DataError: an image cannot be read, sizes differ and ``image_size`` is None, or all 16-bit images are
             in the lower half of their range and ``bits`` is None: 12 bits stored in 16 become 16 levels.
     """
-    from harness.bar import Bar
+    from harness.bar import count_up
 
     images: NDArray[np.uint8] | None = None
     first = ""
     done = peak = 0
-    hidden = not (progress and sys.stderr.isatty())
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        Bar(total=count, desc="decoding", unit="image", leave=False, disable=hidden) as bar,
+        count_up("decoding images", count, hidden=not progress) as advance,
     ):
         remaining = islice(items, count + 1)
         while batch := list(islice(remaining, _BATCH)):
@@ -87,7 +85,7 @@ def decode_all(
                 images[done] = image
                 done += 1
                 peak = max(peak, largest)
-            bar.update(len(batch))
+            advance(len(batch))
     if images is None or done != count:
         raise DataError(f"{where}: {done} images, expected {max(count, 1)}")
     if bits is None and 0 < peak < 1 << 15:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -224,16 +223,14 @@ def _hashes(
         import imagehash
         from PIL import Image
 
-        from harness.bar import Bar
+        from harness.bar import count_up
 
-        train, evaluation = data.train.images, data.evaluation.images
-        hidden = not (progress and sys.stderr.isatty())
-        bits = [
-            imagehash.phash(
-                Image.fromarray(train[at] if at < len(train) else evaluation[at - len(train)])
-            ).hash
-            for at in Bar(first.tolist(), desc="comparing images", unit="image", leave=False, disable=hidden)
-        ]
+        train, evaluation, bits = data.train.images, data.evaluation.images, []
+        with count_up("comparing images", len(first), hidden=not progress) as advance:
+            for at in first.tolist():
+                image = train[at] if at < len(train) else evaluation[at - len(train)]
+                bits.append(imagehash.phash(Image.fromarray(image)).hash)
+                advance(1)
         return {"hashes": np.packbits(np.array(bits).reshape(-1, 64), axis=1).view(np.uint64)[:, 0]}
 
     shape = [*data.train.images.shape[1:]]

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
+from harness.launch.view import View
 from harness.plan import Plan, Variant
 from harness.schedule import Rates, resolve_rates
 from harness.store.folders import RunFolder, StudyFolder
@@ -16,7 +17,7 @@ from harness.store.locks import locked
 from harness.store.sealed import first_difference
 from harness.study_file.config import Recipe
 from harness.trackers import GuardedTracker
-from harness.training.progress import Say
+from harness.training.progress import Say, silent
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Job:
         tracker: a further tool that shows the runs, such as MLflow.
         rates: variant -> its rates, or why it has none; only of variants whose range test is done.
         planned: the plan of this start, for the record of each run that it claims first.
+        view: shows the command's runs, in the process that launches them; its lines go where ``say`` does.
     """
 
     plan: Plan
@@ -40,6 +42,11 @@ class Job:
     tracker: GuardedTracker | None = None
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
     planned: dict[str, Any] = field(default_factory=dict)
+    view: View = field(default_factory=View)
+
+    def of_worker(self) -> Job:
+        """Return the job as another process needs it, which says its lines in a way of its own."""
+        return replace(self, say=silent, view=View())
 
 
 def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Plan:

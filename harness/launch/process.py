@@ -18,17 +18,15 @@ from harness.console import die_with_parent
 from harness.launch.job import Job
 from harness.launch.scheduler import Event, Scheduler, WorkerLost
 from harness.launch.task import Answer, Task, perform
-from harness.launch.view import live_view
-from harness.training.progress import silent
+from harness.launch.view import Speaker
+from harness.training.progress import Progress
 
 _spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads while they work
 
 
 def process(job: Job, workers: int | None) -> dict[str, str]:
     """Execute tasks in ``workers`` processes."""
-    with live_view(job.say) as view:
-        job = replace(job, say=view.say)
-        return Scheduler(job, _Workers(job, min(workers or 1, len(job.plan.runs()))), view).run()
+    return Scheduler(job, _Workers(job, min(workers or 1, len(job.plan.runs())))).run()
 
 
 class _Workers:
@@ -49,7 +47,7 @@ class _Workers:
 
     def events(self) -> Iterator[tuple[int, Event]]:
         busy = {worker.connection: worker for worker in self.workers if worker.busy}
-        for connection in wait(list(busy)):
+        for connection in wait(list(busy), timeout=1):
             worker = busy[connection]  # type: ignore[index]
             event = worker.receive()
             if isinstance(event, WorkerLost):
@@ -67,9 +65,7 @@ class _Worker:
     def __init__(self, job: Job, slot: int) -> None:
         self.slot, self.busy = slot, False
         self.connection, theirs = _spawn.Pipe()
-        self.process = _spawn.Process(
-            target=_work, args=(theirs, replace(job, say=silent), slot), daemon=True
-        )
+        self.process = _spawn.Process(target=_work, args=(theirs, job.of_worker(), slot), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -82,10 +78,10 @@ class _Worker:
     def receive(self) -> Event:
         """Return the event that the process sent, or ``WorkerLost`` if it died."""
         try:
-            event: str | Answer = self.connection.recv()
+            event: str | Progress | Answer = self.connection.recv()
         except (EOFError, OSError):
             return WorkerLost("its worker died", self._ending())
-        self.busy = isinstance(event, str)
+        self.busy = not isinstance(event, Answer)
         return event
 
     def _ending(self) -> str:
@@ -104,10 +100,10 @@ class _Worker:
         self.connection.close()
 
 
-def _say(connection: Connection, line: str) -> None:
-    """Send a line to the driver; a missing driver is no failure of the run, which ends with this process."""
+def _send(connection: Connection, event: str | Progress) -> None:
+    """Send an event to the driver; a missing driver is no failure of the run, which ends with this process."""
     with suppress(OSError):
-        connection.send(line)
+        connection.send(event)
 
 
 def _work(connection: Connection, job: Job, slot: int) -> None:
@@ -116,7 +112,8 @@ def _work(connection: Connection, job: Job, slot: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the workers; the driver ends them
     threading.Thread(target=die_with_parent, daemon=True).start()
-    job = replace(job, say=partial(_say, connection))
+    send = partial(_send, connection)
+    job = replace(job, say=Speaker(send, send))
     if torch.cuda.is_available():  # "cuda" means another GPU in each worker
         torch.cuda.set_device(slot % torch.cuda.device_count())
     while True:

@@ -26,12 +26,11 @@ from harness.launch.job import Job, find_rates
 from harness.launch.ray_node import CHECKPOINTED, Parcel, TaskResult, read_files, run_on_node, write_files
 from harness.launch.scheduler import Event, Scheduler, WorkerLost
 from harness.launch.task import Answer, Task, to_train
-from harness.launch.view import live_view
 from harness.messages import one_line
 from harness.schedule import Rates
 from harness.store.atomic import atomic_write
 from harness.study_file.config import Recipe, Resources
-from harness.training.progress import silent
+from harness.training.progress import Progress
 from harness.training.range_test import check_agreement, set_stale_aside, stored_rates
 from harness.version import __version__
 
@@ -50,9 +49,8 @@ def ray(job: Job, workers: int | None) -> dict[str, str]:
     threads = threads_for(1, cores=max(1, int(resources.cpus)))
     with redirect_stdout(sys.stderr), _connected():  # Ray prints there, about lost nodes too
         _check_room(resources, job)
-        with live_view(job.say) as view:
-            job = replace(job, say=view.say, threads=threads)
-            return Scheduler(job, _Cluster(job, resources, workers), view).run()
+        job = replace(job, threads=threads)
+        return Scheduler(job, _Cluster(job, resources, workers)).run()
 
 
 @contextmanager
@@ -149,7 +147,7 @@ class _Cluster:
         self.images: dict[int, Any] = {}
         folder = replace(job.plan.folder, out=job.plan.folder.out.resolve())
         self.nodes_job = ray.put(
-            replace(job, plan=replace(job.plan, folder=folder), load_data=_no_data, say=silent)
+            replace(job.of_worker(), plan=replace(job.plan, folder=folder), load_data=_no_data)
         )
         secret = secrets.token_hex(8)
         self.token = folder.locks / f"ray-{secret}"
@@ -225,7 +223,7 @@ class _Cluster:
                 self.sent.pop(stream).locks.close()
                 yield sent.slot, WorkerLost("its worker or node was lost", type(error).__name__)
             else:
-                if isinstance(message, str):
+                if isinstance(message, str | Progress):
                     yield sent.slot, message
                 elif isinstance(message, TaskResult):
                     sent.result = message

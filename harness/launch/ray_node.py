@@ -16,10 +16,12 @@ from harness.data.arrays import Data
 from harness.errors import RunError
 from harness.launch.job import Job, find_rates
 from harness.launch.task import Answer, Task, train
+from harness.launch.view import Speaker
 from harness.messages import one_line
 from harness.store.atomic import atomic_write
 from harness.store.folders import OWN_RANGE_TEST
 from harness.store.locks import locked
+from harness.training.progress import Progress
 from harness.version import __version__
 
 # A checkpoint is sent so rarely that it takes this share of the time, at this assumed rate in bytes/s.
@@ -53,8 +55,10 @@ class TaskResult:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def run_on_node(parcel: Parcel, job: Job, data: Data) -> Iterator[str | dict[str, bytes] | TaskResult]:
-    """Execute a task; yield lines, the files of checkpoints, and finally the result, to the driver."""
+def run_on_node(
+    parcel: Parcel, job: Job, data: Data
+) -> Iterator[str | Progress | dict[str, bytes] | TaskResult]:
+    """Execute a task; yield lines, progress, files of checkpoints, and finally the result, to the driver."""
     if parcel.version != __version__:
         where, ours = socket.gethostname(), __version__
         yield TaskResult(Answer(error=f"{where} has harness {ours}, the driver {parcel.version}"))
@@ -63,12 +67,12 @@ def run_on_node(parcel: Parcel, job: Job, data: Data) -> Iterator[str | dict[str
     in_place = task.seed is not None and parcel.token != "" and (study.locks / parcel.token).is_file()
     with tempfile.TemporaryDirectory(prefix="harness-") as own:
         study = study if in_place else replace(study, out=Path(own))
-        messages: queue.SimpleQueue[str | TaskResult] = queue.SimpleQueue()
+        messages: queue.SimpleQueue[str | Progress | TaskResult] = queue.SimpleQueue()
         plan = replace(job.plan, folder=study)
-        job = replace(job, plan=plan, load_data=lambda recipe: data, say=messages.put)
+        job = replace(job, plan=plan, load_data=lambda recipe: data, say=Speaker(messages.put, messages.put))
         threading.Thread(target=_work, args=(parcel, job, in_place, messages.put), daemon=True).start()
         sent = time.monotonic()
-        message: str | TaskResult = ""
+        message: str | Progress | TaskResult = ""
         while not isinstance(message, TaskResult):
             with suppress(queue.Empty):
                 message = messages.get(timeout=1)
@@ -94,7 +98,7 @@ def _work(parcel: Parcel, job: Job, in_place: bool, send: Callable[[TaskResult],
                 answer = Answer(rates=find_rates(job, task.variant, wait=True))
             else:
                 write_files(task.run_folder(study).path, {} if in_place else parcel.files)
-                train(job, task)
+                answer = train(job, task)
         result = TaskResult(answer, {} if in_place else _all_files(study.path))
     except RunError as error:
         result = TaskResult(Answer(error=str(error)))

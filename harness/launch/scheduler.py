@@ -15,9 +15,9 @@ from typing import Protocol
 from harness.errors import RunError
 from harness.launch.job import Job, rates_without
 from harness.launch.task import Answer, Task
-from harness.launch.view import View
 from harness.schedule import Rates
 from harness.training.failures import record_failure
+from harness.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class WorkerLost:
     cause: str
 
 
-Event = str | Answer | WorkerLost  # of a task: lines to show, and at last one Answer or WorkerLost
+Event = str | Progress | Answer | WorkerLost  # of a task; the last one is an Answer or WorkerLost
 
 
 class Backend(Protocol):
@@ -66,8 +66,8 @@ class Scheduler:
         unrecorded: run name -> cause, of failures that could not be recorded.
     """
 
-    def __init__(self, job: Job, backend: Backend, view: View) -> None:
-        self.job, self.backend, self.view = job, backend, view
+    def __init__(self, job: Job, backend: Backend) -> None:
+        self.job, self.backend, self.view = job, backend, job.view
         self.waiting = deque(Task(variant) for variant in job.plan.variants)
         self.held: list[Task] = []
         self.started: dict[int, Task] = {}
@@ -77,7 +77,8 @@ class Scheduler:
         """Execute all tasks; return the failures that could not be recorded."""
         try:
             while self.waiting or self.started or self.held:
-                room = self.backend.room()
+                self.view.tally.at_once = room = self.backend.room()
+                self.view.refresh()
                 while self.waiting and len(self.started) < room:
                     self._start(self.waiting.popleft())
                 if self.started:
@@ -96,25 +97,30 @@ class Scheduler:
             self._queue_runs(task, None)
             return
         slot = min(set(range(len(self.started) + 1)) - set(self.started))
+        if task.seed is not None or task.variant.recipe.range_test_settings is not None:
+            self.view.begin(task.name)
         answer = self.backend.start(slot, task)
         if answer is not None:
             self._answered(task, answer)
         else:
             self.started[slot] = task
-            self.view.show(slot, task.name)
 
     def _take_in(self, slot: int, event: Event) -> None:
         if isinstance(event, str):
-            self.view.say_of(slot, event)
+            self.job.say(event)
+            return
+        if isinstance(event, Progress):
+            self.view.hear(self.started[slot].name, event)
             return
         task = self.started.pop(slot)
-        self.view.show(slot, "")
         if isinstance(event, Answer):
             self._answered(task, event)
         else:
             self._worker_lost(task, event)
 
     def _answered(self, task: Task, answer: Answer) -> None:
+        outcome = f"finished: {answer.finished}" if answer.finished else ""
+        self.view.end(task.name, outcome, later=bool(answer.held))
         if answer.held:
             if not task.wait:
                 self.job.say(f"{answer.held}; left for later")
@@ -139,6 +145,7 @@ class Scheduler:
     def _worker_lost(self, task: Task, lost: WorkerLost) -> None:
         """Queue a task again whose worker was lost, or record that it failed."""
         times = task.times_lost + 1
+        self.view.end(task.name, later=times < self.backend.tries)
         if times < self.backend.tries:
             self.job.say(f"{task.name}  {lost.what} ({lost.cause}); given out again")
             self.waiting.appendleft(replace(task, times_lost=times))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.launch.job import Job
 from harness.launch.scheduler import Event, Scheduler
 from harness.launch.task import Answer, Task, perform
-from harness.launch.view import View
 
 
 def serial(job: Job, workers: int | None) -> dict[str, str]:
     """Execute one task after another, whatever ``workers`` says."""
-    return Scheduler(job, _ThisProcess(job), View(job.say)).run()  # not live: a run shows its own bar
+    return Scheduler(job, _ThisProcess(job)).run()
 
 
 class _ThisProcess:
@@ -26,7 +27,7 @@ class _ThisProcess:
         return 1
 
     def start(self, slot: int, task: Task) -> Answer:
-        return perform(self.job, task)
+        return perform(replace(self.job, say=self.job.view.of(task.name)), task)
 
     def events(self) -> list[tuple[int, Event]]:
         return []

@@ -11,6 +11,7 @@ from harness.plan import Variant
 from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder
 from harness.training.failures import record_failure
+from harness.training.progress import duration
 from harness.training.run import execute
 
 
@@ -52,11 +53,13 @@ class Answer:
         rates: of a range test, or why it has none.
         held: which process holds the task, in words; the task is put off.
         error: why the task failed, where the run's folder could not record it.
+        finished: accuracy and speed of a run that was trained, in words.
     """
 
     rates: Rates | RunError | None = None
     held: str = ""
     error: str = ""
+    finished: str = ""
 
 
 def perform(job: Job, task: Task) -> Answer:
@@ -66,7 +69,7 @@ def perform(job: Job, task: Task) -> Answer:
             return Answer(rates=find_rates(job, task.variant, wait=task.wait))
         with task.run_folder(job.plan.folder).lock(wait=task.wait, say=job.say):
             if to_train(job, task):
-                train(job, task)
+                return train(job, task)
     except HeldError as error:
         return Answer(held=str(error))
     except RunError as error:
@@ -92,8 +95,8 @@ def to_train(job: Job, task: Task) -> bool:
     return True
 
 
-def train(job: Job, task: Task) -> None:
-    """Train a claimed run, together with the processes of ``--devices``, and print how it ended.
+def train(job: Job, task: Task) -> Answer:
+    """Train a claimed run, together with the processes of ``--devices``; print why it failed.
 
     A run that finds its own rates does so first, in this process alone.
     """
@@ -103,13 +106,13 @@ def train(job: Job, task: Task) -> None:
     rates = task.rates or find_rates(job, variant, seed=task.seed)
     if isinstance(rates, RunError):
         record_failure(variant, run, rates, "range_test")
-        return
+        return Answer()
     try:
         followers.announce(followers.SharedRun(variant, run, rates, job.threads))
     except RunError as error:
         record_failure(variant, run, error, "damaged")
         job.say(f"{run.name}  FAILED: {error}")
-        return
+        return Answer()
     record = execute(
         variant, run, data, rates,
         threads=job.threads, say=job.say, profile=job.profile, tracker=job.tracker,
@@ -118,9 +121,7 @@ def train(job: Job, task: Task) -> None:
         followers.mark_broken(run.name)  # the followers still wait in this run
     if record.error is not None:
         job.say(f"{run.name}  FAILED: {record.error['message']}")
-        return
+        return Answer()
     accuracy, timings = record.metrics["accuracy"], record.timings
-    job.say(
-        f"{run.name}  finished: {accuracy:.2%} after {timings['seconds']:.0f} s, "
-        f"{timings['images_per_second']:.0f} images/s"
-    )
+    speed = f"{duration(timings['seconds'])}, {timings['images_per_second']:.0f} images/s"
+    return Answer(finished=f"{100 * accuracy:.2f} % after {speed}")

@@ -19,6 +19,7 @@ import torch
 from harness.compute import TimedStep
 from harness.device import threads_for, threads_set, usable_cores
 from harness.errors import RunError
+from harness.outline import Outline
 from harness.plan import Plan, Variant
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
@@ -120,7 +121,10 @@ def _on_cpu(plan: Plan, left: list[Variant], kept: int | None) -> Team:
     except Exception:  # a user's network may fail here: the first training step reports it
         return usual
     free = _free_cores()
-    room = max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / (PROCESS_BYTES + _bytes(variant))))
+    bytes_of_run = PROCESS_BYTES + training_bytes(
+        variant.outline, variant.recipe.data.batch_size, variant.train_images
+    )
+    room = max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / bytes_of_run))
 
     def seconds(team: Team) -> float:
         crowd = max(1.0, team.workers * team.threads / free) if team.workers > 1 else 1.0
@@ -192,15 +196,16 @@ def _on_gpu(left: list[Variant]) -> tuple[int, str]:
     """Choose runs at once on all GPUs, or on the named one, within their memory."""
     device = left[0].device
     gpus = 1 if ":" in device else torch.cuda.device_count()
+    first = left[0]
+    bytes_of_run = training_bytes(first.outline, first.recipe.data.batch_size, first.train_images)
     memory = min(torch.cuda.mem_get_info(at)[0] for at in ([device] if gpus == 1 else range(gpus)))
-    room = int(MEMORY_SHARE * memory / (GPU_PROCESS_BYTES + _bytes(left[0])))
+    room = int(MEMORY_SHARE * memory / (GPU_PROCESS_BYTES + bytes_of_run))
     runs_per_gpu = max(1, min(GPU_RUNS, room, len(left) // (2 * gpus)))
     workers = min(len(left), gpus * runs_per_gpu)
     return workers, f"{gpus} GPU{'s' * (gpus > 1)} with {memory / 1e9:.0f} GB free" if workers > 1 else ""
 
 
-def _bytes(variant: Variant) -> float:
+def training_bytes(outline: Outline, batch_size: int, images: int) -> float:
     """Return the memory that training adds to a process: layers' outputs, weights and their state, images."""
-    outline = variant.outline
-    outputs = sum(prod(row.output_shape) for row in outline.layers) * variant.recipe.data.batch_size
-    return 4 * outputs + 16 * outline.parameters + variant.train_images * prod(outline.image_shape)
+    outputs = sum(prod(row.output_shape) for row in outline.layers) * batch_size
+    return 4 * outputs + 16 * outline.parameters + images * prod(outline.image_shape)

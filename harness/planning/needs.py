@@ -5,16 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from harness.analysis.looks import compared_pairs
 from harness.analysis.measures import number_of
-from harness.analysis.numbers import several
-from harness.device import resolve_device
 from harness.errors import StudyError
 from harness.metrics import ACCURACY, Metric, metric_of
 from harness.planning import Question
-from harness.preview import Preview, VariantState, variant_states
+from harness.planning.forecast import run_times
+from harness.planning.states import Preview, finished_records, variant_states
 from harness.statistics.comparison import ALPHA
 from harness.statistics.power import (
     Correlation,
@@ -114,13 +112,13 @@ def make_plans(previews: Sequence[Preview], question: Question) -> list[StudyPla
 
 def _plan(preview: Preview, question: Question) -> StudyPlan:
     study, states = preview.study, variant_states(preview)
-    records = {state.name: _finished(preview, state) for state in states}
+    records = {state.name: finished_records(preview, state) for state in states}
     metric = metric_of(study.target.of)
     values = {name: _values(preview, found, metric) for name, found in records.items()}
     spread = _spread(study, values, question.std)
     names = list(records)
     comparisons, variants = _count(study, names)
-    seconds, time_from = _seconds(preview, states, records)
+    times = run_times(preview, states)
     looks = tuple(study.looks or ())
     plan = StudyPlan(
         name=study.name,
@@ -131,8 +129,8 @@ def _plan(preview: Preview, question: Question) -> StudyPlan:
         margin=study.margin,
         spread=spread,
         correlation=correlation_of(_shared(study, values)),
-        seconds=seconds,
-        time_from=time_from,
+        seconds=statistics.fmean(times.seconds.values()) if times.seconds else None,
+        time_from=times.source,
         needs=(),
         looks=looks,
         independent=all(state.recipe.independent for state in states),
@@ -143,14 +141,6 @@ def _plan(preview: Preview, question: Question) -> StudyPlan:
 
 
 # ---- runs on disk ------------------------------------------------------------------------------------------
-
-
-def _finished(preview: Preview, state: VariantState) -> list[RunRecord]:
-    """Return the records of a variant's finished runs; none of another configuration."""
-    if state.refusal:
-        return []
-    runs = (preview.folder.run(state.name, seed) for seed, status in state.seeds if status == "finished")
-    return [record for run in runs if (record := run.record()) is not None]
 
 
 def _values(preview: Preview, records: Sequence[RunRecord], metric: Metric) -> dict[int, float]:
@@ -189,75 +179,6 @@ def _count(study: Study, names: Sequence[str]) -> tuple[int, int]:
     trials = 0 if study.search is None else study.search.trials
     counted = [*names, *(f"trial {at}" for at in range(trials))]
     return max(1, len(compared_pairs(study, counted))), len(counted)
-
-
-# ---- time -------------------------------------------------------------------------------------------------
-
-
-def _seconds(
-    preview: Preview, states: Sequence[VariantState], records: Mapping[str, Sequence[RunRecord]]
-) -> tuple[float | None, str]:
-    """Return the mean seconds of a variant's run here, and where they are from or why it has none."""
-    from harness.training.provenance import hardware
-
-    device = resolve_device(preview.device)
-    here = _machine(hardware(device))
-    times = {
-        state.name: [
-            seconds * _with_sweeps(state)
-            for record in records[state.name]
-            if (seconds := _seconds_of(record, device, here)) is not None
-        ]
-        for state in states
-    }
-    means = [statistics.fmean(found) for found in times.values() if found]
-    if means:
-        return statistics.fmean(means), f"mean of {several(sum(map(len, times.values())), 'finished run')}"
-    if device != "cpu":
-        return None, f"no run has finished on this {device.split(':')[0]} device: run one seed first"
-    if any(state.variant is None for state in states):
-        return None, "without the data a step cannot be timed"
-    try:
-        timed = [_timed(preview, state) for state in states]
-    except Exception:  # a user's own network may fail here: the rehearsal reports the error
-        return None, "a step of the network could not be timed"
-    return statistics.fmean(timed), "from a timed step; reading and augmenting images come on top"
-
-
-def _machine(hardware: Mapping[str, Any]) -> tuple[object, object]:
-    accelerator = hardware.get("accelerator")
-    return (accelerator["name"] if accelerator else hardware.get("processor")), bool(accelerator)
-
-
-def _seconds_of(record: RunRecord, device: str, here: tuple[object, object]) -> float | None:
-    """Return the seconds of a run that was made on this kind of device, divided by the runs at once."""
-    provenance, seconds = record.provenance, record.number("seconds", "timings")
-    same = str(provenance.get("device")).split(":")[0] == device.split(":")[0]
-    if not same or seconds is None or _machine(provenance.get("hardware") or {}) != here:
-        return None
-    at_once = record.timings.get("runs_at_once")
-    return seconds / statistics.fmean(at_once) if isinstance(at_once, list) and at_once else seconds
-
-
-def _with_sweeps(state: VariantState) -> float:
-    """Return how many times as long a run takes with its own range test."""
-    if state.outline is None:
-        return 1.0
-    return 1 + state.recipe.own_sweep_steps / (state.recipe.schedule.epochs * state.outline.steps_per_epoch)
-
-
-def _timed(preview: Preview, state: VariantState) -> float:
-    """Return the seconds of a run by the time of a step with all cores; a test image costs a third."""
-    from harness.device import threads_for
-    from harness.launch.team import StepTimer
-
-    variant, recipe = state.variant, state.recipe
-    assert variant is not None
-    threads = threads_for(1)
-    step = StepTimer(variant).seconds([threads])[threads]
-    tested = len(preview.load_data(recipe).evaluation) / recipe.data.batch_size
-    steps = recipe.schedule.epochs * (variant.steps_per_epoch + tested / 3)
-    return step * (steps + recipe.own_sweep_steps)
 
 
 # ---- the needs --------------------------------------------------------------------------------------------

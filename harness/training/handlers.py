@@ -27,7 +27,7 @@ from harness.training.checkpoint import Writer
 from harness.training.distributed import broadcast
 from harness.training.failures import NonFiniteLoss
 from harness.training.log import Log
-from harness.training.progress import Say, epoch_line
+from harness.training.progress import Say, after_epoch, report
 
 
 class StopOnNonFiniteLoss:
@@ -143,7 +143,7 @@ def write_history(log: Log, path: Path, writer: Writer) -> None:
     writer.write(partial(atomic_write, path, log.history()))
 
 
-def say_epoch(log: Log, name: str, epochs: int, say: Say) -> None:
-    """Print an epoch's numbers in a line."""
+def report_epoch(log: Log, name: str, epochs: int, say: Say) -> None:
+    """Tell an epoch's numbers."""
     split = "test" if log.variant.recipe.data.holdout is None else "hold-out"
-    say(epoch_line(name, epochs, log.epochs[-1], split))
+    report(say, name, after_epoch(epochs, log.variant.steps_per_epoch, log.epochs[-1], split))

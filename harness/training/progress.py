@@ -1,29 +1,59 @@
-"""The progress of a run: a line an epoch, and a bar on a terminal or in a notebook."""
+"""The progress of a run or a range test: a line an epoch, and how far it is."""
 
 from __future__ import annotations
 
 import sys
-import warnings
+import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from ignite.engine import Engine, Events
-from ignite.handlers.tqdm_logger import ProgressBar
 
-from harness.bar import Bar
 from harness.console import give_up
 from harness.training.log import Epoch
 
 Say = Callable[[str], None]
 
+PAUSE = 0.5  # seconds between two reports within an epoch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run or a range test is.
+
+    Attributes:
+        share: of its steps, in [0, 1].
+        place: where it is, such as ``epoch 3 of 8``.
+        line: the numbers of an epoch that has ended; empty within one.
+        steps, seconds: what was measured: steps that have ended, and how long they took, evaluation included;
+            0 where nothing was.
+        sweep: whether this is a range test, which may also be the first part of a run.
+    """
+
+    share: float
+    place: str
+    line: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+    sweep: bool = False
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A function that says lines, and hears of progress as well."""
+
+    def __call__(self, line: str) -> None:
+        """Show a line that stays."""
+
+    def hear(self, progress: Progress) -> None:
+        """Take in how far the task is."""
+
 
 def say(line: str) -> None:
-    """Write a line to stderr, above a bar if there is one; a closed stderr is no reason to fail."""
-    from tqdm import tqdm
-
+    """Write a line to stderr, a closed stderr is no reason to fail."""
     try:
-        tqdm.write(line, file=sys.stderr)
-        sys.stderr.flush()
+        print(line, file=sys.stderr, flush=True)
     except OSError:
         give_up(sys.stderr)
 
@@ -32,49 +62,66 @@ def silent(line: str) -> None:
     """Say nothing."""
 
 
-def attach_bar(engine: Engine, description: str, speak: Say) -> None:
-    """Show a bar of an epoch's batches with the running loss, on a terminal or in a notebook."""
-    notebook = type(sys.stderr).__module__.startswith("ipykernel")
-    if speak is say and (sys.stderr.isatty() or notebook):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tqdm warns in a notebook without widgets, and draws text
-            import tqdm.auto  # noqa: F401
-        bar = ProgressBar(desc=description, persist=False, file=sys.stderr)
-        if not notebook:
-            bar.pbar_cls = Bar
-        # Reading the loss waits for the device, so do it rarely.
-        bar.attach(engine, event_name=Events.ITERATION_COMPLETED(every=10))
-
-        # an epoch that the range test ends early never completes
-        engine.add_event_handler(Events.TERMINATE | Events.TERMINATE_SINGLE_EPOCH, _close, bar)
+def report(speak: Say, name: str, progress: Progress) -> None:
+    """Tell a listener of progress; any other function is given the line of an epoch, with the run's name."""
+    if isinstance(speak, Listener):
+        speak.hear(progress)
+    elif progress.line:
+        speak(f"{name}  {progress.line}")
 
 
-def _close(*arguments: Any) -> None:
-    bar = arguments[-1]
-    if bar.pbar is not None:
-        bar.pbar.close()
-        bar.pbar = None
+def watch(trainer: Engine, speak: Say, progress: Callable[[Engine], Progress]) -> None:
+    """Tell a listener of the steps within an epoch, some times a second."""
+    if not isinstance(speak, Listener):
+        return
+    last = time.monotonic()
+
+    def tell(engine: Engine) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PAUSE:
+            last = time.monotonic()
+            speak.hear(progress(engine))
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, tell)
 
 
-def epoch_line(name: str, epochs: int, row: Epoch, split: str = "test") -> str:
-    """Write an epoch's numbers in a line, with the remaining time at this speed.
+def within_run(engine: Engine) -> Progress:
+    """Return how far a run is, from its trainer within an epoch."""
+    epochs = engine.state.max_epochs or 1
+    steps = epochs * (engine.state.epoch_length or 1)
+    return Progress(engine.state.iteration / steps, f"epoch {engine.state.epoch} of {epochs}")
+
+
+def after_epoch(epochs: int, steps: int, row: Epoch, split: str = "test") -> Progress:
+    """Return how far a run is after an epoch, with a line of the epoch's numbers.
 
     Args:
-        split: what it was evaluated on: ``test`` or ``hold-out``.
+        epochs: of the run.
+        steps: of an epoch.
+        split: what was evaluated: ``test`` or ``hold-out``.
     """
-    left = (epochs - row.epoch) * (row.train_seconds + row.eval_seconds)
-    return (
-        f"{name}  epoch {row.epoch:>{len(str(epochs))}}/{epochs}  lr {row.lr:.4g}  "
-        f"train {row.train_loss:.4f} {row.train_accuracy:.2%}  "
-        f"{split} {row.eval_loss:.4f} {row.eval_accuracy:.2%}  "
-        + (f"raw {row.raw_accuracy:.2%}  " if row.raw_accuracy is not None else "")
-        + f"{row.images_per_second:.0f} images/s"
-        + (f"  {duration(left)} left" if left else "")
-    )
+    place = f"epoch {row.epoch:>{len(str(epochs))}} of {epochs}"
+    seconds = row.train_seconds + row.eval_seconds
+    accuracy = f"{'' if split == 'test' else f'{split} '}accuracy {_percent(row.eval_accuracy)}"
+    if row.raw_accuracy is not None:
+        accuracy += f" (not averaged {_percent(row.raw_accuracy)})"
+    loss = f"{row.train_loss:.3f}" if row.train_loss < 1000 else f"{row.train_loss:.1e}"
+    line = f"{place}  train loss {loss}  {accuracy}  lr {row.lr:<7.2g} {duration(seconds)}"
+    return Progress(row.epoch / epochs, place, line, steps, seconds)
+
+
+def _percent(share: float) -> str:
+    """Write ``96.2 %``, `` 9.1 %`` or `` 100 %``, all of one width."""
+    return f"{100 * share:4.1f} %" if share < 0.9995 else " 100 %"
 
 
 def duration(seconds: float) -> str:
-    """Write ``40 s``, ``12 min`` or ``1.5 h``."""
+    """Write ``0.4 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def about(seconds: float) -> str:
+    """Write a time that is only known roughly: ``5 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
+    return duration(max(5.0, 5 * round(seconds / 5))) if seconds >= 9.95 else f"{max(1, round(seconds))} s"

@@ -45,14 +45,14 @@ from harness.training.handlers import (
     Evaluation,
     StopOnNonFiniteLoss,
     predictions,
-    say_epoch,
+    report_epoch,
     seed_epoch,
     share_outside_state,
     write_history,
 )
 from harness.training.log import Log
 from harness.training.profile import Profile
-from harness.training.progress import Say, attach_bar, silent
+from harness.training.progress import Say, silent, watch, within_run
 from harness.training.provenance import provenance, with_leakage
 from harness.training.sharing import count_runs_on
 
@@ -178,7 +178,7 @@ def _train(run: TrainingRun) -> TrainingResult:
     attach = trainer.add_event_handler  # handlers of one event are called in this order
 
     StopOnNonFiniteLoss(variant.device).attach(trainer)
-    attach_bar(trainer, folder.name, run.say)
+    watch(trainer, run.say, within_run)
     if assembly.outside is not None and idist.get_world_size() > 1:
         attach(Events.EPOCH_STARTED | Events.EPOCH_COMPLETED, share_outside_state, assembly.outside)
     attach(Events.EPOCH_STARTED, seed_epoch, batches, seeds.dropout)
@@ -190,7 +190,7 @@ def _train(run: TrainingRun) -> TrainingResult:
     attach(Events.EPOCH_COMPLETED, log.end_epoch)
     if is_leader():
         attach(Events.EPOCH_COMPLETED, write_history, log, folder.path / "history.csv", writer)
-    attach(Events.EPOCH_COMPLETED, say_epoch, log, folder.name, run.epochs, run.say)
+    attach(Events.EPOCH_COMPLETED, report_epoch, log, folder.name, run.epochs, run.say)
     if is_leader() and variant.resumes:
         state = {**assembly.state(), "log": log}
         saver = CheckpointSaver(folder.checkpoint_file, run.owner, writer)

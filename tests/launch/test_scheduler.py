@@ -11,7 +11,6 @@ from harness.errors import RunError
 from harness.launch.job import Job
 from harness.launch.scheduler import Event, Scheduler, WorkerLost
 from harness.launch.task import Answer, Task
-from harness.launch.view import View
 from harness.plan import Plan
 from harness.schedule import Rates
 from harness.study_file.config import Study
@@ -62,7 +61,7 @@ def schedule(plan: Plan) -> Schedule:
     ) -> tuple[list[Task], list[str], dict[str, str]]:
         said: list[str] = []
         backend = Scripted(script, room, polls, tries)
-        unrecorded = Scheduler(Job(plan, load, 1, said.append), backend, View(said.append)).run()
+        unrecorded = Scheduler(Job(plan, load, 1, said.append), backend).run()
         assert backend.stopped
         return backend.begun, said, unrecorded
 

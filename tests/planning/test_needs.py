@@ -15,9 +15,10 @@ from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from harness.outline import Outline
-from harness.planning.needs import Spread, StudyPlan, _needs, _with_sweeps
+from harness.planning.forecast import _with_sweeps
+from harness.planning.needs import Spread, StudyPlan, _needs
+from harness.planning.states import VariantState
 from harness.planning.words import as_text
-from harness.preview import VariantState
 from harness.statistics.power import Correlation
 from harness.study_file.config import Study
 from tests.conftest import Command
@@ -53,7 +54,7 @@ def test_a_given_std_tells_the_seeds_of_every_test_and_nothing_is_written(
     shown = TTestIndPower().power(welch["shown"] / 0.0017, 2, 0.025)
     assert shown == pytest.approx(0.8, abs=1e-6)  # what two seeds show
     # nothing has run: a step was timed
-    assert study["seconds"] > 0 and "timed step" in study["time_from"]
+    assert study["seconds"] > 0 and "steps that were timed" in study["time_from"]
     assert paired["hours"] == pytest.approx(paired["runs"] * study["seconds"] / 3600)
     assert not (tmp_path / "results").exists()
 
@@ -105,12 +106,12 @@ def test_runs_of_another_configuration_tell_nothing(command: Command, tiny_file:
     )
 
 
-def test_without_the_data_seeds_are_told_and_time_is_not(command: Command, tmp_path: Path) -> None:
+def test_without_the_data_time_is_told_from_random_images(command: Command, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     study = only(command("onecycle", *ASKED, "--json", "--data", empty, "--device", "cpu"))
-    assert study["seconds"] is None and study["needs"][0]["hours"] is None
-    assert study["time_from"] == "without the data a step cannot be timed"
+    assert study["seconds"] > 0 and study["needs"][0]["hours"] > 0
+    assert study["time_from"] == "a few steps that were timed on random images, as the data is not here"
     assert study["needs"][0]["seeds"] == 8 and list(empty.iterdir()) == []
 
 

@@ -14,7 +14,8 @@ from harness.data import load_data
 from harness.data.arrays import Data
 from harness.errors import DataError, StudyError
 from harness.plan import make_plan
-from harness.preview import Preview, as_json
+from harness.planning.states import Preview
+from harness.preview import as_json
 from harness.store.folders import StudyFolder
 from harness.study_file.config import Recipe
 from harness.study_file.load import load_study

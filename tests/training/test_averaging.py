@@ -22,7 +22,8 @@ from harness.errors import StudyError
 from harness.models.weights import load_weights
 from harness.outline import make_outline
 from harness.plan import Variant, resolve_variant
-from harness.preview import Preview, as_text
+from harness.planning.states import Preview
+from harness.preview import as_text
 from harness.seeding import global_seed
 from harness.store.folders import RunFolder, StudyFolder
 from harness.study_file.averaging import Ema, Swa

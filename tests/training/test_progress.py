@@ -1,19 +1,28 @@
-"""What a person sees of a run."""
+"""What is told of a run's progress: the line of an epoch, and how far it is."""
 
 from __future__ import annotations
 
-import io
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-import torch
 from ignite.engine import Engine, Events
 
 from harness.training.log import Epoch
-from harness.training.progress import attach_bar, duration, epoch_line, say, silent
+from harness.training.progress import (
+    Progress,
+    about,
+    after_epoch,
+    duration,
+    report,
+    say,
+    silent,
+    watch,
+    within_run,
+)
 
 ROW = Epoch(
     variant="base",
@@ -30,22 +39,52 @@ ROW = Epoch(
 )
 
 
-def test_an_epochs_line_has_rate_losses_accuracies_and_speed() -> None:
-    assert epoch_line("onecycle/base/seed-0", 24, ROW) == (
-        "onecycle/base/seed-0  epoch  3/24  lr 0.01235  train 0.5123 80.00%  test 0.4100 93.17%  "
-        "252 images/s  73 min left"
-    )
-    assert epoch_line("x", 3, ROW).endswith("images/s")
+@dataclass
+class Listening:
+    """A listener that keeps what it hears."""
+
+    lines: list[str] = field(default_factory=list)
+    heard: list[Progress] = field(default_factory=list)
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+
+    def hear(self, progress: Progress) -> None:
+        self.heard.append(progress)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (6000, "1.7 h")])
-def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_an_epochs_line_labels_each_number() -> None:
+    progress = after_epoch(24, 98, ROW)
+    assert progress.line == "epoch  3 of 24  train loss 0.512  accuracy 93.2 %  lr 0.012   3 min"
+    assert (progress.share, progress.steps, progress.seconds) == (3 / 24, 98, 209.0)
+    assert "train loss 1.5e+16  accuracy" in after_epoch(24, 98, replace(ROW, train_loss=1.5e16)).line
+    assert "hold-out accuracy 93.2 %" in after_epoch(24, 98, ROW, "hold-out").line
+    averaged = replace(ROW, raw_accuracy=0.9, raw_loss=0.5)
+    assert "accuracy 93.2 % (not averaged 90.0 %)" in after_epoch(24, 98, averaged).line
 
 
-def test_epochs_line_up_whatever_their_number() -> None:
-    lines = [epoch_line("x", 100, replace(ROW, epoch=epoch)) for epoch in (1, 10, 100)]
-    assert len({line.index("images/s") for line in lines}) == 1
+def test_the_numbers_of_epochs_stand_below_each_other() -> None:
+    rows = [
+        replace(ROW, epoch=epoch, lr=lr, eval_accuracy=accuracy, train_loss=loss)
+        for epoch, lr, accuracy, loss in ((1, 1.7e-5, 0.1, 2.3), (10, 0.4, 1.0, 0.002), (100, 0.05, 0.5, 0.5))
+    ]
+    lines = [after_epoch(100, 98, row).line for row in rows]
+    for label in ("train loss", "accuracy", "lr", " %", "3 min"):
+        assert len({line.index(label) for line in lines}) == 1, label
+
+
+@pytest.mark.parametrize(
+    ("seconds", "exactly", "roughly"),
+    [
+        (0.4, "0.4 s", "1 s"),
+        (12.3, "12 s", "10 s"),
+        (99, "99 s", "2 min"),
+        (150, "2 min", "2 min"),
+        (6000, "1.7 h", "1.7 h"),
+    ],
+)
+def test_a_duration_is_written_in_the_unit_that_fits(seconds: float, exactly: str, roughly: str) -> None:
+    assert (duration(seconds), about(seconds)) == (exactly, roughly)
 
 
 @pytest.mark.parametrize(("speak", "said"), [(say, "hello\n"), (silent, "")])
@@ -56,51 +95,30 @@ def test_a_line_is_said_on_stderr_or_not_at_all_and_stdout_stays_free(
     assert capsys.readouterr() == ("", said)
 
 
-def engine() -> Engine:
-    return Engine(lambda engine, batch: {"loss": torch.tensor(1.0)})
+def test_a_listener_hears_progress_and_any_other_function_is_given_the_lines_of_epochs() -> None:
+    listening, lines = Listening(), list[str]()
+    for progress in (Progress(0.1, "epoch 1 of 8"), after_epoch(24, 98, ROW)):
+        report(listening, "study/base/seed-0", progress)
+        report(lines.append, "study/base/seed-0", progress)
+    assert [progress.share for progress in listening.heard] == [0.1, 3 / 24] and not listening.lines
+    assert len(lines) == 1 and lines[0].startswith("study/base/seed-0  epoch  3 of 24  train loss")
 
 
-def test_in_a_log_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = engine()
-    attach_bar(trainer, "x", say)
-    trainer.run(range(30), max_epochs=1)
-    assert capsys.readouterr() == ("", "")
+def test_a_listener_hears_of_the_steps_within_an_epoch_a_few_times_a_second() -> None:
+    listening, trainer = Listening(), Engine(lambda engine, batch: time.sleep(0.02))
+    watch(trainer, listening, within_run)
+    trainer.run(range(40), max_epochs=2)
+    assert 2 <= len(listening.heard) <= 4
+    shares = [progress.share for progress in listening.heard]
+    assert shares == sorted(shares) and 0 < shares[0] < shares[-1] <= 1
+    assert listening.heard[0].place == "epoch 1 of 2" and listening.heard[-1].place == "epoch 2 of 2"
 
 
-class Terminal(io.StringIO):
-    """A stderr that says it is one."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Make stderr a terminal; not as a fixture, after which pytest sets its own stderr."""
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
-    return shown
-
-
-def test_on_a_terminal_there_is_a_bar_with_its_run_and_lines_stay_whole_above_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    terminal = watched(monkeypatch)
-    trainer = engine()
-    attach_bar(trainer, "onecycle/base/seed-0", say)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=20), lambda: say("a line"))
-    trainer.run(range(30), max_epochs=2)
-    shown = terminal.getvalue()
-    assert "\ronecycle/base/seed-0" in shown and "/30]" in shown
-    before, after = shown.split("a line\n")
-    assert before.endswith("\r") and after.startswith("\r"), "neither glued to the bar"
-
-
-def test_where_lines_go_elsewhere_a_terminal_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = watched(monkeypatch)
-    trainer = engine()
-    attach_bar(trainer, "x", silent)
-    trainer.run(range(30), max_epochs=1)
-    assert terminal.getvalue() == ""
+def test_without_a_listener_nothing_is_attached() -> None:
+    trainer = Engine(lambda engine, batch: None)
+    watch(trainer, silent, within_run)
+    assert not trainer.has_event_handler(silent, Events.ITERATION_COMPLETED)
+    assert not trainer._event_handlers[Events.ITERATION_COMPLETED]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -110,15 +128,3 @@ def test_a_terminal_that_went_away_fails_nothing(monkeypatch: pytest.MonkeyPatch
         say("lost")
         say("lost as well")
         gone.flush()
-
-
-def test_the_bar_of_an_epoch_that_is_cut_short_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = watched(monkeypatch)
-    short = engine()
-    attach_bar(short, "range test", say)
-    short.add_event_handler(Events.ITERATION_COMPLETED(once=15), lambda: short.terminate())
-    short.run(range(30), max_epochs=1)
-    before = len(terminal.getvalue())
-    say("the next line")
-    assert "range test" in terminal.getvalue()[:before]
-    assert "range test" not in terminal.getvalue()[before:]

@@ -19,8 +19,9 @@ from harness.launch.job import check_plan
 from harness.models import build_model
 from harness.models.weights import load_weights
 from harness.plan import Plan, Variant, resolve_variant
+from harness.planning.states import Preview
 from harness.predictor import load
-from harness.preview import Preview, as_text
+from harness.preview import as_text
 from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder
 from harness.store.records import RunRecord

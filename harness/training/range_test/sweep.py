@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from harness.plan import Variant
 from harness.seeding import generators_restored, global_seed
 from harness.study_file.schedules import RangeTest
 from harness.training.assembly import assemble, train_batches
-from harness.training.progress import Say, attach_bar
+from harness.training.progress import Progress, Say, report, watch
 
 Floats = NDArray[np.float64]
 # The sweep ends when Ignite's own smoothed loss exceeds this multiple of its best (Ignite's default).
@@ -94,13 +95,21 @@ def sweep_variant(
     with global_seed(settings.seed, f"{purpose}/initialisation"):
         model = variant.new_network(data)
     assembly = assemble(variant, model, compiled=variant.compute.compiled)
-    name = f"{variant.study}/{variant.name} range test"
-    attach_bar(
-        assembly.trainer, f"{name} {repeat} of {settings.sweeps}" if settings.sweeps > 1 else name, say
-    )
+    place = f"sweep {repeat} of {settings.sweeps}"
+
+    def within(engine: Engine) -> Progress:
+        done = repeat - 1 + engine.state.iteration / settings.iterations
+        return Progress(done / settings.sweeps, place, sweep=True)
+
+    watch(assembly.trainer, say, within)
     batches = train_batches(variant, data, settings.seed, purpose=purpose)
+    started = time.perf_counter()
     with global_seed(settings.seed, f"{purpose}/dropout"):
-        return sweep(assembly.trainer, model, assembly.optimizer, batches, settings)
+        swept = sweep(assembly.trainer, model, assembly.optimizer, batches, settings)
+    seconds = time.perf_counter() - started
+    done = Progress(repeat / settings.sweeps, place, steps=len(swept.lr), seconds=seconds, sweep=True)
+    report(say, variant.name, done)
+    return swept
 
 
 def sweep(
