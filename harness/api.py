@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.numbers import std_text
-from harness.errors import RunError, StudyError
+from harness.errors import HarnessError, RunError, StudyError
 from harness.messages import suggest
 from harness.metrics import METRICS, title_of
 from harness.request import make_request
@@ -156,9 +156,12 @@ def run(
     # One run at a time, since several need worker processes, for which a script must guard its main part.
     launcher = "auto" if "workers" in options else "serial"
     changes = {"settings": settings, "seeds": None if seeds is None else [int(seed) for seed in seeds]}
-    request = make_request([study], {"launcher": launcher, **options, **changes})
-    (loaded,) = studies = request.load()  # mistakes are reported before torch is imported
-    from harness.workflow import carry_out
+    try:
+        request = make_request([study], {"launcher": launcher, **options, **changes})
+        (loaded,) = studies = request.load()  # mistakes are reported before torch is imported
+        from harness.workflow import carry_out
 
-    outcome = carry_out(request, studies, tell=lambda line: None)
+        outcome = carry_out(request, studies, tell=lambda line: None)
+    except HarnessError as error:
+        raise error.with_traceback(None) from None  # the message says it all
     return Results(request.out / loaded.name, outcome.status)

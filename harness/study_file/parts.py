@@ -97,6 +97,21 @@ class Named(WithOptions):
     """Beside it stand this entry's own options."""
 
 
+def model_table(given: Any) -> Any:
+    """Return the table ``model`` of a class or function, alone or as its name; another value as it is.
+
+    Raises:
+        ValueError: it cannot be named: see :func:`harness.cells.import_path`.
+    """
+    table = given if isinstance(given, dict) else {"name": given}
+    if not callable(table.get("name")):
+        return given
+    from harness.cells import import_path
+
+    path, options = import_path(table["name"])
+    return {**options, **table, "name": path}
+
+
 class ModelConfig(Named):
     """The network; its options are those of its own class in :mod:`harness.models`."""
 
@@ -107,6 +122,11 @@ class ModelConfig(Named):
     """A file of weights that training starts from, instead of drawing them: a finished run's
     `model.safetensors`, or the network's `state_dict` in safetensors or torch's format. What has a row for
     each class is drawn anew where the numbers of classes differ. Seen from the current folder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_code(cls, given: Any) -> Any:
+        return model_table(given)
 
     @field_validator("pretrained", mode="before")
     @classmethod
