@@ -28,6 +28,8 @@ from harness.imports import add_source, allow, import_allowed, package_of
 
 HEADER = '"""A network and what it uses, as a notebook or script defined them."""'
 FUTURE = 0x1000000  # the flag of code below `from __future__ import annotations`
+_CHANGED = "{} is not what its source says: it was edited or patched later; run its cell again"
+_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in cells
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -68,9 +70,7 @@ def import_path(made: Any) -> tuple[str, dict[str, Any]]:
     path = f"{add_source(source.text())}:{name}"
     for part, live in source.definitions.items():
         if not _alike(live, import_allowed(f"{path.partition(':')[0]}:{part}", name)):
-            raise ValueError(
-                f"{part} is not what its source says: it was edited or patched later; run its cell again"
-            )
+            raise ValueError(_CHANGED.format(part))
     return path, {}
 
 
@@ -224,6 +224,28 @@ def _function(value: Any) -> FunctionType | None:
     return value if isinstance(value, FunctionType) else None
 
 
+def _check_code(value: Any, node: ast.stmt, text: str) -> None:
+    """Refuse a definition whose code is not what its source gives.
+
+    Args:
+        node: its source, in the text of its cell or file.
+    """
+    # A script is compiled as a whole, a cell line by line; Python's code differs a little.
+    alone = ast.Module([node], type_ignores=[])
+    compiled = [compile(source, "cell", "exec", _AWAIT, dont_inherit=True) for source in (text, alone)]
+    known = {_key(code) for unit in compiled for code in _inside(unit)}
+    for code in _codes(value):
+        if _key(code) not in known:
+            raise ValueError(_CHANGED.format(value.__name__))
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield part
+            yield from _inside(part)
+
+
 def _text(value: Any) -> str:
     """Return the source text of a definition at the top of a cell or file.
 
@@ -243,6 +265,7 @@ def _text(value: Any) -> str:
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             last = node.end_lineno or first
             if node.name == value.__name__ and (not line or first <= line <= last):
+                _check_code(value, node, "".join(lines))
                 return textwrap.dedent("".join(lines[first - 1 : last])).rstrip()
     raise ValueError(
         f"the source of {value.__name__} cannot be read: define it in a cell of a notebook, or in a file"
@@ -252,8 +275,8 @@ def _text(value: Any) -> str:
 def _top_level(lines: list[str]) -> Iterator[ast.ClassDef | ast.FunctionDef]:
     """Yield the classes and functions of a cell or file that are not inside of others, the last one first."""
     try:
-        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        waiting: list[ast.AST] = list(compile("".join(lines), "cell", "exec", flags).body)  # type: ignore[attr-defined]
+        tree = compile("".join(lines), "cell", "exec", ast.PyCF_ONLY_AST | _AWAIT, dont_inherit=True)
+        waiting: list[ast.AST] = list(tree.body)  # type: ignore[attr-defined]
     except SyntaxError:  # not Python, such as %%html
         return
     while waiting:
@@ -285,7 +308,7 @@ def _references(text: str, name: str) -> tuple[list[str], list[str]]:
 
 
 def _alike(live: Any, new: Any) -> bool:
-    """Tell whether two definitions have the same code and plain values."""
+    """Tell whether two definitions have the same members, defaults and plain values."""
     if isinstance(live, type) and isinstance(new, type):
         ours, theirs = _members(live), _members(new)
         return ours.keys() == theirs.keys() and all(_alike(ours[key], theirs[key]) for key in ours)
@@ -293,8 +316,8 @@ def _alike(live: Any, new: Any) -> bool:
     if first is None or second is None:
         plain = type(live) in _PLAIN or type(new) in _PLAIN
         return (first is None) == (second is None) and (not plain or repr(live) == repr(new))
-    defaults = zip(_defaults(first), _defaults(second), strict=False)
-    return _key(first.__code__) == _key(second.__code__) and all(_alike(*pair) for pair in defaults)
+    same = first.__qualname__ == second.__qualname__
+    return same and all(_alike(*pair) for pair in zip(_defaults(first), _defaults(second), strict=False))
 
 
 def _members(cls: type) -> dict[str, Any]:
@@ -311,4 +334,4 @@ def _key(code: CodeType) -> tuple[Any, ...]:
     constants = tuple(
         _key(part) if isinstance(part, CodeType) else (type(part), repr(part)) for part in code.co_consts
     )
-    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, constants
+    return code.co_qualname, code.co_code, code.co_names, code.co_varnames, code.co_argcount, constants
