@@ -1,4 +1,4 @@
-"""Execute a notebook and save its outputs without progress bars: ``python docs/execute_notebook.py NOTEBOOK``.
+"""Execute a notebook and save its outputs: ``python docs/execute_notebook.py NOTEBOOK``.
 
 CIFAR-10 is taken from ``HARNESS_DATA``. Results are written into a temporary folder.
 """
@@ -23,7 +23,7 @@ def executed(file: Path) -> Any:
 
 
 def cleaned(notebook: Any) -> Any:
-    """Return the notebook without progress bars, warnings about the kernel, times of cells, and second pictures."""
+    """Return the notebook without progress bars, the times of cells, and pictures in a second format."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         kept: list[Any] = []
