@@ -20,9 +20,9 @@ import harness
 from harness.cells import import_path
 from harness.errors import StudyError
 from harness.imports import _import, kept_source
+from harness.models.whitening import PatchWhitening
 from harness.study_file.config import Study
 from tests.conftest import Command
-from tests.training.odd_nets import Plain
 
 NET = """
 from functools import partial
@@ -163,11 +163,11 @@ def test_a_file_that_changed_after_it_ran_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_of_a_module_keeps_its_path() -> None:
-    assert import_path(functools.partial(Plain, classes=3)) == (
-        "tests.training.odd_nets:Plain",
+    assert import_path(functools.partial(PatchWhitening, classes=3)) == (
+        "harness.models.whitening:PatchWhitening",
         {"classes": 3},
     )
-    assert os.environ["HARNESS_ALLOW"] == "tests"
+    assert os.environ["HARNESS_ALLOW"] == "harness"
     assert study_of(nn.Linear).model.name == "torch.nn.modules.linear:Linear"
 
 

@@ -100,14 +100,16 @@ def test_the_study_of_the_page_on_looks_has_looks(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path: Path, whole: bool) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     save_photo(tmp_path)
     checks = "assert list(results.runs.status) == ['finished'] * 2 and predictor(images).shape == (1, 10)"
     program = "\n".join([*blocks, checks])
     if not whole:
         few = '"schedule.epochs": 4, "model.width": 4, "data.train_limit": 300, "range_test.iterations": 20'
         program = smaller(program, ('"schedule.epochs": 4', few))
-    run_python(tmp_path, "-c", program)
+    (tmp_path / "page.py").write_text(program)  # a network needs its source
+    run_python(tmp_path, "page.py")
+    assert list((tmp_path / "results" / "own").glob("model_*.py"))
 
 
 @pytest.mark.parametrize("whole", WHOLE)
