@@ -183,6 +183,11 @@ FILES = [
         "the study as resolved, overrides included, with all seeds that the report is about; the report's "
         "commands make its runs again from it",
     ),
+    (
+        "`model_<checksum>.py`",
+        "the source of a network that a notebook or script defined; study.toml names it, and `--allow` lets "
+        "it run",
+    ),
     ("`report.html`, `report.md`", "verdict, tables, figures, provenance"),
     (
         "`report.json`",

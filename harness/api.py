@@ -41,8 +41,8 @@ class Results:
     In a notebook it shows the verdict and the summary.
 
     Attributes:
-        status: what the command would have exited with, of results that :func:`run` gave: 0; 1 where a run
-            failed; 3 where ``require_target=True`` and the target was missed. None of a folder's.
+        status: the exit status of the command, for results of :func:`run`: 0; 1 if a run failed; 3 if
+            ``require_target=True`` and the target was missed. None for an earlier study's folder.
 
     Raises:
         RunError: there is no report.
@@ -139,19 +139,19 @@ def run(
     seeds: Sequence[int] | None = None,
     **options: Any,
 ) -> Results:
-    """Do what is missing of a study's runs, write its report, and give its results.
+    """Execute a study's missing runs, write its report, and return its results.
 
     Args:
-        study: one that was loaded, the name of a built-in one, or a path.
-        settings: instead of the study's values, such as ``{"schedule.epochs": 2}``.
-        seeds: instead of the study's.
-        options: those of the command, by their names: ``out="results"``, ``data="DIR"``,
+        study: a study, the name of a built-in one, or a path.
+        settings: values that replace the study's, such as ``{"schedule.epochs": 2}`` or ``{"model": Net}``.
+        seeds: seeds that replace the study's.
+        options: options of the command, by their names: ``out="results"``, ``data="DIR"``,
             ``variants="base,adam"``, ``device="cpu"``, ``launcher="auto"``, ``workers=2``, ``quiet=True``.
             One run at a time unless ``launcher`` or ``workers`` says otherwise; a script with several at once
             needs ``if __name__ == "__main__":`` around its calls.
 
     Raises:
-        HarnessError: what the command would say in a line. Runs that failed are in the results.
+        HarnessError: a mistake in the study or an option, in one line. Failed runs are in the results.
     """
     # One run at a time, since several need worker processes, for which a script must guard its main part.
     launcher = "auto" if "workers" in options else "serial"

@@ -23,14 +23,29 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
 @click.option(
-    "--top", default=3, show_default=True, metavar="N", type=click.IntRange(1), help="Classes named."
+    "--top",
+    default=3,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1),
+    help="Number of classes to print.",
 )
 @click.option(
-    "--gradcam", metavar="DIR", type=click.Path(path_type=Path), help="Draw what spoke for the first."
+    "--gradcam",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write Grad-CAM pictures of the first class here.",
 )
-@click.option("--layer", metavar="NAME", help="Of the Grad-CAM. [default: the study's last]")
-@click.option("--allow", multiple=True, metavar="PACKAGE", help="Where the network is one of your own.")
-@click.option("--json", "json_", is_flag=True, help="For machines: class -> probability, an image a line.")
+@click.option("--layer", metavar="NAME", help="Layer for Grad-CAM. [default: the last of the study's layers]")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Allow this package to be imported, for your own network.",
+)
+@click.option(
+    "--json", "json_", is_flag=True, help="Print JSON: the probability of each class, one image a line."
+)
 def command(
     run: Path,
     images: tuple[Path, ...],
@@ -42,9 +57,9 @@ def command(
 ) -> None:
     """Classify images with the network of RUN, such as results/quickstart/runs/base/seed-0.
 
-    Confidence is the softmax of the network's outputs, of images of any kind: it has never seen
-    classes that it was not trained on, and is as sure of them. How far it can be trusted on its own
-    data is in the report's table on calibration.
+    Confidence is the softmax of the network's outputs. The network assigns every image to one of its
+    classes, also an image of something else. The report's table on calibration says how reliable its
+    confidence is on the test images.
     """
     from harness.imports import allow as allow_packages
 
@@ -64,7 +79,7 @@ def command(
         targets = probabilities.argmax(axis=1).tolist()
         drawn = predictor.explain(pictures, targets, layer)
         for path, target in zip(_draw(gradcam, images, drawn), targets, strict=True):
-            complain(f"{path}: what spoke for {predictor.classes[target]}")
+            complain(f"{path}: Grad-CAM for {predictor.classes[target]}")
 
 
 def _draw(folder: Path, images: Sequence[Path], drawn: NDArray[np.uint8]) -> list[Path]:
