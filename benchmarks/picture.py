@@ -17,8 +17,8 @@ CHROMIUM = "/usr/bin/chromium"
 def take(page: Path, picture: Path) -> None:
     """Save the first screen of a page as PNG."""
     with sync_playwright() as playwright:
-        own = {"executable_path": CHROMIUM} if Path(CHROMIUM).is_file() else {}
-        browser = playwright.chromium.launch(args=["--no-sandbox"], **own)
+        own = CHROMIUM if Path(CHROMIUM).is_file() else None
+        browser = playwright.chromium.launch(executable_path=own, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         tab.goto(page.resolve().as_uri())
         tab.screenshot(path=picture)

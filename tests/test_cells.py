@@ -79,17 +79,17 @@ def cell() -> Iterator[Callable[[str], ModuleType]]:
 
 def study_of(model: Any, **changes: Any) -> Study:
     """Return a study that trains in a second."""
-    return Study(
-        name="mine",
-        seeds=[0],
-        target={"accuracy": 0.1},
-        precision="float32",
-        data=FEW,
-        model=model,
-        optimizer={"name": "AdamW"},
-        schedule=CONSTANT,
-        **changes,
-    )
+    fields: dict[str, Any] = {
+        "name": "mine",
+        "seeds": [0],
+        "target": {"accuracy": 0.1},
+        "precision": "float32",
+        "data": FEW,
+        "model": model,
+        "optimizer": {"name": "AdamW"},
+        "schedule": CONSTANT,
+    }
+    return Study(**fields, **changes)
 
 
 def test_a_class_and_all_it_uses_become_a_module(cell: Callable[[str], ModuleType]) -> None:
@@ -163,9 +163,9 @@ def test_a_file_that_changed_after_it_ran_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_of_a_module_keeps_its_path() -> None:
-    assert import_path(functools.partial(PatchWhitening, classes=3)) == (
+    assert import_path(functools.partial(PatchWhitening, eps=0.5)) == (
         "harness.models.whitening:PatchWhitening",
-        {"classes": 3},
+        {"eps": 0.5},
     )
     assert os.environ["HARNESS_ALLOW"] == "harness"
     assert study_of(nn.Linear).model.name == "torch.nn.modules.linear:Linear"
