@@ -183,6 +183,11 @@ FILES = [
         "the complete study, overrides included, with the seeds of the report; `trial` lists what `--set` "
         "changed of the study file; the report's commands repeat its runs from it",
     ),
+    (
+        "`model_<checksum>.py`",
+        "the source of a network that a notebook or script defined; study.toml names it, and `--allow` lets "
+        "it run",
+    ),
     ("`report.html`, `report.md`", "verdict, tables, figures, provenance"),
     (
         "`report.json`",

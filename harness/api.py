@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.numbers import std_text
-from harness.errors import RunError, StudyError
+from harness.errors import HarnessError, RunError, StudyError
 from harness.messages import suggest
 from harness.metrics import METRICS, title_of
 from harness.request import make_request
@@ -43,8 +43,8 @@ class Results:
     In a notebook it shows the verdict and the summary.
 
     Attributes:
-        status: what the command would have exited with, of results that :func:`run` gave: 0; 1 where a run
-            failed; 3 where ``require_target=True`` and the target was missed. None of a folder's.
+        status: the exit status of the command, for results of :func:`run`: 0; 1 if a run failed; 3 if
+            ``require_target=True`` and the target was missed. None for an earlier study's folder.
 
     Raises:
         RunError: there is no report.
@@ -247,26 +247,29 @@ def run(
     seeds: Sequence[int] | None = None,
     **options: Any,
 ) -> Results:
-    """Do what is missing of a study's runs, write its report, and give its results.
+    """Execute a study's missing runs, write its report, and return its results.
 
     Args:
-        study: one that was loaded, the name of a built-in one, or a path.
-        settings: instead of the study's values, such as ``{"schedule.epochs": 2}``.
-        seeds: instead of the study's.
-        options: those of the command, by their names: ``out="results"``, ``data="DIR"``,
+        study: a study, the name of a built-in one, or a path.
+        settings: values that replace the study's, such as ``{"schedule.epochs": 2}`` or ``{"model": Net}``.
+        seeds: seeds that replace the study's.
+        options: options of the command, by their names: ``out="results"``, ``data="DIR"``,
             ``variants="base,adam"``, ``device="cpu"``, ``launcher="auto"``, ``workers=2``, ``quiet=True``.
             One run at a time unless ``launcher`` or ``workers`` says otherwise; a script with several at once
             needs ``if __name__ == "__main__":`` around its calls.
 
     Raises:
-        HarnessError: what the command would say in a line. Runs that failed are in the results.
+        HarnessError: a mistake in the study or an option, in one line. Failed runs are in the results.
     """
     # One run at a time, since several need worker processes, for which a script must guard its main part.
     launcher = "auto" if "workers" in options else "serial"
     changes = {"settings": settings, "seeds": None if seeds is None else [int(seed) for seed in seeds]}
-    request = make_request([study], {"launcher": launcher, **options, **changes})
-    (loaded,) = studies = request.load()  # mistakes are reported before torch is imported
-    from harness.workflow import carry_out
+    try:
+        request = make_request([study], {"launcher": launcher, **options, **changes})
+        (loaded,) = studies = request.load()  # mistakes are reported before torch is imported
+        from harness.workflow import carry_out
 
-    outcome = carry_out(request, studies, tell=lambda line: None)
+        outcome = carry_out(request, studies, tell=lambda line: None)
+    except HarnessError as error:
+        raise error.with_traceback(None) from None  # the message says it all
     return Results(request.results / loaded.name, outcome.status)

@@ -4,6 +4,10 @@
 class HarnessError(Exception):
     """Base of all errors that reach the user as one line."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback: IPython asks for it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class StudyError(HarnessError):
     """The request is wrong: a study file, an option, a value in them."""

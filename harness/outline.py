@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.data.arrays import count_steps
 from harness.errors import StudyError
-from harness.messages import one_line
 from harness.schedule import Rates, Schedule, lr_milestones
 from harness.seeding import generators_restored
 from harness.study_file.averaging import NoAveraging
@@ -67,7 +66,7 @@ def check_recipe(study: Study, name: str) -> None:
         check_sampler(recipe.data.sampler, where)
     model_options(recipe.model.name, recipe.model.options, where)
     network = NetworkConfig(recipe.model.name, recipe.model.options, ("a", "b"), ())
-    model = _measure(network, where, lambda model: model)
+    model = _measure(network, where, lambda model: _check_trains(model, recipe.model.name))
     create_criterion(recipe.loss, where=where)
     optimizer = create_optimizer(recipe.optimizer, model, where)
     scheduled = not isinstance(recipe.schedule, Constant) or recipe.range_test_settings is not None
@@ -97,6 +96,8 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
         StudyError: the pipelines give images that are too small or of two sizes, or a layer does not exist.
     """
     from harness.losses import check_loss
+    from harness.models import MODELS
+    from harness.models.mistakes import check_outputs
     from harness.models.network import NetworkConfig
     from harness.models.summary import count_parameters, flops_per_image, summarise
     from harness.parameter_groups import describe_groups, freeze
@@ -106,9 +107,13 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
 
     def measure(model: nn.Module) -> tuple[tuple[LayerRow, ...], int, int, tuple[str, ...]]:
         freeze(model, recipe.optimizer.groups, where)
-        if not count_parameters(model):
-            raise StudyError(f"model.name: {recipe.model.name}: it has no parameter that requires a gradient")
+        _check_trains(model, recipe.model.name)
         _check_layers(recipe.attribution.layers, model, image_shape, where)
+        if recipe.model.name not in MODELS:
+            try:
+                check_outputs(model, image_shape, classes)
+            except StudyError as error:
+                raise StudyError(f"model.name: {recipe.model.name}: {error}") from None
         layers = tuple(summarise(model, image_shape))
         groups = tuple(describe_groups(model, recipe.optimizer.groups))
         return layers, count_parameters(model), flops_per_image(model, image_shape), groups
@@ -126,6 +131,12 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     _check_schedule(recipe.schedule, steps, where)
     check_loss(recipe.loss, classes, where, soft_labels=bool(recipe.augment.batch))
     return Outline(image_shape, steps, parameters, flops, layers, groups)
+
+
+def _check_trains(model: nn.Module, name: str) -> nn.Module:
+    if not any(weights.requires_grad for weights in model.parameters()):
+        raise StudyError(f"model.name: {name}: it has no parameter that requires a gradient")
+    return model
 
 
 def _check_steps(recipe: Recipe, steps: int, where: str) -> None:
@@ -213,17 +224,15 @@ def _check_schedule(schedule: Schedule, steps_per_epoch: int, where: str) -> Non
 
 def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], Measured]) -> Measured:
     """Measure a network; turn any exception into a one-line StudyError."""
+    from harness.models.mistakes import explain
+
     try:
         return network.measure(measure)
     except StudyError as error:
         message = str(error)
         raise StudyError(message if message.startswith(where) else f"{where}: {message}") from None
     except Exception as error:
-        shape = network.image_shape
-        given = f", given images (N, {', '.join(map(str, shape))})" if shape else ""
-        raise StudyError(
-            f"{where}: model.name: {network.name}{given}: {type(error).__name__}: {one_line(error, 200)}"
-        ) from None
+        raise StudyError(f"{where}: model.name: {network.name}: {explain(error)}") from None
 
 
 def _check_layers(

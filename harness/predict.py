@@ -42,9 +42,9 @@ def command(
 ) -> None:
     """Classify images with the network of RUN, such as results/quickstart/runs/base/seed-0.
 
-    Confidence is the softmax of the network's outputs. An image of a class that the network was not
-    trained on can get a high confidence too. The report's table on calibration says how far to trust
-    the confidence on the study's own data.
+    Confidence is the softmax of the network's outputs. The network assigns every image to one of its
+    classes, also an image of something else. The report's table on calibration says how reliable its
+    confidence is on the test images.
     """
     from harness.imports import allow as allow_packages
 

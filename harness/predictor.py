@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import DataError, RunError
+from harness.errors import DataError, RunError, StudyError
 from harness.store.folders import RunFolder, StudyFolder
 
 if TYPE_CHECKING:
@@ -121,16 +121,23 @@ class Predictor:
         return [images.contiguous(memory_format=self.memory_format) for images, _ in batches]
 
 
-def load(run: str | Path) -> Predictor:
+def load(run: str | Path, *, model: Any = None) -> Predictor:
     """Load the trained network of a finished run's folder, ``results/<study>/runs/<variant>/seed-<n>``.
+
+    Args:
+        model: the class or function that ``harness.Study(model=...)`` was given; needed in a new
+            process, where naming it allows its code to run.
 
     Raises:
         RunError: there is no finished run, or its files are damaged.
+        StudyError: the run was trained with another network than ``model``.
     """
     from harness.compute import format_on_cpu
     from harness.models.weights import load_weights
 
     record = run_folder(run).verify()
+    if model is not None:
+        _check_same(model, record.recipe["model"]["name"], str(run))
     model, network = load_weights(Path(run) / "model.safetensors")
     size = record.recipe["data"]["image_size"]
     height, width = (size, size) if size else network.image_shape[1:]
@@ -144,6 +151,17 @@ def load(run: str | Path) -> Predictor:
         memory_format=format_on_cpu(record.identity),
         bits=record.recipe["data"].get("bits"),
     )
+
+
+def _check_same(model: Any, name: str, run: str) -> None:
+    from harness.cells import import_path
+
+    try:
+        path, _ = import_path(model)
+    except ValueError as error:
+        raise StudyError(f"model: {error}") from None
+    if path != name:
+        raise StudyError(f"{run}: was trained with {name}, and the source of model is now {path}")
 
 
 def _stages(model: nn.Module, image_shape: Sequence[int]) -> tuple[str, ...]:

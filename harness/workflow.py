@@ -14,6 +14,7 @@ from harness.console import EXIT_RUN_FAILED, EXIT_TARGET_MISSED, linked
 from harness.device import resolve_device
 from harness.errors import HarnessError, RunError, StudyError
 from harness.export import export, renew_cards
+from harness.imports import kept_source, pass_on_sources, source_file
 from harness.launch import followers
 from harness.launch.tally import Tally
 from harness.launch.view import View
@@ -98,6 +99,7 @@ def carry_out(request: Request, studies: Sequence[Study], tell: Say) -> Outcome:
     if request.follows:
         _follow(request, studies)
         return Outcome(())
+    pass_on_sources(recipe.model.name for study in studies for recipe in study.recipes.values())
     voice = Voice.of(tell, quiet=request.quiet)
     load_data = LoadedData(request.data, download=not request.report_only, progress=not request.quiet)
     runner = Runner(request, load_data, voice)
@@ -137,7 +139,7 @@ def _run(plan: Plan, runner: Runner) -> StudyOutcome:
     tracker = get_tracker(runner.request.tracker) if runner.request.tracker else None
     runner = replace(runner, tracker=tracker)
     if study.search is None:  # a search has no trials yet
-        folder.write_study(_with_seeds_on_disk(study, folder).to_toml())
+        _write_study(_with_seeds_on_disk(study, folder), folder)
     say(_opening(plan))
     if study.trial is not None:
         say(f"{study.name}: {study.trial.note}")
@@ -165,7 +167,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
     study, folder = selection.study, selection.folder
     request, voice = runner.request, runner.voice
     reported = _with_seeds_on_disk(study, folder)
-    folder.write_study(reported.to_toml())
+    _write_study(reported, folder)
     findings = write_report(
         reported,
         folder,
@@ -190,6 +192,12 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
     voice.note(f"report: {linked(folder.path / 'report.html')}")
     errors = (*unfinished, *_export(selection, request.export, voice))
     return StudyOutcome(folder.path, findings, errors, request.require_target)
+
+
+def _write_study(study: Study, folder: StudyFolder) -> None:
+    names = {recipe.model.name for recipe in study.recipes.values()}
+    texts = {source_file(name): kept_source(name) for name in names}
+    folder.write_study(study.to_toml(), {file: text for file, text in texts.items() if file and text})
 
 
 def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[str]:

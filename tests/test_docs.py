@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -98,14 +100,16 @@ def test_the_study_of_the_page_on_looks_has_looks(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path: Path, whole: bool) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     save_photo(tmp_path)
     checks = "assert list(results.runs.status) == ['finished'] * 2 and predictor(images).shape == (1, 10)"
     program = "\n".join([*blocks, checks])
     if not whole:
         few = '"schedule.epochs": 4, "model.width": 4, "data.train_limit": 300, "range_test.iterations": 20'
         program = smaller(program, ('"schedule.epochs": 4', few))
-    run_python(tmp_path, "-c", program)
+    (tmp_path / "page.py").write_text(program)  # a network needs its source
+    run_python(tmp_path, "page.py")
+    assert list((tmp_path / "results" / "own").glob("model_*.py"))
 
 
 @pytest.mark.parametrize("whole", WHOLE)
@@ -126,11 +130,64 @@ def test_the_notebook_runs(tmp_path: Path, whole: bool) -> None:
     assert "<b>quickstart</b>: Target of 97 % " in str(outputs)
 
 
+def test_the_notebook_for_colab_is_saved_with_its_outputs_and_no_place_of_this_machine() -> None:
+    nbformat = pytest.importorskip("nbformat")
+    text = (DOCS / "notebooks" / "colab.ipynb").read_text("utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    assert not re.search(
+        r"/(root|home|tmp|work|Users|content/[a-z_]+\.py)\b|ipykernel", text.replace("/content/drive", "")
+    )
+    assert socket.gethostname() not in text or len(socket.gethostname()) < 6
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.source for cell in code if not cell.outputs] == [
+        cell.source for cell in code if cell.source.startswith(("import os\n", "from torch import nn"))
+    ]
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    said = "".join(output.get("text", "") for output in outputs)
+    assert "mat1 and mat2 shapes cannot be multiplied" in said and "test accuracy on CIFAR-10 (mean" in said
+    install = code[0].source  # Colab's own torch, torchvision and numpy stay
+    assert "constraints.txt" not in install and 'f"{name}=={number}"' in install
+
+
+@pytest.mark.slow
+def test_the_notebook_for_colab_runs(tmp_path: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    if not (Path(os.environ.get("HARNESS_DATA", "")) / "cifar10").is_dir():
+        pytest.skip("needs CIFAR-10 in $HARNESS_DATA/cifar10")
+    notebook = nbformat.read(DOCS / "notebooks" / "colab.ipynb", as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.source.startswith("import os\n"))
+    few = [
+        ("[0, 1, 2], 8", "[0, 1], 4"),
+        ('"train_limit": 4000', '"train_limit": 300'),
+        ('"epochs": 4', '"epochs": 2'),
+    ]
+    cell.source = smaller(cell.source, *few)
+    for cell in notebook.cells:
+        cell.pop("outputs", None)
+        if cell.cell_type == "code":
+            cell.outputs = []
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert (tmp_path / "cifar10-net.zip").is_file()
+    (source,) = (tmp_path / "results" / "cifar10-net").glob("model_*.py")
+    assert "class Residual" in source.read_text("utf-8")
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
     shutil.copytree(DOCS, tmp_path / "docs")
     for name in ("harness", "benchmarks", "studies"):
         (tmp_path / name).symlink_to(DOCS.parent / name)
     run_python(tmp_path, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "site")
-    for page in ("index", "tutorial", "study-file", "api", "notebooks/assignment", "results/README"):
+    for page in (
+        "index",
+        "tutorial",
+        "study-file",
+        "api",
+        "notebooks/assignment",
+        "notebooks/colab",
+        "results/README",
+    ):
         assert (tmp_path / "site" / f"{page}.html").is_file()

@@ -77,6 +77,10 @@ def model_card(run: RunFolder, predictor: Predictor, uses: Sequence[str]) -> str
                 ),
                 Block("code", repeat),
                 Block("code", run.study.study_file.read_text("utf-8"), title="The study file"),
+                *(
+                    Block("code", text, title=f"{file}, beside study.toml")
+                    for file, text in run.study.sources([record.recipe["model"]["name"]]).items()
+                ),
             ],
         ),
     ]

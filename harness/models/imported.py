@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import StudyError
 from harness.imports import import_allowed, source_digest
-from harness.messages import one_line
+from harness.messages import one_line, suggest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,12 @@ class Imported:
         named = {"num_classes": classes} if self.keyword else {}
         return function(*(() if self.keyword else (classes,)), **named, **self.options)
 
+    def call_text(self, classes: int) -> str:
+        """Write the call of ``make`` as code."""
+        number = f"num_classes={classes}" if self.keyword else str(classes)
+        options = [f"{key}={value!r}" for key, value in self.options.items()]
+        return f"{self.name}({', '.join([number, *options])})"
+
     def build(self, classes: int) -> nn.Module:
         """Make the network.
 
@@ -49,12 +55,14 @@ class Imported:
         try:
             model = with_torchvision(lambda: self.call(self.make, classes))
         except Exception as error:  # a user's code may raise anything
-            raise StudyError(
-                f"model.name: {self.name}, called with {classes} classes and {self.options}: "
-                f"{type(error).__name__}: {one_line(error, 200)}"
-            ) from error
+            from harness.models.mistakes import explain
+
+            raise StudyError(f"model.name: {self.call_text(classes)}: {explain(error)}") from None
         if not isinstance(model, nn.Module):
-            raise StudyError(f"model.name: {self.name} gives {type(model).__name__}, not a torch.nn.Module")
+            given = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+            raise StudyError(
+                f"model.name: {self.call_text(classes)} gives {given}; expected an object of torch.nn.Module"
+            )
         return model
 
 
@@ -74,15 +82,25 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
     make = import_allowed(path, place, trusted=path != name)  # an installed package is trusted
     try:
         signature = inspect.signature(make)
+        if not signature.parameters:
+            line = "__init__(self, classes)" if isinstance(make, type) else f"{make.__name__}(classes)"
+            raise StudyError(f"{place}: it takes no number of classes; write def {line}")
         # ``def net(**options)`` has no positional argument for the number of classes
         positional = any(
             parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
             for parameter in signature.parameters.values()
         )
         result = Imported(name, make, options, "num_classes" in signature.parameters or not positional)
+    except (TypeError, ValueError) as error:  # it is no function or class, or one that hides its arguments
+        raise StudyError(f"{place}: {one_line(error, 200)}") from None
+    try:
         result.call(signature.bind, 10)
-    except (TypeError, ValueError) as error:
-        raise StudyError(f"{place}: called with the number of classes and {options}: {error}") from None
+    except TypeError as error:
+        wrong = [key for key in options if f"'{key}'" in str(error)]
+        hint = suggest(wrong[0], signature.parameters) if wrong else ""
+        if "missing" in str(error):
+            hint = "; give it a default, or a value in the table model"
+        raise StudyError(f"{where}: model.name: {result.call_text(10)}: {error}{hint}") from None
     return result
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from harness.errors import RunError, StudyError
+from harness.imports import kept_source, source_file
 from harness.store.atomic import atomic_write, sha256_file
 from harness.store.locks import locked
 from harness.store.records import RunRecord
@@ -223,11 +224,26 @@ class StudyFolder:
             _remove_temporaries(self.out, r"index\.html")
             yield
 
-    def write_study(self, text: str) -> None:
-        """Write the resolved study."""
+    def write_study(self, text: str, sources: Mapping[str, str]) -> None:
+        """Write the resolved study.
+
+        Args:
+            sources: texts of modules that it names and that have no other file, by the names of their files.
+        """
         with locked(self.locks / "study.lock", f"{self.name}/study.toml"):
-            _remove_temporaries(self.path, r"study\.toml")
+            _remove_temporaries(self.path, r"(study\.toml|model_[0-9a-f]+\.py)")
+            for file, source in sources.items():
+                atomic_write(self.path / file, source)
             atomic_write(self.study_file, text)
+
+    def sources(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the source texts of networks that lie beside study.toml, by the names of their files.
+
+        Args:
+            names: import paths of networks.
+        """
+        texts = {source_file(name): kept_source(name, self.path) for name in names}
+        return {file: text for file, text in texts.items() if file and text}
 
     def set_aside(self, name: str, *paths: Path) -> Path:
         """Move files or a folder to ``superseded/<name>-<n>``, keeping them.

@@ -11,16 +11,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     PrivateAttr,
+    field_validator,
     model_validator,
 )
 
-from harness.schema import Strict
+from harness.schema import Strict, validate
 from harness.seeding import RunSeeds
 from harness.study_file.augment import Augment
 from harness.study_file.averaging import Averages, NoAveraging
-from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig, OptimizerConfig
+from harness.study_file.parts import Attribution, DataConfig, Loss, ModelConfig, OptimizerConfig, model_table
 from harness.study_file.schedules import AnySchedule, RangeTest
 from harness.study_file.search_space import Grid, Random, Search
 from harness.study_file.targets import MetricPath, Reference, Target
@@ -184,7 +186,15 @@ class Extended(Strict):
 Looks = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=MAX_LOOKS)]
 
 
-class Study(Recipe):
+class _OneLine(type(BaseModel)):  # type: ignore[misc]
+    """Has mistakes in a study that is written in Python end in one line, as those of a file do."""
+
+    def __call__(cls, **fields: Any) -> Any:
+        name = fields.get("name")
+        return validate(cls, fields, name if isinstance(name, str) else "Study")  # type: ignore[arg-type]
+
+
+class Study(Recipe, metaclass=_OneLine):
     """One study file, validated; its :attr:`recipes` are the variants, fully resolved.
 
     ``grid`` and ``random`` are read from a file and are empty afterwards: what they make are variants.
@@ -236,6 +246,19 @@ class Study(Recipe):
     """What `--set` has changed of the study file; the harness writes it into a resolved study."""
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
     _notes: list[str] = PrivateAttr(default_factory=list)
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _models_of_code(cls, variants: Any) -> Any:
+        """Take classes and functions as models of variants, where a study is written in Python."""
+        if not isinstance(variants, dict):
+            return variants
+        return {
+            name: {key: model_table(part) if key == "model" else part for key, part in changes.items()}
+            if isinstance(changes, dict)
+            else changes
+            for name, changes in variants.items()
+        }
 
     @model_validator(mode="after")
     def _looks_fit(self) -> Self:

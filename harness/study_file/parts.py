@@ -98,6 +98,21 @@ class Named(WithOptions):
     """The other keys of this table are its own options."""
 
 
+def model_table(given: Any) -> Any:
+    """Return the table ``model`` of a class or function, alone or as its name; another value as it is.
+
+    Raises:
+        ValueError: it cannot be named: see :func:`harness.cells.import_path`.
+    """
+    table = given if isinstance(given, dict) else {"name": given}
+    if not callable(table.get("name")):
+        return given
+    from harness.cells import import_path
+
+    path, options = import_path(table["name"])
+    return {**options, **table, "name": path}
+
+
 class ModelConfig(Named):
     """The network and its options."""
 
@@ -114,6 +129,11 @@ class ModelConfig(Named):
     """A file of initial weights: `model.safetensors` of a finished run, or the network's `state_dict` in the
     format of safetensors or torch. If the number of classes differs, the weights with a row per class are
     initialised as usual. The path is relative to the current folder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_code(cls, given: Any) -> Any:
+        return model_table(given)
 
     @field_validator("pretrained", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from harness.device import autocast, prepare
 from harness.errors import RunError, StudyError
 from harness.messages import one_line
 from harness.models import MODELS
+from harness.models.mistakes import check_shape, check_values, explain
 from harness.models.outputs import logits_of
 from harness.models.weights import network_of, weights_bytes
 from harness.optimizers import set_rate
@@ -154,28 +155,10 @@ class _Rehearsal:
                 autocast(self.variant.device, self.variant.precision),
             ):
                 outputs = model(images[:count])
-            for logits in logits_of(outputs) if mode == "training" else [outputs]:
-                self._check_logits(logits, mode, (count, len(self.variant.classes)))
-
-    def _check_logits(self, logits: Any, mode: str, shape: tuple[int, int]) -> None:
-        if not isinstance(logits, Tensor):
-            given = type(logits).__name__
-        elif tuple(logits.shape) != shape:
-            given = f"a tensor of shape {tuple(logits.shape)}"
-        elif not logits.is_floating_point():
-            given = f"a tensor of {logits.dtype}"
-        elif not logits.isfinite().all():
-            given = "numbers that are not finite, before any training"
-        elif (logits >= 0).all() and torch.allclose(
-            logits.float().sum(1), torch.ones(()).to(logits.device), atol=0.01
-        ):
-            given = "probabilities, to which the loss would apply softmax again"
-        else:
-            return
-        raise self._refusal(
-            f"in {mode} it gives {given}; expected logits of shape {shape}, "
-            f"one for each of {shape[1]} classes"
-        )
+            with self._saying(""):
+                for logits in logits_of(outputs) if mode == "training" else [outputs]:
+                    check_shape(logits, mode, shape := (count, len(self.variant.classes)))
+                    check_values(logits, mode, shape)
 
     def _check_state(self, trainee: _Trainee) -> None:
         """Refuse parameters that the optimizer does not have, and tensors that no file can hold."""
@@ -297,11 +280,11 @@ class _Rehearsal:
         """Turn an error of a user's network inside the block into a StudyError of one line."""
         try:
             yield
-        except StudyError:
-            raise
+        except StudyError as error:
+            message = str(error)
+            raise (error if message.startswith(self.variant.study) else self._refusal(message)) from None
         except Exception as error:
-            kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
-            raise self._refusal(f"{what}: {kind}{one_line(error, 200)}") from None
+            raise self._refusal(f"{what}: {explain(error)}") from None
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:

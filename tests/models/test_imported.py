@@ -131,7 +131,9 @@ def test_what_cannot_be_is_one_line(
 def test_what_is_no_network_is_one_line(mine: Path, command: Command, tmp_path: Path) -> None:
     (tmp_path / "my_nets.py").write_text("def small(classes, width=1):\n    return 'a network'\n")
     done = command("mine.toml", "--allow", "my_nets")
-    assert done.returncode == 2 and "gives str, not a torch.nn.Module" in done.stderr, done.stderr
+    assert done.returncode == 2 and "gives str; expected an object of torch.nn.Module" in done.stderr, (
+        done.stderr
+    )
 
 
 @pytest.mark.slow

@@ -209,5 +209,5 @@ def test_a_lock_clears_away_what_killed_writers_of_its_own_files_left(tmp_path: 
 def test_the_resolved_study_replaces_the_one_before(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "study")
     for text in ("old", "new"):
-        folder.write_study(text)
+        folder.write_study(text, {})
         assert folder.study_file.read_text() == text

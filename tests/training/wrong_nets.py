@@ -27,6 +27,67 @@ class Table(Plain):
         return {"logits": super().forward(images)}
 
 
+class Nothing(Plain):
+    def forward(self, images: Tensor) -> Any:
+        super().forward(images)
+
+
+class Labels(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images).long()
+
+
+class Detached(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images).detach()
+
+
+class WrongWidth(Plain):
+    def setup(self, classes: int) -> None:
+        self.body = nn.Sequential(nn.ReLU(), nn.Linear(512, classes))
+
+    def forward(self, images: Tensor) -> Any:
+        return self.body(self.pooled(images))
+
+
+class Broadcast(Plain):
+    def forward(self, images: Tensor) -> Any:
+        logits = super().forward(images)
+        return logits + images.mean((2, 3))
+
+
+class Misspelt(Plain):
+    def forward(self, images: Tensor) -> Any:
+        return self.no_such_layer(self.pooled(images))
+
+
+class NoClasses(Plain):
+    def __init__(self) -> None:
+        super().__init__(10)
+
+
+class More(Plain):
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__(width)
+
+
+def the_class(classes: int) -> Any:
+    return Plain
+
+
+class NoParameters(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+
+    def forward(self, images: Tensor) -> Any:
+        return images.mean((2, 3)).repeat(1, 4)[:, :10]
+
+
+class NotFiniteAtFirst(Plain):
+    def setup(self, classes: int) -> None:
+        nn.init.constant_(self.fc.weight, float("nan"))
+
+
 class OneChannel(Plain):
     def setup(self, classes: int) -> None:
         self.conv = nn.Conv2d(1, 4, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.analysis.findings import Findings
 from harness.analysis.results import Results
@@ -99,9 +99,16 @@ def section(findings: Findings, figures: Figures) -> Section:
             Block("text", lead),
             Block("code", "\n".join(code)),
             Block("code", study.to_toml(), title="study.toml, the complete study file"),
+            *(Block("code", text, title=f"{file}, beside study.toml") for file, text in _sources(results)),
         ],
         about="the commands and the study file",
     )
+
+
+def _sources(results: Results) -> Iterable[tuple[str, str]]:
+    """Return the files with the source of networks that a notebook or script defined, and their texts."""
+    names = [recipe.model.name for recipe in results.study.recipes.values()]
+    return results.runs[0].folder.study.sources(names).items() if results.runs else ()
 
 
 def packages(recipe: Recipe) -> list[str]:
