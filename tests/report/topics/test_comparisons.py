@@ -15,7 +15,7 @@ ONE: dict[str, dict[str, Any]] = {"no_cutout": {"augment.train": []}}
 def test_failed_runs_are_said_to_be_in_no_comparison(findings: Findings) -> None:
     blocks = sections(findings, comparisons)
     assert rows(blocks)[0][:2] == ["no_cutout", "not tested over seeds (n = 1)"]
-    assert "Failed runs are in no difference of means: no_cutout." in text(blocks)
+    assert "Differences of means do not include failed runs: no_cutout." in text(blocks)
     assert "never two recipes" in text(blocks)
 
 
@@ -26,7 +26,7 @@ def test_the_baselines_failed_runs_are_named_too(lab: MakeLab) -> None:
     made.fail("base", 1)
     made.fail("no_cutout", 2)
     words = text(sections(made.findings(), comparisons))
-    assert "Failed runs are in no difference of means: base, no_cutout." in words
+    assert "Differences of means do not include failed runs: base, no_cutout." in words
 
 
 def test_pairs_are_named_where_all_are_compared(lab: MakeLab) -> None:
