@@ -13,7 +13,7 @@ from harness.errors import DataError, StudyError
 from harness.export import parse_exports
 from harness.hints import argument_hint
 from harness.launch import LAUNCHERS, check_launcher, parse_workers
-from harness.messages import one_line, suggest
+from harness.messages import one_line
 from harness.report.theme import DEFAULT, Theme, parse_theme
 from harness.study_file.config import Study
 from harness.study_file.load import load_study, study_folders

@@ -101,7 +101,7 @@ class _Worker:
 
 
 def _send(connection: Connection, event: str | Progress) -> None:
-    """Send an event to the driver; a missing driver is no failure of the run, which ends with this process."""
+    """Send an event to the driver; without a driver it does nothing, as this process then ends."""
     with suppress(OSError):
         connection.send(event)
 

@@ -27,7 +27,7 @@ def fill(lab: Lab, rights: tuple[int, ...], variant: str = "base", **changes: An
     """Finished runs of a variant, one for each number of images that is classified correctly."""
     for seed, right in enumerate(rights):
         lab.finish(variant, seed, logits=lab.logits(right), weights=b"none", **changes)
-    lab.folder.write_study(lab.study.to_toml())
+    lab.folder.write_study(lab.study.to_toml(), {})
     return lab.folder.path
 
 
