@@ -112,7 +112,7 @@ def test_its_report_is_a_function_of_the_folders(
 
 MOMENTS = [
     "look 1 of 2",
-    *(pytest.param(at, marks=pytest.mark.slow) for at in ("1  epoch 2/3", "equal/seed-2")),
+    *(pytest.param(at, marks=pytest.mark.slow) for at in ("1  epoch 2 of 3", "equal/seed-2")),
 ]
 
 

@@ -233,6 +233,6 @@ def test_a_killed_run_with_a_sampler_ends_as_an_uninterrupted_one(tmp_path: Path
     rates = Rates(0.005, 0.05)
     _, whole, _ = run(study, tmp_path / "whole", rates=rates)
     with pytest.raises(Killed):
-        run(study, tmp_path / "killed", rates=rates, say=killed_at(f"epoch {epoch}/3"))
+        run(study, tmp_path / "killed", rates=rates, say=killed_at(f"epoch {epoch} of 3"))
     _, resumed, _ = run(study, tmp_path / "killed", rates=rates)
     assert_same_run(whole, resumed)

@@ -195,7 +195,7 @@ def test_damage_is_named(root: Path, name: str) -> None:
 
 
 def test_a_folder_that_is_not_there_is_absent_data(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no data set that datasets saved"):
+    with pytest.raises(DataError, match="no data set saved by save_to_disk"):
         load(tmp_path)
     with pytest.raises(AbsentDataError):
         from harness.data.arrays import SourceRequest

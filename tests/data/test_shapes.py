@@ -136,7 +136,7 @@ def test_a_normalize_that_fails_some_images_only_is_refused() -> None:
     with pytest.raises(StudyError, match="some images come to Normalize as bytes"):
         output_shape([{"transform": "ToFloat", "p": 0.001}, NORMALIZE], 32, 32)
     by_itself = {"transform": "Normalize", "normalization": "image_per_channel"}
-    with pytest.raises(StudyError, match="makes NaN of an image of one colour"):
+    with pytest.raises(StudyError, match="returns NaN for an image of one colour"):
         output_shape([{"transform": "ToFloat"}, by_itself], 32, 32)
 
 

@@ -21,5 +21,5 @@ def test_two_processes_share_a_study_without_doing_anything_twice(
         time.sleep(0.3)
     said = [process.communicate(timeout=600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1/3" in line]
+    trained = [line.split()[0] for text in said for line in text.splitlines() if " epoch 1 of 3" in line]
     assert sorted(trained) == [f"tiny/base/seed-{seed}" for seed in range(6)]

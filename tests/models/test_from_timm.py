@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_loads(tiny: Tiny, tmp_path: 
     study = tiny(("model", {"name": SMALL, "drop_rate": 0.2}), ("attribution.layers", ["layer1"]))
     record, whole, _ = run(study, tmp_path / "whole")
     assert record.status == "finished", record.error
-    assert_resumes(study, tmp_path / "again", "epoch 2/3", whole)
+    assert_resumes(study, tmp_path / "again", "epoch 2 of 3", whole)
     model, network = load_weights(whole.weights_file)
     assert network.model == {"name": SMALL, "drop_rate": 0.2} and not model.training
 

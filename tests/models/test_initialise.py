@@ -124,7 +124,7 @@ def test_a_run_trains_all_but_the_filters_and_its_weights_are_enough(study: Stud
 
 def test_a_killed_run_goes_on_to_the_same_bytes(study: Study, tmp_path: Path) -> None:
     _, whole, _ = run(study, tmp_path / "whole")
-    assert_resumes(study, tmp_path / "again", "epoch 2/3", whole)
+    assert_resumes(study, tmp_path / "again", "epoch 2 of 3", whole)
 
 
 def test_a_range_test_starts_from_the_same_filters(

@@ -71,7 +71,7 @@ def test_a_run_starts_from_a_finished_runs_weights(tiny: Tiny, finished_run: Pat
 def test_a_killed_run_goes_on_to_the_same_bytes(tiny: Tiny, tmp_path: Path) -> None:
     study = tiny(("model.pretrained", str(file_of(tmp_path / "w.safetensors", network(7)))))
     _, whole, _ = run(study, tmp_path / "whole")
-    assert_resumes(study, tmp_path / "again", "epoch 2/3", whole)
+    assert_resumes(study, tmp_path / "again", "epoch 2 of 3", whole)
 
 
 def test_a_head_for_other_classes_is_drawn_anew_by_each_seed(tiny: Tiny, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_run_copied_to_another_seed_is_not_that_seeds(finished: StudyFolder, g
 def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
     killed_at: Callable[..., None], go_on: GoOn, tmp_path: Path, damage: str
 ) -> None:
-    killed_at("seed-0  epoch 3/3")
+    killed_at("seed-0  epoch 3 of 3")
     path = tmp_path / "out/fragile/runs/base/seed-0/checkpoint.pt"
     content = path.read_bytes()
     path.write_bytes({"flipped": content, "cut": content[:-100], "empty": b""}[damage])

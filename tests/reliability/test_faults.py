@@ -131,7 +131,7 @@ def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(go_on: GoOn, tmp_pat
 def test_an_output_folder_removed_under_a_running_study_is_said_and_made_again(
     nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
-    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-1  epoch 1/3")
+    child = nursery.begin(tmp_path, fragile, "--out", "out", asleep_at="seed-1  epoch 1 of 3")
     shutil.rmtree(tmp_path / "out")
     os.kill(child.pid, signal.SIGCONT)
     done = child.wait()
@@ -184,7 +184,7 @@ def test_running_out_of_memory_is_recorded_with_what_to_change(
 def test_a_clock_that_goes_backwards_changes_nothing(
     killed_at: KilledAt, go_on: GoOn, tmp_path: Path
 ) -> None:
-    killed_at("seed-0  epoch 2/3", clock="backwards")
+    killed_at("seed-0  epoch 2 of 3", clock="backwards")
     for path in (tmp_path / "out").rglob("*"):  # as if written long after today
         os.utime(path, (4e9, 4e9))
     go_on(clock="backwards")
@@ -221,7 +221,7 @@ def test_a_second_process_takes_what_is_free_and_names_the_holder_of_the_rest(
     nursery: Any, fragile: Path, same: Same, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = nursery.begin(tmp_path / "first", fragile, "--out", out, asleep_at="seed-0  epoch 1/3")
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out, asleep_at="seed-0  epoch 1 of 3")
     second = nursery.begin(tmp_path / "second", fragile, "--out", out)
     while "waiting for it" not in second.said:
         time.sleep(0.005)
@@ -265,7 +265,7 @@ def test_a_folder_at_which_another_process_works_is_not_moved_aside(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = nursery.begin(tmp_path / "first", fragile, "--out", out, asleep_at="seed-0  epoch 1/3")
+    first = nursery.begin(tmp_path / "first", fragile, "--out", out, asleep_at="seed-0  epoch 1 of 3")
     other = ("--set", "schedule.epochs=2", "--force")
     done = nursery.run(tmp_path / "second", fragile, "--out", out, *other)
     assert done.status == 1
@@ -346,7 +346,7 @@ def test_data_that_changed_between_runs_of_one_group_is_refused(
 def test_a_run_that_two_thread_counts_worked_on_says_so(
     nursery: Any, fragile: Path, killed_at: KilledAt, tmp_path: Path
 ) -> None:
-    killed_at("seed-0  epoch 3/3", "--seeds", "0")
+    killed_at("seed-0  epoch 3 of 3", "--seeds", "0")
     two = {"environment": {"OMP_NUM_THREADS": "2"}}
     assert nursery.run(tmp_path, fragile, "--out", "out", "--seeds", "0", **two).status == 0
     origin = record(tmp_path / "out/fragile")["provenance"]

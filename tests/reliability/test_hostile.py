@@ -59,7 +59,7 @@ def test_a_bomb_goes_off_where_it_is_unpickled(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_a_bomb_is_not_run_though_its_checksum_is_right(
     killed_at: Callable[..., None], go_on: GoOn, tmp_path: Path
 ) -> None:
-    killed_at("seed-0  epoch 3/3")
+    killed_at("seed-0  epoch 3 of 3")
     path = tmp_path / "out/fragile/runs/base/seed-0/checkpoint.pt"
     content = pickle.dumps({"digest": "any", "state": Bomb(tmp_path / "mark")})
     path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)

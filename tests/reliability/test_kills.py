@@ -90,7 +90,7 @@ def test_the_bytes_do_not_depend_on_the_process(fragile: Path, go_on: GoOn, tmp_
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "seed-0  epoch 2/3" in line:
+            if "seed-0  epoch 2 of 3" in line:
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert "fragile/base/seed-0  resuming after epoch" in go_on().stderr
@@ -100,7 +100,7 @@ def test_the_bytes_do_not_depend_on_the_process(fragile: Path, go_on: GoOn, tmp_
     ("number", "moment"),
     [
         (signal.SIGINT, " range test: "),
-        (signal.SIGTERM, "seed-1  epoch 1/3"),
+        (signal.SIGTERM, "seed-1  epoch 1 of 3"),
         (signal.SIGINT, "seed-1  finished"),  # the report is next
     ],
 )
@@ -132,7 +132,7 @@ def test_an_interrupt_at_any_instant_is_one_line(
 def test_an_interrupted_and_a_killed_study_are_told_apart_from_finished_ones(
     nursery: Any, fragile: Path, killed_at: Callable[..., None], tmp_path: Path
 ) -> None:
-    killed_at("seed-0  epoch 2/3")
+    killed_at("seed-0  epoch 2 of 3")
     done = nursery.run(tmp_path, fragile, "--out", "out", "--dry-run")
     assert done.status == 0
     assert "partial: seed 0" in done.stdout and "missing: seed 1" in done.stdout

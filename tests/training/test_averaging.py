@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         ("averaging", averaging), ("precision", precision), ("model", model), ("optimizer", optimizer)
     )
     _, whole, _ = run(study, tmp_path / "whole")
-    for words in ("epoch 2/3", "epoch 3/3"):
+    for words in ("epoch 2 of 3", "epoch 3 of 3"):
         again = assert_resumes(study, tmp_path / words[6], words, whole)
         before = 1 if averaging.get("every") == 7 else averaging.get("start_epoch", 1) - 1
         rows = list(csv.DictReader((again.path / "history.csv").read_text("utf-8").splitlines()))
@@ -201,7 +201,7 @@ def test_a_users_network_with_state_of_its_own_is_averaged_and_resumed(
     assert result.cannot_resume == ""
     record, whole, variant = run(study, tmp_path / "whole")
     assert record.status == "finished", record.error
-    assert_resumes(study, tmp_path / "again", "epoch 3/3", whole)
+    assert_resumes(study, tmp_path / "again", "epoch 3 of 3", whole)
     if net != "HookCounter":  # each evaluation changes it
         loaded, _ = load_weights(whole.path / "model.safetensors")
         (images, _), *_ = evaluation_batches(variant, data, seed=0)

@@ -61,7 +61,7 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
 ) -> None:
     study = resolve({**TINY, **changes})
     _, whole, _ = run(study, tmp_path / "whole")
-    assert_resumes(study, tmp_path / "killed", "epoch 3/3", whole)
+    assert_resumes(study, tmp_path / "killed", "epoch 3 of 3", whole)
 
 
 def test_a_frozen_parameter_stays_as_it_was_initialised_and_rates_are_before_any_factor(

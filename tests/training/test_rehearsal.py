@@ -92,7 +92,7 @@ def test_a_sound_network_is_killed_goes_on_to_the_same_bytes_and_loads(
     assert record.status == "finished" and bool(record.doubts) == (net in DOUBTFUL)
 
     with pytest.raises(Killed):
-        train(variant, tmp_path / "again", data, killed_at("epoch 3/3"))
+        train(variant, tmp_path / "again", data, killed_at("epoch 3 of 3"))
     said = []
     record, again = train(variant, tmp_path / "again", data, said.append)
     assert record.status == "finished"

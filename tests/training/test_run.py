@@ -142,7 +142,7 @@ def test_logits_that_tie_in_bfloat16_are_told_apart_by_the_final_evaluation(
         ("schedule", {"epochs": 2, "peak_epoch": 1, "lr_max": 1e-3, "lr_min": 1e-4}),
     )  # fmt: skip
     with pytest.raises(Killed):
-        run(study, tmp_path / "out", say=killed_at("epoch 2/"))
+        run(study, tmp_path / "out", say=killed_at("epoch 2 of"))
     record, folder, _ = run(study, tmp_path / "out")
     first, last = rows(folder.path / "history.csv")
     assert float(first["test_loss"]) == pytest.approx(np.log(10), abs=1e-6)  # all logits are 64
@@ -201,7 +201,7 @@ def test_a_network_that_draws_from_numpy_and_python_is_a_function_of_its_seed(
     assert random.getstate() == before[0] and np.array_equal(numpy_state(), before[1])
 
     with pytest.raises(Killed):
-        run(study, tmp_path / "d", say=killed_at("epoch 2/"))
+        run(study, tmp_path / "d", say=killed_at("epoch 2 of"))
     _, folder, _ = run(study, tmp_path / "d")  # from the checkpoint of its first epoch
     assert (folder.path / "predictions.npz").read_bytes() == predictions[0]
 
@@ -231,7 +231,7 @@ def test_a_run_killed_after_an_epoch_goes_on_to_the_same_bytes(
     study = tiny(("model.dropout", 0.2))
     _, whole, _ = run(study, tmp_path / "whole")
     with pytest.raises(Killed):
-        run(study, tmp_path / "killed", say=killed_at(f"epoch {epoch}/3"))
+        run(study, tmp_path / "killed", say=killed_at(f"epoch {epoch} of 3"))
     assert StudyFolder(tmp_path / "killed", "tiny").run("base", 0).status() == "partial"
     said: list[str] = []
     record, folder, _ = run(study, tmp_path / "killed", say=said.append)
@@ -260,7 +260,7 @@ def test_a_killed_run_goes_on_with_the_same_augmented_and_mixed_batches(
     study = tiny(("augment", augment))
     whole_record, whole, _ = run(study, tmp_path / "whole")
     with pytest.raises(Killed):
-        run(study, tmp_path / "killed", say=killed_at("epoch 2/3"))
+        run(study, tmp_path / "killed", say=killed_at("epoch 2 of 3"))
     record, folder, variant = run(study, tmp_path / "killed")
     assert record.status == whole_record.status == "finished"
     assert_same_run(folder, whole)
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_no_use_is_named_and_the_run_begins_anew(
     if which == "another version's":  # whose network and log can be loaded, and whose schedule cannot
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(PiecewiseLinear, "state_dict", lambda self: {})
-            run(study, out, say=killed_at("epoch 2/3"))
+            run(study, out, say=killed_at("epoch 2 of 3"))
         assert folder.checkpoint_file.exists()
     else:
         folder.path.mkdir(parents=True)
