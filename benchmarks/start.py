@@ -52,7 +52,7 @@ def first_epoch(data: str | None) -> float:
             with subprocess.Popen(_study(out, data, settings), stderr=subprocess.PIPE, text=True) as process:
                 assert process.stderr is not None
                 for line in process.stderr:
-                    if "epoch 1/1" in line:
+                    if "epoch 1 of 1" in line:
                         taken.append(time.perf_counter() - started)
             if process.returncode:
                 raise RuntimeError("the study failed")

@@ -17,7 +17,7 @@ from benchmarks.gpu.shared import LOGIT_SCALE, QUICK_BATCH, QUICK_WIDTH, ROOT, O
 
 # Given, so that no range test is run.
 RATES = {"lr_max": 0.2, "lr_min": 0.02}
-EPOCH = re.compile(r"^(?P<run>\S+)\s+epoch\s+(?P<epoch>\d+)/(?P<epochs>\d+)\b")
+EPOCH = re.compile(r"^(?P<run>\S+)\s+epoch\s+(?P<epoch>\d+) of (?P<epochs>\d+)\b")
 FINISHED = re.compile(r"^(?P<run>\S+)\s+finished\b")
 FAILED = re.compile(r"^(?P<run>\S+)\s+FAILED\b")
 COMPARED = "weights, predictions, learning rates, history without its times"

@@ -34,7 +34,7 @@ def run(tiny: Callable[..., Study], tmp_path: Path) -> Run:
 
 
 def trained(said: list[str]) -> list[str]:
-    return [line.split()[0] for line in said if " epoch 1/" in line]
+    return [line.split()[0] for line in said if " epoch 1 of " in line]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
