@@ -52,7 +52,9 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     below.supxlabel("pixels deleted or inserted, percent", fontsize=9)
     below.supylabel("probability of the\ntrue class, percent", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
-    below.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    below.legend(
+        handles, labels, loc="outside upper center", ncols=len(labels) if style.width() == style.WIDTH else 2
+    )
     limit = f" The first {drawn} of {len(measured.layers)} layers." if drawn < len(measured.layers) else ""
     images = f"first {measured.images} evaluation images" if measured.images > 1 else "first evaluation image"
     caption = (
@@ -94,7 +96,9 @@ def _randomisation(axes: Axes, measured: Attributions, drawn: int) -> None:
     axes.axhline(0, color=style.INK, lw=0.8)
     lowest = np.nanmin(measured.randomisation, initial=0.0)
     axes.set_ylim(min(-0.25, lowest - 0.1), 1.06)
-    axes.set_xticks(range(len(stages)), [stages[0], *(f"+ {name}" for name in stages[1:])])
+    axes.set_xticks(
+        range(len(stages)), [stages[0], *(f"+ {name}" for name in stages[1:])], rotation=30, ha="right"
+    )
     axes.set_xlabel("blocks with newly drawn weights")
     axes.set_ylabel("rank correlation with\nthe trained network's maps")
     axes.set_title("Randomised weights")

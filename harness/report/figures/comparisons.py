@@ -77,10 +77,10 @@ def _caption(findings: Findings, drawn: Sequence[tuple[VariantComparison, Compar
     other = "the second" if pairwise else drawn[0][0].baseline
     better, worse = ("Right", "left") if metric.higher_is_better else ("Left", "right")
     caption = (
-        f"{better} of the dashed line a variant is better than {other}, "
-        f"{worse} of it worse. Diamonds: difference of the means; bars: its 95 % interval (t over seeds; "
-        "over images where each has one run). Small dots: single seeds, if they are paired. Green: better; "
-        "orange: worse; grey: no significant difference."
+        f"{better} of the dashed line a variant is better than {other}, {worse} of it worse. "
+        "Diamonds: difference of the means; bars: its 95 % interval (t over seeds; over images where each "
+        "has one run). Small dots: single seeds, where they are paired. "
+        "Green: better, orange: worse, grey: no significant difference."
     )
     if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
         caption += " Where n was not fixed in advance, the bar is the interval for all looks together."

@@ -71,7 +71,7 @@ def draw(findings: Findings) -> Picture | None:
         panels[0].set_ylabel(unit)
         _log_where_needed(panels[:2])
         if zoomed:
-            panels[2].set_title(f"Last {last} epochs")
+            panels[2].set_title(f"Last {last} epochs", fontsize=9, weight="normal")
             cut |= _zoom(panels[2], curves, best_first(results), last)
     spread = "mean ± 1 std over n seeds" if any(row.finished > 1 for row in drawn) else None
     style.legend(figure, axes[0], 3, spread)

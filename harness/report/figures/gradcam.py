@@ -27,7 +27,7 @@ from harness.report.figures.galleries import PREDICTED_COLOUR, percent
 from harness.report.figures.sheet import Images, Sheet
 from harness.report.figures.style import Picture
 
-NAMES, HEAD, BAR = 0.85, 0.9, 0.55  # inches: the class names, the layers' names, the colour bar
+NAMES, HEAD, BAR = 0.85, 0.9, 0.6  # inches: the class names, the layers' names, the colour bar
 RIGHT = 0.25  # inches that the last layer's name needs
 BETWEEN = 0.08  # inches between two images
 LARGEST_CELL, GOOD_CELL, LEAST_CELL = 0.8, 0.42, 0.28  # inches
@@ -211,7 +211,7 @@ def _bar(sheet: Sheet, left: float, top: float, cell: float) -> None:
     below: dict[str, Any] = {"y": top + 0.27 / cell, "va": "top"}
     sheet.text(x=left, text="0", ha="left", **below)
     sheet.text(x=left + 2.0 / cell, text="maximum of the map", ha="right", **below)
-    sheet.text(x=left + 2.1 / cell, y=top + 0.165 / cell, text="positive evidence for the class", va="center")
+    sheet.text(x=left, y=top + 0.42 / cell, text="positive evidence for the class", ha="left", va="top")
 
 
 def overlay(image: Images, heat: NDArray[np.float32]) -> Images:

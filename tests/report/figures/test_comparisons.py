@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from harness.report.figures.style import DPI
 from tests.report.figures.conftest import caption, drawn, size
 
 Lab = Callable[..., Any]
@@ -55,4 +56,4 @@ def test_more_comparisons_than_can_be_read_are_cut_and_say_so(lab: Lab) -> None:
     assert picture is not None and picture.caption.endswith(
         "Drawn: 30 of 32 comparisons, those of the best means."
     )
-    assert size(picture)[1] == round(200 * (1.0 + 0.45 * 30))
+    assert size(picture)[1] == round(DPI * (1.0 + 0.27 * 30))
