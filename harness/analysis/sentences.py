@@ -111,9 +111,8 @@ def _values_sentence(comparison: VariantComparison, result: Comparison, several:
     pair, details = f"{comparison.variant} against {comparison.baseline}", test_text(comparison, several)
     if result.test == "McNemar":
         return (
-            f"{pair}: not tested over seeds (n = 1); its network is "
-            f"{_difference_text(estimate.difference, units)} on these images ({details}), and other seeds "
-            "may differ"
+            f"{pair}: not tested over seeds (n = 1): {_difference_text(estimate.difference, units)} on these "
+            f"images ({details}); other seeds may differ"
         )
     if estimate.p is None:
         return (

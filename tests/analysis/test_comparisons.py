@@ -191,8 +191,8 @@ def test_single_runs_are_two_networks_and_no_verdict(lab: MakeLab) -> None:
     made.finish("no_cutout", 1, logits=made.logits(300))
     # against the run of the same seed, of which 40 images more are right and none is wrong
     assert sentences(made) == [
-        "no_cutout against base: not tested over seeds (n = 1); its network is 11.11 points worse on these "
-        "images (McNemar's test, one run each, p < 0.0001), and other seeds may differ"
+        "no_cutout against base: not tested over seeds (n = 1): 11.11 points worse on these images "
+        "(McNemar's test, one run each, p < 0.0001); other seeds may differ"
     ]
 
 
