@@ -185,7 +185,9 @@ def test_differences_between_runs_ignore_times_alone(tmp_path: Path) -> None:
 
 def test_only_epochs_that_end_while_all_workers_train_are_counted() -> None:
     lines = [(at, f"onecycle/base/seed-0  epoch {n} of 3  lr 0.1") for n, at in enumerate((1.0, 2.0, 3.0), 1)]
-    lines += [(at, f"onecycle/base/seed-1  epoch {n} of 3  lr 0.1") for n, at in enumerate((1.5, 2.5, 3.5), 1)]
+    lines += [
+        (at, f"onecycle/base/seed-1  epoch {n} of 3  lr 0.1") for n, at in enumerate((1.5, 2.5, 3.5), 1)
+    ]
     seconds, count = workers.epoch_seconds(command.Outcome(lines))
     assert (seconds, count) == (0.5, 3)  # 2.0, 2.5 and 3.0 between 1.5 and 3.0
     assert workers.epoch_seconds(command.Outcome(lines[:3] + lines[5:])) == (None, 0)
