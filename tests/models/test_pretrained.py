@@ -63,7 +63,6 @@ def test_a_run_starts_from_a_finished_runs_weights(tiny: Tiny, finished_run: Pat
     record, folder, variant = run(study, tmp_path / "out")
     assert record.status == "finished", record.error
     assert variant.pretrained is not None and variant.pretrained.anew == ()
-    assert record.metrics["accuracy"] > 0.2
     model, config = load_weights(folder.weights_file)
     assert config.options == {"width": 2}, "the file is not needed once the run has finished"
 
