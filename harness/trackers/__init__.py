@@ -73,8 +73,13 @@ class Tracker:
         """
         raise NotImplementedError
 
-    def end(self, logger: BaseLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
-        """Show how a run ended; ``record`` is the content of its run.json."""
+    def end(self, logger: Any, folder: RunFolder, record: Mapping[str, Any]) -> None:
+        """Show how a run ended.
+
+        Args:
+            logger: what :meth:`logger` returned.
+            record: the content of its run.json.
+        """
 
     def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
         """Show a report: ``variants`` are those of report.json, mean and std over seeds, and their number."""

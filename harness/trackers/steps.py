@@ -1,4 +1,4 @@
-"""An Ignite logger that hands all numbers of a run to one function, for tools whose interface is that simple."""
+"""An Ignite logger that hands all numbers of a run to one function."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import wandb
 
@@ -17,9 +17,6 @@ from harness.store.folders import RunFolder, StudyFolder
 from harness.store.run_files import OLD_METRICS
 from harness.trackers import EPOCH_METRICS, REPORTED, Tracker
 from harness.trackers.steps import StepLogger, epoch_values
-
-if TYPE_CHECKING:
-    from ignite.handlers.base_logger import BaseLogger
 
 SECONDS = 20  # to wait for a server at a run's start and end; what it did not get stays on disk
 # W&B's own lines would break the progress bar
@@ -72,7 +69,7 @@ class WandB(Tracker):
         self.run = run
         return StepLogger(run.log)
 
-    def end(self, logger: BaseLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
+    def end(self, logger: StepLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
         """Put the run's numbers into its summary."""
         new = {name: value for name, value in record["metrics"].items() if name not in OLD_METRICS.values()}
         self.run.summary.update({**new, "status": record["status"]})
