@@ -126,7 +126,7 @@ def test_a_variant_is_a_group_with_a_run_a_seed_and_one_of_mean_and_std(
     for seeds in ("0", "0-1"):  # continued: only the new seeds are shown
         done = command(*arguments, "--seeds", seeds, WANDB_MODE="offline")
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
-        assert "wandb:" not in done.stderr + done.stdout
+        assert "wandb:" not in done.stderr + done.stdout, done.stderr
     study = tmp_path / "out" / "tiny"
     shown = {one.run.display_name: one for one in offline_files(study)}
     assert len({one.run.run_id for one in shown.values()}) == 6 == len(shown)
