@@ -144,7 +144,7 @@ WRONG = [
     (["--set", "model.width=-4"], "model.width"),
     (["--set", "data.train_limit=100000"], "train_limit"),
     (["--launcher", "slurm"], "--launcher slurm"),
-    (["--tracker", "wandb"], "--tracker wandb"),
+    (["--tracker", "wandbb"], "--tracker wandbb"),
     (["--workers", "0"], "--workers 0"),
     (["--device", "cuda:7"], "--device cuda:7"),
     (["--device", "tpu"], "--device tpu"),

@@ -1,18 +1,19 @@
 """Trackers by name: they show runs in another tool, through Ignite's own logger handlers.
 
-A new tracker is a file with a class like the two here, and a line below; every tool that Ignite has a logger
-for (Weights & Biases, ClearML, Neptune, ...) needs the same few methods.
+A new tracker is a subclass of :class:`Tracker`: in a file here and a line of ``TRACKERS``, or in a package of
+its own that names it under the entry point ``harness.trackers`` (docs/trackers.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import StudyError
-from harness.messages import check_installed, one_line, suggest
+from harness.imports import import_allowed
+from harness.messages import check_installed, one_line
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TRACKERS: dict[str, tuple[str, str | None]] = {
     "tensorboard": ("harness.trackers.tensorboard:TensorBoard", "tensorboard"),
     "mlflow": ("harness.trackers.mlflow:MLflow", "mlflow"),
+    "wandb": ("harness.trackers.wandb:WandB", "wandb"),
 }
 # of report.json, shown of each variant
 REPORTED = [
@@ -43,40 +45,93 @@ _Result = TypeVar("_Result")
 Say = Callable[[str], None]
 
 
-class Tracker(Protocol):
-    """Shows a study's runs in another tool. If a method raises an error, the study continues without it."""
+class Tracker:
+    """Shows a study's runs in another tool. A subclass overrides what its tool needs; ``logger`` it must.
+
+    It is pickled on its way to workers. If a method other than ``check`` raises an error, the study continues
+    without the tracker.
+    """
+
+    def check(self) -> None:
+        """Raise an error, before any work, if the tool cannot be used.
+
+        Raises:
+            StudyError: in one line, with what to do.
+        """
 
     def begin(self, plan: Plan) -> None:
         """Create the study and its variants in the tool, before the first run."""
 
-    def logger(self, variant: Variant, folder: RunFolder) -> BaseLogger:
+    def logger(self, variant: Variant, folder: RunFolder, done: Sequence[Mapping[str, Any]]) -> BaseLogger:
         """Return Ignite's logger for a run; for a resumed run one that continues the earlier entries.
 
-        Its module has an ``OutputHandler`` and an ``OptimizerParamsHandler``, as those of Ignite do.
-        """
+        Its module has an ``OutputHandler`` and an ``OptimizerParamsHandler``, as those of Ignite do;
+        :class:`harness.trackers.steps.StepLogger` is one that calls a function.
 
-    def end(self, logger: BaseLogger, folder: RunFolder, record: Mapping[str, Any]) -> None:
-        """Show how a run ended; ``record`` is the content of its run.json."""
+        Args:
+            done: the epochs after which the run resumes, as rows of history.csv; empty for a new run.
+        """
+        raise NotImplementedError
+
+    def end(self, logger: Any, folder: RunFolder, record: Mapping[str, Any]) -> None:
+        """Show how a run ended.
+
+        Args:
+            logger: what :meth:`logger` returned.
+            record: the content of its run.json.
+        """
 
     def report(self, folder: StudyFolder, variants: Sequence[Mapping[str, Any]]) -> None:
         """Show a report: ``variants`` are those of report.json, mean and std over seeds, and their number."""
 
 
+def installed() -> dict[str, str]:
+    """Return the trackers of installed packages as name -> import path, after the entry point."""
+    return {point.name: f"{point.module}:{point.attr}" for point in entry_points(group="harness.trackers")}
+
+
 def check_tracker(name: str) -> None:
-    """Refuse an unknown tracker, without importing it.
+    """Refuse a tracker that is unknown, broken, not installed or not ready.
 
     Raises:
-        StudyError: there is no tracker of that name, or its package is not installed.
+        StudyError: in one line.
     """
-    if name not in TRACKERS:
-        raise StudyError(f"--tracker {name}: not a tracker{suggest(name, TRACKERS)}")
-    if (package := TRACKERS[name][1]) is not None:
-        check_installed(package, f"--tracker {name}")
+    tracker = _load(name)
+    try:
+        tracker.check()
+    except StudyError:
+        raise
+    except Exception as error:  # another package may raise anything
+        raise StudyError(f"--tracker {name}: {_cause(error)}") from None
 
 
 def get_tracker(name: str) -> GuardedTracker:
-    """Import the tracker of a name that :func:`check_tracker` accepts."""
-    return GuardedTracker(name, resolve_name(TRACKERS[name][0])())
+    """Return the tracker of a name that :func:`check_tracker` accepts."""
+    return GuardedTracker(name, _load(name))
+
+
+def _load(name: str) -> Tracker:
+    others = installed()
+    if name in TRACKERS:
+        path, package = TRACKERS[name]
+        if package is not None:
+            check_installed(package, f"--tracker {name}")
+    elif name in others:
+        path = others[name]
+    else:
+        known = {**others, **TRACKERS}
+        raise StudyError(f"--tracker {name}: not a tracker; choose one of {', '.join(sorted(known))}")
+    found = import_allowed(path, f"--tracker {name}", trusted=True)
+    if not (isinstance(found, type) and issubclass(found, Tracker)):
+        raise StudyError(f"--tracker {name}: {path} is not a subclass of harness.trackers.Tracker")
+    try:
+        return found()
+    except Exception as error:  # so may its __init__
+        raise StudyError(f"--tracker {name}: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error, 200)}"
 
 
 class GuardedTracker:
@@ -95,10 +150,16 @@ class GuardedTracker:
         self._try(lambda: self.tracker.begin(plan), say)
 
     def follow(
-        self, variant: Variant, folder: RunFolder, trainer: Engine, optimizer: Optimizer, say: Say
+        self,
+        variant: Variant,
+        folder: RunFolder,
+        trainer: Engine,
+        optimizer: Optimizer,
+        done: Sequence[Mapping[str, Any]],
+        say: Say,
     ) -> None:
         """Show a run's loss and rates every ``EVERY`` steps, and its epochs' ``EPOCH_METRICS``."""
-        self.open = self._try(lambda: self.tracker.logger(variant, folder), say)
+        self.open = self._try(lambda: self.tracker.logger(variant, folder, done), say)
         if (logger := self.open) is not None:
             self._try(lambda: self._attach(logger, variant, trainer, optimizer, say), say)
 
@@ -140,6 +201,5 @@ class GuardedTracker:
             return work()
         except Exception as error:  # another package, a server or a disk may raise anything
             self.failed = True
-            cause = f"{type(error).__name__}: {one_line(error, 200)}"
-            say(f"warning: --tracker {self.name}: {cause}; the study goes on without it")
+            say(f"warning: --tracker {self.name}: {_cause(error)}; the study continues without it")
             return None

@@ -12,14 +12,14 @@ from ignite.handlers.mlflow_logger import MLflowLogger
 
 from harness.plan import Plan, Variant
 from harness.store.folders import RunFolder, StudyFolder
-from harness.trackers import REPORTED
+from harness.trackers import REPORTED, Tracker
 
 RUN_TAG, DIGEST_TAG, PARENT_TAG = "harness.run", "harness.digest", "mlflow.parentRunId"
 # A server that does not answer must not delay a study; MLflow's own timeouts are minutes.
 TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-class MLflow:
+class MLflow(Tracker):
     """Writes to ``MLFLOW_TRACKING_URI`` where that is set, else to ``<out>/mlflow.db``.
 
     Runs are found by their tags, so that a resumed run and a continued study add to their entries.
@@ -43,7 +43,7 @@ class MLflow:
             tags = {RUN_TAG: f"{study}/{variant.name}", DIGEST_TAG: variant.digest}
             self.parents[variant.name], _ = self._run(client, tags, variant.name)
 
-    def logger(self, variant: Variant, folder: RunFolder) -> MLflowLogger:
+    def logger(self, variant: Variant, folder: RunFolder, done: Sequence[Mapping[str, Any]]) -> MLflowLogger:
         """Make or find a child run, with the recipe as its parameters."""
         client, parent = _client(folder.study.out), self.parents[variant.name]
         tags = {RUN_TAG: folder.name, DIGEST_TAG: variant.digest, PARENT_TAG: parent}

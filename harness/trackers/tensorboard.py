@@ -11,18 +11,17 @@ import tomli_w
 from ignite.handlers.tensorboard_logger import TensorboardLogger
 from PIL import Image
 
-from harness.plan import Plan, Variant
+from harness.plan import Variant
 from harness.store.folders import RunFolder, StudyFolder
-from harness.trackers import REPORTED
+from harness.trackers import REPORTED, Tracker
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Writes what ``tensorboard --logdir <out>/<study>/tensorboard`` shows."""
 
-    def begin(self, plan: Plan) -> None:
-        """Do nothing: there is nothing to create."""
-
-    def logger(self, variant: Variant, folder: RunFolder) -> TensorboardLogger:
+    def logger(
+        self, variant: Variant, folder: RunFolder, done: Sequence[Mapping[str, Any]]
+    ) -> TensorboardLogger:
         """Return a logger that writes one run's event files, with its recipe as text."""
         logger = TensorboardLogger(log_dir=_place(folder.study) / folder.variant / f"seed-{folder.seed}")
         recipe = tomli_w.dumps(variant.recipe.model_dump(mode="json", exclude_none=True))

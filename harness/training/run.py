@@ -196,7 +196,8 @@ def _train(run: TrainingRun) -> TrainingResult:
         saver = CheckpointSaver(folder.checkpoint_file, run.owner, writer)
         attach(Events.EPOCH_COMPLETED, EpochCheckpoint(state, saver, unsaved=assembly.unsaved))
     if run.tracker is not None:
-        run.tracker.follow(variant, folder, trainer, assembly.optimizer, run.say)
+        rows = log.state_dict()["rows"]
+        run.tracker.follow(variant, folder, trainer, assembly.optimizer, rows, run.say)
     done = len(log.epochs)
     profile = Profile(trainer, variant.device) if run.profile and done < run.epochs else None
 
