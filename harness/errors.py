@@ -10,7 +10,7 @@ class HarnessError(Exception):
 
 
 class StudyError(HarnessError):
-    """The request is wrong: a study file, an option, a value in them."""
+    """An invalid option or study file."""
 
 
 class DataError(HarnessError):

@@ -30,7 +30,7 @@ from harness.statistics.margin import AgainstMargin, against_margin, judge_margi
 from harness.statistics.mcnemar import compare_images
 from harness.statistics.superiority import Superiority, superiority
 
-Flagged = Mapping[str, int]  # variant -> the seed that lies apart from its others
+Flagged = Mapping[str, int]  # variant -> its outlier seed
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class VariantComparison:
         failures: of both recipes; None where no run failed by its recipe, or one of the two has none.
         margin: what it shows of the study's margin; None without one, and where there is no t test.
         superiority: how often a run of the first beats one of the second; None without several runs.
-        flagged, flagged_baseline: the seed of each that lies apart from its others.
+        flagged, flagged_baseline: the outlier seed of each.
         without: the primary test without these seeds; None where none is flagged or too few are left.
         evidence: the kind of answer, and what shows the difference where n was not fixed in advance; None
             without a t test.

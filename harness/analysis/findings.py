@@ -38,9 +38,9 @@ class Findings:
         warnings: what a reader of the numbers has to know: mixed origins, doubtful range tests,
             attributions that fail their check.
         verdict: the answer in one sentence.
-        verdicts: a line for the console about each variant that has a run, planned or on disk, and one about
-            each that was compared with the baseline; of three variants or more, a last one about which may
-            be the best; and how many runs the planned looks have spared.
+        verdicts: lines for the console: one for each variant that has a run, planned or on disk; one for each
+            comparison; of three variants or more, those not significantly below any other; and how many
+            runs the planned looks have saved.
         met: every run that was asked for is finished and reached the target on its last epoch.
         failures: a line for every run that was asked for and failed, or whose files cannot be trusted.
     """

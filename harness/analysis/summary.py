@@ -113,7 +113,7 @@ class VariantSummary:
         values: metric -> its values in the finished runs, by seed.
         metrics: metric -> their distribution, of every metric; None where no finished run has it.
         evidence: None without a finished run.
-        flagged: the seed that lies apart from the others.
+        flagged: the outlier seed.
         corrected: the mean, where the runs are not independent: standard error and interval are then its own.
         found: None where the study gives its rates, and without a finished run.
     """

@@ -83,7 +83,7 @@ def test_a_study_killed_before_any_operation_on_a_file_gives_the_same_bytes(
 
 
 def test_the_bytes_do_not_depend_on_the_process(fragile: Path, go_on: GoOn, tmp_path: Path) -> None:
-    """A real ``python -m harness.study``, killed with its group, then gone on with by another process."""
+    """A real ``python -m harness.study``, killed with its group, then resumed by another process."""
     arguments = [sys.executable, "-m", "harness.study", *one_at_a_time(*CPU, fragile, "--out", "out")]
     with subprocess.Popen(
         arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -93,9 +93,8 @@ COMPARISONS: Table[VariantComparison] = Table(
         Column("smallest_p", "the smallest that this n allows it", "result.permutation.smallest_p"),
         Column(
             "seeds_needed",
-            "of each, that would tell a difference of this size with power 80 %, if the measured one were "
-            "the true one: from few seeds it is not; see `smallest_difference`; both only where `answer` is "
-            "`fixed n`",
+            "of each variant, to detect a difference as large as the measured one with 80 % power; from few "
+            "seeds that is often too large: see `smallest_difference`; both only where `answer` is `fixed n`",
             "result.seeds_needed",
         ),
         Column(
@@ -148,17 +147,17 @@ COMPARISONS: Table[VariantComparison] = Table(
             "superiority.low",
         ),
         Column("probability_high", "upper end, with ties as won", "superiority.high"),
-        Column("flagged", "the seed of the first that lies apart from its others (Grubbs's test at 5 %)"),
+        Column("flagged", "the outlier among the seeds of the first (Grubbs's test at 5 %)"),
         Column("flagged_baseline", "the same of the second"),
         Column(
             "p_common",
-            "where a seed of the study lies apart: p of the primary test with the median spread of all "
+            "where a seed of the study is an outlier: p of the primary test with the median spread of all "
             "comparisons where that is larger, after Holm's correction",
             "result.p_common",
         ),
         Column(
             "difference_without",
-            "where one of these lies apart: without it",
+            "where one of these is an outlier: without it",
             _as_measured("without.primary.difference"),
         ),
         Column("p_without", "of that, two-sided, not corrected", "without.primary.p"),

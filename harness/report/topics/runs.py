@@ -92,7 +92,7 @@ RUNS: Table[RunRow] = Table(
         Column("error", "why it failed", "run.error"),
         Column(
             "flagged",
-            "`yes` where the target's metric lies apart from the variant's other seeds (Grubbs's test, 5 %)",
+            "`yes` where the target's metric is an outlier among the variant's seeds (Grubbs's test, 5 %)",
             lambda row: "yes" if row.flagged else None,
         ),
         _recorded("raw_accuracy", "of the last epoch's weights as trained, where their average is evaluated"),

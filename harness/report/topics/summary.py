@@ -46,7 +46,7 @@ SUMMARY: Table[VariantSummary] = Table(
         *ensemble.SUMMARY,
         *calibration.SUMMARY,
         *variance.BETWEEN_RUNS,
-        Column("flagged", "the seed whose `metric` lies apart from the others (Grubbs's test at 5 %)"),
+        Column("flagged", "the seed whose `metric` is an outlier (Grubbs's test at 5 %)"),
         *noise.SUMMARY,
         Column(
             "mean_df",
