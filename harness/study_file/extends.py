@@ -12,6 +12,7 @@ from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.study_file.builtin import builtin_studies, find_study
 from harness.study_file.config import Recipe, Study
+from harness.study_file.trial import changed_keys
 from harness.study_file.variants import DEFAULTS, DISCRIMINATORS, RECIPE_KEYS, override
 
 MAX_CHAIN = 16  # studies that extend each other
@@ -154,12 +155,7 @@ def differences(base: Study, study: Study) -> list[str]:
 
     These are the changes of the recipe, of the target and of the variants.
     """
-    ours, theirs = (_flat(each, each) | _flat(each.target, each, "target.") for each in (study, base))
-    changes = [
-        _change(key, theirs.get(key), ours.get(key))
-        for key in dict.fromkeys([*theirs, *ours])
-        if theirs.get(key) != ours.get(key)
-    ]
+    changes = [_change(*each) for each in changed_keys(_compared(base), _compared(study))]
     variants: dict[str, list[str]] = {"removed": [], "changed": [], "added": []}
     for name in dict.fromkeys([*base.variants, *study.variants]):
         if name not in study.variants:
@@ -172,27 +168,15 @@ def differences(base: Study, study: Study) -> list[str]:
     return changes
 
 
-def _flat(model: Any, study: Study, prefix: str = "") -> Tables:
-    """Return dotted keys and values of the study's recipe, or of its target."""
-    fields = set(Recipe.model_fields) if model is study else None
-    flat: Tables = {}
-
-    def add(key: str, value: Any) -> None:
-        if isinstance(value, Mapping) and key != "vary":
-            for name, part in value.items():
-                add(f"{key}.{name}", part)
-        else:
-            flat[key] = value
-
-    for name, value in model.model_dump(include=fields, exclude_none=True).items():
-        add(f"{prefix}{name}", value)
-    if model is study and study.range_test is None:
-        flat["range_test"] = None
-    return flat
+def _compared(study: Study) -> Tables:
+    """Return the tables of a study's recipe, and its target."""
+    return study.model_dump(include={*Recipe.model_fields, "target"}, exclude_none=True)
 
 
 def _change(key: str, before: Any, after: Any) -> str:
     old, new = (
         "not set" if value is None else json.dumps(value, ensure_ascii=False) for value in (before, after)
     )
-    return f"{key} {old} -> {new}" if len(old) + len(new) <= LONGEST else f"{key} changed"
+    if len(old) + len(new) <= LONGEST:
+        return f"{key} {old} -> {new}"
+    return f"{key} {'removed' if after is None else 'added' if before is None else 'changed'}"

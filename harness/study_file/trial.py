@@ -103,7 +103,7 @@ def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str
     """
     earlier = written.get("trial") or {}
     known = {each["key"]: each for each in earlier.get("changes", [])}
-    for key, before, value in _differences(written, changed):
+    for key, before, value in changed_keys(written, changed):
         if _top(key) not in _UNTOLD:
             first = known[key].get("before") if key in known else before
             known[key] = {"key": key, "value": value, "before": first}
@@ -119,7 +119,7 @@ def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str
     )
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def changed_keys(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield the dotted key of each value that differs, with the value before and after; lists are values."""
     if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
         if before != after or type(before) is not type(after):
@@ -128,7 +128,7 @@ def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str,
     for key in dict.fromkeys([*before, *after]):
         dotted = f"{path}.{key}" if path else str(key)
         if key in before and key in after:
-            yield from _differences(before[key], after[key], dotted)
+            yield from changed_keys(before[key], after[key], dotted)
         else:
             yield dotted, before.get(key), after.get(key)
 
