@@ -41,11 +41,11 @@ def test_a_comparison_is_told_and_written_and_changes_no_result(out: Path) -> No
         capture_output=True, text=True, env=environment, cwd=out.parent, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "schedule.epochs" in done.stdout and "second is better than first by" in done.stdout
+    assert "schedule.epochs" in done.stdout and "second is significantly better than first by" in done.stdout
     page = out / "compare-first-second.html"
     assert done.stderr.strip() == f"page: {page}"
     assert (
-        "second is better than first" in page.read_text("utf-8") and 'href="figures' not in page.read_text()
+        "second is significantly better than first" in page.read_text("utf-8") and 'href="figures' not in page.read_text()
     )
     page.unlink()
     assert contents(out) == before
@@ -68,7 +68,8 @@ def test_a_study_file_names_its_results(out: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text((out / "second" / "study.toml").read_text("utf-8"), "utf-8")
     done = CliRunner().invoke(command, ["first", str(file), "--out", str(out)], catch_exceptions=False)
-    assert "second is better than first" in " ".join(done.stdout.split())
+    assert "second is significantly better than first" in " ".join(done.stdout.split())
+    assert "of 2 variants" not in done.stdout  # two are compared, not ranked
 
 
 def test_one_name_is_too_few_in_one_line(tmp_path: Path) -> None:

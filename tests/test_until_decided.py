@@ -1,4 +1,4 @@
-"""``--until-decided``: from look to look, by every launcher, killed and gone on with; and what is refused."""
+"""``--until-decided``: from look to look, by every launcher, killed and resumed; and what is refused."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def test_a_decided_variant_stops_and_the_others_go_on(undisturbed: Any) -> None:
     assert not (place / "out/tiny/runs/frozen/seed-2").exists()
     first, last = (line for line in done.stderr.splitlines() if line.startswith("tiny: look "))
     assert first.startswith("tiny: look 1 of 2, after 3 seeds; frozen is worse than base (t = -")
-    assert first.endswith("; going on to 4 seeds: equal against base")
+    assert first.endswith("; continuing to 4 seeds: equal against base")
     assert last == "tiny: look 2 of 2, after 4 seeds; not decided: equal against base"
-    assert "tiny: went on to look 2 of 2: 1 of 12 runs not needed" in done.stdout.splitlines()
+    assert "tiny: continued to look 2 of 2: 1 of 12 runs not needed" in done.stdout.splitlines()
     assert "not finished" not in done.stdout
     summary = pd.read_csv(place / "out/tiny/tables/summary.csv").set_index("variant")
     assert dict(summary["runs"]) == {"base": 4, "frozen": 3, "equal": 4}

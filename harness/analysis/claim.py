@@ -13,7 +13,7 @@ from harness.analysis.results import Results
 from harness.analysis.sentences import test_text
 from harness.analysis.summary import VariantSummary
 from harness.analysis.units import Units
-from harness.messages import one_line
+from harness.messages import listed, one_line
 from harness.study_file.grids import short_keys
 
 NONE = "–"
@@ -120,7 +120,7 @@ def claim_sentence(findings: Findings) -> str:
         return f"{only} finished runs that are compared: it reached {measured}."
     tied = [one.variant for one in placed if one.rank == 1]
     best = "highest" if findings.results.metric.higher_is_better else "lowest"
-    shared = f", with the same mean as {_named(tied[1:])}," if len(tied) > 1 else ""
+    shared = f", with the same mean as {listed(tied[1:], MOST_NAMED)}," if len(tied) > 1 else ""
     text = f"Of {others} variants of {study.title}, {leader.variant}{shared} has the {best} mean: {measured}."
     said = [text, _compared(findings, leader.variant), _not_below(findings)]
     return " ".join(part for part in said if part)
@@ -196,7 +196,7 @@ def _decision(findings: Findings, ranked: Ranked) -> str:
     top = [one.variant for one in findings.ranking if one.place is not None and one.rank == 1]
     if ranked.worse_than:
         below_top = set(top) & set(ranked.worse_than)
-        return f"significantly below {'the top' if below_top else _named(ranked.worse_than)}"
+        return f"significantly below {'the top' if below_top else listed(ranked.worse_than, MOST_NAMED)}"
     if sum(one.place is not None for one in findings.ranking) == 1:
         return "nothing to compare with"
     if place.rank == 1:
@@ -211,14 +211,6 @@ def _no_run(summary: VariantSummary) -> str:
     if summary.failed:
         return f"no finished run: {summary.failed} of {summary.runs} failed"
     return "not finished yet"
-
-
-def _named(names: list[str] | tuple[str, ...]) -> str:
-    """Write up to three names, and how many more there are."""
-    more = len(names) - MOST_NAMED
-    if more > 0:
-        return f"{', '.join(names[:MOST_NAMED])} and {more} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def _summary(findings: Findings, variant: str) -> VariantSummary:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from harness.analysis.results import Results
 from harness.analysis.runs import Run, by_seed, same_images
 from harness.analysis.starts import Pair, answers
+from harness.messages import listed
 from harness.metrics import Metric
 from harness.statistics.comparison import ALPHA, VERDICTS
 from harness.statistics.distribution import judgeable_std, mean_of
@@ -246,7 +247,7 @@ def without_unneeded(results: Results, judged: Iterable[PairLooks], among: Colle
 
 
 def saved_sentence(results: Results, judged: Iterable[PairLooks], among: Collection[str]) -> str:
-    """Write how many planned runs the looks have spared; nothing where they have spared none.
+    """Write how many planned runs the looks have saved; nothing where they have saved none.
 
     Args:
         results: of :func:`without_unneeded`, of the same ``judged`` and ``among``.
@@ -258,12 +259,12 @@ def saved_sentence(results: Results, judged: Iterable[PairLooks], among: Collect
     looks = results.study.looks or []
     last = max(variants_needed(judged, among).values())
     number = looks.index(last) + 1
-    how = "stopped at" if number < len(looks) else "went on to"
+    how = "stopped at" if number < len(looks) else "continued to"
     return f"{how} look {number} of {len(looks)}: {spared} of {len(planned)} runs not needed"
 
 
 def look_sentence(judged: Sequence[PairLooks], number: int, told: Collection[Pair] = ()) -> str:
-    """Write what is decided after a look, and what goes on.
+    """Write what is decided after a look, and what continues.
 
     Args:
         number: the look's, from 1.
@@ -279,10 +280,10 @@ def look_sentence(judged: Sequence[PairLooks], number: int, told: Collection[Pai
         parts.append(f"and {len(news) - MOST_NAMED} more are decided")
     going = [looks for looks in judged if looks.decided is None]
     if not going:
-        return f"{'; '.join(parts)}; all is decided"
+        return f"{'; '.join(parts)}; every comparison is decided"
     if number == len(looks):
         return f"{'; '.join(parts)}; not decided: {_pairs(going)}"
-    return f"{'; '.join(parts)}; going on to {looks[number]} seeds: {_pairs(going)}"
+    return f"{'; '.join(parts)}; continuing to {looks[number]} seeds: {_pairs(going)}"
 
 
 def _decided(looks: PairLooks) -> str:
@@ -293,6 +294,4 @@ def _decided(looks: PairLooks) -> str:
 
 
 def _pairs(judged: Sequence[PairLooks]) -> str:
-    names = [f"{looks.variant} against {looks.baseline}" for looks in judged[:MOST_NAMED]]
-    more = len(judged) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    return listed((f"{looks.variant} against {looks.baseline}" for looks in judged), MOST_NAMED)

@@ -11,6 +11,7 @@ from harness.analysis.comparisons import VariantComparison, flagged_seeds
 from harness.analysis.evidence import signs_among
 from harness.analysis.results import Results
 from harness.analysis.runs import same_images
+from harness.messages import listed
 from harness.metrics import ACCURACY, METRICS, Metric
 from harness.statistics.best import Place, rank_recipes, rivals_of_each
 
@@ -140,19 +141,14 @@ def sentence(ranking: Sequence[Ranked], metric: Metric) -> str:
         seeds = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
         why = "not tested with one seed each" if most == 1 else f"no significant difference ({seeds})"
         first = [place.name for place in places if place.rank == 1]
-        names = f"{_listed(first)} {'has' if len(first) == 1 else 'share'}"
+        names = f"{listed(first, MOST_NAMED)} {'has' if len(first) == 1 else 'share'}"
         text = f"{names} the {best} mean of {everyone} variants; {why}"
     else:
         count = f"{len(possible)} of {everyone} variants"
-        text = f"{count} are not significantly below any other: {_listed(possible)}"
+        text = f"{count} are not significantly below any other: {listed(possible, MOST_NAMED)}"
     gone = [_with_failures(ranked) for ranked in ranking if ranked.place is None]
-    return f"{text}; no finished run: {_listed(gone)}" if gone else text
+    return f"{text}; no finished run: {listed(gone, MOST_NAMED)}" if gone else text
 
 
 def _with_failures(ranked: Ranked) -> str:
     return f"{ranked.variant} ({ranked.failed_text})" if ranked.failed else ranked.variant
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"

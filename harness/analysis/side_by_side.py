@@ -22,6 +22,7 @@ from harness.analysis.results import Results
 from harness.analysis.sentences import sentence
 from harness.analysis.sides import Side, common_target, find_sides, read_sides
 from harness.analysis.summary import VariantSummary
+from harness.messages import listed
 from harness.metrics import title_of
 from harness.study_file.config import Study
 from harness.study_file.targets import Target
@@ -64,12 +65,12 @@ class SideBySide:
         reached = _reached([summaries[label] for label in self.labels])
         same = [label for side, label in zip(self.sides, self.labels, strict=True) if self._equal(side)]
         lines = [
-            f"{_and([self.labels[0], *same])} are identical: the same configuration and the same "
+            f"{listed([self.labels[0], *same])} are identical: the same configuration and the same "
             f"predictions, {several(len(self.sides[0].finished), 'run')} each"
         ] if same else []  # fmt: skip
         tested = [one for one in self.comparisons if one.variant not in same]
         lines += [sentence(one, len(self.findings.compared) > 1) for one in tested]
-        if self.findings.ranking:
+        if len(self.findings.ranking) >= ranks.FEWEST:
             lines.append(ranks.sentence(self.findings.ranking, self.findings.results.metric))
         return [f"{line}." for line in [reached, *lines] if line]
 
@@ -149,15 +150,9 @@ def _reached(summaries: Sequence[VariantSummary]) -> str:
         n = "one run" if len(known) == 1 else "one run each"
     else:
         each = " each" if len(known) > 1 else ""
-        numbers = f"{counts[0]} seeds{each}" if len(set(counts)) == 1 else f"{_and(counts)} seeds"
+        numbers = f"{counts[0]} seeds{each}" if len(set(counts)) == 1 else f"{listed(counts)} seeds"
         n = f"mean ± std, {numbers}"
-    return f"{_and(parts)}{what}last epoch, {n})"
-
-
-def _and(parts: Sequence[object]) -> str:
-    """Write ``a``, ``a and b``, ``a, b and c``."""
-    *first, last = map(str, parts)
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{listed(parts)}{what}last epoch, {n})"
 
 
 def _metric_notes(sides: Sequence[Side], target: Target) -> list[str]:
@@ -214,7 +209,7 @@ def _joined(sides: Sequence[Side], target: Target) -> Study:
     first, margins = sides[0], {side.study.margin for side in sides}
     study = first.study.model_copy(
         update={
-            "name": " and ".join(side.label for side in sides),
+            "name": listed(side.label for side in sides),
             "question": "",
             "seeds": sorted({run.seed for side in sides for run in side.runs}),
             "looks": None,

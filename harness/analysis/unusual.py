@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from harness.analysis.numbers import several
 from harness.analysis.results import Results
 from harness.analysis.starts import planned_later
+from harness.messages import listed
 from harness.study_file.config import Recipe
 from harness.study_file.seeds import seeds_text
 
@@ -57,9 +58,7 @@ def _of_variants(results: Results, text_of: Callable[[Recipe], str]) -> Iterator
         if len(names) == len(variants):
             yield f"{text[0].upper()}{text[1:]}."
         else:
-            more = len(names) - MOST_NAMED
-            listed = ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-            yield f"{listed}: {text}."
+            yield f"{listed(names, MOST_NAMED)}: {text}."
 
 
 def _added(results: Results) -> Iterator[str]:
@@ -69,7 +68,7 @@ def _added(results: Results) -> Iterator[str]:
         if later := planned_later(results.of(variant)):
             groups.setdefault(later, []).append(variant)
     for seeds, names in groups.items():
-        of = "" if len(names) == len(results.variants) else f" of {', '.join(names[:MOST_NAMED])}"
+        of = "" if len(names) == len(results.variants) else f" of {listed(names, MOST_NAMED)}"
         word = "Seed" if len(seeds) == 1 else "Seeds"
         was = "was" if len(seeds) == 1 else "were"
         yield f"{word} {seeds_text(list(seeds))}{of} {was} added when results of earlier seeds were known."

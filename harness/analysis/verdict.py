@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.numbers import several
 from harness.analysis.summary import VariantSummary
+from harness.messages import listed
 from harness.metrics import ACCURACY
 from harness.study_file.config import Study
 
@@ -97,7 +98,7 @@ def _of_several(summaries: Sequence[VariantSummary]) -> str:
 def _names(names: Sequence[str], of: int) -> str:
     if len(names) > MOST_NAMED:
         return f"all {of} variants" if len(names) == of else f"{len(names)} of {of} variants"
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    return listed(names)
 
 
 def _differences(comparisons: Sequence[VariantComparison]) -> str:

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.comparisons import VariantComparison
 from harness.analysis.numbers import several
 from harness.analysis.parameters import Difference, digest_of
 from harness.analysis.side_by_side import SideBySide
 from harness.analysis.sides import Side
 from harness.analysis.summary import VariantSummary
+from harness.messages import listed
 from harness.report.blocks import Block, Report, Section, explained
 from harness.report.figures import accuracy
 from harness.report.topics import comparisons
 from harness.report.topics.comparisons import COMPARISONS
 from harness.report.topics.figures import Figures
+from harness.report.topics.table import records
 from harness.study_file.seeds import seeds_text
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def compose(compared: SideBySide) -> Report:
     """Return the page of a comparison, without any markup."""
     labels = compared.labels
     return Report(
-        title=f"{', '.join(labels[:-1])} and {labels[-1]}",
+        title=listed(labels),
         question=f"{several(len(labels), 'result')} compared; {labels[0]} is the baseline.",
         verdict=compared.sentence if len(labels) == 2 else compared.sentences[0],
         met=False,
@@ -187,7 +188,7 @@ def as_data(compared: SideBySide) -> dict[str, Any]:
         "parameters": _by_label(compared.labels, compared.parameters),
         "environment": _by_label(compared.labels, compared.environment),
         "data": _by_label(compared.labels, compared.data),
-        "tests": [_test(one) for one in compared.comparisons],
+        "tests": records(COMPARISONS, compared.comparisons),
         "notes": compared.notes,
         "sentence": compared.sentence,
     }
@@ -218,10 +219,6 @@ def _by_label(labels: Sequence[str], rows: Sequence[Difference]) -> list[dict[st
     return [{"key": row.key, **dict(zip(labels, row.values, strict=True))} for row in rows]
 
 
-def _test(comparison: VariantComparison) -> dict[str, Any]:
-    return {column.name: column.read(comparison) for column in COMPARISONS.columns}
-
-
 def frames(compared: SideBySide) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the parameters that differ, a row a key, and the tests, a row a comparison."""
     import pandas as pd
@@ -229,7 +226,8 @@ def frames(compared: SideBySide) -> tuple[pd.DataFrame, pd.DataFrame]:
     parameters = pd.DataFrame(
         [(row.key, *row.values) for row in compared.parameters], columns=["key", *compared.labels]
     )
+    columns = {column.name: column.read for column in COMPARISONS.columns}
     tests = pd.DataFrame(
-        [_test(one) for one in compared.comparisons], columns=[column.name for column in COMPARISONS.columns]
+        [[read(one) for read in columns.values()] for one in compared.comparisons], columns=list(columns)
     )
     return parameters, tests

@@ -92,7 +92,7 @@ def test_runs_that_were_not_planned_with_these_looks_decide_nothing_at_them(plac
     finish(place, "wide", [20, 21, 23])
     other = place.under(looks=[2, 3, 6])
     assert judged(other)["wide"].reached == () and judged(other)["wide"].decided is None
-    assert any("no verdict there is one at planned looks" in line for line in other.findings().warnings)
+    assert any("is no verdict at planned looks" in line for line in other.findings().warnings)
     assert place.findings().warnings == []
 
 
@@ -108,7 +108,7 @@ def test_runs_that_a_verdict_spares_are_not_missing(place: Lab) -> None:
         "base": 1, "wide": 0, "alike": 1,
     }  # fmt: skip
     assert "2 not finished yet" in findings.verdict and not findings.met
-    assert findings.verdicts[-1] == "digits: went on to look 3 of 3: 3 of 18 runs not needed"
+    assert findings.verdicts[-1] == "digits: continued to look 3 of 3: 3 of 18 runs not needed"
 
 
 def test_a_study_that_has_stopped_is_complete(place: Lab) -> None:
@@ -131,10 +131,10 @@ def test_a_line_says_what_a_look_has_decided_and_what_goes_on(place: Lab) -> Non
     assert look_sentence(looks, 1) == (
         f"look 1 of 3, after 3 seeds; wide is better than base (t = {t([20, 21, 23]):.2f}, "
         f"{needed:.2f} needed); "
-        "going on to 5 seeds: alike against base"
+        "continuing to 5 seeds: alike against base"
     )
     again = look_sentence(judge_looks(place.results()), 2, [("wide", "base")])
-    assert again == "look 2 of 3, after 5 seeds; going on to 6 seeds: alike against base"
+    assert again == "look 2 of 3, after 5 seeds; continuing to 6 seeds: alike against base"
 
 
 def test_comparisons_of_all_pairs_go_on_while_one_is_open(lab: MakeLab) -> None:

@@ -22,7 +22,7 @@ def test_a_variant_without_a_finished_run_stands_last_and_cannot_be_the_best(lab
         (3, "lost", False),
     ]
     assert sentence(ranking, METRICS["accuracy"]) == (
-        "base, slow share the highest mean of 3 variants; no significant difference (n = 3); "
+        "base and slow share the highest mean of 3 variants; no significant difference (n = 3); "
         "no finished run: lost (3 of 3 failed)"
     )
 
@@ -36,8 +36,8 @@ def test_whether_a_variant_that_the_machine_failed_is_the_best_is_unknown(lab: M
     ranking = made.findings().ranking
     assert [one.possible for one in ranking] == [True, None, False]
     assert sentence(ranking, METRICS["accuracy"]) == (
-        "only base of 3 variants has a finished run; no finished run: lost (3 of 3 failed), "
-        "slow (3 of 3 failed)"
+        "only base of 3 variants has a finished run; no finished run: lost (3 of 3 failed) "
+        "and slow (3 of 3 failed)"
     )
 
 
@@ -53,7 +53,7 @@ def test_a_variant_that_is_judged_worse_is_not_said_to_be_possibly_the_best(lab:
     # "slow" is not compared with it; the same test says so, with p times two rivals
     assert (worse.worse_than, worse.possible) == (("base", "slow"), False)
     assert sentence(ranking, METRICS["accuracy"]) == (
-        "2 of 3 variants are not significantly below any other: base, slow"
+        "2 of 3 variants are not significantly below any other: base and slow"
     )
 
 
