@@ -9,6 +9,7 @@ from harness.analysis.claim import RankedRow, headings, ranked_rows, shown_colum
 from harness.analysis.findings import Findings
 from harness.analysis.units import Units
 from harness.bar import console_of, usable_size
+from harness.console import plain
 
 WIDEST = 80  # columns
 MOST_ROWS = 15
@@ -32,7 +33,7 @@ def print_table(findings: Findings) -> None:
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         table.add_column(getattr(titles, name), justify=justify, overflow="fold", vertical="bottom")
     for row in rows[:MOST_ROWS]:
-        cells = [Text(_cell(row, name), style=_style(row, name)) for name in names]
+        cells = [Text(plain(_cell(row, name), sys.stderr), style=_style(row, name)) for name in names]
         table.add_row(*cells, style="bold" if row.rank == "1" else "")
     console = console_of(sys.stderr, columns)
     console.print()

@@ -45,7 +45,8 @@ def test_a_comparison_is_told_and_written_and_changes_no_result(out: Path) -> No
     page = out / "compare-first-second.html"
     assert done.stderr.strip() == f"page: {page}"
     assert (
-        "second is significantly better than first" in page.read_text("utf-8") and 'href="figures' not in page.read_text()
+        "second is significantly better than first" in page.read_text("utf-8")
+        and 'href="figures' not in page.read_text()
     )
     page.unlink()
     assert contents(out) == before

@@ -49,11 +49,6 @@ def interval_text(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
 
 
-def points_text(fraction: float) -> str:
-    """Write percentage points with their sign: ``+0.52``."""
-    return f"{100 * fraction:+.2f}"
-
-
 def p_text(p: float | None) -> str:
     """Write a p-value with two digits, and never as 0."""
     if p is None:

@@ -12,6 +12,7 @@ from harness.metrics import ACCURACY, metric_of
 from harness.planning.needs import Need, StudyPlan
 from harness.statistics.comparison import ALPHA
 from harness.statistics.power import MOST_SEEDS, POWER
+from harness.training.progress import duration
 
 LARGE = 0.1  # a fraction that may have been meant as a number of points
 
@@ -91,7 +92,7 @@ def _row(need: Need, write: Callable[[float], str]) -> tuple[str, str, str, str,
         name.replace("Welch t", "Welch t, unpaired"),
         f"> {MOST_SEEDS:,}" if need.seeds is None else f"{need.seeds:,}",
         "–" if need.runs is None else f"{need.runs:,}",
-        _duration(need.hours),
+        "–" if need.hours is None else duration(3600 * need.hours),
         "nothing" if need.shown is None else write(need.shown),
     )
 
@@ -99,17 +100,7 @@ def _row(need: Need, write: Callable[[float], str]) -> tuple[str, str, str, str,
 def _of_time(plan: StudyPlan) -> str:
     if plan.seconds is None:
         return f"time: {plan.time_from}"
-    return f"time: {_duration(plan.seconds / 3600)} a run, {plan.time_from}"
-
-
-def _duration(hours: float | None) -> str:
-    """Write ``3.2 h``, ``12 min``, ``8 s``."""
-    if hours is None:
-        return "–"
-    seconds = 3600 * hours
-    if seconds >= 3600:
-        return f"{hours:,.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 99.5 else f"{max(1, round(seconds))} s"
+    return f"time: {duration(plan.seconds)} a run, {plan.time_from}"
 
 
 def _writer(plan: StudyPlan) -> Callable[[float], str]:

@@ -119,7 +119,7 @@ def duration(seconds: float) -> str:
     """Write ``0.4 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
 def about(seconds: float) -> str:
