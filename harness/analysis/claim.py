@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_text, several
-from harness.analysis.ranking import Ranked
+from harness.analysis.ranking import Ranked, changes_text
 from harness.analysis.results import Results
 from harness.analysis.sentences import test_text
 from harness.analysis.summary import VariantSummary
 from harness.analysis.units import Units
 from harness.messages import listed, one_line
-from harness.study_file.grids import short_keys
 
 NONE = "–"
 LONGEST_CHANGES = 120  # characters
@@ -126,14 +124,6 @@ def claim_sentence(findings: Findings) -> str:
     return " ".join(part for part in said if part)
 
 
-def changes_text(ranked_changes: dict[str, object] | None) -> str:
-    """Write what a variant changes: ``lr_max 0.2, momentum 0.9``."""
-    changes = ranked_changes or {}
-    values = (value if isinstance(value, str) else json.dumps(value) for value in changes.values())
-    pairs = zip(short_keys(changes), values, strict=True)
-    return one_line(", ".join(f"{key} {value}" for key, value in pairs), LONGEST_CHANGES) or NONE
-
-
 def score_text(findings: Findings, summary: VariantSummary) -> str:
     """Write ``94.07 ± 0.18``; two decimals where variants are compared, as their differences have."""
     if summary.score is None:
@@ -169,9 +159,10 @@ def _unranked(findings: Findings, summary: VariantSummary) -> RankedRow:
 def _base(findings: Findings, variant: str) -> RankedRow:
     """Return what a row says without a comparison."""
     summary = _summary(findings, variant)
+    changes = findings.results.study.variants.get(variant, {})
     return RankedRow(
         variant=variant,
-        changes=changes_text(findings.results.study.variants.get(variant)),
+        changes=one_line(changes_text(changes), LONGEST_CHANGES) or NONE,
         score=score_text(findings, summary),
         n=_n(summary),
         reached=f"{summary.reached} of {summary.runs}" if summary.runs else NONE,
@@ -339,4 +330,6 @@ def _not_below(findings: Findings) -> str:
             if below
             else ""
         )
+    if placed == everyone and not below:
+        return "No variant is significantly below the top."
     return f"{placed - below} of {everyone} variants are not significantly below the top."
