@@ -48,7 +48,8 @@ def test_every_dependency_is_listed_with_a_permissive_licence(generate: ModuleTy
     rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", (DOCS / "licences.md").read_text("utf-8"), re.MULTILINE))
     assert set(rows) - {"package", "---"} == generate._named()
     permissive = re.compile(r"MIT|BSD|Apache|Python|ISC|PSF|CMU|HPND|MPL|Zlib|Unlicense", re.IGNORECASE)
-    assert [name for name in generate._named() if not permissive.search(rows[name])] == []
+    weak_copyleft = {"pyte"}  # LGPL: only the tests use it, and nothing of it is distributed
+    assert {name for name in generate._named() if not permissive.search(rows[name])} == weak_copyleft
 
 
 def smaller(text: str, *changes: tuple[str, str]) -> str:
