@@ -106,7 +106,7 @@ class VariantComparison:
 
 
 def flagged_seeds(results: Results) -> Flagged:
-    """Return the seeds that lie apart from the others of their variant."""
+    """Return the outlier seeds of each variant."""
     independent = {
         variant: [run for run in results.of(variant, "finished") if run.independent]
         for variant in results.variants
@@ -158,7 +158,7 @@ def _by_evidence(comparison: VariantComparison, evidence: Evidence) -> VariantCo
 
 
 def _with_companions(comparison: VariantComparison, results: Results, seeds: Flagged) -> VariantComparison:
-    """Add what stands beside the verdict: P(A > B), and the test without the seeds that lie apart."""
+    """Add what stands beside the verdict: P(A > B), and the test without outliers."""
     runs, base = (results.of(name, "finished") for name in (comparison.variant, comparison.baseline))
     ours, theirs = results.by_seed(runs), results.by_seed(base)
     flagged, flagged_baseline = seeds.get(comparison.variant), seeds.get(comparison.baseline)

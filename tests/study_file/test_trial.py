@@ -21,7 +21,9 @@ def loaded(*settings: str, **options: object) -> Study:
 def test_a_title_and_a_note_name_the_changes() -> None:
     study = load_study("onecycle", settings=[EPOCHS, LIMIT])
     assert study.trial is not None
-    assert study.title == "onecycle (trial: data.train_limit = 2000, schedule.epochs = 12)"
+    assert study.title == (
+        "onecycle (trial: data.train_limit = 2000, schedule.epochs = 12, schedule.peak_epoch = 2.5)"
+    )
     assert "schedule.epochs = 12 (study file: 24)" in study.trial.note
     assert "data.train_limit = 2000 (study file: not set)" in study.trial.note
     assert study.asked.endswith(study.question) and study.asked != study.question
