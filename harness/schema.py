@@ -153,7 +153,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], raw: dict[str, Any
         case "string_pattern_mismatch":
             return (
                 f"{path}: {one_line(repr(given), 80)} is not a name; "
-                "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit and not ending with '.'"
+                "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit "
+                "and not ending with '.'"
             )
         case "value_error":  # raised by our own validators
             return f"{path}: {context['error']}" if path else str(context["error"])

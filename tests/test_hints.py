@@ -74,9 +74,9 @@ def test_every_answer_names_an_option_or_key_that_exists() -> None:
     assert {key for found in KEYS.values() for key in found} <= keys
     for name in {*_OPTIONS, *KEYS}:
         hint = option_hint(f"--{name}", ["--x"], options)
-        assert hint.startswith(("; write --", ": ")) or hint.endswith(" in the study file: docs/study-file.md"), (
-            name, hint
-        )
+        assert hint.startswith(("; write --", ": ")) or hint.endswith(
+            " in the study file: docs/study-file.md"
+        ), (name, hint)
 
 
 def test_an_option_that_means_nothing_is_answered_with_the_list() -> None:
