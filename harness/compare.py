@@ -55,12 +55,16 @@ def command(
         raise StudyError("name two results, such as: python -m harness.compare results/onecycle results/mine")
     # imported after the first check, because the drawing libraries take half a second
     from harness.analysis.side_by_side import compare_results
+    from harness.analysis.sides import OWN_FILES
     from harness.report.render.html import html_page
     from harness.report.side_by_side import as_data, as_text, compose
     from harness.store.atomic import atomic_write
 
     compared = compare_results(results, out)
+    folders = [side.folder.path.resolve() for side in compared.sides]
     file = out / page_name(compared.labels) if page is None else page
+    if file.is_dir() or (file.name in OWN_FILES and file.resolve().parent in folders):
+        raise StudyError(f"--page {file}: a folder, or a file of a result; name another file")
     text = json.dumps({**as_data(compared), "page": str(file)}, indent=2) if json_ else as_text(compared)
     tell(text)
     atomic_write(file, html_page(compose(compared)))

@@ -51,8 +51,13 @@ _ANSWERS = (
     ("verbose v debug log_level loglevel verbosity", "leave it out; progress is shown without it"),
     ("deterministic benchmark cudnn_benchmark", "leave it out; runs are deterministic"),
     ("no_download download", "leave it out; CIFAR-10 is downloaded only where --data has none"),
+    ("compare diff", "compare results with python -m harness.compare A B"),
 )
 _SENTENCES = {name: sentence for names, sentence in _ANSWERS for name in names.split()}
+# Keys of the study file that take a table or a list; what `--set` would be given is none.
+_ONLY_IN_FILES = {"extends", "grid", "random", "search", "variants", "references", "augment", "augment.train"}
+# Tables, and the key that a single value is for.
+_MEANT = {**{table: f"{table}.{key}" for table, key in DISCRIMINATORS.items()}, "target": "target.accuracy"}
 
 
 def option_hint(option: str, arguments: Sequence[str], known: Mapping[str, bool]) -> str:
@@ -102,7 +107,9 @@ def _hint(
     if not found and near is not None:
         return f"; write {write(near, None)}"
     found = found or [key for key in [nearest(word, keys, 0.75)] if key is not None]
-    named = [f"{key}.{DISCRIMINATORS[key]}" if key in DISCRIMINATORS else key for key in found]
+    if found and found[0] in _ONLY_IN_FILES:
+        return f"; write {found[0]} in the study file: docs/study-file.md"
+    named = [_MEANT.get(key, key) for key in found]
     return f"; write {' or '.join(map(setting, named[:4]))}" if found else ""
 
 

@@ -121,7 +121,7 @@ def import_allowed(path: str, place: str, *, trusted: bool = False) -> Any:
         beside = f"; put {package}.py beside the study file or into the current folder, or install it"
         hint = beside if error.name == package else ""
         raise StudyError(f"{place}: {one_line(error, 200)}{hint}") from None
-    except Exception as error:  # importing a user's code may raise anything
+    except (Exception, SystemExit) as error:  # importing a user's code may raise anything
         raise StudyError(f"{place}: {type(error).__name__}: {one_line(error, 200)}") from None
 
 

@@ -231,7 +231,7 @@ def _measure(network: NetworkConfig, where: str, measure: Callable[[nn.Module], 
     except StudyError as error:
         message = str(error)
         raise StudyError(message if message.startswith(where) else f"{where}: {message}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StudyError(f"{where}: model.name: {network.name}: {explain(error)}") from None
 
 

@@ -112,7 +112,10 @@ def _study_lines(preview: Preview) -> list[str]:
     if study.search is not None:
         seeds = len(study.seeds)
         lines.append(f"  and a search of {study.search.trials} trials, at most {seeds} runs each")
-    return [*lines, *_forecast_lines(preview, make_forecast(preview, states))]
+    forecast = make_forecast(preview, states)
+    if not forecast.runs and any(state.refusal for state in states):
+        return lines
+    return [*lines, *_forecast_lines(preview, forecast)]
 
 
 def _forecast_lines(preview: Preview, forecast: Forecast) -> list[str]:

@@ -153,7 +153,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], raw: dict[str, Any
         case "string_pattern_mismatch":
             return (
                 f"{path}: {one_line(repr(given), 80)} is not a name; "
-                "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit"
+                "use letters, digits, '.', '_' and '-', 64 at most, beginning with a letter or digit "
+                "and not ending with '.'"
             )
         case "value_error":  # raised by our own validators
             return f"{path}: {context['error']}" if path else str(context["error"])
@@ -191,7 +192,7 @@ def _hint(schema: type[BaseModel], raw: dict[str, Any], location: _Location, fie
         inner = {key: suggest_key(key, known) for key in value}
         if said := [f"{place} for {key}" for key, place in inner.items() if place and place != key]:
             return f"; write {', '.join(said)}"
-    if same is None and (place := suggest_key(name, known)) is not None:
+    if (same is None or usual_keys(name)) and (place := suggest_key(name, known)) is not None:
         return f"; write {place}"
     return suggest(name, fields) if fields else "; this table has none: remove it"
 

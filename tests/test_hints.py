@@ -46,6 +46,9 @@ TYPED = [
     ("--overwrite", "--force"),
     ("--worker 4", "--workers 4"),
     ("--varaints a", "--variants a"),
+    ("--target 0.8", "--set target.accuracy=0.8"),
+    ("--extends x", "extends in the study file: docs/study-file.md"),
+    ("--sweep lr", "grid in the study file: docs/study-file.md"),
 ]
 
 
@@ -71,7 +74,9 @@ def test_every_answer_names_an_option_or_key_that_exists() -> None:
     assert {key for found in KEYS.values() for key in found} <= keys
     for name in {*_OPTIONS, *KEYS}:
         hint = option_hint(f"--{name}", ["--x"], options)
-        assert hint.startswith(("; write --", ": ")), (name, hint)
+        assert hint.startswith(("; write --", ": ")) or hint.endswith(
+            " in the study file: docs/study-file.md"
+        ), (name, hint)
 
 
 def test_an_option_that_means_nothing_is_answered_with_the_list() -> None:
@@ -114,6 +119,7 @@ def test_the_last_part_of_a_key_is_enough_where_no_other_key_ends_in_it(
         ("schedule.lr=0.1", "quickstart: schedule.lr: unknown key, did you mean 'lr_max'?"),
         ("schedule.gamma=1", 'quickstart: schedule.gamma: unknown key; it belongs to kind = "step"'),
         ("data.epochs=3", "quickstart: data.epochs: unknown key; write schedule.epochs"),
+        ("criterion=1", "quickstart: criterion: unknown key; write loss.name or range_test.criterion"),
         ("wdith=3", "quickstart: wdith: unknown key; write model.width"),
         ("training={epochs=3, lr=1}",
          "quickstart: training: unknown key; write schedule.epochs for epochs, schedule.lr_max for lr"),

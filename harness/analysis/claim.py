@@ -107,11 +107,11 @@ def claim_sentence(findings: Findings) -> str:
     study = findings.results.study
     if leader is None:
         return f"{study.title} has no result: {_nothing(findings)}."
-    summary = _summary(findings, leader.variant)
-    measured = _measured(findings, summary)
+    measured = _measured(findings, _summary(findings, leader.variant))
     placed, others = [one for one in findings.ranking if one.place is not None], len(findings.summaries)
     if others == 1:
-        name = study.title if leader.variant == "base" else f"{study.title}/{leader.variant}"
+        both = "{0}/{1}" if study.trial is None else "{1} of {0}"
+        name = study.title if leader.variant == "base" else both.format(study.title, leader.variant)
         return f"{name} reached {measured}."
     if len(placed) == 1:
         only = f"Of {others} variants of {study.title}, only {leader.variant} has"

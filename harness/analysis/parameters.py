@@ -60,9 +60,10 @@ def digest_of(side: Side) -> str | None:
 
 def _differences(tables: Sequence[Mapping[str, str]], absent: str) -> list[Difference]:
     found = []
-    for key in dict.fromkeys(key for table in tables for key in table):
+    known = [table for table in tables if table]  # a side without any record says nothing
+    for key in dict.fromkeys(key for table in known for key in table):
         values = tuple(table.get(key, absent) for table in tables)
-        if len(set(values)) > 1:
+        if len({table.get(key, absent) for table in known}) > 1:
             found.append(Difference(key, values))
     return found
 
@@ -103,7 +104,10 @@ def _recipe(side: Side) -> dict[str, Any]:
     """
     recorded = next((run.recipe for run in side.recorded if run.recipe), None)
     if recorded is None:
-        return {} if side.recipe is None else side.recipe.model_dump(mode="json")
+        if side.recipe is None:
+            return {}
+        planned = side.recipe.model_dump(mode="json")
+        return planned | {"model": _with_options(planned["model"])}
     known = dict(recorded)
     if side.recipe is not None:
         known["augment"] = side.recipe.augment.model_dump(mode="json")

@@ -70,7 +70,8 @@ class SideBySide:
         ] if same else []  # fmt: skip
         tested = [one for one in self.comparisons if one.variant not in same]
         lines += [sentence(one, len(self.findings.compared) > 1) for one in tested]
-        if len(self.findings.ranking) >= ranks.FEWEST:
+        placed = [ranked for ranked in self.findings.ranking if ranked.place is not None]
+        if len(self.findings.ranking) >= ranks.FEWEST and len(placed) > 1:
             lines.append(ranks.sentence(self.findings.ranking, self.findings.results.metric))
         return [f"{line}." for line in [reached, *lines] if line]
 

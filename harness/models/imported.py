@@ -54,7 +54,7 @@ class Imported:
 
         try:
             model = with_torchvision(lambda: self.call(self.make, classes))
-        except Exception as error:  # a user's code may raise anything
+        except (Exception, SystemExit) as error:  # a user's code may raise anything
             from harness.models.mistakes import explain
 
             raise StudyError(f"model.name: {self.call_text(classes)}: {explain(error)}") from None
@@ -80,6 +80,10 @@ def imported(name: str, options: dict[str, Any], where: str) -> Imported:
     path = installed().get(name, name)
     place = f"{where}: model.name: {one_line(name, 200)}"
     make = import_allowed(path, place, trusted=path != name)  # an installed package is trusted
+    if not isinstance(make, type) and hasattr(make, "state_dict"):
+        raise StudyError(
+            f"{place}: a network that exists already; name its class, or a function that makes it"
+        )
     try:
         signature = inspect.signature(make)
         if not signature.parameters:

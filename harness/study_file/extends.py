@@ -16,7 +16,7 @@ from harness.study_file.trial import changed_keys
 from harness.study_file.variants import DEFAULTS, DISCRIMINATORS, RECIPE_KEYS, override
 
 MAX_CHAIN = 16  # studies that extend each other
-OF_ONE_STUDY = {"name", "question", "references", "extends"}  # never inherited
+OF_ONE_STUDY = {"name", "question", "references", "extends", "trial"}  # never inherited
 REPLACED = {"target", "grid", "random", "search"}  # tables that a change replaces whole
 LONGEST = 80  # characters of two values in a list of changes
 

@@ -56,9 +56,10 @@ def load_study(
     else:
         (raw, base), where = _with_bases(find_study(str(name_or_path))), str(name_or_path)
     if isinstance(settings, Mapping):
-        given = [(key, _as_toml(value)) for key, value in settings.items()]
+        given = [(str(key), _as_toml(value)) for key, value in settings.items()]
     else:
-        given = [_parse_setting(setting) for setting in settings]
+        texts = [settings] if isinstance(settings, str) else settings
+        given = [_parse_setting(setting) for setting in texts]
     overrides = [(_whole_key(key, raw), value) for key, value in given]
     understood = [
         f"--set {key} sets {whole}"
@@ -163,6 +164,8 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     for key, value in overrides:
         _check_toml({key: value}, "--set")
         _keep_one_metric(raw, key)
+        if key.split(".")[0] == "trial":
+            raise StudyError(f"--set {one_line(key, 80)}: the harness writes this table; leave it out")
         set_path(raw, key, value, "--set")
     if not isinstance(variants := raw.get("variants", {}), dict):
         raise StudyError(
@@ -183,13 +186,14 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         for key, value in ours:
             if key.split(".")[0] in RECIPE_KEYS:
                 set_path(resolved, key, value, "--set")
-        notes += _scale_variant(written, name, tables, resolved, {key for key, _ in ours})
+        moved = _scale_variant(written, name, tables, resolved, {key for key, _ in ours})
+        notes += [f"{name}: {note}" for note in moved if note not in notes]
         recipe = validate(Recipe, resolved, place)
         if name in study.variants or recipe != base:  # a cell without a change is `base`
             recipes[name], changes[name] = recipe, written_changes(base, recipe, place)
     _check_named(study, recipes, where)
     study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
-    study._recipes, study._notes = recipes, list(dict.fromkeys(notes))
+    study._recipes, study._notes = recipes, notes
     return study
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from harness.messages import one_line
 from harness.schema import Strict
@@ -94,14 +94,21 @@ class Trial(Strict):
         return name != self.of and not re.fullmatch(f"{re.escape(self._stem)}[0-9a-f]{{{HASH}}}", name)
 
 
-def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any] | None:
+def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
     """Return the ``trial`` table of a changed study; None where nothing differs from its file.
+
+    A table of the file that is no trial is returned as it is.
 
     Args:
         written: the tables of the study file, or of a resolved study, which may be a trial already.
         changed: the same with all overrides.
     """
-    earlier = written.get("trial") or {}
+    earlier = {}
+    if (given := written.get("trial")) is not None:
+        try:
+            earlier = Trial.model_validate(given).model_dump(exclude_none=True)
+        except ValidationError:
+            return given  # the study's validation reports the mistake
     known = {each["key"]: each for each in earlier.get("changes", [])}
     for key, before, value in changed_keys(written, changed):
         if _top(key) not in _UNTOLD:

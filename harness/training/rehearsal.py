@@ -283,7 +283,7 @@ class _Rehearsal:
         except StudyError as error:
             message = str(error)
             raise (error if message.startswith(self.variant.study) else self._refusal(message)) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._refusal(f"{what}: {explain(error)}") from None
 
 
