@@ -69,7 +69,7 @@ class SideBySide:
         ] if same else []  # fmt: skip
         tested = [one for one in self.comparisons if one.variant not in same]
         lines += [sentence(one, len(self.findings.compared) > 1) for one in tested]
-        if self.findings.ranking:
+        if len(self.labels) > 2 and self.findings.ranking:
             lines.append(ranks.sentence(self.findings.ranking, self.findings.results.metric))
         return [f"{line}." for line in [reached, *lines] if line]
 

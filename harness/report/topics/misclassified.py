@@ -10,6 +10,7 @@ import numpy as np
 from harness.analysis.findings import Findings
 from harness.analysis.runs import Run
 from harness.report.blocks import Block, Cell, Section, explained
+from harness.report.figures.galleries import percent
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import MOST_ROWS, RUN, Column, Shown, Table, page_table
 
@@ -75,7 +76,7 @@ def _examples(run: Run) -> str:
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_ERRORS]
     return "; ".join(
         f"image {at}: {run.classes[predictions.labels[at]]} as {run.classes[predictions.predicted[at]]} "
-        f"({100 * predictions.confidence[at]:.1f} %)"
+        f"({percent(predictions.confidence[at])})"
         for at in surest.tolist()
     )
 
