@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.findings import Findings
+from harness.analysis.numbers import several
 from harness.analysis.runs import Run
 from harness.report.blocks import Block, Cell, Section, explained
 from harness.report.figures.galleries import percent
@@ -112,5 +113,5 @@ def section(findings: Findings, figures: Figures) -> Section:
             page_table("misclassified", SHOWN, _listed(findings)),
             explained(HOW_TO_READ),
         ],
-        about=f"{low:,} errors" if low == high else f"{low:,} to {high:,} errors in a run",
+        about=several(low, "error") if low == high else f"{low:,} to {high:,} errors in a run",
     )
