@@ -120,7 +120,7 @@ def claim_sentence(findings: Findings) -> str:
     best = "highest" if findings.results.metric.higher_is_better else "lowest"
     shared = f", with the same mean as {listed(tied[1:], MOST_NAMED)}," if len(tied) > 1 else ""
     text = f"Of {others} variants of {study.title}, {leader.variant}{shared} has the {best} mean: {measured}."
-    said = [text, _compared(findings, leader.variant), _not_below(findings)]
+    said = [text, _compared(findings, leader.variant), below_sentence(findings) if others > 2 else ""]
     return " ".join(part for part in said if part)
 
 
@@ -317,19 +317,15 @@ def _difference(comparison: VariantComparison, leader: str, other: str) -> str:
     return f"It is significantly {'better' if better else 'worse'} than {other} by {units.amount(difference)}"
 
 
-def _not_below(findings: Findings) -> str:
-    """Say how many variants are not significantly below the top, of three or more."""
-    everyone = len(findings.summaries)
-    if everyone < 3:
-        return ""
-    below = sum(one.place is not None and bool(one.worse_than) for one in findings.ranking)
-    placed = sum(one.place is not None for one in findings.ranking)
-    if placed - below == 1:
-        return (
-            f"It is the only one of {everyone} variants that no other is significantly better than."
-            if below
-            else ""
-        )
-    if placed == everyone and not below:
-        return "No variant is significantly below the top."
-    return f"{placed - below} of {everyone} variants are not significantly below the top."
+def below_sentence(findings: Findings) -> str:
+    """Say how many of the other variants are significantly below the top."""
+    placed = [one for one in findings.ranking if one.place is not None]
+    top = {one.variant for one in placed if one.rank == 1}
+    others = [one for one in placed if one.rank > 1]
+    if all(one.place is not None and one.place.n == 1 for one in placed):
+        return "With one run each there is no test over seeds."
+    below = sum(bool(top & {*one.worse_than}) for one in others)
+    if len(others) < 2:
+        return "" if not others else f"This difference is {'' if below else 'not '}significant."
+    who = "None" if not below else "All" if below == len(others) else str(below)
+    return f"{who} of the {len(others)} others {'is' if below < 2 else 'are'} significantly below the top."

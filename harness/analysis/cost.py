@@ -22,7 +22,7 @@ def times(results: Results) -> Rows:
         passed = datetime.fromisoformat(ends[-1]) - datetime.fromisoformat(starts[0])
     except (ValueError, TypeError):
         return rows
-    return [*rows, ("from that start to that end", _duration(passed.total_seconds()))]
+    return [*rows, ("from first start to last end", _duration(passed.total_seconds()))]
 
 
 def cost(results: Results) -> Rows:

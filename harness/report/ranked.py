@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 
 from harness.analysis.claim import NUMERIC, RankedRow, decision_rule, headings, ranked_rows, shown_columns
@@ -15,6 +16,8 @@ FORMATS = {
     "ranked.md": "Markdown",
     "ranked.typ": "Typst",
 }  # file in tables/ -> title
+
+MOST_COLUMNS, LONGEST_CELL = 5, {"l": 13, "r": 8}  # of more columns, cells are broken at so many characters
 
 Header = Sequence[str]
 Rows = Sequence[Sequence[str]]
@@ -57,8 +60,16 @@ def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, lab
         numeric: columns that are aligned on the right.
         label: for ``\\ref``; characters that a label cannot have are left out.
     """
-    align = "".join("r" if at in numeric else "l" for at in range(len(header)))
-    lines = [" & ".join(map(_latex, row)) + r" \\" for row in (header, *rows)]
+    align = ["r" if at in numeric else "l" for at in range(len(header))]
+    wide = len(header) > MOST_COLUMNS
+    lines = [
+        " & ".join(
+            _stacked(cell, side, place) if wide else _latex(cell)
+            for cell, side in zip(row, align, strict=True)
+        )
+        + r" \\"
+        for row, place in ((header, "b"), *((row, "t") for row in rows))
+    ]
     return "\n".join(
         [
             r"% \usepackage[T1]{fontenc}, \usepackage{textcomp}, \usepackage{booktabs}",
@@ -66,7 +77,8 @@ def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, lab
             r"  \centering",
             rf"  \caption{{{_latex(caption)}}}",
             rf"  \label{{{re.sub(r'[^A-Za-z0-9:._-]', '', label)}}}",
-            rf"  \begin{{tabular}}{{{align}}}",
+            *([r"  \scriptsize \setlength{\tabcolsep}{2pt}"] if wide else []),
+            rf"  \begin{{tabular}}{{{''.join(align)}}}",
             r"    \toprule",
             f"    {lines[0]}",
             r"    \midrule",
@@ -113,6 +125,17 @@ def _caption(findings: Findings) -> str:
 def _latex(text: str) -> str:
     escaped = "".join(_LATEX.get(each, each if each <= _LAST_LATIN else "?") for each in text)
     return re.sub(r"^\{-\}(?=\d)", "$-$", escaped)  # the minus of a number
+
+
+def _stacked(text: str, side: str, place: str) -> str:
+    """Break a long cell into lines, so that a table of many columns fits a page."""
+    kept = text.replace(" ± ", "\xa0±\xa0")  # never broken
+    wrapped = textwrap.wrap(kept, LONGEST_CELL[side], break_long_words=False, break_on_hyphens=False)
+    lines = [line.replace("\xa0", " ") for line in wrapped]
+    if len(lines) < 2:
+        return _latex(text)
+    stacked = r"\\{}".join(map(_latex, lines))
+    return rf"\begin{{tabular}}[{place}]{{@{{}}{side}@{{}}}}{stacked}\end{{tabular}}"
 
 
 def _typst(text: str) -> str:

@@ -33,9 +33,9 @@ def test_the_leader_comes_first_with_the_test_against_the_baseline(lab: MakeLab)
     findings = place.findings()
     rows = ranked_rows(findings)
     assert [(row.rank, row.variant, row.changes) for row in rows] == [
-        ("1", "wide", "width 6, momentum 0.5"),
+        ("1", "wide", "width = 6, momentum = 0.5"),
         ("2", "base", "–"),
-        ("3", "weak", "width 3"),
+        ("3", "weak", "width = 3"),
     ]
     assert rows[0].decision == "top: highest mean"
     assert {row.decision for row in rows[1:]} == {"significantly below the top"}

@@ -21,7 +21,7 @@ def test_times_reach_from_the_first_start_to_the_last_end(lab: MakeLab) -> None:
     assert times(place.results()) == [
         ("first run started", "2026-01-02 03:04:05 UTC"),
         ("last run finished", "2026-01-02 05:34:05 UTC"),
-        ("from that start to that end", "2.5 hours"),
+        ("from first start to last end", "2.5 hours"),
     ]
 
 

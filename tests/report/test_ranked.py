@@ -57,7 +57,7 @@ def test_all_formats_have_the_same_rows(lab: MakeLab) -> None:
         place.finish("base", seed, logits=place.logits(330 + seed))
         place.finish("we_ak--1", seed, logits=place.logits(300 + 2 * seed))
     files = ranked_files(place.findings())
-    assert r"we\_ak{-}{-}1 & width 5 & 83.61 $\pm$ 0.39" in files["ranked.tex"]
-    assert r"| 2 | we\_ak--1 | width 5 | 83.61 ± 0.39 |" in files["ranked.md"]
-    assert '"2", "we_ak--1", "width 5", "83.61 ± 0.39"' in files["ranked.typ"]
+    assert r"we\_ak{-}{-}1 & width = 5 & 83.61 $\pm$ 0.39" in files["ranked.tex"]
+    assert r"| 2 | we\_ak--1 | width = 5 | 83.61 ± 0.39 |" in files["ranked.md"]
+    assert '"2", "we_ak--1", "width = 5", "83.61 ± 0.39"' in files["ranked.typ"]
     assert all("mean" in text and "standard deviation" in text for text in files.values())

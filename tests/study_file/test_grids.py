@@ -135,5 +135,5 @@ def test_the_page_runs_and_is_ranked(tmp_path: Path, command: Command) -> None:
     assert ranking[0] == "rank,variant,n,mean,std,behind,p,possible,changes,failed,worse_than"
     assert sorted(row.split(",")[1] for row in ranking[1:]) == sorted(names[:6])
     report = (tmp_path / "results" / "sweep" / "report.html").read_text("utf-8")
-    assert "Which variant may be the best" in report and "momentum 0.5, lr_max 0.03" in report
+    assert "Decision rule" in report and "momentum = 0.5, lr_max = 0.03" in report
     assert "These are test images" not in report

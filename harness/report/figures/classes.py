@@ -49,7 +49,7 @@ def per_class(findings: Findings, variant: str) -> Picture | None:
         low, high = _ends(single, int(matrices[0][index, index]), int(images[index]))
         mean = float(means[index])
         whiskers = [[mean - low], [high - mean]]
-        axes.errorbar(mean, place, xerr=whiskers, fmt="D", ms=4, capsize=3, color=colour)
+        axes.errorbar(mean, place, xerr=whiskers, fmt="D", ms=4, capsize=3, color=colour, clip_on=False)
         text = f"{names[index]}: {100 * mean:.2f} %, {100 * low:.2f} to {100 * high:.2f} %"
         values.append(Value(axes, mean, place, text))
     overall = np.mean([run.number("accuracy") for run in runs])

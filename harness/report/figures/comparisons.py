@@ -117,10 +117,11 @@ def _text(pair: VariantComparison, comparison: Comparison) -> str:
     n, n_baseline = comparison.n, comparison.n_baseline
     seeds = f"n = {n}" if n == n_baseline else f"n = {n}, {n_baseline}"
     test = f"{comparison.test} " if comparison.test in ("McNemar", "Fisher") else ""
-    shown = f"{test}{p_equals(comparison.p_holm)}"
+    shown = f"{test}{p_equals(comparison.p_holm)}" if comparison.p_holm is not None else "no spread to test"
     if pair.evidence is not None and pair.evidence.sign is not None:
         shown = pair.evidence.text.replace(": ", "\n", 1)
-    text = f"{comparison.verdict}, {seeds}\n{shown}"
+    verdict = "not significant" if comparison.verdict == "cannot tell" else comparison.verdict
+    text = f"{verdict}, {seeds}\n{shown}"
     if comparison.test != "Fisher" and pair.failures is not None:
         text += f"\n{_failed(pair)}"
     return text

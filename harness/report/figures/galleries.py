@@ -79,7 +79,7 @@ def misclassified(findings: Findings, variant: str, data: Data) -> Picture:
         top, centred = row * row_height, {"ha": "center", "va": "top"}
         sheet.image(column, top, evaluation.images[index])
         predicted = style.short(evaluation.classes[predictions.predicted[index]], 11)
-        text = f"{predicted} {percent(predictions.confidence[index])}"
+        text = f"{predicted}, {percent(predictions.confidence[index])}"
         sheet.text(column + 0.5, top + 0.97, text, color=PREDICTED_COLOUR, weight="bold", **centred)
         actual = f"actual: {style.short(evaluation.classes[predictions.labels[index]], 12)}"
         sheet.text(column + 0.5, top + 0.97 + LINES / cell / 2.3, actual, color=style.INK, **centred)

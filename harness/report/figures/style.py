@@ -241,7 +241,7 @@ def as_rows(axes: Axes, names: Sequence[str], texts: Sequence[str] = ()) -> None
     """Name the rows of a figure, the first on top, and write a text to the right of each."""
     for place, text in enumerate(texts):
         axes.annotate(
-            text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8,
+            text, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=8,
             annotation_clip=False,
         )  # fmt: skip
     axes.set_yticks(range(len(names)), names)

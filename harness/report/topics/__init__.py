@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from harness.analysis.findings import Findings
+from harness.analysis.headline import headline
 from harness.report.blocks import EXPLANATION, Report, Section
 from harness.report.figures.style import short
 from harness.report.topics import (
@@ -74,7 +75,7 @@ def compose(findings: Findings, figures: Figures) -> Report:
     return Report(
         title=study.title,
         question=study.asked,
-        verdict=findings.verdict,
+        verdict=headline(findings),
         met=findings.met,
         sections=[_placed(topic, section) for topic, section in sections if section.blocks],
     )

@@ -65,15 +65,13 @@ def _table(findings: Findings) -> Block:
 
 
 def _lead(findings: Findings) -> str:
-    """Say what ± is, whether it includes the range test, and whether the times are comparable."""
+    """Say what ± is, and whether it includes the range test."""
     what = "± is the standard deviation over seeds, of the last epoch."
-    return " ".join(
-        filter(None, (what, found_rate_sentence(findings.summaries), times_note(findings.results)))
-    )
+    return " ".join(filter(None, (what, found_rate_sentence(findings.summaries))))
 
 
 def _explanation(findings: Findings) -> str:
-    text = PLUS_MINUS
+    text = " ".join(filter(None, (PLUS_MINUS, times_note(findings.results))))
     corrected = [each.variant for each in findings.summaries if each.corrected is not None]
     if corrected:
         text += (

@@ -211,6 +211,8 @@ def _verdict(comparison: VariantComparison) -> str:
         return f"significantly {comparison.verdict}"
     if comparison.test == "McNemar":
         return "not tested over seeds (n = 1)"
+    if comparison.result.primary.p is None and comparison.test != "Fisher":
+        return f"no test (n = {comparison.result.n}): no spread"
     return f"no significant difference (n = {comparison.result.n})"
 
 
@@ -243,6 +245,10 @@ def _looked(comparison: VariantComparison) -> bool:
     return comparison.evidence is not None and comparison.evidence.looks is not None
 
 
+def _not_fixed(comparison: VariantComparison) -> bool:
+    return comparison.evidence is not None and comparison.evidence.answer.kind != "fixed"
+
+
 def _at_look(evidence: Evidence) -> str | None:
     looks = evidence.looks
     if looks is None or looks.t is None or looks.decision.needed is None:
@@ -261,7 +267,7 @@ def _shown(units: Units) -> tuple[Shown[VariantComparison], ...]:
     return (
         Shown("verdict", _verdict, numeric=False),
         Shown(units.heading("difference", difference=True), _points),
-        Shown("kind of answer", "evidence.kind", numeric=False),
+        Shown("kind of answer", "evidence.kind", numeric=False, only_if=_not_fixed),
         Shown(units.heading("95 % interval", difference=True), _interval),
     )
 
@@ -275,7 +281,7 @@ SHOWN: tuple[Shown[VariantComparison], ...] = (
     Shown("p (common spread)", "result.p_common", p_text, only_if="result.p_common"),
     Shown("outlier", lambda row: flagged_text(row) or None, numeric=False, only_if=flagged_text),
     Shown("t at the look (needed)", "evidence", _at_look, only_if=_looked),
-    Shown("e (needed)", "evidence", _e_value),
+    Shown("e (needed)", "evidence", _e_value, only_if=_not_fixed),
     Shown("failed, of both (p)", "failures", _failed, only_if="failures"),
 )
 PAIR: Shown[VariantComparison] = Shown(
@@ -286,7 +292,7 @@ PAIR: Shown[VariantComparison] = Shown(
 def section(findings: Findings, figures: Figures) -> Section:
     """Show all comparisons in a figure and a table; and each in a sentence if they are few."""
     pairwise = findings.results.study.comparisons == "all"
-    compared, blocks = findings.compared, []
+    compared, title, blocks = findings.compared, "", []
     if 0 < len(compared) <= MOST_SENTENCES:
         lines = [
             " ".join(
@@ -296,9 +302,10 @@ def section(findings: Findings, figures: Figures) -> Section:
             for one in compared
         ]
         blocks.append(Block("list", items=lines))
+        title = "The comparisons as a table"
     blocks += figures("comparisons")
     if findings.comparisons:
         name, units = PAIR if pairwise else SHOWN_VARIANT, Units(findings.results.metric)
-        blocks.append(page_table("comparisons", (name, *_shown(units), *SHOWN), findings.comparisons))
+        blocks.append(page_table("comparisons", (name, *_shown(units), *SHOWN), findings.comparisons, title))
         blocks += explanations(findings, pairwise)
     return Section("Variants compared" if pairwise else "Against the baseline", blocks)

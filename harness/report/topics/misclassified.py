@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.findings import Findings
+from harness.analysis.numbers import several
 from harness.analysis.runs import Run
 from harness.report.blocks import Block, Cell, Section, explained
+from harness.report.figures.galleries import percent
 from harness.report.topics.figures import Figures
 from harness.report.topics.table import MOST_ROWS, RUN, Column, Shown, Table, page_table
 
@@ -75,7 +77,7 @@ def _examples(run: Run) -> str:
     surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:MOST_ERRORS]
     return "; ".join(
         f"image {at}: {run.classes[predictions.labels[at]]} as {run.classes[predictions.predicted[at]]} "
-        f"({100 * predictions.confidence[at]:.1f} %)"
+        f"({percent(predictions.confidence[at])})"
         for at in surest.tolist()
     )
 
@@ -111,5 +113,5 @@ def section(findings: Findings, figures: Figures) -> Section:
             page_table("misclassified", SHOWN, _listed(findings)),
             explained(HOW_TO_READ),
         ],
-        about=f"{low:,} errors" if low == high else f"{low:,} to {high:,} errors in a run",
+        about=several(low, "error") if low == high else f"{low:,} to {high:,} errors in a run",
     )

@@ -80,8 +80,8 @@ def reading(variance: SeedVariance) -> str:
     interval = _interval(variance)
     if variance.p_luck > 0.05:
         if interval is None:
-            return "no difference between runs shown: the seeds differ by less than sampling noise"
-        return f"no difference between runs shown: its std may be {interval} points"
+            return "no difference between seeds beyond sampling noise"
+        return f"no significant difference between seeds: its std may be {interval} points"
     share = min(1.0, variance.independent_std**2 / variance.std**2)
     size = f" with a std of {interval} points" if interval else ""
     return f"runs differ{size}; sampling noise is about {100 * share:.0f} % of the variance"

@@ -16,7 +16,7 @@ def test_failed_runs_are_said_to_be_in_no_comparison(findings: Findings) -> None
     blocks = sections(findings, comparisons)
     assert rows(blocks)[0][:2] == ["no_cutout", "not tested over seeds (n = 1)"]
     assert "Differences of means do not include failed runs: no_cutout." in text(blocks)
-    assert "never two recipes" in text(blocks)
+    assert "not two recipes" in text(blocks)
 
 
 def test_the_baselines_failed_runs_are_named_too(lab: MakeLab) -> None:

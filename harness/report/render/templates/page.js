@@ -110,7 +110,7 @@ for (const group of groups) {
 if (groups.length) choose(groups[0].querySelector("figure").dataset.variant);
 
 // A value of a figure is shown under the pointer.
-for (const svg of document.querySelectorAll("a.zoom svg")) {
+for (const svg of document.querySelectorAll(".zoom svg")) {
   const tip = document.createElement("div");
   tip.className = "tip";
   for (const circle of svg.querySelectorAll("circle")) {
