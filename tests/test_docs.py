@@ -100,8 +100,10 @@ def test_the_study_of_the_page_on_looks_has_looks(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path: Path, whole: bool) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     save_photo(tmp_path)
+    for name in ("onecycle", "annealed"):  # for the block that compares
+        shutil.copytree(DOCS / "results" / name, tmp_path / "results" / name)
     checks = "assert list(results.runs.status) == ['finished'] * 2 and predictor(images).shape == (1, 10)"
     program = "\n".join([*blocks, checks])
     if not whole:
