@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
+from harness.analysis.changes import changes_text
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_text, several
@@ -14,10 +14,8 @@ from harness.analysis.sentences import test_text
 from harness.analysis.summary import VariantSummary
 from harness.analysis.units import Units
 from harness.messages import one_line
-from harness.study_file.grids import short_keys
 
 NONE = "–"
-LONGEST_CHANGES = 120  # characters
 MOST_NAMED = 3  # variants in a cell or sentence; of more it gives the number
 DATA_TITLES = {"cifar10": "CIFAR-10", "digits": "scikit-learn's digits"}
 
@@ -126,14 +124,6 @@ def claim_sentence(findings: Findings) -> str:
     return " ".join(part for part in said if part)
 
 
-def changes_text(ranked_changes: dict[str, object] | None) -> str:
-    """Write what a variant changes: ``lr_max 0.2, momentum 0.9``."""
-    changes = ranked_changes or {}
-    values = (value if isinstance(value, str) else json.dumps(value) for value in changes.values())
-    pairs = zip(short_keys(changes), values, strict=True)
-    return one_line(", ".join(f"{key} {value}" for key, value in pairs), LONGEST_CHANGES) or NONE
-
-
 def score_text(findings: Findings, summary: VariantSummary) -> str:
     """Write ``94.07 ± 0.18``; two decimals where variants are compared, as their differences have."""
     if summary.score is None:
@@ -171,7 +161,7 @@ def _base(findings: Findings, variant: str) -> RankedRow:
     summary = _summary(findings, variant)
     return RankedRow(
         variant=variant,
-        changes=changes_text(findings.results.study.variants.get(variant)),
+        changes=changes_text(findings.results.study.variants.get(variant) or {}) or NONE,
         score=score_text(findings, summary),
         n=_n(summary),
         reached=f"{summary.reached} of {summary.runs}" if summary.runs else NONE,
