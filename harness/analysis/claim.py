@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.analysis.changes import changes_text
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import p_text, several
-from harness.analysis.ranking import Ranked, changes_text
+from harness.analysis.ranking import Ranked
 from harness.analysis.results import Results
 from harness.analysis.sentences import test_text
 from harness.analysis.summary import VariantSummary
@@ -15,7 +16,6 @@ from harness.analysis.units import Units
 from harness.messages import listed, one_line
 
 NONE = "–"
-LONGEST_CHANGES = 120  # characters
 MOST_NAMED = 3  # variants in a cell or sentence; of more it gives the number
 DATA_TITLES = {"cifar10": "CIFAR-10", "digits": "scikit-learn's digits"}
 
@@ -159,10 +159,9 @@ def _unranked(findings: Findings, summary: VariantSummary) -> RankedRow:
 def _base(findings: Findings, variant: str) -> RankedRow:
     """Return what a row says without a comparison."""
     summary = _summary(findings, variant)
-    changes = findings.results.study.variants.get(variant, {})
     return RankedRow(
         variant=variant,
-        changes=one_line(changes_text(changes), LONGEST_CHANGES) or NONE,
+        changes=changes_text(findings.results.study.variants.get(variant) or {}) or NONE,
         score=score_text(findings, summary),
         n=_n(summary),
         reached=f"{summary.reached} of {summary.runs}" if summary.runs else NONE,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,11 +11,9 @@ from harness.analysis.comparisons import VariantComparison, flagged_seeds
 from harness.analysis.evidence import signs_among
 from harness.analysis.results import Results
 from harness.analysis.runs import same_images
-from harness.identity import without_later_defaults
 from harness.messages import listed
 from harness.metrics import ACCURACY, METRICS, Metric
 from harness.statistics.best import Place, rank_recipes, rivals_of_each
-from harness.study_file.grids import short_keys
 
 FEWEST = 3  # variants that make a line of the console and rows of ranking.csv: two are compared as a pair
 MOST_NAMED = 8  # variants that a line names
@@ -152,28 +148,6 @@ def sentence(ranking: Sequence[Ranked], metric: Metric) -> str:
         text = f"{count} are not significantly below any other: {listed(possible, MOST_NAMED)}"
     gone = [_with_failures(ranked) for ranked in ranking if ranked.place is None]
     return f"{text}; no finished run: {listed(gone, MOST_NAMED)}" if gone else text
-
-
-def changes_text(changes: Mapping[str, Any]) -> str:
-    """Write what a variant changes: ``lr_max 0.2, optimizer Adam (weight_decay 0.01)``."""
-    shorter = without_later_defaults(deepcopy(dict(changes)))
-    values = (shorter.get(key, value) for key, value in changes.items())
-    pairs = zip(short_keys(changes), values, strict=True)
-    return ", ".join(f"{key} {_value_text(value)}" for key, value in pairs)
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        return " + ".join(map(_value_text, value))
-    if not isinstance(value, dict):
-        return value if isinstance(value, str) else json.dumps(value)
-    name = next((str(value[key]) for key in ("name", "kind", "transform") if key in value), "")
-    options = ", ".join(
-        f"{key} {_value_text(part)}"
-        for key, part in value.items()
-        if key not in ("name", "kind", "transform")
-    )
-    return f"{name} ({options})" if name and options else name or options
 
 
 def _with_failures(ranked: Ranked) -> str:

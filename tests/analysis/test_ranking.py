@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import Any
-
-import pytest
-
-from harness.analysis.ranking import changes_text, sentence
+from harness.analysis.ranking import sentence
 from harness.metrics import METRICS
 from tests.lab import MakeLab
 
@@ -67,26 +62,3 @@ def test_without_a_finished_run_nothing_is_ranked(lab: MakeLab) -> None:
     for variant in made.study.recipes:
         made.fail(variant, 0)
     assert made.findings().ranking == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"schedule.lr_max": 0.2, "optimizer.momentum": 0.8}, "lr_max 0.2, momentum 0.8"),
-        ({"optimizer": {"name": "Adam", "groups": [], "accumulate": 1}}, "optimizer Adam"),
-        (
-            {"optimizer": {"name": "Adam", "weight_decay": 0.01, "accumulate": 4}},
-            "optimizer Adam (weight_decay 0.01, accumulate 4)",
-        ),
-        (
-            {"augment.train": [{"transform": "HorizontalFlip"}, {"transform": "Affine", "p": 0.5}]},
-            "train HorizontalFlip + Affine (p 0.5)",
-        ),
-        ({"augment.train": [], "averaging": {"kind": "none"}}, "train [], averaging none"),
-        ({}, ""),
-    ],
-)
-def test_changes_are_told_without_what_every_study_has(changes: dict[str, Any], expected: str) -> None:
-    before = deepcopy(changes)
-    assert changes_text(changes) == expected
-    assert changes == before
