@@ -7,8 +7,10 @@ import atexit
 import codecs
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import warnings
 from contextlib import suppress
@@ -144,7 +146,24 @@ def show_warnings() -> None:
 def tell(line: str) -> None:
     """Write a line to stdout at once; click's own echo would write UTF-8 where stdout is ASCII."""
     with above_rows():
-        print(line, flush=True)
+        print(fitted(line, sys.stdout), flush=True)
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Break lines between words where they are too long for a terminal, which would break inside words."""
+    if not on_terminal(stream):
+        return text
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(_broken(line, columns) for line in text.split("\n"))
+
+
+def _broken(line: str, columns: int) -> str:
+    if len(line) <= columns or "\x1b" in line:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def linked(path: Path) -> str:
@@ -156,7 +175,8 @@ def linked(path: Path) -> str:
 
 def complain(line: str) -> None:
     """Write a line to stderr; a closed stderr is no reason to stop."""
-    mark, colon, rest = line.partition(":")
+    mark, colon, rest = fitted(line, sys.stderr).partition(":")
+    line = mark + colon + rest
     if mark in _COLOURS and not os.environ.get("NO_COLOR"):  # no-color.org; click drops colours in a pipe
         line = f"{click.style(mark + colon, fg=_COLOURS[mark], bold=True)}{rest}"
     try:

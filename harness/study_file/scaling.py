@@ -67,8 +67,7 @@ def scale_to_epochs(before: Mapping[str, Any], after: dict[str, Any], given: Col
             after[table] = {**after[table], last: moved}
             said.append(
                 f"{key} = {moved} for {later} epoch{'' if later == 1 else 's'}, in proportion "
-                f"({value} for {earlier}); "
-                f"--set {key}=... changes it"
+                f"({value} for {earlier}); --set {key}=... changes it"
             )
     return said
 
