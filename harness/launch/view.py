@@ -80,7 +80,8 @@ class View:
         if not self.tally.runs:
             return ""
         left = self.tally.time_left()
-        return f"; {self.tally.count()}{f', about {left}' if left else ''}"
+        about = "" if left.startswith("at most") else "about "
+        return f"; {self.tally.count()}{f', {about}{left}' if left else ''}"
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Draw the rows again."""
