@@ -113,7 +113,7 @@ class Request:
         if not self.quiet and not self.follows:
             for study in loaded:
                 for note in study.notes:
-                    complain(f"{study.name}: {note}")
+                    complain(f"{study.trial.of if study.trial else study.name}: {note}")
         return loaded
 
     def seeds_of(self, study: Study) -> list[int]:
