@@ -321,9 +321,10 @@ def below_sentence(findings: Findings) -> str:
     placed = [one for one in findings.ranking if one.place is not None]
     top = {one.variant for one in placed if one.rank == 1}
     others = [one for one in placed if one.rank > 1]
-    if all(one.place is not None and one.place.n == 1 for one in placed):
-        return "With one run each there is no test over seeds."
     below = sum(bool(top & {*one.worse_than}) for one in others)
+    single = {one.variant for one in placed if one.place is not None and one.place.n == 1}
+    if not below and (top <= single or {one.variant for one in others} <= single):
+        return "This is not tested: one run has no spread." if others else ""
     if len(others) < 2:
         return "" if not others else f"This difference is {'' if below else 'not '}significant."
     who = "None" if not below else "All" if below == len(others) else str(below)

@@ -47,6 +47,8 @@ def find_study(name_or_path: str) -> Path:
         raise StudyError(f"study file not found: {shown}{_hint(path, builtin)}")
     if (beside := Path(f"{path}.toml")).is_file():
         raise StudyError(f"no study named {shown!r}; for the file write {one_line(beside)}")
+    if name_or_path.isdecimal():
+        raise StudyError(f"no study named {shown!r}; separate seeds by commas: --seeds 0,{shown}")
     hint = suggest(name_or_path, builtin)
     raise StudyError(f"no study named {shown!r}{hint}; --list shows the built-in ones")
 

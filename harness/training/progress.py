@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from ignite.engine import Engine, Events
 
-from harness.console import give_up
+from harness.console import fitted, give_up
 from harness.training.log import Epoch
 
 Say = Callable[[str], None]
@@ -53,7 +53,7 @@ class Listener(Protocol):
 def say(line: str) -> None:
     """Write a line to stderr, a closed stderr is no reason to fail."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(fitted(line, sys.stderr), file=sys.stderr, flush=True)
     except OSError:
         give_up(sys.stderr)
 
