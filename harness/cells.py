@@ -268,7 +268,8 @@ def _text(value: Any) -> str:
                 _check_code(value, node, "".join(lines))
                 return textwrap.dedent("".join(lines[first - 1 : last])).rstrip()
     raise ValueError(
-        f"the source of {value.__name__} cannot be read: define it in a cell of a notebook, or in a file"
+        f"the source of {value.__name__} cannot be read: define it in a file, or in a cell of a notebook "
+        "that does not begin with a magic such as %%time"
     )
 
 
