@@ -157,4 +157,4 @@ def test_failures_are_judged_by_an_e_value_too(lab: MakeLab) -> None:
     assert wide.failures is not None and wide.failures.e_value is not None
     assert wide.failures.e_value == failures_e_value([(True, False)] * 4) > 20
     assert wide.failures.verdict == "fails more often"
-    assert "by an e-value, which holds at any n: e = " in sentence(wide, False)
+    assert "(e-value, valid at any n: e = " in sentence(wide, False)

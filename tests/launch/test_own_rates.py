@@ -14,6 +14,7 @@ from harness.errors import RunError
 from harness.launch import task
 from harness.launch.job import Job
 from harness.launch.serial import serial
+from harness.launch.view import View
 from harness.plan import Plan
 from harness.store.folders import RunFolder
 from harness.study_file.config import Study
@@ -40,7 +41,7 @@ def begin(tiny: Callable[..., Study], tmp_path: Path) -> Begin:
     def begin(*changes: tuple[str, Any]) -> tuple[list[str], Plan]:
         said: list[str] = []
         plan = planned(tiny(*CHANGES, ("seeds", [0, 4]), *changes), tmp_path)
-        serial(Job(plan, load, 1, said.append), 1)
+        serial(Job(plan, load, 1, said.append, view=View(said.append)), 1)
         return said, plan
 
     return begin
