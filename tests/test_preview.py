@@ -35,7 +35,7 @@ def test_json_is_one_object_a_study_with_everything_that_scripts_need(
     }
     assert (forecast["runs"], quickstart["forecast"]["runs"], forecast["runs_at_once"]) == (2, 3, 1)
     assert 0 < forecast["seconds"] < quickstart["forecast"]["seconds"]
-    assert forecast["source"] == "a few steps that were timed"
+    assert forecast["source"] == "a few timed steps"
     assert not (tmp_path / "results").exists()
 
 
@@ -126,7 +126,7 @@ def test_the_text_names_cost_and_state(command: Command, tiny_file: Path) -> Non
     assert ["prep", "2x32x32", "58", "0.000"] in lines and ["part", "output", "parameters", "MB"] in lines
     *_, runs, source, needs = done.stdout.splitlines()
     assert re.fullmatch("  2 runs to do: about .+ (s|min) on this machine, one run at a time", runs)
-    assert source == "    (a few steps that were timed)"
+    assert source == "    (a few timed steps)"
     assert re.fullmatch(r"    \d+ MB on disk in results/tiny, peak memory about \d+ MB", needs)
 
 

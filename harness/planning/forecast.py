@@ -216,7 +216,7 @@ def run_times(preview: Preview, states: Sequence[VariantState], threads: int | N
     except Exception:  # a user's own network may fail here: the rehearsal reports the error
         return RunTimes({}, "a step of the network could not be timed")
     synthetic = any(state.variant is None for state in states)
-    source = "a few steps that were timed" + " on random images, as the data is not here" * synthetic
+    source = "a few timed steps" + " on random images (no data here)" * synthetic
     return RunTimes(_by_operations(states, known), source)
 
 

@@ -86,7 +86,7 @@ def until_under_way(process: subprocess.Popen[str], runs: int = 2) -> None:
     assert process.stderr is not None
     begun = set()
     for line in process.stderr:
-        if re.search(r" epoch +2/", line):
+        if re.search(r" epoch +2 of ", line):
             begun.add(line.split()[0])
             if len(begun) == runs:
                 return

@@ -39,7 +39,7 @@ def mine(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_page_runs_and_its_network_can_be_used(mine: Path, command: Command, tmp_path: Path) -> None:
     done = command("mine.toml", "--allow", "my_nets")
-    assert done.returncode == 0 and done.stdout.startswith("mine: "), done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("mine-trial-"), done.stderr
     runs = pd.read_csv(tmp_path / "results" / "mine" / "tables" / "runs.csv")
     assert list(runs.status) == ["finished"] * 2 and set(runs.parameters) == {8 * 3 * 9 + 8 + 16 + 1290}
     page = (tmp_path / "results" / "mine" / "report.md").read_text("utf-8")
@@ -81,7 +81,7 @@ def test_it_is_found_however_the_command_starts_and_shadows_nothing(
     done = subprocess.run(
         command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=600
     )
-    assert done.returncode == 0 and done.stdout.startswith("mine: "), done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("mine-trial-"), done.stderr
 
 
 def num_classes(*, depth: int = 1, num_classes: int = 1000) -> nn.Module:

@@ -111,7 +111,7 @@ def test_without_the_data_time_is_told_from_random_images(command: Command, tmp_
     empty.mkdir()
     study = only(command("onecycle", *ASKED, "--json", "--data", empty, "--device", "cpu"))
     assert study["seconds"] > 0 and study["needs"][0]["hours"] > 0
-    assert study["time_from"] == "a few steps that were timed on random images, as the data is not here"
+    assert study["time_from"] == "a few timed steps on random images, as the data is not here"
     assert study["needs"][0]["seeds"] == 8 and list(empty.iterdir()) == []
 
 
