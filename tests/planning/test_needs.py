@@ -54,7 +54,7 @@ def test_a_given_std_tells_the_seeds_of_every_test_and_nothing_is_written(
     shown = TTestIndPower().power(welch["shown"] / 0.0017, 2, 0.025)
     assert shown == pytest.approx(0.8, abs=1e-6)  # what two seeds show
     # nothing has run: a step was timed
-    assert study["seconds"] > 0 and "steps that were timed" in study["time_from"]
+    assert study["seconds"] > 0 and "timed steps" in study["time_from"]
     assert paired["hours"] == pytest.approx(paired["runs"] * study["seconds"] / 3600)
     assert not (tmp_path / "results").exists()
 
@@ -111,7 +111,7 @@ def test_without_the_data_time_is_told_from_random_images(command: Command, tmp_
     empty.mkdir()
     study = only(command("onecycle", *ASKED, "--json", "--data", empty, "--device", "cpu"))
     assert study["seconds"] > 0 and study["needs"][0]["hours"] > 0
-    assert study["time_from"] == "a few timed steps on random images, as the data is not here"
+    assert study["time_from"] == "a few timed steps on random images (no data here)"
     assert study["needs"][0]["seeds"] == 8 and list(empty.iterdir()) == []
 
 
