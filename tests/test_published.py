@@ -234,7 +234,7 @@ def test_the_results_and_the_whole_tree_stay_small() -> None:
     if listed.returncode:
         pytest.skip("not a checkout")
     files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    assert sum(file.stat().st_size for file in files if file.is_file()) <= 6_000_000
+    assert sum(file.stat().st_size for file in files if file.is_file()) <= 8_000_000
 
 
 # ---- publishing --------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_a_run_on_another_device_is_kept_as_that(copy: Path, results: Path) -> N
     assert "| trial | " in text.partition("## Provenance")[2] and "NVIDIA X, 0.0 GiB" in text
     line, more = [line for line in text.splitlines() if "(#trial) | low |" in line][:2]
     assert line.endswith("| NVIDIA X |") and "at once" not in more  # nobody knows how many shared it
-    assert "their minutes are left out" in text
+    assert "Minutes are left out" in text
     assert overview(read_all(results)).startswith(b"\x89PNG")
 
 
@@ -491,9 +491,9 @@ def test_a_study_that_is_too_large_loses_what_is_worth_least_and_its_report_no_l
     whole = size_of(publish(copy, results)[0])
     monkeypatch.setattr(publishing, "LARGEST", whole - 1)
     assert publish(copy, results)[1] == ["figures/low-augmented.webp"]
-    monkeypatch.setattr(publishing, "LARGEST", 90_000)
+    monkeypatch.setattr(publishing, "LARGEST", 120_000)
     target, _ = publish(copy, results)
-    assert size_of(target) <= 90_000 and (target / "figures" / "accuracy.png").is_file()
+    assert size_of(target) <= 120_000 and (target / "figures" / "accuracy.png").is_file()
     report = (target / "report.md").read_text("utf-8")
     links = re.findall(r"\]\(([^)#][^)]*)\)", report)
     assert links and all((target / link).is_file() for link in links)
