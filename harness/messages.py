@@ -11,6 +11,9 @@ from harness.errors import StudyError
 from harness.synonyms import KEYS, VALUES
 
 
+LONGEST_NAME = 200  # characters of a name that may be misspelled; comparing takes the square of it
+
+
 def plain_name(name: str) -> str:
     """Return a name without case and separators: ``"Batch-Size"`` -> ``"batchsize"``."""
     return re.sub(r"[\W_]+", "", name.casefold())
@@ -24,6 +27,8 @@ def nearest(name: str, known: Iterable[str], cutoff: float | None = None) -> str
     Args:
         cutoff: the lowest share of equal letters, in [0, 1]; without it as the name's length says.
     """
+    if len(name) > LONGEST_NAME:
+        return None
     given, known = plain_name(name), set(known)
     cutoff = cutoff or (0.6 if len(given) > 4 else 0.7)
     if VALUES.get(given) in known:

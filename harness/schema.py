@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -189,7 +190,7 @@ def _hint(schema: type[BaseModel], raw: dict[str, Any], location: _Location, fie
             return f"; it belongs to kind = {json.dumps(_kind_of(table))}"
     value = raw.get(name)
     if len(location.keys) == 1 and isinstance(value, dict) and not usual_keys(name) and same is None:
-        inner = {key: suggest_key(key, known) for key in value}
+        inner = {key: suggest_key(key, known) for key in islice(value, 100)}
         if said := [f"{place} for {key}" for key, place in inner.items() if place and place != key]:
             return f"; write {', '.join(said)}"
     if (same is None or usual_keys(name)) and (place := suggest_key(name, known)) is not None:

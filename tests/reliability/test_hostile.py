@@ -182,7 +182,7 @@ def test_strings_from_outside_are_shown_as_text(nursery: Any, fragile: Path, tmp
     assert text.count("<script") == 1  # the page's own, which its policy names by its checksum
     assert not {name for name in page.attributes if name.startswith("on")}
     beside = ("tables/", "figures/")
-    assert all(address.startswith(("data:image/webp;", "#", *beside)) for address in page.addresses)
+    assert all(address.startswith(("data:image/webp;", "#", "runs/", *beside)) for address in page.addresses)
     assert page.text.count("onerror=alert(1)") >= 2  # shown, as text
     markdown = (out / "report.md").read_text()
     outside_code = re.sub(r"(?ms)^(`{3,})$.*?^\1$", "", markdown)
