@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from harness.errors import StudyError
 from harness.synonyms import KEYS, VALUES
 
-
 LONGEST_NAME = 200  # characters of a name that may be misspelled; comparing takes the square of it
 
 

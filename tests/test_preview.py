@@ -84,9 +84,7 @@ def test_without_the_data_the_digest_is_null_and_nothing_is_downloaded(
     assert variant["digest"] is None and variant["epochs"] == 24
     assert variant["parameters"] == 6_573_120 and variant["steps_per_epoch"] == 98
     forecast = json.loads(done.stdout)[0]["forecast"]
-    assert forecast["seconds"] > 0 and forecast["source"].endswith(
-        "on random images (no data here)"
-    )
+    assert forecast["seconds"] > 0 and forecast["source"].endswith("on random images (no data here)")
     assert forecast["disk_bytes"] > 5 * 4 * 6_573_120
     assert variant["flops_per_image"] == 2_272_032_768 and variant["learning_rates"] == [None] * 24
     assert list(empty.iterdir()) == []

@@ -262,7 +262,10 @@ def test_every_weight_is_drawn_from_torchs_global_generator() -> None:
         ({"ghost_batch": 1}, "model.ghost_batch: expected at least 2, got 1"),
         ({"bn_momentum": 1.1}, "model.bn_momentum: expected at most 1, got 1.1"),
         ({"bn_scale": 0}, "model.bn_scale: expected more than 0, got 0"),
-        ({"activation": "elu"}, "model.activation: expected 'relu', 'celu' or 'gelu', got 'elu', did you mean 'celu'?"),
+        (
+            {"activation": "elu"},
+            "model.activation: expected 'relu', 'celu' or 'gelu', got 'elu', did you mean 'celu'?",
+        ),
         ({"celu_alpha": 0.0}, "model.celu_alpha: expected more than 0, got 0.0"),
         ({"whitening": 1}, "model.whitening: expected true or false, got 1"),
         ({"whitening_eps": 0}, "model.whitening_eps: expected more than 0, got 0"),
