@@ -96,7 +96,7 @@ def test_a_resumed_run_keeps_its_id_and_has_all_epochs_and_training_is_unchanged
     folder = StudyFolder(tmp_path, "tiny")
     plan = make_plan(study, folder, lambda recipe: data_of(study), device="cpu")
     said: list[str] = []
-    for listener in (killed_at("epoch 2/3"), said.append):
+    for listener in (killed_at("epoch 2 of 3"), said.append):
         tracker = get_tracker("wandb")
         tracker.begin(plan, said.append)
         try:

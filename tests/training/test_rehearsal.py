@@ -218,7 +218,7 @@ def test_a_network_that_is_not_finite_in_evaluation_alone_says_so(
 ) -> None:
     record, _ = train(variant_of(study("NotFiniteLater"), data), tmp_path, data)
     assert record.error is not None and record.error["kind"] == "diverged"
-    assert "in evaluation alone: the train loss is finite" in record.error["message"]
+    assert "in evaluation mode: the train loss is finite" in record.error["message"]
 
 
 def test_layers_without_a_map_are_refused(study: Callable[..., Study], data: Data) -> None:
