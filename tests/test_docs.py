@@ -70,6 +70,7 @@ def run_python(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, (arguments, done.stderr)
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path, command: Command) -> None:
     page = (DOCS / "tutorial.md").read_text("utf-8")
     study = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0]

@@ -101,6 +101,7 @@ def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:
     assert len(done.stdout.splitlines()) == 1 and "1 seed" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_the_report_warns_about_is_said_on_the_console(command: Command, tiny_file: Path) -> None:
     command(tiny_file, "--seeds", "0", OMP_NUM_THREADS="1")
     done = command(tiny_file, "--seeds", "1", OMP_NUM_THREADS="2")
@@ -122,6 +123,7 @@ def test_a_diverged_run_gives_exit_status_1_and_is_counted(
     assert list(summary.failed) == [0, 2] and list(summary.runs) == [2, 2] and summary.reached[1] == 0
 
 
+@pytest.mark.slow
 def test_a_missed_target_is_a_result_unless_it_is_required(command: Command, tiny_file: Path) -> None:
     high = ("--set", "target.test_accuracy=1.0", "--seeds", "0")
     assert command(tiny_file, *high).returncode == 0
@@ -316,6 +318,7 @@ def test_the_reports_commands_make_its_runs_again(tmp_path: Path, tiny_file: Pat
     assert sorted(ours) == [("base", 1), ("base", 3), ("slow", 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
 def test_a_study_of_own_images_and_an_own_network_is_repeated_by_its_report(
     tmp_path: Path, tiny_file: Path, command: Command

@@ -116,6 +116,7 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed_it_decides_the_same(
     undisturbed: Any, nursery: Nursery, looks_file: Path, tmp_path: Path, moment: str
@@ -171,6 +172,7 @@ def test_killed_after_any_run_it_does_the_same_runs(tmp_path: Path, effects: tup
     assert go_through(killed, 0) == (once[0], [line.replace("once:", "killed:") for line in once[1]])
 
 
+@pytest.mark.slow
 def test_without_the_option_all_seeds_are_run_and_the_looks_decide_the_same(
     nursery: Nursery, looks_file: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.launch.conftest import Start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher", [("serial",), pytest.param(("process", "--workers", "2"), marks=pytest.mark.slow)]
 )

@@ -52,6 +52,7 @@ def test_the_page_runs_and_its_network_can_be_used(mine: Path, command: Command,
     assert report.returncode == 0, report.stderr
 
 
+@pytest.mark.slow
 def test_other_code_is_another_configuration(mine: Path, command: Command, tmp_path: Path) -> None:
     arguments = ("mine.toml", "--seeds", "0", "--allow", "my_nets", "--device", "cpu")
     assert command(*arguments).returncode == 0

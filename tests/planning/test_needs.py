@@ -59,6 +59,7 @@ def test_a_given_std_tells_the_seeds_of_every_test_and_nothing_is_written(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_finished_runs_tell_a_std_with_its_upper_bound_the_correlation_and_the_time(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:

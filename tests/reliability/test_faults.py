@@ -236,6 +236,7 @@ def test_a_second_process_takes_what_is_free_and_names_the_holder_of_the_rest(
     same(out / "fragile")
 
 
+@pytest.mark.slow
 def test_a_range_test_is_waited_for_by_those_who_need_it(nursery: Any, fragile: Path, tmp_path: Path) -> None:
     text = fragile.read_text() + '\n[variants.fixed]\n"schedule.lr_max" = 0.1\n"schedule.lr_min" = 0.01\n'
     study = tmp_path / "two.toml"
@@ -277,6 +278,7 @@ def test_a_folder_at_which_another_process_works_is_not_moved_aside(
     first.wait()
 
 
+@pytest.mark.slow
 def test_of_two_configurations_that_begin_together_the_second_is_refused(
     nursery: Any, fragile: Path, tmp_path: Path
 ) -> None:

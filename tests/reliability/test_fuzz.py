@@ -263,6 +263,7 @@ def test_a_generated_file_is_accepted_or_rejected_by_one_line(
 SMALL = ["data.train_limit=64", "data.test_limit=20", "range_test.iterations=5", "schedule.epochs=3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [4, pytest.param(RUNS, marks=pytest.mark.slow)])
 def test_an_accepted_file_runs(
     nursery: Any, accepts: Callable[..., bool], tmp_path: Path, count: int

@@ -229,6 +229,7 @@ def test_a_run_of_a_crossed_design_is_that_of_its_levels(tiny: Tiny, tmp_path: P
         assert (one.path / name).read_bytes() == (two.path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_each_run_has_its_own_hold_out_and_normalises_by_its_own_train_images(
     tmp_path: Path, command: Any
 ) -> None:
@@ -308,6 +309,7 @@ def test_each_level_of_the_range_test_finds_one_rate_whatever_the_other_levels_a
     assert rates[0] == rates[1] and rates[2] == rates[3]
 
 
+@pytest.mark.slow
 def test_a_run_with_its_own_hold_out_finds_its_rate_on_its_own_train_images(
     tmp_path: Path, command: Any
 ) -> None:

@@ -49,6 +49,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         process.wait(120)
 
 
+@pytest.mark.slow
 def test_a_study_is_an_experiment_a_variant_a_parent_a_seed_a_child(
     tiny_file: Path, command: Command, server: str, tmp_path: Path
 ) -> None:

@@ -316,6 +316,7 @@ def test_running_out_of_memory_names_the_batch_size(
     assert "batches of 32" in record.error["message"] and "data.batch_size" in record.error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_run_is_the_same_training_and_seeds_share_what_was_compiled(
     tiny: Tiny, tmp_path: Path
