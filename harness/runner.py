@@ -155,8 +155,8 @@ class Runner:
             os.environ["RAY_ADDRESS"] = request.ray_address  # Ray itself reads this variable
         launcher, workers, threads = self._team(plan)
         job = Job(
-            plan, self.load_data, threads, self.voice.say, request.profile, self.tracker,
-            planned=plan_of(plan.study), view=self.view,
+            plan, self.load_data, threads, self.view,
+            profile=request.profile, tracker=self.tracker, planned=plan_of(plan.study),
         )  # fmt: skip
         self.view.tally.add(plan)
         if devices > 1:  # a range test uses one device

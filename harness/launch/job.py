@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
+from harness.imports import source_file
 from harness.launch.view import View
 from harness.plan import Plan, Variant
 from harness.schedule import Rates, resolve_rates
@@ -19,6 +20,14 @@ from harness.study_file.config import Recipe
 from harness.trackers import GuardedTracker
 from harness.training.progress import Say, silent
 
+# Part of an identity that is a checksum -> what its difference means.
+_CHANGED = {
+    "data": "other images than now",
+    "model_source": "the code of its network has changed since",
+    "sources": "the code of {} has changed since",
+    "pretrained": "other pretrained weights than now",
+}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -26,23 +35,27 @@ class Job:
 
     Attributes:
         threads: of each run.
-        say: where progress goes.
+        view: shows the runs of the command, in the process that launches them.
+        say: shows the lines of a task; by default those of ``view``.
         profile: whether each run records where its time went.
         tracker: a further tool that shows the runs, such as MLflow.
         rates: variant -> its rates, or why it has none; only of variants whose range test is done.
         planned: the plan of this start, for the record of each run that it claims first.
-        view: shows the command's runs, in the process that launches them; its lines go where ``say`` does.
     """
 
     plan: Plan
     load_data: Callable[[Recipe], Data]
     threads: int
-    say: Say
+    view: View
+    say: Say = silent
     profile: bool = False
     tracker: GuardedTracker | None = None
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
     planned: dict[str, Any] = field(default_factory=dict)
-    view: View = field(default_factory=View)
+
+    def __post_init__(self) -> None:
+        if self.say is silent:
+            object.__setattr__(self, "say", self.view.say)
 
     def of_worker(self) -> Job:
         """Return the job as another process needs it, which says its lines in a way of its own."""
@@ -109,8 +122,22 @@ def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
         raise RunError(f"{folder.checkpoint_file}: there is no run.json beside it")
     if record is None or record.digest == variant.digest:
         return None
-    difference = first_difference(variant.identity, record.identity)
+    difference = _difference(variant.identity, record.identity)
     return f"{folder.path}: holds another configuration's run ({difference})"
+
+
+def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Return the first difference of two identities: of keys of the study file, else of code or images."""
+    written = [
+        {key: value for key, value in each["recipe"].items() if key != "augment"} for each in (ours, theirs)
+    ]
+    difference = first_difference(*written, "recipe") or first_difference(ours, theirs) or ""
+    key = difference.partition(": ")[0]
+    part = key.partition(".")[0]
+    names = [str(each["recipe"]["model"]["name"]) for each in (ours, theirs)]
+    if key == "recipe.model.name" and all(map(source_file, names)):  # of a notebook: the name has a checksum
+        part = "model_source" if len({name.partition(":")[2] for name in names}) == 1 else part
+    return _CHANGED[part].format(key.removeprefix("sources.")) if part in _CHANGED else difference
 
 
 def needs_work(variant: Variant, folder: RunFolder, say: Say) -> bool:

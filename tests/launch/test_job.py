@@ -28,7 +28,7 @@ def run(tiny: Callable[..., Study], tmp_path: Path) -> Run:
         said: list[str] = []
         plan = planned(tiny(*changes), tmp_path)
         check_folders(plan, force=force, say=said.append)
-        serial(Job(plan, load, 1, said.append, view=View(said.append)), 1)
+        serial(Job(plan, load, 1, View(said.append)), 1)
         return said, [folder for _, folder in plan.runs()]
 
     return run
@@ -73,8 +73,8 @@ def test_configurations_that_began_at_the_same_moment_do_not_share_a_variant(
     theirs = planned(tiny(("seeds", [1, 2]), ("data.batch_size", 40)), tmp_path)
     for plan in (ours, theirs):
         check_folders(plan, force=False, say=print)  # nothing is there yet
-    assert serial(Job(ours, load, 1, print, view=View(print)), 1) == {}
-    refused = serial(Job(theirs, load, 1, print, view=View(print)), 1)
+    assert serial(Job(ours, load, 1, View(print)), 1) == {}
+    refused = serial(Job(theirs, load, 1, View(print)), 1)
     assert list(refused) == ["tiny/base/seed-1", "tiny/base/seed-2"]
     assert all("data.batch_size: 40 planned" in cause for cause in refused.values())
     assert not theirs.folder.run("base", 1).path.exists()

@@ -41,7 +41,7 @@ def begin(tiny: Callable[..., Study], tmp_path: Path) -> Begin:
     def begin(*changes: tuple[str, Any]) -> tuple[list[str], Plan]:
         said: list[str] = []
         plan = planned(tiny(*CHANGES, ("seeds", [0, 4]), *changes), tmp_path)
-        serial(Job(plan, load, 1, said.append, view=View(said.append)), 1)
+        serial(Job(plan, load, 1, View(said.append)), 1)
         return said, plan
 
     return begin

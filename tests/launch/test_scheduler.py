@@ -11,6 +11,7 @@ from harness.errors import RunError
 from harness.launch.job import Job
 from harness.launch.scheduler import Event, Scheduler, WorkerLost
 from harness.launch.task import Answer, Task
+from harness.launch.view import View
 from harness.plan import Plan
 from harness.schedule import Rates
 from harness.study_file.config import Study
@@ -61,7 +62,7 @@ def schedule(plan: Plan) -> Schedule:
     ) -> tuple[list[Task], list[str], dict[str, str]]:
         said: list[str] = []
         backend = Scripted(script, room, polls, tries)
-        unrecorded = Scheduler(Job(plan, load, 1, said.append), backend).run()
+        unrecorded = Scheduler(Job(plan, load, 1, View(said.append)), backend).run()
         assert backend.stopped
         return backend.begun, said, unrecorded
 

@@ -337,7 +337,7 @@ def test_data_that_changed_between_runs_of_one_group_is_refused(
     for seeds in ("0", "1", "0-1"):
         done = nursery.run(tmp_path, fragile, *arguments, "--seeds", seeds, **cache)
         assert done.status == 2 and done.stderr.count("\n") == 1
-        assert re.search(r'another configuration\'s run \(data: "\w+… planned, "\w+… on disk\)', done.stderr)
+        assert "another configuration's run (other images than now)" in done.stderr
     assert not (tmp_path / "out/fragile/runs/base/seed-1").exists()
     assert (tmp_path / "out/fragile/runs/base/seed-0/run.json").read_bytes() == before
     write_images(tmp_path / "data")
