@@ -54,7 +54,7 @@ def ranked_files(findings: Findings) -> dict[str, str]:
 
 
 def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, label: str) -> str:
-    """Return a table for LaTeX with the package booktabs; all text is escaped.
+    """Return a table for LaTeX with the packages booktabs and graphicx; all text is escaped.
 
     Args:
         numeric: columns that are aligned on the right.
@@ -72,19 +72,20 @@ def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, lab
     ]
     return "\n".join(
         [
-            r"% \usepackage[T1]{fontenc}, \usepackage{textcomp}, \usepackage{booktabs}",
+            r"% \usepackage[T1]{fontenc} \usepackage{booktabs} \usepackage{graphicx} \usepackage{textcomp}",
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{_latex(caption)}}}",
             rf"  \label{{{re.sub(r'[^A-Za-z0-9:._-]', '', label)}}}",
             *([r"  \scriptsize \setlength{\tabcolsep}{2pt}"] if wide else []),
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",  # where it is too wide
             rf"  \begin{{tabular}}{{{''.join(align)}}}",
             r"    \toprule",
             f"    {lines[0]}",
             r"    \midrule",
             *(f"    {line}" for line in lines[1:]),
             r"    \bottomrule",
-            r"  \end{tabular}",
+            r"  \end{tabular}}",
             r"\end{table}",
             "",
         ]

@@ -32,14 +32,16 @@ def test_latex_escapes_everything_and_has_booktabs_rules() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path: Path) -> None:
-    packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp}\usepackage{booktabs}"
-    table = latex(HEADER, ROWS, NUMERIC, "50 % of a_b", "tab:a_b #1")
-    page = rf"\documentclass{{article}}{packages}\begin{{document}}{table}\end{{document}}"
+@pytest.mark.parametrize("columns", [2, 9])
+def test_latex_compiles_and_fits_the_page(tmp_path: Path, columns: int) -> None:
+    more = ("not significantly below the top (n = 3)", "94.07 ± 0.18", "0.04") * 3
+    header, *rows = ([*row, *more][:columns] for row in (HEADER, *ROWS))
+    packages, table = latex(header, rows, NUMERIC, "50 % of a_b", "tab:a_b #1").split("\n", 1)
+    page = rf"\documentclass{{article}}{packages.lstrip('% ')}\begin{{document}}{table}\end{{document}}"
     (tmp_path / "page.tex").write_text(page, "utf-8")
     program = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-1500:]
+    assert done.returncode == 0 and "Overfull" not in done.stdout, done.stdout[-1500:]
 
 
 def test_typst_compiles_and_shows_every_text(tmp_path: Path) -> None:
