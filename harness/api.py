@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.numbers import std_text
 from harness.errors import HarnessError, RunError, StudyError
 from harness.messages import suggest
-from harness.metrics import METRICS, title_of
+from harness.report.render.markdown import escape
 from harness.request import make_request
 from harness.store.folders import StudyFolder
 from harness.store.sealed import read_sealed
@@ -23,24 +23,11 @@ if TYPE_CHECKING:
 
     from harness.analysis.side_by_side import SideBySide
 
-_SHOWN = {  # of the summary, shown in a notebook
-    "std": "metric_std",
-    "95 % from": "metric_ci_low",
-    "to": "metric_ci_high",
-    "target": "target",
-}
-
-
-def _written(value: float, metric: str) -> str:
-    """Write a share in percent, another number plainly, and – for NaN (not equal to itself), of one run."""
-    share = metric in METRICS and METRICS[metric].share
-    return "–" if value != value else std_text(100 * value, 2) if share else std_text(value, 4)
-
 
 class Results:
     """The results in a study's folder, ``<out>/<study>``, after its report was written.
 
-    In a notebook it shows the verdict and the summary.
+    In a notebook it shows the verdict and the ranked table.
 
     Attributes:
         status: the exit status of the command, for results of :func:`run`: 0; 1 if a run failed; 3 if
@@ -76,7 +63,7 @@ class Results:
         return str(self._report["sentence"])
 
     def to_latex(self) -> str:
-        """Return the ranked table of all variants for LaTeX, with the package booktabs.
+        """Return the ranked table of all variants for LaTeX, with the packages booktabs and graphicx.
 
         Raises:
             RunError: the report is of an earlier version.
@@ -182,18 +169,10 @@ class Results:
     def __repr__(self) -> str:
         return f"{self.folder.name}: {self.verdict}"
 
-    def _repr_html_(self) -> str:
-        metric = str(self.summary["metric"].iloc[0])
-        unit = ", %" * (metric in METRICS and METRICS[metric].share)
-        columns = {f"{title_of(metric)}{unit}": "metric_mean", **_SHOWN}
-        shown = self.summary[["variant", "runs", "failed"]].assign(
-            **{
-                title: [_written(value, metric) for value in self.summary[column]]
-                for title, column in columns.items()
-            }
-        )
-        table = shown.assign(reached=self.summary["reached"]).to_html(index=False, border=0)
-        return f"<p><b>{html.escape(self.folder.name)}</b>: {html.escape(self.verdict)}</p>{table}"
+    def _repr_markdown_(self) -> str:
+        with suppress(RunError):  # of an earlier version
+            return f"**{escape(self.folder.name)}**: {escape(self.verdict)}\n\n{self.to_markdown()}"
+        return f"**{escape(self.folder.name)}**: {escape(self.verdict)}"
 
 
 class Comparison:

@@ -32,8 +32,8 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     assert results.met == bool((results.runs.test_accuracy >= 0.2).all())
     assert results.figure("curves").size[0] > 500
     assert (out / "tiny" / "exports" / "base" / "seed-1" / "model.safetensors").is_file()
-    shown = results._repr_html_()
-    assert "<table" in shown and "tiny" in shown and "accuracy, %" in shown
+    shown = results._repr_markdown_()
+    assert results.to_markdown() in shown and "**tiny**" in shown and "accuracy, mean ± std, %" in shown
     again = harness.Results(out / "tiny")
     assert again.status is None
     pd.testing.assert_frame_equal(again.runs, results.runs)
