@@ -18,7 +18,7 @@ from harness.study_file.extends import bases_of, differences, merge
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.scaling import EPOCHS, scale_to_epochs
 from harness.study_file.seeds import first_seeds
-from harness.study_file.trial import trial_of
+from harness.study_file.trial import study_name, trial_of
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 from harness.study_file.vary import count_runs
 
@@ -174,6 +174,8 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
     notes = scale_to_epochs(written, raw, {key for key, _ in overrides})
     raw["trial"] = trial_of(written, raw)
+    if (name := study_name(written, raw)) is not None:
+        raw["name"] = name
     study = validate(Study, raw, where)
     if isinstance(study.extends, str):
         raise StudyError(f"{where}: extends: only a study file can extend another; write it there")

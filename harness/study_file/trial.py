@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -65,7 +66,7 @@ class Trial(Strict):
         """
         more = len(self.changes) - MOST_NAMED
         parts = [change.text() for change in self.changes[:MOST_NAMED]]
-        known = name if self._chosen(name) else self.of
+        known = self.original_name(name)
         return f"{known} (trial: {', '.join([*parts, f'and {more} more'] if more > 0 else parts)})"
 
     @property
@@ -83,6 +84,10 @@ class Trial(Strict):
             return name
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()
         return f"{self._stem}{digest[:HASH]}"
+
+    def original_name(self, name: str) -> str:
+        """Return the study's own name; ``name`` if the user chose it."""
+        return name if self._chosen(name) else self.of
 
     @property
     def _stem(self) -> str:
@@ -124,6 +129,15 @@ def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
         if changes
         else None
     )
+
+
+def study_name(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
+    """Return the name of a changed study: the file's again where every change of a trial is taken back."""
+    name = changed.get("name")
+    if changed.get("trial") is None and isinstance(name, str):
+        with suppress(ValidationError):
+            return Trial.model_validate(written.get("trial")).original_name(name)
+    return name
 
 
 def changed_keys(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -60,7 +60,9 @@ def test_a_resolved_trial_is_the_same_trial_and_can_be_changed_back() -> None:
     again = resolve(tomllib.loads(trial.to_toml()))
     assert (again.name, again.title, again.trial) == (trial.name, trial.title, trial.trial)
     (back,) = make_request([again], {"settings": ["schedule.epochs=24"]}).load()
-    assert back.trial is None
+    assert back.trial is None and back.name == "onecycle"
+    (chosen,) = make_request([again.renamed("mine")], {"settings": ["schedule.epochs=24"]}).load()
+    assert chosen.trial is None and chosen.name == "mine"
     (further,) = make_request([again], {"settings": [LIMIT]}).load()
     assert further.name == loaded(EPOCHS, LIMIT).name
 
