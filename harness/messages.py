@@ -1,4 +1,4 @@
-"""Pieces of messages: one line of an error, the nearest known name, a package that is not installed."""
+"""Pieces of messages: one line, the nearest known name, a missing package, a time in words."""
 
 from __future__ import annotations
 
@@ -108,3 +108,15 @@ def one_line(error: object, limit: int = 300) -> str:
     text = " ".join(str(error).split())
     text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Write ``0.4 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def about(seconds: float) -> str:
+    """Write a time that is only known roughly: ``5 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
+    return duration(max(5.0, 5 * round(seconds / 5))) if seconds >= 9.95 else f"{max(1, round(seconds))} s"

@@ -13,13 +13,13 @@ from harness.analysis.numbers import several
 from harness.analysis.units import target_text
 from harness.data import downloadable
 from harness.data.mixing import shares
+from harness.messages import about
 from harness.planning.forecast import Forecast, make_forecast
 from harness.planning.states import Preview, VariantState, variant_states
 from harness.schedule import rates_at
 from harness.study_file.config import Extended, Recipe
 from harness.study_file.parts import CROSS_ENTROPY
 from harness.study_file.seeds import seeds_text
-from harness.training.progress import about
 
 MOST_PARTS = 10  # rows of the parameter summary
 

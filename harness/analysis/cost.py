@@ -7,6 +7,7 @@ from datetime import datetime
 from harness.analysis.networks import training_flops
 from harness.analysis.results import Results
 from harness.analysis.runs import Run
+from harness.messages import duration
 
 Rows = list[tuple[str, str]]
 
@@ -22,7 +23,7 @@ def times(results: Results) -> Rows:
         passed = datetime.fromisoformat(ends[-1]) - datetime.fromisoformat(starts[0])
     except (ValueError, TypeError):
         return rows
-    return [*rows, ("from first start to last end", _duration(passed.total_seconds()))]
+    return [*rows, ("from first start to last end", duration(passed.total_seconds()))]
 
 
 def cost(results: Results) -> Rows:
@@ -33,7 +34,7 @@ def cost(results: Results) -> Rows:
     finished = sum(run.status == "finished" for run in runs)
     failed = f" and {len(runs) - finished} failed" if len(runs) > finished else ""
     count = f"{finished} finished{failed} run{'s' if len(runs) > 1 else ''}"
-    rows = [(f"training and evaluation, {count}", _duration(3600 * sum(map(_hours, runs))))]
+    rows = [(f"training and evaluation, {count}", duration(3600 * sum(map(_hours, runs))))]
     on_cpu = [(run.provenance.get("device") or "cpu") == "cpu" for run in runs]
     if any(on_cpu):
         hours = sum(_hours(run) * _threads(run) for run, cpu in zip(runs, on_cpu, strict=True) if cpu)
@@ -61,13 +62,6 @@ def _threads(run: Run) -> int:
 def _moment(stamp: str) -> str:
     """Write ``2026-11-21 03:02:36 UTC``."""
     return stamp.replace("T", " ").replace("+00:00", " UTC")
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((3600, "hours"), (60, "minutes")):
-        if seconds >= size:
-            return f"{_number(seconds / size)} {unit}"
-    return f"{_number(seconds)} seconds"
 
 
 def _number(value: float) -> str:

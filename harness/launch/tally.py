@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.errors import RunError
+from harness.messages import about
 from harness.plan import Plan, Variant
-from harness.training.progress import Progress, about
+from harness.training.progress import Progress
 from harness.training.range_test import stored_rates
 
 

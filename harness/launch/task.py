@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from harness.errors import HeldError, RunError
 from harness.launch import followers
 from harness.launch.job import Job, claim, find_rates, needs_work
+from harness.messages import duration
 from harness.plan import Variant
 from harness.schedule import Rates
 from harness.store.folders import RunFolder, StudyFolder
 from harness.training.failures import record_failure
-from harness.training.progress import duration
 from harness.training.run import execute
 
 

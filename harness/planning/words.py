@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from harness.analysis.numbers import several
+from harness.messages import duration
 from harness.metrics import ACCURACY, metric_of
 from harness.planning.needs import Need, StudyPlan
 from harness.statistics.comparison import ALPHA
 from harness.statistics.power import MOST_SEEDS, POWER
-from harness.training.progress import duration
 
 LARGE = 0.1  # a fraction that may have been meant as a number of points
 

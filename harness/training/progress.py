@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from ignite.engine import Engine, Events
 
 from harness.console import fitted, give_up
+from harness.messages import duration
 from harness.training.log import Epoch
 
 Say = Callable[[str], None]
@@ -113,15 +114,3 @@ def after_epoch(epochs: int, steps: int, row: Epoch, split: str = "test") -> Pro
 def _percent(share: float) -> str:
     """Write ``96.2 %``, `` 9.1 %`` or `` 100 %``, all of one width."""
     return f"{100 * share:4.1f} %" if share < 0.9995 else " 100 %"
-
-
-def duration(seconds: float) -> str:
-    """Write ``0.4 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
-
-
-def about(seconds: float) -> str:
-    """Write a time that is only known roughly: ``5 s``, ``40 s``, ``12 min`` or ``1.5 h``."""
-    return duration(max(5.0, 5 * round(seconds / 5))) if seconds >= 9.95 else f"{max(1, round(seconds))} s"

@@ -21,7 +21,7 @@ def test_times_reach_from_the_first_start_to_the_last_end(lab: MakeLab) -> None:
     assert times(place.results()) == [
         ("first run started", "2026-01-02 03:04:05 UTC"),
         ("last run finished", "2026-01-02 05:34:05 UTC"),
-        ("from first start to last end", "2.5 hours"),
+        ("from first start to last end", "2.5 h"),
     ]
 
 
@@ -31,7 +31,7 @@ def test_cost_is_summed_over_finished_and_failed_runs(lab: MakeLab) -> None:
     place.finish("base", 1, provenance={"device": "cuda"})
     place.fail("base", 2)
     found = dict(cost(place.results()))
-    assert found["training and evaluation, 2 finished runs"] == "16 seconds"  # the failed one recorded none
+    assert found["training and evaluation, 2 finished runs"] == "16 s"  # the failed one recorded none
     assert found["CPU time (hours x threads)"] == f"{8 * 3 / 3600:.3g} CPU-hours"
     assert found["accelerator time"] == f"{8 / 3600:.3g} GPU-hours"
 

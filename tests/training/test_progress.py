@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from ignite.engine import Engine, Events
 
+from harness.messages import about, duration
 from harness.training.log import Epoch
 from harness.training.progress import (
     Progress,
-    about,
     after_epoch,
-    duration,
     report,
     say,
     silent,
