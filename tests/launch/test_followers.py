@@ -124,7 +124,7 @@ def test_the_curve_is_that_of_one_process_with_two_halves(
     for name, value in load_weights(run / "model.safetensors")[0].state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0.01)
     np.testing.assert_allclose(np.load(run / "predictions.npz")["logits"], logits, rtol=0, atol=2e-3)
-    assert "2 share a run" in (tmp_path / "out" / "tiny" / "report.md").read_text("utf-8")
+    assert "2 per run (data parallel)" in (tmp_path / "out" / "tiny" / "report.md").read_text("utf-8")
 
 
 @pytest.mark.slow
