@@ -18,7 +18,7 @@ from harness.study_file.extends import bases_of, differences, merge
 from harness.study_file.grids import expand, tried_keys
 from harness.study_file.scaling import EPOCHS, scale_to_epochs
 from harness.study_file.seeds import first_seeds
-from harness.study_file.trial import study_name, trial_of
+from harness.study_file.trial import study_name, study_tables, trial_of
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 from harness.study_file.vary import count_runs
 
@@ -172,7 +172,8 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
             f"{where}: variants: expected tables [variants.NAME], got {one_line(repr(variants), 80)}"
         )
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
-    notes = scale_to_epochs(written, raw, {key for key, _ in overrides})
+    first = study_tables(written)
+    notes = scale_to_epochs(written, raw, {key for key, _ in overrides}, first)
     raw["trial"] = trial_of(written, raw)
     if (name := study_name(written, raw)) is not None:
         raw["name"] = name
@@ -188,7 +189,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         for key, value in ours:
             if key.split(".")[0] in RECIPE_KEYS:
                 set_path(resolved, key, value, "--set")
-        moved = _scale_variant(written, name, tables, resolved, {key for key, _ in ours})
+        moved = _scale_variant(written, first, name, tables, resolved, {key for key, _ in ours})
         notes += [f"{name}: {note}" for note in moved if note not in notes]
         recipe = validate(Recipe, resolved, place)
         if name in study.variants or recipe != base:  # a cell without a change is `base`
@@ -200,19 +201,30 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
 
 
 def _scale_variant(
-    written: Mapping[str, Any], name: str, tables: dict[str, Any], resolved: dict[str, Any], given: set[str]
+    written: Mapping[str, Any],
+    first: Mapping[str, Any],
+    name: str,
+    tables: dict[str, Any],
+    resolved: dict[str, Any],
+    given: set[str],
 ) -> list[str]:
     """Scale a variant to an overridden number of epochs, but for what a grid or draw tries."""
     if EPOCHS not in given:
         return []
-    variants = written.get("variants", {})
-    own = variants.get(name) if isinstance(variants, dict) else None
-    shared = {key: value for key, value in written.items() if key in RECIPE_KEYS}
     try:
-        before = override(shared, own if isinstance(own, dict) else tables, name)
+        before, at_first = (_variant_of(each, name, tables) for each in (written, first))
     except StudyError:  # the file has a mistake that an override replaces
         return []
-    return scale_to_epochs(before, resolved, given if own is not None else given | tables.keys())
+    own = isinstance(variants := written.get("variants"), dict) and variants.get(name) is not None
+    return scale_to_epochs(before, resolved, given if own else given | tables.keys(), at_first)
+
+
+def _variant_of(study: Mapping[str, Any], name: str, made: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe's tables of a variant of the study's, or of one that a grid or draw made."""
+    variants = study.get("variants")
+    own = variants.get(name) if isinstance(variants, dict) else None
+    shared = {key: value for key, value in study.items() if key in RECIPE_KEYS}
+    return override(shared, own if isinstance(own, dict) else made, name)
 
 
 def _keep_one_metric(raw: dict[str, Any], key: str) -> None:

@@ -9,7 +9,9 @@ EPOCHS = "schedule.epochs"
 
 
 def _scaled(value: Any, ratio: float) -> Any:
-    return round(value * ratio, 6)
+    """Return a place with six decimals; one that was scaled and rounded before comes back as it was."""
+    moved, plain = round(value * ratio, 6), round(value * ratio, 2)
+    return plain if abs(moved - plain) <= 1e-6 * max(1, ratio) else moved
 
 
 def _corners(points: Any, ratio: float) -> Any:
@@ -35,7 +37,9 @@ PLACED: dict[str, Callable[[Any, float], Any]] = {
 }
 
 
-def scale_to_epochs(before: Mapping[str, Any], after: dict[str, Any], given: Collection[str]) -> list[str]:
+def scale_to_epochs(
+    before: Mapping[str, Any], after: dict[str, Any], given: Collection[str], first: Mapping[str, Any]
+) -> list[str]:
     """Move what is placed by epochs with a number of epochs that an override has changed.
 
     Args:
@@ -43,6 +47,8 @@ def scale_to_epochs(before: Mapping[str, Any], after: dict[str, Any], given: Col
         after: the same with them; it is changed.
         given: dotted keys that must stay as they are; ``schedule.epochs`` itself is an override only if it is
             among them.
+        first: the tables of the study file; others than ``before`` in a trial. A value that was moved for the
+            trial is moved from there, so that it comes back as it was.
 
     Returns:
         A sentence for each key that was moved.
@@ -59,17 +65,27 @@ def scale_to_epochs(before: Mapping[str, Any], after: dict[str, Any], given: Col
         own = any(f"{key}.".startswith(f"{each}.") or each.startswith(f"{key}.") for each in given)
         if own or value is None or _at(after, key) != value:
             continue
-        try:
-            moved = scale(value, later / earlier)
-        except (TypeError, ValueError, OverflowError):  # no number: validation says so
-            continue
-        if moved != value:
+        origin, epochs = _at(first, key), _at(first, EPOCHS)
+        if _moved(scale, origin, epochs, earlier) != value:
+            origin, epochs = value, earlier
+        moved = _moved(scale, origin, epochs, later)
+        if moved is not None and moved != value:
             after[table] = {**after[table], last: moved}
             said.append(
                 f"{key} = {moved} for {later} epoch{'' if later == 1 else 's'}, in proportion "
                 f"({value} for {earlier}); --set {key}=... changes it"
             )
     return said
+
+
+def _moved(scale: Callable[[Any, float], Any], value: Any, earlier: Any, later: int) -> Any:
+    """Return a value for another number of epochs; None where it is no number, as validation says."""
+    if earlier == later:
+        return value
+    try:
+        return scale(value, later / earlier)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None
 
 
 def _at(tables: Mapping[str, Any], key: str) -> Any:

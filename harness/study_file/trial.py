@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -73,15 +73,18 @@ class Trial(Strict):
     def note(self) -> str:
         """Say what was changed, with the values of the study file."""
         return (
-            f"This is a trial of {self.of}, not the study itself. Changed against the study file: "
+            f"This is a trial of {self.of}, not the study itself. Changes to the study file: "
             f"{', '.join(change.long_text() for change in self.changes)}."
         )
 
     def own_name(self, name: str) -> str:
-        """Return the name of the trial's own folder; ``name`` if the user chose it, or no run changes."""
+        """Return the name of the trial's own folder.
+
+        That is the study's where no run changes, and ``name`` where the user chose it.
+        """
         deciding = {each.key: each.value for each in self.changes if _top(each.key) not in _KEEPS_RUNS}
         if not deciding or self._chosen(name):
-            return name
+            return self.original_name(name)
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()
         return f"{self._stem}{digest[:HASH]}"
 
@@ -133,11 +136,29 @@ def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
 
 def study_name(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
     """Return the name of a changed study: the file's again where every change of a trial is taken back."""
-    name = changed.get("name")
-    if changed.get("trial") is None and isinstance(name, str):
-        with suppress(ValidationError):
-            return Trial.model_validate(written.get("trial")).original_name(name)
-    return name
+    name, earlier = changed.get("name"), written.get("trial")
+    if earlier is None or changed.get("trial") is not None or not isinstance(name, str):
+        return name
+    return Trial.model_validate(earlier).original_name(name)
+
+
+def study_tables(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of a study's file: those of a resolved trial with its changes taken back."""
+    tables = deepcopy(dict(written))
+    try:
+        trial = Trial.model_validate(written.get("trial"))
+    except ValidationError:  # it is no trial; a mistake in the table is reported later
+        return tables
+    for change in trial.changes:
+        *parents, last = change.key.split(".")
+        table: Any = tables
+        for part in parents:
+            table = table.get(part) if isinstance(table, dict) else None
+        if isinstance(table, dict) and change.before is None:
+            table.pop(last, None)
+        elif isinstance(table, dict):
+            table[last] = change.before
+    return tables
 
 
 def changed_keys(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -67,6 +67,24 @@ def test_a_resolved_trial_is_the_same_trial_and_can_be_changed_back() -> None:
     assert further.name == loaded(EPOCHS, LIMIT).name
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 7, 10, 100])
+def test_what_was_moved_with_the_epochs_comes_back_as_it_was(epochs: int) -> None:
+    averaging, late = {"kind": "swa", "start_epoch": 20}, {"schedule": {"peak_epoch": 7}}
+    first = resolve(
+        {
+            **tomllib.loads(load_study("onecycle").to_toml()),
+            "averaging": averaging,
+            "variants": {"late": late},
+        }
+    )
+    (trial,) = make_request([first], {"settings": [f"schedule.epochs={epochs}"]}).load()
+    again = resolve(tomllib.loads(trial.to_toml()))
+    (back,) = make_request([again], {"settings": ["schedule.epochs=24"]}).load()
+    assert back.trial is None and back.recipes == first.recipes
+    (judged,) = make_request([again], {"settings": ["schedule.epochs=24", "target.accuracy=0.5"]}).load()
+    assert judged.name == "onecycle" and judged.recipes == first.recipes  # the same runs, judged differently
+
+
 def test_many_long_changes_make_a_short_title() -> None:
     study = load_study("onecycle", settings=[f"model.option_{at}='{'x' * 90}'" for at in range(9)])
     assert study.title.count("option_") == 4 and "and 5 more" in study.title and len(study.title) < 400
