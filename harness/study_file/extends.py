@@ -90,10 +90,10 @@ def merge(base: Tables, changes: Tables, where: str) -> Tables:
     _remove(recipe, ours)
     recipe = override(recipe, ours, where)
     for key, value in own.items():
-        if value is False:
+        if value is False and key in {*inherited, *Study.model_fields}:
             inherited.pop(key, None)
         elif key == "variants" and isinstance(value, dict):
-            inherited[key] = _merge_variants(inherited.get(key, {}), value, recipe)
+            inherited[key] = _merge_variants(inherited.get(key, {}), value, recipe, where)
         elif isinstance(value, dict) and isinstance(inherited.get(key), dict) and key not in REPLACED:
             inherited[key] = inherited[key] | value
         else:
@@ -117,12 +117,17 @@ def _remove(tables: Tables, changes: Tables, above: str = "") -> None:
                 del table[last], changes[key]
 
 
-def _merge_variants(inherited: Mapping[str, Any], changes: Mapping[str, Any], shared: Tables) -> Tables:
+def _merge_variants(
+    inherited: Mapping[str, Any], changes: Mapping[str, Any], shared: Tables, where: str
+) -> Tables:
     """Return the base's variants, each with the changes of that name, and the new ones."""
     merged = dict(inherited)
     for name, tables in changes.items():
+        if tables is False and name not in inherited:
+            hint = suggest(name, inherited)
+            raise StudyError(f"{where}: variants.{name} = false: its base has no such variant{hint}")
         if tables is False:
-            merged.pop(name, None)
+            del merged[name]
             continue
         earlier = merged.get(name)
         if isinstance(earlier, dict) and isinstance(tables, dict):

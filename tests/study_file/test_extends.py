@@ -85,6 +85,21 @@ def test_a_target_is_replaced_and_false_removes(tmp_path: Path) -> None:
     assert list(study.recipes) == ["base", "wide"] and "variants adam removed" in words(study)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"quesiton": False}, "did you mean 'question'"),
+        (
+            {"variants": {"adma": False}},
+            "variants.adma = false: its base has no such variant, did you mean 'adam'",
+        ),
+    ],
+)
+def test_a_misspelt_key_is_not_removed_in_silence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        extend(tmp_path, **changes)
+
+
 def test_looks_are_inherited_only_with_the_seeds(tmp_path: Path) -> None:
     base = {**BASE, "looks": [2]}
     assert extend(tmp_path, base).looks == [2] and extend(tmp_path, base, seeds=[0, 1, 2]).looks is None
