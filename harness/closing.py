@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from harness.analysis.claim import RankedRow, headings, ranked_rows, shown_columns
+from harness.analysis.claim import NUMERIC, RankedRow, headings, ranked_rows, shown_columns
 from harness.analysis.findings import Findings
 from harness.analysis.units import Units
 from harness.bar import console_of, usable_size
@@ -15,7 +15,6 @@ WIDEST = 80  # columns
 MOST_ROWS = 15
 _BESIDE = ("rank", "decision")  # left out where the terminal is narrow
 _NARROW = 70
-_RIGHT = frozenset({"rank", "score", "n", "reached"})
 
 
 def print_table(findings: Findings) -> None:
@@ -25,12 +24,12 @@ def print_table(findings: Findings) -> None:
 
     columns = min(WIDEST - 1, usable_size(sys.stderr).columns)
     left_out = {"changes", "behind", "p", *(_BESIDE if columns < _NARROW else ())}
-    names = [name for name in shown_columns(findings) if name not in left_out]
     rows, units = ranked_rows(findings), Units(findings.results.metric)
+    names = [name for name in shown_columns(rows) if name not in left_out]
     titles = headings(findings)._replace(rank="", score=units.heading(units.metric.title))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
-        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
+        justify: Literal["left", "right"] = "right" if name in NUMERIC else "left"
         table.add_column(getattr(titles, name), justify=justify, overflow="fold", vertical="bottom")
     for row in rows[:MOST_ROWS]:
         cells = [Text(plain(_cell(row, name), sys.stderr), style=_style(row, name)) for name in names]

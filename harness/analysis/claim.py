@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.analysis.changes import changes_text
@@ -13,6 +15,7 @@ from harness.analysis.results import Results
 from harness.analysis.sentences import test_text
 from harness.analysis.summary import VariantSummary
 from harness.analysis.units import Units
+from harness.analysis.verdict import gone_text
 from harness.messages import listed, one_line
 
 NONE = "–"
@@ -54,11 +57,11 @@ def headings(findings: Findings) -> RankedRow:
     return RankedRow(
         "rank",
         "variant",
-        "what it changes",
+        "changes",
         units.heading(f"{units.metric.title}, mean ± std"),
         "n",
         f"reached {units.goal(findings.results.study.target.level)}",
-        units.heading("difference to the top", difference=True),
+        units.heading("difference from the top", difference=True),
         "p",
         "decision",
     )
@@ -74,9 +77,9 @@ def ranked_rows(findings: Findings) -> list[RankedRow]:
     ]
 
 
-def shown_columns(findings: Findings) -> list[str]:
+def shown_columns(rows: Sequence[RankedRow]) -> list[str]:
     """Return the columns that say something: of a single variant there is nothing to compare."""
-    rows, single = ranked_rows(findings), len(findings.summaries) < 2
+    single = len(rows) < 2
     compared = {"rank", "changes", "behind", "p", "decision"}
     return [
         name
@@ -120,8 +123,9 @@ def claim_sentence(findings: Findings) -> str:
     best = "highest" if findings.results.metric.higher_is_better else "lowest"
     shared = f", with the same mean as {listed(tied[1:], MOST_NAMED)}," if len(tied) > 1 else ""
     text = f"Of {others} variants of {study.title}, {leader.variant}{shared} has the {best} mean: {measured}."
-    said = [text, _compared(findings, leader.variant), below_sentence(findings) if others > 2 else ""]
-    return " ".join(part for part in said if part)
+    compared = _compared(findings, leader.variant)
+    below = "" if len(placed) < 3 or (compared and _untested(placed)) else below_sentence(findings)
+    return " ".join(part for part in (text, compared, below) if part)
 
 
 def score_text(findings: Findings, summary: VariantSummary) -> str:
@@ -194,6 +198,8 @@ def _decision(findings: Findings, ranked: Ranked) -> str:
         return f"top: {best} mean"
     if place.n == 1 or all(_summary(findings, name).finished == 1 for name in top):
         return "not tested: one run has no spread"
+    if no_spread(findings, ranked):
+        return "not tested: the same difference with every seed"
     return f"not significantly below the top (n = {place.n})"
 
 
@@ -208,12 +214,7 @@ def _summary(findings: Findings, variant: str) -> VariantSummary:
 
 
 def _nothing(findings: Findings) -> str:
-    failed, missing = (
-        sum(getattr(summary, what) for summary in findings.summaries) for what in ("failed", "missing")
-    )
-    parts = [f"{several(failed, 'run')} failed"] if failed else []
-    parts += [f"{several(missing, 'run')} not finished yet"] if missing else []
-    return ", ".join(parts) or f"no run has {findings.results.metric.title}"
+    return gone_text(findings.summaries) or f"no run has {findings.results.metric.title}"
 
 
 def _measured(findings: Findings, summary: VariantSummary) -> str:
@@ -230,9 +231,8 @@ def _measured(findings: Findings, summary: VariantSummary) -> str:
 
 
 def _seeds(summary: VariantSummary) -> str:
-    if summary.finished == 1:
-        return "one run, so no ±"
-    return f"mean ± std, {summary.finished} seeds"
+    n = summary.score.n if summary.score else 0  # a run may lack the metric
+    return "one run, so no ±" if n == 1 else f"mean ± std, {n} seeds"
 
 
 def _target(summary: VariantSummary) -> str:
@@ -243,7 +243,7 @@ def _target(summary: VariantSummary) -> str:
 
 
 def _images(results: Results, summary: VariantSummary) -> str:
-    """Write ``on the test split of CIFAR-10 (10,000 images), last of 24 epochs``."""
+    """Write ``on the test split of CIFAR-10 (10,000 images), after 24 epochs``."""
     run = results.of(summary.variant, "finished")[0]
     title = data_title(results, summary.variant)
     evaluated, trained, epochs = (
@@ -275,7 +275,7 @@ def data_title(results: Results, variant: str) -> str:
     if source in DATA_TITLES:
         return DATA_TITLES[source]
     if recipe is not None and recipe.data.path:
-        return one_line(recipe.data.path.rstrip("/\\"), 80)
+        return one_line(re.split(r"[/\\]", recipe.data.path.rstrip("/\\"))[-1], 80)
     return source.removeprefix("torchvision:")
 
 
@@ -289,7 +289,8 @@ def _compared(findings: Findings, leader: str) -> str:
     if found is None or found.test == "Fisher":
         return ""
     summary = _summary(findings, str(other))
-    n = "one run" if summary.finished == 1 else several(summary.finished, "seed")
+    scored = summary.score.n if summary.score else 0
+    n = "one run" if scored == 1 else several(scored, "seed")
     of_other = f"{other} ({score_text(findings, summary)}{summary.units.of_value}, {n})"
     tested = test_text(found, len(findings.compared) > 1, turned=found.variant != leader)
     return f"{_difference(found, leader, of_other)} ({tested})."
@@ -304,14 +305,10 @@ def _difference(comparison: VariantComparison, leader: str, other: str) -> str:
         result.primary.difference if comparison.difference is None else comparison.difference
     )
     if comparison.verdict == "cannot tell":
-        tested = "not tested over seeds" if comparison.test == "McNemar" else "not significant"
-        small = round(units.scale * difference, units.decimals(2)) == 0
-        size = (
-            f"below {units.amount(10 ** -units.decimals(2) / units.scale)}"
-            if small
-            else units.signed(difference)
-        )
-        return f"Its difference to {other} is {tested}: {size}{'' if small else units.of_difference}"
+        tested = "not significant"
+        if comparison.test == "McNemar" or result.primary.p is None:
+            tested = "not tested over seeds"
+        return f"Its difference from {other} is {tested}: {units.signed(difference)}{units.of_difference}"
     better = (comparison.verdict == "better") == (sign > 0)
     return f"It is significantly {'better' if better else 'worse'} than {other} by {units.amount(difference)}"
 
@@ -322,10 +319,28 @@ def below_sentence(findings: Findings) -> str:
     top = {one.variant for one in placed if one.rank == 1}
     others = [one for one in placed if one.rank > 1]
     below = sum(bool(top & {*one.worse_than}) for one in others)
-    single = {one.variant for one in placed if one.place is not None and one.place.n == 1}
-    if not below and (top <= single or {one.variant for one in others} <= single):
-        return "This is not tested: one run has no spread." if others else ""
+    if not others:
+        return ""
+    if _untested(placed):
+        return "This is not tested: one run has no spread."
+    if len(others) < 2 and not below and no_spread(findings, others[0]):
+        return "This is not tested: the difference is the same with every seed."
     if len(others) < 2:
-        return "" if not others else f"This difference is {'' if below else 'not '}significant."
+        return f"This difference is {'' if below else 'not '}significant."
     who = "None" if not below else "All" if below == len(others) else str(below)
     return f"{who} of the {len(others)} others {'is' if below < 2 else 'are'} significantly below the top."
+
+
+def _untested(placed: Sequence[Ranked]) -> bool:
+    """Tell whether no variant was tested against the top, as one run has no spread."""
+    single = {one.variant for one in placed if one.place is not None and one.place.n == 1}
+    top, others = ({one.variant for one in placed if (one.rank == 1) == first} for first in (True, False))
+    return (top <= single or others <= single) and not any(one.worse_than for one in placed)
+
+
+def no_spread(findings: Findings, ranked: Ranked) -> bool:
+    """Tell whether a variant's difference is the same with every seed, so that no test is possible."""
+    sequential = any(
+        one.evidence is not None and one.evidence.sign is not None for one in findings.comparisons
+    )
+    return ranked.place is not None and ranked.place.p is None and not sequential

@@ -6,6 +6,7 @@ from harness.analysis.claim import below_sentence, score_text
 from harness.analysis.findings import Findings
 from harness.analysis.numbers import several
 from harness.analysis.ranking import Ranked
+from harness.analysis.verdict import gone_text
 
 
 def headline(findings: Findings) -> str:
@@ -24,7 +25,7 @@ def _leads(findings: Findings, placed: list[Ranked]) -> str:
     units, best = summary.units, "highest" if summary.metric.higher_is_better else "lowest"
     value = (
         f"{score_text(findings, summary)}{units.of_value} {summary.split} {summary.metric.title} "
-        f"(n = {summary.finished})"
+        f"(n = {summary.score.n if summary.score else 0})"
     )
     tied = [one.variant for one in placed if one.rank == 1]
     if len(tied) > 1:
@@ -40,12 +41,6 @@ def _reached(findings: Findings) -> str:
     """Write ``Target of 90 % reached by 9 of 10 runs (1 run failed).``."""
     ended = [summary for summary in findings.summaries if summary.runs]
     units, target = ended[0].units, ended[0].target
-    failed, missing = (
-        sum(getattr(each, what) for each in findings.summaries) for what in ("failed", "missing")
-    )
-    gone = [f"{several(failed, 'run')} failed"] * bool(failed) + [f"{missing} not finished yet"] * bool(
-        missing
-    )
     runs, reached = sum(each.runs for each in ended), sum(each.reached for each in ended)
-    not_there = f" ({', '.join(gone)})" if gone else ""
+    not_there = f" ({gone})" if (gone := gone_text(findings.summaries)) else ""
     return f"Target of {units.goal(target)} reached by {reached} of {several(runs, 'run')}{not_there}."

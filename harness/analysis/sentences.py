@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from harness.analysis.comparisons import VariantComparison
 from harness.analysis.numbers import evidence_text, p_equals, percent_text
 from harness.analysis.units import Units
+from harness.statistics.anova import EQUAL
 from harness.statistics.comparison import ALPHA, Comparison
 from harness.statistics.fisher import FailureCounts
 from harness.statistics.margin import AgainstMargin
@@ -42,11 +43,10 @@ def further_sentences(comparison: VariantComparison) -> list[str]:
     if result is not None and result.verdict == "cannot tell" and result.smallest_difference is not None:
         smallest = result.smallest_difference
         if smallest < units.metric.widest:
-            said.append(
-                f"n = {result.n} finds a true difference of {units.amount(smallest)} or more with 80 % power"
-            )
+            size = units.amount(smallest)
+            said.append(f"n = {result.n} detects a true difference of {size} or more with 80 % power")
         else:
-            said.append(f"n = {result.n} finds no true difference, however large, with 80 % power")
+            said.append(f"n = {result.n} is too few to detect any true difference with 80 % power")
     if comparison.superiority is not None:
         said.append(superiority_text(comparison.superiority, comparison.variant, comparison.baseline, units))
     if comparison.without is not None:
@@ -195,10 +195,9 @@ def flagged_text(comparison: VariantComparison) -> str:
 
 
 def _difference_text(difference: float, units: Units) -> str:
-    """Write ``0.52 points better``; a small difference is never called equal."""
-    if round(units.scale * difference, units.decimals(2)) == 0:
-        smallest = f"{10 ** -units.decimals(2):.{units.decimals(2)}f}{units.of_difference}"
-        return f"the means differ by less than {smallest}"
+    """Write ``0.52 points better``."""
+    if abs(difference) < EQUAL:
+        return "the means are equal"
     return f"{units.amount(difference)} {'better' if difference > 0 else 'worse'}"
 
 

@@ -60,17 +60,20 @@ class Units:
         return "–" if low is None or high is None else f"{self.value(low)} to {self.value(high)}"
 
     def signed(self, difference: float) -> str:
-        """Write a difference as it was measured, with its sign: ``+0.52``."""
-        return f"{self.scale * self.metric.oriented(difference):+.{self.decimals(2)}f}"
+        """Write a difference as it was measured, with its sign: ``+0.52``; never as 0 where it is not."""
+        number = self.scale * self.metric.oriented(difference)
+        return f"{number:+.{decimals_of(number, self.decimals(2))}f}"
 
     def signed_interval(self, low: float, high: float) -> str:
         """Write ``-0.12 to +0.52``: the interval of a difference as it was measured."""
         ends = (low, high) if self.metric.higher_is_better else (high, low)
-        return " to ".join(map(self.signed, ends))
+        numbers = (self.scale * self.metric.oriented(end) for end in ends)
+        return " to ".join(f"{number:+.{self.decimals(2)}f}" for number in numbers)
 
     def amount(self, difference: float, decimals: int = 2) -> str:
-        """Write the size of a difference: ``0.52 points``."""
-        return f"{self.value(abs(difference), decimals)}{self.of_difference}"
+        """Write the size of a difference: ``0.52 points``; never as 0 where it is not."""
+        number = self.scale * abs(difference)
+        return f"{number:.{decimals_of(number, self.decimals(decimals))}f}{self.of_difference}"
 
     def exact(self, value: float) -> str:
         """Write a study's own number as exactly as it was given: ``90 %``, ``0.3``."""

@@ -26,26 +26,26 @@ def variant_line(study: Study, summary: VariantSummary) -> str:
         what = f"has {summary.metric.title}" if summary.finished else "finished"
         return f"{name}: no run {what}" + (f" ({', '.join(gone)})" if gone else "")
     where = " on the hold-out" if summary.evaluated_on == "holdout" else ""
-    one, n = " (1 seed, no ± from one run)", f" over {summary.finished} seeds"
+    one, n = " (1 seed, no ± from one run)", f" over {summary.score.n} seeds"
     units = summary.units
     what = "" if summary.metric.name == ACCURACY else f"{summary.metric.title} "
     measured = f"{what}{units.mean_std(summary.score, summary.target)}{where}"
     reached = f"{units.goal(summary.target)} reached by {summary.reached} of {summary.runs}"
-    return ", ".join([f"{name}: {measured}{one if summary.finished == 1 else n}; {reached}", *gone])
+    return ", ".join([f"{name}: {measured}{one if summary.score.n == 1 else n}; {reached}", *gone])
+
+
+def gone_text(summaries: Sequence[VariantSummary]) -> str:
+    """Write ``1 run failed, 2 not finished yet``; nothing where all have finished."""
+    failed, missing = (sum(getattr(summary, what) for summary in summaries) for what in ("failed", "missing"))
+    parts = [f"{several(failed, 'run')} failed"] if failed else []
+    return ", ".join([*parts, f"{missing} not finished yet"] if missing else parts)
 
 
 def study_sentence(
     baseline: str, summaries: Sequence[VariantSummary], comparisons: Sequence[VariantComparison]
 ) -> str:
     """Say whether the target was reached, by how many runs, and whether the variants differ."""
-    failed, missing = (
-        sum(summary.failed for summary in summaries),
-        sum(summary.missing for summary in summaries),
-    )
-    parts = [f"{several(failed, 'run')} failed"] if failed else []
-    if missing:
-        parts.append(f"{missing} not finished yet")
-    not_there = f" ({', '.join(parts)})" if parts else ""
+    not_there = f" ({gone})" if (gone := gone_text(summaries)) else ""
     if not any(summary.finished for summary in summaries):
         return f"No verdict: no run has finished{not_there}."
     if not any(summary.score for summary in summaries):

@@ -36,8 +36,9 @@ _LAST_LATIN = "\u017f"  # what the usual fonts of pdflatex have
 
 def ranked_table(findings: Findings) -> tuple[list[str], list[list[str]], frozenset[int]]:
     """Return the headings, the rows, and which columns hold numbers; without columns that say nothing."""
-    columns = [RankedRow._fields.index(name) for name in shown_columns(findings)]
-    rows = [[row[at] for at in columns] for row in ranked_rows(findings)]
+    all_rows = ranked_rows(findings)
+    columns = [RankedRow._fields.index(name) for name in shown_columns(all_rows)]
+    rows = [[row[at] for at in columns] for row in all_rows]
     numeric = frozenset(place for place, at in enumerate(columns) if RankedRow._fields[at] in NUMERIC)
     return [headings(findings)[at] for at in columns], rows, numeric
 
@@ -54,7 +55,7 @@ def ranked_files(findings: Findings) -> dict[str, str]:
 
 
 def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, label: str) -> str:
-    """Return a table for LaTeX with the packages booktabs and graphicx; all text is escaped.
+    """Return a table for LaTeX with the packages that its first line names; all text is escaped.
 
     Args:
         numeric: columns that are aligned on the right.

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from harness.analysis.claim import claim_sentence, decision_rule, ranked_rows, shown_columns
+from harness.analysis.headline import headline
+from harness.analysis.units import Units
+from harness.metrics import METRICS
 from tests.lab import Lab, MakeLab
 
 VARIANTS = {"wide": {"model.width": 6, "optimizer.momentum": 0.5}, "weak": {"model.width": 3}}
@@ -25,7 +28,10 @@ def test_one_variant_is_one_sentence(lab: MakeLab) -> None:
         "digits reached 91.9 ± 0.3 % accuracy (mean ± std, 3 seeds; target 70 % reached by 3 of 3) on the "
         "test split of scikit-learn's digits (360 images), after 4 epochs."
     )
-    assert shown_columns(findings) == ["variant", "score", "n", "reached"] and decision_rule(findings) == ""
+    assert (
+        shown_columns(ranked_rows(findings)) == ["variant", "score", "n", "reached"]
+        and decision_rule(findings) == ""
+    )
 
 
 def test_the_leader_comes_first_with_the_test_against_the_baseline(lab: MakeLab) -> None:
@@ -88,6 +94,34 @@ def test_failed_missing_and_single_runs_are_said(lab: MakeLab) -> None:
     assert "one run, so no ±; 2 planned runs not finished; target 70 % reached)" in claim_sentence(
         place.findings()
     )
+
+
+def test_the_same_difference_with_every_seed_is_not_tested(lab: MakeLab) -> None:
+    place = finish(lab(variants={"weak": {}}), base=[330, 331, 335], weak=[329, 330, 334])
+    findings = place.findings()
+    assert ranked_rows(findings)[1].decision == "not tested: the same difference with every seed"
+    assert "is not tested over seeds: +0.28 points" in claim_sentence(findings)
+    assert "This is not tested: the difference is the same with every seed." in headline(findings)
+
+
+def test_one_run_each_is_said_to_be_untested_once(lab: MakeLab) -> None:
+    findings = finish(lab(variants=VARIANTS), base=[330], wide=[338], weak=[320]).findings()
+    said = claim_sentence(findings)
+    assert said.count("not tested") == 1 and "McNemar" in said
+
+
+def test_a_failed_baseline_leaves_a_claim_without_a_comparison(lab: MakeLab) -> None:
+    place = finish(lab(variants=VARIANTS), wide=[330, 334, 331], weak=[331, 330, 333])
+    for seed in range(3):
+        place.fail("base", seed)
+    said = claim_sentence(place.findings())
+    assert "has the highest mean" in said and "difference" not in said and "significant" not in said
+
+
+def test_a_tiny_difference_is_not_written_as_zero() -> None:
+    units = Units(METRICS["accuracy"])
+    assert units.signed(-0.00003) == "-0.003" and units.amount(0.00003) == "0.003 points"
+    assert units.signed_interval(-0.00003, 0.0052) == "-0.00 to +0.52"
 
 
 @pytest.mark.parametrize("variants", [{}, VARIANTS])

@@ -51,9 +51,9 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) 
         "no_cutout is significantly worse than base by 8.33 points (95 % interval -9.02 to -7.64 points; "
         "paired t, n = 3 shared seeds, p = 0.00074 after Holm); no_cutout beats base in 0 of 3 seeds "
         "(P(no_cutout > base) 0 %, interval 0 to 71 %; 75 % or more counts as meaningful)",
-        "slow against base: no significant difference (n = 3): the means differ by less than 0.01 points "
+        "slow against base: no significant difference (n = 3): the means are equal "
         "(95 % interval -1.20 to +1.20 points; paired t, n = 3 shared seeds, p = 1.00 after Holm); n = 3 "
-        "finds a true difference of 4.71 points or more with 80 % power; slow beats base in 2 of 3 seeds "
+        "detects a true difference of 4.71 points or more with 80 % power; slow beats base in 2 of 3 seeds "
         "(P(slow > base) 67 %, interval 9 to 99 %; 75 % or more counts as meaningful)",
     ]
 
@@ -64,12 +64,12 @@ def test_a_clear_difference_is_a_verdict_and_an_unclear_one_is_none(place: Lab) 
         (
             (330, 270, 210),
             (60, 340, 260),
-            "n = 3 finds no true difference, however large, with 80 % power",
+            "n = 3 is too few to detect any true difference with 80 % power",
         ),
         (
             (330, 333, 335),
             (327, 332, 336),
-            "; n = 3 finds a true difference of 3.",
+            "; n = 3 detects a true difference of 3.",
         ),
         (
             (330, 333, 335),
