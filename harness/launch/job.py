@@ -10,7 +10,8 @@ from typing import Any
 from harness.data.arrays import Data
 from harness.errors import HeldError, RunError, StudyError
 from harness.imports import source_file
-from harness.launch.view import View
+from harness.launch.view import Speaker, View
+from harness.models.imported import TIMM
 from harness.plan import Plan, Variant
 from harness.schedule import Rates, resolve_rates
 from harness.store.folders import RunFolder, StudyFolder
@@ -18,14 +19,14 @@ from harness.store.locks import locked
 from harness.store.sealed import first_difference
 from harness.study_file.config import Recipe
 from harness.trackers import GuardedTracker
-from harness.training.progress import Say, silent
+from harness.training.progress import Say
 
 # Part of an identity that is a checksum -> what its difference means.
 _CHANGED = {
-    "data": "other images than now",
+    "data": "the images have changed since",
     "model_source": "the code of its network has changed since",
     "sources": "the code of {} has changed since",
-    "pretrained": "other pretrained weights than now",
+    "pretrained": "the pretrained weights have changed since",
 }
 
 
@@ -36,7 +37,7 @@ class Job:
     Attributes:
         threads: of each run.
         view: shows the runs of the command, in the process that launches them.
-        say: shows the lines of a task; by default those of ``view``.
+        speaker: shows the lines and the progress of one task; None outside of a task.
         profile: whether each run records where its time went.
         tracker: a further tool that shows the runs, such as MLflow.
         rates: variant -> its rates, or why it has none; only of variants whose range test is done.
@@ -47,19 +48,20 @@ class Job:
     load_data: Callable[[Recipe], Data]
     threads: int
     view: View
-    say: Say = silent
+    speaker: Speaker | None = None
     profile: bool = False
     tracker: GuardedTracker | None = None
     rates: Mapping[str, Rates | RunError] = field(default_factory=dict)
     planned: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.say is silent:
-            object.__setattr__(self, "say", self.view.say)
+    @property
+    def say(self) -> Say:
+        """Return what shows a line: the task's speaker, else the view."""
+        return self.speaker or self.view.say
 
     def of_worker(self) -> Job:
-        """Return the job as another process needs it, which says its lines in a way of its own."""
-        return replace(self, say=silent, view=View())
+        """Return the job as another process needs it, which has a speaker of its own."""
+        return replace(self, view=View(), speaker=None)
 
 
 def check_plan(plan: Plan, load_data: Callable[[Recipe], Data], say: Say) -> Plan:
@@ -128,15 +130,17 @@ def difference_on_disk(variant: Variant, folder: RunFolder) -> str | None:
 
 def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Return the first difference of two identities: of keys of the study file, else of code or images."""
-    written = [
+    written, on_disk = (
         {key: value for key, value in each["recipe"].items() if key != "augment"} for each in (ours, theirs)
-    ]
-    difference = first_difference(*written, "recipe") or first_difference(ours, theirs) or ""
+    )
+    difference = first_difference(written, on_disk, "recipe") or first_difference(ours, theirs) or ""
     key = difference.partition(": ")[0]
     part = key.partition(".")[0]
-    names = [str(each["recipe"]["model"]["name"]) for each in (ours, theirs)]
+    names = [str((each["recipe"].get("model") or {}).get("name")) for each in (ours, theirs)]
     if key == "recipe.model.name" and all(map(source_file, names)):  # of a notebook: the name has a checksum
         part = "model_source" if len({name.partition(":")[2] for name in names}) == 1 else part
+    elif part == "model_source" and names[0].startswith(TIMM):  # timm's version, no checksum
+        return difference
     return _CHANGED[part].format(key.removeprefix("sources.")) if part in _CHANGED else difference
 
 

@@ -113,7 +113,7 @@ def _work(connection: Connection, job: Job, slot: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the workers; the driver ends them
     threading.Thread(target=die_with_parent, daemon=True).start()
     send = partial(_send, connection)
-    job = replace(job, say=Speaker(send, send))
+    job = replace(job, speaker=Speaker(send, send))
     if torch.cuda.is_available():  # "cuda" means another GPU in each worker
         torch.cuda.set_device(slot % torch.cuda.device_count())
     while True:

@@ -69,7 +69,8 @@ def run_on_node(
         study = study if in_place else replace(study, out=Path(own))
         messages: queue.SimpleQueue[str | Progress | TaskResult] = queue.SimpleQueue()
         plan = replace(job.plan, folder=study)
-        job = replace(job, plan=plan, load_data=lambda recipe: data, say=Speaker(messages.put, messages.put))
+        speaker = Speaker(messages.put, messages.put)
+        job = replace(job, plan=plan, load_data=lambda recipe: data, speaker=speaker)
         threading.Thread(target=_work, args=(parcel, job, in_place, messages.put), daemon=True).start()
         sent = time.monotonic()
         message: str | Progress | TaskResult = ""

@@ -123,7 +123,7 @@ class Scheduler:
         self.view.end(task.name, outcome, later=bool(answer.held))
         if answer.held:
             if not task.wait:
-                self.job.say(f"{answer.held}; left for later")
+                self.job.say(f"{answer.held}; skipped for now")
             self.held.append(replace(task, wait=True))
         elif task.seed is None:
             self._queue_runs(task, answer.rates or self._rates_without(task, answer.error))
@@ -147,7 +147,7 @@ class Scheduler:
         times = task.times_lost + 1
         self.view.end(task.name, later=times < self.backend.tries)
         if times < self.backend.tries:
-            self.job.say(f"{task.name}  {lost.what} ({lost.cause}); given out again")
+            self.job.say(f"{task.name}  {lost.what} ({lost.cause}); retrying")
             self.waiting.appendleft(replace(task, times_lost=times))
             return
         cause = f"{lost.what} {f'{times} times ' if times > 1 else ''}({lost.cause})"

@@ -27,7 +27,7 @@ class _ThisProcess:
         return 1
 
     def start(self, slot: int, task: Task) -> Answer:
-        return perform(replace(self.job, say=self.job.view.of(task.name)), task)
+        return perform(replace(self.job, speaker=self.job.view.of(task.name)), task)
 
     def events(self) -> list[tuple[int, Event]]:
         return []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harness.errors import HeldError, RunError
 from harness.launch import followers
 from harness.launch.job import Job, claim, find_rates, needs_work
+from harness.launch.tally import sweep_name
 from harness.messages import duration
 from harness.plan import Variant
 from harness.schedule import Rates
@@ -37,7 +38,7 @@ class Task:
     def name(self) -> str:
         """The task's name in messages."""
         variant = f"{self.variant.study}/{self.variant.name}"
-        return f"{variant} range test" if self.seed is None else f"{variant}/seed-{self.seed}"
+        return sweep_name(self.variant) if self.seed is None else f"{variant}/seed-{self.seed}"
 
     def run_folder(self, study: StudyFolder) -> RunFolder:
         """Return the folder of a run."""

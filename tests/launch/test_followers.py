@@ -239,7 +239,9 @@ def test_accumulated_steps_of_two_processes_are_those_of_one(
     [
         (("--devices", "0"), "--devices 0: expected at least 1"),
         pytest.param((*TWO, "--launcher", "process"), "one run at a time", marks=pytest.mark.slow),
-        ((*TWO, "--set", "data.train_limit=161"), "the last batch has 1 images"),
+        pytest.param(
+            (*TWO, "--set", "data.train_limit=161"), "the last batch has 1 images", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -60,7 +60,7 @@ def test_a_worker_that_dies_takes_only_its_run_with_it(
 @in_proc
 @pytest.mark.parametrize(
     "ending",
-    [signal.SIGKILL, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGINT, signal.SIGTERM))],
+    [pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)],
 )
 def test_no_worker_outlives_its_driver(
     start: Start, command: Command, tiny_file: Path, ending: signal.Signals

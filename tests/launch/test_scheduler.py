@@ -99,7 +99,7 @@ def test_what_others_hold_comes_after_what_is_free(
     free = ["base test", "other test", "other 0", "other 1"]
     assert short(begun) == [*free, "base test", "base test", "base 0", "base 1"]
     assert [task.wait for task in begun] == 4 * [False] + 2 * [True] + 2 * [False]
-    assert said == ["it is held by process 7; left for later"]
+    assert said == ["it is held by process 7; skipped for now"]
     assert pauses == ([1, 1] if polls else [])
 
 
@@ -118,7 +118,7 @@ def test_a_lost_task_is_given_out_again_and_at_last_recorded(schedule: Schedule,
     }
     begun, said, unrecorded = schedule(script, 1, tries=3)
     assert short(begun)[1:6] == 3 * ["base 0"] + 2 * ["base 1"] and not unrecorded
-    assert said.count("tiny/base/seed-0  its worker died (SIGKILL); given out again") == 2
+    assert said.count("tiny/base/seed-0  its worker died (SIGKILL); retrying") == 2
     assert "tiny/base/seed-0  FAILED: its worker died 3 times (SIGKILL)" in said
     record = plan.folder.run("base", 0).record()
     assert record is not None and record.error is not None and record.error["kind"] == "worker_died"

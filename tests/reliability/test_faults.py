@@ -48,6 +48,7 @@ def remount(disk: Path, options: str) -> None:
 # ---- the disk ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_recorded_and_the_study_goes_on_when_there_is_room(
     nursery: Any, fragile: Path, go_on: GoOn, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_one_runs_folder_without_permission_does_not_stop_the_others(
     go_on()
 
 
+@pytest.mark.slow
 def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(go_on: GoOn, tmp_path: Path) -> None:
     place = tmp_path / "out/fragile/runs/base/seed-0"
     place.parent.mkdir(parents=True)
@@ -128,6 +130,7 @@ def test_a_file_in_a_runs_place_is_kept_and_the_run_is_made(go_on: GoOn, tmp_pat
     assert (tmp_path / "out/fragile/superseded/base-seed-0-1").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_output_folder_removed_under_a_running_study_is_said_and_made_again(
     nursery: Any, fragile: Path, go_on: GoOn, tmp_path: Path
 ) -> None:
@@ -226,7 +229,9 @@ def test_a_second_process_takes_what_is_free_and_names_the_holder_of_the_rest(
     while "waiting for it" not in second.said:
         time.sleep(0.005)
     holder = f"fragile/base/seed-0 is held by process {first.pid} on "
-    assert re.search(rf"^{re.escape(holder)}\S+; wait for it, or stop it; left for later$", second.said, re.M)
+    assert re.search(
+        rf"^{re.escape(holder)}\S+; wait for it, or stop it; skipped for now$", second.said, re.M
+    )
     assert "seed-1  finished" in second.said
     assert re.search(rf"^{re.escape(holder)}\S+; waiting for it$", second.said, re.M)
     os.kill(first.pid, signal.SIGKILL)  # the lock dies with it, and the other one goes on where it was
@@ -337,7 +342,7 @@ def test_data_that_changed_between_runs_of_one_group_is_refused(
     for seeds in ("0", "1", "0-1"):
         done = nursery.run(tmp_path, fragile, *arguments, "--seeds", seeds, **cache)
         assert done.status == 2 and done.stderr.count("\n") == 1
-        assert "another configuration's run (other images than now)" in done.stderr
+        assert "another configuration's run (the images have changed since)" in done.stderr
     assert not (tmp_path / "out/fragile/runs/base/seed-1").exists()
     assert (tmp_path / "out/fragile/runs/base/seed-0/run.json").read_bytes() == before
     write_images(tmp_path / "data")
