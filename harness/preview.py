@@ -80,7 +80,7 @@ def _study_lines(preview: Preview) -> list[str]:
     if isinstance(study.extends, Extended):
         lines.append(f"  {study.extends.in_words()}")
     if study.metrics:
-        lines.append(f"  metrics of its own: {', '.join(study.metrics)}")
+        lines.append(f"  additional metrics: {', '.join(study.metrics)}")
     if study.looks:
         after = ", ".join(f"{n} (seed{'s' * (n > 1)} {seeds_text(study.seeds[:n])})" for n in study.looks)
         lines.append(f"  looks after {after} of {len(study.seeds)} seeds")
@@ -94,8 +94,8 @@ def _study_lines(preview: Preview) -> list[str]:
         lines.append(f"  {state.name}")
         if state.variant is None:
             downloads = downloadable(state.recipe.data.source)
-            where = "a real start downloads it" if downloads else "--data DIR says where it is"
-            lines.append(f"    the data is not here: {where}")
+            where = "a run downloads it" if downloads else "set --data DIR"
+            lines.append(f"    data not found: {where}")
         else:
             lines.append(
                 f"    digest {state.variant.digest[:16]}, {state.variant.device}, {state.variant.precision}"
@@ -108,29 +108,34 @@ def _study_lines(preview: Preview) -> list[str]:
         lines += [f"    note: {note}" for note in state.notes if note not in said]
         said.update(state.notes)
         if state.refusal:
-            lines.append(f"    a real start refuses: {state.refusal}; choose another --out, or --force")
+            lines.append(f"    a run would stop: {state.refusal}; choose another --out, or --force")
     if study.search is not None:
         seeds = len(study.seeds)
         lines.append(f"  and a search of {study.search.trials} trials, at most {seeds} runs each")
     forecast = make_forecast(preview, states)
     if not forecast.runs and any(state.refusal for state in states):
         return lines
-    return [*lines, *_forecast_lines(preview, forecast)]
+    return [*lines, *_forecast_lines(preview, states, forecast)]
 
 
-def _forecast_lines(preview: Preview, forecast: Forecast) -> list[str]:
+def _forecast_lines(preview: Preview, states: Sequence[VariantState], forecast: Forecast) -> list[str]:
     """Say how long the missing runs take on this machine, and what they need."""
+    trials = preview.study.search is not None
     if not forecast.runs:
-        return ["  nothing is missing: every run has finished"]
-    runs = f"{several(forecast.runs, 'run')} to do"
+        failed = any(status == "failed" for state in states for _, status in state.seeds)
+        ended = (
+            "all runs have ended; those that failed would fail again" if failed else "all runs have finished"
+        )
+        return [f"  {ended}{'; the search may start more' * trials}"]
+    runs = f"{several(forecast.runs, 'run')} to do{' and the trials' * trials}"
     if forecast.runs_at_once is None:
-        how = "as many at once as the cluster has room for"
+        how = "as many at once as fit the cluster"
     elif forecast.runs_at_once > 1:
         how = f"{forecast.runs_at_once} runs at once"
     else:
         how = "one run at a time"
     if forecast.seconds is None:
-        lines = [f"  {runs}, {how}; time not known: {forecast.source}"]
+        lines = [f"  {runs}, {how}; time unknown: {forecast.source}"]
     else:
         lines = [
             f"  {runs}: about {about(forecast.seconds)} on this machine, {how}",
@@ -174,7 +179,7 @@ def _cost_lines(state: VariantState) -> list[str]:
     elif state.recipe.schedule.finds and (settings := state.recipe.range_test_settings):
         sweeps = f"{settings.sweeps} sweep{'s' * (settings.sweeps > 1)} of {settings.iterations} steps"
         lines.append(
-            f"    learning rate: to be found by {sweeps}{' for each run' * state.recipe.each_run_finds}"
+            f"    learning rate: from a range test, {sweeps}{' for each run' * state.recipe.each_run_finds}"
         )
     loss, weights = state.recipe.loss, state.variant and state.variant.class_weights
     if loss.name != CROSS_ENTROPY or loss.class_weights:

@@ -55,9 +55,7 @@ def test_the_digest_and_states_are_those_of_the_real_runs(
     files = [path for path in (tmp_path / "results/tiny/runs/base/seed-1").iterdir() if path.is_file()]
     run = sum(path.stat().st_size for path in files)
     assert run / 2 < forecast["disk_bytes"] - REPORT_BYTES < 2 * run
-    assert command(tiny_file, "--seeds", "1", "--dry-run").stdout.endswith(
-        "  nothing is missing: every run has finished\n"
-    )
+    assert command(tiny_file, "--seeds", "1", "--dry-run").stdout.endswith("  all runs have finished\n")
 
 
 def test_the_transforms_are_named_with_their_library_and_what_mixes_the_batches(
@@ -105,7 +103,7 @@ def test_data_that_is_no_use_is_refused_as_by_a_start(
     # no folder is named: the study's images may well be elsewhere
     home = {"XDG_CACHE_HOME": str(tmp_path / "home"), "HARNESS_DATA": ""}
     done = command(tiny_file, *arguments[3:], "--dry-run", **home)
-    assert done.returncode == 0 and "the data is not here: --data DIR says where it is" in done.stdout
+    assert done.returncode == 0 and "data not found: set --data DIR" in done.stdout
 
 
 def test_the_text_names_the_peak_of_the_learning_rate_where_it_lies_within_an_epoch(
@@ -150,5 +148,5 @@ def test_runs_of_another_configuration_are_named(command: Command, tiny_file: Pa
     assert command(tiny_file, "--seeds", "0", *two).returncode == 0
     done = command(tiny_file, "--dry-run")
     assert done.returncode == 0
-    assert "a real start refuses: " in done.stdout and "schedule.epochs: 3 planned, 2 on disk" in done.stdout
+    assert "a run would stop: " in done.stdout and "schedule.epochs: 3 planned, 2 on disk" in done.stdout
     assert "refuses" not in command(tiny_file, "--dry-run", *two).stdout

@@ -6,6 +6,7 @@ imported.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from harness.errors import StudyError
@@ -28,15 +29,13 @@ def check_question(difference: float | None, std: float | None) -> Question:
     """Check the values of ``--difference`` and ``--std``.
 
     Raises:
-        StudyError: there is no difference, or a value is no fraction that accuracies allow.
+        StudyError: there is no difference, or a value is not above 0.
     """
     if difference is None:
         raise StudyError(
             "--plan: give --difference, the smallest difference that matters; 0.003 is 0.3 points"
         )
     for name, value in (("--difference", difference), ("--std", std)):
-        if value is not None and not 0 < value < 0.5:  # also of NaN
-            raise StudyError(
-                f"{name} {value:g}: expected a fraction above 0 and below 0.5; 0.003 is 0.3 points"
-            )
+        if value is not None and not 0 < value < math.inf:  # also of NaN
+            raise StudyError(f"{name} {value:g}: expected a number above 0; 0.003 is 0.3 points of accuracy")
     return Question(difference, std)

@@ -192,25 +192,22 @@ def run_times(preview: Preview, states: Sequence[VariantState], threads: int | N
     Args:
         threads: of a run that is timed; None for all cores.
     """
-    records = {state.name: finished_records(preview, state) for state in states}
     device = resolve_device(preview.device)
     here = _machine(hardware(device))
-    found = {
-        state.name: [
-            seconds * _with_sweeps(state)
-            for record in records[state.name]
-            if (seconds := _seconds_of(record, device, here)) is not None
-        ]
-        for state in states
-    }
-    known = {name: statistics.fmean(seconds) for name, seconds in found.items() if seconds}
+    known, at_once = {}, []
+    for state in states:
+        seconds = []
+        for record in finished_records(preview, state):
+            if (took := _seconds_of(record, device, here)) is not None:
+                seconds.append(took * _with_sweeps(state))
+                at_once.append(_at_once(record))
+        if seconds:
+            known[state.name] = statistics.fmean(seconds)
     if known:
-        times = _by_operations(states, known)
-        shared = [_at_once(record) for found_records in records.values() for record in found_records]
-        source = f"mean of {several(sum(map(len, found.values())), 'finished run')}"
-        return RunTimes(times, source, statistics.fmean(shared))
+        source = f"mean of {several(len(at_once), 'finished run')}"
+        return RunTimes(_by_operations(states, known), source, statistics.fmean(at_once))
     if any(state.outline is None for state in states):
-        return RunTimes({}, "without the data a step cannot be timed")
+        return RunTimes({}, "a step cannot be timed without the data")
     try:
         known = _timed(preview, states, threads or threads_for(1))
     except Exception:  # a user's own network may fail here: the rehearsal reports the error

@@ -114,6 +114,9 @@ def _plan(preview: Preview, question: Question) -> StudyPlan:
     study, states = preview.study, variant_states(preview)
     records = {state.name: finished_records(preview, state) for state in states}
     metric = metric_of(study.target.of)
+    for name, value in (("--difference", question.difference), ("--std", question.std)):
+        if metric.share and value is not None and value >= 0.5:
+            raise StudyError(f"{name} {value:g}: expected a fraction below 0.5; 0.003 is 0.3 points")
     values = {name: _values(preview, found, metric) for name, found in records.items()}
     spread = _spread(study, values, question.std)
     names = list(records)

@@ -55,7 +55,7 @@ def _lines(plan: StudyPlan) -> list[str]:
         shown = "nothing" if plan.shown_at_last_look is None else write(plan.shown_at_last_look)
         lines += [
             f"  the last look, at {plan.looks[-1]} seeds, detects {shown} (paired, correlation 0),",
-            "  or slightly more: looking earlier costs a little of the 5 %",
+            "  without earlier looks; with them the difference must be slightly larger",
         ]
     return lines
 

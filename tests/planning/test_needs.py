@@ -120,11 +120,11 @@ def test_without_the_data_time_is_told_from_random_images(command: Command, tmp_
     ("options", "said"),
     [
         (["--plan"], "--plan: give --difference"),
-        (["--plan", "--difference", "0.5"], "--difference 0.5: expected a fraction"),
-        (["--plan", "--difference", "-0.003"], "--difference -0.003: expected a fraction"),
-        (["--plan", "--difference", "nan"], "--difference nan: expected a fraction"),
-        (["--plan", "--difference", "0.003", "--std", "17"], "--std 17: expected a fraction"),
-        (["--plan", "--difference", "0.003", "--std", "0"], "--std 0: expected a fraction"),
+        (["--plan", "--difference", "0.5"], "--difference 0.5: expected a fraction below 0.5"),
+        (["--plan", "--difference", "-0.003"], "--difference -0.003: expected a number above 0"),
+        (["--plan", "--difference", "nan"], "--difference nan: expected a number above 0"),
+        (["--plan", "--difference", "0.003", "--std", "17"], "--std 17: expected a fraction below 0.5"),
+        (["--plan", "--difference", "0.003", "--std", "0"], "--std 0: expected a number above 0"),
         (["--difference", "0.003"], "--difference and --std: add --plan"),
         (["--dry-run", "--std", "0.003"], "--difference and --std: add --plan"),
     ],
@@ -140,7 +140,7 @@ def test_a_wrong_question_is_refused_in_a_line(
 @pytest.mark.parametrize(
     "study",
     [
-        "search",
+        pytest.param("search", marks=pytest.mark.slow),
         pytest.param("quickstart", marks=pytest.mark.slow),
         pytest.param("ablations", marks=pytest.mark.slow),
     ],
