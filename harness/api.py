@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.console import torchrun_rank_and_world_size
 from harness.errors import HarnessError, RunError, StudyError
 from harness.messages import suggest
 from harness.report.render.markdown import escape
@@ -63,7 +64,7 @@ class Results:
         return str(self._report["sentence"])
 
     def to_latex(self) -> str:
-        """Return the ranked table of all variants for LaTeX, with the packages booktabs and graphicx.
+        """Return the ranked table of all variants for LaTeX, with the packages that its first line names.
 
         Raises:
             RunError: the report is of an earlier version.
@@ -170,16 +171,17 @@ class Results:
         return f"{self.folder.name}: {self.verdict}"
 
     def _repr_markdown_(self) -> str:
+        parts = [f"**{escape(self.folder.name)}**: {escape(self.verdict)}"]
         with suppress(RunError):  # of an earlier version
-            return f"**{escape(self.folder.name)}**: {escape(self.verdict)}\n\n{self.to_markdown()}"
-        return f"**{escape(self.folder.name)}**: {escape(self.verdict)}"
+            parts.append(self.to_markdown())
+        return "\n\n".join(parts)
 
 
 class Comparison:
     """Results that were compared, as :meth:`Results.compare` gives them; a notebook shows what it found.
 
     Attributes:
-        parameters: a frame with a row for each key that differs, and a column for each result.
+        parameters: a frame with a row for each key that differs, its index, and a column for each result.
         tests: a frame with a row for each comparison with the first result; columns as in
             ``tables/comparisons.csv``.
     """
@@ -216,14 +218,14 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         text = "".join(f"<p>{html.escape(line)}</p>" for line in (self.sentence, *self.notes))
-        return text + self.parameters.to_html(index=False, border=0)
+        return text + self.parameters.to_html(border=0)
 
 
 def run(
     study: Study | str | Path,
     *,
     settings: Mapping[str, Any] | None = None,
-    seeds: Sequence[int] | None = None,
+    seeds: Iterable[int] | str | None = None,
     **options: Any,
 ) -> Results:
     """Execute a study's missing runs, write its report, and return its results.
@@ -231,7 +233,7 @@ def run(
     Args:
         study: a study, the name of a built-in one, or a path.
         settings: values that replace the study's, such as ``{"schedule.epochs": 2}`` or ``{"model": Net}``.
-        seeds: seeds that replace the study's.
+        seeds: seeds that replace the study's: ``[0, 1, 2]``, or as in the shell ``"0-2"``.
         options: options of the command, by their names: ``out="results"``, ``data="DIR"``,
             ``variants="base,adam"``, ``device="cpu"``, ``launcher="auto"``, ``workers=2``, ``quiet=True``.
             One run at a time unless ``launcher`` or ``workers`` says otherwise; a script with several at once
@@ -242,8 +244,15 @@ def run(
     """
     # One run at a time, since several need worker processes, for which a script must guard its main part.
     launcher = "auto" if "workers" in options else "serial"
-    changes = {"settings": settings, "seeds": None if seeds is None else [int(seed) for seed in seeds]}
+    if seeds is not None and not isinstance(seeds, str):
+        seeds = [*seeds] if isinstance(seeds, Iterable) else str(seeds)
+    changes = {"settings": settings, "seeds": seeds}
     try:
+        if torchrun_rank_and_world_size() is not None:
+            raise StudyError(
+                "harness.run: torchrun starts the command: torchrun ... -m harness.study; "
+                "in Python use devices=N, without torchrun"
+            )
         request = make_request([study], {"launcher": launcher, **options, **changes})
         (loaded,) = studies = request.load()  # mistakes are reported before torch is imported
         from harness.workflow import carry_out

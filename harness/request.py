@@ -201,6 +201,7 @@ def parse_formats(text: str) -> list[str]:
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "seeds": parse_seeds,
     "variants": lambda text: [name.strip() for name in text.split(",")],
+    "allow": lambda text: [name.strip() for name in text.split(",")],
     "figures": parse_formats,
     "theme": parse_theme,
     "export": parse_exports,
@@ -220,7 +221,7 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
         if name not in names:
             raise StudyError(f"harness.run: there is no option {name!r}{argument_hint(name, value, names)}")
         several = isinstance(value, Sequence) and not isinstance(value, str)
-        if value is None or (name in ("figures", "export") and several and not value):
+        if value is None or (name in ("figures", "export", "allow") and several and not value):
             continue
         if name in _PARSERS:
             value = _PARSERS[name](",".join(map(str, value)) if several else str(value))

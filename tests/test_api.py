@@ -12,6 +12,7 @@ import pytest
 
 import harness
 from harness.errors import RunError, StudyError
+from harness.request import make_request
 
 
 def test_a_study_is_run_and_its_results_are_frames_and_figures(
@@ -50,6 +51,11 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
     assert "are identical" in compared._repr_html_()
 
 
+def test_texts_of_the_shell_are_understood(tiny_file: Path, tmp_path: Path) -> None:
+    request = make_request([tiny_file], {"seeds": "0-1", "allow": "my_nets, my_losses"})
+    assert request.seeds == (0, 1) and request.allow == ("my_nets", "my_losses")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -59,6 +65,8 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
         ({"variants": ["adm"]}, "--variants: tiny has no variant 'adm'"),
         ({"seeds": [0, 0]}, "--seeds 0,0: seed 0 is named twice"),
         ({"seeds": []}, "--seeds : expected seeds such as"),
+        ({"seeds": 1.5}, "--seeds 1.5: expected seeds such as"),
+        ({"seeds": "x"}, "--seeds x: expected seeds such as"),
     ],
 )
 def test_lists_are_held_against_the_same_as_texts(
