@@ -128,6 +128,10 @@ class _Above:
             self._screen.print(lines + newline)
         return len(text)
 
+    def finish(self) -> None:
+        """Write the line that has begun to the stream itself; the rows are gone."""
+        self._stream.write(self._begun)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
@@ -147,16 +151,18 @@ def open_screen(rows: Callable[[int], Sequence[Row]]) -> Iterator[Screen | None]
         yield None
         return
     stream, screen = sys.stderr, Screen(rows)
+    above = _Above(stream, screen)
     _open.append(screen)
     try:
         screen.refresh(at_once=True)
         if not in_notebook():
-            sys.stderr = _Above(stream, screen)  # type: ignore[assignment]
+            sys.stderr = above  # type: ignore[assignment]
         yield screen
     finally:
         sys.stderr = stream
         screen.refresh(at_once=True) if in_notebook() else screen.clear()
         _open.remove(screen)
+        above.finish()
 
 
 @contextmanager

@@ -125,6 +125,13 @@ def test_what_anyone_prints_stays_above_the_rows() -> None:
         assert lines[4].startswith("5 of 12 runs") and len(lines) == 5
 
 
+def test_a_line_that_has_only_begun_is_not_lost() -> None:
+    with terminal(80) as seen:
+        with open_screen(lambda most: [BAR]):
+            print("begun", end="", file=sys.stderr)
+        assert seen.lines == ["begun"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_work_that_is_ended_early_leaves_no_row_and_stderr_as_it_was(error: type[BaseException]) -> None:
     with terminal(80) as seen:
