@@ -60,7 +60,7 @@ def test_json_has_the_tests_of_comparisons_csv(out: Path, tmp_path: Path) -> Non
     assert [contents(out / name) for name in ("first", "second")] == before
     found = json.loads(done.stdout)
     assert found["page"] == str(page) and page.is_file()
-    assert found["parameters"] == [{"key": "schedule.epochs", "first": "4", "second": "8"}]
+    assert found["parameters"] == [{"key": "schedule.epochs", "values": {"first": "4", "second": "8"}}]
     assert [result["mean"] for result in found["results"]] == pytest.approx([sum(r) / 1080 for r in RIGHT])
     assert found["tests"][0]["test"] == "paired t" and found["sentence"].startswith("first reached 91.67 ± ")
 

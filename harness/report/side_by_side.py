@@ -71,7 +71,7 @@ def _results(compared: SideBySide) -> list[Block]:
     blocks.append(results_table(compared))
     picture = accuracy.draw(compared.findings)
     if picture is not None:
-        blocks.append(Block("figure", title="Every run", picture=replace(picture, figure=None)))
+        blocks.append(Block("figure", title="All runs", picture=replace(picture, figure=None)))
     tests = tests_table(compared)
     blocks += [] if tests is None else [tests]
     return [*blocks, explained(HOW_TO_READ), Block("code", compared.sentence, title="Text to copy")]
@@ -215,8 +215,8 @@ def _result(side: Side, summary: VariantSummary) -> dict[str, Any]:
     }
 
 
-def _by_label(labels: Sequence[str], rows: Sequence[Difference]) -> list[dict[str, str]]:
-    return [{"key": row.key, **dict(zip(labels, row.values, strict=True))} for row in rows]
+def _by_label(labels: Sequence[str], rows: Sequence[Difference]) -> list[dict[str, Any]]:
+    return [{"key": row.key, "values": dict(zip(labels, row.values, strict=True))} for row in rows]
 
 
 def frames(compared: SideBySide) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -224,7 +224,9 @@ def frames(compared: SideBySide) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
     parameters = pd.DataFrame(
-        [(row.key, *row.values) for row in compared.parameters], columns=["key", *compared.labels]
+        [row.values for row in compared.parameters],
+        index=pd.Index([row.key for row in compared.parameters], name="key"),
+        columns=list(compared.labels),
     )
     columns = {column.name: column.read for column in COMPARISONS.columns}
     tests = pd.DataFrame(
