@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.imports import source_file
 from harness.messages import one_line
 from harness.models.outputs import evaluating, logits_of
 
-_OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<frozen")
+_OURS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[1]}{os.sep}", "<frozen")
 _INSTALLED = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "purelib", "platlib"))
 
 
