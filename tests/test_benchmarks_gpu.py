@@ -123,6 +123,7 @@ def switches() -> Iterator[None]:
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = False, True
 
 
+@pytest.mark.slow
 def test_eager_steps_are_timed_in_turn_and_the_gpus_own_are_named(options: Options, switches: None) -> None:
     rates = {"bfloat16": 1e12, "float32": 1e12}
     measured: dict[str, float] = {}

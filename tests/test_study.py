@@ -80,6 +80,7 @@ def test_a_study_leaves_everything_that_the_design_names(
     assert ends[0].startswith("1 of 2 runs, about ") and ends[1] == "2 of 2 runs"
 
 
+@pytest.mark.slow
 def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_path: Path) -> None:
     command(tiny_file)
     tables = {path: path.read_bytes() for path in (tmp_path / "results/tiny/tables").iterdir()}
@@ -95,6 +96,7 @@ def test_a_second_start_changes_no_table(command: Command, tiny_file: Path, tmp_
     assert (tmp_path / "results" / "tiny" / "figures" / "curves.svg").is_file()
 
 
+@pytest.mark.slow
 def test_quiet_says_only_the_verdict(command: Command, tiny_file: Path) -> None:
     done = command(tiny_file, "--quiet", "--seeds", "5", new_process=True)
     assert done.returncode == 0 and done.stderr == ""
@@ -252,6 +254,7 @@ def test_errors_are_red_on_a_terminal_and_where_colours_are_wanted(no_color: str
     assert said.startswith(b"error:" if no_color else b"\x1b[31m\x1b[1merror:")
 
 
+@pytest.mark.slow
 def test_a_report_does_not_replace_one_whose_runs_are_elsewhere(
     tmp_path: Path, tiny_file: Path, command: Command
 ) -> None:
@@ -260,7 +263,7 @@ def test_a_report_does_not_replace_one_whose_runs_are_elsewhere(
     before = (study / "report.md").read_text("utf-8")
     (study / "runs").rename(tmp_path / "elsewhere")
     done = command(tiny_file, "--seeds", "0", "--report-only")
-    assert done.returncode == 2 and "has a report and no runs; it stays as it is" in done.stderr
+    assert done.returncode == 2 and "has a report but no runs; nothing was changed" in done.stderr
     assert (study / "report.md").read_text("utf-8") == before
 
 
@@ -299,6 +302,7 @@ def repeat(study: Path, empty: Path, data: Path, **environment: str) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
 def test_the_reports_commands_make_its_runs_again(tmp_path: Path, tiny_file: Path, command: Command) -> None:
     with tiny_file.open("a") as file:

@@ -97,6 +97,7 @@ def test_each_run_records_what_was_planned(undisturbed: Any) -> None:
     assert len({plan["at"] for plan in plans}) == 1
 
 
+@pytest.mark.slow
 def test_its_report_is_a_function_of_the_folders(
     undisturbed: Any, looks_file: Path, nursery: Nursery
 ) -> None:
@@ -139,7 +140,13 @@ class Killed(Exception):
     """Ends a start."""
 
 
-@pytest.mark.parametrize("effects", [(0, 0), (9, 0), (25, 4), (60, -60), (30, 28)])
+@pytest.mark.parametrize(
+    "effects",
+    [
+        (25, 4),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in [(0, 0), (9, 0), (60, -60), (30, 28)]),
+    ],
+)
 def test_killed_after_any_run_it_does_the_same_runs(tmp_path: Path, effects: tuple[int, int]) -> None:
     """Runs that are only written, not trained: as many images better than base's as the effect, and noise."""
     rng = np.random.default_rng(sum(effects))
@@ -184,6 +191,7 @@ def test_without_the_option_all_seeds_are_run_and_the_looks_decide_the_same(
     assert "look 1 of 2, after 3 seeds; frozen is worse" in again.stderr and " epoch " not in again.stderr
 
 
+@pytest.mark.slow
 def test_a_slice_of_the_seeds_runs_these_alone(nursery: Nursery, looks_file: Path, tmp_path: Path) -> None:
     slice_ = ("--seeds", "2,5", "--variants", "base")
     done = nursery.run(tmp_path, looks_file, *slice_, "--out", "out")
@@ -318,7 +326,7 @@ def test_looks_that_come_after_the_runs_are_noticed(
     assert done.status == 2 and "could be compared before these looks were planned" in done.stderr
     assert len(StudyFolder(tmp_path / "out", "tiny").runs()) == 4
     done = nursery.run(tmp_path, tiny_file, "--report-only", "--out", "out")
-    assert "warning: The looks of frozen against base were planned, changed or removed when" in done.stderr
+    assert "warning: The looks of frozen against base were planned, changed or removed after" in done.stderr
 
 
 def test_a_dry_run_shows_the_looks(looks_file: Path, tmp_path: Path, nursery: Nursery) -> None:

@@ -102,6 +102,7 @@ def test_runs_that_are_there_are_exported_with_their_report(
     assert (copied / "exports" / "base" / "seed-0" / "model.pt").is_file()
 
 
+@pytest.mark.slow
 def test_a_card_follows_the_report_when_a_seed_is_added(
     finished_run: Path, tiny_file: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_report_counts_damaged_runs_as_failed_and_a_restart_does_them_again(
     assert said.count("moved to") == 3
 
 
+@pytest.mark.slow
 def test_a_run_copied_to_another_seed_is_not_that_seeds(finished: StudyFolder, go_on: GoOn) -> None:
     first, second = (finished.run("base", seed).path for seed in (0, 1))
     shutil.rmtree(second)
@@ -121,7 +122,9 @@ def test_a_run_copied_to_another_seed_is_not_that_seeds(finished: StudyFolder, g
     assert "seed-1/run.json: not the record of this run" in go_on().stderr
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cut", "empty"))]
+)
 def test_a_damaged_checkpoint_is_named_and_the_run_begins_anew(
     killed_at: Callable[..., None], go_on: GoOn, tmp_path: Path, damage: str
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_checkpoint_that_is_a_bomb_is_not_run_though_its_checksum_is_right(
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 def test_predictions_and_weights_that_are_bombs_are_not_run_though_their_checksums_are_right(
     nursery: Any, fragile: Path, finished: StudyFolder, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_predictions_and_weights_that_are_bombs_are_not_run_though_their_checksu
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 def test_an_intact_record_with_nothing_in_it_is_refused(
     nursery: Any, fragile: Path, finished: StudyFolder, go_on: GoOn, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_an_intact_record_with_nothing_in_it_is_refused(
     go_on()
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_is_a_link_is_moved_aside_and_not_what_it_points_to(
     nursery: Any, fragile: Path, finished: StudyFolder, tmp_path: Path
 ) -> None:
@@ -204,7 +207,13 @@ def test_control_characters_do_not_reach_the_terminal(nursery: Any, fragile: Pat
 # ---- foreign things in the output folder ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["run.json", "history.csv", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run.json",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("history.csv", "model.safetensors")),
+    ],
+)
 def test_a_pipe_in_a_runs_folder_is_not_waited_for_and_the_run_is_done_again(
     nursery: Any, fragile: Path, finished: StudyFolder, go_on: GoOn, tmp_path: Path, name: str
 ) -> None:
@@ -215,6 +224,7 @@ def test_a_pipe_in_a_runs_folder_is_not_waited_for_and_the_run_is_done_again(
     go_on(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_pipe_for_a_range_test_and_a_record_of_gigabytes_are_done_again(
     finished: StudyFolder, go_on: GoOn
 ) -> None:
@@ -225,6 +235,7 @@ def test_a_pipe_for_a_range_test_and_a_record_of_gigabytes_are_done_again(
     go_on(more_memory=1 << 30, timeout=60)
 
 
+@pytest.mark.slow
 def test_foreign_figures_are_left_alone(
     nursery: Any, fragile: Path, finished: StudyFolder, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ def kill(nursery: Any, fragile: Path, place: Path, how: str, undisturbed: Any, r
     return bool(done.status != 0)
 
 
-@pytest.mark.parametrize("sequence", range(2))
+@pytest.mark.parametrize("sequence", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_study_killed_six_times_gives_the_same_bytes(
     nursery: Any, fragile: Path, undisturbed: Any, go_on: GoOn, tmp_path: Path, sequence: int
 ) -> None:

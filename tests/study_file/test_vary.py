@@ -293,6 +293,7 @@ def test_a_contradiction_with_the_range_test_is_refused(per: str, vary: Any, mes
         finding(per, vary=vary, seeds=[0])
 
 
+@pytest.mark.slow
 def test_each_level_of_the_range_test_finds_one_rate_whatever_the_other_levels_are(
     tmp_path: Path, command: Any
 ) -> None:

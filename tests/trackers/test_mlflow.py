@@ -89,6 +89,7 @@ def test_without_a_server_it_is_kept_beside_the_study(
     assert not (tmp_path / "mlruns").exists() and not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_said_once_and_soon(tiny_file: Path, command: Command) -> None:
     started = time.monotonic()
     done = command(tiny_file, *TRACK, MLFLOW_TRACKING_URI="http://127.0.0.1:9")

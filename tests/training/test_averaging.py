@@ -168,7 +168,10 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize(("averaging", "precision", "options"), RESUMED)
+@pytest.mark.parametrize(
+    ("averaging", "precision", "options"),
+    [*RESUMED[:2], *(pytest.param(*each, marks=pytest.mark.slow) for each in RESUMED[2:])],
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(
     tiny: Tiny, tmp_path: Path, averaging: dict[str, Any], precision: str, options: dict[str, Any]
 ) -> None:
@@ -188,7 +191,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 NETS = ["Counter", "HookCounter", "NotPersistent", "ExtraState", "Tied", "FreezesNorm", "Lazy", "KeepsMean"]
 
 
-@pytest.mark.parametrize("kind", [EMA, SWA], ids=["ema", "swa"])
+@pytest.mark.parametrize("kind", [EMA, pytest.param(SWA, marks=pytest.mark.slow)], ids=["ema", "swa"])
 @pytest.mark.parametrize("net", NETS)
 def test_a_users_network_with_state_of_its_own_is_averaged_and_resumed(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: str, kind: dict[str, Any]
