@@ -145,7 +145,7 @@ def _holm(found: Flags) -> Flags:
 WAYS = {
     "t test at a fixed n": at_a_fixed_n,
     "t test after every seed": peeking,
-    't test, adding "about N seeds"': as_advised,
+    "t test, adding the suggested seeds": as_advised,
     "looks 3, 5, 10, 20": lambda t: planned(t, PLANS[0]),
     "looks 3, 5, 10": lambda t: planned(t, PLANS[1]),
     "e-value after every seed": by_e_values,

@@ -54,14 +54,14 @@ def study_file() -> str:
     top = {name: schema["properties"][name] for name in [*own, *Recipe.model_fields]}
     schema |= {
         "properties": top,
-        "description": "Its first keys are the study's own; the rest is its recipe.",
+        "description": "The first keys describe the study; the others are its recipe.",
     }
     parts = [
         "# The study file",
         MADE,
         "A study is one TOML file. Keys that are not here are refused, with the nearest name. For editors: "
-        "[study.schema.json](study.schema.json). Tables whose last row is *other keys* take the options of "
-        "what they name.",
+        "[study.schema.json](study.schema.json). If the last row of a table is *other keys*, you can also "
+        "give the arguments of the class or function in `name`.",
     ]
     for title, found in [("The study itself", schema), *_tables(schema, schema, "")]:
         parts += [f"## {title}", _prose(found.get("description", "")), _keys(found, schema)]
@@ -111,7 +111,7 @@ def _keys(schema: dict[str, Any], root: dict[str, Any]) -> str:
         default = "required" if name in required else _default(field, root)
         rows.append((f"`{name}`", _type(field, root), default, _prose(field.get("description", ""))))
     if schema.get("additionalProperties") is True:
-        rows.append(("*other keys*", "", "", "options of what `name` names, by their own names"))
+        rows.append(("*other keys*", "", "", "arguments of the class or function in `name`"))
     return table(("key", "value", "default", ""), rows)
 
 
@@ -164,7 +164,7 @@ def output_files() -> str:
         MADE,
         "`results/<study>/` of every study; all tables, figures and pages are rebuilt from `runs/` and "
         "`range_test/` by `--report-only`, byte for byte the same.",
-        table(("file", "what it is"), FILES),
+        table(("file", "content"), FILES),
         "## Tables",
         "CSV with a header and unrounded numbers. Accuracies and shares are fractions, times seconds; what "
         "is not known is an empty cell. Names with `test_`, here and in `run.json`, `history.csv` and "

@@ -114,7 +114,7 @@ def import_allowed(path: str, place: str, *, trusted: bool = False) -> Any:
     module, _, attribute = path.partition(":")
     package = package_of(path)
     if not trusted and package not in allowed():
-        raise StudyError(f"{place}: a study may not import {package!r} unless you say --allow {package}")
+        raise StudyError(f"{place}: importing {package!r} is not allowed; add --allow {package}")
     try:
         return getattr(_import(module), attribute)
     except ModuleNotFoundError as error:

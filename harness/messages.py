@@ -94,13 +94,13 @@ def check_installed(package: str, where: str, extra: str = "") -> None:
         raise StudyError(f"{where}: {package} is not installed; {install}")
 
 
-def listed(names: Iterable[object], most: int | None = None) -> str:
+def listed(names: Iterable[object], most: int | None = None, *, word: str = "and") -> str:
     """Write ``a``, ``a and b``, ``a, b and c``; of more than ``most`` names ``a, b and 3 more``."""
     texts = list(map(str, names))
     if most is not None and len(texts) > most:
         texts = [*texts[:most], f"{len(texts) - most} more"]
     *first, last = texts
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def one_line(error: object, limit: int = 300) -> str:

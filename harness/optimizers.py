@@ -188,7 +188,7 @@ def check_step(config: OptimizerConfig, where: str = "study", *, scheduled: bool
     if not all(weights.isfinite().all() for end in ends for weights in end):
         raise StudyError(f"{chosen} makes weights that are not finite; change these")
     if any(float((_GRADIENT * (end[0] - 1)).sum()) > 0 for end in ends):
-        raise StudyError(f"{chosen} steps uphill: the loss would rise; change these")
+        raise StudyError(f"{chosen} would increase the loss; change these")
     if scheduled and all(map(torch.equal, *ends)):
         raise StudyError(
             f"{where}: optimizer.name: {config.name} does not follow the learning rate after its first step, "

@@ -124,8 +124,8 @@ def make_outline(study: Study, name: str, images: int, size: tuple[int, int], cl
     steps = count_steps(images, recipe.data.batch_size, recipe.data.drop_last)
     if not steps:
         raise StudyError(
-            f"{where}: data.drop_last: {images} images fill no batch of {recipe.data.batch_size}; lower "
-            "data.batch_size, or leave drop_last out"
+            f"{where}: data.drop_last: {images} images are fewer than one batch of "
+            f"{recipe.data.batch_size}; lower data.batch_size, or leave drop_last out"
         )
     _check_steps(recipe, steps, where)
     _check_schedule(recipe.schedule, steps, where)
@@ -143,8 +143,8 @@ def _check_steps(recipe: Recipe, steps: int, where: str) -> None:
     """Refuse what an epoch, or the run, has too few batches for."""
     if (together := recipe.optimizer.accumulate) > steps:
         raise StudyError(
-            f"{where}: optimizer.accumulate: an epoch has only {steps} batches, and none of {together} that "
-            "share a step; lower it, or data.batch_size"
+            f"{where}: optimizer.accumulate: an epoch has only {steps} batches, fewer than {together}; "
+            "lower it, or data.batch_size"
         )
     averaging, all_steps = recipe.averaging, recipe.schedule.epochs * steps
     if isinstance(averaging, NoAveraging) or (every := averaging.every) is None:
@@ -190,7 +190,7 @@ def _augmented_size(recipe: Recipe, size: tuple[int, int], where: str) -> tuple[
     trained, tested = (f"{width}x{height}" for height, width in (train, test))
     if train != test:
         raise StudyError(
-            f"{where}: augment: train images leave as {trained} pixels, test images as {tested}; "
+            f"{where}: augment: afterwards train images have {trained} pixels, test images {tested}; "
             "make them equal by data.image_size, or the same crop or Resize in both"
         )
     if min(train) < 8:

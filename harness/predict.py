@@ -43,8 +43,8 @@ def command(
     """Classify images with the network of RUN, such as results/quickstart/runs/base/seed-0.
 
     Confidence is the softmax of the network's outputs. The network assigns every image to one of its
-    classes, also an image of something else. The report's table on calibration says how reliable its
-    confidence is on the test images.
+    classes, even if none of them fits. The report's table on calibration says how reliable its confidence is
+    on the test images.
     """
     from harness.imports import allow as allow_packages
 

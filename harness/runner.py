@@ -181,7 +181,7 @@ class Runner:
     def _find_rates(self, job: Job, variant: Variant) -> Rates | RunError:
         name = sweep_name(variant)
         self.view.begin(name)
-        rates = find_rates(replace(job, say=self.view.of(name)), variant, wait=True)
+        rates = find_rates(replace(job, speaker=self.view.of(name)), variant, wait=True)
         self.view.end(name)
         return rates
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.errors import StudyError
 from harness.export import FORMATS as EXPORTS
 from harness.hints import option_hint
 from harness.launch import LAUNCHERS
-from harness.messages import one_line
+from harness.messages import listed, one_line
 from harness.planning import Question, check_question
 from harness.report.theme import CONTEXTS, PALETTES
 from harness.request import Request, make_request
@@ -55,11 +55,6 @@ def _complete_from(*names: str) -> Callable[..., list[CompletionItem]]:
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     return complete
-
-
-def _or(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} or {last}"
 
 
 class _Command(click.Command):
@@ -106,7 +101,7 @@ class _Command(click.Command):
     "--n-seeds",
     type=int,
     metavar="N",
-    help="Use N seeds: the study's first N; more than it has continue after its highest.",
+    help="Use the study's first N seeds. If it has fewer, add the seeds after its highest.",
 )
 @click.option(
     "--variants",
@@ -128,7 +123,7 @@ class _Command(click.Command):
     metavar="NAME",
     shell_complete=_complete_from("auto", *LAUNCHERS),
     help=f"Execute the runs by {'; '.join(f'{name}, {known.runs}' for name, known in LAUNCHERS.items())}; "
-    "auto, the faster of serial and process, by timing.",
+    "auto, serial or process, whichever is faster.",
 )
 @click.option(
     "--workers",
@@ -167,19 +162,20 @@ class _Command(click.Command):
     "--theme",
     metavar="LIST",
     shell_complete=_complete_from(*CONTEXTS, *PALETTES),
-    help=f"Theme of the figures: a seaborn context ({_or(CONTEXTS)}), a palette ({', '.join(PALETTES)}), or "
-    "both, such as talk,deep. [default: paper, with colours that are safe for colour blindness]",
+    help=f"Theme of the figures: a seaborn context ({listed(CONTEXTS, word='or')}), "
+    f"a palette ({', '.join(PALETTES)}), or both, such as talk,deep. "
+    "[default: paper, with colours that are safe for colour blindness]",
 )
 @click.option(
     "--export",
     metavar="LIST",
-    help=f"Export finished networks as {_or(EXPORTS)}, with a model card: docs/export.md.",
+    help=f"Export finished networks as {listed(EXPORTS, word='or')}, with a model card: docs/export.md.",
 )
 @click.option(
     "--tracker",
     metavar="NAME",
     shell_complete=_complete_from(*TRACKERS),
-    help=f"Also log the runs to {_or(TRACKERS)}.",
+    help=f"Also log the runs to {listed(TRACKERS, word='or')}.",
 )
 @click.option("--list", "list_", is_flag=True, help="List the built-in studies.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, its cost and the finished runs; run nothing.")

@@ -182,7 +182,7 @@ def _conclude(selection: Selection, runner: Runner, unfinished: Sequence[str] = 
     try:
         write_index(folder)
     except (RunError, OSError) as error:  # the study's own report is complete
-        voice.complain(f"no page of all studies: {one_line(error)}")
+        voice.complain(f"cannot write index.html: {one_line(error)}")
     if not request.quiet:
         print_table(findings)
     for line in findings.verdicts:
@@ -215,7 +215,7 @@ def _export(selection: Selection, formats: Sequence[str], voice: Voice) -> list[
     try:
         renew_cards(selection.folder, exported)
     except HarnessError as error:
-        voice.complain(f"error: a model card in exports/ is of an earlier report: {error}")
+        voice.complain(f"error: cannot update a model card in exports/: {error}")
         errors.append(str(error))
     return errors
 
@@ -238,11 +238,9 @@ def _select(request: Request, study: Study) -> Selection:
 
 def _check_reportable(folder: StudyFolder) -> None:
     if not folder.path.is_dir():
-        raise StudyError(
-            f"--report-only: there is no folder {folder.path} to report on; name its parent by --out"
-        )
+        raise StudyError(f"--report-only: no folder {folder.path}; set --out to its parent folder")
     if (folder.path / "report.json").is_file() and not folder.runs():
-        raise StudyError(f"--report-only: {folder.path} has a report and no runs; it stays as it is")
+        raise StudyError(f"--report-only: {folder.path} has a report but no runs; nothing was changed")
 
 
 def _with_seeds_on_disk(study: Study, folder: StudyFolder) -> Study:

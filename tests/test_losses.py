@@ -151,7 +151,7 @@ def test_of_torchs_losses_those_of_logits_and_labels_are_taken(name: str) -> Non
     [
         (Loss(name="CrossEntropy"), "name: CrossEntropy: torch.nn has no such loss, did you mean 'Cross"),
         (Loss(name="NLLLoss"), "name: NLLLoss: it expects log-probabilities, not logits; use Cross"),
-        (Loss(name="other:loss"), "name: other:loss: a study may not import 'other' unless you say --allow"),
+        (Loss(name="other:loss"), "name: other:loss: importing 'other' is not allowed; add --allow"),
         (Loss(options={"ignor_index": 1}), "options.ignor_index: CrossEntropyLoss has no .*'ignore_index'"),
         (Loss(name="MultiMarginLoss", label_smoothing=0.1), "label_smoothing: MultiMarginLoss has no such"),
         (Loss(name="MultiMarginLoss", options={"p": 3}), "name: MultiMarginLoss: ValueError: only p == 1"),

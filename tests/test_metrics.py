@@ -220,7 +220,7 @@ def test_one_that_fails_is_named_and_the_others_are_there(own: str, name: str, w
         ("own_metrics:text", "expected a function of logits and labels, not a str"),
         ("own_metrics:Mean", "not a class"),
         ("own_metrics:absent", "no attribute 'absent'"),
-        ("elsewhere:metric", "unless you say --allow elsewhere"),
+        ("elsewhere:metric", "add --allow elsewhere"),
     ],
 )
 def test_what_is_no_metric_is_refused_in_one_line(own: str, name: str, words: str) -> None:

@@ -142,7 +142,7 @@ def test_no_value_of_another_kind_reaches_torch(name: str, value: Any) -> None:
 
 def test_an_optimizer_that_steps_uphill_is_refused() -> None:
     uphill = OptimizerConfig(name="ASGD", lambd=-20.0, alpha=1.0)
-    with pytest.raises(StudyError, match="ASGD with .*'lambd': -20.0.* steps uphill: the loss would rise"):
+    with pytest.raises(StudyError, match="ASGD with .*'lambd': -20.0.* would increase the loss"):
         check_step(uphill)
 
 

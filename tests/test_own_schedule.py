@@ -103,7 +103,7 @@ def test_a_scheduler_class_of_ones_own_is_taken() -> None:
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        (own("other_package:halves"), "a study may not import 'other_package' unless you say --allow"),
+        (own("other_package:halves"), "importing 'other_package' is not allowed; add --allow"),
         (own("halfs"), "AttributeError: .*halfs"),
         (own("NUMBER"), "expected a function, or a class of torch.optim.lr_scheduler"),
         (own("negative"), "at step 1 of 6 it gives -0.9; expected a rate >= 0"),

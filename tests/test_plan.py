@@ -136,7 +136,11 @@ def test_the_digest_leaves_out_what_does_not(
             "images of 2000x1500 pixels; at most 1024 is allowed: set data.image_size, or crop",
         ),
         ([], (6, 6), "images of 6x6 pixels; at least 8 is needed: set data.image_size, or Resize"),
-        (None, (1500, 2000), "train images leave as 32x32 pixels, test images as 2000x1500; make them equal"),
+        (
+            None,
+            (1500, 2000),
+            "afterwards train images have 32x32 pixels, test images 2000x1500; make them equal",
+        ),
     ],
 )
 def test_images_of_a_size_that_no_run_takes_are_refused_with_the_way_out(

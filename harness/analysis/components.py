@@ -243,11 +243,11 @@ def _sentence(rows: Sequence[SourceVariance], units: Units) -> str:
     if most.source != REST:
         text = f"{variant}: {degree} of the spread comes from the {most.source}: {size}, {_shown(most)}."
     else:
-        text = f"{variant}: {degree} of the spread comes from no source alone: {size}."
+        text = f"{variant}: {degree} of the spread is not explained by any single source: {size}."
         if len(ordered) > 1 and (next_most := ordered[1])[1].variance > 0:
             row, own = next_most
             text += (
-                f" Of the sources by themselves the {row.source} gives most: {amount(own.std)} "
+                f" The largest single source is the {row.source}: {amount(own.std)} "
                 f"({100 * (row.share or 0):.0f} %), {_shown(row)}."
             )
     for idle in [row.source for row in rows if row.component is None]:
@@ -264,8 +264,8 @@ def _sentence(rows: Sequence[SourceVariance], units: Units) -> str:
 def _shown(row: SourceVariance) -> str:
     """Say whether a source is shown to give any variance."""
     if row.p_holm is None:
-        return "of which there is no test"
-    told = "shown to be more than 0" if row.p_holm <= ALPHA else "not shown to be more than 0"
+        return "not tested"
+    told = "significantly above 0" if row.p_holm <= ALPHA else "not significantly above 0"
     return f"{told} ({p_equals(row.p_holm)} after Holm)"
 
 
@@ -279,9 +279,9 @@ def pairing_sentences(found: VarianceSources) -> list[str]:
         clear = [row.source for row, _ in gains if row.shared.low is not None and row.shared.low > 0]
         text = f"{pair[0]} against {pair[1]}: pairing runs by their seed {_effect(whole)}"
         text += (
-            f"; shown to help: sharing the {', the '.join(clear)}"
+            f"; sharing the {', the '.join(clear)} helps significantly"
             if clear
-            else "; no source is shown to help by itself"
+            else "; no single source helps significantly"
         )
         lines.append(f"{text}.")
     return lines
@@ -292,7 +292,7 @@ def _effect(gain: float) -> str:
     if not percent:
         return "changes the variance of a difference by less than 1 %"
     return (
-        f"takes {percent} % off the variance of a difference"
+        f"reduces the variance of a difference by {percent} %"
         if gain > 0
         else f"adds {percent} % to the variance of a difference"
     )

@@ -23,7 +23,7 @@ def times(results: Results) -> Rows:
         passed = datetime.fromisoformat(ends[-1]) - datetime.fromisoformat(starts[0])
     except (ValueError, TypeError):
         return rows
-    return [*rows, ("from first start to last end", duration(passed.total_seconds()))]
+    return [*rows, ("wall-clock time, first start to last end", duration(passed.total_seconds()))]
 
 
 def cost(results: Results) -> Rows:
@@ -34,7 +34,7 @@ def cost(results: Results) -> Rows:
     finished = sum(run.status == "finished" for run in runs)
     failed = f" and {len(runs) - finished} failed" if len(runs) > finished else ""
     count = f"{finished} finished{failed} run{'s' if len(runs) > 1 else ''}"
-    rows = [(f"training and evaluation, {count}", duration(3600 * sum(map(_hours, runs))))]
+    rows = [(f"total time of training and evaluation, {count}", duration(3600 * sum(map(_hours, runs))))]
     on_cpu = [(run.provenance.get("device") or "cpu") == "cpu" for run in runs]
     if any(on_cpu):
         hours = sum(_hours(run) * _threads(run) for run, cpu in zip(runs, on_cpu, strict=True) if cpu)
@@ -46,7 +46,7 @@ def cost(results: Results) -> Rows:
     if len(work) == len(runs):
         unit, size = ("PFLOP", 1e15) if sum(work) >= 1e14 else ("TFLOP", 1e12)
         arithmetic = f"{_number(sum(work) / size)} {unit}"
-        rows.append(("arithmetic of the training (forward and backward)", arithmetic))
+        rows.append(("training compute (forward and backward)", arithmetic))
     return rows
 
 

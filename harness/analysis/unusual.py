@@ -71,4 +71,4 @@ def _added(results: Results) -> Iterator[str]:
         of = "" if len(names) == len(results.variants) else f" of {listed(names, MOST_NAMED)}"
         word = "Seed" if len(seeds) == 1 else "Seeds"
         was = "was" if len(seeds) == 1 else "were"
-        yield f"{word} {seeds_text(list(seeds))}{of} {was} added when results of earlier seeds were known."
+        yield f"{word} {seeds_text(list(seeds))}{of} {was} added after results of earlier seeds were known."

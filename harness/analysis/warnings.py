@@ -151,8 +151,8 @@ def _unplanned_looks(results: Results) -> list[str]:
         return []
     more = f" and {len(late) - 1} more comparisons" if len(late) > 1 else ""
     return [
-        f"The looks of {late[0]}{more} were planned, changed or removed after runs could be compared: this "
-        "is no verdict at planned looks."
+        f"The looks of {late[0]}{more} were planned, changed or removed after runs could be compared, so "
+        "they count as unplanned."
     ]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import StudyError
-from harness.messages import one_line, suggest
+from harness.messages import listed, one_line, suggest
 
 # font size, in seaborn's plotting_context, relative to that of paper
 CONTEXTS = {"paper": 1.0, "notebook": 1.25, "talk": 1.875, "poster": 2.5}
@@ -64,9 +63,6 @@ def parse_theme(text: str) -> Theme:
     palettes = [name for name in found if name in PALETTES]
     for kind, several in (("context", contexts), ("palette", palettes)):
         if len(several) > 1:
-            raise StudyError(f"--theme {one_line(text, 60)}: two {kind}s; give one of {_or(several)}")
-    return Theme(*(contexts or ["paper"]), *(palettes or [None]))  # type: ignore[list-item]
-
-
-def _or(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+            either = listed(several, word="or")
+            raise StudyError(f"--theme {one_line(text, 60)}: two {kind}s; give one of {either}")
+    return Theme(contexts[0] if contexts else "paper", palettes[0] if palettes else None)

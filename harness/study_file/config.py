@@ -206,12 +206,12 @@ class Study(Recipe, metaclass=_OneLine):
     """The question that the study answers; the report shows it."""
     extends: str | Extended | None = None
     """The base study that this file changes: a built-in study's name, or a path relative to this file. All
-    keys are inherited but `name`, `question` and `references`; `looks` only together with `seeds`. The keys
-    of this file are changes, and merge as those of a variant do. `target`, `vary`, `grid`, `random` and
-    `search` are replaced whole. `[variants.NAME]` adds a variant, or changes the base's. `false` removes a
-    variant, a table, a list, a value of `[data]`, or an optional key of the study itself. `data.path` and
-    `model.pretrained` mean the same as in the base. A resolved study has a table here, which only says what
-    was changed."""
+    keys are inherited but `name`, `question` and `references`; `looks` is inherited only if this file does
+    not set `seeds`. The keys of this file are changes, and merge as those of a variant do. `target`, `vary`,
+    `grid`, `random` and `search` are replaced whole. `[variants.NAME]` adds a variant, or changes the base's.
+    `false` removes a variant, a table, a list, a value of `[data]`, or an optional key of the study itself.
+    `data.path` and `model.pretrained` mean the same as in the base. A resolved study has a table here, which
+    only says what was changed."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS), AfterValidator(unique)]
     """Random seeds: one run of each variant per seed."""
     looks: Looks | None = None

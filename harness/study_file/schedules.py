@@ -97,7 +97,8 @@ class Constant(Schedule):
 class Piecewise(Schedule):
     """Straight lines between any corners: warm-up, zig-zag, flat tails and jumps.
 
-    A corner between two steps is passed, not met. One at `epochs` is met by the last step.
+    If a corner lies between two steps, no step has exactly its value. The last step has the value of a corner
+    at `epochs`.
     """
 
     kind: Literal["piecewise"]

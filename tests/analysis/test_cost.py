@@ -21,7 +21,7 @@ def test_times_reach_from_the_first_start_to_the_last_end(lab: MakeLab) -> None:
     assert times(place.results()) == [
         ("first run started", "2026-01-02 03:04:05 UTC"),
         ("last run finished", "2026-01-02 05:34:05 UTC"),
-        ("from first start to last end", "2.5 h"),
+        ("wall-clock time, first start to last end", "2.5 h"),
     ]
 
 
@@ -31,7 +31,9 @@ def test_cost_is_summed_over_finished_and_failed_runs(lab: MakeLab) -> None:
     place.finish("base", 1, provenance={"device": "cuda"})
     place.fail("base", 2)
     found = dict(cost(place.results()))
-    assert found["training and evaluation, 2 finished runs"] == "16 s"  # the failed one recorded none
+    assert (
+        found["total time of training and evaluation, 2 finished runs"] == "16 s"
+    )  # the failed one recorded none
     assert found["CPU time (hours x threads)"] == f"{8 * 3 / 3600:.3g} CPU-hours"
     assert found["accelerator time"] == f"{8 / 3600:.3g} GPU-hours"
 
@@ -42,7 +44,7 @@ def test_arithmetic_is_that_of_every_image_and_epoch(lab: MakeLab) -> None:
     results = place.results()
     each = flops_per_image(build_model("custom_resnet", MODEL, 10), (3, 32, 32))
     assert training_flops(results.runs[0]) == each * 1437 * EPOCHS
-    assert dict(cost(results))["arithmetic of the training (forward and backward)"] == (
+    assert dict(cost(results))["training compute (forward and backward)"] == (
         f"{each * 1437 * EPOCHS / 1e12:.3g} TFLOP"
     )
 
@@ -51,7 +53,7 @@ def test_arithmetic_is_that_of_every_image_and_epoch(lab: MakeLab) -> None:
 def test_an_unknown_network_leaves_the_arithmetic_out(lab: MakeLab, change: dict[str, Any]) -> None:
     place = lab()
     place.finish("base", 0, **change)
-    assert not any("arithmetic" in name for name, _ in cost(place.results()))
+    assert not any("compute" in name for name, _ in cost(place.results()))
 
 
 def test_before_the_first_run_there_is_nothing_to_say(lab: MakeLab) -> None:

@@ -134,7 +134,7 @@ def test_without_allow_its_study_has_no_report(
 ) -> None:
     place = made(lab).under(metrics=[f"{own}:wrong"])
     monkeypatch.setenv(ALLOWED, "")
-    with pytest.raises(StudyError, match="unless you say --allow measured_here"):
+    with pytest.raises(StudyError, match="add --allow measured_here"):
         place.results()
 
 

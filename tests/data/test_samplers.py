@@ -191,7 +191,7 @@ def test_a_wrong_sampler_is_refused_in_one_line(own: str, name: str, words: str)
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("balancd", "did you mean 'balanced'"), ("os:getcwd", "may not import 'os' unless you say --allow os")],
+    [("balancd", "did you mean 'balanced'"), ("os:getcwd", "importing 'os' is not allowed; add --allow os")],
 )
 def test_unknown_and_forbidden_samplers_are_refused(name: str, words: str) -> None:
     with pytest.raises(StudyError, match=words):

@@ -66,7 +66,7 @@ def test_the_simulated_studies_follow_the_advice_as_the_page_gives_it() -> None:
 def test_seeds_added_until_a_t_test_rejects_give_false_verdicts_as_the_page_says() -> None:
     found = sequential.false_verdicts("normal", STUDIES)
     assert found["t test after every seed"][2:] == pytest.approx([0.169, 0.231], abs=0.012)
-    assert found['t test, adding "about N seeds"'][3] > 0.08
+    assert found["t test, adding the suggested seeds"][3] > 0.08
 
 
 @pytest.mark.parametrize("kind", ["normal", "both skewed"])

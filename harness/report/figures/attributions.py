@@ -59,12 +59,12 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     images = f"first {measured.images} evaluation images" if measured.images > 1 else "first evaluation image"
     caption = (
         f"Run with seed {measured.seed}, the {images}, Grad-CAM of the true class.{limit} Above: mean rank "
-        "correlation with the trained network's maps while the blocks, the head first, get newly drawn "
-        f"weights (mean of {measured.draws} draws); where nothing learnt is left it should be near 0, and "
-        "above the dashed line the check fails. Below: the class's probability as the pixels that a layer's"
+        "correlation with the trained network's maps while the blocks, the head first, get random weights "
+        f"(mean of {measured.draws} draws). After the last block it should be near 0; above the dashed line "
+        "the randomisation check fails. Below: the class's probability as the pixels that a layer's"
         " map ranks highest are replaced by the mean colour (deletion), or shown alone (insertion); dashed:"
-        " in the order of random maps of the layer's own resolution. A map that finds what the network uses"
-        " falls faster and rises faster than these; at a layer whose title names a check it does not."
+        " in the order of random maps of the layer's own resolution. A good map falls faster (deletion) and"
+        " rises faster (insertion) than these. A layer's title names the checks that it fails."
     )
     return style.to_picture(figure, "attributions", variant, caption)
 

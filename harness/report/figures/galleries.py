@@ -54,8 +54,8 @@ def augmented(findings: Findings, variant: str, data: Data) -> Picture:
     if batch:
         names = " or ".join(str(table["transform"]) for table in batch)
         caption += (
-            f" Each column is mixed as a batch is ({names}): an image with the one above it, the first with "
-            "the last. Where that one has the larger share, a row shows it more than its own class."
+            f" Each column is a mixed batch ({names}): each image is mixed with the one above it, the first "
+            "with the last. The other image may have the larger share."
         )
     if len(chosen) < len(train.classes):
         caption += f" The first {len(chosen)} of {len(train.classes)} classes with train images."

@@ -55,7 +55,7 @@ SUMMARY = (
     _of("mean", "over finished runs, last epoch", "mean"),
     _of("std", "over seeds, divisor n - 1", "std"),
     _of("sem", "std / √n", "sem"),
-    _of("ci_low", "of the 95 % t interval of the mean, cut at 0 and 1", "ci_low"),
+    _of("ci_low", "lower end of the 95 % t interval of the mean, cut at 0 and 1", "ci_low"),
     _of("ci_high", "its upper end", "ci_high"),
     _of("min", "lowest run", "minimum"),
     _of("max", "highest run", "maximum"),
@@ -65,7 +65,7 @@ DISTRIBUTION: tuple[Column[VariantSummary], ...] = (
     _of("iqm", "mean of the middle half", "iqm"),
     Column(
         "bootstrap_low",
-        f"of the BCa bootstrap interval of the mean of `metric`, from {BOOTSTRAP_FROM} runs on",
+        f"lower end of the BCa bootstrap interval of the mean of `metric`, from {BOOTSTRAP_FROM} runs on",
         "evidence.bootstrap",
         itemgetter(0),
     ),

@@ -150,10 +150,14 @@ SHOWN: tuple[Shown[MeasuredLayer], ...] = (
     Shown("images", lambda row: row.maps.images),
     Shown("seeds (pairs)", lambda row: f"{len(row.maps.seeds)} ({row.maps.pairs})"),
     Shown(
-        "agreement of seeds (other images)", lambda row: _pair(row.layer.agreement, row.layer.agreement_other)
+        "correlation of seeds (other images)",
+        lambda row: _pair(row.layer.agreement, row.layer.agreement_other),
     ),
-    Shown("predicted against true class (errors)", _predicted),
-    Shown("after new weights (other images)", lambda row: _pair(row.layer.sanity, row.layer.sanity_other)),
+    Shown("correlation of predicted and true class (errors)", _predicted),
+    Shown(
+        "correlation with random weights (other images)",
+        lambda row: _pair(row.layer.sanity, row.layer.sanity_other),
+    ),
     Shown("sanity checks", _verdict, numeric=False),
     Shown("deletion AUC (random maps)", lambda row: _areas(row, "deletion")),
     Shown("insertion AUC (random maps)", lambda row: _areas(row, "insertion")),
@@ -204,14 +208,14 @@ def _correlations(rows: list[MeasuredLayer]) -> str:
 
 
 CHECKS = (
-    "A layer passes where it passes all three checks. Randomisation (Adebayo et al., 2018): all weights are "
-    "drawn again by the network's own initialisation. A layer fails where the correlation with the trained "
-    f"maps stays above {MOST:g}: then more than half of what its maps show does not come from learning. "
-    "Deletion and insertion (Petsiuk et al., 2018): the pixels ranked highest are replaced by the mean "
-    "colour, or shown alone, a tenth at a time; the number is the area under the true class's probability. "
-    "Lower deletion and higher insertion are better, compared with random maps of the same resolution (in "
-    "brackets). Areas of layers of different resolution cannot be compared, because scattered pixels and "
-    "patches do different harm. A layer fails where its mean area is not better than that of random maps, "
-    "and passes where the 95 % t interval of the gain over the images lies above 0. In between, and for "
-    f"fewer than {ENOUGH} images, nothing is judged."
+    "A layer passes where it passes all three checks. Randomisation (Adebayo et al., 2018): all weights "
+    "are drawn again by the network's own initialisation. A layer fails where the correlation with the "
+    f"trained maps stays above {MOST:g}: then more than half of what its maps show does not come from "
+    "learning. Deletion and insertion (Petsiuk et al., 2018): the pixels ranked highest are replaced by "
+    "the mean colour, or shown alone, a tenth at a time; the number is the area under the true class's "
+    "probability. Lower deletion and higher insertion are better, compared with random maps of the same "
+    "resolution (in brackets). Areas of layers of different resolution cannot be compared, because "
+    "removing scattered pixels and removing patches have different effects. A layer fails where its mean "
+    "area is not better than that of random maps, and passes where the 95 % t interval of the gain over "
+    f"the images lies above 0. In between, and for fewer than {ENOUGH} images, nothing is judged."
 )

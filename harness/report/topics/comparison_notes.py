@@ -19,16 +19,15 @@ def explanations(findings: Findings, pairwise: bool) -> list[Block]:
     other = "the second" if pairwise else comparisons[0].baseline
     text = (
         f"Differences are {metric.title} minus that of {other}, last "
-        f"epoch, over finished runs{lower}. The test is named in advance: the paired t test over the "
-        "seeds that both have, Welch's where they share fewer than two. "
+        f"epoch, over finished runs{lower}. The test is fixed in advance: the paired t test over the "
+        "seeds that both have, or Welch's t test where they share fewer than two. "
         + (f"Holm's correction is over all comparisons of {what}. " if len(compared) > 1 else "")
         + "A verdict needs p (Holm) of at most 0.05. The intervals are not corrected. The difference "
-        "that n finds with 80 % power is computed from the upper 80 % bound of the measured spread, not from "
-        "the measured difference, which is often too large with few seeds. P(better) is how often a run is "
-        "better than one of "
-        f"{other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % meaningful. "
-        "comparisons.csv has more: p without correction, effect sizes, Welch's and permutation tests, "
-        "and the interval that holds at all looks."
+        "that n detects with 80 % power uses the upper 80 % bound of the measured spread. It does not use "
+        "the measured difference, which is often too large with few seeds. P(better) is how often a run "
+        f"is better than one of {other}, with its 95 % interval; Bouthillier et al. (2021) call 75 % "
+        "meaningful. comparisons.csv has more: p without correction, effect sizes, Welch's and "
+        "permutation tests, and the interval that holds at all looks."
     )
     text += _kinds_explained(comparisons)
     if any(comparison.failures for comparison in comparisons):
@@ -74,9 +73,9 @@ def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
     """Explain the kinds of answers that stand in the table."""
     kinds = {one.evidence.answer.kind for one in comparisons if one.evidence is not None}
     text = (
-        " The kind of answer says when n was decided. Fixed n: all seeds were planned together, and the test "
-        "decides once. The e-value is valid however often one looks: it decides where seeds were added after "
-        "looking, and must reach 20 for one comparison, 20 k for k comparisons."
+        " The stopping rule says when n was decided. Fixed n: all seeds were planned together, and the test "
+        "decides once. The e-value stays valid after any number of looks: it decides where seeds were added "
+        "after looking, and must reach 20 for one comparison, 20 k for k comparisons."
     )
     if "looks" in kinds:
         text += (
@@ -97,6 +96,6 @@ def _kinds_explained(comparisons: Sequence[VariantComparison]) -> str:
     if kinds - {"fixed"}:
         text += (
             " Where n was not fixed, difference and interval are those of the look that decided, or of all "
-            "seeds with an interval that holds at all looks together: the t interval holds too rarely there."
+            "seeds with an interval for all looks together: the t interval would be too narrow."
         )
     return text

@@ -267,7 +267,7 @@ def _shown(units: Units) -> tuple[Shown[VariantComparison], ...]:
     return (
         Shown("verdict", _verdict, numeric=False),
         Shown(units.heading("difference", difference=True), _points),
-        Shown("kind of answer", "evidence.kind", numeric=False, only_if=_not_fixed),
+        Shown("stopping rule", "evidence.kind", numeric=False, only_if=_not_fixed),
         Shown(units.heading("95 % interval", difference=True), _interval),
     )
 

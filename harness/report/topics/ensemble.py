@@ -72,15 +72,15 @@ SHOWN: tuple[Shown[VariantSummary], ...] = (
     SHOWN_VARIANT,
     Shown("n", "finished"),
     Shown("ensemble accuracy, %", "evidence.ensemble_accuracy", percent(2)),
-    Shown("above the mean of the seeds, points", _gain),
+    Shown("gain over the mean of the seeds, points", _gain),
     Shown("error consistency (kappa)", "evidence.error_consistency", form(".3f")),
-    Shown("images that every seed misses", "evidence", _missed),
+    Shown("images misclassified by all seeds", "evidence", _missed),
 )
 SHOWN_IMAGES: tuple[Shown[dict[str, Any]], ...] = (
     Shown("image (place in the split, from 0)", "index"),
     Shown("label", "label", numeric=False),
-    Shown("most seeds predict", "predicted", numeric=False),
-    Shown("seeds that do", lambda image: f"{image['votes']} of {image['runs']}"),
+    Shown("majority prediction", "predicted", numeric=False),
+    Shown("votes", lambda image: f"{image['votes']} of {image['runs']}"),
 )
 
 
@@ -94,8 +94,8 @@ def section(findings: Findings, figures: Figures) -> Section:
         return Section(title, [])
     text = (
         "The ensemble averages the probabilities of the seeds. Error consistency is the mean over all pairs "
-        "of seeds of Cohen's kappa of being right: 0 where two seeds err on unrelated images, 1 where on the "
-        "same. "
+        "of seeds of Cohen's kappa of being right: 0 if two seeds err on unrelated images, 1 if they err "
+        "on the same images. "
     )
     lead = (
         "Are several networks together better than one, and do they err on the same images? Images that "
@@ -109,7 +109,7 @@ def section(findings: Findings, figures: Figures) -> Section:
             {**image, **{which: classes[image[which]] for which in ("label", "predicted")}}
             for image in images[:MOST_IMAGES]
         ]
-        heading = f"{measured[0].variant}: images that every seed misses, those with most agreement first"
+        heading = f"{measured[0].variant}: images misclassified by all seeds, those with most agreement first"
         blocks.append(page_table("always_missed", SHOWN_IMAGES, named, heading))
     best = max(measured, key=_accuracy)
     of_best = f" ({best.variant})" if len(measured) > 1 else ""

@@ -11,4 +11,4 @@ TABLES = ()
 
 def section(findings: Findings, figures: Figures) -> Section:
     """Show the maps."""
-    return Section("Grad-CAM", figures("gradcam"), about="which parts of an image a prediction depends on")
+    return Section("Grad-CAM", figures("gradcam"), about="image regions that support a class")

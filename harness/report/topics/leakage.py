@@ -63,7 +63,5 @@ def section(findings: Findings, figures: Figures) -> Section:
 def _words(found: SharedImages) -> str:
     said = [*found.warnings, *found.notes]
     if not said:
-        return (
-            "No image evaluated on is among the train images, and none nearly equals one (perceptual hash)."
-        )
+        return "No evaluation image is identical or nearly equal (perceptual hash) to a train image."
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)

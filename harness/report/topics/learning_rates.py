@@ -72,7 +72,7 @@ def _rate(rate: float | None) -> str | None:
 def _used(range_test: RangeTestResult) -> str | None:
     if range_test.error:
         return None
-    return "yes" if range_test.record.get("used") else "no: the study sets its rates"
+    return "yes" if range_test.record.get("used") else "no: the study sets the rates"
 
 
 def _recorded(key: str) -> Shown[RangeTestResult]:
@@ -88,7 +88,7 @@ SHOWN_RANGE_TEST: tuple[Shown[RangeTestResult], ...] = (
     Shown("LRMIN", lambda range_test: _rate(range_test.record.get("lr_min"))),
     Shown("LRMAX", lambda range_test: _rate(range_test.record.get("lr_max"))),
     Shown("sweeps", lambda range_test: None if range_test.error else range_test.repeats),
-    Shown("LRMAX of each sweep, from – to", _spread),
+    Shown("range of LRMAX over sweeps", _spread),
     _recorded("criterion"),
     _recorded("seed"),
     Shown("used", _used, numeric=False),
@@ -107,8 +107,8 @@ def _highest(run: Run) -> tuple[float, int]:
 
 SHOWN_STEPS: tuple[Shown[Run], ...] = (
     Shown("run", lambda run: run.variant if run.range_test is None else run.name, numeric=False),
-    Shown("lr_min given", lambda run: _rate(run.number("lr_min"))),
-    Shown("lr_max given", lambda run: _rate(run.number("lr_max"))),
+    Shown("lr_min", lambda run: _rate(run.number("lr_min"))),
+    Shown("lr_max", lambda run: _rate(run.number("lr_max"))),
     Shown("highest rate of a step", lambda run: _rate(_highest(run)[0])),
     Shown("at step", lambda run: f"{_highest(run)[1]:,} of {len(run.rates):,}"),
     Shown("last rate", lambda run: _rate(run.rates[-1]["lr"])),
@@ -170,4 +170,4 @@ def _in_words(findings: Findings) -> Iterator[str]:
         if found.per == "seed":
             yield f"{summary.variant}: each run found its own LRMAX: from {ends}, over {found.count} runs."
         else:
-            yield f"{summary.variant}: {found.count} sweeps chose from {ends}; all runs use their median."
+            yield f"{summary.variant}: {found.count} sweeps chose LRMAX from {ends}; all runs use the median."

@@ -11,4 +11,6 @@ TABLES = ()
 
 def section(findings: Findings, figures: Figures) -> Section:
     """List the notes."""
-    return Section("Left out", [Block("list", items=figures.notes)] if figures.notes else [])
+    return Section(
+        "Missing figures and measurements", [Block("list", items=figures.notes)] if figures.notes else []
+    )

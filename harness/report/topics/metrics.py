@@ -50,7 +50,7 @@ METRICS: Table[MetricRow] = Table(
         Column("mean", "over these, last epoch", "values.mean"),
         Column("std", "over seeds, divisor n - 1", "values.std"),
         Column("sem", "standard error of the mean", "values.sem"),
-        Column("ci_low", "of the 95 % t interval of the mean; of fractions cut at 0 and 1", "values.ci_low"),
+        Column("ci_low", "lower end of the 95 % t interval; fractions are cut at 0 and 1", "values.ci_low"),
         Column("ci_high", "its upper end", "values.ci_high"),
         Column("min", "lowest run", "values.minimum"),
         Column("median", "of the runs", "values.median"),

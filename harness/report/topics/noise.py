@@ -58,7 +58,7 @@ def _grouped(row: VariantNoise) -> bool:
 
 
 SHOWN: tuple[Shown[VariantNoise], ...] = (
-    Shown("mean accuracy of, or difference", "what", numeric=False),
+    Shown("variant or difference", "what", numeric=False),
     Shown("images", "noise.images", form(",")),
     Shown("clusters of images", "noise.groups", form(","), only_if=_grouped),
     Shown("standard error over seeds, points", "noise.se_seeds", _points),
@@ -77,8 +77,8 @@ LEAD = (
 CLUSTERED = " Images of one cluster are not independent, so whole clusters are resampled."
 FEW = 100  # below, intervals over images hold the truth too rarely: docs/statistics.md
 TOO_FEW = (
-    " With fewer than {few} {what} the standard errors over images and over both are too small: of 95 % "
-    "intervals from 40 about 90 % hold the truth, from 20 about 87 %."
+    " With fewer than {few} {what} the standard errors over images and over both are too small: a 95 % "
+    "interval from 40 contains the true value in about 90 % of cases, from 20 in about 87 %."
 )
 HOW_TO_READ = (
     "Seeds and images are both samples (two-way random effects; Miller, arXiv 2411.00640). Squared, the "

@@ -68,8 +68,8 @@ TABLES = (REFERENCES,)
 Published = tuple[str, Reference]
 SHOWN_SOURCES: tuple[Shown[Published], ...] = (
     Shown("published", lambda row: row[0], numeric=False),
-    Shown("what", lambda row: "; ".join(claim.text for claim in claims(row[1])), numeric=False),
-    Shown("recipe of", lambda row: row[1].variant or "all variants", numeric=False),
+    Shown("published value", lambda row: "; ".join(claim.text for claim in claims(row[1])), numeric=False),
+    Shown("compared with variant", lambda row: row[1].variant or "all variants", numeric=False),
     Shown("source", lambda row: row[1].source or None, numeric=False),
 )
 
@@ -95,7 +95,7 @@ def _shown(shares: bool) -> tuple[Shown[ReferenceComparison], ...]:
         Shown(f"ours{percents}", lambda row: row.claim.units.value(row.standing.measured)),
         Shown(f"published - ours{points}", _difference),
         Shown(
-            "our runs below it, %",
+            "percentile among our runs",
             "standing.percentile",
             percent(0),
             only_if=lambda compared: compared.standing.percentile is not None,

@@ -173,16 +173,16 @@ def section(findings: Findings, figures: Figures) -> Section:
     rows = list(_rows(findings))
     first = sorted(rows, key=lambda row: row.run.status == "finished")[:MOST_ROWS]
     text = (
-        "A run's name opens its record, the number of its errors the list of its misclassified images. The "
-        "best epoch is shown for information and decides nothing: choosing an epoch by the images that it is "
-        "judged on gives too high a number."
+        "Click a run's name to open its record. Click its number of errors to list its misclassified images. "
+        "The best epoch is for information only: it is selected on the test images, so its accuracy is too "
+        "high."
     )
     if more := len(rows) - len(first):
         text += f" {more} more finished runs stand in tables/runs.csv."
     shown = [row for row in rows if row in first]
     statuses = Counter(row.run.status for row in rows)
     return Section(
-        "Every run",
+        "All runs",
         [page_table("runs", (*_shown(findings), *SHOWN), shown), Block("text", text)],
         about=", ".join(f"{number} {status}" for status, number in statuses.items()),
     )

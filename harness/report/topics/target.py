@@ -22,7 +22,7 @@ def _ever_reached(summary: VariantSummary) -> int | None:
 SUMMARY: tuple[Column[VariantSummary], ...] = (
     Column(
         "reached_low",
-        "of the 95 % Clopper-Pearson interval of the share of runs at the target",
+        "lower end of the 95 % Clopper-Pearson interval of the share of runs at the target",
         "reached_share.low",
     ),
     Column("reached_high", "its upper end", "reached_share.high"),
@@ -41,11 +41,11 @@ SUMMARY: tuple[Column[VariantSummary], ...] = (
 )
 # of the target's metric, in summary.csv
 METRIC: tuple[Column[VariantSummary], ...] = (
-    Column("metric", "the target's: what `target`, `reached` and `flagged` are of", "metric.name"),
+    Column("metric", "the target's metric; `target`, `reached` and `flagged` refer to it", "metric.name"),
     Column("metric_mean", "of it, over finished runs, last epoch", "score.mean"),
     Column("metric_std", "over seeds, divisor n - 1", "score.std"),
     Column("metric_sem", "standard error of the mean", "score.sem"),
-    Column("metric_ci_low", "of the 95 % t interval of the mean", "score.ci_low"),
+    Column("metric_ci_low", "lower end of the 95 % t interval of the mean", "score.ci_low"),
     Column("metric_ci_high", "its upper end", "score.ci_high"),
     Column("metric_min", "lowest run", "score.minimum"),
     Column("metric_max", "highest run", "score.maximum"),

@@ -81,7 +81,7 @@ def reading(variance: SeedVariance) -> str:
     if variance.p_luck > 0.05:
         if interval is None:
             return "no difference between seeds beyond sampling noise"
-        return f"no significant difference between seeds: its std may be {interval} points"
+        return f"no significant difference between seeds; std between runs: {interval} points (95 % interval)"
     share = min(1.0, variance.independent_std**2 / variance.std**2)
     size = f" with a std of {interval} points" if interval else ""
     return f"runs differ{size}; sampling noise is about {100 * share:.0f} % of the variance"

@@ -327,7 +327,7 @@ def test_what_is_wrong_with_a_transform_of_ones_own_is_one_line(own: None, libra
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "unless you say --allow os" in said({"transform": "os:system"})
+    assert "add --allow os" in said({"transform": "os:system"})
     assert "no attribute 'missing'" in said({"transform": "own_transforms:missing"})
     assert "unexpected keyword argument 'least'" in said(SHIFT | {"least": 1})
     assert "gives NoneType" in said({"transform": "own_transforms:nothing"})

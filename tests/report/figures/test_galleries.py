@@ -86,7 +86,7 @@ def test_mixed_samples_are_of_both_classes(lab: Lab, coloured: Any) -> None:
             expected = own * np.array(one) + (1 - own) * np.array(other)
             assert np.abs(seen - expected).max() <= 2
     picture = drawn(place, "augmented")
-    assert picture is not None and "mixed as a batch is (MixUp)" in picture.caption
+    assert picture is not None and "Each column is a mixed batch (MixUp)" in picture.caption
 
 
 def test_images_of_another_size_than_the_originals_can_be_shown(lab: Lab) -> None:

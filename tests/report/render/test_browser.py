@@ -239,7 +239,7 @@ def test_a_run_opens_its_errors(browser: Browser, report: Path) -> None:
         row = page.get_by_role("row", name="base/seed-1").first
         errors = row.locator("td").nth(3)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = false")
-        page.get_by_role("heading", name="Every run", exact=True).click()
+        page.get_by_role("heading", name="All runs", exact=True).click()
         count = errors.inner_text()
         errors.get_by_role("link").click()
         listed = page.locator("#misclassified-images tr:has(td:target)")
@@ -318,7 +318,7 @@ def test_without_its_script_the_page_still_reads(browser: Browser, report: Path)
         assert page.locator("table button").count() == 0
         run = page.get_by_role("link", name="base/seed-0", exact=True)
         assert run.is_hidden()
-        page.get_by_role("heading", name="Every run", exact=True).click()
+        page.get_by_role("heading", name="All runs", exact=True).click()
         assert run.is_visible()
         target = page.locator("a.zoom").first.get_attribute("href")
         assert target is not None and (report.parent / target).is_file()

@@ -10,7 +10,7 @@ from tests.lab import rows, sections
 def test_an_ensemble_needs_several_seeds(findings: Findings) -> None:
     _, table, _, images = sections(findings, ensemble)
     assert [row[0] for row in table.rows] == ["base"]
-    assert images.title == "base: images that every seed misses, those with most agreement first"
+    assert images.title == "base: images misclassified by all seeds, those with most agreement first"
 
 
 def test_the_images_that_all_miss_are_named_with_their_classes(findings: Findings) -> None:

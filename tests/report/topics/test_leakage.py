@@ -38,7 +38,7 @@ def test_that_nothing_was_found_is_said(lab: MakeLab) -> None:
     place = lab(seeds=[0])
     finish(place, 0, {**NONE, "first_pairs": []})
     findings = place.findings()
-    assert text(sections(findings, leakage)).startswith("No image evaluated on is among the train images")
+    assert text(sections(findings, leakage)).startswith("No evaluation image is identical")
     assert findings.warnings == []
 
 

@@ -41,7 +41,9 @@ def test_the_sweeps_of_a_shared_range_test_have_a_range_in_table_and_words(lab: 
     findings = made.findings()
     shown = sections(findings, learning_rates)
     assert rows(shown)[0][3:5] == ["3", "0.02512 to 0.0631"]
-    assert "base: 3 sweeps chose from 0.02512 to 0.0631, a factor of 2.51; all runs use their" in text(shown)
+    assert "base: 3 sweeps chose LRMAX from 0.02512 to 0.0631, a factor of 2.51; all runs use the" in text(
+        shown
+    )
     assert (found(findings).per, found(findings).count) == ("variant", 3)
     assert ONE in text(sections(findings, claim))
 
