@@ -131,7 +131,7 @@ def test_the_notebook_runs(tmp_path: Path, whole: bool) -> None:
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 9
-    assert "<b>quickstart</b>: Target of 97 % " in str(outputs)
+    assert "**quickstart**: Target of 97 % " in str(outputs)
 
 
 def test_the_notebook_for_colab_is_saved_with_its_outputs_and_no_place_of_this_machine() -> None:
