@@ -1,6 +1,6 @@
 """Publish finished studies in docs/results, and write the page over all of them.
 
-``python -m benchmarks.published OUT/STUDY ...`` publishes these studies, at most 215 KB each, and writes
+``python -m benchmarks.published OUT/STUDY ...`` publishes these studies, at most 250 KB each, and writes
 ``README.md`` and ``overview.png`` in ``docs/results`` from all published studies, and
 ``studies/results.json``, which ``--list`` shows. Without a folder it only writes these three.
 """
