@@ -244,8 +244,6 @@ def run(
     """
     # One run at a time, since several need worker processes, for which a script must guard its main part.
     launcher = "auto" if "workers" in options else "serial"
-    if seeds is not None and not isinstance(seeds, str):
-        seeds = [*seeds] if isinstance(seeds, Iterable) else str(seeds)
     changes = {"settings": settings, "seeds": seeds}
     try:
         if torchrun_rank_and_world_size() is not None:

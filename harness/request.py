@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class Request:
                 n_seeds=self.n_seeds,
                 precision=self.precision,
             )
-            if self.out is None and study.trial is not None:
+            if study.trial is not None and (self.out is None or study.name != study.trial.of):
                 study = study.renamed(study.trial.own_name(study.name))
             if study.name in [earlier.name for earlier in loaded]:
                 raise StudyError(f"two of the studies are named {study.name!r} and would share a folder")
@@ -209,6 +209,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+_DEFAULTS = {field.name: field.default for field in fields(Request)}
+
+
 def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, Any]) -> Request:
     """Make a request from options by name, with texts as in the shell or with Python's values.
 
@@ -220,13 +223,49 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
     for name, value in options.items():
         if name not in names:
             raise StudyError(f"harness.run: there is no option {name!r}{argument_hint(name, value, names)}")
-        several = isinstance(value, Sequence) and not isinstance(value, str)
-        if value is None or (name in ("figures", "export", "allow") and several and not value):
+        if value is None:
             continue
-        if name in _PARSERS:
+        if name != "settings":
+            value = _plain(value)
+        several = isinstance(value, list)
+        if name in ("figures", "export", "allow") and several and not value:
+            continue
+        if name in _PARSERS and not isinstance(value, Theme):
             value = _PARSERS[name](",".join(map(str, value)) if several else str(value))
+        _check_kind(name, value)
         if name in ("out", "data"):
             value = Path(value)
-        sequence = isinstance(value, Sequence) and not isinstance(value, str)
-        values[name] = tuple(value) if sequence else value
+        values[name] = tuple(value) if isinstance(value, list | tuple) else value
     return Request(tuple(studies), **values)
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's and pandas' values as Python's, and what can be gone through as a list."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Path):
+        return list(value)
+    return value
+
+
+def _check_kind(name: str, value: Any) -> None:
+    """Refuse a value from Python of another kind than the option's; Request's defaults tell it.
+
+    Raises:
+        StudyError: in one line.
+    """
+    default = _DEFAULTS[name]
+    expected = "True or False" if isinstance(default, bool) else ""
+    if name in ("devices", "n_seeds"):
+        expected = "a whole number"
+    elif isinstance(default, str) or name in ("precision", "tracker", "ray_address"):
+        expected = "text"
+    elif name in ("out", "data"):
+        expected = "a path"
+    kinds: dict[str, Any] = {
+        "True or False": bool, "a whole number": int, "text": str, "a path": str | os.PathLike
+    }  # fmt: skip
+    whole = expected == "a whole number" and isinstance(value, bool)
+    if expected and (whole or not isinstance(value, kinds[expected])):
+        shown = one_line(repr(value), 80)
+        raise StudyError(f"harness.run: {name}={shown}: expected {expected}")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -54,6 +55,10 @@ def test_a_study_is_run_and_its_results_are_frames_and_figures(
 def test_texts_of_the_shell_are_understood(tiny_file: Path, tmp_path: Path) -> None:
     request = make_request([tiny_file], {"seeds": "0-1", "allow": "my_nets, my_losses"})
     assert request.seeds == (0, 1) and request.allow == ("my_nets", "my_losses")
+    arrays = {"seeds": np.arange(2), "variants": {"base"}, "n_seeds": None, "figures": np.array(["svg"])}
+    request = make_request([tiny_file], {**arrays, "settings": {"data.batch_size": np.int64(64)}})
+    assert (request.seeds, request.variants, request.figures) == ((0, 1), ("base",), ("svg",))
+    assert request.load()[0].data.batch_size == 64
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,12 @@ def test_texts_of_the_shell_are_understood(tiny_file: Path, tmp_path: Path) -> N
         ({"seeds": []}, "--seeds : expected seeds such as"),
         ({"seeds": 1.5}, "--seeds 1.5: expected seeds such as"),
         ({"seeds": "x"}, "--seeds x: expected seeds such as"),
+        ({"seeds": b"01"}, "--seeds b'01': expected seeds such as"),
+        ({"force": "False"}, "force='False': expected True or False"),
+        ({"devices": "2"}, "devices='2': expected a whole number"),
+        ({"data": 3}, "data=3: expected a path"),
+        ({"launcher": 3}, "launcher=3: expected text"),
+        ({"settings": [("epochs", 2)]}, "settings: expected a table"),
     ],
 )
 def test_lists_are_held_against_the_same_as_texts(

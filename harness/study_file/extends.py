@@ -11,8 +11,8 @@ from typing import Any
 from harness.errors import StudyError
 from harness.messages import one_line, suggest
 from harness.study_file.builtin import builtin_studies, find_study
+from harness.study_file.changes import changed_keys
 from harness.study_file.config import Recipe, Study
-from harness.study_file.trial import changed_keys
 from harness.study_file.variants import DEFAULTS, DISCRIMINATORS, RECIPE_KEYS, override
 
 MAX_CHAIN = 16  # studies that extend each other

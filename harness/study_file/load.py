@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from harness.errors import StudyError
 from harness.messages import keys_ending_in, one_line, suggest, usual_keys
 from harness.schema import dotted_keys, validate
 from harness.study_file.builtin import builtin_studies, find_study
+from harness.study_file.changes import replaced_in_variants, study_tables, with_trial
 from harness.study_file.config import MAX_COMPARED, Extended, Recipe, Study
 from harness.study_file.extends import bases_of, differences, merge
 from harness.study_file.grids import expand, tried_keys
-from harness.study_file.scaling import EPOCHS, scale_to_epochs
+from harness.study_file.scaling import scale_to_epochs, scale_variant
 from harness.study_file.seeds import first_seeds
-from harness.study_file.trial import study_name, study_tables, trial_of
 from harness.study_file.variants import RECIPE_KEYS, check_names, override, set_path, written_changes
 from harness.study_file.vary import count_runs
 
@@ -58,7 +58,9 @@ def load_study(
     if isinstance(settings, Mapping):
         given = [(str(key), _as_toml(value)) for key, value in settings.items()]
     else:
-        texts = [settings] if isinstance(settings, str) else settings
+        texts = [settings] if isinstance(settings, str) else list(settings)
+        if not all(isinstance(text, str) for text in texts):
+            raise StudyError("settings: expected a table such as {'schedule.epochs': 2}, or texts KEY=VALUE")
         given = [_parse_setting(setting) for setting in texts]
     overrides = [(_whole_key(key, raw), value) for key, value in given]
     understood = [
@@ -120,7 +122,7 @@ def _whole_key(key: str, raw: Mapping[str, Any]) -> str:
     """
     if "." in key or usual_keys(key):
         return key
-    known = list(dotted_keys(Study, raw))
+    known = [each for each in dotted_keys(Study, raw) if not each.startswith(("trial.", "extends."))]
     found = [key] if key in known else [each for each in keys_ending_in(key, known) if "." in each]
     if len(found) > 1:
         raise StudyError(f"--set {one_line(key, 80)}: several keys end in it; write {' or '.join(found)}")
@@ -142,10 +144,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a Python value as TOML would give it: tuples become lists."""
+    """Return a Python value as TOML would give it: tuples, sets, generators and arrays become lists."""
+    if hasattr(value, "tolist"):  # NumPy's
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {key: _as_toml(part) for key, part in value.items()}
-    return [_as_toml(part) for part in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple | range | set | frozenset | Iterator):
+        return [_as_toml(part) for part in value]
+    return value
 
 
 def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, where: str = "study") -> Study:
@@ -164,8 +170,13 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     for key, value in overrides:
         _check_toml({key: value}, "--set")
         _keep_one_metric(raw, key)
-        if key.split(".")[0] == "trial":
-            raise StudyError(f"--set {one_line(key, 80)}: the harness writes this table; leave it out")
+        if (table := key.split(".")[0]) in ("trial", "extends"):
+            how = (
+                "the harness writes this table"
+                if table == "trial"
+                else "only a study file can extend another"
+            )
+            raise StudyError(f"--set {one_line(key, 80)}: {how}; leave it out")
         set_path(raw, key, value, "--set")
     if not isinstance(variants := raw.get("variants", {}), dict):
         raise StudyError(
@@ -174,9 +185,6 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     shared = {key: value for key, value in raw.items() if key in RECIPE_KEYS}
     first = study_tables(written)
     notes = scale_to_epochs(written, raw, {key for key, _ in overrides}, first)
-    raw["trial"] = trial_of(written, raw)
-    if (name := study_name(written, raw)) is not None:
-        raw["name"] = name
     study = validate(Study, raw, where)
     if isinstance(study.extends, str):
         raise StudyError(f"{where}: extends: only a study file can extend another; write it there")
@@ -189,7 +197,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
         for key, value in ours:
             if key.split(".")[0] in RECIPE_KEYS:
                 set_path(resolved, key, value, "--set")
-        moved = _scale_variant(written, first, name, tables, resolved, {key for key, _ in ours})
+        moved = scale_variant(written, first, name, tables, resolved, {key for key, _ in ours})
         notes += [f"{name}: {note}" for note in moved if note not in notes]
         recipe = validate(Recipe, resolved, place)
         if name in study.variants or recipe != base:  # a cell without a change is `base`
@@ -197,34 +205,17 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     _check_named(study, recipes, where)
     study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
     study._recipes, study._notes = recipes, notes
+    if overrides:
+        study = with_trial(study, written, raw, _without_overrides(written, where))
+        study._notes += replaced_in_variants(study, [key for key, _ in overrides])
     return study
 
 
-def _scale_variant(
-    written: Mapping[str, Any],
-    first: Mapping[str, Any],
-    name: str,
-    tables: dict[str, Any],
-    resolved: dict[str, Any],
-    given: set[str],
-) -> list[str]:
-    """Scale a variant to an overridden number of epochs, but for what a grid or draw tries."""
-    if EPOCHS not in given:
-        return []
+def _without_overrides(written: dict[str, Any], where: str) -> Study | None:
     try:
-        before, at_first = (_variant_of(each, name, tables) for each in (written, first))
-    except StudyError:  # the file has a mistake that an override replaces
-        return []
-    own = isinstance(variants := written.get("variants"), dict) and variants.get(name) is not None
-    return scale_to_epochs(before, resolved, given if own else given | tables.keys(), at_first)
-
-
-def _variant_of(study: Mapping[str, Any], name: str, made: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe's tables of a variant of the study's, or of one that a grid or draw made."""
-    variants = study.get("variants")
-    own = variants.get(name) if isinstance(variants, dict) else None
-    shared = {key: value for key, value in study.items() if key in RECIPE_KEYS}
-    return override(shared, own if isinstance(own, dict) else made, name)
+        return resolve(written, where=where)
+    except StudyError:  # a mistake that an override replaces
+        return None
 
 
 def _keep_one_metric(raw: dict[str, Any], key: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from harness.errors import StudyError
+from harness.study_file.variants import RECIPE_KEYS, override
+
 EPOCHS = "schedule.epochs"
 
 
@@ -76,6 +79,33 @@ def scale_to_epochs(
                 f"({value} for {earlier}); --set {key}=... changes it"
             )
     return said
+
+
+def scale_variant(
+    written: Mapping[str, Any],
+    first: Mapping[str, Any],
+    name: str,
+    tables: dict[str, Any],
+    resolved: dict[str, Any],
+    given: set[str],
+) -> list[str]:
+    """Scale a variant to an overridden number of epochs, but for what a grid or draw tries."""
+    if EPOCHS not in given:
+        return []
+    try:
+        before, at_first = (_variant_of(each, name, tables) for each in (written, first))
+    except StudyError:  # the file has a mistake that an override replaces
+        return []
+    own = isinstance(variants := written.get("variants"), dict) and variants.get(name) is not None
+    return scale_to_epochs(before, resolved, given if own else given | tables.keys(), at_first)
+
+
+def _variant_of(study: Mapping[str, Any], name: str, made: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe's tables of a variant of the study's, or of one that a grid or draw made."""
+    variants = study.get("variants")
+    own = variants.get(name) if isinstance(variants, dict) else None
+    shared = {key: value for key, value in study.items() if key in RECIPE_KEYS}
+    return override(shared, own if isinstance(own, dict) else made, name)
 
 
 def _moved(scale: Callable[[Any, float], Any], value: Any, earlier: Any, later: int) -> Any:

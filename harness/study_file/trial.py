@@ -5,21 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from harness.messages import one_line
 from harness.schema import Strict
 from harness.study_file.values import Name
 
-# Keys that do not change the study's question: names, seeds, how runs are computed and explained.
-_UNTOLD = {
-    "name", "question", "seeds", "precision", "compile", "resources", "trial", "extends",
-    "attribution",
-}  # fmt: skip
 # Keys whose change keeps every finished run valid, so that the trial stays in the study's folder.
 _KEEPS_RUNS = {
     "target", "metrics", "baseline", "comparisons", "margin", "looks", "references", "search",
@@ -100,79 +93,6 @@ class Trial(Strict):
     def _chosen(self, name: str) -> bool:
         """Tell whether the user chose the name: it is neither the file's nor that of a trial's own folder."""
         return name != self.of and not re.fullmatch(f"{re.escape(self._stem)}[0-9a-f]{{{HASH}}}", name)
-
-
-def trial_of(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
-    """Return the ``trial`` table of a changed study; None where nothing differs from its file.
-
-    A table of the file that is no trial is returned as it is.
-
-    Args:
-        written: the tables of the study file, or of a resolved study, which may be a trial already.
-        changed: the same with all overrides.
-    """
-    earlier = {}
-    if (given := written.get("trial")) is not None:
-        try:
-            earlier = Trial.model_validate(given).model_dump(exclude_none=True)
-        except ValidationError:
-            return given  # the study's validation reports the mistake
-    known = {each["key"]: each for each in earlier.get("changes", [])}
-    for key, before, value in changed_keys(written, changed):
-        if _top(key) not in _UNTOLD:
-            first = known[key].get("before") if key in known else before
-            known[key] = {"key": key, "value": value, "before": first}
-    changes = [
-        {name: part for name, part in each.items() if part is not None}
-        for each in known.values()
-        if each.get("value") != each.get("before")
-    ]
-    return (
-        {"of": earlier.get("of") or written.get("name") or changed.get("name"), "changes": changes}
-        if changes
-        else None
-    )
-
-
-def study_name(written: Mapping[str, Any], changed: Mapping[str, Any]) -> Any:
-    """Return the name of a changed study: the file's again where every change of a trial is taken back."""
-    name, earlier = changed.get("name"), written.get("trial")
-    if earlier is None or changed.get("trial") is not None or not isinstance(name, str):
-        return name
-    return Trial.model_validate(earlier).original_name(name)
-
-
-def study_tables(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables of a study's file: those of a resolved trial with its changes taken back."""
-    tables = deepcopy(dict(written))
-    try:
-        trial = Trial.model_validate(written.get("trial"))
-    except ValidationError:  # it is no trial; a mistake in the table is reported later
-        return tables
-    for change in trial.changes:
-        *parents, last = change.key.split(".")
-        table: Any = tables
-        for part in parents:
-            table = table.get(part) if isinstance(table, dict) else None
-        if isinstance(table, dict) and change.before is None:
-            table.pop(last, None)
-        elif isinstance(table, dict):
-            table[last] = change.before
-    return tables
-
-
-def changed_keys(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted key of each value that differs, with the value before and after; lists are values."""
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        if before != after or type(before) is not type(after):
-            yield path, before, after
-        return
-    for key in dict.fromkeys([*before, *after]):
-        dotted = f"{path}.{key}" if path else str(key)
-        if key in before and key in after:
-            yield from changed_keys(before[key], after[key], dotted)
-        else:
-            yield dotted, before.get(key), after.get(key)
 
 
 def _top(key: str) -> str:

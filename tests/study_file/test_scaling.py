@@ -79,7 +79,7 @@ def test_each_variant_scales_from_its_own_epochs() -> None:
     peaks = {name: schedule.get("peak_epoch") for name, schedule in schedules.items()}
     assert peaks == {"base": 2.5, "late": 5.0, "long": 1.25, "cosine": None}
     assert schedules["cosine"]["warmup_epochs"] == 1.0
-    assert len(trial.notes) == 4
+    assert len(trial.notes) == 5 and "replaces their own values in long and cosine" in trial.notes[-1]
     one = study({"epochs": 20, "peak_epoch": 5, "lr_max": 0.1},
                 ("variants.late.schedule.epochs", 10), variants=variants)  # fmt: skip
     assert one.recipes["late"].schedule.model_dump()["peak_epoch"] == 5.0

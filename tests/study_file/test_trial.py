@@ -69,7 +69,8 @@ def test_a_resolved_trial_is_the_same_trial_and_can_be_changed_back() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 10, 100])
 def test_what_was_moved_with_the_epochs_comes_back_as_it_was(epochs: int) -> None:
-    averaging, late = {"kind": "swa", "start_epoch": 20}, {"schedule": {"peak_epoch": 7}}
+    averaging = {"kind": "swa", "start_epoch": 20}
+    late = {"schedule": {"peak_epoch": 7}, "averaging.start_epoch": 22}
     first = resolve(
         {
             **tomllib.loads(load_study("onecycle").to_toml()),
@@ -83,6 +84,37 @@ def test_what_was_moved_with_the_epochs_comes_back_as_it_was(epochs: int) -> Non
     assert back.trial is None and back.recipes == first.recipes
     (judged,) = make_request([again], {"settings": ["schedule.epochs=24", "target.accuracy=0.5"]}).load()
     assert judged.name == "onecycle" and judged.recipes == first.recipes  # the same runs, judged differently
+
+
+def test_a_variants_own_value_that_is_replaced_makes_a_trial_of_every_kind_of_start() -> None:
+    study = load_study("annealed", settings=["loss.label_smoothing=0.2"])  # the base's own value
+    assert study.trial is not None and study.name == "annealed"
+    assert "variants.davidnet.loss.label_smoothing = 0.2 (study file: 0.0)" in study.trial.note
+    assert any("also replaces its own value in davidnet" in note for note in study.notes)
+    again = resolve(tomllib.loads(study.to_toml()))
+    (back,) = make_request([again], {"settings": ["variants.davidnet.loss.label_smoothing=0.0"]}).load()
+    assert back.trial is None and back.recipes == load_study("annealed").recipes
+
+
+def test_the_same_recipes_have_the_same_folder_from_the_file_and_from_the_resolved_study() -> None:
+    resolved = resolve(tomllib.loads(load_study("quickstart").to_toml()))
+    for setting in (
+        "model.width=7",
+        "loss.label_smoothing=0.1",
+        "optimizer={name='Adam'}",
+        "augment.train=[]",
+    ):
+        names = [
+            make_request([start], {"settings": [setting]}).load()[0].name
+            for start in ("quickstart", resolved)
+        ]
+        assert names[0] == names[1] != "quickstart"
+
+
+def test_a_trial_that_is_changed_has_another_folder_below_out_too() -> None:
+    trial = resolve(tomllib.loads(loaded(EPOCHS).to_toml()))
+    (other,) = make_request([trial], {"settings": ["schedule.epochs=6"], "out": "results"}).load()
+    assert other.name == loaded("schedule.epochs=6").name
 
 
 def test_many_long_changes_make_a_short_title() -> None:
