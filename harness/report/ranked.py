@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Sequence
 
 from harness.analysis.claim import NUMERIC, RankedRow, decision_rule, headings, ranked_rows, shown_columns
@@ -31,6 +30,7 @@ _LATEX = {
     "[": "{[}",
 }  # fmt: skip
 
+_LACKS = "\u0126\u0127\u0138\u013f\u0140\u0149\u0166\u0167\u017f"  # of these, pdflatex's fonts have none
 _LAST_LATIN = "\u017f"  # what the usual fonts of pdflatex have
 
 
@@ -96,11 +96,12 @@ def latex(header: Header, rows: Rows, numeric: frozenset[int], caption: str, lab
 def typst(header: Header, rows: Rows, numeric: frozenset[int], caption: str) -> str:
     """Return a figure with a table for Typst; all cells are strings, in which nothing is markup."""
     align = ", ".join("right" if at in numeric else "left" for at in range(len(header)))
-    cells = [", ".join(map(_typst, row)) for row in (header, *rows)]
+    cells = [", ".join(_typst(_breakable(cell)) for cell in row) for row in (header, *rows)]
+    wide = len(header) > MOST_COLUMNS
     return "\n".join(
         [
             "#figure(",
-            "  table(",
+            *(["  text(size: 8pt, table("] if wide else ["  table("]),
             f"    columns: {len(header)},",
             f"    align: ({align},),",
             "    stroke: none,",
@@ -109,7 +110,7 @@ def typst(header: Header, rows: Rows, numeric: frozenset[int], caption: str) -> 
             "    table.hline(stroke: 0.5pt),",
             *(f"    {line}," for line in cells[1:]),
             "    table.hline(),",
-            "  ),",
+            "  ))," if wide else "  ),",
             f"  caption: {_typst(caption)},",
             ")",
             "",
@@ -125,19 +126,31 @@ def _caption(findings: Findings) -> str:
 
 
 def _latex(text: str) -> str:
-    escaped = "".join(_LATEX.get(each, each if each <= _LAST_LATIN else "?") for each in text)
+    escaped = "".join(
+        _LATEX.get(each, each if each <= _LAST_LATIN and each not in _LACKS else "?") for each in text
+    )
     return re.sub(r"^\{-\}(?=\d)", "$-$", escaped)  # the minus of a number
 
 
 def _stacked(text: str, side: str, place: str) -> str:
     """Break a long cell into lines, so that a table of many columns fits a page."""
-    kept = text.replace(" ± ", "\xa0±\xa0")  # never broken
-    wrapped = textwrap.wrap(kept, LONGEST_CELL[side], break_long_words=False, break_on_hyphens=False)
-    lines = [line.replace("\xa0", " ") for line in wrapped]
+    parts = re.split("(?<=[ \u200b])", _breakable(text))
+    wrapped = [""]
+    for part in parts:
+        if wrapped[-1] and len((wrapped[-1] + part).strip()) > LONGEST_CELL[side]:
+            wrapped.append("")
+        wrapped[-1] += part
+    lines = [line.replace("\xa0", " ").replace("\u200b", "").strip() for line in wrapped]
     if len(lines) < 2:
         return _latex(text)
     stacked = r"\\{}".join(map(_latex, lines))
     return rf"\begin{{tabular}}[{place}]{{@{{}}{side}@{{}}}}{stacked}\end{{tabular}}"
+
+
+def _breakable(text: str) -> str:
+    """Let a long word be broken after its punctuation, but never a number, or a mean from its std."""
+    kept = text.replace(" ± ", "\xa0±\xa0")
+    return re.sub(r"(?<=\w)([_.,=-])(?=[^\W\d])", "\\1\u200b", kept)
 
 
 def _typst(text: str) -> str:
