@@ -51,7 +51,7 @@ _ANSWERS = (
     ("verbose v debug log_level loglevel verbosity", "leave it out; progress is shown without it"),
     ("deterministic benchmark cudnn_benchmark", "leave it out; runs are deterministic"),
     ("no_download download", "leave it out; CIFAR-10 is downloaded only where --data has none"),
-    ("compare diff", "compare results with python -m harness.compare A B"),
+    ("compare", "compare results with python -m harness.compare A B"),
 )
 _SENTENCES = {name: sentence for names, sentence in _ANSWERS for name in names.split()}
 # Keys of the study file that take a table or a list; what `--set` would be given is none.
@@ -94,6 +94,9 @@ def _hint(
     name: str, known: Iterable[str], write: Callable[[str, str | None], str], setting: Callable[[str], str]
 ) -> str:
     word, known = name.lstrip("-").replace("-", "_").lower(), sorted(known)
+    begun = [each for each in known if each.replace("-", "_").startswith(word)]
+    if len(word) > 2 and len(begun) == 1:
+        return f"; write {write(begun[0], None)}"
     if word in _SENTENCES:
         return f": {_SENTENCES[word]}"
     near = nearest(word, known)
