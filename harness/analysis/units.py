@@ -61,13 +61,13 @@ class Units:
 
     def signed(self, difference: float) -> str:
         """Write a difference as it was measured, with its sign: ``+0.52``; never as 0 where it is not."""
-        number = self.scale * self.metric.oriented(difference)
+        number = self.scale * self.metric.oriented(difference) + 0.0  # no minus before a zero
         return f"{number:+.{decimals_of(number, self.decimals(2))}f}"
 
     def signed_interval(self, low: float, high: float) -> str:
         """Write ``-0.12 to +0.52``: the interval of a difference as it was measured."""
         ends = (low, high) if self.metric.higher_is_better else (high, low)
-        numbers = (self.scale * self.metric.oriented(end) for end in ends)
+        numbers = (self.scale * self.metric.oriented(end) + 0.0 for end in ends)
         return " to ".join(f"{number:+.{self.decimals(2)}f}" for number in numbers)
 
     def amount(self, difference: float, decimals: int = 2) -> str:

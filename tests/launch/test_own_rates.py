@@ -146,4 +146,4 @@ def test_the_tables_are_serials(tiny_file: Path, tmp_path: Path, command: Comman
     page = (tmp_path / "two/tiny/report.md").read_text("utf-8")
     assert "Each seed has its own LRMAX, so the ± includes the range test." in page
     shown = command(tiny_file, "--seeds", "0-1", "--out", "new", "--dry-run")
-    assert "learning rate: to be found by 2 sweeps of 12 steps for each run" in shown.stdout
+    assert "learning rate: from a range test, 2 sweeps of 12 steps for each run" in shown.stdout

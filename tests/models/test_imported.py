@@ -39,7 +39,7 @@ def mine(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_page_runs_and_its_network_can_be_used(mine: Path, command: Command, tmp_path: Path) -> None:
     done = command("mine.toml", "--allow", "my_nets")
-    assert done.returncode == 0 and done.stdout.startswith("mine-trial-"), done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("mine: "), done.stderr
     runs = pd.read_csv(tmp_path / "results" / "mine" / "tables" / "runs.csv")
     assert list(runs.status) == ["finished"] * 2 and set(runs.parameters) == {8 * 3 * 9 + 8 + 16 + 1290}
     page = (tmp_path / "results" / "mine" / "report.md").read_text("utf-8")
@@ -60,7 +60,7 @@ def test_other_code_is_another_configuration(mine: Path, command: Command, tmp_p
         file.write("# changed\n")
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     done = command(*arguments)
-    assert done.returncode == 2 and "model_source" in done.stderr, done.stderr
+    assert done.returncode == 2 and "the code of its network has changed since" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("beside", [pytest.param("study", marks=pytest.mark.slow), "current folder"])
