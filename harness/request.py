@@ -209,7 +209,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-_DEFAULTS = {field.name: field.default for field in fields(Request)}
+# The kinds of Python values that an option takes, where the command has no parser for it.
+_KINDS: dict[str, tuple[Any, str]] = {
+    **{field.name: (bool, "True or False") for field in fields(Request) if isinstance(field.default, bool)},
+    **dict.fromkeys(("launcher", "device", "precision", "tracker", "ray_address"), (str, "text")),
+    **dict.fromkeys(("devices", "n_seeds"), (int, "a whole number")),
+    **dict.fromkeys(("out", "data"), (str | os.PathLike, "a path")),
+}
 
 
 def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, Any]) -> Request:
@@ -232,7 +238,9 @@ def make_request(studies: Sequence[Study | str | Path], options: Mapping[str, An
             continue
         if name in _PARSERS and not isinstance(value, Theme):
             value = _PARSERS[name](",".join(map(str, value)) if several else str(value))
-        _check_kind(name, value)
+        kind, expected = _KINDS.get(name, (object, ""))
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise StudyError(f"harness.run: {name}={one_line(repr(value), 80)}: expected {expected}")
         if name in ("out", "data"):
             value = Path(value)
         values[name] = tuple(value) if isinstance(value, list | tuple) else value
@@ -246,26 +254,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Path):
         return list(value)
     return value
-
-
-def _check_kind(name: str, value: Any) -> None:
-    """Refuse a value from Python of another kind than the option's; Request's defaults tell it.
-
-    Raises:
-        StudyError: in one line.
-    """
-    default = _DEFAULTS[name]
-    expected = "True or False" if isinstance(default, bool) else ""
-    if name in ("devices", "n_seeds"):
-        expected = "a whole number"
-    elif isinstance(default, str) or name in ("precision", "tracker", "ray_address"):
-        expected = "text"
-    elif name in ("out", "data"):
-        expected = "a path"
-    kinds: dict[str, Any] = {
-        "True or False": bool, "a whole number": int, "text": str, "a path": str | os.PathLike
-    }  # fmt: skip
-    whole = expected == "a whole number" and isinstance(value, bool)
-    if expected and (whole or not isinstance(value, kinds[expected])):
-        shown = one_line(repr(value), 80)
-        raise StudyError(f"harness.run: {name}={shown}: expected {expected}")
