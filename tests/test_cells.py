@@ -188,6 +188,7 @@ def test_a_study_takes_it_with_options_and_in_variants(cell: Callable[[str], Mod
         study_of(space.Net, modle={})
 
 
+@pytest.mark.slow
 def test_its_run_is_repeated_from_the_results_alone(
     cell: Callable[[str], ModuleType], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

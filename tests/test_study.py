@@ -111,6 +111,7 @@ def test_what_the_report_warns_about_is_said_on_the_console(command: Command, ti
     assert command(tiny_file, "--report-only", "--quiet").stderr == ""
 
 
+@pytest.mark.slow
 def test_a_diverged_run_gives_exit_status_1_and_is_counted(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_mistake_in_the_last_study_stops_before_the_first_begins(
     assert done.returncode == 2 and "model.width" in done.stderr and not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_of_studies_each_gets_its_folder(
     command: Command, tiny_file: Path, other_file: Path, tmp_path: Path
 ) -> None:

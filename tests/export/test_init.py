@@ -92,6 +92,7 @@ def test_the_card_says_what_the_run_and_the_study_say(finished_run: Path, export
     assert config["input"]["shape"] == ["batch", 3, 32, 32] and config["output"]["shape"] == ["batch", 10]
 
 
+@pytest.mark.slow
 def test_runs_that_are_there_are_exported_with_their_report(
     finished_run: Path, tiny_file: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_cluster_of_this_machine_is_started_where_none_is_named(
     assert again.returncode == 0 and " epoch " not in again.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_line(tiny_file: Path, command: Command) -> None:
     done = command(tiny_file, "--launcher", "ray", "--ray-address", "127.0.0.1:9", "--out", "out")
     assert done.returncode == 2, done.stderr

@@ -118,6 +118,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(
     assert list(study.rglob("*.tmp")) == [] and list(study.rglob("*.holder")) == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_instant_is_one_line(
     nursery: Any, fragile: Path, undisturbed: Any, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_study_is_an_experiment_a_variant_a_parent_a_seed_a_child(
             assert [event.value for event in shown] == pytest.approx(list(ours.test_accuracy))
 
 
+@pytest.mark.slow
 def test_without_a_server_it_is_kept_beside_the_study(
     tiny_file: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ def events(folder: Path) -> EventAccumulator:
     return found
 
 
+@pytest.mark.slow
 def test_runs_epochs_and_seeds_are_what_the_tables_say(
     tiny_file: Path, command: Command, tmp_path: Path
 ) -> None:

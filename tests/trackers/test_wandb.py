@@ -88,6 +88,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wandb.teardown()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_id_and_has_all_epochs_and_training_is_unchanged(
     tiny: Callable[..., Study], tmp_path: Path, offline: None
 ) -> None:
