@@ -244,7 +244,7 @@ def examples(count: int) -> settings:
     )
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(FILES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(FILES, marks=pytest.mark.slow)])
 def test_a_generated_file_is_accepted_or_rejected_by_one_line(
     accepts: Callable[..., bool], count: int
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_bomb_goes_off_where_it_is_unpickled(tmp_path: Path) -> None:
     assert (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_a_bomb_is_not_run_though_its_checksum_is_right(
     killed_at: Callable[..., None], go_on: GoOn, tmp_path: Path
 ) -> None:

@@ -251,6 +251,7 @@ def sizes_and_failure(variant: Variant, data: Data) -> tuple[list[int], bool]:
     return sizes, fails
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     images=st.integers(10, 40),

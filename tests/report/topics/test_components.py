@@ -120,6 +120,7 @@ def test_runs_that_are_all_equal_have_no_source(lab: MakeLab) -> None:
     assert "all runs have the same accuracy" in text(sections(place.findings(), components))
 
 
+@pytest.mark.slow
 def test_one_source_at_a_time_is_a_share_of_the_variant_that_varies_all(lab: MakeLab) -> None:
     changes = {"order": {"vary": ["order"]}, "initialisation": {"vary": ["initialisation"]}}
     place = lab(seeds=[0, 1, 2, 3], variants=changes)
