@@ -358,6 +358,7 @@ def test_a_study_of_own_images_and_an_own_network_is_repeated_by_its_report(
     assert accuracies(study) == accuracies(tmp_path / "empty" / "again" / "tiny")
 
 
+@pytest.mark.slow
 def test_a_trial_has_a_folder_of_its_own_and_says_what_it_changed(
     command: Command, tiny_file: Path, tmp_path: Path
 ) -> None:

@@ -63,7 +63,9 @@ def test_other_code_is_another_configuration(mine: Path, command: Command, tmp_p
     assert done.returncode == 2 and "the code of its network has changed since" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("beside", [pytest.param("study", marks=pytest.mark.slow), "current folder"])
+@pytest.mark.parametrize(
+    "beside", [pytest.param(place, marks=pytest.mark.slow) for place in ("study", "current folder")]
+)
 def test_it_is_found_however_the_command_starts_and_shadows_nothing(
     beside: str, mine: Path, tmp_path: Path
 ) -> None:

@@ -113,9 +113,8 @@ def test_a_tracker_whose_package_is_not_installed_says_how_to_have_it(
         check_tracker("tensorboard")
 
 
-@pytest.mark.parametrize(
-    "launcher", [("serial",), pytest.param(("process", "--workers", "2"), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [("serial",), ("process", "--workers", "2")])
 def test_a_tracker_that_fails_is_said_and_the_study_goes_on(
     tiny_file: Path, command: Command, launcher: tuple[str, ...], tmp_path: Path
 ) -> None:
