@@ -205,7 +205,7 @@ def resolve(raw: dict[str, Any], overrides: Iterable[tuple[str, Any]] = (), *, w
     _check_named(study, recipes, where)
     study = study.model_copy(update={"variants": changes, "grid": {}, "random": None})
     study._recipes, study._notes = recipes, notes
-    if overrides:
+    if {key for key, _ in overrides} - {"seeds"}:  # other seeds make no trial
         study = with_trial(study, written, raw, _without_overrides(written, where))
         study._notes += replaced_in_variants(study, [key for key, _ in overrides])
     return study
