@@ -97,7 +97,7 @@ def decision_rule(findings: Findings) -> str:
         "the seeds of both (Welch's t test where they share fewer than two), corrected for the number of "
         "comparisons"
     ]
-    if any(one.evidence is not None and one.evidence.sign is not None for one in findings.comparisons):
+    if any(one.sequential for one in findings.comparisons):
         parts.append("where n was not fixed in advance, the planned looks or an e-value decide instead of p")
     if any(one.test == "Fisher" for one in findings.comparisons):
         parts.append("where no run of a variant finished, Fisher's exact test compares how many runs failed")
@@ -231,7 +231,7 @@ def _measured(findings: Findings, summary: VariantSummary) -> str:
 
 
 def _seeds(summary: VariantSummary) -> str:
-    n = summary.score.n if summary.score else 0  # a run may lack the metric
+    n = len(summary.scores)  # a run may lack the metric
     return "one run, so no ±" if n == 1 else f"mean ± std, {n} seeds"
 
 
@@ -289,7 +289,7 @@ def _compared(findings: Findings, leader: str) -> str:
     if found is None or found.test == "Fisher":
         return ""
     summary = _summary(findings, str(other))
-    scored = summary.score.n if summary.score else 0
+    scored = len(summary.scores)
     n = "one run" if scored == 1 else several(scored, "seed")
     of_other = f"{other} ({score_text(findings, summary)}{summary.units.of_value}, {n})"
     tested = test_text(found, len(findings.compared) > 1, turned=found.variant != leader)
@@ -340,7 +340,5 @@ def _untested(placed: Sequence[Ranked]) -> bool:
 
 def no_spread(findings: Findings, ranked: Ranked) -> bool:
     """Tell whether a variant's difference is the same with every seed, so that no test is possible."""
-    sequential = any(
-        one.evidence is not None and one.evidence.sign is not None for one in findings.comparisons
-    )
+    sequential = any(one.sequential for one in findings.comparisons)
     return ranked.place is not None and ranked.place.p is None and not sequential

@@ -68,6 +68,11 @@ class VariantComparison:
         return Units(self.metric)
 
     @property
+    def sequential(self) -> bool:
+        """Whether planned looks or an e-value decide, and not p."""
+        return self.evidence is not None and self.evidence.sign is not None
+
+    @property
     def test(self) -> str | None:
         """The test's name; None where the two are not compared."""
         return None if self.result is None else self.result.test

@@ -25,7 +25,7 @@ def _leads(findings: Findings, placed: list[Ranked]) -> str:
     units, best = summary.units, "highest" if summary.metric.higher_is_better else "lowest"
     value = (
         f"{score_text(findings, summary)}{units.of_value} {summary.split} {summary.metric.title} "
-        f"(n = {summary.score.n if summary.score else 0})"
+        f"(n = {len(summary.scores)})"
     )
     tied = [one.variant for one in placed if one.rank == 1]
     if len(tied) > 1:

@@ -130,7 +130,7 @@ def _values_sentence(comparison: VariantComparison, result: Comparison, several:
 
 def _interval_text(comparison: VariantComparison, turned: bool) -> str:
     """Write the interval that belongs to the kind of answer."""
-    sequential = comparison.evidence is not None and comparison.evidence.sign is not None
+    sequential = comparison.sequential
     name = f"95 % interval{' for all looks together' if sequential else ''}"
     low, high = comparison.interval
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
@@ -146,7 +146,7 @@ def _interval_text(comparison: VariantComparison, turned: bool) -> str:
 def _limits(comparison: VariantComparison, result: Comparison, holm: str) -> Iterator[str]:
     """Write what is shown of the margin, and why a small p alone gives no verdict."""
     if comparison.margin is not None:
-        sequential = comparison.evidence is not None and comparison.evidence.sign is not None
+        sequential = comparison.sequential
         yield margin_text(comparison.margin, None if sequential else holm, comparison.units)
     fixed = comparison.evidence is None or comparison.evidence.sign is None
     if fixed and result.p_common is not None and (result.p_holm or 0.0) <= ALPHA < result.p_common:

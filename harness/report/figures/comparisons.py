@@ -82,7 +82,7 @@ def _caption(findings: Findings, drawn: Sequence[tuple[VariantComparison, Compar
         "has one run). Small dots: single seeds, where they are paired. "
         "Green: better, orange: worse, grey: no significant difference."
     )
-    if any(pair.evidence is not None and pair.evidence.sign is not None for pair, _ in drawn):
+    if any(pair.sequential for pair, _ in drawn):
         caption += " Where n was not fixed in advance, the bar is the interval for all looks together."
     if compared > 1:
         caption += f" p is corrected by Holm over {compared} comparisons; the intervals are not."
