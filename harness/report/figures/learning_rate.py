@@ -35,7 +35,7 @@ def draw(findings: Findings, variant: str) -> Picture | None:
     figure, (left, right) = style.canvas(3.2, 1, 2, sharey=True)
     zigzag = np.linspace(0, schedule.epochs, 2 * ZIGZAGS + 1)
     left.plot(zigzag, [lr_min, lr_max] * ZIGZAGS + [lr_min], color=style.COLOURS[3])
-    left.set_title("Triangular cycles (illustration, not used)")
+    left.set_title("Triangular (not used)")
     others = findings.results.of(variant, "finished")[1:] if run.range_test is not None else []
     for other in others:
         at_step = (column(other.rates, "iteration") - 1) / steps_per_epoch
